@@ -1,0 +1,38 @@
+"""All settings, in one class, read once at the edge (command line or page) and handed down.
+
+Each is an environment variable ``MOSS_AGENT_<NAME>``; ``docs/settings.md`` lists them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from platformdirs import user_data_path
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Where things are kept and which engines are used."""
+
+    model_config = SettingsConfigDict(env_prefix="MOSS_AGENT_", frozen=True, extra="ignore")
+
+    home: Path = Field(default_factory=lambda: user_data_path("moss-agent"))
+    """Folder of the database, audio copies, vectors and conversations."""
+    database_url: str | None = None
+    """SQLAlchemy URL of the database; by default ``library.sqlite`` in the home folder."""
+    vectors_url: str | None = None
+    """URL of a Chroma server (``http://host:port``); by default Chroma runs embedded in the home folder."""
+    transcriber: str = "base"
+    """``base`` or ``tiny.en`` (packaged), any faster-whisper model name, or a folder with one."""
+    embedder: str = "packaged"
+    """``packaged`` (all-MiniLM-L6-v2), any sentence-transformers name, or a folder with one."""
+    language: str | None = None
+    """Spoken language as an ISO 639-1 code; detected by default."""
+    threads: Annotated[int, Field(ge=0)] = 0
+    """CPU threads for recognition; 0 takes all cores."""
+    max_upload_mb: Annotated[int, Field(gt=0)] = 4096
+    """Largest file the page accepts, in MiB."""
+    summary_template: Literal["meeting", "lecture", "interview", "standup", "call"] = "meeting"
+    """Template of a summary when none is named."""

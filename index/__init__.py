@@ -1,0 +1,1 @@
+"""Recordings: heard once, kept as time-stamped segments, found again by time, word and meaning."""

@@ -1,0 +1,161 @@
+"""The database: the one source of truth, SQLite through SQLAlchemy 2, migrated by Alembic.
+
+Everything else (the Chroma collection, exports) can be rebuilt from these tables. Times are seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import JSON, ForeignKey, Index, LargeBinary, UniqueConstraint, create_engine, event
+from sqlalchemy.engine import Engine
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
+
+
+class Base(DeclarativeBase):
+    """Base of all tables."""
+
+
+class RecordingRow(Base):
+    """One media file; ``id`` is the SHA-256 of its bytes."""
+
+    __tablename__ = "recordings"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    title: Mapped[str]
+    source_name: Mapped[str]
+    duration: Mapped[float] = mapped_column(default=0.0)
+    status: Mapped[str] = mapped_column(default="listening")
+    added_at: Mapped[str]
+    language: Mapped[str | None]
+    coverage: Mapped[float | None]
+    gaps: Mapped[list[list[float]]] = mapped_column(JSON, default=list)
+    speech: Mapped[list[list[float]] | None] = mapped_column(JSON)
+    """Detected speech as ``[start, end]`` pairs; NULL until detection ran."""
+    engine: Mapped[str] = mapped_column(default="")
+    expected_speakers: Mapped[int | None]
+    error: Mapped[str | None]
+    seconds_taken: Mapped[float] = mapped_column(default=0.0)
+
+
+class WindowRow(Base):
+    """A stretch of audio that is transcribed in one go; ``done`` flips in the transaction that stores it."""
+
+    __tablename__ = "windows"
+    __table_args__ = (UniqueConstraint("recording_id", "number"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    recording_id: Mapped[str] = mapped_column(ForeignKey("recordings.id", ondelete="CASCADE"))
+    number: Mapped[int]
+    start: Mapped[float]
+    end: Mapped[float]
+    done: Mapped[bool] = mapped_column(default=False)
+
+
+class SpeakerRow(Base):
+    """One voice of one recording, under the name the user sees."""
+
+    __tablename__ = "speakers"
+    __table_args__ = (UniqueConstraint("recording_id", "name"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    recording_id: Mapped[str] = mapped_column(ForeignKey("recordings.id", ondelete="CASCADE"))
+    name: Mapped[str]
+
+
+class SegmentRow(Base):
+    """One sentence or one sound; ``embedding`` is float16, unit length, NULL until indexed."""
+
+    __tablename__ = "segments"
+    __table_args__ = (Index("ix_segments_time", "recording_id", "start", "end"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    recording_id: Mapped[str] = mapped_column(ForeignKey("recordings.id", ondelete="CASCADE"))
+    window_id: Mapped[int | None] = mapped_column(ForeignKey("windows.id", ondelete="CASCADE"), index=True)
+    speaker_id: Mapped[int | None] = mapped_column(ForeignKey("speakers.id", ondelete="SET NULL"), index=True)
+    start: Mapped[float]
+    end: Mapped[float]
+    kind: Mapped[str] = mapped_column(default="speech")
+    text: Mapped[str]
+    words: Mapped[list[list[Any]]] = mapped_column(JSON, default=list)
+    """``[start, end, text, probability]`` a word."""
+    engine: Mapped[str] = mapped_column(default="")
+    embedding: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
+
+
+class PassageRow(Base):
+    """Neighbouring segments retrieved together; ``embedding`` is float32, unit length."""
+
+    __tablename__ = "passages"
+    __table_args__ = (Index("ix_passages_time", "recording_id", "start"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    recording_id: Mapped[str] = mapped_column(ForeignKey("recordings.id", ondelete="CASCADE"))
+    start: Mapped[float]
+    end: Mapped[float]
+    text: Mapped[str]
+    segment_ids: Mapped[list[int]] = mapped_column(JSON)
+    embedder: Mapped[str]
+    embedding: Mapped[bytes] = mapped_column(LargeBinary, deferred=True)
+
+
+class ThreadRecordingRow(Base):
+    """Which conversations quoted which recording, so that removing it can remove them too."""
+
+    __tablename__ = "thread_recordings"
+
+    thread_id: Mapped[str] = mapped_column(primary_key=True)
+    recording_id: Mapped[str] = mapped_column(
+        ForeignKey("recordings.id", ondelete="CASCADE"), primary_key=True
+    )
+
+
+class Database:
+    """An open database, migrated to the newest schema.
+
+    Args:
+        url: SQLAlchemy URL, e.g. ``sqlite:////home/me/.local/share/moss-agent/library.sqlite``.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.engine = create_engine(url)
+        if self.engine.dialect.name == "sqlite":
+            event.listen(self.engine, "connect", _prepare_sqlite)
+        migrate(self.engine)
+        self._sessions = sessionmaker(self.engine, expire_on_commit=False)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """One transaction: committed when the block ends, rolled back when it raises."""
+        with self._sessions.begin() as session:
+            yield session
+
+    def close(self) -> None:
+        """Release every connection."""
+        self.engine.dispose()
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    """Enforce foreign keys, let readers go on while one writes, and overwrite what is deleted."""
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.execute("PRAGMA busy_timeout=30000")
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute("PRAGMA secure_delete=ON")
+    cursor.close()
+
+
+def migrate(engine: Engine) -> None:
+    """Bring the schema to the newest revision; a new database gets all of it."""
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")

@@ -1,0 +1,41 @@
+"""What can go wrong with recordings, as one small tree.
+
+    MossAgentError            one sentence for the user: what happened, and what to do
+    ├── MediaError            the file cannot be used: no audio, not media, truncated, empty
+    ├── UnknownRecording      no recording has this id, prefix or title
+    ├── AmbiguousRecording    more than one recording has this prefix or title
+    ├── WeightsError          model weights are missing or are not the published ones
+    ├── IndexOutOfDate        the vector collection is lost or was made with another embedder
+    └── Cancelled             the user stopped it; what was finished is kept
+
+Every message is one sentence a person can act on; errors of libraries are mapped to these at the
+border with ``raise … from``.
+"""
+
+
+class MossAgentError(Exception):
+    """Base of every error whose text may be shown to a user as it is."""
+
+
+class MediaError(MossAgentError):
+    """The file cannot be turned into audio."""
+
+
+class UnknownRecording(MossAgentError):
+    """No recording answers to this id, prefix or title."""
+
+
+class AmbiguousRecording(MossAgentError):
+    """Several recordings answer to this prefix or title."""
+
+
+class WeightsError(MossAgentError):
+    """Model weights are missing, or are not the published ones."""
+
+
+class IndexOutOfDate(MossAgentError):
+    """The vector collection must be rebuilt before it can be searched."""
+
+
+class Cancelled(MossAgentError):
+    """The user stopped the work; finished windows are kept."""

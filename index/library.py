@@ -1,0 +1,234 @@
+"""The library: recordings and their segments, read and changed through one door.
+
+Every read goes to the database; nothing here knows audio, models or vectors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from sqlalchemy import delete, func, select, text, update
+from sqlalchemy.orm import Session
+
+from index.database import Database, RecordingRow, SegmentRow, SpeakerRow, ThreadRecordingRow
+from index.errors import AmbiguousRecording, MossAgentError, UnknownRecording
+from index.records import Recording, Segment, Span, Word
+
+
+class Library:
+    """Recordings of one home folder.
+
+    Args:
+        database: An open database.
+        home: Where the audio copies lie (``home/audio/<id>.flac``).
+    """
+
+    def __init__(self, database: Database, home: Path) -> None:
+        self.database = database
+        self.home = home
+
+    def audio_path(self, recording: str) -> Path:
+        """The 16 kHz mono FLAC copy that player, recogniser and listener share; it may not exist yet."""
+        return self.home / "audio" / f"{recording}.flac"
+
+    def recordings(self) -> list[Recording]:
+        """All recordings, newest first."""
+        with self.database.transaction() as session:
+            rows = session.scalars(select(RecordingRow).order_by(RecordingRow.added_at.desc())).all()
+            names: dict[str, list[str]] = {}
+            for row in session.scalars(select(SpeakerRow).order_by(SpeakerRow.id)):
+                names.setdefault(row.recording_id, []).append(row.name)
+            return [_recording(row, names.get(row.id, ())) for row in rows]
+
+    def recording(self, recording: str) -> Recording:
+        """One recording by its full id.
+
+        Raises:
+            UnknownRecording: There is none with this id.
+        """
+        with self.database.transaction() as session:
+            row = session.get(RecordingRow, recording)
+            if row is None:
+                raise _unknown(recording)
+            names = session.scalars(
+                select(SpeakerRow.name).where(SpeakerRow.recording_id == recording).order_by(SpeakerRow.id)
+            )
+            return _recording(row, tuple(names))
+
+    def resolve(self, reference: str) -> Recording:
+        """Find a recording by full id, unique id prefix, or title (any case).
+
+        Raises:
+            UnknownRecording: Nothing answers to it.
+            AmbiguousRecording: More than one does.
+        """
+        wanted = reference.strip()
+        if not wanted:
+            raise UnknownRecording("No recording was named; `moss-agent list` shows what there is.")
+        with self.database.transaction() as session:
+            by_title = select(RecordingRow.id).where(func.lower(RecordingRow.title) == wanted.lower())
+            found = list(session.scalars(by_title))
+            if not found:
+                by_id = RecordingRow.id.startswith(wanted.lower(), autoescape=True)
+                found = list(session.scalars(select(RecordingRow.id).where(by_id)))
+            if not found and wanted.lower() == wanted.casefold():
+                # SQLite's lower() knows ASCII only; titles in other scripts are compared here.
+                rows = session.execute(select(RecordingRow.id, RecordingRow.title))
+                found = [row.id for row in rows if row.title.casefold() == wanted.casefold()]
+        if not found:
+            raise _unknown(wanted)
+        if len(found) > 1:
+            ids = ", ".join(one[:12] for one in found)
+            raise AmbiguousRecording(f"“{wanted}” names {len(found)} recordings ({ids}); give more of the id.")
+        return self.recording(found[0])
+
+    def segments(self, recording: str, start: float | None = None, end: float | None = None) -> list[Segment]:
+        """Segments of a recording in time order; with a range, exactly those that overlap ``[start, end)``."""
+        query = select(SegmentRow, SpeakerRow.name).outerjoin(
+            SpeakerRow, SegmentRow.speaker_id == SpeakerRow.id
+        )
+        query = query.where(SegmentRow.recording_id == recording)
+        if end is not None:
+            query = query.where(SegmentRow.start < end)
+        if start is not None:
+            query = query.where(SegmentRow.end > start)
+        return self._segments(query.order_by(SegmentRow.start, SegmentRow.id))
+
+    def segments_by_id(self, ids: Iterable[int]) -> list[Segment]:
+        """Segments by their numbers, in time order; numbers that do not exist are left out."""
+        query = select(SegmentRow, SpeakerRow.name).outerjoin(
+            SpeakerRow, SegmentRow.speaker_id == SpeakerRow.id
+        )
+        query = query.where(SegmentRow.id.in_(list(ids)))
+        return self._segments(query.order_by(SegmentRow.recording_id, SegmentRow.start, SegmentRow.id))
+
+    def segment_embeddings(self, segments: Sequence[Segment]) -> np.ndarray | None:
+        """Stored sentence embeddings, float32 ``[n_segments, dimensions]`` in the order given.
+
+        Returns None when any of them has none yet (the recording is not indexed).
+        """
+        with self.database.transaction() as session:
+            query = select(SegmentRow.id, SegmentRow.embedding)
+            rows = session.execute(query.where(SegmentRow.id.in_([one.id for one in segments])))
+            found = {row.id: row.embedding for row in rows if row.embedding is not None}
+        if not segments or len(found) < len(segments):
+            return None
+        return np.stack([np.frombuffer(found[one.id], dtype=np.float16) for one in segments]).astype(np.float32)
+
+    def rename_speaker(self, recording: str, old: str, new: str) -> int:
+        """Give a voice another name everywhere; naming it as another voice merges the two.
+
+        Returns:
+            How many segments carry the new name afterwards.
+
+        Raises:
+            MossAgentError: There is no such speaker, or the new name is empty.
+        """
+        new = " ".join(new.split())
+        if not new or len(new) > 80:
+            raise MossAgentError("A speaker's name needs 1 to 80 characters.")
+        with self.database.transaction() as session:
+            names = {row.name: row for row in _speakers(session, recording)}
+            speaker = names.get(old.strip()) or _only_match(names, old)
+            if speaker is None:
+                known = ", ".join(names) or "none"
+                raise MossAgentError(f"There is no speaker “{old}” in this recording; it has: {known}.")
+            target = names.get(new, speaker)
+            if target is not speaker:
+                session.execute(
+                    update(SegmentRow)
+                    .where(SegmentRow.speaker_id == speaker.id)
+                    .values(speaker_id=target.id)
+                )
+                session.delete(speaker)
+            else:
+                speaker.name = new
+            session.flush()
+            count = select(func.count()).where(SegmentRow.speaker_id == target.id)
+            return session.scalar(count) or 0
+
+    def rename(self, recording: str, title: str) -> None:
+        """Give a recording another title."""
+        title = " ".join(title.split())
+        if not title:
+            raise MossAgentError("A title needs at least one character.")
+        with self.database.transaction() as session:
+            session.execute(update(RecordingRow).where(RecordingRow.id == recording).values(title=title[:200]))
+
+    def note_thread(self, thread: str, recordings: Iterable[str]) -> None:
+        """Remember that a conversation quoted these recordings, so that removing one removes it too."""
+        with self.database.transaction() as session:
+            for recording in set(recordings):
+                if session.get(ThreadRecordingRow, (thread, recording)) is None:
+                    session.add(ThreadRecordingRow(thread_id=thread, recording_id=recording))
+
+    def threads_of(self, recording: str) -> list[str]:
+        """Conversations that quoted this recording."""
+        with self.database.transaction() as session:
+            query = select(ThreadRecordingRow.thread_id).where(ThreadRecordingRow.recording_id == recording)
+            return list(session.scalars(query))
+
+    def delete(self, recording: str) -> None:
+        """Delete a recording's rows and audio copy, and overwrite the bytes they occupied.
+
+        The vectors and conversations have stores of their own; ``agent.workspace`` removes those too.
+        """
+        with self.database.transaction() as session:
+            session.execute(delete(RecordingRow).where(RecordingRow.id == recording))
+            session.execute(text("INSERT INTO passages_fts(passages_fts) VALUES('optimize')"))
+        with self.database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
+        self.audio_path(recording).unlink(missing_ok=True)
+        self.audio_path(recording).with_suffix(".partial").unlink(missing_ok=True)
+
+    def _segments(self, query: object) -> list[Segment]:
+        with self.database.transaction() as session:
+            return [_segment(row, name) for row, name in session.execute(query)]  # type: ignore[call-overload]
+
+
+def _speakers(session: Session, recording: str) -> list[SpeakerRow]:
+    query = select(SpeakerRow).where(SpeakerRow.recording_id == recording).order_by(SpeakerRow.id)
+    return list(session.scalars(query))
+
+
+def _only_match(names: dict[str, SpeakerRow], wanted: str) -> SpeakerRow | None:
+    same = [row for name, row in names.items() if name.casefold() == wanted.strip().casefold()]
+    return same[0] if len(same) == 1 else None
+
+
+def _unknown(reference: str) -> UnknownRecording:
+    return UnknownRecording(f"There is no recording “{reference}”; `moss-agent list` shows what there is.")
+
+
+def _recording(row: RecordingRow, speakers: Iterable[str]) -> Recording:
+    return Recording(
+        id=row.id,
+        title=row.title,
+        source_name=row.source_name,
+        duration=row.duration,
+        status=row.status,  # type: ignore[arg-type]
+        added_at=row.added_at,
+        language=row.language,
+        coverage=row.coverage,
+        gaps=tuple(Span(start, end) for start, end in row.gaps),
+        engine=row.engine,
+        error=row.error,
+        seconds_taken=row.seconds_taken,
+        speakers=tuple(speakers),
+    )
+
+
+def _segment(row: SegmentRow, speaker: str | None) -> Segment:
+    return Segment(
+        start=row.start,
+        end=row.end,
+        text=row.text,
+        kind=row.kind,  # type: ignore[arg-type]
+        speaker=speaker,
+        words=tuple(Word(start, end, word, probability) for start, end, word, probability in row.words),
+        engine=row.engine,
+        id=row.id,
+        recording=row.recording_id,
+    )

@@ -1,0 +1,1 @@
+"""Extractive summaries: topics, decisions, action items, open questions, key quotes; nothing invented."""
