@@ -81,11 +81,13 @@ class Library:
             raise _unknown(wanted)
         if len(found) > 1:
             ids = ", ".join(one[:12] for one in found)
-            raise AmbiguousRecording(f"“{wanted}” names {len(found)} recordings ({ids}); give more of the id.")
+            raise AmbiguousRecording(
+                f"“{wanted}” names {len(found)} recordings ({ids}); give more of the id."
+            )
         return self.recording(found[0])
 
     def segments(self, recording: str, start: float | None = None, end: float | None = None) -> list[Segment]:
-        """Segments of a recording in time order; with a range, exactly those that overlap ``[start, end)``."""
+        """Segments in time order; with a range, exactly those that overlap ``[start, end)``."""
         query = select(SegmentRow, SpeakerRow.name).outerjoin(
             SpeakerRow, SegmentRow.speaker_id == SpeakerRow.id
         )
@@ -115,7 +117,9 @@ class Library:
             found = {row.id: row.embedding for row in rows if row.embedding is not None}
         if not segments or len(found) < len(segments):
             return None
-        return np.stack([np.frombuffer(found[one.id], dtype=np.float16) for one in segments]).astype(np.float32)
+        return np.stack([np.frombuffer(found[one.id], dtype=np.float16) for one in segments]).astype(
+            np.float32
+        )
 
     def rename_speaker(self, recording: str, old: str, new: str) -> int:
         """Give a voice another name everywhere; naming it as another voice merges the two.
@@ -138,9 +142,7 @@ class Library:
             target = names.get(new, speaker)
             if target is not speaker:
                 session.execute(
-                    update(SegmentRow)
-                    .where(SegmentRow.speaker_id == speaker.id)
-                    .values(speaker_id=target.id)
+                    update(SegmentRow).where(SegmentRow.speaker_id == speaker.id).values(speaker_id=target.id)
                 )
                 session.delete(speaker)
             else:
@@ -155,7 +157,9 @@ class Library:
         if not title:
             raise MossAgentError("A title needs at least one character.")
         with self.database.transaction() as session:
-            session.execute(update(RecordingRow).where(RecordingRow.id == recording).values(title=title[:200]))
+            session.execute(
+                update(RecordingRow).where(RecordingRow.id == recording).values(title=title[:200])
+            )
 
     def note_thread(self, thread: str, recordings: Iterable[str]) -> None:
         """Remember that a conversation quoted these recordings, so that removing one removes it too."""

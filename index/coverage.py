@@ -1,0 +1,64 @@
+"""Coverage: the share of detected speech that some segment accounts for, computed and never assumed."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+
+from index.records import Segment, Span
+
+COLLAR_SECONDS = 0.5
+"""Speech this close to a word counts as covered: word times and the detector's edges differ by as much."""
+
+MIN_GAP_SECONDS = 1.0
+"""A shorter uncovered stretch is an edge, a breath or a hum, and is not called a gap."""
+
+
+def find_gaps(speech: Sequence[Span], segments: Sequence[Segment]) -> list[Span]:
+    """Stretches of detected speech that no segment's words account for, in order."""
+    heard = _heard(segments)
+    ends = [one.end for one in heard]
+    gaps = []
+    for span in speech:
+        rest = [span]
+        for one in heard[bisect_right(ends, span.start) :]:
+            if one.start >= span.end:
+                break
+            rest = [piece for part in rest for piece in _subtract(part, one)]
+        gaps += [piece for piece in rest if piece.duration >= MIN_GAP_SECONDS]
+    return sorted(gaps, key=lambda gap: gap.start)
+
+
+def coverage(speech: Sequence[Span], gaps: Sequence[Span]) -> float:
+    """Share of speech time outside the gaps, in [0, 1]; 1 where there is no speech to account for."""
+    total = sum(span.duration for span in speech)
+    if total <= 0:
+        return 1.0
+    return max(0.0, 1.0 - sum(gap.duration for gap in gaps) / total)
+
+
+def in_speech(span: Span, speech: Sequence[Span], collar: float = COLLAR_SECONDS) -> bool:
+    """Whether a span touches detected speech, allowing for the collar."""
+    return any(span.start < one.end + collar and one.start - collar < span.end for one in speech)
+
+
+def _heard(segments: Sequence[Segment]) -> list[Span]:
+    """Time that words (or, without word times, whole segments) account for, collar included, merged."""
+    spans = []
+    for segment in segments:
+        times = [(word.start, word.end) for word in segment.words] or [(segment.start, segment.end)]
+        spans += [Span(start - COLLAR_SECONDS, end + COLLAR_SECONDS) for start, end in times]
+    merged: list[Span] = []
+    for span in sorted(spans, key=lambda one: one.start):
+        if merged and span.start <= merged[-1].end:
+            merged[-1] = Span(merged[-1].start, max(merged[-1].end, span.end))
+        else:
+            merged.append(span)
+    return merged
+
+
+def _subtract(span: Span, other: Span) -> list[Span]:
+    if not span.overlaps(other):
+        return [span]
+    pieces = [Span(span.start, other.start), Span(other.end, span.end)]
+    return [piece for piece in pieces if piece.duration > 0]

@@ -1,0 +1,37 @@
+"""The seam between a recording and whatever hears it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from index.records import Segment
+from index.windows import AudioWindow
+
+
+class Transcriber(Protocol):
+    """Turns windows of audio into segments; knows no database, keeps no state between windows."""
+
+    name: str
+    """What is written down as the engine of each segment, e.g. ``whisper-base``."""
+
+    def detect_language(self, audio: np.ndarray) -> tuple[str, float] | None:
+        """Language of speech in float32 ``[n_samples]`` (mono, 16 kHz): ISO 639-1 code and probability.
+
+        None when the engine knows only one language or cannot tell.
+        """
+        ...
+
+    def transcribe(self, windows: Sequence[AudioWindow], careful: bool = False) -> list[list[Segment]]:
+        """Hear every window.
+
+        Args:
+            windows: In any order; each is heard on its own, nothing is carried from one to the next.
+            careful: Use the slower settings that recover from loops and omissions.
+
+        Returns:
+            For each window its segments in time order, one sentence each, on the recording's clock.
+        """
+        ...

@@ -1,0 +1,183 @@
+"""The packaged recogniser: Whisper through faster-whisper (CTranslate2, int8 on the CPU).
+
+Measured choices (docs/engines.md): beam 1 costs 0.7 points of WER and gains half the time; text is not
+carried from window to window, since that feeds loops; windows are heard one after another, since the
+batched pipeline loses whole sentences.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from index.audio import SAMPLE_RATE
+from index.records import Segment, Span, Word
+from index.sentences import join_words, split_sentences
+from index.weights import whisper_folder
+from index.windows import AudioWindow
+
+if TYPE_CHECKING:
+    from faster_whisper import WhisperModel
+
+KEEP_PAUSE_SECONDS = 1.0
+"""Pauses are shortened to this before recognition; Whisper invents text on silence."""
+
+MAX_WORD_SECONDS = 1.2
+"""Whisper stretches the word beside a pause across it; words are cut to this length."""
+
+
+class WhisperTranscriber:
+    """A ``Transcriber`` over faster-whisper; weights are checked and loaded at first use.
+
+    Args:
+        model: ``base``, ``tiny.en``, another faster-whisper name, or a folder.
+        cache: Folder for joined or downloaded weights.
+        threads: CPU threads, 0 for all cores.
+    """
+
+    def __init__(self, model: str, cache: Path, threads: int = 0) -> None:
+        self.model = model
+        self.cache = cache
+        self.threads = threads
+        self.name = f"whisper-{Path(model).name}"
+        self._loaded: WhisperModel | None = None
+        self._lock = threading.Lock()
+
+    def load(self) -> WhisperModel:
+        """The loaded model.
+
+        Raises:
+            WeightsError: The weights are missing or not the published ones.
+        """
+        with self._lock:
+            if self._loaded is None:
+                from faster_whisper import WhisperModel
+
+                folder = whisper_folder(self.model, self.cache)
+                self._loaded = WhisperModel(
+                    str(folder), device="auto", compute_type="default" if _has_gpu() else "int8",
+                    cpu_threads=self.threads, local_files_only=True,
+                )  # fmt: skip
+            return self._loaded
+
+    def detect_language(self, audio: np.ndarray) -> tuple[str, float] | None:
+        """See ``Transcriber``; English-only models know one language and say None."""
+        model = self.load()
+        if not model.model.is_multilingual:
+            return None
+        language, probability, _ = model.detect_language(audio[: 30 * SAMPLE_RATE])
+        return language, float(probability)
+
+    def transcribe(self, windows: Sequence[AudioWindow], careful: bool = False) -> list[list[Segment]]:
+        """See ``Transcriber``. Careful: beam 5, sampled when unsure, and no phrase said over and over."""
+        return [self._transcribe(window, careful) for window in windows]
+
+    def _transcribe(self, window: AudioWindow, careful: bool) -> list[Segment]:
+        audio, pieces = _squeeze(window)
+        if not len(audio):
+            return []
+        model = self.load()
+        options: dict[str, Any] = {"beam_size": 1, "temperature": [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]}
+        if careful:
+            options = {
+                "beam_size": 5,
+                "temperature": [0.0, 0.4, 0.8],
+                "repetition_penalty": 1.1,
+                "no_repeat_ngram_size": 4,
+            }
+        heard, _ = model.transcribe(
+            audio,
+            language=window.language if model.model.is_multilingual else "en",
+            condition_on_previous_text=False,
+            word_timestamps=True,
+            vad_filter=False,
+            **options,
+        )
+        words = [
+            _place(Word(one.start, one.end, one.word, one.probability), pieces)
+            for segment in heard
+            for one in segment.words or ()
+        ]
+        return [
+            Segment(
+                start=sentence[0].start,
+                end=sentence[-1].end,
+                text=join_words(sentence),
+                words=tuple(sentence),
+                engine=self.name,
+            )
+            for sentence in split_sentences(_in_order(words))
+            if join_words(sentence)
+        ]
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """A stretch of a window that was kept: where it begins in the squeezed audio, and where it was."""
+
+    start: float
+    original: Span
+
+    @property
+    def end(self) -> float:
+        return self.start + self.original.duration
+
+
+def _squeeze(window: AudioWindow) -> tuple[np.ndarray, list[_Piece]]:
+    """Shorten the pauses of a window to ``KEEP_PAUSE_SECONDS``; the pieces lead times back."""
+    end = window.start + len(window.audio) / SAMPLE_RATE
+    margin = KEEP_PAUSE_SECONDS / 2
+    kept: list[Span] = []
+    for span in window.speech:
+        piece = Span(max(window.start, span.start - margin), min(end, span.end + margin))
+        if kept and piece.start <= kept[-1].end:
+            kept[-1] = Span(kept[-1].start, max(kept[-1].end, piece.end))
+        elif piece.duration > 0:
+            kept.append(piece)
+    pieces: list[_Piece] = []
+    blocks: list[np.ndarray] = []
+    position = 0
+    for span in kept:
+        first, last = (round((time - window.start) * SAMPLE_RATE) for time in (span.start, span.end))
+        block = window.audio[first:last]
+        pieces.append(_Piece(position / SAMPLE_RATE, span))
+        blocks.append(block)
+        position += len(block)
+    return (np.concatenate(blocks) if blocks else np.zeros(0, dtype=np.float32)), pieces
+
+
+def _place(word: Word, pieces: Sequence[_Piece]) -> Word:
+    """A word's time on the recording's clock, inside the piece that holds its middle."""
+    middle = (word.start + word.end) / 2
+    piece = next((one for one in pieces if middle < one.end), pieces[-1])
+    shift = piece.original.start - piece.start
+    start = min(max(word.start + shift, piece.original.start), piece.original.end)
+    end = min(max(word.end + shift, start), piece.original.end)
+    if end - start > MAX_WORD_SECONDS:
+        # The first word of a piece was stretched back over the pause before it; any other, forward.
+        if start <= piece.original.start + 0.01 or word.text.strip()[:1].isupper():
+            start = end - MAX_WORD_SECONDS
+        else:
+            end = start + MAX_WORD_SECONDS
+    return Word(round(start, 3), round(end, 3), word.text, round(word.probability, 3))
+
+
+def _in_order(words: Sequence[Word]) -> list[Word]:
+    """Words whose times never run backwards: each starts no earlier than the one before it ended."""
+    out: list[Word] = []
+    for word in words:
+        floor = out[-1].end if out else 0.0
+        start = max(word.start, floor)
+        out.append(Word(start, max(word.end, start), word.text, word.probability))
+    return out
+
+
+def _has_gpu() -> bool:
+    import ctranslate2
+
+    return ctranslate2.get_cuda_device_count() > 0

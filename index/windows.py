@@ -1,0 +1,81 @@
+"""Windows: stretches of audio, cut at silence, that are transcribed in one go.
+
+A window is the unit of work that is stored, resumed and retried. Packing speech into windows of up to
+``MAX_SPEECH_SECONDS`` keeps Whisper's 30-second encoder passes full; cutting only at pauses keeps
+sentences whole, which is what loses no words (docs/decisions/0002-windows.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from index.records import Span
+
+MAX_SPEECH_SECONDS = 60.0
+"""Speech in one window; what a ``kill -9`` can cost is at most the work of one window."""
+
+MAX_WINDOW_SECONDS = 300.0
+"""Wall-clock length of one window, silence included; bounds the memory of a sparse recording."""
+
+MARGIN_SECONDS = 0.3
+"""Silence kept around a window's speech, where there is any: Whisper clips words at a hard edge."""
+
+
+@dataclass(frozen=True)
+class AudioWindow:
+    """What a transcriber hears in one go.
+
+    Attributes:
+        audio: float32 ``[n_samples]``, mono, 16 kHz.
+        start: Where the window begins on the recording's clock, seconds.
+        speech: Detected speech inside it, on the recording's clock.
+        language: ISO 639-1 code, or None when unknown.
+    """
+
+    audio: np.ndarray = field(repr=False)
+    start: float
+    speech: tuple[Span, ...]
+    language: str | None = None
+
+
+def cut_windows(speech: Sequence[Span], duration: float) -> list[Span]:
+    """Pack spans of speech into windows, each cut at the longest pause of its second half.
+
+    Args:
+        speech: Detected speech, in order and disjoint, each span shorter than ``MAX_SPEECH_SECONDS``.
+        duration: The recording's length in seconds.
+
+    Returns:
+        Disjoint windows in order; every span of speech lies inside exactly one.
+    """
+    windows: list[Span] = []
+    first = 0
+    while first < len(speech):
+        last = _cut_after(speech, first)
+        before = speech[first - 1].end if first else 0.0
+        after = speech[last + 1].start if last + 1 < len(speech) else duration
+        # A pause shorter than two margins is shared at its middle.
+        lead = min(MARGIN_SECONDS, (speech[first].start - before) / (2 if first else 1))
+        tail = min(MARGIN_SECONDS, (after - speech[last].end) / (2 if last + 1 < len(speech) else 1))
+        windows.append(Span(speech[first].start - max(0.0, lead), speech[last].end + max(0.0, tail)))
+        first = last + 1
+    return windows
+
+
+def _cut_after(speech: Sequence[Span], first: int) -> int:
+    """Index of the last span of the window that begins with span ``first``."""
+    total = 0.0
+    end = first
+    for index in range(first, len(speech)):
+        total += speech[index].duration
+        too_long = total > MAX_SPEECH_SECONDS or speech[index].end - speech[first].start > MAX_WINDOW_SECONDS
+        if index > first and too_long:
+            break
+        end = index
+    if end == len(speech) - 1:
+        return end
+    middle = (first + end + 1) // 2
+    return max(range(middle, end + 1), key=lambda index: speech[index + 1].start - speech[index].end)
