@@ -1,0 +1,57 @@
+# `make run` and `make test` do everything on a fresh machine; `make help` lists the rest.
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMPS := $(VENV)/.stamps
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help run test install install-test browser lint format bench clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+run: install ## set up, add the sample meeting at the first start, open the page on http://127.0.0.1:7860
+	@$(BIN)/moss-agent web
+
+test: install-test browser ## set up and pass the whole suite, browser tests included
+	$(BIN)/python -m pytest
+
+install: $(STAMPS)/install ## set up without starting
+
+install-test: $(STAMPS)/install-test
+
+lint: install-test ## ruff (lint and format) and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: install-test ## let ruff fix and format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: install-test ## run the benchmarks and print their tables
+	$(BIN)/python benchmarks/ingest.py
+	$(BIN)/python benchmarks/ask.py
+
+clean: ## remove what was set up here; recordings are elsewhere and stay
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# Chromium comes from Debian's packages; only root may install them.
+browser:
+	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } \
+		|| echo "Browser tests will be skipped: install Chromium first, as root: apt-get install chromium"
+
+$(STAMPS)/install: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[embedded]' --constraint constraints.txt
+	$(BIN)/python -m pip install --quiet --no-deps Resemblyzer==0.1.4
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/install-test: $(STAMPS)/install
+	$(BIN)/python -m pip install --quiet --editable '.[embedded,dev]' --constraint constraints.txt
+	@mkdir -p $(STAMPS) && touch $@
+
+$(BIN)/python:
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed ($(PYTHON) was not found); set PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)

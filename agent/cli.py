@@ -1,0 +1,287 @@
+"""The command line: `moss-agent`. Results on stdout, progress and errors on stderr.
+
+Exit code 0: done. 1: it failed, with one line on stderr that says what and what to do. 2: wrong usage.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from agent import cli_output as output
+from agent.privacy import switch_off_telemetry
+from agent.settings import Settings
+from agent.workspace import Workspace, open_workspace
+from index.errors import MossAgentError
+
+app = typer.Typer(
+    name="moss-agent",
+    help="Talk to your long recordings: every answer cites seconds you can play.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
+Reference = Annotated[str, typer.Argument(metavar="ID", help="A recording: id, unique prefix, or title.")]
+Range = Annotated[str | None, typer.Option(metavar="T", help="Time: 95, 1:35 or 0:01:35.")]
+
+
+class _Run:
+    """What the global options chose."""
+
+    home: Path | None = None
+    debug: bool = False
+
+
+@app.callback()
+def _global(
+    home: Annotated[
+        Path | None, typer.Option(help="Folder everything is kept in (or MOSS_AGENT_HOME).", file_okay=False)
+    ] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    _Run.home, _Run.debug = home, debug
+
+
+@app.command()
+def add(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Media files: audio or video.")],
+    title: Annotated[str | None, typer.Option(help="Shown name; by default the file's name.")] = None,
+    speakers: Annotated[
+        int | None, typer.Option(min=1, max=50, help="Number of speakers; by default it is estimated.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Listen to recordings and index them; a file that was begun before is gone on with."""
+    workspace = _workspace()
+    added, failed = [], []
+    for file in files:
+        try:
+            with output.ingest_progress(file.name, quiet=json) as report:
+                recording = workspace.add(file, title, speakers, progress=report)
+        except KeyboardInterrupt:
+            raise MossAgentError(
+                f"Stopped at {file.name}; what was transcribed is kept, add it again to go on."
+            ) from None
+        except MossAgentError as error:
+            if len(files) == 1:
+                raise
+            failed.append(str(error))
+            continue
+        added.append(output.added_json(recording, workspace.library.segments(recording.id)))
+        if not json:
+            output.show_added(added[-1], recording.error)
+    if json:
+        output.write_json(added)
+    for line in failed:
+        output.complain(line)
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command("list")
+def list_recordings(json: Json = False) -> None:
+    """List the recordings."""
+    recordings = _workspace().library.recordings()
+    if json:
+        output.write_json([output.listed_json(one) for one in recordings])
+    else:
+        output.show_list(recordings)
+
+
+@app.command()
+def transcript(
+    reference: Reference,
+    start: Annotated[
+        str | None, typer.Option("--from", metavar="T", help="Begin: 95, 1:35, 0:01:35.")
+    ] = None,
+    end: Annotated[str | None, typer.Option("--to", metavar="T", help="End, not included.")] = None,
+    format: Annotated[str, typer.Option(help="txt, srt, vtt, md, json or docx.")] = "txt",
+    out: Annotated[Path | None, typer.Option("-o", "--output", help="File to write.", dir_okay=False)] = None,
+    json: Json = False,
+) -> None:
+    """Print or export the transcript, or the part of it in a range of time."""
+    workspace = _workspace()
+    first, last = output.parse_time(start), output.parse_time(end)
+    data = workspace.export(reference, "json" if json else format, first, last)
+    if out is not None:
+        output.write_file(out, data)
+        if json:
+            output.write_json({"file": str(out), "bytes": len(data)})
+    elif format == "docx" and not json:
+        raise MossAgentError("A docx file is no text; name a file for it with -o FILE.")
+    else:
+        sys.stdout.write(data.decode("utf-8"))
+        if not data.endswith(b"\n"):
+            sys.stdout.write("\n")
+
+
+@app.command()
+def search(
+    query: Annotated[str, typer.Argument(help="Words or a question.")],
+    recording: Annotated[str | None, typer.Option(help="Search only this recording.")] = None,
+    k: Annotated[int, typer.Option("-k", min=1, max=100, help="Number of results.")] = 8,
+    json: Json = False,
+) -> None:
+    """Find passages by word and by meaning."""
+    workspace = _workspace()
+    wanted = workspace.library.resolve(recording).id if recording else None
+    hits = workspace.search.search(query, wanted, k)
+    if json:
+        output.write_json([output.hit_json(one) for one in hits])
+    else:
+        output.show_hits(hits, workspace.library)
+
+
+@app.command()
+def ask(
+    question: Annotated[str, typer.Argument(help="A question in plain words.")],
+    recording: Annotated[str | None, typer.Option(help="The recording that is meant.")] = None,
+    thread: Annotated[str | None, typer.Option(help="Conversation to go on with; any name.")] = None,
+    json: Json = False,
+) -> None:
+    """Ask about the recordings; the answer cites the seconds it rests on."""
+    workspace = _workspace()
+    wanted = workspace.library.resolve(recording).id if recording else None
+    answer = workspace.assistant.ask(question, wanted, thread)
+    if json:
+        output.write_json(answer.to_json())
+    else:
+        output.show_answer(answer, workspace.library)
+
+
+@app.command()
+def summarize(
+    reference: Reference,
+    template: Annotated[
+        str | None, typer.Option(help="meeting, lecture, interview, standup or call.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Write the summary: topics, decisions, action items, open questions, each with its time."""
+    from index.summary.markdown import to_markdown
+
+    workspace = _workspace()
+    summary = workspace.summarize(reference, template)
+    if json:
+        output.write_json(summary.to_json())
+    else:
+        sys.stdout.write(to_markdown(summary, workspace.library.resolve(reference).title) + "\n")
+
+
+@app.command("rename-speaker")
+def rename_speaker(
+    reference: Reference,
+    old: Annotated[str, typer.Argument(help="The name shown now, e.g. “Speaker 1”.")],
+    new: Annotated[str, typer.Argument(help="The new name; the name of another speaker merges the two.")],
+    json: Json = False,
+) -> None:
+    """Give a speaker a name, everywhere."""
+    count = _workspace().rename_speaker(reference, old, new)
+    if json:
+        output.write_json({"speaker": new, "segments": count})
+    else:
+        output.say(f"{count} segments are now by {new}.")
+
+
+@app.command("relabel-speakers")
+def relabel_speakers(
+    reference: Reference,
+    speakers: Annotated[
+        int | None, typer.Option(min=1, max=50, help="Number of speakers; by default it is estimated.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Tell the speakers apart anew, for example with their true number; names given before are lost."""
+    recording = _workspace().relabel_speakers(reference, speakers)
+    if json:
+        output.write_json({"id": recording.id, "speakers": list(recording.speakers)})
+    else:
+        output.say(f"Speakers (estimated): {', '.join(recording.speakers) or 'none'}.")
+
+
+@app.command()
+def remove(reference: Reference, json: Json = False) -> None:
+    """Delete a recording from every store; the original file is not touched."""
+    recording = _workspace().remove(reference)
+    if json:
+        output.write_json({"removed": recording.id, "title": recording.title})
+    else:
+        output.say(f"Removed “{recording.title}”; nothing of it is left in {_settings().home}.")
+
+
+@app.command()
+def reindex(json: Json = False) -> None:
+    """Rebuild the search index from the database, after it was lost or the embedder changed."""
+    with output.plain_progress("Indexing", quiet=json) as report:
+        count = _workspace().reindex(report)
+    if json:
+        output.write_json({"passages": count})
+    else:
+        output.say(f"{count} passages are indexed.")
+
+
+@app.command()
+def doctor(json: Json = False) -> None:
+    """Check that everything is in place, and say which engines hear and think."""
+    from agent.doctor import examine
+
+    checks = examine(_workspace())
+    if json:
+        output.write_json([one.to_json() for one in checks])
+    else:
+        output.show_checks(checks)
+    if not all(one.ok for one in checks):
+        raise typer.Exit(1)
+
+
+@app.command()
+def web(
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; others can reach all but 127.0.0.1.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 7860,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the address as JSON once the page is ready.")
+    ] = False,
+) -> None:
+    """Open the page."""
+    # The page lies above this room, so it is found by name: web imports agent, never the other way.
+    from importlib import import_module
+
+    import_module("web.server").serve(_workspace(), host, port, json)
+
+
+def _settings() -> Settings:
+    # Only what was given on the command line goes in here; the rest comes from the environment.
+    chosen: dict[str, Any] = {"home": _Run.home} if _Run.home else {}
+    return Settings(**chosen)
+
+
+def _workspace() -> Workspace:
+    return open_workspace(_settings())
+
+
+def main() -> None:
+    """Entry point: turns every error into one line on stderr and an exit code."""
+    switch_off_telemetry()
+    try:
+        app()
+    except MossAgentError as error:
+        if _Run.debug:
+            raise
+        output.complain(str(error))
+        raise SystemExit(1) from None
+    except BrokenPipeError:
+        raise SystemExit(1) from None
+    except Exception as error:
+        if _Run.debug:
+            raise
+        kind = type(error).__name__
+        output.complain(f"It failed unexpectedly ({kind}: {output.one_line(error)}); --debug shows where.")
+        raise SystemExit(1) from None

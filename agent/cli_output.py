@@ -1,0 +1,218 @@
+"""What the command line prints: tables and answers for people, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from index.clock import clock
+from index.errors import MossAgentError
+from index.records import Hit, Recording, Segment
+
+if TYPE_CHECKING:
+    from agent.answer import Answer
+    from agent.doctor import Check
+    from index.ingest import Progress as IngestProgress
+    from index.library import Library
+
+_errors = Console(stderr=True, highlight=False, markup=False)
+_console = Console(highlight=False, markup=False)
+
+
+def write_json(document: object) -> None:
+    """One JSON document on stdout."""
+    sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2) + "\n")
+
+
+def say(line: str) -> None:
+    """One line for a person, on stdout."""
+    _console.print(_plain(line))
+
+
+def complain(line: str) -> None:
+    """One line on stderr: what went wrong and what to do."""
+    sys.stderr.write(f"moss-agent: {_plain(line)}\n")
+
+
+def one_line(error: BaseException) -> str:
+    """An error's text without line breaks."""
+    return " ".join(str(error).split())[:300]
+
+
+def parse_time(text: str | None) -> float | None:
+    """Seconds of ``95``, ``95.5``, ``1:35`` or ``1:02:03``; None for None.
+
+    Raises:
+        MossAgentError: It is no time.
+    """
+    if text is None:
+        return None
+    match = re.fullmatch(r"(?:(?:(\d+):)?(\d{1,2}):)?(\d+(?:\.\d+)?)s?", text.strip())
+    if not match:
+        raise MossAgentError(f"“{text}” is no time; write seconds (95), minutes (1:35) or hours (1:02:03).")
+    hours, minutes, seconds = (float(part or 0) for part in match.groups())
+    return hours * 3600 + minutes * 60 + seconds
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write an export.
+
+    Raises:
+        MossAgentError: The file cannot be written.
+    """
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise MossAgentError(f"{path} cannot be written ({error.strerror}); choose another place.") from error
+
+
+@contextmanager
+def ingest_progress(name: str, quiet: bool) -> Iterator[Callable[[IngestProgress], None]]:
+    """A progress bar on stderr: stage, percent of audio, speed as × realtime, time left."""
+    with _bar(quiet) as bar:
+        task = bar.add_task(_plain(name), total=1.0, detail="")
+
+        def report(progress: IngestProgress) -> None:
+            detail = progress.stage
+            if progress.speed is not None and progress.seconds_left is not None:
+                detail += f" · {progress.speed:.1f}× realtime · {clock(progress.seconds_left)} left"
+            bar.update(task, completed=progress.fraction, detail=detail)
+
+        yield report
+
+
+@contextmanager
+def plain_progress(name: str, quiet: bool) -> Iterator[Callable[[float], None]]:
+    """A progress bar on stderr over a fraction in [0, 1]."""
+    with _bar(quiet) as bar:
+        task = bar.add_task(name, total=1.0, detail="")
+        yield lambda fraction: bar.update(task, completed=fraction)
+
+
+def _bar(quiet: bool) -> Progress:
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        TaskProgressColumn(markup=False),
+        TextColumn("{task.fields[detail]}", markup=False),
+    )
+    return Progress(*columns, console=_errors, disable=quiet, transient=not _errors.is_terminal)
+
+
+def added_json(recording: Recording, segments: Sequence[Segment]) -> dict[str, Any]:
+    """What `add --json` says of one recording."""
+    return {
+        "id": recording.id,
+        "title": recording.title,
+        "duration": round(recording.duration, 3),
+        "language": recording.language,
+        "status": recording.status,
+        "coverage": recording.coverage,
+        "gaps": [[one.start, one.end] for one in recording.gaps],
+        "segments": len(segments),
+        "speakers": len(recording.speakers),
+        "seconds_taken": round(recording.seconds_taken, 2),
+    }
+
+
+def show_added(document: dict[str, Any], note: str | None) -> None:
+    """What `add` says of one recording."""
+    taken = max(document["seconds_taken"], 0.01)
+    say(
+        f"“{document['title']}” ({document['id'][:12]}): {clock(document['duration'])} long, "
+        f"{document['segments']} sentences, {document['speakers']} speakers (estimated), language "
+        f"{document['language'] or 'unknown'}, {_percent(document['coverage'])} of detected speech accounted "
+        f"for, heard in {taken:.0f} s ({document['duration'] / taken:.1f}× realtime)."
+    )
+    for start, end in document["gaps"]:
+        say(f"  not transcribed: {clock(start)}–{clock(end)}")
+    if note:
+        say(f"  {note}")
+
+
+def listed_json(recording: Recording) -> dict[str, Any]:
+    """What `list --json` says of one recording."""
+    return {
+        "id": recording.id,
+        "title": recording.title,
+        "duration": round(recording.duration, 3),
+        "status": recording.status,
+        "coverage": recording.coverage,
+        "added_at": recording.added_at,
+    }
+
+
+def show_list(recordings: Sequence[Recording]) -> None:
+    """The library as a table."""
+    if not recordings:
+        say("There are no recordings yet; `moss-agent add FILE` takes one in.")
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in ("id", "title", "length", "status", "coverage", "added"):
+        table.add_column(column, no_wrap=column != "title")
+    for one in recordings:
+        cells = (
+            one.id[:12],
+            one.title,
+            clock(one.duration),
+            one.status,
+            _percent(one.coverage),
+            one.added_at,
+        )
+        table.add_row(*(Text(_plain(cell)) for cell in cells))
+    _console.print(table)
+
+
+def hit_json(hit: Hit) -> dict[str, Any]:
+    """What `search --json` says of one hit."""
+    return {
+        "recording": hit.recording,
+        "start": hit.start,
+        "end": hit.end,
+        "text": hit.text,
+        "score": round(hit.score, 6),
+    }
+
+
+def show_hits(hits: Sequence[Hit], library: Library) -> None:
+    """Search results, best first."""
+    if not hits:
+        say("Nothing was found.")
+    for hit in hits:
+        title = library.recording(hit.recording).title
+        say(f"{title} [{clock(hit.start)}–{clock(hit.end)}]\n  {hit.text}\n")
+
+
+def show_answer(answer: Answer, library: Library) -> None:
+    """An answer, and what its citations rest on."""
+    say(answer.text)
+    titles = {one.recording: library.recording(one.recording).title for one in answer.citations}
+    if len(titles) > 1:
+        say("")
+        for one in answer.citations:
+            say(f"  [{clock(one.start)}] {titles[one.recording]}")
+
+
+def show_checks(checks: Sequence[Check]) -> None:
+    """What `doctor` found."""
+    for one in checks:
+        say(f"{'ok ' if one.ok else 'NO '} {one.name}: {one.detail}")
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.0f} %"
+
+
+def _plain(text: str) -> str:
+    """Without control characters: a transcript or title must not steer the terminal."""
+    return "".join(char for char in text if char in "\n\t" or (char.isprintable() or char == "\u200d"))

@@ -1,0 +1,106 @@
+"""`moss-agent doctor`: what is in place, which engines hear and think, and how to get more."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from agent.workspace import Workspace
+from index.errors import MossAgentError
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at; ``detail`` says what was found, and what to do when not ok."""
+
+    name: str
+    ok: bool
+    detail: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The check as the command line's JSON."""
+        return {"name": self.name, "ok": self.ok, "detail": self.detail}
+
+
+def examine(workspace: Workspace) -> list[Check]:
+    """Look at everything; loads the models, since that is the only proof that they load."""
+    return [
+        _check("home", lambda: _home(workspace)),
+        _check("library", lambda: _library(workspace)),
+        _check("media decoding", _decoding),
+        _check("hears", lambda: _recogniser(workspace)),
+        _check("speakers", _voices),
+        _check("search", lambda: _search(workspace)),
+        _check("thinks", lambda: _thinks(workspace)),
+        _check("sounds, music, tone of voice", _moss_audio),
+    ]
+
+
+def _check(name: str, look: Callable[[], str]) -> Check:
+    try:
+        return Check(name, True, look())
+    except MossAgentError as error:
+        return Check(name, False, str(error))
+    except Exception as error:
+        # A broken installation can raise anything from any library; the doctor reports and goes on.
+        return Check(name, False, f"{type(error).__name__}: {error}; `make install` sets it up anew.")
+
+
+def _home(workspace: Workspace) -> str:
+    free = shutil.disk_usage(workspace.home).free / 1e9
+    if free < 1:
+        raise MossAgentError(f"{workspace.home} has only {free:.1f} GB left; free some space.")
+    return f"{workspace.home}, {free:.0f} GB free"
+
+
+def _library(workspace: Workspace) -> str:
+    recordings = workspace.library.recordings()
+    unfinished = [one.title for one in recordings if one.status != "ready"]
+    found = f"{len(recordings)} recordings"
+    return (
+        f"{found}; not finished: {', '.join(unfinished)} (add them again to go on)" if unfinished else found
+    )
+
+
+def _decoding() -> str:
+    import av
+
+    codec = ".".join(str(part) for part in av.library_versions["libavcodec"])
+    return f"PyAV {av.__version__} with FFmpeg's libavcodec {codec}"
+
+
+def _recogniser(workspace: Workspace) -> str:
+    from index.whisper import WhisperTranscriber
+
+    assert isinstance(workspace.transcriber, WhisperTranscriber)
+    model = workspace.transcriber.load().model
+    languages = "many languages" if model.is_multilingual else "English only"
+    return (
+        f"{workspace.transcriber.name} on {model.device} ({model.compute_type}), {languages}, hashes checked"
+    )
+
+
+def _voices() -> str:
+    from index.voice import load_encoder
+
+    load_encoder()
+    return "Resemblyzer's voice encoder, hash checked; labels are estimates"
+
+
+def _search(workspace: Workspace) -> str:
+    workspace.embedder.load()
+    workspace.vectors.check(workspace.library)
+    return f"keywords (SQLite FTS5) and meaning ({workspace.embedder.name} in Chroma)"
+
+
+def _thinks(workspace: Workspace) -> str:
+    name = workspace.assistant.model_name
+    return f"{name}: answers are quotes chosen by rule, no language model is used"
+
+
+def _moss_audio() -> str:
+    return (
+        "not available in this version: they need MOSS-Audio, which the next versions bring (docs/engines.md)"
+    )

@@ -1,0 +1,212 @@
+"""The one place where the program is put together: settings in, a working assistant out.
+
+Engines are built at first use, so that listing recordings does not load a speech model.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agent.settings import Settings
+from index.database import Database
+from index.errors import MossAgentError
+from index.ingest import Ingest, Progress
+from index.library import Library
+from index.records import Recording
+
+if TYPE_CHECKING:
+    from agent.assistant import Assistant
+    from agent.memory import Memory
+    from index.embeddings import Embedder
+    from index.search import Search
+    from index.summary import Summary
+    from index.transcriber import Transcriber
+    from index.vectors import Vectors
+
+
+class Workspace:
+    """Everything the command line and the page work with, over one home folder."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.home = settings.home.expanduser()
+        try:
+            self.home.mkdir(parents=True, exist_ok=True)
+            # Recordings are private: on a shared machine nobody else may look.
+            self.home.chmod(0o700)
+        except OSError as error:
+            raise MossAgentError(
+                f"The home folder {self.home} cannot be used ({error.strerror}); "
+                "choose another with --home or MOSS_AGENT_HOME."
+            ) from error
+        url = settings.database_url or f"sqlite:///{self.home / 'library.sqlite'}"
+        self.library = Library(Database(url), self.home)
+        self._locked = threading.RLock()
+        self._lock_depth = 0
+
+    @cached_property
+    def embedder(self) -> Embedder:
+        """The sentence embedder of the settings."""
+        from index.embeddings import Embedder
+
+        return Embedder(self.settings.embedder)
+
+    @cached_property
+    def vectors(self) -> Vectors:
+        """The Chroma collection."""
+        from index.vectors import Vectors
+
+        return Vectors(self.settings.vectors_url or self.home / "vectors", self.embedder)
+
+    @cached_property
+    def transcriber(self) -> Transcriber:
+        """The recogniser of the settings."""
+        from index.whisper import WhisperTranscriber
+
+        return WhisperTranscriber(self.settings.transcriber, self.home / "models", self.settings.threads)
+
+    @cached_property
+    def search(self) -> Search:
+        """Keyword and vector search over the library."""
+        from index.search import Search
+
+        return Search(self.library, self.embedder, self.vectors)
+
+    @cached_property
+    def ingest(self) -> Ingest:
+        """The listening pipeline."""
+        return Ingest(self.library, self.transcriber, self.embedder, self.vectors, self.settings.language)
+
+    @cached_property
+    def memory(self) -> Memory:
+        """Conversations, kept in a database of their own."""
+        from agent.memory import Memory
+
+        return Memory(self.home / "conversations.sqlite")
+
+    @cached_property
+    def assistant(self) -> Assistant:
+        """The agent with its tools and chat model."""
+        from agent.assistant import Assistant
+        from agent.extractive import ExtractiveChatModel
+        from tools import Toolbox, build_tools
+
+        tools = build_tools(Toolbox(self.library, self.search, listener=None))
+        return Assistant(self.library, tools, ExtractiveChatModel(), self.memory.checkpointer)
+
+    def add(
+        self,
+        path: Path,
+        title: str | None = None,
+        speakers: int | None = None,
+        progress: Callable[[Progress], None] | None = None,
+        cancel: threading.Event | None = None,
+    ) -> Recording:
+        """Take a file in; see ``index.ingest.Ingest.add``."""
+        with self.writing():
+            return self.ingest.add(path, title, speakers, progress, cancel)
+
+    def remove(self, reference: str) -> Recording:
+        """Delete a recording from every store: database, audio copy, vectors, conversations that quoted it.
+
+        Returns:
+            What was removed.
+
+        Raises:
+            UnknownRecording, AmbiguousRecording: See ``Library.resolve``.
+        """
+        recording = self.library.resolve(reference)
+        with self.writing():
+            for thread in self.library.threads_of(recording.id):
+                self.memory.forget(thread)
+            self.vectors.delete(recording.id)
+            self.library.delete(recording.id)
+        return recording
+
+    def rename_speaker(self, reference: str, old: str, new: str) -> int:
+        """Give a speaker another name, or merge two; returns the number of segments under the new name."""
+        return self.library.rename_speaker(self.library.resolve(reference).id, old, new)
+
+    def relabel_speakers(self, reference: str, speakers: int | None) -> Recording:
+        """Tell the speakers of a ready recording apart anew, with their number given or estimated."""
+        recording = self.library.resolve(reference)
+        with self.writing():
+            self.ingest.relabel_speakers(recording.id, speakers)
+        return self.library.recording(recording.id)
+
+    def summarize(self, reference: str, template: str | None = None) -> Summary:
+        """The summary of a recording.
+
+        Raises:
+            MossAgentError: It is not ready yet, or there is no such template.
+        """
+        from tools.summarize import summarize_recording
+
+        recording = self.library.resolve(reference)
+        return summarize_recording(
+            self.library, self.embedder, recording, template or self.settings.summary_template
+        )
+
+    def export(
+        self, reference: str, format: str, start: float | None = None, end: float | None = None
+    ) -> bytes:
+        """A transcript, or the part of it that overlaps ``[start, end)``, as a file's bytes."""
+        from index.export import export
+
+        recording = self.library.resolve(reference)
+        return export(recording, self.library.segments(recording.id, start, end), format)
+
+    def reindex(self, progress: Callable[[float], None] | None = None) -> int:
+        """Rebuild the vector collection from the database; returns the number of passages."""
+        from index.indexing import rebuild
+
+        with self.writing():
+            return rebuild(self.library, self.embedder, self.vectors, progress)
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Hold the home folder for writing; Chroma allows one writing process and is damaged by two.
+
+        The page holds it for as long as it runs. Threads of one process share it.
+
+        Raises:
+            MossAgentError: Another process holds it.
+        """
+        with self._locked:
+            if self._lock_depth == 0:
+                self._lock_file = (self.home / ".lock").open("w")
+                try:
+                    fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except OSError as error:
+                    self._lock_file.close()
+                    raise MossAgentError(
+                        f"Another moss-agent is using {self.home}; do this on its page, or stop it first."
+                    ) from error
+                self._lock_file.write(str(os.getpid()))
+                self._lock_file.flush()
+            self._lock_depth += 1
+        try:
+            yield
+        finally:
+            with self._locked:
+                self._lock_depth -= 1
+                if self._lock_depth == 0:
+                    self._lock_file.close()
+
+    def close(self) -> None:
+        """Release databases; the workspace cannot be used afterwards."""
+        if "memory" in self.__dict__:
+            self.memory.close()
+        self.library.database.close()
+
+
+def open_workspace(settings: Settings) -> Workspace:
+    """Open (and at first use create) the home folder of the settings."""
+    return Workspace(settings)

@@ -1,0 +1,45 @@
+"""What all tests share: the sample, what was heard on it, and homes of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agent.privacy import switch_off_telemetry
+
+switch_off_telemetry()
+os.environ["HF_HUB_OFFLINE"] = "1"
+for _name in [one for one in os.environ if one.startswith("MOSS_AGENT_")]:
+    del os.environ[_name]
+
+ROOT = Path(__file__).parent.parent
+DATA = Path(__file__).parent / "data"
+
+
+@pytest.fixture(scope="session")
+def sample() -> Path:
+    """The shipped five-minute meeting."""
+    return ROOT / "web" / "sample" / "harbour_meeting.mp3"
+
+
+@pytest.fixture(scope="session")
+def script() -> list[dict]:
+    """Every sentence of the sample as it was written, with speaker and true times."""
+    segments = json.loads((DATA / "harbour_meeting.json").read_text())["segments"]
+    return [one for one in segments if one.get("kind") != "sound"]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """An empty home folder."""
+    return tmp_path / "home"
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Joined model weights, made once a run."""
+    yield tmp_path_factory.mktemp("models")
