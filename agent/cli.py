@@ -285,3 +285,7 @@ def main() -> None:
         kind = type(error).__name__
         output.complain(f"It failed unexpectedly ({kind}: {output.one_line(error)}); --debug shows where.")
         raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()
