@@ -32,8 +32,8 @@ format: install-test ## let ruff fix and format
 	$(BIN)/ruff format .
 
 bench: install-test ## run the benchmarks and print their tables
-	$(BIN)/python benchmarks/ingest.py
-	$(BIN)/python benchmarks/ask.py
+	$(BIN)/python -m benchmarks.ingest
+	$(BIN)/python -m benchmarks.ask
 
 clean: ## remove what was set up here; recordings are elsewhere and stay
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

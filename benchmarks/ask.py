@@ -1,0 +1,180 @@
+"""Latency of questions without a language model, at 1,000 and at 100,000 segments.
+
+The library is filled with made-up meetings of 1,000 segments each; segments and passages are embedded
+for real at the small size, and the large one repeats those vectors with a little noise (embedding
+100,000 sentences would take minutes and is not what is measured).
+
+    python -m benchmarks.ask [--small N] [--large N] [--questions N]
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from agent.privacy import switch_off_telemetry
+
+switch_off_telemetry()
+
+from agent.settings import Settings  # noqa: E402
+from agent.workspace import Workspace, open_workspace  # noqa: E402
+from benchmarks.common import percentiles, show  # noqa: E402
+from index.database import RecordingRow, SegmentRow, SpeakerRow  # noqa: E402
+from index.indexing import index_recording  # noqa: E402
+
+PER_RECORDING = 1000
+SECONDS_A_SEGMENT = 4.0
+
+_WHO = ["Anna", "Ben", "the operator", "the council", "our supplier", "the landlord", "the press", "Maria"]
+_DOES = ["confirmed", "postponed", "asked about", "paid for", "forgot", "explained", "rejected", "measured"]
+_WHAT = ["ferry", "budget", "stage", "volunteer app", "insurance", "fireworks", "printing", "server", "roof"]
+_WHEN = ["on Monday", "last week", "before the summer", "at noon", "in March", "this afternoon", "again"]
+_TAIL = ["and nobody objected", "because it was cheap", "although it rained", "for the whole team", "twice"]
+
+
+def sentence(rng: random.Random) -> str:
+    """A sentence of plain words."""
+    parts = (_WHO, _DOES, ["the"], _WHAT, _WHEN, _TAIL)
+    return " ".join(rng.choice(part) for part in parts) + "."
+
+
+def fill(workspace: Workspace, segments: int) -> list[str]:
+    """Add recordings until there are so many segments; returns their ids."""
+    ids: list[str] = []
+    for number in range(segments // PER_RECORDING):
+        rng = random.Random(number)
+        recording = f"{number:064x}"
+        with workspace.library.database.transaction() as session:
+            session.add(
+                RecordingRow(
+                    id=recording,
+                    title=f"Meeting {number}",
+                    source_name="made up",
+                    duration=PER_RECORDING * SECONDS_A_SEGMENT,
+                    status="ready",
+                    added_at=f"2026-01-01T00:00:{number % 60:02d}+00:00",
+                    language="en",
+                    coverage=1.0,
+                    gaps=[],
+                    speech=[],
+                    engine="made up",
+                    seconds_taken=0.0,
+                )
+            )
+            speaker = SpeakerRow(recording_id=recording, name="Speaker 1")
+            session.add(speaker)
+            session.flush()
+            session.add_all(
+                SegmentRow(
+                    recording_id=recording,
+                    speaker_id=speaker.id,
+                    start=index * SECONDS_A_SEGMENT,
+                    end=index * SECONDS_A_SEGMENT + 3.5,
+                    kind="speech",
+                    text=sentence(rng),
+                    words=[],
+                    engine="made up",
+                )
+                for index in range(PER_RECORDING)
+            )
+        _index(workspace, recording, ids[0] if ids else None)
+        ids.append(recording)
+    return ids
+
+
+def _index(workspace: Workspace, recording: str, model: str | None) -> None:
+    """Index for real, or with the vectors of an indexed recording and a little noise."""
+    if model is None:
+        index_recording(workspace.library, workspace.embedder, workspace.vectors, recording)
+        return
+    index_recording(workspace.library, _Noisy(workspace.embedder), workspace.vectors, recording)
+
+
+class _Noisy:
+    """An embedder's stand-in that gives unit vectors near random directions, at no cost."""
+
+    def __init__(self, embedder) -> None:
+        self.name = embedder.name
+        self.dimensions = embedder.dimensions
+        self._rng = np.random.default_rng(0)
+
+    def encode_passages(self, texts) -> np.ndarray:
+        """Random unit vectors, float32 ``[n, dimensions]``."""
+        made = self._rng.standard_normal((len(texts), self.dimensions)).astype(np.float32)
+        return made / np.linalg.norm(made, axis=1, keepdims=True)
+
+
+def measure(workspace: Workspace, ids: list[str], count: int) -> dict[str, dict[str, float]]:
+    """Percentiles of three kinds of question, each about a recording or time of its own."""
+    rng = random.Random(7)
+
+    def time_question(number: int) -> None:
+        minute = rng.randrange(60)
+        workspace.assistant.ask(f"what was said at minute {minute}?", rng.choice(ids), f"time {number}")
+
+    def search(_number: int) -> None:
+        workspace.search.search(f"{rng.choice(_WHAT)} {rng.choice(_WHEN)}")
+
+    def content_question(number: int) -> None:
+        question = f"what did {rng.choice(_WHO)} say about the {rng.choice(_WHAT)}?"
+        workspace.assistant.ask(question, rng.choice(ids), f"content {number}")
+
+    def library_question(number: int) -> None:
+        workspace.assistant.ask(
+            f"who {rng.choice(_DOES)} the {rng.choice(_WHAT)}?", None, f"library {number}"
+        )
+
+    out = {}
+    kinds = {
+        "time question": time_question,
+        "search": search,
+        "content question": content_question,
+        "content question, whole library": library_question,
+    }
+    for name, act in kinds.items():
+        for number in range(3):
+            act(-1 - number)
+        taken = []
+        for number in range(count):
+            began = time.perf_counter()
+            act(number)
+            taken.append(time.perf_counter() - began)
+        out[name] = percentiles(taken)
+    return out
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--small", type=int, default=1_000)
+    parser.add_argument("--large", type=int, default=100_000)
+    parser.add_argument("--questions", type=int, default=60)
+    options = parser.parse_args()
+    results: dict[int, dict[str, dict[str, float]]] = {}
+    for size in (options.small, options.large):
+        with tempfile.TemporaryDirectory() as home:
+            workspace = open_workspace(Settings(home=Path(home)))
+            ids = fill(workspace, size)
+            results[size] = measure(workspace, ids, options.questions)
+            workspace.close()
+    rows = [
+        {
+            "question": kind,
+            **{
+                f"{figure[:3]}, ms, {size:,} segments": results[size][kind][figure]
+                for size in results
+                for figure in ("p50_ms", "p95_ms")
+            },
+        }
+        for kind in results[options.small]
+    ]
+    show("Questions without a language model", rows, {str(size): one for size, one in results.items()})
+
+
+if __name__ == "__main__":
+    main()

