@@ -1,0 +1,86 @@
+"""What the assistant hands out: an answer with checked citations, and the events on the way to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Citation:
+    """Where a claim can be heard: ``[start, end)`` seconds of a recording, and the words it rests on."""
+
+    recording: str
+    start: float
+    end: float
+    quote: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """One tool call made for an answer."""
+
+    tool: str
+    arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A finished answer.
+
+    ``text`` carries one ``[2:05]`` label a citation, in the order of ``citations``; ``marked_text`` is the
+    same text with ``[#segment]`` markers in their place (see ``agent.citations.split_markers``).
+    """
+
+    text: str
+    citations: tuple[Citation, ...]
+    steps: tuple[Step, ...]
+    model: str
+    seconds: float
+    """Wall time from question to answer."""
+    thread: str
+    """The conversation; pass it with the next question to go on."""
+    marked_text: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """The answer as the command line prints it."""
+        return {
+            "answer": self.text,
+            "citations": [asdict(one) for one in self.citations],
+            "steps": [{"tool": one.tool, "arguments": dict(one.arguments)} for one in self.steps],
+            "model": self.model,
+            "seconds": round(self.seconds, 3),
+            "thread": self.thread,
+        }
+
+
+@dataclass(frozen=True)
+class StepStarted:
+    """A tool call begins."""
+
+    tool: str
+    arguments: Mapping[str, Any]
+    id: str
+
+
+@dataclass(frozen=True)
+class StepFinished:
+    """A tool call is done; ``result`` is its JSON."""
+
+    id: str
+    tool: str
+    result: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class TextDelta:
+    """The next piece of checked answer text, with labels as in ``Answer.text``.
+
+    Text that comes before another ``StepStarted`` was said on the way and is no part of the answer.
+    """
+
+    text: str
+
+
+Event = StepStarted | StepFinished | TextDelta | Answer

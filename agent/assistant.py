@@ -1,0 +1,265 @@
+"""The assistant: a question in, an answer with checked citations out, step by step if wanted."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.runnables import RunnableConfig
+from langchain_core.tools import BaseTool
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.types import StreamMode
+
+from agent.answer import Answer, Citation, Event, Step, StepFinished, StepStarted, TextDelta
+from agent.citations import Checker, LineStream, fold
+from agent.graph import MOST_ROUNDS, build_graph, evidence_ids, result_titles, titles
+from agent.state import State
+from index.errors import MossAgentError
+from index.library import Library
+from index.records import Recording
+
+LONGEST_QUESTION = 4000
+"""Characters a question may have."""
+
+MODES: tuple[StreamMode, ...] = ("messages", "updates", "custom")
+"""Text as it is written, what each node did, and each tool result as it is there."""
+
+_log = logging.getLogger(__name__)
+
+
+class Assistant:
+    """Answers questions about the recordings of a library.
+
+    Args:
+        library: Recordings and segments; citations are checked against it.
+        tools: What the agent may do.
+        chat_model: Any chat model that can bind tools.
+        checkpointer: Where conversations are kept; None forgets each after its answer.
+    """
+
+    def __init__(
+        self,
+        library: Library,
+        tools: Sequence[BaseTool],
+        chat_model: BaseChatModel,
+        checkpointer: BaseCheckpointSaver[Any] | None = None,
+    ) -> None:
+        self._library = library
+        self._model = model_name(chat_model)
+        self._graph = build_graph(chat_model, tools, checkpointer, library)
+        self._remembers = checkpointer is not None
+
+    def ask(self, question: str, recording: str | None = None, thread: str | None = None) -> Answer:
+        """Answer a question.
+
+        Args:
+            question: In plain words.
+            recording: Id, unique prefix or title of the recording it is about; by default the one it names,
+                or the only one there is.
+            thread: Conversation to go on with (``Answer.thread``); by default a new one.
+
+        Raises:
+            UnknownRecording, AmbiguousRecording: See ``Library.resolve``.
+            MossAgentError: The question is empty or too long, or the chat model failed.
+        """
+        for event in self.stream(question, recording, thread):
+            if isinstance(event, Answer):
+                return event
+        raise MossAgentError("The answer broke off; ask again.")
+
+    def stream(
+        self, question: str, recording: str | None = None, thread: str | None = None
+    ) -> Iterator[Event]:
+        """Answer a question step by step; the last event is the ``Answer``. Arguments as in ``ask``."""
+        started = time.perf_counter()
+        question = _clean(question)
+        focus, count = self._focus(question, recording)
+        thread = thread or uuid.uuid4().hex
+        turn = _Turn(self._library, thread, question, focus)
+        config: RunnableConfig = {
+            "configurable": {"thread_id": thread},
+            "recursion_limit": 2 * MOST_ROUNDS + 8,
+        }
+        try:
+            if self._remembers:
+                turn.recall(self._graph.get_state(config).values)
+            asked: State = {
+                "messages": [HumanMessage(question)],
+                "question": question,
+                "focus": _plain(focus) if focus else {},
+                "recordings": count,
+            }
+            # One checkpoint at the end of the turn: a turn that breaks off is as if it was never asked.
+            for mode, payload in self._graph.stream(
+                asked,
+                config,
+                stream_mode=MODES,
+                durability="exit" if self._remembers else None,
+            ):
+                yield from turn.events(mode, payload)
+        except MossAgentError:
+            raise
+        except Exception as error:
+            _log.exception("the turn failed")
+            raise MossAgentError(
+                f"The chat model {self._model} failed ({type(error).__name__}: {_short(error)}); ask again."
+            ) from error
+        yield turn.answer(self._model, time.perf_counter() - started)
+
+    def _focus(self, question: str, reference: str | None) -> tuple[Recording | None, int]:
+        """The recording a question is about, and how many there are."""
+        recordings = self._library.recordings()
+        if reference is not None:
+            return self._library.resolve(reference), len(recordings)
+        if len(recordings) == 1:
+            return recordings[0], 1
+        return named_in(question, recordings), len(recordings)
+
+
+class _Turn:
+    """One turn, as its events come in."""
+
+    def __init__(self, library: Library, thread: str, question: str, focus: Recording | None) -> None:
+        self._library = library
+        self._thread = thread
+        self._noted: set[str] = set()
+        self._checker = Checker(library, (), [focus.title] if focus else [], question)
+        self._lines: LineStream | None = None
+        self._message: str | None = None
+        self._steps: list[Step] = []
+        self._answer: dict[str, Any] = {}
+        if focus:
+            self._note({focus.id})
+
+    def recall(self, state: dict[str, Any]) -> None:
+        """Learn what earlier turns of the conversation brought."""
+        if state:
+            self._checker.learn(state.get("seen", ()), titles(state))  # type: ignore[arg-type]
+
+    def events(self, mode: str, payload: Any) -> Iterator[Event]:
+        """What one item of the graph's stream means."""
+        if mode == "messages":
+            yield from self._text(*payload)
+        elif mode == "custom":
+            yield self._finished(payload)
+        elif "model" in payload:
+            yield from self._called(payload["model"]["messages"][-1])
+        elif "check_citations" in payload:
+            self._answer = payload["check_citations"]["answer"]
+
+    def answer(self, model: str, seconds: float) -> Answer:
+        """The finished answer."""
+        return Answer(
+            text=self._answer["text"],
+            citations=tuple(Citation(**one) for one in self._answer["citations"]),
+            steps=tuple(self._steps),
+            model=model,
+            seconds=seconds,
+            thread=self._thread,
+            marked_text=self._answer["marked_text"],
+        )
+
+    def _text(self, message: Any, metadata: dict[str, Any]) -> Iterator[Event]:
+        if metadata.get("langgraph_node") != "model" or not isinstance(message, AIMessage):
+            return
+        if message.id != self._message or self._lines is None:
+            self._message, self._lines = message.id, LineStream(self._checker)
+        if out := self._lines.feed(str(message.text)):
+            yield TextDelta(out)
+
+    def _called(self, message: AIMessage) -> Iterator[Event]:
+        lines, self._lines = self._lines, None
+        if not message.tool_calls:
+            if lines and str(message.text).strip() and (out := lines.finish()):
+                yield TextDelta(out)
+            return
+        for call in message.tool_calls:
+            self._steps.append(Step(call["name"], call["args"]))
+            yield StepStarted(call["name"], call["args"], str(call["id"]))
+
+    def _finished(self, payload: dict[str, Any]) -> StepFinished:
+        result = payload["result"]
+        self._checker.learn(evidence_ids(result), result_titles(result))
+        self._note(recordings_in(result))
+        return StepFinished(str(payload["id"]), payload["tool"], result)
+
+    def _note(self, recordings: set[str]) -> None:
+        """Link the conversation to the recordings it quotes, before anything of them is kept in it."""
+        if new := recordings - self._noted:
+            self._library.note_thread(self._thread, new)
+            self._noted |= new
+
+
+def recordings_in(result: dict[str, Any]) -> set[str]:
+    """Ids of all recordings whose words or titles stand in a tool result."""
+    items = [result.get("recording"), *(result.get("recordings") or ())]
+    found = {str(one["id"]) for one in items if isinstance(one, dict) and "id" in one}
+    cited = [*(result.get("evidence") or ()), *(result.get("passages") or ())]
+    return found | {str(one["recording"]) for one in cited if isinstance(one, dict) and "recording" in one}
+
+
+def named_in(question: str, recordings: Sequence[Recording]) -> Recording | None:
+    """The recording whose title the question names; the longest title wins, two equal ones name none.
+
+    A title of one word counts only where the question points at it (“in Retro”, “summarise Retro”): it may
+    be a word like any other.
+    """
+    asked = f" {_words(question)} "
+    found: list[tuple[int, Recording]] = []
+    for one in recordings:
+        title = _words(one.title)
+        if not title or f" {title} " not in asked:
+            continue
+        pointed = re.search(
+            rf"(?:^| )(?:{_POINTING}) (?:the |recording |our |my )*{re.escape(title)} ", asked
+        )
+        if " " in title or pointed or asked.strip() == title:
+            found.append((len(title), one))
+    best = max((length for length, _ in found), default=0)
+    longest = [one for length, one in found if length == best]
+    return longest[0] if len(longest) == 1 else None
+
+
+_POINTING = "in|of|from|on|for|recording|called|named|titled|summarise|summarize|outline|during"
+
+
+def _words(text: str) -> str:
+    return " ".join(re.findall(r"\w+", fold(text)))
+
+
+def model_name(chat_model: BaseChatModel) -> str:
+    """The name a chat model goes by: its ``model_name`` or ``model``, else its kind."""
+    for attribute in ("model_name", "model"):
+        name = getattr(chat_model, attribute, None)
+        if isinstance(name, str) and name:
+            return name
+    return chat_model._llm_type
+
+
+def _plain(recording: Recording) -> dict[str, Any]:
+    return {
+        "id": recording.id,
+        "title": recording.title,
+        "duration": round(recording.duration, 3),
+        "speakers": list(recording.speakers),
+    }
+
+
+def _clean(question: str) -> str:
+    question = question.replace("\x00", "").strip()
+    if not question:
+        raise MossAgentError("The question is empty; ask something about a recording.")
+    if len(question) > LONGEST_QUESTION:
+        raise MossAgentError(f"The question is longer than {LONGEST_QUESTION} characters; ask a shorter one.")
+    return question
+
+
+def _short(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if len(text) <= 200 else text[:199] + "…"

@@ -1,0 +1,200 @@
+"""The agent: a plain tool-calling loop whose answer is checked before anyone sees it.
+
+    begin → model ⇄ tools
+              ↓
+       check_citations → end
+
+It works with any LangChain chat model that can bind tools and never asks which one it has.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, Literal
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import (
+    AIMessage,
+    AnyMessage,
+    HumanMessage,
+    RemoveMessage,
+    SystemMessage,
+    ToolMessage,
+)
+from langchain_core.tools import BaseTool
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.graph import END, START, StateGraph
+from langgraph.graph.state import CompiledStateGraph
+from langgraph.types import StreamWriter
+
+from agent.citations import Checked, Checker, Segments
+from agent.prompts import system_prompt
+from agent.state import State
+
+MOST_ROUNDS = 8
+"""Rounds of tool calls a turn may take; after them the model has to answer with what it has."""
+TURNS_KEPT = 12
+"""Turns of a conversation a model still sees; older ones are forgotten."""
+
+NO_ANSWER = "I have no answer to this; please ask it another way."
+
+_log = logging.getLogger(__name__)
+
+
+def build_graph(
+    model: BaseChatModel,
+    tools: Sequence[BaseTool],
+    checkpointer: BaseCheckpointSaver[Any] | None,
+    segments: Segments,
+) -> CompiledStateGraph[State]:
+    """The compiled loop.
+
+    Args:
+        model: Any chat model that can bind tools.
+        tools: What it may call; each answers in JSON.
+        checkpointer: Where conversations are kept; None forgets them.
+        segments: The database that citations are checked against.
+    """
+    nodes = _Nodes(model, tools, segments)
+    graph = StateGraph(State)
+    graph.add_node("begin", nodes.begin)
+    graph.add_node("model", nodes.model)
+    graph.add_node("tools", nodes.tools)
+    graph.add_node("check_citations", nodes.check_citations)
+    graph.add_edge(START, "begin")
+    graph.add_edge("begin", "model")
+    graph.add_conditional_edges(
+        "model", wants_tools, {"tools": "tools", "check_citations": "check_citations"}
+    )
+    graph.add_edge("tools", "model")
+    graph.add_edge("check_citations", END)
+    return graph.compile(checkpointer=checkpointer)
+
+
+def wants_tools(state: State) -> Literal["tools", "check_citations"]:
+    """Whether the model's last message asks for tools it may still call."""
+    last = state["messages"][-1]
+    asks = isinstance(last, AIMessage) and bool(last.tool_calls)
+    return "tools" if asks and rounds(state["messages"]) <= MOST_ROUNDS else "check_citations"
+
+
+def this_turn(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
+    """The messages from the last question on."""
+    for at in range(len(messages) - 1, -1, -1):
+        if isinstance(messages[at], HumanMessage):
+            return list(messages[at:])
+    return list(messages)
+
+
+def rounds(messages: Sequence[AnyMessage]) -> int:
+    """How often tools were asked for in this turn."""
+    return sum(isinstance(one, AIMessage) and bool(one.tool_calls) for one in this_turn(messages))
+
+
+class _Nodes:
+    """The nodes, over one model and one set of tools."""
+
+    def __init__(self, model: BaseChatModel, tools: Sequence[BaseTool], segments: Segments) -> None:
+        self._plain = model
+        self._bound = model.bind_tools(list(tools))
+        self._tools = {tool.name: tool for tool in tools}
+        self._segments = segments
+
+    def begin(self, state: State) -> dict[str, Any]:
+        """Forget old turns, and turns that broke off before their answer."""
+        turns: list[list[AnyMessage]] = []
+        for message in state["messages"]:
+            if isinstance(message, HumanMessage) or not turns:
+                turns.append([])
+            turns[-1].append(message)
+        current = turns.pop()
+        whole = [turn for turn in turns if isinstance(turn[-1], AIMessage) and not turn[-1].tool_calls]
+        kept = {message.id for turn in [*whole[-TURNS_KEPT:], current] for message in turn}
+        gone = [one for one in state["messages"] if one.id not in kept]
+        return {"messages": [RemoveMessage(id=str(one.id)) for one in gone], "answer": {}}
+
+    def model(self, state: State) -> dict[str, Any]:
+        """Ask the model; it gets no tools once the turn has used up its rounds."""
+        prompt = SystemMessage(system_prompt(state.get("focus"), state.get("recordings", 0)))
+        model = self._bound if rounds(state["messages"]) < MOST_ROUNDS else self._plain
+        return {"messages": [model.invoke([prompt, *state["messages"]])]}
+
+    def tools(self, state: State, writer: StreamWriter) -> dict[str, Any]:
+        """Run every tool call of the last message, in order; an error is a result too."""
+        last = state["messages"][-1]
+        results: list[ToolMessage] = []
+        seen: list[int] = []
+        for call in last.tool_calls if isinstance(last, AIMessage) else []:
+            content = self._run(call["name"], call["args"])
+            result = read_result(content)
+            seen += evidence_ids(result)
+            writer({"id": call["id"], "tool": call["name"], "result": result})
+            results.append(ToolMessage(content, tool_call_id=str(call["id"]), name=call["name"]))
+        return {"messages": results, "seen": seen}
+
+    def _run(self, name: str, arguments: dict[str, Any]) -> str:
+        tool = self._tools.get(name)
+        if tool is None:
+            return _error(f"There is no tool “{name}”; there are {', '.join(self._tools)}.")
+        try:
+            return str(tool.invoke(arguments))
+        except Exception:
+            # The turn goes on: the model sees the failure and can say so or try another way.
+            _log.exception("tool %s failed", name)
+            return _error(f"The tool {name} failed; the log says why.")
+
+    def check_citations(self, state: State) -> dict[str, Any]:
+        """Put the checked text in the place of the model's, and keep it as the turn's answer."""
+        last = state["messages"][-1]
+        checker = Checker(self._segments, state.get("seen", ()), titles(state), state.get("question", ""))
+        text = str(last.text).strip()
+        checked = checker.check(text) if text else Checked(NO_ANSWER, ())
+        answer = {
+            "marked_text": checked.marked_text,
+            "text": checked.text,
+            "citations": [asdict(one) for one in checked.citations],
+            "dropped": checked.dropped,
+        }
+        return {"messages": [AIMessage(checked.marked_text, id=last.id)], "answer": answer}
+
+
+def read_result(content: str) -> dict[str, Any]:
+    """A tool's JSON as a dict; what is not one becomes ``{"text": …}``."""
+    try:
+        result = json.loads(content)
+    except ValueError:
+        result = None
+    return result if isinstance(result, dict) else {"text": content}
+
+
+def evidence_ids(result: dict[str, Any]) -> list[int]:
+    """Ids of the segments a tool result offers as evidence."""
+    items = result.get("evidence")
+    if not isinstance(items, list):
+        return []
+    return [one["id"] for one in items if isinstance(one, dict) and isinstance(one.get("id"), int)]
+
+
+def result_titles(result: dict[str, Any]) -> list[str]:
+    """Titles of recordings in a tool result."""
+    named = [result.get("recording"), *(result.get("recordings") or ()), *(result.get("passages") or ())]
+    return [str(one["title"]) for one in named if isinstance(one, dict) and "title" in one]
+
+
+def titles(state: State) -> list[str]:
+    """Titles of all recordings that the conversation has come across."""
+    found = [
+        title
+        for one in state["messages"]
+        if isinstance(one, ToolMessage)
+        for title in result_titles(read_result(str(one.content)))
+    ]
+    focus = state.get("focus")
+    return [*found, str(focus["title"])] if focus else found
+
+
+def _error(sentence: str) -> str:
+    return json.dumps({"error": sentence}, ensure_ascii=False)

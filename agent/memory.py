@@ -1,0 +1,78 @@
+"""Conversations, kept in a SQLite database of their own."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import ChannelVersions, Checkpoint, CheckpointMetadata
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from langgraph.checkpoint.sqlite import SqliteSaver
+
+
+class NewestCheckpoint(SqliteSaver):
+    """Keeps one checkpoint a conversation: the newest.
+
+    A conversation is read back only as it stands, and every checkpoint holds all of it; keeping them all
+    would grow with the square of its length and leave quotes of removed turns behind.
+    """
+
+    def put(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        """Store a checkpoint and delete those before it."""
+        stored = super().put(config, checkpoint, metadata, new_versions)
+        where = (
+            str(stored["configurable"]["thread_id"]),
+            stored["configurable"]["checkpoint_ns"],
+            stored["configurable"]["checkpoint_id"],
+        )
+        with self.cursor() as cursor:
+            for table in ("checkpoints", "writes"):
+                cursor.execute(
+                    f"DELETE FROM {table} WHERE thread_id = ? AND checkpoint_ns = ? AND checkpoint_id < ?",
+                    where,
+                )
+        return stored
+
+
+class Memory:
+    """The conversations of one home folder.
+
+    Args:
+        path: The SQLite file; made if it is not there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        # The saver guards the connection with a lock of its own, so threads may share it.
+        self._connection = sqlite3.connect(path, check_same_thread=False, timeout=30)
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "secure_delete=ON", "busy_timeout=30000"):
+            self._connection.execute(f"PRAGMA {pragma}")
+        # `None` allows LangChain's messages and plain types only: nothing else is ever imported on reading.
+        serde = JsonPlusSerializer(allowed_msgpack_modules=None)
+        self.checkpointer = NewestCheckpoint(self._connection, serde=serde)
+        self.checkpointer.setup()
+
+    def forget(self, thread: str) -> None:
+        """Delete a conversation and overwrite the bytes it occupied."""
+        self.checkpointer.delete_thread(thread)
+        with self.checkpointer.cursor(transaction=False) as cursor:
+            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def threads(self) -> list[str]:
+        """Ids of all conversations."""
+        with self.checkpointer.cursor(transaction=False) as cursor:
+            rows: list[tuple[Any, ...]] = cursor.execute(
+                "SELECT DISTINCT thread_id FROM checkpoints ORDER BY thread_id"
+            ).fetchall()
+        return [str(row[0]) for row in rows]
+
+    def close(self) -> None:
+        """Release the file."""
+        self._connection.close()

@@ -1,0 +1,110 @@
+"""Read a stretch of one recording's transcript, exactly."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from langchain_core.tools import BaseTool, StructuredTool
+from pydantic import BaseModel, Field
+
+from index.clock import clock
+from index.errors import MossAgentError
+from index.records import Recording, Segment, Span
+from tools.evidence import (
+    MOST_EVIDENCE,
+    Seconds,
+    about,
+    as_json,
+    evidence,
+    invalid_arguments,
+    joined,
+    span_text,
+    unfinished,
+)
+from tools.toolbox import Toolbox
+
+DESCRIPTION = (
+    "Read what was said in a stretch of a recording: exactly the segments that overlap [start, end), in "
+    f"order. Returns at most {MOST_EVIDENCE} segments and how many there are in all."
+)
+
+
+class ReadTranscript(BaseModel):
+    """Arguments of ``read_transcript``."""
+
+    recording: str = Field(description="Id, unique beginning of the id, or title of the recording.")
+    start: Seconds = Field(description="Start of the stretch, seconds from the start of the recording.")
+    end: Seconds = Field(description="End of the stretch in seconds; not included.")
+    speaker: str | None = Field(default=None, description="Only what this speaker said.")
+
+
+def read_transcript(
+    toolbox: Toolbox, recording: str, start: float, end: float, speaker: str | None = None
+) -> dict[str, Any]:
+    """Segments overlapping ``[start, end)`` seconds, as evidence.
+
+    Raises:
+        MossAgentError: No such recording or speaker, or the stretch is empty.
+    """
+    found = toolbox.library.resolve(recording)
+    if end <= start:
+        raise MossAgentError("The end of the stretch must lie after its start.")
+    if start >= found.duration:
+        note = f"“{found.title}” is {clock(found.duration)} long; nothing lies at {clock(start)}."
+        return {"recording": about(found), "range": [start, end], "evidence": [], "total": 0, "note": note}
+    end = min(end, found.duration)
+    segments = toolbox.library.segments(found.id, start, end)
+    if speaker is not None:
+        name = known_speaker(found, speaker)
+        segments = [one for one in segments if one.speaker == name]
+    return {
+        "recording": about(found),
+        "range": [round(start, 3), round(end, 3)],
+        "evidence": [evidence(one) for one in segments[:MOST_EVIDENCE]],
+        "total": len(segments),
+        **joined([unfinished(found), _gaps(found, start, end), _cut(segments)]),
+    }
+
+
+def known_speaker(recording: Recording, name: str) -> str:
+    """The speaker's name as the recording has it, any case.
+
+    Raises:
+        MossAgentError: Nobody in the recording has this name.
+    """
+    for known in recording.speakers:
+        if known.casefold() == name.strip().casefold():
+            return known
+    there = ", ".join(recording.speakers) or "none"
+    raise MossAgentError(f"There is no speaker “{name}” in “{recording.title}”; it has: {there}.")
+
+
+def _gaps(recording: Recording, start: float, end: float) -> str | None:
+    gaps = [gap for gap in recording.gaps if gap.overlaps(Span(start, end))]
+    if not gaps:
+        return None
+    where = ", ".join(span_text(gap.start, gap.end) for gap in gaps[:5])
+    return f"Speech {where} could be heard but not transcribed."
+
+
+def _cut(segments: list[Segment]) -> str | None:
+    if len(segments) <= MOST_EVIDENCE:
+        return None
+    last = segments[MOST_EVIDENCE - 1]
+    more = len(segments) - MOST_EVIDENCE
+    return f"{more} more segments follow {clock(last.end)}; ask for a shorter stretch to read them."
+
+
+def read_transcript_tool(toolbox: Toolbox) -> BaseTool:
+    """The tool over one toolbox."""
+
+    def run(recording: str, start: float, end: float, speaker: str | None = None) -> dict[str, Any]:
+        return read_transcript(toolbox, recording, start, end, speaker)
+
+    return StructuredTool.from_function(
+        as_json(run),
+        name="read_transcript",
+        description=DESCRIPTION,
+        args_schema=ReadTranscript,
+        handle_validation_error=invalid_arguments,
+    )
