@@ -16,6 +16,9 @@ from index.database import Database, RecordingRow, SegmentRow, SpeakerRow, Threa
 from index.errors import AmbiguousRecording, MossAgentError, UnknownRecording
 from index.records import Recording, Segment, Span, Word
 
+MOST_PARAMETERS = 10_000
+"""Values in one ``IN`` list; SQLite takes 32,766 in a statement."""
+
 
 class Library:
     """Recordings of one home folder.
@@ -100,22 +103,28 @@ class Library:
 
     def segments_by_id(self, ids: Iterable[int]) -> list[Segment]:
         """Segments by their numbers, in time order; numbers that do not exist are left out."""
-        query = select(SegmentRow, SpeakerRow.name).outerjoin(
-            SpeakerRow, SegmentRow.speaker_id == SpeakerRow.id
-        )
-        query = query.where(SegmentRow.id.in_(list(ids)))
-        return self._segments(query.order_by(SegmentRow.recording_id, SegmentRow.start, SegmentRow.id))
+        wanted = sorted(set(ids))
+        found: list[Segment] = []
+        for at in range(0, len(wanted), MOST_PARAMETERS):
+            query = select(SegmentRow, SpeakerRow.name).outerjoin(
+                SpeakerRow, SegmentRow.speaker_id == SpeakerRow.id
+            )
+            found += self._segments(query.where(SegmentRow.id.in_(wanted[at : at + MOST_PARAMETERS])))
+        return sorted(found, key=lambda one: (one.recording, one.start, one.id))
 
     def segment_embeddings(self, segments: Sequence[Segment]) -> np.ndarray | None:
         """Stored sentence embeddings, float32 ``[n_segments, dimensions]`` in the order given.
 
         Returns None when any of them has none yet (the recording is not indexed).
         """
+        ids = [one.id for one in segments]
+        found: dict[int, bytes] = {}
         with self.database.transaction() as session:
-            query = select(SegmentRow.id, SegmentRow.embedding)
-            rows = session.execute(query.where(SegmentRow.id.in_([one.id for one in segments])))
-            found = {row.id: row.embedding for row in rows if row.embedding is not None}
-        if not segments or len(found) < len(segments):
+            for at in range(0, len(ids), MOST_PARAMETERS):
+                query = select(SegmentRow.id, SegmentRow.embedding)
+                rows = session.execute(query.where(SegmentRow.id.in_(ids[at : at + MOST_PARAMETERS])))
+                found.update((row.id, row.embedding) for row in rows if row.embedding is not None)
+        if not segments or any(one not in found for one in ids):
             return None
         return np.stack([np.frombuffer(found[one.id], dtype=np.float16) for one in segments]).astype(
             np.float32
