@@ -1,0 +1,65 @@
+"""A summary as Markdown; what was said is escaped, so that nothing in it is ever interpreted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from index.clock import clock
+from index.markdown import escape_markdown
+from index.summary.model import ActionItem, Item, Summary, Topic
+
+_HEADINGS = {
+    "topics": {"interview": "Questions and answers", "standup": "Updates"},
+    "key_quotes": {"lecture": "Key points"},
+    "action_items": {"call": "Next steps"},
+}
+_ORDER = {
+    "meeting": ("topics", "decisions", "action_items", "open_questions", "key_quotes"),
+    "call": ("action_items", "decisions", "topics", "open_questions", "key_quotes"),
+    "lecture": ("key_quotes", "topics", "open_questions", "action_items", "decisions"),
+    "interview": ("topics", "key_quotes", "decisions", "action_items", "open_questions"),
+    "standup": ("topics", "action_items", "decisions", "open_questions"),
+}
+_EXPECTED = {
+    "meeting": ("decisions", "action_items", "open_questions"),
+    "call": ("action_items", "decisions"),
+}
+"""Sections that say "None was found." when empty; others are left out."""
+
+
+def to_markdown(summary: Summary, title: str, time: Callable[[float, float], str] | None = None) -> str:
+    """Render a summary.
+
+    Args:
+        summary: What ``summarize`` found.
+        title: The recording's title.
+        time: How a time span is shown, from start and end in seconds; by default ``\\[2:05\\]``, which
+            reads as ``[2:05]`` and is no link.
+    """
+    shown = time or (lambda start, _end: f"\\[{clock(start)}\\]")
+    lines = [f"# {escape_markdown(title)}", "", escape_markdown(summary.overview)]
+    for section in _ORDER[summary.template]:
+        body = _section(summary, section, shown)
+        if not body and section not in _EXPECTED.get(summary.template, ()):
+            continue
+        heading = _HEADINGS.get(section, {}).get(summary.template, section.replace("_", " ").capitalize())
+        lines += ["", f"## {heading}", "", *(body or ["None was found."])]
+    return "\n".join(lines) + "\n"
+
+
+def _section(summary: Summary, section: str, time: Callable[[float, float], str]) -> list[str]:
+    found: Sequence[Topic | Item] = getattr(summary, section)
+    lines: list[str] = []
+    for one in found:
+        when = time(one.start, one.end)
+        if isinstance(one, Topic):
+            lines += [f"- {when} **{escape_markdown(one.title)}**"]
+            lines += [f"    - {escape_markdown(point)}" for point in one.points]
+        elif isinstance(one, ActionItem):
+            owner = f"**{escape_markdown(one.owner)}**: " if one.owner else ""
+            due = f" *(due: {escape_markdown(one.due)})*" if one.due else ""
+            lines.append(f"- {when} {owner}{escape_markdown(one.text)}{due}")
+        else:
+            voice = f"{escape_markdown(one.speaker)}: " if section == "key_quotes" and one.speaker else ""
+            lines.append(f"- {when} {voice}“{escape_markdown(one.text)}”")
+    return lines

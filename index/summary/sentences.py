@@ -1,0 +1,42 @@
+"""Key sentences: near the middle of what was said, and unlike each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from index.records import Segment
+
+DIVERSITY = 0.4
+"""How much likeness to sentences already chosen counts against one (1 − λ of MMR; Carbonell and Goldstein, 1998)."""
+
+MIN_WORDS = 6
+"""Shorter sentences ("Exactly.", "Good idea.") say nothing by themselves."""
+
+
+def key_sentences(segments: Sequence[Segment], embeddings: np.ndarray, count: int) -> list[int]:
+    """Positions of up to ``count`` key sentences, in the order they were said.
+
+    Args:
+        segments: Sentences.
+        embeddings: float32 ``[n_segments, dimensions]``, unit length.
+    """
+    able = [
+        at for at, one in enumerate(segments) if len(one.text.split()) >= MIN_WORDS and one.kind == "speech"
+    ]
+    if not able:
+        return []
+    vectors = embeddings[able]
+    centroid = embeddings.mean(axis=0)
+    centroid /= max(float(np.linalg.norm(centroid)), 1e-9)
+    central = vectors @ centroid
+    likeness = np.zeros(len(able))
+    chosen: list[int] = []
+    while len(chosen) < min(count, len(able)):
+        score = (1 - DIVERSITY) * central - DIVERSITY * likeness
+        score[chosen] = -np.inf
+        best = int(np.argmax(score))
+        chosen.append(best)
+        likeness = np.maximum(likeness, vectors @ vectors[best])
+    return sorted(able[one] for one in chosen)
