@@ -1,0 +1,162 @@
+"""Whose voice is it: one vector for 1.6 seconds of speech, close for the same speaker.
+
+The network is Resemblyzer's speaker encoder (GE2E, Wan et al. 2018, "Generalized end-to-end loss for
+speaker verification"): three LSTM layers of 256 over 40 mel bands, a linear layer, ReLU, unit length.
+Only the weights come from that package; its code would need compiled dependencies and is never run.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from index.audio import SAMPLE_RATE
+from index.errors import WeightsError
+from index.weights import check_sha256, package_folder
+
+if TYPE_CHECKING:
+    import torch
+
+WEIGHTS_PACKAGE = "resemblyzer"
+WEIGHTS_SHA256 = "39373b86598fa3da9fcddee6142382efe09777e8d37dc9c0561f41f0070f134e"
+"""Of ``pretrained.pt`` in Resemblyzer 0.1.4's wheel."""
+
+MEL_BANDS = 40
+FRAME_SAMPLES = 400
+"""25 ms."""
+HOP_SAMPLES = 160
+"""10 ms."""
+WINDOW_FRAMES = 160
+"""1.6 s, the length the network was trained on."""
+WINDOW_SECONDS = WINDOW_FRAMES * HOP_SAMPLES / SAMPLE_RATE
+HIDDEN = 256
+DIMENSIONS = 256
+
+TARGET_DBFS = -30.0
+"""Quieter speech is raised to this level (RMS against full scale); louder speech is left as it is."""
+
+BATCH = 128
+"""Windows that go through the network together; larger ones are no faster on a CPU."""
+
+
+class VoiceEncoder:
+    """Resemblyzer's encoder in plain torch on the CPU; weights are checked and loaded at first use."""
+
+    dimensions = DIMENSIONS
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._layers: tuple[torch.nn.LSTM, torch.nn.Linear] | None = None
+        self._filters: torch.Tensor | None = None
+
+    def load(self) -> None:
+        """Load the weights now instead of at first use.
+
+        Raises:
+            WeightsError: They are not installed, or are not the published ones.
+        """
+        with self._lock:
+            if self._layers is None:
+                self._filters = _mel_filters()
+                self._layers = _layers()
+
+    def mel(self, audio: np.ndarray) -> torch.Tensor:
+        """Mel power spectrogram (no logarithm) of one stretch of speech, its volume normalised.
+
+        Args:
+            audio: float32 ``[n_samples]``, 16 kHz.
+
+        Returns:
+            float32 ``[n_samples // 160 + 1, 40]``, one frame every 10 ms.
+        """
+        import torch
+
+        self.load()
+        assert self._filters is not None
+        samples = torch.from_numpy(np.ascontiguousarray(_raise_volume(audio), dtype=np.float32))
+        spectrum = torch.stft(
+            samples,
+            n_fft=FRAME_SAMPLES,
+            hop_length=HOP_SAMPLES,
+            window=torch.hann_window(FRAME_SAMPLES),
+            center=True,
+            pad_mode="constant",
+            return_complex=True,
+        )
+        return spectrum.abs().square().T @ self._filters
+
+    def embed(self, windows: Sequence[torch.Tensor]) -> np.ndarray:
+        """Voice vectors of mel windows.
+
+        Args:
+            windows: Each ``[160, 40]``.
+
+        Returns:
+            float32 ``[n_windows, 256]``, non-negative, unit length (zero where nothing was excited).
+        """
+        import torch
+
+        self.load()
+        assert self._layers is not None
+        lstm, linear = self._layers
+        done = [np.zeros((0, DIMENSIONS), dtype=np.float32)]
+        with torch.inference_mode():
+            for first in range(0, len(windows), BATCH):
+                _, (hidden, _) = lstm(torch.stack(list(windows[first : first + BATCH])))
+                raw = torch.relu(linear(hidden[-1]))
+                done.append(torch.nn.functional.normalize(raw, dim=1).numpy())
+        return np.concatenate(done)
+
+
+def _mel_filters() -> torch.Tensor:
+    """Slaney's mel bands from 0 to 8 kHz, float32 ``[201, 40]``; what the network was trained with."""
+    import torch
+    from transformers.audio_utils import mel_filter_bank
+
+    filters = mel_filter_bank(
+        num_frequency_bins=FRAME_SAMPLES // 2 + 1,
+        num_mel_filters=MEL_BANDS,
+        min_frequency=0.0,
+        max_frequency=SAMPLE_RATE / 2,
+        sampling_rate=SAMPLE_RATE,
+        norm="slaney",
+        mel_scale="slaney",
+    )
+    return torch.from_numpy(np.asarray(filters, dtype=np.float32))
+
+
+def _layers() -> tuple[torch.nn.LSTM, torch.nn.Linear]:
+    """The trained layers.
+
+    Raises:
+        WeightsError: The package is missing, or its file is not the published one.
+    """
+    import torch
+
+    folder = package_folder(WEIGHTS_PACKAGE)
+    if folder is None:
+        raise WeightsError(
+            "The weights that tell speakers apart are not installed; "
+            "install them with `pip install --no-deps Resemblyzer==0.1.4`."
+        )
+    path = folder / "pretrained.pt"
+    check_sha256(path, WEIGHTS_SHA256)
+    state = torch.load(path, map_location="cpu", weights_only=True)["model_state"]
+    lstm = torch.nn.LSTM(MEL_BANDS, HIDDEN, num_layers=3, batch_first=True)
+    linear = torch.nn.Linear(HIDDEN, DIMENSIONS)
+    for name, layer in (("lstm.", lstm), ("linear.", linear)):
+        layer.load_state_dict({key.removeprefix(name): state[key] for key in state if key.startswith(name)})
+        layer.requires_grad_(False).eval()
+    return lstm, linear
+
+
+def _raise_volume(audio: np.ndarray) -> np.ndarray:
+    """Quiet speech at the level of the training data; digital silence stays silence."""
+    power = float(np.mean(np.square(audio, dtype=np.float64))) if len(audio) else 0.0
+    if power <= 0:
+        return audio
+    gain = 10 ** (TARGET_DBFS / 20) / power**0.5
+    return audio * np.float32(gain) if gain > 1 else audio
