@@ -18,15 +18,24 @@ ACCEPT_SECONDS = 12.0
 """A request is accepted or taken up within this time."""
 
 _ACT = (
-    r"(?:add|approve|arrange|ask|book|bring|build|buy|call|cancel|change|check|circulate|clean|collect|compile|confirm|"
-    r"contact|copy|correct|create|deliver|deploy|discuss|document|draft|e-?mail|estimate|file|fill|find|finish|fix|"
-    r"follow|forward|gather|get|handle|hire|implement|inform|install|invite|investigate|look into|mail|make|measure|"
-    r"meet|merge|message|move|notify|order|organi[sz]e|pay|phone|pick up|post|prepare|present|print|propose|provide|"
-    r"publish|push|put|reach out|record|remind|renew|repair|replace|reply|report|request|reserve|resend|review|rewrite|"
-    r"ring|run|schedule|send|set|share|ship|sign|sort|speak|submit|take care|talk|tell|test|transfer|translate|try|"
-    r"update|upgrade|upload|verify|visit|work on|write)"
+    r"(?:add|approve|arrange|ask|book|bring|build|buy|call|cancel|change|check|circulate|clean|"
+    r"collect|compile|"
+    r"confirm|contact|copy|correct|create|deliver|deploy|discuss|document|draft|e-?mail|estimate|"
+    r"file|fill|find|"
+    r"finish|fix|follow|forward|gather|get|handle|hire|implement|inform|install|invite|investigate|"
+    r"look into|mail|"
+    r"make|measure|meet|merge|message|move|notify|order|organi[sz]e|pay|phone|pick up|post|prepare|"
+    r"present|print|"
+    r"propose|provide|publish|push|put|reach out|record|remind|renew|repair|replace|reply|report|"
+    r"request|reserve|"
+    r"resend|review|rewrite|ring|run|schedule|send|set|share|ship|sign|sort|speak|submit|take care|"
+    r"talk|tell|test|"
+    r"transfer|translate|try|update|upgrade|upload|verify|visit|work on|write)"
 )
-_ADVERBS = r"(?:(?:just|also|then|definitely|certainly|probably|quickly|personally|please|try to|go and|make sure to)\s+)*"
+_ADVERBS = (
+    r"(?:(?:just|also|then|definitely|certainly|probably|quickly|personally|please|try to|go and|"
+    r"make sure to)\s+)*"
+)
 _PROMISE = re.compile(
     rf"\b(?:i(?:'ll|’ll)|i\s+(?:will|shall)|i(?:'m|’m|\s+am)\s+going\s+to)\s+{_ADVERBS}(?P<act>{_ACT}|do)\b",
     re.IGNORECASE,
@@ -52,18 +61,22 @@ _MUST = re.compile(
     re.IGNORECASE,
 )
 _ACCEPT = re.compile(
-    r"^(?:(?:yes|yeah|yep|sure|okay|ok|of course|absolutely|great|good idea|no problem|alright|certainly|gladly)\b"
+    r"^(?:(?:yes|yeah|yep|sure|okay|ok|of course|absolutely|great|good idea|no problem|alright|"
+    r"certainly|gladly)\b"
     r"|(?:i(?:'ll|’ll| will| can)|will do|we(?:'ll|’ll) do|consider it done|on it))",
     re.IGNORECASE,
 )
 _REFUSE = re.compile(r"^(?:no\b|sorry|i can(?:'t|’t|not)|i won(?:'t|’t)|i don(?:'t|’t))", re.IGNORECASE)
 # Promises about the talk itself, and figures of speech.
 _IDLE = re.compile(
-    r"\b(?:i(?:'ll|’ll|\s+will)\s+(?:tell\s+you|ask\s+you|put\s+it|make\s+(?:it\s+(?:short|quick|brief)|this\s+quick|a\s+guess)|"
-    r"get\s+(?:to|into|there|going|back\s+to\s+(?:that|this)\s+(?:in|later))|run\s+(?:through|over)|talk\s+(?:about|you)|"
+    r"\b(?:i(?:'ll|’ll|\s+will)\s+(?:tell\s+you|ask\s+you|put\s+it|"
+    r"make\s+(?:it\s+(?:short|quick|brief)|this\s+quick|a\s+guess)|"
+    r"get\s+(?:to|into|there|going|back\s+to\s+(?:that|this)\s+(?:in|later))|run\s+(?:through|over)|"
+    r"talk\s+(?:about|you)|"
     r"speak\s+(?:about|to\s+that)|share\s+(?:my\s+screen|a\s+story)|add\s+that|set\s+the\s+(?:scene|stage)|"
     r"call\s+(?:it|that|this|them)\s+(?:a|the|an)\b|try\s+not|give)|"
-    r"(?:can|could|would|will)\s+you\s+(?:tell\s+(?:us|me)|repeat|hear|see|say|explain|talk\s+(?:about|us|me)|"
+    r"(?:can|could|would|will)\s+you\s+(?:tell\s+(?:us|me)|repeat|hear|see|say|explain|"
+    r"talk\s+(?:about|us|me)|"
     r"put\s+(?:yourself|that)|run\s+(?:us|me)\s+through))",
     re.IGNORECASE,
 )
@@ -113,7 +126,7 @@ def action_items(
 
 def _candidate(clause: Clause) -> _Candidate | None:
     text = clause.text
-    if _IDLE.search(text) or _CONDITIONAL.search(text.strip()):
+    if _IDLE.search(text) or _CONDITIONAL.search((clause.lead + text).strip()):
         return None
     due = due_words(text)
     if match := _REQUEST.search(text):
@@ -148,7 +161,8 @@ def _vocative_before(text: str, position: int) -> str | None:
 
 def _item(candidate: _Candidate, segments: Sequence[Segment], names: Mapping[str, str]) -> ActionItem:
     clause = candidate.clause
-    text, start, numbers = clause.text, clause.start, (clause.segment.id,)
+    text, start = clause.text, clause.start
+    numbers: tuple[int, ...] = (clause.segment.id,)
     before = segments[clause.index - 1] if clause.index else None
     rest = text[text.casefold().find(candidate.act) :]
     if (
@@ -186,7 +200,10 @@ def _takes_up(promise: _Candidate, request: _Candidate, clauses: Sequence[Clause
 
 
 def _merged(item: ActionItem, promise: _Candidate, names: Mapping[str, str]) -> ActionItem:
-    """A request and the promise that answered it; a deadline goes before a mere moment, the later before the earlier."""
+    """A request and the promise that answered it.
+
+    A deadline goes before a mere moment, and what was said later before what was said earlier.
+    """
     due = promise.due or item.due
     if item.due and promise.due and _DEADLINE.match(item.due) and not _DEADLINE.match(promise.due):
         due = item.due
@@ -212,7 +229,10 @@ def _refused(candidate: _Candidate, clauses: Sequence[Clause]) -> bool:
 def _with_acceptor(
     candidate: _Candidate, item: ActionItem, clauses: Sequence[Clause], names: Mapping[str, str]
 ) -> ActionItem | None:
-    """A request to nobody by name belongs to whoever said yes; with neither name nor yes nor date it is idle."""
+    """A request to nobody by name belongs to whoever said yes.
+
+    With neither name nor yes nor date it is idle talk.
+    """
     if candidate.kind != "request" or item.owner:
         return item
     answer = _answer(candidate, clauses)

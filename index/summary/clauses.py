@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from index.records import Segment
 
@@ -12,7 +13,8 @@ RECAP_SECONDS = 30.0
 """How long after "let me sum up" what is said counts as a repetition."""
 
 _RECAP = re.compile(
-    r"\b(?:(?:let me|let's|i'?ll|i will|to) (?:just |quickly )?(?:sum (?:it |this |that |things )?up|summari[sz]e|recap)"
+    r"\b(?:(?:let me|let's|i'?ll|i will|to) (?:just |quickly )?"
+    r"(?:sum (?:it |this |that |things )?up|summari[sz]e|recap)"
     r"|in summary|to conclude|so to sum up)\b",
     re.IGNORECASE,
 )
@@ -36,6 +38,12 @@ class Clause:
     """Position of the segment among all segments."""
     recap: bool = False
     """Said while summing up, so probably said before."""
+
+    @property
+    def lead(self) -> str:
+        """What stands before the clause in its sentence."""
+        before = self.segment.text[: self.segment.text.find(self.text)]
+        return re.split(r"[.?!;]\s+", before)[-1]
 
     @property
     def speaker(self) -> str | None:
@@ -63,7 +71,7 @@ def _cut(text: str) -> list[tuple[int, int]]:
     """Character ranges of the clauses; a piece of fewer than three words joins the one before it."""
     borders = [0, *(match.end() for match in _BREAK.finditer(text)), len(text)]
     pieces: list[tuple[int, int]] = []
-    for first, last in zip(borders, borders[1:], strict=False):
+    for first, last in pairwise(borders):
         if not text[first:last].strip():
             continue
         ends_sentence = pieces and text[pieces[-1][0] : pieces[-1][1]].rstrip().endswith((".", "?", "!", ";"))

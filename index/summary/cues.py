@@ -15,34 +15,44 @@ NEIGHBOUR_SECONDS = 10.0
 
 _DECIDED = re.compile(
     r"""\b(?:
-      we(?:'ve|’ve|\s+have)?\s+(?:just\s+|all\s+|now\s+|finally\s+)?(?:decided|agreed|settled|chosen|voted|approved)\b
+      we(?:'ve|’ve|\s+have)?\s+(?:just\s+|all\s+|now\s+|finally\s+)?
+        (?:decided|agreed|settled|chosen|voted|approved)\b
     | we\s+(?:decide|agree|approve)\s+(?:to|that|on)\b
-    | (?:the|our|final|my)\s+decision\s+(?:is|was)\b | (?:it|that)(?:'s|’s|\s+is)\s+(?:decided|settled|agreed|approved)\b
-    | (?:so\s+|then\s+|ok(?:ay)?,?\s+|alright,?\s+)*let(?:'s|’s)\s+go\s+(?:with|for|ahead\s+with)\b
-    | we(?:'re|’re|\s+are)\s+(?:going|going\s+to\s+go)\s+with\b | we(?:'ll|’ll|\s+will)\s+go\s+(?:with|ahead|for)\b
-    | (?:motion|proposal)\s+(?:is\s+)?(?:carried|passed|approved|accepted)\b | (?:so|then)\s+it(?:'s|’s|\s+is)\s+a\s+deal\b
+    | (?:the|our|final|my)\s+decision\s+(?:is|was)\b
+    | (?:it|that)(?:'s|’s|\s+is)\s+(?:decided|settled|agreed|approved)\b
+    | let(?:'s|’s)\s+go\s+(?:with|for|ahead\s+with)\b
+    | we(?:'re|’re|\s+are)\s+(?:going|going\s+to\s+go)\s+with\b
+    | we(?:'ll|’ll|\s+will)\s+go\s+(?:with|ahead|for)\b
+    | (?:motion|proposal)\s+(?:is\s+)?(?:carried|passed|approved|accepted)\b
+    | (?:so|then)\s+it(?:'s|’s|\s+is)\s+a\s+deal\b
     )""",
     re.IGNORECASE | re.VERBOSE,
 )
 _NOT_DECIDED = re.compile(
-    r"""\b(?:not|never|n't|n’t|nobody|if|unless|whether|until|before|once|when|had|would|could|should|might|almost|nearly|
+    r"""\b(?:not|never|n't|n’t|nobody|if|unless|whether|until|before|once|when|had|would|could|should|might|almost|
+    nearly|
     last\s+(?:year|month|week|time|summer|winter|spring|autumn)|years?\s+ago|months?\s+ago|back\s+then|previously|
     used\s+to|in\s+(?:19|20)\d\d)\b|n't\b|n’t\b""",
     re.IGNORECASE | re.VERBOSE,
 )
 _OPEN = re.compile(
     r"""\b(?:
-      leav(?:e|ing)\s+(?:\w+\s+){0,6}?open\b | (?:stays?|remains?|is\s+still|still)\s+(?:an?\s+)?open\b | open\s+question
+      leav(?:e|ing)\s+(?:\w+\s+){0,6}?open\b | open\s+question
+    | (?:stays?|remains?|is\s+still|still)\s+(?:an?\s+)?open\b
     | (?:still|yet)\s+(?:need|have|has)?\s*to\s+(?:decide|figure|find\s+out|clarify|work\s+out|agree|settle)
     | (?:we|someone|somebody)\s+(?:need|have|needs|has)\s+to\s+(?:decide|figure\s+out|clarify|settle)\b
     | (?:not|n't|n’t)\s+(?:yet\s+)?(?:decide|decided|settled|resolved)\b | undecided | unresolved
-    | to\s+be\s+(?:decided|determined|confirmed) | (?:do\s+not|don't|don’t)\s+know\s+yet | not\s+clear\s+yet
+    | to\s+be\s+(?:decided|determined|confirmed) | (?:do\s+not|don't|don’t)\s+know\s+yet
+    | not\s+clear\s+yet
     | (?:come|get)\s+back\s+to\s+(?:this|that|it)\s+(?:later|next|another|when|once|tomorrow)
-    | let(?:'s|’s)\s+(?:park|table|postpone)\b | remains\s+to\s+be\s+seen | we(?:'ll|’ll|\s+will)\s+have\s+to\s+see
+    | let(?:'s|’s)\s+(?:park|table|postpone)\b | remains\s+to\s+be\s+seen
+    | we(?:'ll|’ll|\s+will)\s+have\s+to\s+see
     | decide\s+(?:that|this|it|on\s+(?:that|this|it))\s+(?:later|next|another|tomorrow)
     )""",
     re.IGNORECASE | re.VERBOSE,
 )
+
+_POINTS_BACK = re.compile(r"\b(?:this|that|it)\b", re.IGNORECASE)
 
 
 def decisions(clauses: Sequence[Clause], segments: Sequence[Segment]) -> list[Item]:
@@ -66,7 +76,8 @@ def open_questions(clauses: Sequence[Clause], segments: Sequence[Segment]) -> li
             continue
         item = _rest_of_sentence(clauses, position)
         last = found[-1] if found else None
-        if last and last.speaker == item.speaker and 0 <= item.start - last.end <= NEIGHBOUR_SECONDS:
+        near = last is not None and 0 <= item.start - last.end <= NEIGHBOUR_SECONDS
+        if last and near and (last.speaker == item.speaker or _POINTS_BACK.search(item.text)):
             if item.segments[0] not in last.segments:
                 found[-1] = join([last, item])
             continue

@@ -27,7 +27,8 @@ _DUE = re.compile(
     | (?:on\s+|next\s+|this\s+|the\s+following\s+)+{_DAY}{_PART}(?:\s+at\s+{_CLOCK})?
     | {_DAY}(?:\s+(?:morning|afternoon|evening|night))(?:\s+at\s+{_CLOCK})?
     | on\s+the\s+{_ORDINAL}(?:\s+of\s+{_MONTH})? | on\s+{_MONTH}\s+(?:the\s+)?(?:{_ORDINAL}|\d{{1,2}})
-    | (?:later\s+)?(?:this|tomorrow)\s+(?:morning|afternoon|evening) | (?:this|next)\s+(?:week|month|quarter|weekend)
+    | (?:later\s+)?(?:this|tomorrow)\s+(?:morning|afternoon|evening)
+    | (?:this|next)\s+(?:week|month|quarter|weekend)
     | (?:later\s+)?today | tonight | tomorrow | right\s+away | immediately | as\s+soon\s+as\s+possible
     | within\s+(?:the\s+next\s+)?(?:an?|one|two|three|four|five|\d+)\s+(?:hours?|days?|weeks?|months?)
     | in\s+(?:an?|one|two|three|four|five|\d+)\s+(?:hours?|days?|weeks?|months?)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from itertools import pairwise
 
 from index.records import Segment
 from index.terms import similarity
@@ -266,7 +267,7 @@ def infer_names(segments: Sequence[Segment]) -> dict[str, str]:
         estimated ("Speaker 2") keep what the user called them and are left out.
     """
     votes: dict[str, Counter[str]] = defaultdict(Counter)
-    for before, after in zip(segments, segments[1:], strict=False):
+    for before, after in pairwise(segments):
         if after.speaker is None or after.speaker == before.speaker or not is_label(after.speaker):
             continue
         name = called(before.text)

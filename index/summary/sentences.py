@@ -9,7 +9,7 @@ import numpy as np
 from index.records import Segment
 
 DIVERSITY = 0.4
-"""How much likeness to sentences already chosen counts against one (1 − λ of MMR; Carbonell and Goldstein, 1998)."""
+"""How much likeness to chosen sentences counts against one (1 − λ of MMR; Carbonell and Goldstein, 1998)."""
 
 MIN_WORDS = 6
 """Shorter sentences ("Exactly.", "Good idea.") say nothing by themselves."""

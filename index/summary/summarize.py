@@ -23,8 +23,8 @@ MOST_LISTED = 25
 """Items of one kind that are listed at most; more is no summary."""
 
 _UPDATE = re.compile(
-    r"\b(?:yesterday|today|tomorrow|blocked|blocker|stuck|waiting (?:for|on)|finished|done|working on|next|plan to|"
-    r"going to|i(?:'ll|’ll| will)|merged|fixed|shipped|started|completed)\b",
+    r"\b(?:yesterday|today|tomorrow|blocked|blocker|stuck|waiting (?:for|on)|finished|done|working on|next|"
+    r"plan to|going to|i(?:'ll|’ll| will)|merged|fixed|shipped|started|completed)\b",
     re.IGNORECASE,
 )
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from index.summary.sentences import key_sentences
 from index.terms import STOP_WORDS, stem, words
 
 MOST_BLOCKS = 400
-"""Sentences are taken together so that there are no more units than this; bounds the time for long recordings."""
+"""Sentences are taken together so that there are no more units than this; bounds the time it takes."""
 
 TOPIC_SECONDS = 75.0
 """A topic of a short recording is at least about this long, …"""
@@ -41,14 +42,17 @@ TITLE_WORDS = 6
 
 _CUE = re.compile(
     r"""(?:^|[.?!,]\s+|^(?:\w+,?\s+){1,3})(?:
-      (?:the\s+)?(?:first|second|third|fourth|fifth|sixth|next|last|final|another|other)\s+(?:topic|point|item|thing|question|
-        subject|part|chapter|section|agenda\s+item)\b(?:\s+(?:is|on|about|today\s+is|on\s+the\s+(?:list|agenda)(?:\s+is)?))?
-    | (?:let's|let’s|let\s+us|i'd\s+like\s+to|we)\s+(?:now\s+)?(?:start|begin|move|go|continue|turn|talk|switch|jump)(?:\s+on)?
-        \s+(?:with|to|over\s+to|into|about)\b
+      (?:the\s+)?(?:first|second|third|fourth|fifth|sixth|next|last|final|another|other)\s+
+        (?:topic|point|item|thing|question|subject|part|chapter|section|agenda\s+item)\b
+        (?:\s+(?:is|on|about|today\s+is|on\s+the\s+(?:list|agenda)(?:\s+is)?))?
+    | (?:let's|let’s|let\s+us|i'd\s+like\s+to|we)\s+(?:now\s+)?
+        (?:start|begin|move|go|continue|turn|talk|switch|jump)(?:\s+on)?\s+(?:with|to|over\s+to|into|about)\b
     | moving\s+on(?:\s+to)?\b | (?:now\s+)?on\s+to\b | next\s+up\b | turning\s+to\b | coming\s+to\b
     | what\s+about\b | how\s+about\b | any\s+other\s+business\b | one\s+more\s+thing(?:\s+about)?\b
-    | (?:so\s+)?(?:today|now)\s+(?:we(?:'ll|\s+will|'re\s+going\s+to)?|i(?:'ll|\s+will)?)\s+(?:talk|look|cover|discuss)\s*(?:about|at)?
-    | let\s+me\s+(?:now\s+)?(?:turn|move|come|start)\s+(?:to|on\s+to|with)\b | (?:let\s+me|to)\s+(?:sum\s+up|summari[sz]e)\b
+    | (?:so\s+)?(?:today|now)\s+(?:we(?:'ll|\s+will|'re\s+going\s+to)?|i(?:'ll|\s+will)?)\s+
+        (?:talk|look|cover|discuss)\s*(?:about|at)?
+    | let\s+me\s+(?:now\s+)?(?:turn|move|come|start)\s+(?:to|on\s+to|with)\b
+    | (?:let\s+me|to)\s+(?:sum\s+up|summari[sz]e)\b
     )""",
     re.IGNORECASE | re.VERBOSE,
 )
@@ -71,7 +75,7 @@ def topics(segments: Sequence[Segment], embeddings: np.ndarray) -> list[Topic]:
     if not segments:
         return []
     borders = _divide(segments, embeddings)
-    pieces = [(first, last) for first, last in zip(borders, borders[1:], strict=False)]
+    pieces = list(pairwise(borders))
     counts = [_word_counts(segments[first:last]) for first, last in pieces]
     spread = Counter(word for one in counts for word in one)
     return [
@@ -164,7 +168,7 @@ def _topic(
 
 
 def _announced(segments: Sequence[Segment]) -> str | None:
-    """What the first sentences name after an announcement: "second topic, the sound stage" → the sound stage."""
+    """What is named after an announcement: "second topic, the sound stage" → the sound stage."""
     for segment in segments[:2]:
         match = announces(segment.text)
         if not match:
