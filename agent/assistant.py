@@ -27,7 +27,7 @@ from index.records import Recording
 LONGEST_QUESTION = 4000
 """Characters a question may have."""
 
-MODES: tuple[StreamMode, ...] = ("messages", "updates", "custom")
+MODES: list[StreamMode] = ["messages", "updates", "custom"]
 """Text as it is written, what each node did, and each tool result as it is there."""
 
 _log = logging.getLogger(__name__)
