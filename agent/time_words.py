@@ -97,6 +97,10 @@ class Tokens:
         """The token's text in lower case; empty past the ends."""
         return self[index].text
 
+    def words(self, index: int, count: int) -> list[str]:
+        """The next ``count`` tokens' texts; empty ones past the ends."""
+        return [self.word(index + step) for step in range(count)]
+
     def phrase(self, first: int, behind: int) -> str:
         """The original text of tokens ``first`` up to, not with, ``behind``."""
         return self.source[self[first].start : self[behind - 1].end]
@@ -156,7 +160,7 @@ def read_number(tokens: Tokens, index: int) -> tuple[float, int] | None:
     if found is None:
         return None
     value, behind = found
-    if [tokens.word(behind + step) for step in range(3)] == ["and", "a", "half"]:
+    if tokens.words(behind, 3) == ["and", "a", "half"]:
         return value + 0.5, behind + 3
     return value, behind
 
@@ -223,7 +227,7 @@ def _read_part(tokens: Tokens, index: int) -> Length | None:
     if unit is None:
         return None
     seconds, behind = number * unit[0], unit[1]
-    if number == 1 and [tokens.word(behind + step) for step in range(3)] == ["and", "a", "half"]:
+    if number == 1 and tokens.words(behind, 3) == ["and", "a", "half"]:
         seconds, behind = 1.5 * unit[0], behind + 3
     return Length(seconds, unit[0], behind)
 

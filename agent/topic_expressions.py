@@ -36,6 +36,8 @@ _DUTIES = word_set("must should shall will need needs needed have due deadline o
 _BLOCKED_LEADS = word_set(
     "look looks looked looking day days week weeks month months year years name named soon"
 )
+_EDGES = word_set("end start beginning middle")
+_TIME_UNITS = word_set("minute minutes seconds hour hours")
 _ENDERS = word_set("what who when where why how which did does do tell please say")
 
 
@@ -89,6 +91,8 @@ def _skip_lead(tokens: Tokens, first: int, behind: int) -> int:
 
 
 def _is_topic(words: list[str], first_kind: str) -> bool:
+    if words[0] in _EDGES or not _TIME_UNITS.isdisjoint(words):
+        return False
     if first_kind != "word" or words[0] in _POINTERS or words[0] in _DATES:
         return False
     return any(len(word) > 1 and word not in FUNCTION_WORDS and word not in _DATES for word in words)
