@@ -27,9 +27,9 @@ TURN_REWARD = 0.2
 """What a long pause, and a change of speaker, are worth, in units of one passage that is all too short."""
 
 # Characters of scripts that are written without spaces: the tokenizer makes a piece of each.
-_DENSE = re.compile(
-    r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]"
-)
+_DENSE = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
+# BERT takes a Hangul syllable apart into two or three letters.
+_HANGUL = re.compile(r"[\uac00-\ud7af]")
 _TOKEN = re.compile(r"[^\W_]+|[^\w\s]|_")
 
 
@@ -40,7 +40,7 @@ def estimated_pieces(text: str) -> int:
     letters; in an English vocabulary, letters of other alphabets are mostly pieces of their own.
     """
     count = 0.0
-    for token in _TOKEN.findall(_DENSE.sub(" x ", text)):
+    for token in _TOKEN.findall(_HANGUL.sub(" x x ", _DENSE.sub(" x ", text))):
         if token.isascii() and token.isalpha():
             count += 1 + 0.5 * (len(token) // 7)
         elif token.isdigit():

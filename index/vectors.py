@@ -241,6 +241,7 @@ class Vectors:
             try:
                 self._client = _client(self.folder, str(self.location))
             except Exception as error:
+                _forget_half_open(self.folder)
                 raise _damaged(self.location, error) from error
         return self._client
 
@@ -269,7 +270,20 @@ def another_embedder(made_by: str, wanted: str) -> IndexOutOfDate:
     )
 
 
+def _forget_half_open(folder: Path | None) -> None:
+    """Let a folder be opened again after Chroma failed to: it keeps what it half started, by path."""
+    from chromadb.api.shared_system_client import SharedSystemClient
+
+    if folder is not None and str(folder) not in SharedSystemClient._identifier_to_refcount:
+        SharedSystemClient._identifier_to_system.pop(str(folder), None)
+
+
 def _damaged(location: Path | str, error: Exception) -> IndexOutOfDate:
+    if str(location).startswith(("http://", "https://")):
+        return IndexOutOfDate(
+            f"The Chroma server at {location} cannot be used ({type(error).__name__}); start it, correct "
+            f"MOSS_AGENT_VECTORS_URL, or {REINDEX} if its collection is damaged."
+        )
     return IndexOutOfDate(
         f"The search index at {location} cannot be used ({type(error).__name__}); {REINDEX} to make it anew."
     )
