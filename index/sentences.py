@@ -13,7 +13,7 @@ MAX_SENTENCE_SECONDS = 15.0
 MAX_PAUSE_SECONDS = 1.2
 """A pause this long ends a sentence, punctuation or not."""
 
-CAPITAL_PAUSE_SECONDS = 0.35
+CAPITAL_PAUSE_SECONDS = 0.25
 """Before a capital letter this much is enough: Whisper now and then leaves a full stop out, but begins
 the next sentence with a capital all the same."""
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ import numpy as np
 from index.audio import SAMPLE_RATE
 from index.records import Segment, Span, Word
 from index.sentences import join_words, split_sentences
+from index.vad import PADDING_SECONDS
 from index.weights import whisper_folder
 from index.windows import AudioWindow
 
@@ -99,7 +101,7 @@ class WhisperTranscriber:
             **options,
         )
         words = [
-            _place(Word(one.start, one.end, one.word, one.probability), pieces)
+            fit_to_speech(_place(Word(one.start, one.end, one.word, one.probability), pieces), window.speech)
             for segment in heard
             for one in segment.words or ()
         ]
@@ -165,6 +167,24 @@ def _place(word: Word, pieces: Sequence[_Piece]) -> Word:
         else:
             end = start + MAX_WORD_SECONDS
     return Word(round(start, 3), round(end, 3), word.text, round(word.probability, 3))
+
+
+def fit_to_speech(word: Word, speech: Sequence[Span]) -> Word:
+    """A word without the pause that Whisper stretched it over.
+
+    A word that reaches over a pause between two spans of detected speech belongs to the side on which more
+    of it lies. The spans are padded, so the pause begins and ends that much inside them.
+    """
+    for before, after in pairwise(speech):
+        silence = Span(before.end - PADDING_SECONDS, after.start + PADDING_SECONDS)
+        if after.start - before.end < 0.05 or not silence.overlaps(Span(word.start, word.end)):
+            continue
+        left, right = silence.start - word.start, word.end - silence.end
+        if right > 0 and right >= left:
+            word = replace(word, start=round(max(word.start, silence.end), 3))
+        elif left > 0:
+            word = replace(word, end=round(min(word.end, silence.start), 3))
+    return word
 
 
 def _in_order(words: Sequence[Word]) -> list[Word]:
