@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import re
 
+from index.plain_text import one_line
+
 WORD_JOINER = "\u2060"
 """Invisible; put after the ``@`` of an address, because GitHub links addresses even when ``@`` is escaped."""
 
-_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ud800-\udfff]")
 _ADDRESS = re.compile(r"(?<=[\w.+-])@(?=\w)")
 _SPECIAL = re.compile(
     r"""
@@ -33,7 +34,7 @@ def escape_markdown(text: str) -> str:
     White space collapses to single spaces (a line break could start a block), control characters go.
     Rendered, the result reads exactly as the text, but for an invisible word joiner in e-mail addresses.
     """
-    line = " ".join(_CONTROL.sub("", text).split())
+    line = one_line(text)
     line = _ADDRESS.sub("@" + WORD_JOINER, line)
     line = _SPECIAL.sub(lambda found: "\\" + found[0], line)
     # A list item, a rule, an underlined heading or a table's delimiter row only at the start of a line.
