@@ -68,9 +68,10 @@ class Embedder:
         if not texts:
             return np.zeros((0, self.dimensions), dtype=np.float32)
         model = self.load()
+        texts = [_encodable(one) for one in texts]
         with self._lock:
             vectors = model.encode_document(
-                list(texts), batch_size=BATCH, show_progress_bar=False, normalize_embeddings=True
+                texts, batch_size=BATCH, show_progress_bar=False, normalize_embeddings=True
             )
         return np.ascontiguousarray(vectors, dtype=np.float32)
 
@@ -78,8 +79,15 @@ class Embedder:
         """Embed a question: float32 ``[dimensions]``, unit length."""
         model = self.load()
         with self._lock:
-            vector = model.encode_query([text], show_progress_bar=False, normalize_embeddings=True)[0]
+            vector = model.encode_query(
+                [_encodable(text)], show_progress_bar=False, normalize_embeddings=True
+            )[0]
         return np.ascontiguousarray(vector, dtype=np.float32)
+
+
+def _encodable(text: str) -> str:
+    """The text without lone surrogates, which the tokenizer refuses."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _load(source: str) -> SentenceTransformer:

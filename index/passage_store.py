@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from sqlalchemy import delete, func, select, text, update
+from sqlalchemy import case, delete, func, select, text, update
 
 from index.database import Database, PassageRow, RecordingRow, SegmentRow
 from index.records import Passage
@@ -166,10 +166,8 @@ class PassageStore:
         pairs = unspaced_pairs(question)
         if not pairs:
             return []
-        shared = sum(
-            (func.instr(PassageRow.text, pair) > 0 for pair in pairs[1:]),
-            func.instr(PassageRow.text, pairs[0]) > 0,
-        )
+        has = [case((func.instr(PassageRow.text, pair) > 0, 1), else_=0) for pair in pairs]
+        shared = sum(has[1:], start=has[0])
         query = select(PassageRow.id).where(shared > 0).order_by(shared.desc(), PassageRow.id).limit(limit)
         if recording is not None:
             query = query.where(PassageRow.recording_id == recording)

@@ -120,7 +120,8 @@ def similarity(wanted: str, heard: str) -> float:
     one, other = stem(wanted), stem(heard)
     if min(len(one), len(other)) < 4 or not (one.isalpha() and other.isalpha()):
         return 0.0
-    if consonants(one) == consonants(other) and edits(one, other) <= 2:
+    same_sound = consonants(one) == consonants(other) or consonants(wanted) == consonants(heard)
+    if same_sound and edits(one, other) <= 2:
         return SOUND_ALIKE
     return 0.0
 

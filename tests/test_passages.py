@@ -64,7 +64,7 @@ def test_passages_of_steady_talk_last_between_thirty_and_sixty_seconds() -> None
 def test_a_cut_moves_to_the_long_pause() -> None:
     before = [Segment(at * 4.0, at * 4.0 + 3.8, "First subject.", id=at + 1) for at in range(9)]
     after = [Segment(39.5 + at * 4.0, 43.3 + at * 4.0, "Second subject.", id=at + 10) for at in range(11)]
-    assert [one.segment_ids for one in cut_passages([*before, *after])][0] == tuple(range(1, 10))
+    assert cut_passages([*before, *after])[0].segment_ids == tuple(range(1, 10))
 
 
 def test_silence_of_minutes_is_never_inside_a_passage() -> None:
