@@ -1,0 +1,196 @@
+"""The web application around the page: audio, exports, and what visitors must not reach.
+
+Nothing of the home folder is opened to Gradio's file route; audio and exports have routes of their own
+that accept the id of a recording and nothing else.
+"""
+
+from __future__ import annotations
+
+import logging
+import mimetypes
+import os
+import re
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from fastapi import FastAPI, HTTPException
+from starlette.responses import FileResponse, PlainTextResponse, Response
+
+from agent.privacy import switch_off_telemetry
+from index.errors import MossAgentError, UnknownRecording
+from web.jobs import Jobs
+from web.uploads import Uploads
+
+if TYPE_CHECKING:
+    from agent.workspace import Workspace
+
+Scope = MutableMapping[str, Any]
+Asgi = Callable[[Scope, Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]]
+
+MEDIA_TYPES = {
+    "txt": "text/plain; charset=utf-8",
+    "md": "text/markdown; charset=utf-8",
+    "srt": "application/x-subrip; charset=utf-8",
+    "vtt": "text/vtt; charset=utf-8",
+    "json": "application/json",
+    "docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+}
+
+# The browser itself refuses what is not from here, whatever a recording's text may try. Gradio builds
+# functions from strings, hence 'unsafe-eval'; text of recordings never reaches a script.
+POLICY = "; ".join(
+    (
+        "default-src 'self'",
+        "script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:",
+        "style-src 'self' 'unsafe-inline'",
+        "img-src 'self' data: blob:",
+        "media-src 'self' blob:",
+        "font-src 'self' data:",
+        "connect-src 'self' data: blob:",
+        "worker-src 'self' blob:",
+        "object-src 'none'",
+        "base-uri 'self'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+    )
+)
+
+# Gradio's own routes that fetch from other hosts, or that show what others did.
+_CLOSED = re.compile(r"^/(?:gradio_api/(?:proxy=|file=\w+:|vibe-|undo-vibe|run-history|runs)|monitoring)")
+_LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+
+
+def create_app(workspace: Workspace, jobs: Jobs, host: str = "127.0.0.1") -> FastAPI:
+    """The whole application: own routes, Gradio's page, and the guard around both.
+
+    Args:
+        workspace: An open workspace.
+        jobs: The queue of files.
+        host: The address that will be listened on; a loopback address refuses foreign host names.
+    """
+    switch_off_telemetry()
+    uploads = Uploads(workspace.home / "uploads")
+    for one in uploads.left_over():
+        jobs.submit(one.path, one.title, one.speakers, upload=one.path.parent, state="stopped")
+    os.environ["GRADIO_TEMP_DIR"] = str(uploads.folder)
+    mimetypes.add_type("application/javascript", ".js")
+
+    import gradio
+
+    from web.look import head, theme
+    from web.page import create_page
+
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    _add_routes(app, workspace)
+    gradio.mount_gradio_app(
+        app,
+        create_page(workspace, jobs, uploads),
+        "/",
+        theme=theme(),
+        head=head(),
+        footer_links=[],
+        run_history=False,
+        ssr_mode=False,
+        pwa=False,
+        mcp_server=False,
+        enable_monitoring=False,
+        show_error=False,
+        favicon_path=str(Path(__file__).parent / "static" / "icon.svg"),
+        max_file_size=workspace.settings.max_upload_mb * 2**20,
+    )
+    hosts = _LOOPBACK if host in (*_LOOPBACK, "::1") else None
+    app.add_middleware(Guard, hosts=hosts)
+    return app
+
+
+class Guard:
+    """Refuses foreign host names and closed routes, and adds the headers that keep the page at home."""
+
+    def __init__(self, app: Asgi, hosts: Iterable[str] | None) -> None:
+        self.app = app
+        self.hosts = frozenset(hosts) if hosts is not None else None
+
+    async def __call__(
+        self, scope: Scope, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]
+    ) -> None:
+        """One request, as ASGI hands it in."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        refusal = self._refusal(scope)
+        if refusal is not None:
+            await refusal(scope, receive, send)
+            return
+
+        async def send_guarded(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), *_headers()]
+            await send(message)
+
+        await self.app(scope, receive, send_guarded)
+
+    def _refusal(self, scope: Scope) -> Response | None:
+        if self.hosts is not None:
+            # A site elsewhere could point its own name at 127.0.0.1 and read the recordings.
+            named = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
+            if re.sub(r":\d+$", "", named) not in self.hosts:
+                return PlainTextResponse("Open this page as http://127.0.0.1.", status_code=403)
+        if _CLOSED.match(scope["path"]):
+            return PlainTextResponse("Not found.", status_code=404)
+        return None
+
+
+def _headers() -> list[tuple[bytes, bytes]]:
+    return [
+        (b"content-security-policy", POLICY.encode()),
+        (b"x-content-type-options", b"nosniff"),
+        (b"referrer-policy", b"no-referrer"),
+    ]
+
+
+def _add_routes(app: FastAPI, workspace: Workspace) -> None:
+    log = logging.getLogger(__name__)
+
+    @app.api_route("/audio/{recording}", methods=["GET", "HEAD"])
+    def audio(recording: str) -> Response:
+        """The audio copy; ranges are answered, so that a player can seek."""
+        path = workspace.library.audio_path(_known(workspace, recording))
+        if not path.exists():
+            raise HTTPException(404, "The audio copy is not there yet.")
+        return FileResponse(path, media_type="audio/flac", headers={"Cache-Control": "private, no-cache"})
+
+    @app.get("/export/{recording}.{format}")
+    def export(recording: str, format: str) -> Response:
+        """The transcript as a file."""
+        if format not in MEDIA_TYPES:
+            raise HTTPException(404, f"There is no format {format}.")
+        found = workspace.library.recording(_known(workspace, recording))
+        return _download(workspace.export(found.id, format), f"{found.title}.{format}", format)
+
+    @app.get("/summary/{recording}.md")
+    def summary(recording: str, template: str = "meeting") -> Response:
+        """The summary as a Markdown file."""
+        from index.summary.markdown import to_markdown
+
+        found = workspace.library.recording(_known(workspace, recording))
+        try:
+            text = to_markdown(workspace.summarize(found.id, template), found.title)
+        except MossAgentError as error:
+            log.info("no summary: %s", error)
+            raise HTTPException(409, str(error)) from error
+        return _download(text.encode(), f"{found.title} – {template}.md", "md")
+
+
+def _known(workspace: Workspace, recording: str) -> str:
+    try:
+        return workspace.library.recording(recording).id
+    except UnknownRecording:
+        raise HTTPException(404, "There is no such recording.") from None
+
+
+def _download(data: bytes, name: str, format: str) -> Response:
+    safe = re.sub(r'[\\/:*?"<>|\x00-\x1f]+', "-", name).strip(" .")
+    headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(safe)}"}
+    return Response(data, media_type=MEDIA_TYPES[format], headers=headers)

@@ -1,0 +1,50 @@
+"""The conversations of this run of the server, so that a reloaded page finds its messages again."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+from gradio import ChatMessage
+
+KEPT = 200
+"""Conversations whose messages are kept; older ones lose them, not the agent's memory of them."""
+
+
+@dataclass
+class Conversation:
+    """Messages as the page shows them, and the recordings they quote."""
+
+    messages: list[ChatMessage] = field(default_factory=list)
+    recordings: set[str] = field(default_factory=set)
+
+
+class Conversations:
+    """Messages by thread; safe to use from several threads of the server."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[str, Conversation] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def messages(self, thread: str | None) -> list[ChatMessage]:
+        """A copy of a conversation's messages; empty for one that is not known."""
+        with self._lock:
+            found = self._kept.get(thread or "")
+            return list(found.messages) if found else []
+
+    def keep(self, thread: str, messages: list[ChatMessage], recordings: set[str]) -> None:
+        """Store the messages of a conversation, and add the recordings that it quotes by now."""
+        with self._lock:
+            found = self._kept.setdefault(thread, Conversation())
+            found.messages = list(messages)
+            found.recordings |= recordings
+            self._kept.move_to_end(thread)
+            while len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+
+    def forget_recording(self, recording: str) -> None:
+        """Drop every conversation that quotes a recording."""
+        with self._lock:
+            for thread in [name for name, one in self._kept.items() if recording in one.recordings]:
+                del self._kept[thread]

@@ -1,0 +1,212 @@
+"""Files that wait to be listened to, one at a time, in a thread of the server.
+
+Jobs belong to the server, not to a browser: closing or reloading the page changes nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, Protocol
+
+from index.audio import file_id
+from index.errors import Cancelled, MediaError, MossAgentError
+from index.ingest import Progress
+from index.records import Recording
+
+State = Literal["waiting", "running", "failed", "stopped"]
+log = logging.getLogger(__name__)
+
+
+class Adder(Protocol):
+    """What takes a file in: ``Workspace.add``."""
+
+    def __call__(
+        self,
+        path: Path,
+        title: str | None = None,
+        speakers: int | None = None,
+        progress: Callable[[Progress], None] | None = None,
+        cancel: threading.Event | None = None,
+    ) -> Recording:
+        """See ``index.ingest.Ingest.add``."""
+        ...
+
+
+@dataclass(frozen=True)
+class Job:
+    """One file on its way into the library; finished jobs disappear.
+
+    Attributes:
+        id: Names the job on the page.
+        title: Shown until the recording has one of its own.
+        path: The file to take in.
+        speakers: Number of speakers when the user gave one.
+        upload: The folder to delete with the file once it was added; None for a file of the user's own.
+        state: Where it is.
+        progress: The latest report while it runs.
+        recording: Id of the recording, known once the file was read.
+        error: One sentence for the user, when it failed.
+        retry: Whether trying again can help; not with a file that is no media.
+    """
+
+    id: str
+    title: str
+    path: Path
+    speakers: int | None = None
+    upload: Path | None = None
+    state: State = "waiting"
+    progress: Progress | None = None
+    recording: str | None = None
+    error: str | None = None
+    retry: bool = True
+
+
+class Jobs:
+    """The queue of files and the one thread that works on it.
+
+    Args:
+        add: Takes one file in and reports as it goes.
+    """
+
+    def __init__(self, add: Adder) -> None:
+        self._add = add
+        self._jobs: dict[str, Job] = {}
+        self._cancels: dict[str, threading.Event] = {}
+        self._changed = threading.Condition()
+        self._closing = False
+        self._worker: threading.Thread | None = None
+
+    def submit(
+        self,
+        path: Path,
+        title: str,
+        speakers: int | None = None,
+        upload: Path | None = None,
+        state: Literal["waiting", "stopped"] = "waiting",
+    ) -> Job:
+        """Put a file at the end of the queue; a stopped one waits until it is resumed."""
+        job = Job(uuid.uuid4().hex[:12], title, path, speakers, upload, state)
+        with self._changed:
+            self._jobs[job.id] = job
+            self._cancels[job.id] = threading.Event()
+            if self._worker is None:
+                self._worker = threading.Thread(target=self._work, name="listening", daemon=True)
+                self._worker.start()
+            self._changed.notify_all()
+        return job
+
+    def list(self) -> list[Job]:
+        """All jobs that are not finished, first come first."""
+        with self._changed:
+            return list(self._jobs.values())
+
+    def cancel(self, job: str) -> None:
+        """Stop a job; what was transcribed is kept. A job that only waits disappears."""
+        with self._changed:
+            found = self._jobs.get(job)
+            if found is None:
+                return
+            self._cancels[job].set()
+            if found.state == "waiting":
+                self._forget(found)
+
+    def resume(self, job: str) -> None:
+        """Queue a stopped or failed job again; it goes on at the first missing window."""
+        with self._changed:
+            found = self._jobs.pop(job, None)
+            if found is None or found.state in ("waiting", "running"):
+                if found is not None:
+                    self._jobs[job] = found
+                return
+            self._jobs[job] = replace(found, state="waiting", error=None, progress=None)
+            self._cancels[job] = threading.Event()
+            self._changed.notify_all()
+
+    def dismiss(self, job: str) -> None:
+        """Forget a stopped or failed job, and its upload."""
+        with self._changed:
+            found = self._jobs.get(job)
+            if found is not None and found.state in ("failed", "stopped"):
+                self._forget(found)
+
+    def dismiss_recording(self, recording: str) -> None:
+        """Forget what is left of a recording that is being removed."""
+        for job in self.list():
+            if job.recording == recording:
+                self.dismiss(job.id)
+
+    def working_on(self, recording: str) -> bool:
+        """Whether this recording is being listened to right now."""
+        return any(job.recording == recording and job.state == "running" for job in self.list())
+
+    def close(self, timeout: float = 30.0) -> None:
+        """Stop the running job at its next window and end the thread; waits ``timeout`` seconds at most."""
+        with self._changed:
+            self._closing = True
+            for event in self._cancels.values():
+                event.set()
+            self._changed.notify_all()
+        if self._worker is not None:
+            self._worker.join(timeout)
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                while not self._closing and self._next() is None:
+                    self._changed.wait()
+                job = self._next()
+                if self._closing or job is None:
+                    return
+                job = self._update(job.id, state="running")
+            self._run(job)
+
+    def _next(self) -> Job | None:
+        return next((one for one in self._jobs.values() if one.state == "waiting"), None)
+
+    def _run(self, job: Job) -> None:
+        try:
+            self._update(job.id, recording=file_id(job.path))
+            self._add(
+                job.path,
+                job.title,
+                job.speakers,
+                lambda report: self._report(job.id, report),
+                self._cancels[job.id],
+            )
+        except Cancelled:
+            self._update(job.id, state="stopped")
+        except MediaError as error:
+            # Nothing was stored, and the file will not get better: what was uploaded can go.
+            if job.upload is not None:
+                shutil.rmtree(job.upload, ignore_errors=True)
+            self._update(job.id, state="failed", error=str(error), retry=False)
+        except MossAgentError as error:
+            self._update(job.id, state="failed", error=str(error))
+        except Exception as error:
+            log.exception("adding %s failed", job.path.name)
+            kind = type(error).__name__
+            self._update(job.id, state="failed", error=f"It failed unexpectedly ({kind}: {error}).")
+        else:
+            with self._changed:
+                self._forget(job)
+
+    def _report(self, job: str, report: Progress) -> None:
+        self._update(job, progress=report)
+
+    def _update(self, job: str, **values: object) -> Job:
+        with self._changed:
+            changed = replace(self._jobs[job], **values)  # type: ignore[arg-type]
+            self._jobs[job] = changed
+            return changed
+
+    def _forget(self, job: Job) -> None:
+        self._jobs.pop(job.id, None)
+        self._cancels.pop(job.id, None)
+        if job.upload is not None:
+            shutil.rmtree(job.upload, ignore_errors=True)

@@ -1,0 +1,71 @@
+"""What the page looks like: a Gradio theme of system fonts, and the files of ``static/``, read once."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from gradio.themes import Base
+from gradio.themes.utils.fonts import Font
+
+STATIC = Path(__file__).parent / "static"
+STYLES = ("tokens.css", "page.css", "library.css", "recording.css", "chat.css")
+SCRIPTS = ("page.js", "library.js", "microphone.js", "player.js", "transcript.js")
+
+SANS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif")
+MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
+
+
+def theme() -> Base:
+    """Gradio's variables, tied to ours in ``static/tokens.css``."""
+    look = Base(font=[Font(name) for name in SANS], font_mono=[Font(name) for name in MONO])
+    values = {
+        "body_background_fill": "var(--paper)",
+        "body_text_color": "var(--ink)",
+        "body_text_color_subdued": "var(--ink-soft)",
+        "background_fill_primary": "var(--surface)",
+        "background_fill_secondary": "var(--paper)",
+        "block_background_fill": "transparent",
+        "block_border_width": "0px",
+        "block_padding": "0",
+        "block_shadow": "none",
+        "border_color_primary": "var(--line)",
+        "border_color_accent": "var(--accent)",
+        "color_accent_soft": "var(--accent-soft)",
+        "input_background_fill": "var(--surface)",
+        "input_border_color": "var(--line-strong)",
+        "input_border_color_focus": "var(--accent)",
+        "input_placeholder_color": "var(--ink-soft)",
+        "link_text_color": "var(--accent)",
+        "link_text_color_hover": "var(--accent)",
+        "link_text_color_visited": "var(--accent)",
+        "button_primary_background_fill": "var(--accent)",
+        "button_primary_background_fill_hover": "var(--accent-strong)",
+        "button_primary_text_color": "var(--on-accent)",
+        "button_secondary_background_fill": "var(--surface)",
+        "button_secondary_background_fill_hover": "var(--hover)",
+        "button_secondary_text_color": "var(--ink)",
+    }
+    both = {}
+    for name, value in values.items():
+        both[name] = value
+        if hasattr(look, f"{name}_dark"):
+            both[f"{name}_dark"] = value
+    return look.set(**both)
+
+
+@cache
+def head() -> str:
+    """The page's styles and scripts, inline: they are there before Gradio builds the page.
+
+    Styles are not handed to Gradio's ``css``, which would put every selector inside its own container.
+    """
+    styles, code = _joined(STYLES), _joined(SCRIPTS)
+    return (
+        '<meta name="color-scheme" content="light dark">'
+        f"<style>\n{styles}\n</style><script>\n{code}\n</script>"
+    )
+
+
+def _joined(names: tuple[str, ...]) -> str:
+    return "\n".join((STATIC / name).read_text(encoding="utf-8") for name in names)

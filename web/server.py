@@ -1,0 +1,115 @@
+"""Opening the page: a server on one address, the sample at the first start, a clean end."""
+
+from __future__ import annotations
+
+import json as json_module
+import logging
+import socket
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agent.privacy import switch_off_telemetry
+from index.errors import MossAgentError
+
+if TYPE_CHECKING:
+    from agent.workspace import Workspace
+    from web.jobs import Jobs
+
+SAMPLE = Path(__file__).parent / "sample" / "harbour_meeting.mp3"
+SAMPLE_TITLE = "Harbour Lights planning call"
+SAMPLE_MARKER = ".sample-added"
+log = logging.getLogger(__name__)
+
+
+def serve(workspace: Workspace, host: str = "127.0.0.1", port: int = 7860, json: bool = False) -> None:
+    """Serve the page until interrupted; prints the address once it answers.
+
+    Args:
+        workspace: An open workspace; it is held for writing all the while, and closed at the end.
+        host: Address to listen on. Others than 127.0.0.1 let other machines in, without a password.
+        port: Port to listen on; 0 takes a free one.
+        json: Print the address as one JSON document.
+
+    Raises:
+        MossAgentError: The address is taken, or another process uses the home folder.
+    """
+    switch_off_telemetry()
+    with workspace.writing(), _listen(host, port) as listener:
+        import uvicorn
+
+        from web.app import create_app
+        from web.jobs import Jobs
+
+        jobs = Jobs(workspace.add)
+        address = _address(host, listener.getsockname()[1])
+
+        class Server(uvicorn.Server):
+            async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+                await super().startup(sockets)
+                _announce(address, json)
+                add_sample_once(workspace, jobs)
+                threading.Thread(target=_warm_up, args=(workspace,), daemon=True).start()
+
+        config = uvicorn.Config(
+            create_app(workspace, jobs, host), log_level="warning", timeout_graceful_shutdown=2
+        )
+        try:
+            Server(config).run(sockets=[listener])
+        except KeyboardInterrupt:
+            pass
+        finally:
+            jobs.close()
+    workspace.close()
+
+
+def add_sample_once(workspace: Workspace, jobs: Jobs) -> None:
+    """Queue the shipped meeting at the very first start, and go on with it if that was interrupted.
+
+    A library that has something, and one that the sample was removed from, are left alone.
+    """
+    marker = workspace.home / SAMPLE_MARKER
+    if not SAMPLE.exists():
+        return
+    recordings = workspace.library.recordings()
+    first = not marker.exists() and not recordings
+    begun = any(one.source_name == SAMPLE.name and one.status != "ready" for one in recordings)
+    if first or begun:
+        jobs.submit(SAMPLE, SAMPLE_TITLE)
+    marker.touch()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise MossAgentError(
+            f"The page cannot listen on {host} port {port} ({error.strerror}); choose another with --port."
+        ) from error
+    return listener
+
+
+def _address(host: str, port: int) -> str:
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+    return f"http://{shown}:{port}"
+
+
+def _announce(address: str, json: bool) -> None:
+    line = json_module.dumps({"url": address}) if json else f"The page is open on {address} (Ctrl+C ends it)"
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def _warm_up(workspace: Workspace) -> None:
+    """Load what the first question needs, so that it is answered as fast as the second."""
+    try:
+        workspace.embedder.load()
+        _ = workspace.assistant
+    except Exception as error:
+        # Whoever asks gets the sentence; here there is nobody to tell.
+        log.info("warming up failed: %s", error)

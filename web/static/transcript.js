@@ -1,0 +1,116 @@
+/* The transcript: the sentence that plays is marked and kept in view; a sentence plays when it is chosen. */
+
+moss.following = true;
+
+moss.transcript = (element, watch) => {
+  moss.sheet = element;
+  const changed = () => {
+    moss.rows = [...element.querySelectorAll(".line")];
+    moss.starts = moss.rows.map((row) => Number(row.dataset.start));
+    moss.current = -1;
+    const first = moss.rows.find((row) => row.tabIndex === 0) ?? moss.rows[0];
+    if (first) first.tabIndex = 0;
+    moss.search();
+    moss.follow(false);
+  };
+  watch("value", changed);
+  changed();
+
+  const playRow = (row) => {
+    const audio = moss.audio();
+    if (audio) moss.play(audio.dataset.recording, Number(row.dataset.start), Number(row.dataset.end));
+  };
+  element.addEventListener("click", (event) => {
+    const row = event.target.closest(".line");
+    // Marking words to copy them is no click.
+    if (row && String(getSelection()) === "") playRow(row);
+  });
+  element.addEventListener("keydown", (event) => {
+    const row = event.target.closest(".line");
+    if (!row) return;
+    if (event.key === "Enter" || event.key === " ") { event.preventDefault(); playRow(row); return; }
+    const shown = moss.rows.filter((one) => !one.hidden);
+    const at = shown.indexOf(row);
+    const next = { ArrowDown: shown[at + 1], ArrowUp: shown[at - 1], Home: shown[0], End: shown.at(-1) }[event.key];
+    if (!next) return;
+    event.preventDefault();
+    row.tabIndex = -1;
+    next.tabIndex = 0;
+    next.focus();
+  });
+};
+
+/** The last row that begins at or before a time. */
+moss.rowAt = (time) => {
+  let [low, high] = [0, moss.starts.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (moss.starts[middle] <= time) low = middle + 1; else high = middle;
+  }
+  return low - 1;
+};
+
+/** Mark the sentence that plays; `jump` brings it into view even when the person scrolled away. */
+moss.follow = (jump) => {
+  const audio = moss.audio();
+  if (!audio || !moss.rows) return;
+  const time = audio.currentTime;
+  const at = time > 0 || !audio.paused ? moss.rowAt(time) : -1;
+  if (at !== moss.current) {
+    moss.rows[moss.current]?.classList.remove("current");
+    moss.rows[moss.current]?.removeAttribute("aria-current");
+    moss.current = at;
+    moss.rows[at]?.classList.add("current");
+    moss.rows[at]?.setAttribute("aria-current", "true");
+    if (moss.following || jump) moss.bring(moss.rows[at]);
+  } else if (jump) moss.bring(moss.rows[at]);
+};
+
+moss.bring = (row) => {
+  const pane = moss.sheet?.closest("#transcript");
+  if (!row || row.hidden || !pane) return;
+  const [box, view] = [row.getBoundingClientRect(), pane.getBoundingClientRect()];
+  if (box.top >= view.top + 24 && box.bottom <= view.bottom - 24) return;
+  const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  pane.scrollBy({ top: box.top - view.top - view.height / 3, behavior: calm ? "auto" : "smooth" });
+};
+
+/* Find in transcript: hides what does not match and marks what does. */
+moss.filter = (element) => {
+  moss.finder = element;
+  element.querySelector("[data-filter]").addEventListener("input", () => moss.search());
+};
+
+moss.search = () => {
+  const wanted = moss.finder?.querySelector("[data-filter]").value.trim().toLocaleLowerCase() ?? "";
+  const marks = [];
+  let shown = 0;
+  for (const row of moss.rows ?? []) {
+    const text = row.querySelector(".text");
+    const at = wanted ? text.textContent.toLocaleLowerCase().indexOf(wanted) : 0;
+    row.hidden = at < 0;
+    if (at < 0) continue;
+    shown += 1;
+    if (wanted && text.firstChild && at + wanted.length <= text.firstChild.length) {
+      const range = new Range();
+      range.setStart(text.firstChild, at);
+      range.setEnd(text.firstChild, at + wanted.length);
+      marks.push(range);
+    }
+  }
+  if (window.CSS?.highlights) CSS.highlights.set("found", new Highlight(...marks));
+  if (moss.finder) moss.finder.querySelector("output").textContent = wanted ? `${shown} of ${moss.rows.length}` : "";
+};
+
+/* Speakers: rename, or merge by giving the name of another. */
+moss.head = (element, trigger) => element.addEventListener("click", async (event) => {
+  const chip = event.target.closest("[data-rename]");
+  if (!chip) return;
+  const old = chip.dataset.rename;
+  const others = [...element.querySelectorAll("[data-rename]")].map((one) => one.dataset.rename).filter((one) => one !== old);
+  const name = await moss.ask({
+    title: `Who is ${old}?`, label: "Name", value: old, choices: others, action: "Rename",
+    text: others.length ? "The name of another speaker merges the two." : "",
+  });
+  if (name && name !== old) trigger("rename", { old, new: name });
+});
