@@ -83,9 +83,9 @@ def _recogniser(workspace: Workspace) -> str:
 
 
 def _voices() -> str:
-    from index.voice import load_encoder
+    from index.voice import VoiceEncoder
 
-    load_encoder()
+    VoiceEncoder().load()
     return "Resemblyzer's voice encoder, hash checked; labels are estimates"
 
 
@@ -96,8 +96,9 @@ def _search(workspace: Workspace) -> str:
 
 
 def _thinks(workspace: Workspace) -> str:
-    name = workspace.assistant.model_name
-    return f"{name}: answers are quotes chosen by rule, no language model is used"
+    from agent.assistant import model_name
+
+    return f"{model_name(workspace.chat_model)}: answers are quotes chosen by rule, no language model is used"
 
 
 def _moss_audio() -> str:

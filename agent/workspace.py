@@ -22,6 +22,8 @@ from index.library import Library
 from index.records import Recording
 
 if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+
     from agent.assistant import Assistant
     from agent.memory import Memory
     from index.embeddings import Embedder
@@ -92,14 +94,20 @@ class Workspace:
         return Memory(self.home / "conversations.sqlite")
 
     @cached_property
+    def chat_model(self) -> BaseChatModel:
+        """What thinks."""
+        from agent.extractive import ExtractiveChatModel
+
+        return ExtractiveChatModel()
+
+    @cached_property
     def assistant(self) -> Assistant:
         """The agent with its tools and chat model."""
         from agent.assistant import Assistant
-        from agent.extractive import ExtractiveChatModel
         from tools import Toolbox, build_tools
 
         tools = build_tools(Toolbox(self.library, self.search, listener=None))
-        return Assistant(self.library, tools, ExtractiveChatModel(), self.memory.checkpointer)
+        return Assistant(self.library, tools, self.chat_model, self.memory.checkpointer)
 
     def add(
         self,

@@ -135,11 +135,24 @@ def _rest_of_sentence(clauses: Sequence[Clause], position: int) -> Item:
     numbers: tuple[int, ...] = (first.segment.id,)
     item = Item(text, first.start, clauses[last].end, numbers, first.speaker)
     following = clauses[last + 1] if last + 1 < len(clauses) else None
-    if following and len(words(text)) <= 4 and following.speaker == first.speaker and not following.recap:
-        # "We've decided." alone says nothing; what follows says what.
+    if following and following.speaker == first.speaker and _goes_on(text, following):
         more = Item(following.text, following.start, following.end, (following.segment.id,), first.speaker)
         return join([item, more])
     return item
+
+
+def _goes_on(text: str, following: Clause) -> bool:
+    """Whether the next clause belongs to the item.
+
+    "We've decided." alone says nothing, what follows says what; and a recogniser may have put a full stop
+    before "and we …".
+    """
+    if following.recap:
+        return False
+    return (
+        len(words(text)) <= 4
+        or re.match(r"and (?:we|to|that|it)\b", following.text, re.IGNORECASE) is not None
+    )
 
 
 def _said_before(item: Item, found: Sequence[Item], recap: bool) -> bool:
