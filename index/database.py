@@ -5,14 +5,18 @@ Everything else (the Chroma collection, exports) can be rebuilt from these table
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import JSON, ForeignKey, Index, LargeBinary, UniqueConstraint, create_engine, event
+from sqlalchemy import JSON, ForeignKey, Index, LargeBinary, UniqueConstraint, create_engine, event, text
 from sqlalchemy.engine import Engine
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
+
+_log = logging.getLogger(__name__)
 
 
 class Base(DeclarativeBase):
@@ -132,6 +136,27 @@ class Database:
         """One transaction: committed when the block ends, rolled back when it raises."""
         with self._sessions.begin() as session:
             yield session
+
+    def rewrite(self) -> None:
+        """Write the file anew, so that no byte of deleted rows is left in it or in its log.
+
+        ``secure_delete`` alone is not enough: when SQLite balances its trees, copies of keys stay behind in
+        the unused part of pages.
+        """
+        if self.engine.dialect.name != "sqlite":
+            return
+        with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            try:
+                connection.execute(text("VACUUM"))
+                busy = bool(connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)")).scalar())
+            except OperationalError as error:  # another process reads or writes, or the disk is full
+                busy = True
+                _log.debug("VACUUM failed: %s", error)
+        if busy:
+            _log.warning(
+                "What was deleted is gone, but traces stay in the database file until the next deletion: "
+                "another program is using it, or the disk is full."
+            )
 
     def close(self) -> None:
         """Release every connection."""

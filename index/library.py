@@ -5,6 +5,7 @@ Every read goes to the database; nothing here knows audio, models or vectors.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -71,15 +72,11 @@ class Library:
         if not wanted:
             raise UnknownRecording("No recording was named; `moss-agent list` shows what there is.")
         with self.database.transaction() as session:
-            by_title = select(RecordingRow.id).where(func.lower(RecordingRow.title) == wanted.lower())
-            found = list(session.scalars(by_title))
-            if not found:
-                by_id = RecordingRow.id.startswith(wanted.lower(), autoescape=True)
-                found = list(session.scalars(select(RecordingRow.id).where(by_id)))
-            if not found and wanted.lower() == wanted.casefold():
-                # SQLite's lower() knows ASCII only; titles in other scripts are compared here.
-                rows = session.execute(select(RecordingRow.id, RecordingRow.title))
-                found = [row.id for row in rows if row.title.casefold() == wanted.casefold()]
+            rows = session.execute(select(RecordingRow.id, RecordingRow.title)).all()
+        # Compared here, since SQLite's lower() knows ASCII only, and file names may be decomposed Unicode.
+        found = [row.id for row in rows if row.id == wanted.lower()]
+        found = found or [row.id for row in rows if _folded(row.title) == _folded(wanted)]
+        found = found or [row.id for row in rows if row.id.startswith(wanted.lower())]
         if not found:
             raise _unknown(wanted)
         if len(found) > 1:
@@ -184,17 +181,17 @@ class Library:
             return list(session.scalars(query))
 
     def delete(self, recording: str) -> None:
-        """Delete a recording's rows and audio copy, and overwrite the bytes they occupied.
+        """Delete a recording's rows and audio copy, and the bytes they occupied.
 
         The vectors and conversations have stores of their own; ``agent.workspace`` removes those too.
         """
         with self.database.transaction() as session:
             session.execute(delete(RecordingRow).where(RecordingRow.id == recording))
+            # FTS5's own secure-delete needs SQLite 3.42; merging everything drops deleted words before it too.
             session.execute(text("INSERT INTO passages_fts(passages_fts) VALUES('optimize')"))
-        with self.database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
         self.audio_path(recording).unlink(missing_ok=True)
         self.audio_path(recording).with_suffix(".partial").unlink(missing_ok=True)
+        self.database.rewrite()
 
     def _segments(self, query: object) -> list[Segment]:
         with self.database.transaction() as session:
@@ -209,6 +206,10 @@ def _speakers(session: Session, recording: str) -> list[SpeakerRow]:
 def _only_match(names: dict[str, SpeakerRow], wanted: str) -> SpeakerRow | None:
     same = [row for name, row in names.items() if name.casefold() == wanted.strip().casefold()]
     return same[0] if len(same) == 1 else None
+
+
+def _folded(title: str) -> str:
+    return unicodedata.normalize("NFC", " ".join(title.split())).casefold()
 
 
 def _unknown(reference: str) -> UnknownRecording:

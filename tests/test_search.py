@@ -284,7 +284,8 @@ def test_merged_groups_are_neighbours_of_one_recording_and_not_too_long(
 @pytest.mark.parametrize(
     ("one", "other"),
     [("call", "calls"), ("decide", "decided"), ("ferry", "ferries"), ("stop", "stopped"),
-     ("sign", "signing"), ("cost", "costs"), ("volunteer", "volunteers"), ("leave", "leaves"), ("boxes", "box"), ("test", "tested")],
+     ("sign", "signing"), ("cost", "costs"), ("volunteer", "volunteers"), ("leave", "leaves"),
+     ("boxes", "box"), ("test", "tested")],
 )  # fmt: skip
 def test_forms_of_one_word_have_one_stem(one: str, other: str) -> None:
     assert stem(one) == stem(other)
