@@ -187,7 +187,7 @@ class Library:
         """
         with self.database.transaction() as session:
             session.execute(delete(RecordingRow).where(RecordingRow.id == recording))
-            # FTS5's own secure-delete needs SQLite 3.42; merging everything drops deleted words before it too.
+            # FTS5's own secure-delete needs SQLite 3.42; merging everything drops deleted words too.
             session.execute(text("INSERT INTO passages_fts(passages_fts) VALUES('optimize')"))
         self.audio_path(recording).unlink(missing_ok=True)
         self.audio_path(recording).with_suffix(".partial").unlink(missing_ok=True)
