@@ -10,12 +10,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from agent.time_context import ends_section, is_measured, is_rate, is_time_of_day
-from agent.time_points import JOINERS, Point, in_unit_of, read_bare, read_edge, read_point, skip_mark
-from agent.time_words import FEW, ORDINALS, UNITS, Tokens, closes, read_length, word_set
+from agent.time_points import (
+    JOINERS,
+    Point,
+    in_unit_of,
+    read_bare,
+    read_edge,
+    read_ordinal,
+    read_point,
+)
+from agent.time_words import FEW, UNITS, Tokens, closes, read_length, word_set
 from agent.topic_expressions import TopicRange, find_topic
 
 __all__ = ["TimeRange", "TopicRange", "find_time"]
@@ -94,6 +102,7 @@ def _read_range(tokens: Tokens, first: int, duration: float | None) -> _Found | 
         return None
     start = tokens.skip(first, "from", "between", "at", "in", "during")
     left = read_point(tokens, start, duration) or read_bare(tokens, start)
+    left = _skip_listed(tokens, left) if left and tokens.word(start) == "minutes" else left
     if left is None or not (led or left.sure) or tokens.word(left.behind) not in JOINERS:
         return None
     both = tokens.word(left.behind) in ("and", "&")
@@ -116,6 +125,14 @@ def _read_range(tokens: Tokens, first: int, duration: float | None) -> _Found | 
     return _Found(low.low, end, "range", right.behind, "middle" in (left.form, right.form))
 
 
+def _skip_listed(tokens: Tokens, left: Point) -> Point:
+    """Over the middle of “minutes 2, 3 and 4”."""
+    behind = left.behind
+    while tokens.word(behind) == "," and (listed := read_bare(tokens, behind + 1)):
+        behind = listed.behind
+    return replace(left, behind=tokens.skip(behind, ",")) if behind > left.behind else left
+
+
 # --- from a point on, up to a point -------------------------------------------------------------------
 
 
@@ -131,14 +148,16 @@ def _read_open(tokens: Tokens, first: int, duration: float | None) -> _Found | N
     point = read_point(tokens, start, duration)
     if point is None or point.form in ("start", "end"):
         return None
-    if point.form == "length" and (word not in ("after", "before", "until") or is_rate(tokens, point.behind)):
+    onwards = _skip_onwards(tokens, point.behind)
+    loose = point.form == "length" and onwards == point.behind
+    if loose and (word not in ("after", "before", "until") or is_rate(tokens, point.behind)):
         return None
     if point.form == "clock" and word == "by":
         return None  # “ready by 10:30” is a deadline.
     needs = point.form == "middle"
     if forward:
         begin = point.high if point.form == "ordinal" else point.low
-        return _Found(begin, math.inf, "range", _skip_onwards(tokens, point.behind), needs)
+        return _Found(begin, math.inf, "range", onwards, needs)
     end = point.high if point.form == "ordinal" and word != "before" else point.low
     return _Found(0.0, end, "range", point.behind, needs)
 
@@ -164,13 +183,23 @@ def _beside(section: _Found, forward: bool, duration: float | None) -> _Found | 
 
 
 def _skip_onwards(tokens: Tokens, index: int) -> int:
+    """Over “onwards”, “and onwards”, and “on” where nothing follows that it could belong to."""
     inside = tokens.skip(index, "and")
+    if tokens.word(inside) == "on" and tokens[inside + 1].kind == "other":
+        return inside + 1
     return inside + 1 if tokens.word(inside) in ("onwards", "onward", "forward") else index
 
 
 # --- shares of the recording --------------------------------------------------------------------------
 
-_SIDES = {"first": "first", "opening": "first", "last": "last", "final": "last", "closing": "last"}
+_SIDES = {
+    "first": "first",
+    "opening": "first",
+    "last": "last",
+    "final": "last",
+    "closing": "last",
+    "latter": "last",
+}
 _FRACTIONS = {"half": 2, "third": 3, "quarter": 4, "fifth": 5, "tenth": 10}
 _FINANCE = word_set(
     "revenue revenues sales profit profits budget earnings growth forecast fiscal year years results figures"
@@ -213,6 +242,8 @@ def _is_haste(tokens: Tokens, index: int) -> bool:
     """“Last-minute changes”, “at the last minute”: not about the recording."""
     if tokens.word(index) != "last" or tokens.word(index + 1) not in ("-", "minute"):
         return False
+    if tokens.word(index + 2) == "of":
+        return False
     return tokens.word(index - 1) != "the" or tokens.word(index - 2) in ("at", "until", "till", "to")
 
 
@@ -222,7 +253,7 @@ def _read_fraction(tokens: Tokens, index: int, duration: float | None) -> _Found
     if not parts or not ends_section(tokens, index + 2):
         return None
     side = _SIDES.get(word)
-    place = {"first": 1, "last": parts}.get(side) if side else ORDINALS.get(word, 0)
+    place = {"first": 1, "last": parts}.get(side) if side else read_ordinal(tokens, index)
     if word == "middle" and parts % 2:
         place = parts // 2 + 1
     fiscal = parts == 4 and any(token.text in _FINANCE for token in tokens)
@@ -236,15 +267,14 @@ def _read_fraction(tokens: Tokens, index: int, duration: float | None) -> _Found
 def _read_edge_section(tokens: Tokens, first: int, duration: float | None) -> _Found | None:
     """``the beginning``, ``the middle``, ``halfway through``, ``the end``."""
     word, before = tokens.word(first), tokens.word(first - 1)
-    if word in ("halfway", "midway"):
-        behind = tokens.skip(skip_mark(tokens, first + 1), "through", "in")
-        return _near_middle(behind, duration)
+    point = read_edge(tokens, first, duration)
+    if point is None:
+        return None
+    if tokens.word(tokens.skip(first, "the")) in ("halfway", "midway"):
+        return _near_middle(point.behind, duration)
     # “In the end” sums up; “from the beginning”, “to the end”, “by the end” leave the other side open.
     idiom = before == "in" and tokens.word(first + 1) == "end"
     if word != "the" or idiom or before in ("by", "from", "to", "until", "till", "through", "since"):
-        return None
-    point = read_edge(tokens, first, duration)
-    if point is None:
         return None
     if point.form == "start":
         return _Found(0.0, EDGE_SECONDS, "first", point.behind)
@@ -254,6 +284,20 @@ def _read_edge_section(tokens: Tokens, first: int, duration: float | None) -> _F
     if point.form == "middle":
         return _Found(duration / 3, duration * 2 / 3, "part", point.behind)
     return _Found(max(0.0, duration - EDGE_SECONDS), math.inf, "end", point.behind)
+
+
+def _read_before_end(tokens: Tokens, first: int, duration: float | None) -> _Found | None:
+    """``two minutes before the end``: a moment."""
+    length = read_length(tokens, tokens.skip(first, "the"))
+    if length is None or tokens.word(length.behind) not in ("before", "from"):
+        return None
+    end = read_edge(tokens, length.behind + 1, duration)
+    if end is None or end.form != "end":
+        return None
+    if duration is None:
+        return _Found(0.0, math.inf, "moment", end.behind, needs_duration=True)
+    place = max(0.0, duration - length.seconds)
+    return _Found(place - AT_SECONDS, place + AT_SECONDS, "moment", end.behind)
 
 
 def _near_middle(behind: int, duration: float | None) -> _Found:
@@ -268,6 +312,7 @@ _AT = word_set("at @ timestamp")
 _IN = word_set("in during within")
 _AROUND = word_set("around about near roughly approximately circa approx")
 _BESIDE_A_LONE_TIME = word_set("and what about then now go jump to at play please so ok okay ? . ! , ( ) [ ]")
+_NOT_BEFORE_AROUND = word_set("of for is was are were be only just it's than another")
 _NOT_BEFORE_MINUTE = word_set("a per every each last one -")
 
 
@@ -305,23 +350,30 @@ def _skip_leads(tokens: Tokens, first: int) -> tuple[int, frozenset[str]]:
 
 def _is_minute(tokens: Tokens, start: int, point: Point, led: bool) -> bool:
     """Whether “minute 2”, “the third minute” is one, and not part of “10 minute 2 …”, “minutes 2024”."""
-    before = tokens[start - 1]
+    before, named = tokens[start - 1], tokens.skip(start, "the")
     if point.form == "ordinal":
-        return led or tokens.word(start) == "the"
+        return led or named > start
     counted = before.kind in ("number", "clock") or before.text in _NOT_BEFORE_MINUTE
-    return not counted and not tokens.word(start).endswith("s")
+    plural = tokens.word(named).endswith("s")
+    return not counted and (not plural or (led and named == start))
 
 
 def _is_moment(tokens: Tokens, start: int, point: Point, leads: frozenset[str]) -> bool:
     """Whether a point without a span is meant as a place: by its own words, or by those before it."""
-    if _is_alone(tokens, start, point.behind) or _skip_onwards(tokens, point.behind) > point.behind:
+    if _skip_onwards(tokens, point.behind) > point.behind:
         return True
+    if point.form != "length" and _is_alone(tokens, start, point.behind):
+        return True
+    if tokens.word(start - 1) == "[" and tokens.word(point.behind) == "]":
+        return point.form == "clock"  # a citation, as answers write them
     if point.form == "mark":
         second = tokens.word(start) in ("second", "seconds")
         return bool(leads) if second else leads.isdisjoint(_IN)
     if point.form == "clock":
         return not leads.isdisjoint(_AT | _AROUND) and not is_measured(tokens, start - len(leads))
-    return not leads.isdisjoint(_AT) and not is_rate(tokens, point.behind)
+    before = tokens.word(start - len(leads) - 1)
+    placed = bool(leads & _AT) or (bool(leads & _AROUND - {"about"}) and before not in _NOT_BEFORE_AROUND)
+    return placed and not is_rate(tokens, point.behind) and not is_measured(tokens, start - len(leads))
 
 
 def _is_alone(tokens: Tokens, first: int, behind: int) -> bool:
@@ -334,6 +386,7 @@ _READERS: tuple[Callable[[Tokens, int, float | None], _Found | None], ...] = (
     _read_range,
     _read_open,
     _read_section,
+    _read_before_end,
     _read_edge_section,
     _read_moment,
 )

@@ -58,7 +58,7 @@ def read_point(tokens: Tokens, index: int, duration: float | None) -> Point | No
 def read_bare(tokens: Tokens, index: int) -> Point | None:
     """A number or an ordinal without a unit, as in “between *1* and 3 minutes”, “minute 2 to *4*”."""
     inside = tokens.skip(index, "the")
-    place = _ordinal(tokens, inside)
+    place = read_ordinal(tokens, inside)
     if place:
         return Point(place - 1.0, float(place), inside + 1, "ordinal", unit=0)
     number = read_number(tokens, inside)
@@ -82,18 +82,21 @@ def skip_mark(tokens: Tokens, index: int) -> int:
 def read_edge(tokens: Tokens, index: int, duration: float | None) -> Point | None:
     """``the beginning``, ``the middle``, ``the end`` as single places; the end is infinite."""
     inside = tokens.skip(tokens.skip(index, "the"), "very")
+    behind, middle = inside + 1, duration / 2 if duration is not None else 0.0
     match tokens.word(inside):
         case "start" | "beginning":
             form, place = "start", 0.0
         case "middle":
-            form, place = "middle", duration / 2 if duration is not None else 0.0
+            form, place = "middle", middle
+        case "halfway" | "midway":
+            form, place, behind = "middle", middle, tokens.skip(skip_mark(tokens, behind), "through", "in")
         case "end" | "finish":
             form, place = "end", math.inf
         case _:
             return None
-    if not ends_section(tokens, inside + 1) and tokens.word(inside + 1) not in JOINERS:
+    if not ends_section(tokens, behind) and tokens.word(behind) not in JOINERS - {"-"}:
         return None
-    return Point(place, place, inside + 1, form)  # type: ignore[arg-type]
+    return Point(place, place, behind, form)  # type: ignore[arg-type]
 
 
 def _read_clock(tokens: Tokens, index: int) -> Point | None:
@@ -130,7 +133,7 @@ def _is_numbered(tokens: Tokens, behind: int) -> bool:
     return tokens.word(behind) not in UNITS and tokens.word(behind) != "/"
 
 
-def _ordinal(tokens: Tokens, index: int) -> int:
+def read_ordinal(tokens: Tokens, index: int) -> int:
     """Which one: 3 for ``third`` and ``3rd``; 0 for other words."""
     token = tokens[index]
     return int(token.number) if token.kind == "ordinal" else ORDINALS.get(token.text, 0)
@@ -138,7 +141,7 @@ def _ordinal(tokens: Tokens, index: int) -> int:
 
 def _read_ordinal_minute(tokens: Tokens, index: int) -> Point | None:
     """``the third minute`` is [2:00, 3:00): counted from one, unlike ``minute 2``."""
-    place = _ordinal(tokens, index)
+    place = read_ordinal(tokens, index)
     unit = {"minute": 60, "hour": 3600}.get(tokens.word(index + 1), 0)
     if not place or not unit or (tokens.word(index), unit) == ("eleventh", 3600):
         return None

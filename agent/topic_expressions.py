@@ -18,7 +18,9 @@ class TopicRange:
 
 
 _DETERMINERS = word_set("the a an our their his her its your my all")
-_POINTERS = word_set("that this it those these them him me us you which what whom then all both now how")
+_POINTERS = word_set(
+    "that this it those these them him me us you which what whom then all both now how long too"
+)
 _SUBJECTS = word_set("they we he she i you")
 _TALKING = word_set(
     """talk talked talking discuss discussed discussing mention mentioned mentioning speak spoke speaking
@@ -34,7 +36,7 @@ _DATES = word_set(
 )
 _DUTIES = word_set("must should shall will need needs needed have due deadline ought wo won't can going")
 _BLOCKED_LEADS = word_set(
-    "look looks looked looking day days week weeks month months year years name named soon"
+    "look looks looked looking day days week weeks month months year years name named soon for"
 )
 _EDGES = word_set("end start beginning middle")
 _TIME_UNITS = word_set("minute minutes seconds hour hours")
