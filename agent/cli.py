@@ -36,6 +36,7 @@ class _Run:
 
     home: Path | None = None
     debug: bool = False
+    workspace: Workspace | None = None
 
 
 @app.callback()
@@ -264,7 +265,8 @@ def _settings() -> Settings:
 
 
 def _workspace() -> Workspace:
-    return open_workspace(_settings())
+    _Run.workspace = open_workspace(_settings())
+    return _Run.workspace
 
 
 def main() -> None:
@@ -285,6 +287,10 @@ def main() -> None:
         kind = type(error).__name__
         output.complain(f"It failed unexpectedly ({kind}: {output.one_line(error)}); --debug shows where.")
         raise SystemExit(1) from None
+    finally:
+        if _Run.workspace is not None:
+            _Run.workspace.close()
+            _Run.workspace = None
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ def write_json(document: object) -> None:
 
 def say(line: str) -> None:
     """One line for a person, on stdout."""
-    _console.print(_plain(line))
+    _console.print(_plain(line), soft_wrap=True)
 
 
 def complain(line: str) -> None:
@@ -106,7 +106,7 @@ def _bar(quiet: bool) -> Progress:
         TaskProgressColumn(markup=False),
         TextColumn("{task.fields[detail]}", markup=False),
     )
-    return Progress(*columns, console=_errors, disable=quiet, transient=not _errors.is_terminal)
+    return Progress(*columns, console=_errors, disable=quiet or not _errors.is_terminal)
 
 
 def added_json(recording: Recording, segments: Sequence[Segment]) -> dict[str, Any]:

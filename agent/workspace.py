@@ -212,6 +212,8 @@ class Workspace:
         """Release databases; the workspace cannot be used afterwards."""
         if "memory" in self.__dict__:
             self.memory.close()
+        if "vectors" in self.__dict__:
+            self.vectors.close()
         self.library.database.close()
 
 
