@@ -35,7 +35,7 @@ PIECE_SECONDS = 3.2
 MIN_SPEECH_SECONDS = 0.2
 """A segment with less detected speech than this is heard whole instead."""
 
-MAX_PIECES = 3000
+MAX_PIECES = 2000
 """Pieces compared with one another (time and memory grow with the square); of more, an even
 selection is clustered and the rest go to the nearest voice."""
 
@@ -58,6 +58,9 @@ graphs measured worse."""
 
 MIN_SPEAKER_SECONDS = 3.0
 """A voice heard for less than this in all is given to the nearest speaker, unless it is far away."""
+
+MAX_ESTIMATED = 20
+"""Speakers the estimate finds at most; bad sound would otherwise come out as dozens of voices."""
 
 FAR_VOICE = 0.55
 """Cosine below which even a voice heard briefly is a speaker of its own, given one full window of it
@@ -219,6 +222,7 @@ def estimate_clusters(vectors: np.ndarray, seconds: np.ndarray) -> np.ndarray:
     clusters = _refine(some, weights, clusters)
     clusters = _join_like_voices(some, weights, clusters)
     clusters = _absorb_brief_voices(some, weights, clusters)
+    clusters = _join_like_voices(some, weights, clusters, at_most=MAX_ESTIMATED)
     return _nearest(vectors, _means(some, weights, _refine(some, weights, clusters)))
 
 
@@ -263,54 +267,70 @@ def _spectral_clusters(vectors: np.ndarray, speakers: int) -> np.ndarray:
     return clustering.fit_predict(similarity)
 
 
-def _join_like_voices(vectors: np.ndarray, seconds: np.ndarray, clusters: np.ndarray) -> np.ndarray:
-    """Join the most alike pair of clusters, again and again, while the pair counts as one speaker."""
+def _join_like_voices(
+    vectors: np.ndarray, seconds: np.ndarray, clusters: np.ndarray, at_most: int | None = None
+) -> np.ndarray:
+    """Join the most alike pair of clusters, again and again, while the pair counts as one speaker.
+
+    With ``at_most``, pairs that do not are joined too until so few clusters are left.
+    """
     clusters = _compact(clusters)
     sums = _sums(vectors, seconds, clusters)
     totals = np.bincount(clusters, weights=seconds)
-    alive = list(range(len(sums)))
-    while len(alive) > 1:
-        agreement = _agreement(sums[alive], totals[alive])
-        a, b = np.unravel_index(int(agreement.argmax()), agreement.shape)
-        if agreement[a, b] < SAME_VOICE:
+    agreement = _agreement(sums, totals, sums, totals)
+    np.fill_diagonal(agreement, -np.inf)
+    for left in range(len(sums), 1, -1):
+        kept, gone = np.unravel_index(int(agreement.argmax()), agreement.shape)
+        if agreement[kept, gone] < SAME_VOICE and (at_most is None or left <= at_most):
             break
-        kept, gone = alive[int(a)], alive[int(b)]
         sums[kept] += sums[gone]
         totals[kept] += totals[gone]
         clusters[clusters == gone] = kept
-        alive.remove(gone)
+        # Only the joined cluster's agreements change; the gone one's can never be the largest again.
+        row = _agreement(sums[[kept]], totals[[kept]], sums, totals)[0]
+        row[np.isneginf(agreement[kept])] = -np.inf
+        agreement[kept] = agreement[:, kept] = row
+        agreement[gone] = agreement[:, gone] = -np.inf
     return _compact(clusters)
 
 
-def _agreement(sums: np.ndarray, totals: np.ndarray) -> np.ndarray:
-    """Cosines of mean voices over what two samples of one voice that long would show, ``[k, k]``.
+def _agreement(
+    sums: np.ndarray, totals: np.ndarray, others: np.ndarray, other_totals: np.ndarray
+) -> np.ndarray:
+    """Cosines of mean voices over what two samples of one voice that long would show, ``[k, m]``.
 
     The mean of n independent unit vectors whose pairwise cosine is s has the squared length
     s + (1 - s)/n, so means of n and m of them have an expected cosine of s / sqrt(product of both).
     """
-    samples = np.maximum(totals / STEADY_SECONDS, 1.0)
-    length = VOICE_SPREAD + (1 - VOICE_SPREAD) / samples
-    expected = VOICE_SPREAD / np.sqrt(np.outer(length, length))
-    voices = _unit(sums)
-    agreement = voices @ voices.T / expected
-    np.fill_diagonal(agreement, -1.0)
-    return agreement
+    expected = VOICE_SPREAD / np.sqrt(np.outer(_mean_length(totals), _mean_length(other_totals)))
+    return _unit(sums) @ _unit(others).T / expected
+
+
+def _mean_length(seconds: np.ndarray) -> np.ndarray:
+    """Expected squared length of the mean of that much speech of one voice."""
+    return VOICE_SPREAD + (1 - VOICE_SPREAD) / np.maximum(seconds / STEADY_SECONDS, 1.0)
 
 
 def _absorb_brief_voices(vectors: np.ndarray, seconds: np.ndarray, clusters: np.ndarray) -> np.ndarray:
     """Give clusters with hardly any speech to the nearest one, briefest first, unless they are far away."""
-    while True:
-        clusters = _compact(clusters)
-        totals = np.bincount(clusters, weights=seconds)
-        voices = _means(vectors, seconds, clusters)
-        alike = voices @ voices.T
-        np.fill_diagonal(alike, -1.0)
-        near = alike.max(axis=1) >= FAR_VOICE
-        absorbed = (totals < WINDOW_SECONDS) | ((totals < MIN_SPEAKER_SECONDS) & near)
-        brief = [one for one in np.argsort(totals) if absorbed[one]]
-        if len(totals) < 2 or not brief:
-            return clusters
-        clusters[clusters == brief[0]] = alike[brief[0]].argmax()
+    clusters = _compact(clusters)
+    sums = _sums(vectors, seconds, clusters)
+    totals = np.bincount(clusters, weights=seconds)
+    settled = totals >= MIN_SPEAKER_SECONDS
+    alive = np.ones(len(totals), dtype=bool)
+    while not settled.all() and alive.sum() > 1:
+        brief = int(np.where(settled, np.inf, totals).argmin())
+        settled[brief] = True
+        cosines = np.where(alive, _unit(sums) @ _unit(sums[[brief]])[0], -np.inf)
+        cosines[brief] = -np.inf
+        nearest = int(cosines.argmax())
+        if totals[brief] >= WINDOW_SECONDS and cosines[nearest] < FAR_VOICE:
+            continue
+        sums[nearest] += sums[brief]
+        totals[nearest] += totals[brief]
+        clusters[clusters == brief] = nearest
+        alive[brief] = False
+    return _compact(clusters)
 
 
 def _refine(vectors: np.ndarray, seconds: np.ndarray, clusters: np.ndarray, rounds: int = 5) -> np.ndarray:
@@ -329,9 +349,10 @@ def _nearest(vectors: np.ndarray, voices: np.ndarray) -> np.ndarray:
 
 
 def _sums(vectors: np.ndarray, seconds: np.ndarray, clusters: np.ndarray) -> np.ndarray:
-    sums = np.zeros((int(clusters.max()) + 1, vectors.shape[1]))
-    np.add.at(sums, clusters, vectors * seconds[:, None])
-    return sums
+    """Weighted sums of the vectors of clusters 0, 1, … (none empty), float64 ``[k, d]``."""
+    order = np.argsort(clusters, kind="stable")
+    firsts = np.searchsorted(clusters[order], np.arange(int(clusters.max()) + 1))
+    return np.add.reduceat(vectors[order] * seconds[order, None], firsts, axis=0)
 
 
 def _means(vectors: np.ndarray, seconds: np.ndarray, clusters: np.ndarray) -> np.ndarray:

@@ -24,6 +24,9 @@ WEIGHTS_PACKAGE = "resemblyzer"
 WEIGHTS_SHA256 = "39373b86598fa3da9fcddee6142382efe09777e8d37dc9c0561f41f0070f134e"
 """Of ``pretrained.pt`` in Resemblyzer 0.1.4's wheel."""
 
+# Without its dependencies, which must be compiled and which only its code needs.
+_INSTALL = "pip install --no-deps Resemblyzer==0.1.4"
+
 MEL_BANDS = 40
 FRAME_SAMPLES = 400
 """25 ms."""
@@ -139,11 +142,16 @@ def _layers() -> tuple[torch.nn.LSTM, torch.nn.Linear]:
     folder = package_folder(WEIGHTS_PACKAGE)
     if folder is None:
         raise WeightsError(
-            "The weights that tell speakers apart are not installed; "
-            "install them with `pip install --no-deps Resemblyzer==0.1.4`."
+            f"The weights that tell speakers apart are not installed; install them with `{_INSTALL}`."
         )
     path = folder / "pretrained.pt"
-    check_sha256(path, WEIGHTS_SHA256)
+    try:
+        check_sha256(path, WEIGHTS_SHA256)
+    except WeightsError as error:
+        raise WeightsError(
+            f"The weights that tell speakers apart ({path}) are not the published ones; "
+            f"replace them with `{_INSTALL} --force-reinstall`."
+        ) from error
     state = torch.load(path, map_location="cpu", weights_only=True)["model_state"]
     lstm = torch.nn.LSTM(MEL_BANDS, HIDDEN, num_layers=3, batch_first=True)
     linear = torch.nn.Linear(HIDDEN, DIMENSIONS)
