@@ -17,6 +17,9 @@ class TopicRange:
     phrase: str
 
 
+LONGEST_TOPIC = 20
+"""Words of a topic that are read; questions are shorter."""
+
 _DETERMINERS = word_set("the a an our their his her its your my all")
 _POINTERS = word_set(
     "that this it those these them him me us you which what whom then all both now how long too"
@@ -34,38 +37,43 @@ _DATES = word_set(
     lunchtime january february march april june july august september october november december christmas
     easter o'clock weekend week month year meeting recording call lecture interview session"""
 )
-_DUTIES = word_set("must should shall will need needs needed have due deadline ought wo won't can going")
+_DUTIES = word_set("must should shall will need needs needed due deadline ought wo won't can going")
 _BLOCKED_LEADS = word_set(
     "look looks looked looking day days week weeks month months year years name named soon for"
 )
 _EDGES = word_set("end start beginning middle")
 _TIME_UNITS = word_set("minute minutes seconds hour hours")
+_STOPS = frozenset("?!.,;:()")
 _ENDERS = word_set("what who when where why how which did does do tell please say")
 
 
 def find_topic(tokens: Tokens) -> TopicRange | None:
     """The first ``before/after <topic>``; pronouns, dates and duties (“must be done before …”) are none."""
-    for index in range(len(tokens)):
-        word = tokens.word(index)
-        if word in ("before", "after") and not _is_blocked(tokens, index):
+    for index, token in enumerate(tokens):
+        if _is_duty(tokens, index):
+            return None
+        if token.text in ("before", "after") and not _is_blocked(tokens, index):
             found = _read_topic(tokens, index)
             if found is not None:
                 return found
     return None
 
 
+def _is_duty(tokens: Tokens, index: int) -> bool:
+    word = tokens.word(index)
+    return word in _DUTIES or (word in ("have", "has") and tokens.word(index + 1) == "to")
+
+
 def _is_blocked(tokens: Tokens, index: int) -> bool:
-    earlier = {tokens.word(place) for place in range(index)}
-    joined = tokens.word(index - 1) in ("-", "and", "or", "one") and tokens.word(index - 2) in (
-        "before",
-        "after",
-    )
-    return bool(earlier & _DUTIES) or joined or tokens.word(index - 1) in _BLOCKED_LEADS
+    """“Look after …”, “the day after …”, “before and after”."""
+    beyond, before = tokens.words(index - 2, 2)
+    joined = before in ("-", "and", "or", "one") and beyond in ("before", "after")
+    return joined or before in _BLOCKED_LEADS
 
 
 def _read_topic(tokens: Tokens, index: int) -> TopicRange | None:
     first, behind = index + 1, index + 1
-    while behind < len(tokens) and tokens[behind].text not in set("?!.,;:()"):
+    while behind < min(len(tokens), index + LONGEST_TOPIC) and tokens.word(behind) not in _STOPS:
         if behind > first and tokens.word(behind) in _ENDERS and tokens.word(behind - 1) not in _SUBJECTS:
             break
         behind += 1
