@@ -226,7 +226,11 @@ def named_in(question: str, recordings: Sequence[Recording]) -> Recording | None
     return longest[0] if len(longest) == 1 else None
 
 
-_POINTING = "in|of|from|on|for|recording|called|named|titled|summarise|summarize|outline|during"
+_POINTING = (
+    "in|of|from|on|for|long is|long was|recording|called|named|titled|summarise|summarize|outline|during"
+)
+
+_AFTER_TITLE = "at|about|between|from|after|before|around|on|during|in|and|last|take|long|please|recording"
 
 
 def _words(text: str) -> str:

@@ -172,18 +172,19 @@ class Checker:
         cited = {
             marker: found for claim in claims for marker in claim.markers if (found := self._run(marker))
         }
-        on_line = _joined(segment for found in cited.values() for segment in found)
-        kept, citations, dropped = [], [], 0
-        for claim in claims:
-            if self._holds(claim, cited, on_line, line):
-                kept.append(claim.rebuilt(cited))
-                citations += [_citation(cited[marker]) for marker in claim.markers if marker in cited]
-            else:
-                dropped += 1
+        # A quote may rest on a neighbour's segments, but only on those of claims that hold by themselves.
+        sure = [claim for claim in claims if self._holds(claim, cited, "", line)]
+        on_line = _joined(one for claim in sure for marker in claim.markers for one in cited.get(marker, ()))
+        holding = [claim for claim in claims if claim in sure or self._holds(claim, cited, on_line, line)]
+        dropped = len(claims) - len(holding)
+        kept = [claim.rebuilt(cited) for claim in holding]
+        citations = [
+            _citation(cited[marker]) for claim in holding for marker in claim.markers if marker in cited
+        ]
         rest = "".join(kept)
         if dropped and not any(character.isalnum() for character in rest):
             return Checked("", (), dropped)
-        marked = prefix + (rest.lstrip() if dropped else rest)
+        marked = (prefix + (rest.lstrip() if dropped else rest)).rstrip()
         # What is left out can bring loose quotation marks or brackets together; then markers would be read
         # otherwise than they were checked, and the line goes too.
         if sum(isinstance(part, Marker) for part in split_markers(marked)) != len(citations):
@@ -305,15 +306,15 @@ class _Claim:
     def rebuilt(self, valid: dict[Marker, list[Segment]]) -> str:
         """The claim's text with the valid markers only."""
         pieces: list[str] = []
+        after_marker = False
         for token in self.tokens:
-            if isinstance(token, str):
-                pieces.append(token)
-            elif isinstance(token, _Quote):
-                pieces.append(token.text)
-            elif isinstance(token, Marker) and token in valid:
-                if pieces and pieces[-1].startswith("[#"):
-                    pieces.append(" ")
-                pieces.append(str(token))
+            if isinstance(token, Marker):
+                if token in valid:
+                    pieces.append(f" {token}" if after_marker else str(token))
+                    after_marker = True
+            elif not isinstance(token, _Broken):
+                pieces.append(token.text if isinstance(token, _Quote) else token)
+                after_marker = False
         return "".join(pieces)
 
 

@@ -83,7 +83,7 @@ def ingest_progress(name: str, quiet: bool) -> Iterator[Callable[[IngestProgress
         task = bar.add_task(_plain(name), total=1.0, detail="")
 
         def report(progress: IngestProgress) -> None:
-            detail = progress.stage
+            detail: str = progress.stage
             if progress.speed is not None and progress.seconds_left is not None:
                 detail += f" · {progress.speed:.1f}× realtime · {clock(progress.seconds_left)} left"
             bar.update(task, completed=progress.fraction, detail=detail)

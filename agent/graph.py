@@ -75,10 +75,9 @@ def build_graph(
 
 
 def wants_tools(state: State) -> Literal["tools", "check_citations"]:
-    """Whether the model's last message asks for tools it may still call."""
+    """Whether the model's last message asks for tools."""
     last = state["messages"][-1]
-    asks = isinstance(last, AIMessage) and bool(last.tool_calls)
-    return "tools" if asks and rounds(state["messages"]) <= MOST_ROUNDS else "check_citations"
+    return "tools" if isinstance(last, AIMessage) and last.tool_calls else "check_citations"
 
 
 def this_turn(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
@@ -119,8 +118,12 @@ class _Nodes:
     def model(self, state: State) -> dict[str, Any]:
         """Ask the model; it gets no tools once the turn has used up its rounds."""
         prompt = SystemMessage(system_prompt(state.get("focus"), state.get("recordings", 0)))
-        model = self._bound if rounds(state["messages"]) < MOST_ROUNDS else self._plain
-        return {"messages": [model.invoke([prompt, *state["messages"]])]}
+        may_call = rounds(state["messages"]) < MOST_ROUNDS
+        reply = (self._bound if may_call else self._plain).invoke([prompt, *state["messages"]])
+        if not may_call:
+            # Some models call tools that they were not offered; what they said beside it is the answer.
+            reply = AIMessage(reply.content, id=reply.id)
+        return {"messages": [reply]}
 
     def tools(self, state: State, writer: StreamWriter) -> dict[str, Any]:
         """Run every tool call of the last message, in order; an error is a result too."""

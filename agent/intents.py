@@ -71,16 +71,29 @@ def understand(situation: Situation) -> Intent:
     """The intent of the situation's question."""
     if situation.recordings == 0 and situation.focus is None:
         return Intent("empty")
-    past, focus = situation.past, situation.focus
-    if past and past[-1].answer.startswith(WHICH) and focus and not content_words(situation.question, focus):
-        # The answer asked back, and the question only names a recording: it completes the one before.
-        return understand(replace(situation, question=past[-1].question, past=past[:-1]))
     text = " ".join(situation.question.replace("’", "'").split())
+    if _only_names_recording(text, situation):
+        # “Which recording do you mean?” – “Retro”, or “and Retro?”: the question before, of this recording.
+        if situation.past:
+            return understand(
+                replace(situation, question=situation.past[-1].question, past=situation.past[:-1])
+            )
+        return understand(replace(situation, question="summary"))
     for rule in (_small_talk, _follow_up, _listen, _timed, _facts, _items, _whole):
         intent = rule(text, situation)
         if intent is not None:
             return intent
     return _search(text, situation)
+
+
+def _only_names_recording(text: str, situation: Situation) -> bool:
+    """Whether a question is the title of the recording in focus and nothing else."""
+    if situation.focus is None:
+        return False
+    title, words = fold(situation.focus.title).split(), fold(text).split()
+    rest = [word for word in words if word not in ("and", "what", "how", "about", "the", "in", "for", "of")]
+    bare = [word for word in title if word not in ("and", "what", "how", "about", "the", "in", "for", "of")]
+    return bool(rest) and rest == bare
 
 
 def _small_talk(text: str, _: Situation) -> Intent | None:
@@ -266,6 +279,9 @@ def _search(text: str, situation: Situation) -> Intent:
         # Nobody goes by this name here: looking for it would find where the name is called, not the topic.
         query = _without(query, unnamed, "they")
     wants = _wants(query)
+    if not wants and not content_words(query, focus) and not any(one.isdigit() for one in query):
+        target = _target(situation)
+        return Intent("outline", recording=target.id) if target else Intent("help")
     return Intent("search", query=query, recording=recording, speaker=speaker, unnamed=unnamed, wants=wants)
 
 
@@ -300,10 +316,18 @@ def _target(situation: Situation) -> Focus | None:
     if situation.focus:
         return situation.focus
     for turn in reversed(situation.past):
-        for result in reversed(turn.results):
-            named = result.content.get("recording")
-            if isinstance(named, dict):
-                return Focus(str(named["id"]), str(named["title"]), float(named["duration"]))
+        read = [
+            one.content["recording"] for one in turn.results if isinstance(one.content.get("recording"), dict)
+        ]
+        quoted_from = [one["recording"] for one in turn.cited[:1]]
+        # Several were looked at: the one the answer led with is meant; quotes from a search name none.
+        named = next(
+            (one for one in read if one["id"] in quoted_from), None if quoted_from else (read or [None])[0]
+        )
+        if named is not None:
+            return Focus(str(named["id"]), str(named["title"]), float(named["duration"]))
+        if quoted_from:
+            return None
     return None
 
 

@@ -224,15 +224,16 @@ SUMMARY_WORDS = _words(
 )
 COMMON = _words(
     """a about above again all also am an and any anybody anyone anything are around as ask asked at audio
-    back be because been before being between but by call can clip could d did discuss discussed
-    discussion do does doing during each else end everybody everyone everything exactly excerpt for from
-    get give go goes going gone had happen happened happening happens has have he hear heard her here him
-    his how i if in into is it its just last let listen ll long look many me meeting mention mentioned
-    minute minutes moment more much my next no not now of off on one or our out part people person play
-    please point portion quote quotes re read reading recording s said say saying says second seconds
-    section see segment she show so some somebody someone something speak speaker speakers speaking spoke
-    spoken start stretch t talk talked talking tell text than that the their them then there these they
-    thing things this those time times to told transcribe transcript transcription us ve was we went were
-    what what's whats when where which while who whom whose why will with word words would you your"""
+    back be because been before being between but by call came can clip come comes could d did discuss
+    discussed discussion do does doing during each else end everybody everyone everything exactly
+    excerpt for from get give go goes going gone had happen happened happening happens has have he hear
+    heard her here him his how i if in into is it its just last let listen ll long look many me meeting
+    mention mentioned minute minutes moment more much my next no not now of off on one or our out part
+    people person play please point portion quote quotes re read reading recording s said say saying
+    says second seconds section see segment she show so some somebody someone something speak speaker
+    speakers speaking speaks spoke spoken start stretch t talk talked talking tell text than that the
+    their them then there these they thing things this those time times to told transcribe transcript
+    transcription us ve was we went were what what's whats when where which while who whom whose why
+    will with word words would you your"""
 )
 """Words of a question that do not say what it is about."""

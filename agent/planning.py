@@ -11,9 +11,7 @@ from agent.situation import Result, Situation
 
 AROUND_S = 120.0
 """How much is read before or after a topic, seconds."""
-CLOSE_S = 15.0
-"""How far a moment is widened on either side at least before it counts as a range, seconds."""
-MOST_SUMMARISED = 2
+MOST_SUMMARISED = 3
 """Recordings summarised for one question to the whole library."""
 
 
@@ -126,6 +124,13 @@ def _items(intent: Intent, situation: Situation) -> list[Call]:
         if narrowed and not situation.tried("search_recordings"):
             calls.append(_searching(intent.query, intent.recording))
         return calls
+    if intent.person:
+        # Names are often misheard, so nobody is searched for: the newest recordings are summarised.
+        there = situation.found("list_recordings")
+        if there is None:
+            return [Call("list_recordings", {})]
+        newest = [one["id"] for one in there.content["recordings"] if one["status"] == "ready"]
+        return [Call("summarize", {"recording": one}) for one in newest[:MOST_SUMMARISED]]
     found = situation.found("search_recordings")
     if found is None:
         return [_searching(intent.query, None)]
@@ -142,7 +147,7 @@ def _outline(intent: Intent, _: Situation) -> list[Call]:
 
 
 def _listen(intent: Intent, _: Situation) -> list[Call]:
-    span = intent.span or Span(0.0, CLOSE_S)
+    span = intent.span or Span(0.0, AROUND_S)
     arguments = {"start": round(max(0.0, span.start), 3), "end": round(span.end, 3), "question": intent.query}
     return [Call("listen", {"recording": intent.recording, **arguments})]
 

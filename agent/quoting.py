@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from agent.citations import quoted
 from agent.intents import Intent, content_words
 from agent.planning import place_of, within
-from agent.reporting import compose_items, stem
+from agent.reporting import compose_items, shared
 from agent.situation import Result, Situation
 from agent.stretches import stretch
-from agent.wording import Evidence, failed, line, listed, paragraphs, plain_name, said
+from agent.wording import Evidence, between, failed, line, listed, lower_first, paragraphs, plain_name, said
 
 SUPPORT = 3
 """Quotes that may follow the leading one."""
@@ -19,6 +19,8 @@ SUPPORT_SHARE = 0.62
 """A supporting quote is at least this relevant, as a share of the leading one's relevance."""
 NEAR = 0.8
 """A quote of the right kind leads over others if it is at least this relevant, as a share of the best."""
+GOES_ON_S = 3.0
+"""What is said within this many seconds after a quote goes on with it."""
 
 
 def compose_search(intent: Intent, situation: Situation) -> str:
@@ -46,7 +48,7 @@ def compose_search(intent: Intent, situation: Situation) -> str:
 def _lead_and_support(intent: Intent, items: Sequence[Evidence], found: Result, situation: Situation) -> str:
     lead = leading(items, intent.wants)
     text = _with_question(lead, items, _title_of(lead, found, situation))
-    rows = _rows(supporting(lead, items), found, situation)
+    rows = _rows(supporting(lead, items, intent.query), found, situation)
     return f"{text}\n\n{listed('Also:', rows)}" if rows else text
 
 
@@ -79,17 +81,26 @@ def _asks(item: Evidence) -> bool:
     return str(item["text"]).rstrip().endswith(("?", "？"))
 
 
-def supporting(lead: Evidence, items: Sequence[Evidence]) -> list[Evidence]:
-    """Up to ``SUPPORT`` quotes worth reading beside the leading one, in the order they were said."""
+def supporting(lead: Evidence, items: Sequence[Evidence], query: str) -> list[Evidence]:
+    """Up to ``SUPPORT`` quotes worth reading beside the leading one, in the order they were said.
+
+    Each shares a word with the question, or is what the leading quote goes on with.
+    """
+    words = content_words(query)
     used = {lead["id"], lead.get("reply_to")}
-    return _worth(lead["relevance"], [one for one in items if one["id"] not in used])
-
-
-def _worth(best: float, items: Sequence[Evidence]) -> list[Evidence]:
     worth = [
-        one for one in items if one["relevance"] >= SUPPORT_SHARE * best and len(str(one["text"]).split()) > 2
+        one
+        for one in items
+        if one["id"] not in used
+        and one["relevance"] >= SUPPORT_SHARE * lead["relevance"]
+        and len(str(one["text"]).split()) > 2
+        and (shared(words, content_words(str(one["text"]))) or _goes_on(lead, one))
     ]
     return sorted(worth[:SUPPORT], key=_place)
+
+
+def _goes_on(lead: Evidence, other: Evidence) -> bool:
+    return other["recording"] == lead["recording"] and 0 <= other["start"] - lead["end"] <= GOES_ON_S
 
 
 def _with_question(item: Evidence, items: Sequence[Evidence], title: str | None) -> str:
@@ -107,13 +118,13 @@ def _inside(sentence: str) -> str:
 
 def _moments(intent: Intent, items: Sequence[Evidence], found: Result, situation: Situation) -> str:
     """Where something comes up: the quotes that say most of its words, else the most relevant ones."""
-    words = {stem(word) for word in content_words(intent.query, situation.focus)}
-    shared = [len(words & {stem(word) for word in content_words(str(one["text"]))}) for one in items]
+    words = content_words(intent.query, situation.focus)
+    counts = [shared(words, content_words(str(one["text"]))) for one in items]
     least = SUPPORT_SHARE * items[0]["relevance"]
     said_there = [
         one
-        for one, count in zip(items, shared, strict=True)
-        if (count == max(shared) if max(shared) else one["relevance"] >= least)
+        for one, count in zip(items, counts, strict=True)
+        if (count == max(counts) if max(counts) else one["relevance"] >= least)
     ]
     return listed("It comes up here:", _rows(sorted(said_there, key=_place), found, situation))
 
@@ -177,10 +188,12 @@ def compose_narrowed_items(intent: Intent, situation: Situation) -> str:
     nothing = _NO_ITEMS[intent.items or "decisions"]
     narrowed = intent.person or intent.about
     if not narrowed:
-        return f"I found no {nothing}."
+        where = f" {lower_first(between(intent.span.start, intent.span.end))}" if intent.span else ""
+        return f"I found no {nothing}{where}."
     items = found.evidence if found else []
     if not items:
-        return _nothing(intent, situation)
+        for_whom = f"I found no {nothing} for {plain_name(intent.person)}."
+        return for_whom if intent.person else _nothing(intent, situation)
     assert found is not None
     head = f"I found no {nothing} about {plain_name(narrowed)}; this was said about it:"
     if intent.person:
@@ -201,7 +214,8 @@ def _around_items(intent: Intent, situation: Situation) -> str:
         for number in item.get("segments", ())
     }
     rest = [one for one in found.evidence if one["id"] not in listed_ids and not _asks(one)]
-    rows = _rows(_worth(found.evidence[0]["relevance"], rest), found, situation)
+    best = {**found.evidence[0], "id": 0}
+    rows = _rows(supporting(best, rest, intent.query), found, situation)
     return listed("What was said about it:", rows) if rows else ""
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from agent.citations import fold, quoted
 from agent.intents import Intent, Span, content_words
 from agent.situation import Result, Situation
-from agent.wording import Evidence, between, listed, paragraphs, plain_name
+from agent.wording import Evidence, between, listed, lower_first, paragraphs, plain_name
 from index.clock import clock
+from index.terms import similarity
 
 HEADINGS = {
     "decisions": "Decisions:",
@@ -25,7 +26,7 @@ def compose_summary(result: Result, span: Span | None = None) -> str:
     summary = result.content["summary"]
     recording = result.content["recording"]
     known = _by_id(result)
-    part = f", {between(span.start, min(span.end, recording['duration'])).lower()}" if span else ""
+    part = _part(span, recording["duration"])
     head = f"Summary of {quoted(recording['title'])} ({clock(recording['duration'])}){part}:"
     sections = [head, "" if span else plain_line(str(summary.get("overview") or ""))]
     topics = [_topic_row(one, one.get("segments", ())) for one in _inside(summary.get("topics", ()), span)]
@@ -39,6 +40,10 @@ def compose_summary(result: Result, span: Span | None = None) -> str:
     if len([one for one in sections if one]) == 1:
         sections.append("Nothing stood out there.")
     return paragraphs([*sections, result.note])
+
+
+def _part(span: Span | None, duration: float) -> str:
+    return f", {lower_first(between(span.start, min(span.end, duration)))}" if span else ""
 
 
 def compose_outline(result: Result) -> str:
@@ -71,28 +76,31 @@ def plain_line(text: str) -> str:
 def compose_items(intent: Intent, situation: Situation) -> str:
     """Decisions, action items or open questions, narrowed to a topic, a person or a stretch; "" for none."""
     name = intent.items or "decisions"
-    relevant = _relevant(situation)
-    sections, several = [], len([one for one in situation.results if one.tool == "summarize"]) > 1
-    for result in situation.results:
-        if result.tool != "summarize" or result.error:
-            continue
-        known = _by_id(result)
-        items = _inside(result.content["summary"].get(name, ()), intent.span)
-        if intent.person:
-            items = [one for one in items if concerns(one, intent.person, known)]
-        elif intent.about:
-            items = narrowed(items, intent.about, relevant)
-        rows = [row for one in items if (row := _item_row(one, known, name))]
+    summaries = [one for one in situation.results if one.tool == "summarize" and not one.error]
+    found = [_inside(one.content["summary"].get(name, ()), intent.span) for one in summaries]
+    if intent.person:
+        known = [_by_id(one) for one in summaries]
+        found = [
+            [item for item in items if concerns(item, intent.person, ids)]
+            for items, ids in zip(found, known, strict=True)
+        ]
+    elif intent.about:
+        kept = narrowed([item for items in found for item in items], intent.about, _relevant(situation))
+        found = [[item for item in kept if item in items] for items in found]
+    in_library = situation.focus is None and situation.recordings > 1
+    sections = []
+    for result, items in zip(summaries, found, strict=True):
+        rows = [row for one in items if (row := _item_row(one, _by_id(result), name))]
         if rows:
-            sections.append(listed(_heading(intent, len(rows), result, several), rows))
+            sections.append(listed(_heading(intent, len(rows), result, in_library), rows))
     return paragraphs(sections)
 
 
-def _heading(intent: Intent, count: int, result: Result, several: bool) -> str:
+def _heading(intent: Intent, count: int, result: Result, in_library: bool) -> str:
     one, many = _NAMES[intent.items or "decisions"]
-    where = f" in {quoted(result.content['recording']['title'])}" if several else ""
+    where = f" in {quoted(result.content['recording']['title'])}" if in_library else ""
     for_whom = f" for {plain_name(intent.person)}" if intent.person else ""
-    when = f", {between(intent.span.start, intent.span.end).lower()}" if intent.span else ""
+    when = f", {lower_first(between(intent.span.start, intent.span.end))}" if intent.span else ""
     number = f"The {one}" if count == 1 else f"{count} {many}"
     return f"{number}{for_whom}{where}{when}:"
 
@@ -106,14 +114,16 @@ _NAMES = {
 
 def concerns(item: Mapping[str, Any], person: str, known: Mapping[int, Evidence]) -> bool:
     """Whether an item is somebody's: they own it, are named in it, or (“I'll …”) say it."""
-    name = fold(person)
-    speakers = {
-        fold(str(known[one].get("speaker") or "")) for one in item.get("segments", ()) if one in known
-    }
-    owner = fold(str(item.get("owner") or ""))
-    if owner and owner != "i":
-        return name in (owner, *owner.split())
-    return bool(re.search(rf"\b{re.escape(name)}\b", fold(str(item["text"])))) or name in speakers
+    name = fold(person).split()
+    if not name:
+        return False
+    owner = fold(str(item.get("owner") or "")).split()
+    if owner and owner != ["i"]:
+        return shared(name, owner) == len(name)
+    speakers = [str(known[one].get("speaker") or "") for one in item.get("segments", ()) if one in known]
+    if any(fold(one).split() == name for one in speakers):
+        return True
+    return shared(name, re.findall(r"\w+", fold(str(item["text"])))) == len(name)
 
 
 def narrowed(
@@ -127,13 +137,14 @@ def narrowed(
     best = max((score for score, _ in scored), default=0.0)
     if best > 0:
         return [item for score, item in sorted(scored, key=lambda pair: -pair[0]) if score >= 0.8 * best]
-    topic = {stem(word) for word in content_words(about)}
-    return [item for item in items if topic & {stem(word) for word in content_words(str(item["text"]))}]
+    topic = content_words(about)
+    return [item for item in items if shared(topic, content_words(str(item["text"])))]
 
 
-def stem(word: str) -> str:
-    """A word without its commonest English endings, for comparing."""
-    return re.sub(r"(?:ing|ies|ed|es|s|y)$", "", word) if len(word) > 4 else word
+def shared(wanted: Iterable[str], heard: Iterable[str]) -> int:
+    """How many of the wanted words were heard; other endings and sound-alikes (“Calum”) count."""
+    heard = list(heard)
+    return sum(any(similarity(word, other) > 0 for other in heard) for word in wanted)
 
 
 def _relevant(situation: Situation) -> dict[int, float]:

@@ -21,7 +21,7 @@ class Settings(BaseSettings):
     home: Path = Field(default_factory=lambda: user_data_path("moss-agent"))
     """Folder of the database, audio copies, vectors and conversations."""
     database_url: str | None = None
-    """SQLAlchemy URL of the database; by default ``library.sqlite`` in the home folder."""
+    """SQLAlchemy URL of a SQLite database; by default ``library.sqlite`` in the home folder."""
     vectors_url: str | None = None
     """URL of a Chroma server (``http://host:port``); by default Chroma runs embedded in the home folder."""
     transcriber: str = "base"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from agent.settings import Settings
 from index.database import Database
-from index.errors import MossAgentError
+from index.errors import IndexOutOfDate, MossAgentError
 from index.ingest import Ingest, Progress
 from index.library import Library
 from index.records import Recording
@@ -134,7 +134,11 @@ class Workspace:
         with self.writing():
             for thread in self.library.threads_of(recording.id):
                 self.memory.forget(thread)
-            self.vectors.delete(recording.id)
+            try:
+                self.vectors.delete(recording.id)
+            except IndexOutOfDate:
+                # A collection that cannot be read may still hold its vectors; `reindex` makes it anew.
+                self.vectors.reset()
             self.library.delete(recording.id)
         return recording
 

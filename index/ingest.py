@@ -116,6 +116,7 @@ class Ingest:
             MediaError: The file cannot be turned into audio; nothing is stored.
             Cancelled: ``cancel`` was set; adding the file again goes on from there.
             WeightsError: The recogniser's weights are missing or wrong.
+            IndexOutOfDate: The search index was made with another embedder; nothing is stored.
         """
         if speakers is not None and not 1 <= speakers <= 50:
             raise MossAgentError("The number of speakers must be between 1 and 50.")
@@ -153,6 +154,8 @@ class _Work:
         self.id = file_id(self.path)
         if self._is_ready():
             return self.library.recording(self.id)
+        # An index made with another embedder is found out now, not after an hour of listening.
+        self.ingest.vectors.count()
         audio = self.library.audio_path(self.id)
         note = self._decode(audio)
         self._begin(title, speakers, audio, note)

@@ -122,6 +122,11 @@ def test_links_in_the_documents_lead_somewhere():
 
 
 def test_help_starts_without_loading_a_model():
-    program = "import sys; sys.argv=['moss-agent','--help']\nfrom agent.cli import main\ntry: main()\nexcept SystemExit: pass\n"
+    program = (
+        "import sys; sys.argv = ['moss-agent', '--help']\n"
+        "from agent.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+    )
     check = "assert not {'torch','gradio','chromadb','langgraph','faster_whisper'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", program + check], check=True, capture_output=True, cwd=ROOT)

@@ -7,6 +7,7 @@ from typing import Any
 from langchain_core.tools import BaseTool, StructuredTool
 from pydantic import BaseModel, Field
 
+from index.records import Segment
 from tools.evidence import about, as_json, evidence, invalid_arguments, joined, unfinished
 from tools.summarize import embeddings_of, speech_of
 from tools.toolbox import Toolbox
@@ -29,7 +30,8 @@ def outline(toolbox: Toolbox, recording: str) -> dict[str, Any]:
     found = toolbox.library.resolve(recording)
     segments = speech_of(toolbox.library, found)
     known = {one.id: one for one in segments}
-    listed, cited = [], {}
+    listed: list[dict[str, Any]] = []
+    cited: dict[int, Segment] = {}
     for topic in topics(segments, embeddings_of(toolbox.library, toolbox.search.embedder, segments)):
         ids = sorted(topic.segments, key=lambda one: known[one].start)
         ends = [ids[0], ids[-1]] if len(ids) > 1 else list(ids)

@@ -9,13 +9,12 @@ branch_labels = None
 depends_on = None
 
 
-def _recording_key(**options: bool) -> sa.Column:
+def _recording_key() -> sa.Column:
     return sa.Column(
         "recording_id",
         sa.String,
         sa.ForeignKey("recordings.id", ondelete="CASCADE"),
         nullable=False,
-        **options,
     )
 
 
