@@ -216,20 +216,17 @@ def named_in(question: str, recordings: Sequence[Recording]) -> Recording | None
         title = _words(one.title)
         if not title or f" {title} " not in asked:
             continue
-        pointed = re.search(
-            rf"(?:^| )(?:{_POINTING}) (?:the |recording |our |my )*{re.escape(title)} ", asked
-        )
-        if " " in title or pointed or asked.strip() == title:
+        name = re.escape(title)
+        pointed = re.search(rf" (?:{_POINTING}) {name} (?:$|(?:{_AFTER_TITLE}) )", asked)
+        alone = re.fullmatch(rf" (?:(?:and|what|how|about|the) )*{name} ", asked)
+        if " " in title or pointed or alone:
             found.append((len(title), one))
     best = max((length for length, _ in found), default=0)
     longest = [one for length, one in found if length == best]
     return longest[0] if len(longest) == 1 else None
 
 
-_POINTING = (
-    "in|of|from|on|for|long is|long was|recording|called|named|titled|summarise|summarize|outline|during"
-)
-
+_POINTING = "in|of|from|on|for|long is|long was|recording|called|named|summarise|summarize|outline|during"
 _AFTER_TITLE = "at|about|between|from|after|before|around|on|during|in|and|last|take|long|please|recording"
 
 
