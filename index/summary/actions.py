@@ -5,95 +5,184 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from index.records import Segment
 from index.summary.clauses import Clause
 from index.summary.cues import stems
 from index.summary.due import due_words
 from index.summary.model import ActionItem
-from index.summary.names import called, plausible_name, same_name
+from index.summary.names import same_name
+from index.summary.requests import Candidate, candidate
 
 ACCEPT_SECONDS = 12.0
 """A request is accepted or taken up within this time."""
 
-_ACT = (
-    r"(?:add|approve|arrange|ask|book|bring|build|buy|call|cancel|change|check|circulate|clean|"
-    r"collect|compile|"
-    r"confirm|contact|copy|correct|create|deliver|deploy|discuss|document|draft|e-?mail|estimate|"
-    r"file|fill|find|"
-    r"finish|fix|follow|forward|gather|get|handle|hire|implement|inform|install|invite|investigate|"
-    r"look into|mail|"
-    r"make|measure|meet|merge|message|move|notify|order|organi[sz]e|pay|phone|pick up|post|prepare|"
-    r"present|print|"
-    r"propose|provide|publish|push|put|reach out|record|remind|renew|repair|replace|reply|report|"
-    r"request|reserve|"
-    r"resend|review|rewrite|ring|run|schedule|send|set|share|ship|sign|sort|speak|submit|take care|"
-    r"talk|tell|test|"
-    r"transfer|translate|try|update|upgrade|upload|verify|visit|work on|write)"
-)
-_ADVERBS = (
-    r"(?:(?:just|also|then|definitely|certainly|probably|quickly|personally|please|try to|go and|"
-    r"make sure to)\s+)*"
-)
-_PROMISE = re.compile(
-    rf"\b(?:i(?:'ll|’ll)|i\s+(?:will|shall)|i(?:'m|’m|\s+am)\s+going\s+to)\s+{_ADVERBS}(?P<act>{_ACT}|do)\b",
-    re.IGNORECASE,
-)
-_WISH = re.compile(
-    r"\b(?:would\s+like|i(?:'d|’d)\s+like|i\s+want|i\s+plan|i(?:'m|’m)\s+planning|my\s+plan\s+is)\s+to\s+"
-    rf"(?P<act>{_ACT}|do)\b",
-    re.IGNORECASE,
-)
-_REQUEST = re.compile(
-    rf"\b(?:please\s+{_ADVERBS}(?P<a>{_ACT}|do)|(?:can|could|would|will)\s+you\s+{_ADVERBS}(?P<b>{_ACT}|do)"
-    rf"|(?:i(?:'d|’d|\s+would)\s+like|i\s+need|i\s+want)\s+you\s+to\s+(?P<c>{_ACT}|do))\b",
-    re.IGNORECASE,
-)
-_ASSIGN = re.compile(
-    rf"\b(?P<name>[A-Za-z][\w'’-]+)\s+(?:(?:will|is\s+going\s+to|has\s+to|needs\s+to|should)\s+{_ADVERBS}(?P<a>{_ACT})|"
-    rf"(?P<b>{_ACT})e?s)\b",
-    re.IGNORECASE,
-)
-_MUST = re.compile(
-    rf"\b(?:we|someone|somebody)\s+(?:really\s+|still\s+)?(?:need\s+to|needs\s+to|have\s+to|has\s+to|must)\s+"
-    rf"{_ADVERBS}(?P<act>{_ACT})\b",
-    re.IGNORECASE,
-)
 _ACCEPT = re.compile(
-    r"^(?:(?:yes|yeah|yep|sure|okay|ok|of course|absolutely|great|good idea|no problem|alright|"
-    r"certainly|gladly)\b"
-    r"|(?:i(?:'ll|’ll| will| can)|will do|we(?:'ll|’ll) do|consider it done|on it))",
+    r"^(?:(?:yes|yeah|yep|yup|sure|okay|ok|of course|absolutely|great|good idea|no problem|alright|right|"
+    r"cool|certainly|gladly|fine|happy to|definitely|sounds good|got it|noted|agreed)\b"
+    r"|(?:i(?:['’]ll| will| can)|will do|we(?:['’]ll| will) do|consider it done|on it))",
     re.IGNORECASE,
 )
-_REFUSE = re.compile(r"^(?:no\b|sorry|i can(?:'t|’t|not)|i won(?:'t|’t)|i don(?:'t|’t))", re.IGNORECASE)
-# Promises about the talk itself, and figures of speech.
-_IDLE = re.compile(
-    r"\b(?:i(?:'ll|’ll|\s+will)\s+(?:tell\s+you|ask\s+you|put\s+it|"
-    r"make\s+(?:it\s+(?:short|quick|brief)|this\s+quick|a\s+guess)|"
-    r"get\s+(?:to|into|there|going|back\s+to\s+(?:that|this)\s+(?:in|later))|run\s+(?:through|over)|"
-    r"talk\s+(?:about|you)|"
-    r"speak\s+(?:about|to\s+that)|share\s+(?:my\s+screen|a\s+story)|add\s+that|set\s+the\s+(?:scene|stage)|"
-    r"call\s+(?:it|that|this|them)\s+(?:a|the|an)\b|try\s+not|give)|"
-    r"(?:can|could|would|will)\s+you\s+(?:tell\s+(?:us|me)|repeat|hear|see|say|explain|"
-    r"talk\s+(?:about|us|me)|"
-    r"put\s+(?:yourself|that)|run\s+(?:us|me)\s+through))",
-    re.IGNORECASE,
+_REFUSE = re.compile(
+    r"^(?:no\b(?! (?:problem|worries))|sorry|i can(?:['’]t|not)|i won['’]t|i don['’]t)", re.IGNORECASE
 )
-_CONDITIONAL = re.compile(r"^(?:if|unless|suppose|imagine|when|even if)\b", re.IGNORECASE)
 _POINTS_BACK = re.compile(r"\b(?:it|that|this|them|him|her|those|these)\b", re.IGNORECASE)
+_SUGGESTS = re.compile(
+    r"\b(?:(?:we|you|someone|somebody)\s+(?:could|should|need|needs|have to|has to|must)|"
+    r"who\s+(?:can|could|will|wants|would)|any\s+volunteers?|can\s+(?:anyone|someone|somebody|the|we))\b",
+    re.IGNORECASE,
+)
+_BESIDES = re.compile(r"\b(?:also|as well|in addition|on top of that|besides)\b", re.IGNORECASE)
 _DEADLINE = re.compile(r"^(?:by|before|until|no later)\b", re.IGNORECASE)
 
-Kind = Literal["promise", "wish", "request", "assignment", "duty"]
+
+@dataclass
+class _Open:
+    """An item while it is being read: a request may yet be answered."""
+
+    first: Candidate
+    last: Candidate
+    item: ActionItem
+    taken: bool = False
 
 
-@dataclass(frozen=True)
-class _Candidate:
-    kind: Kind
-    clause: Clause
-    owner: str | None
-    due: str | None
-    act: str
+class _Reader:
+    def __init__(
+        self, clauses: Sequence[Clause], segments: Sequence[Segment], names: Mapping[str, str]
+    ) -> None:
+        self.clauses = clauses
+        self.segments = segments
+        self.names = names
+        self.found: list[_Open] = []
+        self.at = {id(clause): position for position, clause in enumerate(clauses)}
+
+    def read(self) -> list[ActionItem]:
+        for clause in self.clauses:
+            new = candidate(clause)
+            if new is None or (new.kind == "wish" and not new.due and not self._suggested(new)):
+                continue
+            if clause.recap:
+                if not any(_repeats(new, one.item) for one in self.found):
+                    self.found.append(_Open(new, new, self._item(new)))
+                continue
+            last = self.found[-1] if self.found else None
+            if last and self._takes_up(new, last):
+                self._merge(last, new)
+            elif not self._refused(new) and not any(_same_again(new, one.item) for one in self.found[-3:]):
+                self.found.append(_Open(new, new, self._item(new)))
+        answered = [self._answered(one) for one in self.found]
+        return [one for one in answered if one is not None]
+
+    def _shown(self, owner: str | None) -> str | None:
+        return self.names.get(owner, owner) if owner else None
+
+    def _item(self, new: Candidate) -> ActionItem:
+        clause = new.clause
+        text, start = clause.text, clause.start
+        numbers: tuple[int, ...] = (clause.segment.id,)
+        before = self.segments[clause.index - 1] if clause.index else None
+        opening = " ".join(clause.text[new.act :].split()[:3])
+        if (
+            new.kind in ("promise", "wish")
+            and before is not None
+            and clause.text == clause.segment.text
+            and _POINTS_BACK.search(opening)
+            and clause.start - before.end <= 5
+        ):
+            # "I'll tell them today" says nothing without the sentence before it.
+            text, start, numbers = f"{before.text} {text}", before.start, (before.id, *numbers)
+        return ActionItem(text, start, clause.end, numbers, clause.speaker, self._shown(new.owner), new.due)
+
+    def _suggested(self, new: Candidate) -> bool:
+        """Whether "I can do that" answers a suggestion, else it is only an ability."""
+        position = self.at[id(new.clause)]
+        near = [
+            one
+            for one in self.clauses[max(0, position - 4) : position]
+            if new.clause.start - one.end <= ACCEPT_SECONDS
+        ]
+        return any(_SUGGESTS.search(one.text) for one in near)
+
+    def _takes_up(self, new: Candidate, last: _Open) -> bool:
+        """Whether a clause answers the item before it instead of being one of its own."""
+        if new.clause.start - last.last.clause.end > ACCEPT_SECONDS or _BESIDES.search(new.clause.text):
+            return False
+        mine, theirs = new.clause.speaker, last.last.clause.speaker
+        same_voice = mine is not None and mine == theirs
+        if new.kind == "assignment":
+            # "Good, Helena will do that by Friday" names who just offered.
+            return (
+                last.first.kind in ("promise", "wish")
+                and not same_voice
+                and self._may_be(new.owner, last.first)
+            )
+        if new.kind not in ("promise", "wish"):
+            return False
+        if last.first.kind == "duty":
+            return last.item.owner is None and not last.taken
+        if last.first.kind != "request" or last.taken or same_voice:
+            return False
+        answer = self._answer(last.first)
+        return answer is None or answer.speaker == mine
+
+    def _may_be(self, name: str | None, offered: Candidate) -> bool:
+        known = self.names.get(offered.owner or "")
+        return bool(name) and (known is None or same_name(known, name or ""))
+
+    def _merge(self, old: _Open, new: Candidate) -> None:
+        """A deadline goes before a mere moment, and what was said later before what was said earlier."""
+        due = new.due or old.item.due
+        if old.item.due and new.due and _DEADLINE.match(old.item.due) and not _DEADLINE.match(new.due):
+            due = old.item.due
+        owner = old.item.owner or self._shown(new.owner)
+        if new.kind == "assignment":
+            owner = self._shown(new.owner)
+        old.item = replace(
+            old.item,
+            text=f"{old.item.text} {new.clause.text}",
+            end=max(old.item.end, new.clause.end),
+            segments=tuple(dict.fromkeys((*old.item.segments, new.clause.segment.id))),
+            owner=owner,
+            due=due,
+        )
+        old.taken = new.kind != "assignment"
+        old.last = new
+
+    def _answer(self, asked: Candidate) -> Clause | None:
+        """The next thing another voice says, soon enough to be an answer."""
+        for clause in self.clauses[self.at[id(asked.clause)] + 1 :]:
+            if clause.start - asked.clause.end > ACCEPT_SECONDS:
+                return None
+            if clause.index > asked.clause.index and clause.speaker != asked.clause.speaker:
+                return clause
+        return None
+
+    def _refused(self, new: Candidate) -> bool:
+        answer = self._answer(new) if new.kind == "request" else None
+        return answer is not None and _REFUSE.search(answer.text) is not None
+
+    def _answered(self, one: _Open) -> ActionItem | None:
+        """A request to nobody by name belongs to whoever said yes; with neither nor a date it is talk."""
+        item = one.item
+        if one.first.kind != "request" or one.taken:
+            return item
+        answer = self._answer(one.first)
+        if answer is not None and _ACCEPT.search(answer.text):
+            due = (
+                due_words(answer.segment.text)
+                if item.due is None and len(answer.segment.text.split()) <= 12
+                else None
+            )
+            if due:
+                item = replace(
+                    item,
+                    text=f"{item.text} {answer.segment.text}",
+                    end=max(item.end, answer.segment.end),
+                    segments=tuple(dict.fromkeys((*item.segments, answer.segment.id))),
+                    due=due,
+                )
+            return replace(item, owner=item.owner or self._shown(answer.speaker))
+        return item if item.due or item.owner else None
 
 
 def action_items(
@@ -106,152 +195,19 @@ def action_items(
         segments: The same segments.
         names: Names inferred for labels; an owner is shown by name where one is known.
     """
-    found: list[tuple[_Candidate, ActionItem]] = []
-    for clause in clauses:
-        candidate = _candidate(clause)
-        if candidate is None:
-            continue
-        if clause.recap:
-            if not any(_repeats(candidate, earlier) for _, earlier in found):
-                found.append((candidate, _item(candidate, segments, names)))
-            continue
-        if found and _takes_up(candidate, found[-1][0], clauses):
-            request, item = found[-1]
-            found[-1] = (request, _merged(item, candidate, names))
-        elif not _refused(candidate, clauses):
-            found.append((candidate, _item(candidate, segments, names)))
-    accepted = [_with_acceptor(candidate, item, clauses, names) for candidate, item in found]
-    return [item for item in accepted if item is not None]
+    return _Reader(clauses, segments, names).read()
 
 
-def _candidate(clause: Clause) -> _Candidate | None:
-    text = clause.text
-    if _IDLE.search(text) or _CONDITIONAL.search((clause.lead + text).strip()):
-        return None
-    due = due_words(text)
-    if match := _REQUEST.search(text):
-        owner = called(text) or _vocative_before(text, match.start())
-        return _Candidate("request", clause, owner, due, _act(match))
-    if text.rstrip().endswith("?") and not _WISH.search(text):
-        return None
-    if match := _PROMISE.search(text):
-        return _Candidate("promise", clause, clause.speaker, due, _act(match))
-    if due and (match := _WISH.search(text)):
-        return _Candidate("wish", clause, clause.speaker, due, _act(match))
-    if (match := _ASSIGN.search(text)) and (plausible_name(match["name"]) or (clause.recap and due)):
-        if match["name"].casefold() in ("we", "they", "it", "that", "he", "she", "who", "which", "i", "you"):
-            return None
-        if match["b"] and not (due or clause.recap):
-            return None
-        return _Candidate("assignment", clause, match["name"].capitalize(), due, _act(match))
-    if due and (match := _MUST.search(text)):
-        return _Candidate("duty", clause, None, due, _act(match))
-    return None
-
-
-def _act(match: re.Match[str]) -> str:
-    return next(value for key, value in match.groupdict().items() if value and key != "name").casefold()
-
-
-def _vocative_before(text: str, position: int) -> str | None:
-    """A name right before the request inside a longer clause: "… and Ben, please check it"."""
-    match = re.search(r"([A-Z][\w'’-]+),?\s*$", text[:position])
-    return match[1] if match and plausible_name(match[1]) else None
-
-
-def _item(candidate: _Candidate, segments: Sequence[Segment], names: Mapping[str, str]) -> ActionItem:
-    clause = candidate.clause
-    text, start = clause.text, clause.start
-    numbers: tuple[int, ...] = (clause.segment.id,)
-    before = segments[clause.index - 1] if clause.index else None
-    rest = text[text.casefold().find(candidate.act) :]
-    if (
-        candidate.kind in ("promise", "wish")
-        and before is not None
-        and before.kind == "speech"
-        and clause.text == clause.segment.text
-        and _POINTS_BACK.search(" ".join(rest.split()[:3]))
-        and clause.start - before.end <= 5
-    ):
-        # "I'll tell them today" says nothing without the sentence before it.
-        text, start, numbers = f"{before.text} {text}", before.start, (before.id, *numbers)
-    return ActionItem(
-        text=text,
-        start=start,
-        end=clause.end,
-        segments=numbers,
-        speaker=clause.speaker,
-        owner=_shown(candidate.owner, names),
-        due=candidate.due,
-    )
-
-
-def _shown(owner: str | None, names: Mapping[str, str]) -> str | None:
-    return names.get(owner, owner) if owner else None
-
-
-def _takes_up(promise: _Candidate, request: _Candidate, clauses: Sequence[Clause]) -> bool:
-    """Whether a promise answers the request before it."""
-    if promise.kind not in ("promise", "wish") or request.kind != "request":
-        return False
-    late = promise.clause.start - request.clause.end > ACCEPT_SECONDS
-    same_voice = promise.clause.speaker is not None and promise.clause.speaker == request.clause.speaker
-    return not late and not same_voice
-
-
-def _merged(item: ActionItem, promise: _Candidate, names: Mapping[str, str]) -> ActionItem:
-    """A request and the promise that answered it.
-
-    A deadline goes before a mere moment, and what was said later before what was said earlier.
-    """
-    due = promise.due or item.due
-    if item.due and promise.due and _DEADLINE.match(item.due) and not _DEADLINE.match(promise.due):
-        due = item.due
-    numbers = tuple(dict.fromkeys((*item.segments, promise.clause.segment.id)))
-    return replace(
-        item,
-        text=f"{item.text} {promise.clause.text}",
-        end=promise.clause.end,
-        segments=numbers,
-        owner=item.owner or _shown(promise.owner, names),
-        due=due,
-    )
-
-
-def _refused(candidate: _Candidate, clauses: Sequence[Clause]) -> bool:
-    """Whether a request was turned down by the next speaker."""
-    if candidate.kind != "request":
-        return False
-    answer = _answer(candidate, clauses)
-    return answer is not None and _REFUSE.search(answer.text) is not None
-
-
-def _with_acceptor(
-    candidate: _Candidate, item: ActionItem, clauses: Sequence[Clause], names: Mapping[str, str]
-) -> ActionItem | None:
-    """A request to nobody by name belongs to whoever said yes.
-
-    With neither name nor yes nor date it is idle talk.
-    """
-    if candidate.kind != "request" or item.owner:
-        return item
-    answer = _answer(candidate, clauses)
-    if answer is not None and _ACCEPT.search(answer.text):
-        return replace(item, owner=_shown(answer.speaker, names))
-    return item if item.due else None
-
-
-def _answer(candidate: _Candidate, clauses: Sequence[Clause]) -> Clause | None:
-    for clause in clauses:
-        if clause.index <= candidate.clause.index or clause.speaker == candidate.clause.speaker:
-            continue
-        return clause if clause.start - candidate.clause.end <= ACCEPT_SECONDS else None
-    return None
-
-
-def _repeats(recap: _Candidate, earlier: ActionItem) -> bool:
+def _repeats(recap: Candidate, earlier: ActionItem) -> bool:
     """Whether something said while summing up is an item that was listed when it first came up."""
     shared = stems(recap.clause.text) & stems(earlier.text)
     same_owner = bool(recap.owner and earlier.owner and same_name(recap.owner, earlier.owner))
     same_due = bool(recap.due and earlier.due and stems(recap.due) & stems(earlier.due))
     return bool(shared) and (same_owner or same_due or len(shared) >= 2)
+
+
+def _same_again(new: Candidate, earlier: ActionItem) -> bool:
+    """Whether somebody says once more what was just listed: the same date and most of the same words."""
+    mine, theirs = stems(new.clause.text), stems(earlier.text)
+    agrees = new.owner is None or earlier.owner is None or same_name(new.owner, earlier.owner)
+    return agrees and new.due == earlier.due and len(mine) >= 2 and len(mine & theirs) >= 0.8 * len(mine)

@@ -36,14 +36,20 @@ class Clause:
     segment: Segment
     index: int
     """Position of the segment among all segments."""
+    first: int = 0
+    """Where the clause begins in the segment's text."""
     recap: bool = False
     """Said while summing up, so probably said before."""
 
     @property
     def lead(self) -> str:
         """What stands before the clause in its sentence."""
-        before = self.segment.text[: self.segment.text.find(self.text)]
-        return re.split(r"[.?!;]\s+", before)[-1]
+        return re.split(r"[.?!;]\s+", self.segment.text[: self.first])[-1]
+
+    @property
+    def last_of_segment(self) -> bool:
+        """Whether nothing follows in the segment."""
+        return not self.segment.text[self.first + len(self.text) :].strip(" ,.?!")
 
     @property
     def speaker(self) -> str | None:
@@ -63,7 +69,7 @@ def clauses(segments: Sequence[Segment]) -> list[Clause]:
         for first, last in _cut(segment.text):
             start, end = _times(segment, first, last)
             text = segment.text[first:last]
-            out.append(Clause(text, start, end, segment, index, segment.start <= recap_until))
+            out.append(Clause(text, start, end, segment, index, first, segment.start <= recap_until))
     return out
 
 

@@ -12,9 +12,10 @@ from index.clock import clock
 from index.records import Segment
 from index.summary.actions import action_items
 from index.summary.clauses import clauses
-from index.summary.cues import decisions, open_questions
+from index.summary.decisions import decisions
 from index.summary.model import TEMPLATES, Item, Summary, Topic
 from index.summary.names import infer_names
+from index.summary.questions import open_questions
 from index.summary.sentences import key_sentences
 from index.summary.topics import topics
 
@@ -53,9 +54,9 @@ def summarize(segments: Sequence[Segment], embeddings: np.ndarray, template: str
         template=template,
         overview="",
         topics=tuple(divided[:MOST_LISTED]),
-        decisions=tuple(decisions(units, spoken)[:MOST_LISTED]),
+        decisions=tuple(decisions(units)[:MOST_LISTED]),
         action_items=tuple(action_items(units, spoken, names)[:MOST_LISTED]),
-        open_questions=tuple(open_questions(units, spoken)[:MOST_LISTED]),
+        open_questions=tuple(open_questions(units)[:MOST_LISTED]),
         key_quotes=tuple(_quotes(spoken, vectors)),
     )
     return replace(found, overview=_overview(found, spoken))
