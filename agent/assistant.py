@@ -114,9 +114,9 @@ class Assistant:
 
     def _focus(self, question: str, reference: str | None) -> tuple[Recording | None, int]:
         """The recording a question is about, and how many there are."""
-        recordings = self._library.recordings()
         if reference is not None:
-            return self._library.resolve(reference), len(recordings)
+            return self._library.resolve(reference), self._library.count()
+        recordings = self._library.recordings()
         if len(recordings) == 1:
             return recordings[0], 1
         return named_in(question, recordings), len(recordings)
@@ -140,7 +140,7 @@ class _Turn:
     def recall(self, state: dict[str, Any]) -> None:
         """Learn what earlier turns of the conversation brought."""
         if state:
-            self._checker.learn(state.get("seen", ()), titles(state))  # type: ignore[arg-type]
+            self._checker.learn(state.get("seen", ()), titles(state), soon=False)  # type: ignore[arg-type]
 
     def events(self, mode: str, payload: Any) -> Iterator[Event]:
         """What one item of the graph's stream means."""

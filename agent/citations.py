@@ -139,26 +139,25 @@ class Checker:
     ) -> None:
         self._segments = segments
         self._allowed: set[int] = set()
+        self._fresh: set[int] = set()
         self._titles: set[str] = set()
         self._question = fold(question)
         self._known: dict[int, Segment] = {}
-        self.learn(allowed, titles)
+        self.learn(allowed, titles, soon=False)
 
-    def learn(self, allowed: Iterable[int], titles: Iterable[str] = ()) -> None:
-        """Add what another tool result brought."""
-        self._allowed.update(allowed)
+    def learn(self, allowed: Iterable[int], titles: Iterable[str] = (), soon: bool = True) -> None:
+        """Add what a tool result brought; ``soon`` when the next lines will probably cite it."""
+        new = set(allowed)
+        self._allowed |= new
+        if soon:
+            self._fresh |= new
         self._titles.update(fold(title) for title in titles)
 
     def check(self, text: str) -> Checked:
         """Check a whole answer; when nothing of what it claimed holds, it becomes ``UNVERIFIED``."""
-        lines = text.split("\n")
-        self._load(
-            number
-            for line in lines
-            for token in _tokens(line)
-            if isinstance(token, Marker)
-            for number in (token.first, token.last)
-        )
+        tokens = [token for line in text.split("\n") for token in _tokens(line)]
+        markers = [token for token in tokens if isinstance(token, Marker)]
+        self._load(number for marker in markers for number in (marker.first, marker.last))
         stream = LineStream(self)
         stream.feed(text)
         stream.finish()
@@ -210,6 +209,9 @@ class Checker:
     def _load(self, ids: Iterable[int]) -> None:
         wanted = {one for one in ids if one in self._allowed and one not in self._known}
         if wanted:
+            # An answer mostly cites what the last tool returned: one query instead of one a line.
+            wanted |= self._fresh - self._known.keys()
+            self._fresh = set()
             self._known.update((one.id, one) for one in self._segments.segments_by_id(wanted))
 
     def _run(self, marker: Marker) -> list[Segment]:

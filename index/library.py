@@ -46,6 +46,11 @@ class Library:
                 names.setdefault(row.recording_id, []).append(row.name)
             return [_recording(row, names.get(row.id, ())) for row in rows]
 
+    def count(self) -> int:
+        """How many recordings there are."""
+        with self.database.transaction() as session:
+            return session.scalar(select(func.count()).select_from(RecordingRow)) or 0
+
     def recording(self, recording: str) -> Recording:
         """One recording by its full id.
 

@@ -7,6 +7,7 @@ import re
 import shutil
 import sqlite3
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,12 +16,14 @@ from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, Tool
 from agent.answer import Answer, StepFinished, StepStarted, TextDelta
 from agent.assistant import Assistant, named_in
 from agent.citations import UNVERIFIED, Marker, split_markers
+from agent.extractive import ExtractiveChatModel
 from agent.graph import MOST_ROUNDS, TURNS_KEPT
 from agent.intents import WHICH
 from agent.memory import Memory
 from index.clock import clock
 from index.errors import MossAgentError, UnknownRecording
 from tests.conversing import HARBOUR, TITLE, Desk, ScriptedModel, call, heard, said
+from tools import build_tools
 
 
 @pytest.fixture(scope="module")
@@ -465,3 +468,18 @@ def test_the_json_is_the_designs(desk: Desk) -> None:
     assert set(document) == {"answer", "citations", "steps", "model", "seconds", "thread"}
     assert set(document["citations"][0]) == {"recording", "start", "end", "quote"}
     assert set(document["steps"][0]) == {"tool", "arguments"}
+
+
+def test_several_people_may_ask_at_once(desk: Desk) -> None:
+    minutes = [0, 1, 2, 3, 4, 1, 2, 3]
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda one: desk.assistant.ask(f"what was said at minute {one}?"), minutes))
+    for minute, answer in zip(minutes, answers, strict=True):
+        assert answer.text.startswith(f"From {minute}:00")
+        assert_sound(desk, answer)
+    assert len(desk.memory.threads()) == len(minutes)
+
+
+def test_an_assistant_without_memory_answers_too(desk: Desk) -> None:
+    assistant = Assistant(desk.library, build_tools(desk.toolbox), ExtractiveChatModel(), None)
+    assert assistant.ask("what was said at minute 2?").citations
