@@ -56,12 +56,12 @@ def whole(workspace: Workspace, file: Path) -> tuple[float, float, dict[str, flo
 
 def warm(workspace: Workspace) -> None:
     """Load every model that either side uses."""
-    from index.voice import load_encoder
+    from index.speakers import voice_encoder
 
     workspace.transcriber.load()  # type: ignore[attr-defined]
     workspace.embedder.load()
     workspace.embedder.encode_query("warm")
-    load_encoder()
+    voice_encoder().load()
 
 
 def main() -> None:

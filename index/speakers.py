@@ -118,7 +118,7 @@ def hear_voices(audio_path: Path, segments: Sequence[Segment], speech: Sequence[
     Raises:
         WeightsError: The encoder's weights are missing or not the published ones.
     """
-    encoder = _encoder()
+    encoder = voice_encoder()
     vectors: list[np.ndarray] = []
     seconds: list[float] = []
     owner: list[int] = []
@@ -155,7 +155,8 @@ def hear_voices(audio_path: Path, segments: Sequence[Segment], speech: Sequence[
 
 
 @lru_cache(maxsize=1)
-def _encoder() -> VoiceEncoder:
+def voice_encoder() -> VoiceEncoder:
+    """The one voice encoder of this process; it loads at first use."""
     return VoiceEncoder()
 
 
