@@ -161,7 +161,7 @@ class _Work:
         self._begin(title, speakers, audio, note)
         try:
             self._listen(audio)
-        except Cancelled:
+        except (Cancelled, KeyboardInterrupt):
             self._set(status="cancelled")
             raise
         except Exception as error:
