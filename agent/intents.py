@@ -279,6 +279,8 @@ def _search(text: str, situation: Situation) -> Intent:
         # Nobody goes by this name here: looking for it would find where the name is called, not the topic.
         query = _without(query, unnamed, "they")
     wants = _wants(query)
+    if match := phrases.WHO_SAID.search(query):
+        query = match["words"]
     if not wants and not content_words(query, focus) and not any(one.isdigit() for one in query):
         target = _target(situation)
         return Intent("outline", recording=target.id) if target else Intent("help")

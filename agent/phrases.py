@@ -177,6 +177,10 @@ WANTS = {
     ),
     "why": _any(r"\b(?:why|what for|for what reason)\b"),
 }
+WHO_SAID = _any(
+    r"^(?:and )?who (?:said|says|used the words?)(?: that)? "
+    r"(?P<words>(?!(?:some|any)thing\b|about\b).+?)[ ?.!]*$"
+)
 _NAME = r"[A-Z]\w*(?: (?:\d+|[A-Z]\w*))?"
 _VERBS = (
     r"(?:say\w*|said|think\w*|mention\w*|talk\w*|ask\w*|answer\w*|propose\w*|suggest\w*|tell|told|want\w*|"

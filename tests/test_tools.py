@@ -145,6 +145,12 @@ def test_nothing_relevant_is_no_evidence(desk: Desk, query: str) -> None:
     assert "Nothing relevant" in result["note"]
 
 
+def test_words_said_exactly_so_are_found_however_common_they_are(desk: Desk) -> None:
+    result = use(desk, "search_recordings", query="Good idea!", recording=HARBOUR)
+    assert result["evidence"][0]["text"].startswith("Good idea, I'll call")
+    assert result["evidence"][0]["relevance"] == 1.0
+
+
 def test_search_can_be_kept_to_one_voice(desk: Desk) -> None:
     result = use(desk, "search_recordings", query="the app", recording=HARBOUR, speaker="Speaker 2")
     assert {one["speaker"] for one in result["evidence"]} == {"Speaker 2"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,6 +23,8 @@ REPLY_WITHIN_S = 5.0
 """A reply starts at most this long after the question ends, seconds."""
 REPLY_SHARE = 0.95
 """A reply is nearly as relevant as the question it answers; the words that match stand in the question."""
+VERBATIM = 1.0
+"""Relevance of a segment that contains the query word for word."""
 
 
 class SearchRecordings(BaseModel):
@@ -56,7 +59,7 @@ def search_recordings(
             raise MossAgentError("Name the recording in which this speaker is to be searched.")
         hits = _only(hits, known_speaker(found, speaker))
     ranked = toolbox.search.best_segments(query, hits, QUOTES)
-    ranked = [(segment, relevance) for segment, relevance in ranked if relevance >= RELEVANT]
+    ranked = _verbatim(query, hits, [one for one in ranked if one[1] >= RELEVANT])
     items = _with_replies(ranked, hits)
     recordings = {one: toolbox.library.recording(one) for one in {item["recording"] for item in items}}
     note = None if items else "Nothing relevant to this was said."
@@ -74,6 +77,24 @@ def _only(hits: Sequence[Hit], speaker: str) -> list[Hit]:
             text = " ".join(one.text for one in segments)
             kept.append(Hit(hit.recording, segments[0].start, segments[-1].end, text, hit.score, segments))
     return kept
+
+
+def _verbatim(
+    query: str, hits: Sequence[Hit], ranked: Sequence[tuple[Segment, float]]
+) -> list[tuple[Segment, float]]:
+    """The ranked segments, led by those that contain the query word for word (two words at least)."""
+    wanted = _words(query)
+    if " " not in wanted.strip():
+        return list(ranked)
+    own = {segment.id: relevance for segment, relevance in ranked}
+    said = {one.id: one for hit in hits for one in hit.segments if wanted in _words(one.text)}
+    first = sorted(said.values(), key=lambda one: -own.get(one.id, 0.0))[:QUOTES]
+    rest = [pair for pair in ranked if pair[0].id not in said]
+    return [(one, VERBATIM) for one in first] + rest
+
+
+def _words(text: str) -> str:
+    return " ".join(["", *re.findall(r"[^\W_]+", text.casefold()), ""])
 
 
 def _with_replies(ranked: Sequence[tuple[Segment, float]], hits: Sequence[Hit]) -> list[dict[str, Any]]:
