@@ -57,7 +57,9 @@ SIMILARITY_WIDTH = 0.1
 graphs measured worse."""
 
 MIN_SPEAKER_SECONDS = 3.0
-"""A voice heard for less than this in all is given to the nearest speaker, unless it is far away."""
+MIN_SPEAKER_SHARE = 0.005
+"""A voice heard for less than this in all, or for less than this share of all speech, is given to the
+nearest speaker, unless it is far away."""
 
 MAX_ESTIMATED = 20
 """Speakers the estimate finds at most; bad sound would otherwise come out as dozens of voices."""
@@ -217,7 +219,7 @@ def estimate_clusters(vectors: np.ndarray, seconds: np.ndarray) -> np.ndarray:
     """
     if len(vectors) < 2:
         return np.zeros(len(vectors), dtype=np.int64)
-    chosen = _selection(len(vectors))
+    chosen = _selection(seconds)
     some, weights = vectors[chosen], seconds[chosen]
     clusters = _join_like_voices(some, weights, _strict_clusters(some))
     clusters = _refine(some, weights, clusters)
@@ -236,20 +238,33 @@ def known_clusters(vectors: np.ndarray, seconds: np.ndarray, speakers: int) -> n
     speakers = min(speakers, len(vectors))
     if speakers < 2:
         return np.zeros(len(vectors), dtype=np.int64)
-    chosen = _selection(len(vectors))
+    chosen = _selection(seconds)
+    if len(chosen) < 2 * speakers:
+        chosen = np.arange(len(vectors))
     some, weights = vectors[chosen], seconds[chosen]
     clusters = _spectral_clusters(some, speakers)
     return _nearest(vectors, _means(some, weights, _refine(some, weights, clusters)))
 
 
-def _selection(count: int) -> np.ndarray:
-    """Indices of at most ``MAX_PIECES`` pieces, spread evenly over the recording."""
-    return np.unique(np.linspace(0, count - 1, min(count, MAX_PIECES)).round().astype(np.int64))
+def _selection(seconds: np.ndarray) -> np.ndarray:
+    """Indices of the pieces to cluster: steady ones, at most ``MAX_PIECES``, spread over the recording.
+
+    The vector of a single word is far from everything, its speaker included, and a word that is often
+    said (“yes”, “okay”) would come out as a speaker; such pieces only get the nearest voice. Where
+    most speech is in short pieces, the longer ones that make up half of it are taken.
+    """
+    longest_first = np.sort(seconds)[::-1]
+    half = longest_first[int(np.searchsorted(np.cumsum(longest_first), seconds.sum() / 2))]
+    steady = np.flatnonzero(seconds >= min(WINDOW_SECONDS, float(half)))
+    even = np.linspace(0, len(steady) - 1, min(len(steady), MAX_PIECES))
+    return steady[np.unique(even.round().astype(np.int64))]
 
 
 def _strict_clusters(vectors: np.ndarray) -> np.ndarray:
     from sklearn.cluster import AgglomerativeClustering
 
+    if len(vectors) < 2:
+        return np.zeros(len(vectors), dtype=np.int64)
     clustering = AgglomerativeClustering(
         n_clusters=None, distance_threshold=STRICT_DISTANCE, metric="cosine", linkage="average"
     )
@@ -317,7 +332,7 @@ def _absorb_brief_voices(vectors: np.ndarray, seconds: np.ndarray, clusters: np.
     clusters = _compact(clusters)
     sums = _sums(vectors, seconds, clusters)
     totals = np.bincount(clusters, weights=seconds)
-    settled = totals >= MIN_SPEAKER_SECONDS
+    settled = totals >= max(MIN_SPEAKER_SECONDS, MIN_SPEAKER_SHARE * float(seconds.sum()))
     alive = np.ones(len(totals), dtype=bool)
     while not settled.all() and alive.sum() > 1:
         brief = int(np.where(settled, np.inf, totals).argmin())

@@ -264,6 +264,17 @@ def test_three_hours_are_clustered_in_seconds_and_every_piece_is_right(
     assert len(set(zip(clusters.tolist(), truth.tolist(), strict=True))) == len(set(truth.tolist()))
 
 
+def test_a_short_word_said_a_hundred_times_is_no_speaker() -> None:
+    vectors, _ = synthetic_voices(300, 2)
+    word = np.roll(vectors[:1], 7, axis=1)
+    assert float((vectors @ word.T).max()) < 0.75
+    clusters = estimate_clusters(
+        np.concatenate([vectors, np.repeat(word, 100, axis=0)]),
+        np.concatenate([np.full(300, 3.2), np.full(100, 0.6)]),
+    )
+    assert set(clusters.tolist()) == {0, 1}
+
+
 def test_an_estimate_never_lists_speakers_by_the_dozen() -> None:
     vectors, _ = synthetic_voices(400, 60)
     assert 2 <= len(set(estimate_clusters(vectors, np.full(400, 4.0)).tolist())) <= MAX_ESTIMATED
