@@ -301,7 +301,7 @@ def test_every_word_of_a_summary_was_said_at_the_time_it_names(segments, templat
         assert made_of(item.text, [one.text for one in said])
     for topic in found.topics:
         said = [by_id[number].text for number in topic.segments]
-        assert all(point in said for point in topic.points)
+        assert all(any(point in text for text in said) for point in topic.points)
         assert topic.start <= topic.end
     to_markdown(found, "title")
     json.dumps(found.to_json())

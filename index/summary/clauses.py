@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from index.records import Segment
+from index.summary.due import is_due_only
 
 RECAP_SECONDS = 30.0
 """How long after "let me sum up" what is said counts as a repetition."""
@@ -81,9 +82,8 @@ def _cut(text: str) -> list[tuple[int, int]]:
         if not text[first:last].strip():
             continue
         ends_sentence = pieces and text[pieces[-1][0] : pieces[-1][1]].rstrip().endswith((".", "?", "!", ";"))
-        short = len(text[first:last].split()) < 3 or (
-            bool(pieces) and len(text[pieces[-1][0] : pieces[-1][1]].split()) < 3
-        )
+        previous = text[pieces[-1][0] : pieces[-1][1]] if pieces else ""
+        short = len(text[first:last].split()) < 3 or len(previous.split()) < 3 or is_due_only(previous)
         if pieces and short and not ends_sentence:
             pieces[-1] = (pieces[-1][0], last)
         else:

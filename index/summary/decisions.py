@@ -38,7 +38,8 @@ _DECIDED = re.compile(
 )
 _MARKED = re.compile(
     r"^(?:(?:okay|ok|alright|all\s+right|right|good|great|fine|perfect|excellent)[,.]?\s+)(?:(?:so|then|well)[,]?\s+)*"
-    rf"we(?:['’]ll|\s+will|['’]re\s+going\s+to|\s+are\s+going\s+to)\s+{_ADVERBS}(?P<act>[^\W\d_][\w-]*)",
+    rf"(?:we(?:['’]ll|\s+will|['’]re\s+going\s+to|\s+are\s+going\s+to)\s+|(?<=then\s)we\s+){_ADVERBS}"
+    r"(?P<act>[^\W\d_][\w-]*)",
     re.IGNORECASE,
 )
 _PROPOSED = re.compile(
@@ -47,7 +48,7 @@ _PROPOSED = re.compile(
     re.IGNORECASE,
 )
 _TALK_PLANS = re.compile(
-    r"^(?:start|begin|move|go|continue|turn|talk|switch|jump|look|see|hear|get|take|discuss|wait|come|think|"
+    r"^(?:start|begin|move|go|continue|turn|talk|switch|jump|look|see|hear|get|take\s+(?:a|an|it|that|this|five|ten)|discuss|wait|come|think|"
     r"hope|face|say|be|have|not|try|call|leave|park|table|postpone|decide|cover|focus|make\s+sure|do\s+(?:that|it|this)"
     r"|stop|keep|stay|check|meet|open|sum|recap|review|introduce|read|imagine|assume|suppose|consider|find|run)\b",
     re.IGNORECASE,
@@ -73,7 +74,7 @@ _NOT_DECIDED = re.compile(
 )
 _PAST = re.compile(
     r"\b(?:last\s+(?:year|month|week|time|summer|winter|spring|autumn)|(?:years?|months?|weeks?)\s+ago|back\s+(?:then|in)|"
-    r"yesterday|at\s+the\s+time)\b",
+    r"yesterday|at\s+the\s+time|in\s+(?:19|20)\d\d|in\s+(?:two\s+thousand|nineteen|twenty)\s+\w+)\b",
     re.IGNORECASE,
 )
 _CARRIED = re.compile(r"\b(?:motion|proposal)\b", re.IGNORECASE)
@@ -93,6 +94,11 @@ def decisions(clauses: Sequence[Clause]) -> list[Item]:
         if not said_before(item, found, recap=clause.recap):
             found.append(item)
     return found
+
+
+def is_explicit(text: str) -> bool:
+    """Whether a text says in so many words that something was decided."""
+    return _DECIDED.search(text) is not None
 
 
 def _is_decision(clauses: Sequence[Clause], position: int) -> bool:

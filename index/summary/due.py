@@ -11,7 +11,11 @@ _ORDINAL = (
     r"thirteenth|fourteenth|fifteenth|sixteenth|seventeenth|eighteenth|nineteenth|twentieth|thirtieth|"
     r"(?:twenty|thirty)[- ](?:first|second|third|fourth|fifth|sixth|seventh|eighth|ninth))"
 )
-_CLOCK = r"(?:noon|midnight|\d{1,2}(?::\d{2})?(?:\s?[ap]\.?m\.?)?(?:\s?o'?clock)?)"
+_HOUR = r"(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve)"
+_CLOCK = (
+    r"(?:noon|midnight|\d{1,2}(?::\d{2})?(?:\s?[ap]\.?m\.?)?(?:\s?o['’]?clock)?"
+    rf"|{_HOUR}\s(?:o['’]?clock|[ap]\.?m\.?)|(?:half|a\squarter)\s(?:past|to)\s{_HOUR})"
+)
 _PERIOD = r"(?:day|week|month|quarter|year|weekend|morning|afternoon|evening|night|business day|sprint)"
 _PART = r"(?:\s+(?:morning|afternoon|evening|night|noon))?"
 
@@ -28,6 +32,8 @@ _DUE = re.compile(
     | {_DAY}(?:\s+(?:morning|afternoon|evening|night))(?:\s+at\s+{_CLOCK})?
     | on\s+the\s+{_ORDINAL}(?:\s+of\s+{_MONTH})? | on\s+{_MONTH}\s+(?:the\s+)?(?:{_ORDINAL}|\d{{1,2}})
     | (?:later\s+)?(?:this|tomorrow)\s+(?:morning|afternoon|evening)
+    | for\s+(?:next\s+(?:time|week|month|{_DAY})|tomorrow|{_DAY})
+    | (?:over|at|during)\s+the\s+weekend | first\s+thing\s+tomorrow | end\s+of\s+(?:the\s+)?(?:day|week|month)
     | (?:this|next)\s+(?:week|month|quarter|weekend)
     | (?:later\s+)?today | tonight | tomorrow | right\s+away | immediately | as\s+soon\s+as\s+possible
     | within\s+(?:the\s+next\s+)?(?:an?|one|two|three|four|five|\d+)\s+(?:hours?|days?|weeks?|months?)
@@ -43,3 +49,12 @@ def due_words(text: str) -> str | None:
     """The first due date in a text, as it was said; None where there is none."""
     match = _DUE.search(text)
     return match[0] if match else None
+
+
+def is_due_only(text: str) -> bool:
+    """Whether a text is nothing but a due date, as before the comma of "By Friday, I'll send it"."""
+    match = _DUE.search(text)
+    rest = text[: match.start()] + text[match.end() :] if match else text
+    return match is not None and not re.sub(
+        r"[\s,.]|\b(?:and|so|okay|ok|then)\b", "", rest, flags=re.IGNORECASE
+    )

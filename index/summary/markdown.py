@@ -7,11 +7,13 @@ from collections.abc import Callable, Sequence
 from index.clock import clock
 from index.markdown import escape_markdown
 from index.summary.model import ActionItem, Item, Summary, Topic
+from index.summary.updates import update_kind
 
 _HEADINGS = {
     "topics": {"interview": "Questions and answers", "standup": "Updates"},
     "key_quotes": {"lecture": "Key points"},
     "action_items": {"call": "Next steps"},
+    "open_questions": {"lecture": "Questions"},
 }
 _ORDER = {
     "meeting": ("topics", "decisions", "action_items", "open_questions", "key_quotes"),
@@ -53,8 +55,9 @@ def _section(summary: Summary, section: str, time: Callable[[float, float], str]
     for one in found:
         when = time(one.start, one.end)
         if isinstance(one, Topic):
-            lines += [f"- {when} **{escape_markdown(one.title)}**"]
-            lines += [f"    - {escape_markdown(point)}" for point in one.points]
+            voice = f"{escape_markdown(one.speaker)}: " if one.speaker else ""
+            lines += [f"- {when} {voice}**{escape_markdown(one.title)}**"]
+            lines += [f"    - {_lead(summary, point)}{escape_markdown(point)}" for point in one.points]
         elif isinstance(one, ActionItem):
             owner = f"**{escape_markdown(one.owner)}**: " if one.owner else ""
             due = f" *(due: {escape_markdown(one.due)})*" if one.due else ""
@@ -63,3 +66,8 @@ def _section(summary: Summary, section: str, time: Callable[[float, float], str]
             voice = f"{escape_markdown(one.speaker)}: " if section == "key_quotes" and one.speaker else ""
             lines.append(f"- {when} {voice}“{escape_markdown(one.text)}”")
     return lines
+
+
+def _lead(summary: Summary, point: str) -> str:
+    kind = update_kind(point) if summary.template == "standup" else None
+    return f"{kind.capitalize()}: " if kind else ""

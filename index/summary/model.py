@@ -48,6 +48,8 @@ class Topic:
     end: float
     points: tuple[str, ...]
     segments: tuple[int, ...]
+    speaker: str | None = None
+    """Who asked, where the title is a question."""
 
     def to_json(self) -> dict[str, Any]:
         """The topic as JSON."""

@@ -29,7 +29,9 @@ _OPEN = re.compile(
     | (?:we|let['’]s)\s+(?:\w+\s+){{0,2}}?(?:come|get|circle)\s+back\s+to\s+(?:this|that|it)\b
     | let['’]s\s+(?:park|table|postpone)\b | remains\s+to\s+be\s+seen
     | let['’]s\s+(?:take|discuss)\s+(?:that|this|it)\s+(?:offline|later|next|another)
-    | we(?:['’]ll|\s+will)\s+have\s+to\s+see
+    | let['’]s\s+think\s+about\s+(?:this|that|it)\b
+    | we(?:['’]ll|\s+will)\s+have\s+to\s+see | (?:we(?:['’]ll|\s+will)|let['’]s)\s+decide\s+(?:\w+\s+){{0,3}}?
+        (?:on\s+\w+day|later|tomorrow|next\s+\w+|another\s+time)\b
     | decide\s+(?:that|this|it|on\s+(?:that|this|it))\s+(?:later|next|another|tomorrow)
     )
     | (?:\bnot|n['’]t)\s+(?:yet\s+|really\s+)*(?:decide|decided|settled|resolved|agreed)\b(?!\s+to\b)""",

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from index.records import Segment
+from index.summary.titles import announces
 
 DIVERSITY = 0.4
 """How much likeness to chosen sentences counts against one (1 − λ of MMR; Carbonell and Goldstein, 1998)."""
@@ -25,6 +26,8 @@ def key_sentences(segments: Sequence[Segment], embeddings: np.ndarray, count: in
     able = [
         at for at, one in enumerate(segments) if len(one.text.split()) >= MIN_WORDS and one.kind == "speech"
     ]
+    telling = [at for at in able if _states(segments[at].text)]
+    able = telling if len(telling) >= min(count, len(able)) else able
     if not able:
         return []
     vectors = embeddings[able]
@@ -40,3 +43,8 @@ def key_sentences(segments: Sequence[Segment], embeddings: np.ndarray, count: in
         chosen.append(best)
         likeness = np.maximum(likeness, vectors @ vectors[best])
     return sorted(able[one] for one in chosen)
+
+
+def _states(text: str) -> bool:
+    """Whether a sentence says something, instead of asking or announcing it."""
+    return not text.rstrip().endswith("?") and announces(text) is None

@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 
 from index.clock import clock
 from index.records import Segment
 from index.summary.actions import action_items
-from index.summary.clauses import clauses
-from index.summary.decisions import decisions
-from index.summary.model import TEMPLATES, Item, Summary, Topic
+from index.summary.clauses import Clause, clauses
+from index.summary.decisions import decisions, is_explicit
+from index.summary.exchanges import exchanges
+from index.summary.model import TEMPLATES, ActionItem, Item, Summary, Topic
 from index.summary.names import infer_names
-from index.summary.questions import open_questions
+from index.summary.questions import open_questions, questions_asked
 from index.summary.sentences import key_sentences
+from index.summary.titles import announces
 from index.summary.topics import topics
+from index.summary.updates import updates
 
 KEY_QUOTES = 5
 MOST_LISTED = 25
-"""Items of one kind that are listed at most; more is no summary."""
+"""Items of one kind that are listed at most; more is no summary. The surest are kept."""
 
-_UPDATE = re.compile(
-    r"\b(?:yesterday|today|tomorrow|blocked|blocker|stuck|waiting (?:for|on)|finished|done|working on|next|"
-    r"plan to|going to|i(?:'ll|’ll| will)|merged|fixed|shipped|started|completed)\b",
-    re.IGNORECASE,
-)
+T = TypeVar("T", bound=Item)
 
 
 def summarize(segments: Sequence[Segment], embeddings: np.ndarray, template: str = "meeting") -> Summary:
@@ -37,7 +37,8 @@ def summarize(segments: Sequence[Segment], embeddings: np.ndarray, template: str
         segments: In time order.
         embeddings: float32 ``[n_segments, dimensions]``, unit length, of the same segments.
         template: One of ``TEMPLATES``. For an interview the topics are the questions with the reply's key
-            sentences; for a stand-up they are the speakers with their updates.
+            sentences; for a stand-up they are the speakers with their updates; for a lecture
+            ``open_questions`` also holds what the audience asked, and only explicit decisions count.
 
     Raises:
         ValueError: There is no such template.
@@ -49,92 +50,91 @@ def summarize(segments: Sequence[Segment], embeddings: np.ndarray, template: str
     vectors = embeddings[speech] if len(speech) else np.zeros((0, 1), dtype=np.float32)
     names = infer_names(spoken)
     units = clauses(spoken)
-    divided = _topics(spoken, vectors, template)
+    decided = [one for one in decisions(units) if template != "lecture" or is_explicit(one.text)]
+    actions = action_items(units, spoken, names)
+    questions = _questions(units, spoken, template)
     found = Summary(
         template=template,
         overview="",
-        topics=tuple(divided[:MOST_LISTED]),
-        decisions=tuple(decisions(units)[:MOST_LISTED]),
-        action_items=tuple(action_items(units, spoken, names)[:MOST_LISTED]),
-        open_questions=tuple(open_questions(units)[:MOST_LISTED]),
-        key_quotes=tuple(_quotes(spoken, vectors)),
+        topics=tuple(_topics(spoken, vectors, units, names, template)),
+        decisions=tuple(_surest(decided, lambda one: is_explicit(one.text))),
+        action_items=tuple(_surest(actions, _sureness)),
+        open_questions=tuple(_surest(questions, lambda one: 0)),
+        key_quotes=tuple(_quotes(spoken, vectors, [*decided, *actions, *questions])),
     )
-    return replace(found, overview=_overview(found, spoken))
+    totals = (len(decided), len(actions), len(questions))
+    return replace(found, overview=_overview(found, spoken, totals))
 
 
-def _topics(segments: Sequence[Segment], embeddings: np.ndarray, template: str) -> list[Topic]:
+def _topics(
+    segments: Sequence[Segment],
+    embeddings: np.ndarray,
+    units: Sequence[Clause],
+    names: Mapping[str, str],
+    template: str,
+) -> list[Topic]:
     if template == "interview":
-        return _exchanges(segments, embeddings) or topics(segments, embeddings)
+        return exchanges(segments, embeddings, MOST_LISTED) or topics(segments, embeddings)
     if template == "standup":
-        return _updates(segments) or topics(segments, embeddings)
+        return updates(units, names)[:MOST_LISTED] or topics(segments, embeddings)
     return topics(segments, embeddings)
 
 
-def _exchanges(segments: Sequence[Segment], embeddings: np.ndarray) -> list[Topic]:
-    """Each question of five words or more with the key sentences of the reply by another voice."""
-    out: list[Topic] = []
-    for at, question in enumerate(segments):
-        if not question.text.rstrip().endswith("?") or len(question.text.split()) < 5:
-            continue
-        first = last = at + 1
-        while last < len(segments) and segments[last].speaker != question.speaker:
-            last += 1
-        if first == last:
-            continue
-        reply = segments[first:last]
-        chosen = key_sentences(reply, embeddings[first:last], 2) or [0]
-        out.append(
-            Topic(
-                title=question.text,
-                start=question.start,
-                end=max(one.end for one in reply),
-                points=tuple(reply[one].text for one in chosen),
-                segments=(question.id, *(one.id for one in reply)),
-            )
-        )
-    return out
-
-
-def _updates(segments: Sequence[Segment]) -> list[Topic]:
-    """Each voice with what it said about work done, to come, and blocked."""
-    said: dict[str, list[Segment]] = {}
+def _questions(units: Sequence[Clause], segments: Sequence[Segment], template: str) -> list[Item]:
+    left_open = open_questions(units)
+    if template != "lecture":
+        return left_open
+    talked: Counter[str] = Counter()
     for one in segments:
-        if one.speaker and _UPDATE.search(one.text):
-            said.setdefault(one.speaker, []).append(one)
-    return [
-        Topic(
-            title=speaker,
-            start=lines[0].start,
-            end=max(one.end for one in lines),
-            points=tuple(one.text for one in lines[:5]),
-            segments=tuple(one.id for one in lines),
-        )
-        for speaker, lines in said.items()
+        talked[one.speaker or ""] += len(one.text.split())
+    lecturer = talked.most_common(1)[0][0] if talked else None
+    known = {number for one in left_open for number in one.segments}
+    asked = [one for one in questions_asked(segments, but_by=lecturer) if not known & set(one.segments)]
+    return sorted([*left_open, *asked], key=lambda one: one.start)
+
+
+def _sureness(item: ActionItem) -> float:
+    return bool(item.due) + bool(item.owner) + 0.5 * (len(item.segments) > 1)
+
+
+def _surest(items: Sequence[T], sureness: Callable[[T], float]) -> list[T]:
+    """The ``MOST_LISTED`` surest items, in the order they were said."""
+    order = sorted(range(len(items)), key=lambda at: -sureness(items[at]))[:MOST_LISTED]
+    return [items[at] for at in sorted(order)]
+
+
+def _quotes(segments: Sequence[Segment], embeddings: np.ndarray, listed: Sequence[Item]) -> list[Item]:
+    """Key statements that are not listed as something else already."""
+    taken = {number for one in listed for number in one.segments}
+    able = [
+        at
+        for at, one in enumerate(segments)
+        if one.id not in taken and not one.text.rstrip().endswith("?") and not announces(one.text)
     ]
+    chosen = key_sentences([segments[at] for at in able], embeddings[able], KEY_QUOTES)
+    quoted = [segments[able[at]] for at in chosen]
+    return [Item(one.text, one.start, one.end, (one.id,), one.speaker) for one in quoted]
 
 
-def _quotes(segments: Sequence[Segment], embeddings: np.ndarray) -> list[Item]:
-    chosen = [segments[at] for at in key_sentences(segments, embeddings, KEY_QUOTES)]
-    return [Item(one.text, one.start, one.end, (one.id,), one.speaker) for one in chosen]
-
-
-def _overview(found: Summary, segments: Sequence[Segment]) -> str:
+def _overview(found: Summary, segments: Sequence[Segment], totals: tuple[int, int, int]) -> str:
     """Counted, not written: how long, how many voices, what was found."""
     if not segments:
         return "Nothing was said in this recording."
     voices = len({one.speaker for one in segments if one.speaker})
+    parts = {"interview": "question", "standup": "update"}.get(found.template, "topic")
+    questions = "question" if found.template == "lecture" else "open question"
     counts = [
-        _count(
-            len(found.topics), {"interview": "question", "standup": "update"}.get(found.template, "topic")
-        ),
-        _count(len(found.decisions), "decision"),
-        _count(len(found.action_items), "action item"),
-        _count(len(found.open_questions), "open question"),
+        _count(len(found.topics), len(found.topics), parts),
+        _count(len(found.decisions), totals[0], "decision"),
+        _count(len(found.action_items), totals[1], "action item"),
+        _count(len(found.open_questions), totals[2], questions),
     ]
-    by = f" by {_count(voices, 'speaker')} (estimated)" if voices else ""
+    by = f" by {_count(voices, voices, 'speaker')} (estimated)" if voices else ""
     length = clock(max(one.end for one in segments))
     return f"{length} of talk{by}: {', '.join(counts[:-1])} and {counts[-1]}."
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
+def _count(listed: int, found: int, noun: str) -> str:
+    if listed < found:
+        return f"{listed} of {found} {noun}s"
+    return f"{found or 'no'} {noun}{'' if found == 1 else 's'}"

@@ -8,7 +8,6 @@ of words), at a price for each topic that is lower where somebody announces one.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
@@ -18,7 +17,7 @@ import numpy as np
 from index.records import Segment
 from index.summary.model import Topic
 from index.summary.sentences import key_sentences
-from index.terms import STOP_WORDS, stem, words
+from index.summary.titles import announces, title, word_counts
 
 MOST_BLOCKS = 400
 """Sentences are taken together so that there are no more units than this; bounds the time it takes."""
@@ -30,7 +29,10 @@ MOST_TOPICS = 12
 """… and of a long one long enough that there are no more than this."""
 
 MIN_SECONDS = 15.0
-"""No topic is shorter."""
+"""No topic is shorter, but the last, …"""
+
+MIN_INTRO_SECONDS = 8.0
+"""… and the first, which is at least this long."""
 
 PRICE = 1.6
 """Price of a topic, in units of the squared distance it has to save."""
@@ -38,28 +40,8 @@ PRICE = 1.6
 CUE_DISCOUNT = 2.6
 """What an announcement takes off the price."""
 
-TITLE_WORDS = 6
-
-_CUE = re.compile(
-    r"""(?:^|[.?!,]\s+|^(?:\w+,?\s+){1,3})(?:
-      (?:the\s+)?(?:first|second|third|fourth|fifth|sixth|next|last|final|another|other)\s+
-        (?:topic|point|item|thing|question|subject|part|chapter|section|agenda\s+item)\b
-        (?:\s+(?:is|on|about|today\s+is|on\s+the\s+(?:list|agenda)(?:\s+is)?))?
-    | (?:let's|let’s|let\s+us|i'd\s+like\s+to|we)\s+(?:now\s+)?
-        (?:start|begin|move|go|continue|turn|talk|switch|jump)(?:\s+on)?\s+(?:with|to|over\s+to|into|about)\b
-    | moving\s+on(?:\s+to)?\b | (?:now\s+)?on\s+to\b | next\s+up\b | turning\s+to\b | coming\s+to\b
-    | what\s+about\b | how\s+about\b | any\s+other\s+business\b | one\s+more\s+thing(?:\s+about)?\b
-    | (?:so\s+)?(?:today|now)\s+(?:we(?:'ll|\s+will|'re\s+going\s+to)?|i(?:'ll|\s+will)?)\s+
-        (?:talk|look|cover|discuss)\s*(?:about|at)?
-    | let\s+me\s+(?:now\s+)?(?:turn|move|come|start)\s+(?:to|on\s+to|with)\b
-    | (?:let\s+me|to)\s+(?:sum\s+up|summari[sz]e)\b
-    )""",
-    re.IGNORECASE | re.VERBOSE,
-)
-# These announce something small as often as a topic, so they weigh half.
-_WEAK = re.compile(
-    r"what\s+about|how\s+about|one\s+more\s+thing|sum\s+up|summari[sz]e|on\s+to\b", re.IGNORECASE
-)
+DEARER = 1.3
+"""The price grows by this until there are no more than ``MOST_TOPICS``."""
 
 
 def topics(segments: Sequence[Segment], embeddings: np.ndarray) -> list[Topic]:
@@ -76,7 +58,7 @@ def topics(segments: Sequence[Segment], embeddings: np.ndarray) -> list[Topic]:
         return []
     borders = _divide(segments, embeddings)
     pieces = list(pairwise(borders))
-    counts = [_word_counts(segments[first:last]) for first, last in pieces]
+    counts = [word_counts(segments[first:last]) for first, last in pieces]
     spread = Counter(word for one in counts for word in one)
     return [
         _topic(segments[first:last], embeddings[first:last], own, spread, len(pieces))
@@ -84,40 +66,58 @@ def topics(segments: Sequence[Segment], embeddings: np.ndarray) -> list[Topic]:
     ]
 
 
-def announces(text: str) -> re.Match[str] | None:
-    """The words with which a sentence changes the subject, if it does."""
-    return _CUE.search(text)
-
-
 def _divide(segments: Sequence[Segment], embeddings: np.ndarray) -> list[int]:
     """Positions where topics begin, and the number of segments at the end."""
     starts = _block_starts(segments)
     ends = [*starts[1:], len(segments)]
+    spread = _spread(segments, embeddings, starts, ends)
+    times = np.array([*(segments[first].start for first in starts), segments[-1].end])
+    lasts = times[None, 1:] - times[:-1, None]
+    least = np.full((len(starts), 1), MIN_SECONDS)
+    least[0] = MIN_INTRO_SECONDS
+    spread[(lasts < least) & (np.arange(1, len(ends) + 1) < len(ends))[None, :]] = np.inf
+    discounts = np.array([_discount(segments[first:last]) for first, last in zip(starts, ends, strict=True)])
+    price = PRICE
+    borders = _cheapest(spread, price - discounts)
+    while len(borders) - 1 > MOST_TOPICS:
+        price *= DEARER
+        borders = _cheapest(spread, price - discounts)
+    return [([*starts, len(segments)])[at] for at in borders]
+
+
+def _spread(
+    segments: Sequence[Segment], embeddings: np.ndarray, starts: Sequence[int], ends: Sequence[int]
+) -> np.ndarray:
+    """How unlike the sentences of each stretch of blocks are, ``[from, to]``, in units of price."""
     sums = np.zeros((len(starts) + 1, embeddings.shape[1]))
     sizes = np.zeros(len(starts) + 1)
     for at, (first, last) in enumerate(zip(starts, ends, strict=True)):
         weight = np.array([min(len(one.text.split()), 20) for one in segments[first:last]], dtype=float)
         sums[at + 1] = sums[at] + weight @ embeddings[first:last]
         sizes[at + 1] = sizes[at] + weight.sum()
-    times = [segments[first].start for first in starts] + [segments[-1].end]
-    scale = _scale(times[-1] - times[0], sizes[-1])
-    price = [PRICE - _discount(segments[first:last]) for first, last in zip(starts, ends, strict=True)]
-    best = np.full(len(starts) + 1, np.inf)
-    best[0] = 0.0
-    back = [0] * (len(starts) + 1)
-    for end in range(1, len(starts) + 1):
-        span = sums[end] - sums[:end]
-        size = np.maximum(sizes[end] - sizes[:end], 1e-9)
-        spread = (size - (span * span).sum(axis=1) / size) / scale
-        total = best[:end] + spread + np.array(price[:end])
-        short = np.array([times[end] - times[begin] < MIN_SECONDS for begin in range(end)])
-        total = np.where(short & (np.arange(end) > 0), np.inf, total)
+    # |b - a|² = a² + b² - 2ab for all pairs at once; a stretch's spread is its size less |sum|² / size.
+    products = sums @ sums.T
+    squares = np.diag(products)
+    length = squares[:-1, None] + squares[None, 1:] - 2 * products[:-1, 1:]
+    size = np.maximum(sizes[None, 1:] - sizes[:-1, None], 1e-9)
+    out = (size - length / size) / _scale(segments[-1].end - segments[0].start, float(sizes[-1]))
+    out[np.tril_indices(len(starts), -1)] = np.inf
+    return out
+
+
+def _cheapest(spread: np.ndarray, price: np.ndarray) -> list[int]:
+    """Borders of the division of least total cost, from 0 to the number of blocks."""
+    count = len(price)
+    best = np.zeros(count + 1)
+    back = np.zeros(count + 1, dtype=int)
+    for end in range(1, count + 1):
+        total = best[:end] + spread[:end, end - 1] + price[:end]
         back[end] = int(np.argmin(total))
         best[end] = total[back[end]]
-    borders = [len(starts)]
+    borders = [count]
     while borders[-1] > 0:
-        borders.append(back[borders[-1]])
-    return [([*starts, len(segments)])[at] for at in reversed(borders)]
+        borders.append(int(back[borders[-1]]))
+    return borders[::-1]
 
 
 def _scale(seconds: float, size: float) -> float:
@@ -127,10 +127,10 @@ def _scale(seconds: float, size: float) -> float:
 
 
 def _discount(block: Sequence[Segment]) -> float:
-    match = announces(block[0].text)
-    if not match:
+    cue = announces(block[0].text)
+    if not cue:
         return 0.0
-    return CUE_DISCOUNT / 2 if _WEAK.search(match[0]) else CUE_DISCOUNT
+    return CUE_DISCOUNT / 2 if cue.weak else CUE_DISCOUNT
 
 
 def _block_starts(segments: Sequence[Segment]) -> list[int]:
@@ -142,13 +142,6 @@ def _block_starts(segments: Sequence[Segment]) -> list[int]:
     return starts
 
 
-def _word_counts(segments: Sequence[Segment]) -> Counter[str]:
-    found = [word for one in segments for word in words(one.text)]
-    return Counter(
-        stem(word) for word in found if word not in STOP_WORDS and not word[0].isdigit() and len(word) > 2
-    )
-
-
 def _topic(
     segments: Sequence[Segment],
     embeddings: np.ndarray,
@@ -157,44 +150,10 @@ def _topic(
     count: int,
 ) -> Topic:
     chosen = key_sentences(segments, embeddings, 3 if len(segments) > 8 else 2)
-    title = _announced(segments) or _telling(segments, own, spread, count) or segments[0].text[:60]
     return Topic(
-        title=title[:1].upper() + title[1:],
+        title=title(segments, own, spread, count),
         start=segments[0].start,
         end=max(one.end for one in segments),
         points=tuple(segments[at].text for at in chosen),
         segments=tuple(one.id for one in segments),
     )
-
-
-def _announced(segments: Sequence[Segment]) -> str | None:
-    """What is named after an announcement: "second topic, the sound stage" → the sound stage."""
-    for segment in segments[:2]:
-        match = announces(segment.text)
-        if not match:
-            continue
-        if re.search("sum|recap", match[0], re.IGNORECASE):
-            return match[0].strip(" .,")
-        rest = re.split(r"[.?!,;:]", segment.text[match.end() :].lstrip(" ,.:;–-"))[0]
-        found = re.match(
-            r"(?:(?:the|our|your|my|a|an)\s+)?((?:[\w'’-]+\s*){1,6})", rest.strip(), re.IGNORECASE
-        )
-        telling = [word for word in words(found[1]) if word not in STOP_WORDS] if found else []
-        if found and telling and len(found[1].split()) <= TITLE_WORDS:
-            return found[1].strip()
-        if "business" in match[0].casefold():
-            return match[0].strip(" .,")
-    return None
-
-
-def _telling(segments: Sequence[Segment], own: Counter[str], spread: Counter[str], count: int) -> str | None:
-    """The words that tell this topic from the others, in the form and order they were first said."""
-    score = {word: number * np.log(1 + count / spread[word]) for word, number in own.items()}
-    best = set(sorted(score, key=lambda word: (-score[word], word))[:3])
-    shown: dict[str, str] = {}
-    for segment in segments:
-        for raw in re.findall(r"[^\W\d_][\w'’-]*", segment.text):
-            for word in words(raw)[:1]:
-                if stem(word) in best:
-                    shown.setdefault(stem(word), raw)
-    return ", ".join(shown.values()) or None

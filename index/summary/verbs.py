@@ -16,33 +16,33 @@ add, adjust, analyse, analyze, announce, apply, approve, arrange, ask, assemble,
 book, bring, build, buy, call, cancel, change, chase, check, circulate, clean, clear, collect, compare,
 compile, complete, confirm, contact, coordinate, copy, correct, create, debug, deliver, deploy, design,
 disable, distribute, do, document, double-check, download, draft, edit, email, e-mail, enable, estimate,
-evaluate, export, file, fill, finalise, finalize, find, finish, fix, follow up, format, forward, gather, get in touch,
-get back to, get hold of, hand in, hand out, hand over, handle, hire, implement, import, improve, inform,
-inspect, install, integrate, investigate, invite, invoice, look after, look for, look into, look up, mail,
-maintain, make, make sure, measure, meet, merge, message, migrate, monitor, move, negotiate, notify, open,
-order, organise, organize, outline, overhaul, pack, paint, pay, phone, pick up, ping, plan, post, prepare,
-present, print, process, produce, propose, prototype, provide, publish, push, put, reach out, rebuild,
-recruit, redesign, refactor, refund, register, release, remind, remove, rename, renew, rent, repair, replace,
-reply, report, request, reschedule, resend, reserve, resolve, restart, restore, review, revise, rewrite,
-ring, run, scan, schedule, search, sell, send, set, set up, share, ship, shortlist, sign, solve, sort,
-source, speak to, speak with, submit, summarise, summarize, switch, take care, take it, take on, take over,
-take that, take the, take notes, talk to, talk with, test, tidy, track, train, transfer, translate, try,
-turn off, turn on, type up, update, upgrade, upload, validate, verify, visit, work on, work out, write
+evaluate, export, file, fill, finalise, finalize, find, finish, fix, follow up, format, forward, gather, get
+in touch, get back to, get hold of, hand in, hand out, hand over, handle, hire, implement, import, improve,
+inform, inspect, install, integrate, investigate, invite, invoice, look after, look for, look into, look up,
+mail, maintain, make, make sure, measure, meet, merge, message, migrate, monitor, move, negotiate, notify,
+open, order, organise, organize, outline, overhaul, pack, paint, pay, phone, pick up, ping, plan, post,
+prepare, present, print, process, produce, propose, prototype, provide, publish, push, put, reach out,
+rebuild, recruit, redesign, refactor, refund, register, release, remind, remove, rename, renew, rent,
+repair, replace, reply, report, request, reschedule, resend, reserve, resolve, restart, restore, review,
+revise, rewrite, ring, run, scan, schedule, search, sell, send, set, set up, share, ship, shortlist, sign,
+solve, sort, source, speak to, speak with, submit, summarise, summarize, switch, take care, take it, take
+on, take over, take that, take the, take notes, talk to, talk with, test, tidy, track, train, transfer,
+translate, try, turn off, turn on, type up, update, upgrade, upload, validate, verify, visit, work on, work
+out, write
 """
 _TALK = """
-add that, admit, agree, always, answer, appreciate, assume, be, become, begin, believe, bet, call it a,
-call it the, call that a, call this a, come, continue, cover, describe, die, discuss, do me, do not,
-do you, elaborate, end, enjoy,
-ever, explain, focus, forget, get, give, go, guess, happen, hate, have, hear, help, hold, hope, imagine,
-introduce, keep, know, like, listen, live, look, love, make a guess, make a point, make it quick,
-make it short, make it brief, make this quick, make this short, make this brief, make sense, mean, mention,
-miss, need, never, not, pass, pause, play, put it, put it this, put it that, put that, put yourself, quote,
-read it to, read you, regret, remember, repeat, run through, run over, run us, run me, run away, run out,
-save, say, see, set the scene, set the stage, share a story, share my screen, share your thoughts,
-share with you, show, sing, sit, skip, sleep, speak, speak about, spend, stand, start, stay, stick, stop,
-sum, suppose, survive, take, take a, take your, talk, talk about, talk to you, talk to you about, teach,
-tell, thank, think, touch, travel, try not, try to be, try to explain, turn, understand, wait, walk, want,
-watch, wear, win, wish, wonder, yield
+add that, admit, agree, always, answer, appreciate, assume, be, become, begin, believe, bet, call it a, call
+it the, call that a, call this a, come, continue, cover, describe, die, discuss, do me, do not, do you,
+elaborate, end, enjoy, ever, explain, focus, forget, get, give, go, guess, happen, hate, have, hear, help,
+hold, hope, imagine, introduce, keep, know, like, listen, live, look, love, make a guess, make a point, make
+it quick, make it short, make it brief, make this quick, make this short, make this brief, make sense, mean,
+mention, miss, need, never, not, pass, pause, play, put it, put it this, put it that, put that, put
+yourself, quote, read it to, read you, regret, remember, repeat, run through, run over, run us, run me, run
+away, run out, save, say, see, set the scene, set the stage, share a story, share my screen, share your
+thoughts, share with you, show, sing, sit, skip, sleep, speak, speak about, spend, stand, start, stay,
+stick, stop, sum, suppose, survive, take, take a, take your, talk, talk about, talk to you, talk to you
+about, teach, tell, thank, think, touch, travel, try not, try to be, try to explain, turn, understand, wait,
+walk, want, watch, wear, win, wish, wonder, yield
 """
 _TO_LISTENERS = frozenset(
     {"announce", "compare", "look", "outline", "present", "review", "show", "summarise"}
