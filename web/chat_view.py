@@ -75,19 +75,15 @@ def plain(text: str) -> str:
 def describe(tool: str, arguments: Mapping[str, Any], titles: Mapping[str, str]) -> str:
     """One line that says what a tool call does."""
     where = _title(arguments.get("recording"), titles)
-    if tool == "read_transcript":
-        return f"Read {_range(arguments)}{where}"
-    if tool == "search_recordings":
-        return f"Searched for “{arguments.get('query', '')}”{where}"
-    if tool == "list_recordings":
-        return "Looked through the library"
-    if tool == "outline":
-        return f"Outlined{where or ' a recording'}"
-    if tool == "summarize":
-        return f"Summarised{where or ' a recording'}"
-    if tool == "listen":
-        return f"Listened to {_range(arguments)}{where}"
-    return tool
+    what = {
+        "read_transcript": f"Read {_range(arguments)}",
+        "search_recordings": f"Search for “{arguments.get('query', '')}”",
+        "list_recordings": "List the recordings",
+        "outline": "Outline the recording",
+        "summarize": "Summarise the recording",
+        "listen": f"Listen to {_range(arguments)}",
+    }
+    return what.get(tool, tool) + where
 
 
 def step_content(result: Mapping[str, Any]) -> str:

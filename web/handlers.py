@@ -143,7 +143,7 @@ class Handlers:
             speakers = int(event.speakers) if event.speakers else None
             if speakers is not None and not 1 <= speakers <= 50:
                 raise MossAgentError("The number of speakers must be between 1 and 50.")
-            upload = self.uploads.claim(str(event.path), str(event.title), speakers)
+            upload = self.uploads.claim(str(event.file), str(event.title), speakers)
             self.jobs.submit(upload.path, upload.title, upload.speakers, upload=upload.path.parent)
         return self._shelf(opened)
 
@@ -214,9 +214,9 @@ class Handlers:
 
     def ask(self, question: str, scope: str, opened: str | None, kept: Kept) -> Iterator[tuple[Any, ...]]:
         """Answer a question step by step: tools as they are used, then the text as it comes."""
+        # ``kept`` goes out with every step: Gradio's "no change" would be merged into a dictionary.
         question = question.strip()[:2000]
         if not question:
-            yield gr.skip(), gr.skip(), gr.skip(), gr.skip()
             return
         thread = kept.get("thread") or uuid.uuid4().hex
         messages = [*self.conversations.messages(thread), chat_view.question_message(question)]
@@ -227,7 +227,7 @@ class Handlers:
         try:
             where = opened if scope == "one" and self._recording(opened) else None
             for _ in self._answer(question, where, thread, messages, quoted):
-                yield messages, gr.skip(), gr.skip(), gr.skip()
+                yield messages, gr.skip(), gr.skip(), kept
         except MossAgentError as error:
             messages.append(ChatMessage(role="assistant", content=chat_view.plain(str(error))))
         except Exception as error:
@@ -235,7 +235,7 @@ class Handlers:
             text = f"It failed unexpectedly ({type(error).__name__}); the terminal shows where."
             messages.append(ChatMessage(role="assistant", content=chat_view.plain(text)))
         self.conversations.keep(thread, messages, quoted)
-        yield messages, gr.Textbox(submit_btn=True, stop_btn=False), gr.skip(), gr.skip()
+        yield messages, gr.Textbox(submit_btn=True, stop_btn=False), gr.skip(), kept
 
     def _answer(
         self, question: str, where: str | None, thread: str, messages: list[ChatMessage], quoted: set[str]

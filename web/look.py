@@ -20,7 +20,6 @@ def theme() -> Base:
     """Gradio's variables, tied to ours in ``static/tokens.css``."""
     look = Base(font=[Font(name) for name in SANS], font_mono=[Font(name) for name in MONO])
     values = {
-        "body_background_fill": "var(--paper)",
         "body_text_color": "var(--ink)",
         "body_text_color_subdued": "var(--ink-soft)",
         "background_fill_primary": "var(--surface)",
@@ -51,6 +50,8 @@ def theme() -> Base:
         both[name] = value
         if hasattr(look, f"{name}_dark"):
             both[f"{name}_dark"] = value
+    # Painted before our styles arrive, so these two are the colours themselves (--paper in tokens.css).
+    both |= {"body_background_fill": "#f6f5f1", "body_background_fill_dark": "#131513"}
     return look.set(**both)
 
 

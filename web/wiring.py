@@ -1,7 +1,7 @@
 """Which event of the page calls which handler, and what it draws anew.
 
-Short events bypass the queue, so that they are never held up. Questions and summaries are queued in
-lanes of their own; transcription is not here at all, it runs in ``jobs``.
+Questions and summaries are queued in lanes of their own, short events are never held up, and
+transcription is not here at all: it runs in ``jobs``.
 """
 
 from __future__ import annotations
@@ -26,15 +26,16 @@ def wire(page: gr.Blocks, parts: Parts, handlers: Handlers) -> None:
 
 def _library(page: gr.Blocks, parts: Parts, handlers: Handlers) -> None:
     quick = _quick()
-    # Gradio drops an event while the same one is under way, unless told otherwise.
-    every = _quick(trigger_mode="multiple")
+    # These may show a notice, which Gradio does for queued events only; and Gradio drops an event while
+    # the same one is under way, unless told otherwise.
+    every = _queued(trigger_mode="multiple", concurrency_limit=None)
     middle = [parts.head, parts.player, parts.transcript, parts.chips]
     whole = [*middle, parts.shelf, parts.tabs, parts.summary, parts.actions]
     whole += [parts.opened, parts.seen, parts.kept]
     opened, kept, shelf = parts.opened, parts.kept, parts.shelf
     page.load(handlers.load, [kept], [*whole, parts.chat], **quick)
     parts.timer.tick(handlers.tick, [opened, parts.seen, kept], [shelf, *middle, opened, parts.seen], **quick)
-    shelf.open(handlers.open, [kept], whole, **_quick(trigger_mode="always_last"))
+    shelf.open(handlers.open, [kept], whole, **_queued(trigger_mode="always_last", concurrency_limit=None))
     shelf.remove(handlers.remove, [opened, kept], [*whole, parts.chat], **every)
     shelf.cancel(handlers.cancel, [opened], [shelf], **every)
     shelf.resume(handlers.resume, [opened], [shelf], **every)
@@ -62,6 +63,8 @@ def _conversation(parts: Parts, handlers: Handlers) -> None:
         outputs=[parts.chat, parts.question, parts.chips, parts.kept],
         concurrency_id="ask",
         concurrency_limit=ASK_LANES,
+        # A question sent while another is being answered comes next.
+        trigger_mode="always_last",
     )
     asked = [parts.question.submit(handlers.ask, **event), parts.chips.suggest(handlers.suggest, **event)]
     parts.question.stop(handlers.stopped, None, [parts.question], cancels=asked, **_quick())

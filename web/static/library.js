@@ -39,7 +39,7 @@ moss.uploadAll = async (files) => {
   for (const file of files) {
     try {
       const path = await moss.upload(file);
-      if (path) moss.send("add", "added", { path, title: file.name.replace(/\.[^.]+$/, ""), speakers: number });
+      if (path) moss.send("add", "added", { file: path, title: file.name.replace(/\.[^.]+$/, ""), speakers: number });
     } catch (error) { moss.complain(error.message); }
   }
   speakers.value = "";

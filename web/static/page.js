@@ -8,6 +8,12 @@ window.moss = moss;
 moss.wire = (name, trigger) => { moss.parts[name] = trigger; };
 moss.send = (name, event, data) => moss.parts[name]?.(event, data);
 
+/** Run once the document is there; Gradio puts these scripts into the page before or after that. */
+moss.ready = (run) => {
+  if (document.body) run();
+  else document.addEventListener("DOMContentLoaded", run, { once: true });
+};
+
 /** 125 -> "2:05", 3725 -> "1:02:05". */
 moss.clock = (seconds) => {
   const whole = Math.max(0, Math.floor(seconds));
@@ -34,7 +40,7 @@ moss.applyTheme = () => {
 };
 moss.applyTheme();
 moss.systemDark.addEventListener("change", moss.applyTheme);
-document.addEventListener("DOMContentLoaded", () => {
+moss.ready(() => {
   moss.applyTheme();
   new MutationObserver(moss.applyTheme).observe(document.body, { attributes: true, attributeFilter: ["class"] });
 });
@@ -131,8 +137,13 @@ moss.watchAnswers = () => {
     pane.scrollTo({ top: pane.scrollTop + last.getBoundingClientRect().top - pane.getBoundingClientRect().top });
   }
   moss.questions = rows.length;
+  document.querySelectorAll("#answers .thought-group .arrow button[aria-label='']").forEach((button) => {
+    button.setAttribute("aria-label", "Show or hide this step");
+  });
+  document.querySelector("#question .submit-button")?.setAttribute("aria-label", "Ask");
+  document.querySelector("#question .stop-button")?.setAttribute("aria-label", "Stop answering");
 };
-document.addEventListener("DOMContentLoaded", () => {
+moss.ready(() => {
   new MutationObserver(moss.watchAnswers).observe(document.body, { childList: true, subtree: true });
 });
 moss.chips = (element, trigger) => element.addEventListener("click", (event) => {

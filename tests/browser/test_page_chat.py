@@ -1,0 +1,90 @@
+"""The right of the page: questions, the steps to an answer, citations that play."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+from pages import Site, answer, ask, heard, player
+from playwright.sync_api import Page, expect
+
+pytestmark = pytest.mark.browser
+Visit = Callable[..., Page]
+
+
+def test_minute_two_is_answered_with_exactly_its_sentences(site: Site, visit: Visit) -> None:
+    page = visit(site)
+    ask(page, "What was said at minute 2?")
+    text = answer(page)
+    for one in heard():
+        if one.start < 180 and one.end > 120:
+            assert one.text in text
+        elif len(one.text) > 15:
+            assert one.text not in text
+    assert "2:00" in text and "3:00" in text
+
+
+def test_a_citation_plays_its_own_seconds(site: Site, visit: Visit) -> None:
+    page = visit(site)
+    ask(page, "What was said at minute 2?")
+    link = page.locator("#answers a.cite", has_text="2:42").last
+    expect(link).to_have_role("button")
+    link.click()
+    page.wait_for_function("!document.getElementById('player').paused")
+    start, end = map(float, re.search(r"#play/([\d.]+)/([\d.]+)/", link.get_attribute("href")).groups())
+    assert start <= player(page, "currentTime") < end
+    expect(page.locator(".line.current")).to_contain_text("The certificate expired")
+
+
+def test_a_citation_is_pressed_with_the_space_bar(site: Site, visit: Visit) -> None:
+    page = visit(site)
+    ask(page, "What was said at minute 2?")
+    page.locator("#answers a.cite", has_text="2:48").last.focus()
+    page.keyboard.press("Space")
+    page.wait_for_function("!document.getElementById('player').paused")
+    assert 168 <= player(page, "currentTime") < 172
+
+
+def test_the_tools_that_were_used_can_be_unfolded(site: Site, visit: Visit) -> None:
+    page = visit(site)
+    ask(page, "What was said at minute 2?")
+    step = page.locator("#answers .thought-group").last
+    expect(step).to_contain_text("Read 2:00–3:00")
+    expect(step).not_to_contain_text("The stage line was 10,000")
+    step.locator(".title").click()
+    expect(step).to_contain_text("The stage line was 10,000")
+
+
+def test_a_suggested_question_is_asked_by_one_click(site: Site, visit: Visit) -> None:
+    page = visit(site)
+    page.click("[data-suggest] >> text=What was decided?")
+    expect(page.locator("#answers .bot-row")).to_contain_text("North Key", timeout=30_000)
+    expect(page.locator("#chips")).not_to_contain_text("What was decided?")
+
+
+def test_a_conversation_goes_on_survives_a_reload_and_ends(site: Site, visit: Visit) -> None:
+    page = visit(site)
+    ask(page, "What was said at minute 1?")
+    ask(page, "And after that?")
+    assert "2:0" in answer(page)
+    page.reload()
+    expect(page.locator("#answers .user-row")).to_have_count(2)
+    expect(page.locator("#answers .user-row").first).to_contain_text("minute 1")
+    page.click("[data-new-chat]")
+    expect(page.locator("#answers .user-row")).to_have_count(0)
+    expect(page.locator("[data-suggest]").first).to_be_visible()
+
+
+def test_a_question_about_nothing_that_was_said_gets_no_citation(site: Site, visit: Visit) -> None:
+    page = visit(site)
+    ask(page, "What did they say about penguins in Antarctica?")
+    assert page.locator("#answers .bot-row").last.locator(".message-content a.cite").count() == 0
+    assert answer(page)
+
+
+def test_the_slash_key_goes_to_the_question(site: Site, visit: Visit) -> None:
+    page = visit(site)
+    page.keyboard.press("/")
+    expect(page.locator("#question textarea")).to_be_focused()
+    assert page.input_value("#question textarea") == ""

@@ -1,0 +1,149 @@
+"""The left of the page: adding, watching, cancelling, removing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import av
+import pytest
+from pages import TITLE, Site, answer, ask, start
+from playwright.sync_api import Page, expect
+
+pytestmark = pytest.mark.browser
+Visit = Callable[..., Page]
+
+
+def clip(sample: Path, target: Path, seconds: float) -> Path:
+    """The first seconds of the sample, as another mp3."""
+    with av.open(str(sample)) as source, av.open(str(target), "w") as made:
+        stream = made.add_stream("mp3", rate=16_000)
+        for frame in source.decode(audio=0):
+            if frame.time > seconds:
+                break
+            made.mux(stream.encode(frame))
+        made.mux(stream.encode(None))
+    return target
+
+
+def choose(page: Page, *files: Path) -> None:
+    with page.expect_file_chooser() as chooser:
+        page.click("[data-choose]")
+    chooser.value.set_files([str(one) for one in files])
+
+
+@pytest.mark.slow
+def test_a_chosen_file_is_transcribed_while_one_chats(
+    own_site: Site, visit: Visit, sample: Path, tmp_path: Path
+) -> None:
+    page = visit(own_site)
+    choose(page, clip(sample, tmp_path / "first half.mp3", 120), clip(sample, tmp_path / "short.mp3", 20))
+    running = page.locator(".card.job", has_text="first half")
+    expect(running).to_contain_text("Transcribing", timeout=60_000)
+    expect(page.locator(".card.job", has_text="short")).to_contain_text("Waiting · next in line")
+    ask(page, "What was said at minute 2?")
+    assert "the certificate expired" in answer(page).lower()
+    expect(running).to_have_count(1), "the answer did not wait for the transcription"
+    expect(running).to_contain_text(re.compile(r"\d+ % · [\d.]+× realtime · .* left"), timeout=60_000)
+    page.reload()
+    expect(page.locator(".card.job", has_text="first half")).to_be_visible()
+    done = page.locator(".card:not(.job)", has_text="short")
+    expect(done).to_contain_text("covered", timeout=180_000)
+    done.locator("[data-open]").click()
+    expect(page.locator(".line").first).to_contain_text("Good morning")
+    assert list((own_site.home / "uploads").glob("*/*.mp3")) == []
+
+
+@pytest.mark.slow
+def test_a_running_and_a_waiting_job_can_be_cancelled_and_the_first_goes_on(
+    own_site: Site, visit: Visit, sample: Path, tmp_path: Path
+) -> None:
+    page = visit(own_site)
+    choose(page, clip(sample, tmp_path / "first.mp3", 90), clip(sample, tmp_path / "second.mp3", 20))
+    second = page.locator(".card.job", has_text="second")
+    expect(second).to_contain_text("Waiting")
+    second.get_by_role("button", name="Cancel").click()
+    expect(second).to_have_count(0)
+    first = page.locator(".card.job", has_text="first")
+    expect(first).to_contain_text("Transcribing", timeout=60_000)
+    first.get_by_role("button", name="Cancel").click()
+    expect(first).to_contain_text("Stopped; what was transcribed is kept.", timeout=60_000)
+    first.get_by_role("button", name="Go on").click()
+    expect(page.locator(".card:not(.job)", has_text="first")).to_contain_text("covered", timeout=120_000)
+
+
+def test_a_broken_upload_is_one_sentence_and_leaves_nothing(
+    own_site: Site, visit: Visit, tmp_path: Path
+) -> None:
+    broken = tmp_path / "notes <b>.mp3"
+    broken.write_text("these are no sounds")
+    page = visit(own_site)
+    choose(page, broken)
+    card = page.locator(".card.failed")
+    expect(card.locator(".card-title")).to_have_text("notes <b>")
+    expect(card.locator(".bad")).to_contain_text("is not a media file")
+    sentence = card.locator(".bad").inner_text()
+    assert sentence.count(". ") == 0 and "Traceback" not in sentence
+    card.get_by_role("button", name="Dismiss").click()
+    expect(card).to_have_count(0)
+    assert list((own_site.home / "uploads").glob("*/*.mp3")) == []
+
+
+@pytest.mark.slow
+def test_the_microphone_records_into_the_library(own_site: Site, visit: Visit) -> None:
+    page = visit(own_site, permissions=["microphone"])
+    page.click("[data-record]")
+    expect(page.locator("[data-upload]")).to_contain_text("Recording 0:02")
+    page.get_by_role("button", name="Stop and add").click()
+    card = page.locator(".card:not(.job)", has_text="Recording 20")
+    expect(card).to_contain_text("0:0", timeout=90_000)
+    card.locator("[data-open]").click()
+    # Chromium's pretend microphone beeps; nobody speaks.
+    expect(page.locator("#transcript")).to_contain_text("No speech was found")
+
+
+def test_a_number_of_speakers_out_of_range_is_refused_before_sending(
+    own_site: Site, visit: Visit, tmp_path: Path
+) -> None:
+    (tmp_path / "some.mp3").write_bytes(b"x")
+    page = visit(own_site)
+    page.fill("[data-speakers]", "51")
+    choose(page, tmp_path / "some.mp3")
+    page.wait_for_timeout(500)
+    expect(page.locator(".card.job")).to_have_count(0)
+
+
+def test_removing_asks_first_and_leaves_an_empty_state(own_site: Site, visit: Visit) -> None:
+    page = visit(own_site)
+    page.hover(".card")
+    page.click("[data-remove]")
+    page.locator("dialog").get_by_role("button", name="Cancel").click()
+    expect(page.locator(".card")).to_have_count(1)
+    page.hover(".card")
+    page.click("[data-remove]")
+    page.locator("dialog").get_by_role("button", name="Remove").click()
+    expect(page.locator("#shelf")).to_contain_text("No recordings yet.")
+    expect(page.locator("#head")).to_contain_text("Open a recording")
+    expect(page.locator("audio")).to_have_count(0)
+    assert not list((own_site.home / "audio").glob("*.flac"))
+
+
+@pytest.fixture
+def new_site(tmp_path: Path) -> Iterator[Site]:
+    """A first start: nothing there yet."""
+    home = tmp_path / "new"
+    home.mkdir()
+    running = start(home)
+    yield running
+    running.stop()
+
+
+@pytest.mark.slow
+def test_the_first_start_adds_the_sample_and_a_later_one_does_not(new_site: Site, visit: Visit) -> None:
+    page = visit(new_site, wait="#shelf .card")
+    expect(page.locator(".card")).to_contain_text(TITLE, ignore_case=True)
+    expect(page.locator(".line").first).to_contain_text("Good morning", timeout=120_000)
+    expect(page.locator(".card:not(.job)")).to_contain_text("covered", timeout=240_000)
+    ask(page, "What was said at minute 2?")
+    assert "certificate" in answer(page)

@@ -1,0 +1,187 @@
+"""The middle of the page: what is known about a recording, its player and its sentences."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from pages import TITLE, Sentence, Site, player, start, store, tone
+from playwright.sync_api import Page, expect
+
+pytestmark = pytest.mark.browser
+Visit = Callable[..., Page]
+
+
+def seek_row(page: Page, text: str):
+    return page.locator(".line", has_text=text)
+
+
+def test_the_sample_is_open_with_its_length_speakers_and_coverage(site: Site, visit: Visit) -> None:
+    page = visit(site)
+    expect(page.locator("#head h2")).to_have_text(TITLE)
+    expect(page.locator("#head .facts")).to_contain_text("5:06")
+    expect(page.locator("#head .facts")).to_contain_text("99 % of detected speech accounted for")
+    expect(page.locator("#shelf .card.selected")).to_contain_text("3 speakers")
+    assert page.locator("[data-rename]").all_inner_texts() == ["Speaker 1", "Speaker 2", "Speaker 3"]
+    expect(page.locator(".speakers")).to_contain_text("estimated")
+
+
+def test_a_gap_is_a_row_and_is_listed_with_the_coverage(site: Site, visit: Visit) -> None:
+    page = visit(site)
+    expect(page.locator(".line.gap")).to_contain_text("not transcribed, 2.2 s of speech")
+    page.click("details.coverage summary")
+    page.click("details.coverage .cite")
+    page.wait_for_function("document.getElementById('player').currentTime >= 151")
+    assert 151 <= player(page, "currentTime") < 153.2
+
+
+def test_clicking_a_sentence_plays_it_and_marks_it(site: Site, visit: Visit) -> None:
+    page = visit(site)
+    row = seek_row(page, "4,200 for the weekend")
+    row.click()
+    expect(row).to_have_class("line current")
+    page.wait_for_function("!document.getElementById('player').paused")
+    start = float(row.get_attribute("data-start"))
+    assert start <= player(page, "currentTime") < float(row.get_attribute("data-end"))
+
+
+def test_the_mark_follows_the_audio_and_stays_in_view(site: Site, visit: Visit) -> None:
+    page = visit(site)
+    page.evaluate("document.getElementById('player').play()")
+    page.evaluate("document.getElementById('player').currentTime = 200")
+    page.wait_for_selector(".line.current >> nth=0")
+    current = page.locator(".line.current")
+    expect(current).to_have_count(1)
+    page.wait_for_function(
+        "Number(document.querySelector('.line.current').dataset.start) >= 190"
+        " && Number(document.querySelector('.line.current').dataset.start) <= 202"
+    )
+    expect(current).to_be_in_viewport()
+    before = current.get_attribute("data-start")
+    page.wait_for_function(
+        "before => document.querySelector('.line.current').dataset.start !== before", arg=before
+    )
+    expect(page.locator(".line.current")).to_be_in_viewport()
+
+
+def test_sentences_are_played_with_the_keyboard_alone(site: Site, visit: Visit) -> None:
+    page = visit(site)
+    page.focus(".line[tabindex='0']")
+    for _ in range(3):
+        page.keyboard.press("ArrowDown")
+    focused = page.evaluate("document.activeElement.dataset.start")
+    page.keyboard.press("Enter")
+    page.wait_for_function("!document.getElementById('player').paused")
+    assert abs(player(page, "currentTime") - float(focused)) < 2
+    assert float(focused) > 5
+    width = page.evaluate("getComputedStyle(document.activeElement).outlineWidth")
+    assert width == "2px", "the focus ring must be visible"
+
+
+def test_finding_words_hides_the_other_sentences(site: Site, visit: Visit) -> None:
+    page = visit(site)
+    every = page.locator(".line:visible").count()
+    page.fill("[data-filter]", "certificate")
+    expect(page.locator(".line:visible")).to_have_count(1)
+    expect(page.locator("#filter output")).to_have_text(f"1 of {every}")
+    page.fill("[data-filter]", "")
+    expect(page.locator(".line:visible")).to_have_count(every)
+
+
+def test_a_speaker_is_renamed_everywhere_and_two_are_merged(own_site: Site, visit: Visit) -> None:
+    page = visit(own_site)
+    page.click("[data-rename='Speaker 1']")
+    page.fill("dialog input", "Anna & <b>Co</b>")
+    page.keyboard.press("Enter")
+    expect(page.locator("[data-rename]").first).to_have_text("Anna & <b>Co</b>")
+    expect(page.locator(".who").first).to_have_text("Anna & <b>Co</b>")
+    page.click("[data-rename='Speaker 3']")
+    page.fill("dialog input", "Speaker 2")
+    page.click("dialog button[type=submit]")
+    expect(page.locator("[data-rename]")).to_have_count(2)
+    assert "Speaker 3" not in page.locator(".who").all_inner_texts()
+    page.reload()
+    expect(page.locator(".who").first).to_have_text("Anna & <b>Co</b>")
+
+
+def test_every_export_downloads_under_the_recordings_title(site: Site, visit: Visit) -> None:
+    page = visit(site)
+    for ending in ("txt", "md", "docx", "srt", "vtt", "json"):
+        page.click("details.menu > summary.btn")
+        with page.expect_download() as download:
+            page.click(f".sheet a[href$='.{ending}']")
+        assert download.value.suggested_filename == f"{TITLE}.{ending}"
+        assert Path(download.value.path()).stat().st_size > 1000
+
+
+def test_the_summary_plays_from_its_times_and_follows_the_template(site: Site, visit: Visit) -> None:
+    page = visit(site)
+    page.get_by_role("tab", name="Summary").click()
+    summary = page.locator("#summary")
+    expect(summary).to_contain_text("Decisions", timeout=60_000)
+    expect(summary).to_contain_text("Open questions")
+    link = summary.locator("a.cite", has_text=":").nth(3)
+    minutes, seconds = link.inner_text().split(":")
+    link.click()
+    page.wait_for_function("!document.getElementById('player').paused")
+    assert abs(player(page, "currentTime") - (60 * int(minutes) + int(seconds))) < 2.5
+    page.get_by_role("radio", name="Call").check(force=True)
+    expect(summary).to_contain_text("Next steps")
+    with page.expect_download() as download:
+        page.click("text=Download .md")
+    assert "Next steps" in Path(download.value.path()).read_text()
+
+
+@pytest.fixture(scope="module")
+def long_site(filled_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """The sample, and a recording of three hours with 3,000 sentences."""
+    home = tmp_path_factory.mktemp("long") / "home"
+    shutil.copytree(filled_home, home)
+    workspace = fill_home_again(home)
+    sentences = [
+        Sentence(
+            3.6 * number, 3.6 * number + 3.2, f"Speaker {1 + number // 7 % 4}", f"Sentence number {number}."
+        )
+        for number in range(3000)
+    ]
+    store(workspace, tone(home / "long.flac", 60), "A very long day", sentences, [])
+    workspace.close()
+    running = start(home)
+    yield running
+    running.stop()
+
+
+def fill_home_again(home: Path):
+    from agent.settings import Settings
+    from agent.workspace import open_workspace
+
+    return open_workspace(Settings(home=home))
+
+
+def test_three_thousand_sentences_stay_fluid(long_site: Site, visit: Visit) -> None:
+    page = visit(long_site)
+    expect(page.locator(".line")).to_have_count(3000)
+    longest = page.evaluate(
+        """async () => {
+          const pane = document.getElementById("transcript");
+          let longest = 0, last = performance.now();
+          for (let step = 0; step < 60; step += 1) {
+            pane.scrollTop = (step * 7919) % pane.scrollHeight;
+            moss.follow(true);
+            await new Promise(requestAnimationFrame);
+            const now = performance.now();
+            longest = Math.max(longest, now - last);
+            last = now;
+          }
+          return longest;
+        }"""
+    )
+    assert longest < 500, f"a frame took {longest:.0f} ms"
+    shown = page.evaluate(
+        """() => { const began = performance.now(); document.querySelector("[data-filter]").value = "2999";
+                   moss.search(); return performance.now() - began; }"""
+    )
+    assert shown < 300
+    expect(page.locator(".line:visible")).to_have_count(1)
