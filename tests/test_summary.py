@@ -13,11 +13,12 @@ from markdown_it import MarkdownIt
 
 from index.embeddings import Embedder
 from index.records import Segment
-from index.summary import TEMPLATES, Summary, summarize, topics
+from index.summary import TEMPLATES, Summary, summarize
 from index.summary.due import due_words
 from index.summary.markdown import to_markdown
 from index.summary.names import infer_names
 from tests.conftest import DATA
+from tests.talks import TALKS, Talk, script
 
 FACTS = json.loads((DATA / "harbour_meeting.facts.json").read_text())
 LABELS = {"Anna": "Speaker 1", "Ben": "Speaker 2", "Callum": "Speaker 3"}
@@ -41,14 +42,6 @@ def load(name: str) -> list[Segment]:
         )
         for at, one in enumerate(rows)
         if one.get("kind") != "sound"
-    ]
-
-
-def script(text: str) -> list[Segment]:
-    """``Speaker: sentence`` lines, three seconds and a half-second pause each."""
-    lines = [line.strip().split(": ", 1) for line in text.strip().splitlines()]
-    return [
-        Segment(at * 3.5, at * 3.5 + 3, said, speaker=who, id=at + 1) for at, (who, said) in enumerate(lines)
     ]
 
 
@@ -179,6 +172,84 @@ def test_other_meetings_are_read_the_same_way(name: str, embedder: Embedder):
     assert all(part in one.text for part, one in zip(questions, found.open_questions, strict=True))
 
 
+def check(talk: Talk, found: Summary) -> tuple[int, list[object], list[object]]:
+    """How many things of a talk were found, which were missed, and what was listed that is none."""
+    count, missed = 0, []
+    left: list[object] = [*found.decisions, *found.action_items, *found.open_questions]
+
+    def take(items, fits, wanted) -> None:
+        nonlocal count
+        hit = next((one for one in items if one in left and fits(one)), None)
+        if hit is None:
+            missed.append(wanted)
+        else:
+            left.remove(hit)
+            count += 1
+
+    for part in talk.decisions:
+        take(found.decisions, lambda one, part=part: part in one.text, part)
+    for owners, due, part in talk.actions:
+        take(
+            found.action_items,
+            lambda one, owners=owners, due=due, part=part: (
+                part in one.text and one.owner in owners and one.due == due
+            ),
+            part,
+        )
+    for part in talk.questions:
+        take(found.open_questions, lambda one, part=part: part in one.text, part)
+    return count, missed, left
+
+
+def test_in_talks_of_other_kinds_nine_of_ten_things_are_found_and_one_of_ten_listed_is_wrong(
+    embedder: Embedder,
+):
+    found, missed, wrong = 0, [], []
+    for name, talk in TALKS.items():
+        count, lost, extra = check(talk, summary_of(script(talk.lines), embedder, talk.template))
+        found += count
+        missed += [(name, one) for one in lost]
+        wrong += [(name, one) for one in extra]
+    assert found >= 0.9 * (found + len(missed)), missed
+    assert len(wrong) <= 0.1 * (found + len(wrong)), wrong
+
+
+def test_a_request_is_taken_up_once_and_by_who_answers(embedder: Embedder):
+    found = summary_of(
+        script(
+            """
+            Ann: Could you book the room by Tuesday?
+            Bob: Yes, I'll do that.
+            Cem: I'll write the agenda on Monday.
+            """
+        ),
+        embedder,
+    )
+    assert [(one.owner, one.due) for one in found.action_items] == [
+        ("Bob", "by Tuesday"),
+        ("Cem", "on Monday"),
+    ]
+
+
+def test_a_recap_lists_nothing_twice(embedder: Embedder):
+    found = summary_of(script(TALKS["club agm"].lines), embedder)
+    assert sum("parking" in one.text for one in found.action_items) == 1
+    assert len(found.decisions) == 2
+
+
+def test_a_proposal_is_a_decision_only_when_somebody_agrees(embedder: Embedder):
+    agreed = script("Ann: Let's paint the door green.\nBob: Sounds good.")
+    turned_down = script("Ann: Let's paint the door green.\nBob: I would rather keep it white.")
+    assert [one.text for one in summary_of(agreed, embedder).decisions] == ["Let's paint the door green."]
+    assert not summary_of(turned_down, embedder).decisions
+
+
+def test_a_question_nobody_can_answer_is_open(embedder: Embedder):
+    asked = "Ann: Who pays for the repair?\nBob: "
+    assert summary_of(script(asked + "No idea."), embedder).open_questions
+    assert not summary_of(script(asked + "The landlord does."), embedder).open_questions
+
+
 @pytest.mark.parametrize(
     "said,due",
     [
@@ -192,6 +263,8 @@ def test_other_meetings_are_read_the_same_way(name: str, embedder: Embedder):
         ("we cut it by fifteen hundred", None),
         ("the boat leaves at ten", None),
         ("by then it was over", None),
+        ("write it up by ten o'clock", "by ten o'clock"),
+        ("read it for next time", "for next time"),
     ],
 )
 def test_due_words_are_the_words_that_were_said(said: str, due: str | None):
@@ -208,42 +281,21 @@ def test_a_label_gets_a_name_only_when_two_answers_agree():
     assert infer_names(twice) == {"Speaker 2": "Ben"}
 
 
-def test_an_interview_lists_questions_with_the_reply(embedder: Embedder):
-    found = summary_of(
-        script(
-            """
-            Host: Welcome to the show.
-            Host: How did you come to write this book?
-            Guest: I had been a nurse for twenty years before I wrote a line.
-            Guest: One night on the ward I began to take notes about what the patients told me.
-            Host: And what did the patients think of it?
-            Guest: Most of them never knew, which I regret today.
-            """
-        ),
-        embedder,
-        "interview",
+def test_thanks_and_introductions_name_a_label():
+    thanked = script(
+        "Speaker 2: That is all from me.\nSpeaker 1: Thank you, Mara.\nSpeaker 3: This is Mara's last report."
+        "\nSpeaker 1: Mara, can you send it?\nSpeaker 2: Of course."
     )
-    assert [one.title for one in found.topics] == [
-        "How did you come to write this book?",
-        "And what did the patients think of it?",
-    ]
-    assert "never knew" in found.topics[1].points[0]
+    assert infer_names(thanked) == {"Speaker 2": "Mara"}
 
 
-def test_a_standup_lists_updates_by_speaker(embedder: Embedder):
-    found = summary_of(
-        script(
-            """
-            Ada: Yesterday I finished the parser.
-            Ada: Today I'm working on the tests.
-            Bo: I'm blocked, I am waiting for the review.
-            Bo: The sky is blue.
-            """
-        ),
-        embedder,
-        "standup",
+def test_a_common_word_at_the_start_of_a_sentence_is_no_name():
+    talk = script(
+        "Speaker 1: Customers, do they like it?\nSpeaker 2: Mostly.\n"
+        "Speaker 1: Customers, what do they say?\n"
+        "Speaker 2: That customers want it cheaper, customers always do, and new customers too."
     )
-    assert {one.title: len(one.points) for one in found.topics} == {"Ada": 2, "Bo": 1}
+    assert infer_names(talk) == {}
 
 
 WORDS = [
@@ -307,12 +359,6 @@ def test_every_word_of_a_summary_was_said_at_the_time_it_names(segments, templat
     json.dumps(found.to_json())
 
 
-def test_topics_hold_every_segment_once_and_in_order(embedder: Embedder):
-    segments = load("harbour_heard.json")
-    found = topics(segments, embedder.encode_passages([one.text for one in segments]))
-    assert [number for one in found for number in one.segments] == [one.id for one in segments]
-
-
 def test_markdown_of_a_summary_lets_nothing_be_interpreted(embedder: Embedder):
     segments = script(
         "A: We've decided to <img src=x onerror=alert(1)> **pay** [now](javascript:alert(1)).\n"
@@ -333,20 +379,20 @@ def test_an_unknown_template_is_named():
 
 def test_three_hours_take_about_a_second():
     rng = np.random.default_rng(0)
+    said = [line.split(": ", 1) for talk in TALKS.values() for line in talk.lines.strip().splitlines()]
     segments = [
         Segment(
-            at * 3.6,
-            at * 3.6 + 3,
-            f"We said that number {at} is fine and I'll send it by Friday.",
-            speaker="A",
-            id=at,
+            at * 3.6, at * 3.6 + 3, said[at % len(said)][1], speaker=said[at % len(said)][0].strip(), id=at
         )
         for at in range(3000)
     ]
     vectors = rng.standard_normal((3000, 384)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    began = time.perf_counter()
+    began = time.process_time()
     found = summarize(segments, vectors)
     # A generous bound: it holds back only a step that grows with the square of the length.
-    assert time.perf_counter() - began < 15
-    assert len(found.topics) <= 25 and len(found.action_items) <= 25
+    assert time.process_time() - began < 6
+    assert len(found.topics) <= 12 and len(found.key_quotes) <= 5
+    listed = (found.decisions, found.action_items, found.open_questions)
+    assert all(0 < len(items) <= 25 for items in listed)
+    assert "of" in found.overview.split("action items")[0]

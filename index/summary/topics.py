@@ -40,9 +40,6 @@ PRICE = 1.6
 CUE_DISCOUNT = 2.6
 """What an announcement takes off the price."""
 
-DEARER = 1.3
-"""The price grows by this until there are no more than ``MOST_TOPICS``."""
-
 
 def topics(segments: Sequence[Segment], embeddings: np.ndarray) -> list[Topic]:
     """Divide a recording into topics.
@@ -77,11 +74,9 @@ def _divide(segments: Sequence[Segment], embeddings: np.ndarray) -> list[int]:
     least[0] = MIN_INTRO_SECONDS
     spread[(lasts < least) & (np.arange(1, len(ends) + 1) < len(ends))[None, :]] = np.inf
     discounts = np.array([_discount(segments[first:last]) for first, last in zip(starts, ends, strict=True)])
-    price = PRICE
-    borders = _cheapest(spread, price - discounts)
-    while len(borders) - 1 > MOST_TOPICS:
-        price *= DEARER
-        borders = _cheapest(spread, price - discounts)
+    borders = _cheapest(spread, PRICE - discounts)
+    if len(borders) - 1 > MOST_TOPICS:
+        borders = _cheapest_in(MOST_TOPICS, spread, PRICE - discounts)
     return [([*starts, len(segments)])[at] for at in borders]
 
 
@@ -117,6 +112,25 @@ def _cheapest(spread: np.ndarray, price: np.ndarray) -> list[int]:
     borders = [count]
     while borders[-1] > 0:
         borders.append(int(back[borders[-1]]))
+    return borders[::-1]
+
+
+def _cheapest_in(pieces: int, spread: np.ndarray, price: np.ndarray) -> list[int]:
+    """Borders of the division of least total cost among those into at most so many pieces."""
+    count = len(price)
+    cost = spread + price[:, None]
+    best = np.full((pieces + 1, count + 1), np.inf)
+    back = np.zeros((pieces + 1, count + 1), dtype=int)
+    best[0, 0] = 0.0
+    for number in range(1, pieces + 1):
+        total = best[number - 1, :count, None] + cost
+        back[number, 1:] = total.argmin(axis=0)
+        best[number, 1:] = total.min(axis=0)
+    number = int(best[:, count].argmin())
+    borders = [count]
+    while number:
+        borders.append(int(back[number, borders[-1]]))
+        number -= 1
     return borders[::-1]
 
 
