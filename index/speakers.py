@@ -14,7 +14,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import soundfile
@@ -23,11 +22,11 @@ from index.audio import SAMPLE_RATE
 from index.records import Segment, Span
 from index.voice import BATCH, HOP_SAMPLES, WINDOW_FRAMES, WINDOW_SECONDS, VoiceEncoder
 
-if TYPE_CHECKING:
-    import torch
-
 WINDOW_STEP = 80
 """Frames between windows: 0.8 s, half a window."""
+
+WAITING_WINDOWS = 8 * BATCH
+"""Windows that are embedded at a time (13 MB): some batches for every core."""
 
 PIECE_SECONDS = 3.2
 """Speech that gets one voice vector: long enough to be steady, short enough to hold one speaker."""
@@ -124,7 +123,7 @@ def hear_voices(audio_path: Path, segments: Sequence[Segment], speech: Sequence[
     vectors: list[np.ndarray] = []
     seconds: list[float] = []
     owner: list[int] = []
-    waiting: list[torch.Tensor] = []
+    waiting: list[np.ndarray] = []
     counts: list[int] = []
 
     def embed() -> None:
@@ -148,7 +147,7 @@ def hear_voices(audio_path: Path, segments: Sequence[Segment], speech: Sequence[
                 counts.append(len(cut))
                 seconds.append(len(audio) / SAMPLE_RATE * len(cut) / len(windows))
                 owner.append(index)
-            if len(waiting) >= BATCH:
+            if len(waiting) >= WAITING_WINDOWS:
                 embed()
     if waiting:
         embed()
@@ -191,7 +190,7 @@ def _piece_count(samples: int) -> int:
     return max(1, round(samples / SAMPLE_RATE / PIECE_SECONDS))
 
 
-def _windows(encoder: VoiceEncoder, audio: np.ndarray) -> list[torch.Tensor]:
+def _windows(encoder: VoiceEncoder, audio: np.ndarray) -> list[np.ndarray]:
     """Mel windows over all of the audio, about half overlapping; short audio is repeated to fill one.
 
     Repeating half a second of speech keeps its vector closer to the speaker's than silence or a shorter
