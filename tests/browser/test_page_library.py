@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import av
 import pytest
 from pages import TITLE, Site, answer, ask, start
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
+
+from web.uploads import Uploads
 
 pytestmark = pytest.mark.browser
 Visit = Callable[..., Page]
@@ -127,6 +130,48 @@ def test_removing_asks_first_and_leaves_an_empty_state(own_site: Site, visit: Vi
     expect(page.locator("#head")).to_contain_text("Open a recording")
     expect(page.locator("audio")).to_have_count(0)
     assert not list((own_site.home / "audio").glob("*.flac"))
+
+
+@pytest.fixture
+def interrupted_site(filled_home: Path, tmp_path: Path) -> Iterator[Site]:
+    """A page whose server was stopped before an upload was added."""
+    home = tmp_path / "home"
+    shutil.copytree(filled_home, home)
+    left = Uploads(home / "uploads")
+    (home / "uploads" / "h").mkdir()
+    (home / "uploads" / "h" / "half.mp3").write_bytes(b"x")
+    left.claim(str(home / "uploads" / "h" / "half.mp3"), "Half a talk", None)
+    running = start(home)
+    yield running
+    running.stop()
+
+
+def test_an_upload_of_an_earlier_run_can_go_on_or_be_forgotten(interrupted_site: Site, visit: Visit) -> None:
+    page = visit(interrupted_site)
+    card = page.locator(".card.job", has_text="Half a talk")
+    expect(card).to_contain_text("Stopped")
+    expect(card.get_by_role("button", name="Go on")).to_be_visible()
+    card.get_by_role("button", name="Forget").click()
+    expect(card).to_have_count(0)
+    assert not (interrupted_site.home / "uploads" / "h").exists()
+
+
+def test_a_file_over_the_limit_is_refused_in_one_sentence(
+    filled_home: Path, tmp_path: Path, browser: Browser
+) -> None:
+    home = tmp_path / "home"
+    shutil.copytree(filled_home, home)
+    running = start(home, MOSS_AGENT_MAX_UPLOAD_MB="1")
+    (tmp_path / "big.wav").write_bytes(b"\0" * 3 * 2**20)
+    try:
+        page = browser.new_page()
+        page.goto(running.url)
+        page.wait_for_selector(".line", state="attached")
+        choose(page, tmp_path / "big.wav")
+        expect(page.locator(".toast-body")).to_contain_text("“big.wav” is larger than this page accepts")
+        page.close()
+    finally:
+        running.stop()
 
 
 @pytest.fixture
