@@ -110,7 +110,7 @@ def suggestions(recording: Recording | None) -> list[str]:
         return ["Which recordings are there?", "What was decided?"]
     minute = 2 if recording.duration > 180 else 0
     first = f"What was said at minute {minute}?" if minute else "What was said in the first 30 seconds?"
-    return [first, "What was decided?", "Who does what by when?", "Summarise this recording."]
+    return [first, "What was decided?", "What are the action items?", "Summarise this recording."]
 
 
 def _cite(citation: Citation) -> str:

@@ -30,7 +30,7 @@ def render_head(recording: Recording | None, spoken: bool = True) -> str:
         return (
             '<div class="hollow tall"><h2>Open a recording</h2>'
             "<p>Choose one in the library, or add a file. Then ask what was said at minute 2, "
-            "what was decided, or who does what by when: every answer plays from its second.</p></div>"
+            "what was decided, or who took on what: every answer plays from its second.</p></div>"
         )
     return (
         f'<div class="head-line"><h2>{escape(recording.title)}</h2>{_export_menu(recording)}</div>'

@@ -63,6 +63,16 @@ def test_a_suggested_question_is_asked_by_one_click(site: Site, visit: Visit) ->
     expect(page.locator("#chips")).not_to_contain_text("What was decided?")
 
 
+def test_every_suggested_question_has_an_answer_that_plays(site: Site, visit: Visit) -> None:
+    page = visit(site)
+    questions = page.locator("[data-suggest]").all_inner_texts()
+    assert len(questions) == 4
+    for question in questions:
+        ask(page, question)
+        cited = page.locator("#answers .bot-row").last.locator(".message-content a.cite")
+        expect(cited.first).to_be_visible(), question
+
+
 def test_a_conversation_goes_on_survives_a_reload_and_ends(site: Site, visit: Visit) -> None:
     page = visit(site)
     ask(page, "What was said at minute 1?")

@@ -181,14 +181,33 @@ def new_site(tmp_path: Path) -> Iterator[Site]:
     home.mkdir()
     running = start(home)
     yield running
-    running.stop()
+    if running.process.poll() is None:
+        running.stop()
 
 
 @pytest.mark.slow
-def test_the_first_start_adds_the_sample_and_a_later_one_does_not(new_site: Site, visit: Visit) -> None:
+def test_the_first_start_adds_the_sample_and_a_later_one_does_not(
+    new_site: Site, visit: Visit, browser: Browser
+) -> None:
     page = visit(new_site, wait="#shelf .card")
     expect(page.locator(".card")).to_contain_text(TITLE, ignore_case=True)
     expect(page.locator(".line").first).to_contain_text("Good morning", timeout=120_000)
     expect(page.locator(".card:not(.job)")).to_contain_text("covered", timeout=240_000)
     ask(page, "What was said at minute 2?")
     assert "certificate" in answer(page)
+    page.hover(".card")
+    page.click("[data-remove]")
+    page.locator("dialog").get_by_role("button", name="Remove").click()
+    expect(page.locator("#shelf")).to_contain_text("No recordings yet.")
+    page.context.close()
+    new_site.stop()
+    again = start(new_site.home)
+    try:
+        later = browser.new_page()
+        later.goto(again.url)
+        expect(later.locator("#shelf")).to_contain_text("No recordings yet.", timeout=20_000)
+        later.wait_for_timeout(2500)
+        expect(later.locator(".card")).to_have_count(0)
+        later.close()
+    finally:
+        again.stop()
