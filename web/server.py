@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as json_module
 import logging
+import signal
 import socket
 import sys
 import threading
@@ -56,12 +57,14 @@ def serve(workspace: Workspace, host: str = "127.0.0.1", port: int = 7860, json:
             create_app(workspace, jobs, host), log_level="warning", timeout_graceful_shutdown=2
         )
         try:
+            # Uvicorn ends by raising the signal again; this way both signals pass through ``finally``.
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
             Server(config).run(sockets=[listener])
         except KeyboardInterrupt:
             pass
         finally:
-            jobs.close()
-    workspace.close()
+            jobs.close(timeout=10)
+            workspace.close()
 
 
 def add_sample_once(workspace: Workspace, jobs: Jobs) -> None:
