@@ -6,7 +6,8 @@ Importing this module is cheap; torch and the model load at the first sentence.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,20 +70,42 @@ class Embedder:
             return np.zeros((0, self.dimensions), dtype=np.float32)
         model = self.load()
         texts = [_encodable(one) for one in texts]
-        with self._lock:
-            vectors = model.encode_document(
-                texts, batch_size=BATCH, show_progress_bar=False, normalize_embeddings=True
-            )
-        return np.ascontiguousarray(vectors, dtype=np.float32)
+        vectors = []
+        for at in range(0, len(texts), BATCH):
+            # The tokenizer serves one thread at a time; between batches a question may come in.
+            with self._lock:
+                vectors.append(
+                    model.encode_document(
+                        texts[at : at + BATCH],
+                        batch_size=BATCH,
+                        show_progress_bar=False,
+                        normalize_embeddings=True,
+                    )
+                )
+        return np.ascontiguousarray(np.concatenate(vectors), dtype=np.float32)
 
     def encode_query(self, text: str) -> np.ndarray:
         """Embed a question: float32 ``[dimensions]``, unit length."""
         model = self.load()
-        with self._lock:
+        with self._lock, _one_thread():
             vector = model.encode_query(
                 [_encodable(text)], show_progress_bar=False, normalize_embeddings=True
             )[0]
         return np.ascontiguousarray(vector, dtype=np.float32)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """One torch thread: a question is too short to share out, and threads that wait for each other on
+    busy cores (a recording being transcribed) made it thirty times slower."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _encodable(text: str) -> str:

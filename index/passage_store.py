@@ -157,7 +157,14 @@ class PassageStore:
             return []
         # Alone, FTS5 keeps only the best rows while it ranks; a join would fetch every match's passage first.
         sql = "SELECT rowid FROM passages_fts WHERE passages_fts MATCH :words {} ORDER BY rank LIMIT :most"
-        inside = "AND rowid IN (SELECT id FROM passages WHERE recording_id = :recording)" if recording else ""
+        # A recording's passages are numbered without a gap, in the one transaction that stores them, so a
+        # range of numbers is exact; `rowid IN (…)` would rank the whole library's matches first.
+        inside = (
+            "AND rowid BETWEEN (SELECT min(id) FROM passages WHERE recording_id = :recording)"
+            " AND (SELECT max(id) FROM passages WHERE recording_id = :recording)"
+            if recording
+            else ""
+        )
         values = {"words": expression, "recording": recording, "most": limit}
         with self.database.transaction() as session:
             return list(session.scalars(text(sql.format(inside)), values))
