@@ -11,6 +11,7 @@ import mimetypes
 import os
 import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -71,10 +72,9 @@ def create_app(workspace: Workspace, jobs: Jobs, host: str = "127.0.0.1") -> Fas
         host: The address that will be listened on; a loopback address refuses foreign host names.
     """
     switch_off_telemetry()
-    uploads = Uploads(workspace.home / "uploads")
-    for one in uploads.left_over():
-        jobs.submit(one.path, one.title, one.speakers, upload=one.path.parent, state="stopped")
-    os.environ["GRADIO_TEMP_DIR"] = str(uploads.folder)
+    uploads = Uploads(workspace.home)
+    _take_up(workspace, jobs, uploads)
+    os.environ["GRADIO_TEMP_DIR"] = str(uploads.arriving)
     mimetypes.add_type("application/javascript", ".js")
 
     import gradio
@@ -104,6 +104,17 @@ def create_app(workspace: Workspace, jobs: Jobs, host: str = "127.0.0.1") -> Fas
     hosts = _LOOPBACK if host in (*_LOOPBACK, "::1") else None
     app.add_middleware(Guard, hosts=hosts)
     return app
+
+
+def _take_up(workspace: Workspace, jobs: Jobs, uploads: Uploads) -> None:
+    """Show the uploads of an earlier run as stopped, but for those that were added at its very end."""
+    ready = {one.id for one in workspace.library.recordings() if one.status == "ready"}
+    for one in uploads.left_over():
+        release = partial(uploads.release, one.name)
+        if one.recording in ready:
+            release()
+        else:
+            jobs.submit(one.path, one.title, one.speakers, release, "stopped", one.recording)
 
 
 class Guard:

@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -144,7 +145,8 @@ class Handlers:
             if speakers is not None and not 1 <= speakers <= 50:
                 raise MossAgentError("The number of speakers must be between 1 and 50.")
             upload = self.uploads.claim(str(event.file), str(event.title), speakers)
-            self.jobs.submit(upload.path, upload.title, upload.speakers, upload=upload.path.parent)
+            release = partial(self.uploads.release, upload.name)
+            self.jobs.submit(upload.path, upload.title, upload.speakers, release, recording=upload.recording)
         return self._shelf(opened)
 
     def complain(self, event: gr.EventData) -> None:

@@ -6,7 +6,6 @@ Jobs belong to the server, not to a browser: closing or reloading the page chang
 from __future__ import annotations
 
 import logging
-import shutil
 import threading
 import uuid
 from collections.abc import Callable
@@ -47,10 +46,11 @@ class Job:
         title: Shown until the recording has one of its own.
         path: The file to take in.
         speakers: Number of speakers when the user gave one.
-        upload: The folder to delete with the file once it was added; None for a file of the user's own.
+        release: Deletes the file once it was added or given up; None for a file of the user's own.
+        cancelled: Told when the user cancels it, not when the server ends.
         state: Where it is.
         progress: The latest report while it runs.
-        recording: Id of the recording, known once the file was read.
+        recording: Id of the recording; known from the start for an upload, else once the file was read.
         error: One sentence for the user, when it failed.
         retry: Whether trying again can help; not with a file that is no media.
     """
@@ -59,7 +59,8 @@ class Job:
     title: str
     path: Path
     speakers: int | None = None
-    upload: Path | None = None
+    release: Callable[[], None] | None = None
+    cancelled: Callable[[], None] | None = None
     state: State = "waiting"
     progress: Progress | None = None
     recording: str | None = None
@@ -87,11 +88,14 @@ class Jobs:
         path: Path,
         title: str,
         speakers: int | None = None,
-        upload: Path | None = None,
+        release: Callable[[], None] | None = None,
         state: Literal["waiting", "stopped"] = "waiting",
+        recording: str | None = None,
+        cancelled: Callable[[], None] | None = None,
     ) -> Job:
         """Put a file at the end of the queue; a stopped one waits until it is resumed."""
-        job = Job(uuid.uuid4().hex[:12], title, path, speakers, upload, state)
+        name = uuid.uuid4().hex[:12]
+        job = Job(name, title, path, speakers, release, cancelled, state, recording=recording)
         with self._changed:
             self._jobs[job.id] = job
             self._cancels[job.id] = threading.Event()
@@ -113,6 +117,8 @@ class Jobs:
             if found is None:
                 return
             self._cancels[job].set()
+            if found.cancelled is not None:
+                found.cancelled()
             if found.state == "waiting":
                 self._forget(found)
 
@@ -139,6 +145,8 @@ class Jobs:
         """Forget what is left of a recording that is being removed."""
         for job in self.list():
             if job.recording == recording:
+                if job.state == "waiting":
+                    self.cancel(job.id)
                 self.dismiss(job.id)
 
     def working_on(self, recording: str) -> bool:
@@ -183,8 +191,8 @@ class Jobs:
             self._update(job.id, state="stopped")
         except MediaError as error:
             # Nothing was stored, and the file will not get better: what was uploaded can go.
-            if job.upload is not None:
-                shutil.rmtree(job.upload, ignore_errors=True)
+            if job.release is not None:
+                job.release()
             self._update(job.id, state="failed", error=str(error), retry=False)
         except MossAgentError as error:
             self._update(job.id, state="failed", error=str(error))
@@ -208,5 +216,5 @@ class Jobs:
     def _forget(self, job: Job) -> None:
         self._jobs.pop(job.id, None)
         self._cancels.pop(job.id, None)
-        if job.upload is not None:
-            shutil.rmtree(job.upload, ignore_errors=True)
+        if job.release is not None:
+            job.release()

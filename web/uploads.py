@@ -1,20 +1,28 @@
-"""Uploaded files between the browser and the library: ``home/uploads/<hash>/<name>``.
+"""Uploaded files between the browser and the library.
 
-A file stays until it was added or the user lets go of it, so that a stopped job can go on, even after
-the server was stopped.
+Browsers write to ``home/arriving`` and nowhere else. A file that is claimed moves to a folder of its own,
+``home/uploads/<name>``, and what is known about it lies in ``home/upload-jobs/<name>.json``, where no
+browser can put anything. It stays until it was added or the user lets go of it, so that a stopped job can
+go on, even after the server was stopped.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import uuid
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from index.errors import MossAgentError
+from index.audio import file_id
+from index.errors import MediaError, MossAgentError
 
-_NOTE = "job.json"
+_NAME = re.compile(r"[0-9a-f]{32}")
+# The page puts it before a file's name: two files alike, sent one after the other, must not meet.
+_SENT = re.compile(r"^[0-9a-f]{16}-(?=.)")
 
 
 @dataclass(frozen=True)
@@ -22,26 +30,34 @@ class Upload:
     """A file that a browser sent.
 
     Attributes:
+        name: 32 hex digits; names the folder and the note.
         path: The file.
         title: What the user called it.
         speakers: Number of speakers when the user gave one.
+        recording: Id that the recording has or will have; None when the file cannot be read.
     """
 
+    name: str
     path: Path
     title: str
     speakers: int | None = None
+    recording: str | None = None
 
 
 class Uploads:
-    """The folder of uploads.
+    """The folders of uploads under one home.
 
     Args:
-        folder: Where Gradio puts what browsers send; nothing else may lie there.
+        home: The home folder; files that arrived there and were never claimed are deleted.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder.resolve()
-        self.folder.mkdir(parents=True, exist_ok=True)
+    def __init__(self, home: Path) -> None:
+        self.arriving = home.resolve() / "arriving"
+        self.folder = home.resolve() / "uploads"
+        self.notes = home.resolve() / "upload-jobs"
+        shutil.rmtree(self.arriving, ignore_errors=True)
+        for one in (self.arriving, self.folder, self.notes):
+            one.mkdir(parents=True, exist_ok=True)
 
     def claim(self, path: str, title: str, speakers: int | None) -> Upload:
         """Take charge of an uploaded file, which the browser names by its path on this machine.
@@ -49,24 +65,72 @@ class Uploads:
         Raises:
             MossAgentError: The path is not that of an upload. A browser may ask for any path.
         """
-        file = Path(path).resolve()
-        if file.parent.parent != self.folder or not file.is_file():
-            raise MossAgentError("This file did not arrive; please choose it again.")
-        upload = Upload(file, title.strip() or file.stem, speakers)
-        note = {**asdict(upload), "path": file.name}
-        (file.parent / _NOTE).write_text(json.dumps(note), encoding="utf-8")
+        missing = MossAgentError("This file did not arrive; please choose it again.")
+        try:
+            sent = Path(path).resolve()
+            if sent.parent.parent != self.arriving or not sent.is_file():
+                raise missing
+        except (OSError, ValueError):
+            raise missing from None
+        name = uuid.uuid4().hex
+        file = self.folder / name / _SENT.sub("", sent.name)
+        file.parent.mkdir()
+        try:
+            sent.rename(file)
+        except OSError:
+            file.parent.rmdir()
+            raise missing from None
+        with suppress(OSError):
+            sent.parent.rmdir()
+        recording = None
+        with suppress(MediaError):
+            recording = file_id(file)
+        upload = Upload(name, file, title.strip() or file.stem, speakers, recording)
+        note = {"file": file.name, "title": upload.title, "speakers": speakers, "recording": recording}
+        self._note(name).write_text(json.dumps(note), encoding="utf-8")
         return upload
 
     def left_over(self) -> Iterator[Upload]:
-        """Uploads of an earlier run that were not added; folders without one are deleted."""
-        for folder in sorted(one for one in self.folder.iterdir() if one.is_dir()):
-            try:
-                note = json.loads((folder / _NOTE).read_text(encoding="utf-8"))
-                upload = Upload(folder / note["path"], note["title"], note["speakers"])
-            except (OSError, ValueError, KeyError):
-                shutil.rmtree(folder, ignore_errors=True)
-                continue
-            if upload.path.is_file():
-                yield upload
-            else:
-                shutil.rmtree(folder, ignore_errors=True)
+        """Uploads of an earlier run that were not added; whatever else lies there is deleted."""
+        found = [one for path in sorted(self.notes.iterdir()) if (one := self._read(path)) is not None]
+        kept = {one.name for one in found}
+        for path in self.notes.iterdir():
+            if path.stem not in kept:
+                path.unlink(missing_ok=True)
+        for path in self.folder.iterdir():
+            if path.name not in kept:
+                self._delete(path)
+        yield from found
+
+    def release(self, name: str) -> None:
+        """Delete an upload, file and note; one that is gone already is left alone."""
+        if _NAME.fullmatch(name):
+            self._delete(self.folder / name)
+            self._note(name).unlink(missing_ok=True)
+
+    def _note(self, name: str) -> Path:
+        return self.notes / f"{name}.json"
+
+    def _read(self, note: Path) -> Upload | None:
+        """What a note describes, or None when it is not one of ours or its file is not where it belongs."""
+        if note.suffix != ".json" or not _NAME.fullmatch(note.stem):
+            return None
+        try:
+            values = json.loads(note.read_text(encoding="utf-8"))
+            speakers, recording = values["speakers"], values["recording"]
+            file, title = self.folder / note.stem / str(values["file"]), str(values["title"])
+            if not isinstance(speakers, int | None) or not isinstance(recording, str | None):
+                return None
+            inside = file.resolve().parent == self.folder / note.stem and file.is_file()
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return Upload(note.stem, file, title, speakers, recording) if inside else None
+
+    def _delete(self, folder: Path) -> None:
+        """Delete one direct child of the folder of uploads, and never what a link points to."""
+        if folder.parent != self.folder or folder.name in ("", ".", ".."):
+            return
+        if folder.is_symlink() or folder.is_file():
+            folder.unlink(missing_ok=True)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)

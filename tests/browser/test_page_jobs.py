@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,6 @@ import pytest
 from index.errors import Cancelled, MediaError, MossAgentError
 from index.ingest import Progress
 from web.jobs import Jobs
-from web.uploads import Uploads
 
 
 class Adder:
@@ -76,7 +76,7 @@ def states(jobs: Jobs) -> list[str]:
 
 def test_files_are_added_one_at_a_time_in_their_order(jobs: Jobs, adder: Adder, files: list[Path]) -> None:
     for file in files:
-        jobs.submit(file, file.stem, upload=file.parent)
+        jobs.submit(file, file.stem, release=file.unlink)
     wait(lambda: states(jobs) == ["running", "waiting", "waiting"] and jobs.list()[0].progress)
     assert jobs.list()[0].progress.fraction == 0.5
     adder.go.set()
@@ -94,7 +94,7 @@ def test_a_file_of_the_users_own_is_never_deleted(jobs: Jobs, adder: Adder, file
 
 
 def test_a_stopped_job_keeps_its_file_and_goes_on(jobs: Jobs, adder: Adder, files: list[Path]) -> None:
-    job = jobs.submit(files[0], "a", upload=files[0].parent)
+    job = jobs.submit(files[0], "a", release=files[0].unlink)
     wait(lambda: adder.began)
     jobs.cancel(job.id)
     wait(lambda: states(jobs) == ["stopped"])
@@ -108,8 +108,8 @@ def test_a_stopped_job_keeps_its_file_and_goes_on(jobs: Jobs, adder: Adder, file
 def test_cancelling_a_waiting_job_removes_it_and_its_upload(
     jobs: Jobs, adder: Adder, files: list[Path]
 ) -> None:
-    jobs.submit(files[0], "a", upload=files[0].parent)
-    second = jobs.submit(files[1], "b", upload=files[1].parent)
+    jobs.submit(files[0], "a", release=files[0].unlink)
+    second = jobs.submit(files[1], "b", release=files[1].unlink)
     jobs.cancel(second.id)
     assert len(jobs.list()) == 1
     assert not files[1].exists()
@@ -132,7 +132,7 @@ def test_a_failure_is_one_sentence_and_the_next_file_is_added(
 ) -> None:
     adder.raises = error
     adder.go.set()
-    first = jobs.submit(files[0], "a", upload=files[0].parent)
+    first = jobs.submit(files[0], "a", release=partial(files[0].unlink, missing_ok=True))
     wait(lambda: states(jobs) == ["failed"])
     assert (jobs.list()[0].error, jobs.list()[0].retry) == (sentence, retry)
     assert files[0].exists() is retry
@@ -157,32 +157,8 @@ def test_a_running_job_cannot_be_dismissed_or_queued_twice(
 
 def test_closing_stops_the_running_job_and_keeps_its_upload(adder: Adder, files: list[Path]) -> None:
     jobs = Jobs(adder)
-    jobs.submit(files[0], "a", upload=files[0].parent)
+    jobs.submit(files[0], "a", release=files[0].unlink)
     wait(lambda: adder.began)
     jobs.close(5)
     assert adder.running == 0
     assert files[0].exists()
-
-
-def test_only_uploaded_files_can_be_claimed(tmp_path: Path) -> None:
-    uploads = Uploads(tmp_path / "uploads")
-    outside = tmp_path / "library.sqlite"
-    outside.write_text("secret")
-    (tmp_path / "uploads" / "h").mkdir()
-    (tmp_path / "uploads" / "h" / "link.mp3").symlink_to(outside)
-    for path in (outside, tmp_path / "uploads" / "h" / ".." / ".." / "library.sqlite", Path("/etc/passwd")):
-        with pytest.raises(MossAgentError):
-            uploads.claim(str(path), "x", None)
-    with pytest.raises(MossAgentError):
-        uploads.claim(str(tmp_path / "uploads" / "h" / "link.mp3"), "x", None)
-
-
-def test_uploads_that_were_not_added_come_back_and_others_are_cleared(tmp_path: Path) -> None:
-    uploads = Uploads(tmp_path / "uploads")
-    for name in ("kept", "loose"):
-        (tmp_path / "uploads" / name).mkdir()
-        (tmp_path / "uploads" / name / "talk.mp3").write_bytes(b"x")
-    uploads.claim(str(tmp_path / "uploads" / "kept" / "talk.mp3"), "A talk", 3)
-    found = list(Uploads(tmp_path / "uploads").left_over())
-    assert [(one.title, one.speakers, one.path.name) for one in found] == [("A talk", 3, "talk.mp3")]
-    assert not (tmp_path / "uploads" / "loose").exists()

@@ -137,10 +137,10 @@ def interrupted_site(filled_home: Path, tmp_path: Path) -> Iterator[Site]:
     """A page whose server was stopped before an upload was added."""
     home = tmp_path / "home"
     shutil.copytree(filled_home, home)
-    left = Uploads(home / "uploads")
-    (home / "uploads" / "h").mkdir()
-    (home / "uploads" / "h" / "half.mp3").write_bytes(b"x")
-    left.claim(str(home / "uploads" / "h" / "half.mp3"), "Half a talk", None)
+    left = Uploads(home)
+    (left.arriving / "h").mkdir()
+    (left.arriving / "h" / "half.mp3").write_bytes(b"x")
+    left.claim(str(left.arriving / "h" / "half.mp3"), "Half a talk", None)
     running = start(home)
     yield running
     running.stop()
@@ -153,7 +153,8 @@ def test_an_upload_of_an_earlier_run_can_go_on_or_be_forgotten(interrupted_site:
     expect(card.get_by_role("button", name="Go on")).to_be_visible()
     card.get_by_role("button", name="Forget").click()
     expect(card).to_have_count(0)
-    assert not (interrupted_site.home / "uploads" / "h").exists()
+    assert list((interrupted_site.home / "uploads").iterdir()) == []
+    assert list((interrupted_site.home / "upload-jobs").iterdir()) == []
 
 
 def test_a_file_over_the_limit_is_refused_in_one_sentence(

@@ -53,7 +53,9 @@ moss.upload = (file) => new Promise((resolve, reject) => {
   const stop = document.createElement("button");
   const request = new XMLHttpRequest();
   const form = new FormData();
-  form.append("files", file, file.name);
+  // Gradio's folder is named by what is in a file: two alike must not meet there (see uploads.py).
+  const unique = [...crypto.getRandomValues(new Uint8Array(8))].map((one) => one.toString(16).padStart(2, "0")).join("");
+  form.append("files", file, `${unique}-${file.name}`);
   bar.className = "meter";
   bar.append(document.createElement("i"));
   line.className = "card-meta";
