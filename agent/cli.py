@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
+from pydantic import ValidationError
 
 from agent import cli_output as output
 from agent.privacy import switch_off_telemetry
@@ -28,7 +29,8 @@ app = typer.Typer(
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
 Reference = Annotated[str, typer.Argument(metavar="ID", help="A recording: id, unique prefix, or title.")]
-Range = Annotated[str | None, typer.Option(metavar="T", help="Time: 95, 1:35 or 0:01:35.")]
+Format = Literal["txt", "srt", "vtt", "md", "json", "docx"]
+Template = Literal["meeting", "lecture", "interview", "standup", "call"]
 
 
 class _Run:
@@ -74,7 +76,7 @@ def add(
                 raise
             failed.append(str(error))
             continue
-        added.append(output.added_json(recording, workspace.library.segments(recording.id)))
+        added.append(output.added_json(recording, workspace.library.segment_count(recording.id)))
         if not json:
             output.show_added(added[-1], recording.error)
     if json:
@@ -99,17 +101,20 @@ def list_recordings(json: Json = False) -> None:
 def transcript(
     reference: Reference,
     start: Annotated[
-        str | None, typer.Option("--from", metavar="T", help="Begin: 95, 1:35, 0:01:35.")
+        float | None,
+        typer.Option("--from", metavar="T", parser=output.parse_time, help="Begin: 95, 1:35, 0:01:35."),
     ] = None,
-    end: Annotated[str | None, typer.Option("--to", metavar="T", help="End, not included.")] = None,
-    format: Annotated[str, typer.Option(help="txt, srt, vtt, md, json or docx.")] = "txt",
+    end: Annotated[
+        float | None, typer.Option("--to", metavar="T", parser=output.parse_time, help="End, not included.")
+    ] = None,
+    format: Annotated[Format, typer.Option(help="Of what is printed or written.")] = "txt",
     out: Annotated[Path | None, typer.Option("-o", "--output", help="File to write.", dir_okay=False)] = None,
     json: Json = False,
 ) -> None:
     """Print or export the transcript, or the part of it in a range of time."""
     workspace = _workspace()
-    first, last = output.parse_time(start), output.parse_time(end)
-    data = workspace.export(reference, "json" if json else format, first, last)
+    # With a file named, --json is about what is printed; the file keeps its format.
+    data = workspace.export(reference, "json" if json and out is None else format, start, end)
     if out is not None:
         output.write_file(out, data)
         if json:
@@ -159,9 +164,7 @@ def ask(
 @app.command()
 def summarize(
     reference: Reference,
-    template: Annotated[
-        str | None, typer.Option(help="meeting, lecture, interview, standup or call.")
-    ] = None,
+    template: Annotated[Template | None, typer.Option(help="What kind of talk it is.")] = None,
     json: Json = False,
 ) -> None:
     """Write the summary: topics, decisions, action items, open questions, each with its time."""
@@ -209,11 +212,12 @@ def relabel_speakers(
 @app.command()
 def remove(reference: Reference, json: Json = False) -> None:
     """Delete a recording from every store; the original file is not touched."""
-    recording = _workspace().remove(reference)
+    workspace = _workspace()
+    recording = workspace.remove(reference)
     if json:
         output.write_json({"removed": recording.id, "title": recording.title})
     else:
-        output.say(f"Removed “{recording.title}”; nothing of it is left in {_settings().home}.")
+        output.say(f"Removed “{recording.title}”; nothing of it is left in {workspace.home}.")
 
 
 @app.command()
@@ -237,7 +241,7 @@ def doctor(json: Json = False) -> None:
         output.write_json([one.to_json() for one in checks])
     else:
         output.show_checks(checks)
-    if not all(one.ok for one in checks):
+    if not all(one.ok for one in checks if one.required):
         raise typer.Exit(1)
 
 
@@ -258,14 +262,18 @@ def web(
     import_module("web.server").serve(_workspace(), host, port, json)
 
 
-def _settings() -> Settings:
+def _workspace() -> Workspace:
     # Only what was given on the command line goes in here; the rest comes from the environment.
     chosen: dict[str, Any] = {"home": _Run.home} if _Run.home else {}
-    return Settings(**chosen)
-
-
-def _workspace() -> Workspace:
-    _Run.workspace = open_workspace(_settings())
+    try:
+        settings = Settings(**chosen)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = "_".join(str(part) for part in first["loc"]).upper()
+        raise MossAgentError(
+            f"MOSS_AGENT_{name} cannot be “{first['input']}”: {first['msg']} (docs/settings.md)."
+        ) from error
+    _Run.workspace = open_workspace(settings)
     return _Run.workspace
 
 

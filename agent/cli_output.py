@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Table
@@ -17,7 +18,7 @@ from rich.text import Text
 
 from index.clock import clock
 from index.errors import MossAgentError
-from index.records import Hit, Recording, Segment
+from index.records import Hit, Recording
 
 if TYPE_CHECKING:
     from agent.answer import Answer
@@ -49,17 +50,17 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:300]
 
 
-def parse_time(text: str | None) -> float | None:
-    """Seconds of ``95``, ``95.5``, ``1:35`` or ``1:02:03``; None for None.
+def parse_time(text: str) -> float:
+    """Seconds of ``95``, ``95.5``, ``1:35`` or ``1:02:03``.
 
     Raises:
-        MossAgentError: It is no time.
+        typer.BadParameter: It is no time.
     """
-    if text is None:
-        return None
     match = re.fullmatch(r"(?:(?:(\d+):)?(\d{1,2}):)?(\d+(?:\.\d+)?)s?", text.strip())
     if not match:
-        raise MossAgentError(f"“{text}” is no time; write seconds (95), minutes (1:35) or hours (1:02:03).")
+        raise typer.BadParameter(
+            f"“{text}” is no time; write seconds (95), minutes (1:35) or hours (1:02:03)."
+        )
     hours, minutes, seconds = (float(part or 0) for part in match.groups())
     return hours * 3600 + minutes * 60 + seconds
 
@@ -109,7 +110,7 @@ def _bar(quiet: bool) -> Progress:
     return Progress(*columns, console=_errors, disable=quiet or not _errors.is_terminal)
 
 
-def added_json(recording: Recording, segments: Sequence[Segment]) -> dict[str, Any]:
+def added_json(recording: Recording, segments: int) -> dict[str, Any]:
     """What `add --json` says of one recording."""
     return {
         "id": recording.id,
@@ -119,7 +120,7 @@ def added_json(recording: Recording, segments: Sequence[Segment]) -> dict[str, A
         "status": recording.status,
         "coverage": recording.coverage,
         "gaps": [[one.start, one.end] for one in recording.gaps],
-        "segments": len(segments),
+        "segments": segments,
         "speakers": len(recording.speakers),
         "seconds_taken": round(recording.seconds_taken, 2),
     }
@@ -206,7 +207,8 @@ def show_answer(answer: Answer, library: Library) -> None:
 def show_checks(checks: Sequence[Check]) -> None:
     """What `doctor` found."""
     for one in checks:
-        say(f"{'ok ' if one.ok else 'NO '} {one.name}: {one.detail}")
+        mark = "ok" if one.ok else "NO" if one.required else "–"
+        say(f"{mark:2} {one.name}: {one.detail}")
 
 
 def _percent(share: float | None) -> str:

@@ -10,6 +10,10 @@ from typing import Any
 from agent.workspace import Workspace
 from index.errors import MossAgentError
 
+NO_MOSS_AUDIO = (
+    "not available in this version: they need MOSS-Audio, which the next versions bring (docs/engines.md)"
+)
+
 
 @dataclass(frozen=True)
 class Check:
@@ -18,10 +22,12 @@ class Check:
     name: str
     ok: bool
     detail: str
+    required: bool = True
+    """Whether the program needs it; what this version does not have yet is not required."""
 
     def to_json(self) -> dict[str, Any]:
         """The check as the command line's JSON."""
-        return {"name": self.name, "ok": self.ok, "detail": self.detail}
+        return {"name": self.name, "ok": self.ok, "required": self.required, "detail": self.detail}
 
 
 def examine(workspace: Workspace) -> list[Check]:
@@ -34,7 +40,7 @@ def examine(workspace: Workspace) -> list[Check]:
         _check("speakers", _voices),
         _check("search", lambda: _search(workspace)),
         _check("thinks", lambda: _thinks(workspace)),
-        _check("sounds, music, tone of voice", _moss_audio),
+        Check("sounds, music, tone of voice", False, NO_MOSS_AUDIO, required=False),
     ]
 
 
@@ -72,14 +78,15 @@ def _decoding() -> str:
 
 
 def _recogniser(workspace: Workspace) -> str:
+    from index.weights import PACKAGED_WHISPER
     from index.whisper import WhisperTranscriber
 
     assert isinstance(workspace.transcriber, WhisperTranscriber)
     model = workspace.transcriber.load().model
     languages = "many languages" if model.is_multilingual else "English only"
-    return (
-        f"{workspace.transcriber.name} on {model.device} ({model.compute_type}), {languages}, hashes checked"
-    )
+    packaged = workspace.transcriber.model in PACKAGED_WHISPER
+    origin = "published hashes checked" if packaged else "a model of your own choice"
+    return f"{workspace.transcriber.name} on {model.device} ({model.compute_type}), {languages}, {origin}"
 
 
 def _voices() -> str:
@@ -99,9 +106,3 @@ def _thinks(workspace: Workspace) -> str:
     from agent.assistant import model_name
 
     return f"{model_name(workspace.chat_model)}: answers are quotes chosen by rule, no language model is used"
-
-
-def _moss_audio() -> str:
-    return (
-        "not available in this version: they need MOSS-Audio, which the next versions bring (docs/engines.md)"
-    )

@@ -6,10 +6,12 @@ Engines are built at first use, so that listing recordings does not load a speec
 from __future__ import annotations
 
 import fcntl
+import json
 import os
+import shutil
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,9 +42,9 @@ class Workspace:
         self.settings = settings
         self.home = settings.home.expanduser()
         try:
-            self.home.mkdir(parents=True, exist_ok=True)
-            # Recordings are private: on a shared machine nobody else may look.
-            self.home.chmod(0o700)
+            # Recordings are private: on a shared machine nobody else may look. A folder that was there
+            # before keeps the rights its owner gave it.
+            self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise MossAgentError(
                 f"The home folder {self.home} cannot be used ({error.strerror}); "
@@ -140,7 +142,16 @@ class Workspace:
                 # A collection that cannot be read may still hold its vectors; `reindex` makes it anew.
                 self.vectors.reset()
             self.library.delete(recording.id)
+            self._remove_uploads(recording.id)
         return recording
+
+    def _remove_uploads(self, recording: str) -> None:
+        """Delete what the page still keeps of an upload that was not finished (``web/uploads.py``)."""
+        for note in (self.home / "upload-jobs").glob("*.json"):
+            with suppress(OSError, ValueError):
+                if json.loads(note.read_text()).get("recording") == recording:
+                    shutil.rmtree(self.home / "uploads" / note.stem, ignore_errors=True)
+                    note.unlink(missing_ok=True)
 
     def rename_speaker(self, reference: str, old: str, new: str) -> int:
         """Give a speaker another name, or merge two; returns the number of segments under the new name."""

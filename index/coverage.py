@@ -11,11 +11,16 @@ COLLAR_SECONDS = 0.5
 """Speech this close to a word counts as covered: word times and the detector's edges differ by as much."""
 
 MIN_GAP_SECONDS = 1.0
-"""A shorter uncovered stretch is an edge, a breath or a hum, and is not called a gap."""
+"""A shorter uncovered stretch is mostly an edge, a breath or a hum; it counts, but is not listed."""
 
 
 def find_gaps(speech: Sequence[Span], segments: Sequence[Segment]) -> list[Span]:
-    """Stretches of detected speech that no segment's words account for, in order."""
+    """The uncovered stretches that are long enough to be called gaps, in order."""
+    return [one for one in uncovered(speech, segments) if one.duration >= MIN_GAP_SECONDS]
+
+
+def uncovered(speech: Sequence[Span], segments: Sequence[Segment]) -> list[Span]:
+    """All detected speech that no segment's words account for, however short, in order."""
     heard = _heard(segments)
     ends = [one.end for one in heard]
     gaps = []
@@ -25,16 +30,20 @@ def find_gaps(speech: Sequence[Span], segments: Sequence[Segment]) -> list[Span]
             if one.start >= span.end:
                 break
             rest = [piece for part in rest for piece in _subtract(part, one)]
-        gaps += [piece for piece in rest if piece.duration >= MIN_GAP_SECONDS]
+        gaps += rest
     return sorted(gaps, key=lambda gap: gap.start)
 
 
-def coverage(speech: Sequence[Span], gaps: Sequence[Span]) -> float:
-    """Share of speech time outside the gaps, in [0, 1]; 1 where there is no speech to account for."""
+def coverage(speech: Sequence[Span], segments: Sequence[Segment]) -> float:
+    """Share of speech time that words account for, in [0, 1]; 1 where there is no speech.
+
+    Everything uncovered counts, also what is too short to be listed as a gap.
+    """
     total = sum(span.duration for span in speech)
     if total <= 0:
         return 1.0
-    return max(0.0, 1.0 - sum(gap.duration for gap in gaps) / total)
+    missing = sum(one.duration for one in uncovered(speech, segments))
+    return min(1.0, max(0.0, 1.0 - missing / total))
 
 
 def in_speech(span: Span, speech: Sequence[Span], collar: float = COLLAR_SECONDS) -> bool:

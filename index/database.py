@@ -13,8 +13,10 @@ from typing import Any
 
 from sqlalchemy import JSON, ForeignKey, Index, LargeBinary, UniqueConstraint, create_engine, event, text
 from sqlalchemy.engine import Engine
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
+
+from index.errors import MossAgentError
 
 _log = logging.getLogger(__name__)
 
@@ -42,6 +44,9 @@ class RecordingRow(Base):
     engine: Mapped[str] = mapped_column(default="")
     expected_speakers: Mapped[int | None]
     error: Mapped[str | None]
+    """Why the last attempt failed; None after one that did not."""
+    note: Mapped[str | None]
+    """What could not be done though the recording is usable, e.g. that the file is cut short."""
     seconds_taken: Mapped[float] = mapped_column(default=0.0)
 
 
@@ -125,10 +130,18 @@ class Database:
     """
 
     def __init__(self, url: str) -> None:
-        self.engine = create_engine(url)
-        if self.engine.dialect.name == "sqlite":
+        if not url.startswith("sqlite"):
+            raise MossAgentError(
+                "Only SQLite databases work yet; MOSS_AGENT_DATABASE_URL must look like sqlite:////folder/file."
+            )
+        try:
+            self.engine = create_engine(url)
             event.listen(self.engine, "connect", _prepare_sqlite)
-        migrate(self.engine)
+            migrate(self.engine)
+        except SQLAlchemyError as error:
+            raise MossAgentError(
+                f"The database {url} cannot be opened ({type(error).__name__}); check its folder and rights."
+            ) from error
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
 
     @contextmanager

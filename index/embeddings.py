@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from index.errors import WeightsError
+from index.threads import torch_threads
 from index.weights import check_sha256, package_folder
 
 if TYPE_CHECKING:
@@ -96,11 +97,14 @@ class Embedder:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """One torch thread: a question is too short to share out, and threads that wait for each other on
-    busy cores (a recording being transcribed) made it thirty times slower."""
+    """One torch thread: a question is too short to share out.
+
+    Threads that wait for each other on busy cores (while a recording is transcribed) made it thirty times
+    slower.
+    """
     import torch
 
-    threads = torch.get_num_threads()
+    threads = torch_threads()
     torch.set_num_threads(1)
     try:
         yield

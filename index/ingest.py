@@ -170,13 +170,21 @@ class _Work:
             raise
         return self.library.recording(self.id)
 
+    def _is_known(self) -> bool:
+        with self.database.transaction() as session:
+            return session.get(RecordingRow, self.id) is not None
+
     def _is_ready(self) -> bool:
         with self.database.transaction() as session:
             row = session.get(RecordingRow, self.id)
             return row is not None and row.status == "ready" and self.library.audio_path(self.id).exists()
 
     def _decode(self, audio: Path) -> str | None:
-        if audio.exists():
+        """Make the audio copy; the sentence about what could not be read, if any.
+
+        A copy without a row is made again: what was wrong with the file would else be forgotten.
+        """
+        if audio.exists() and self._is_known():
             return None
         total = declared_duration(self.path) or 0.0
         decoded = decode_to_flac(
@@ -199,12 +207,12 @@ class _Work:
                     added_at=datetime.now(UTC).isoformat(timespec="seconds"),
                     seconds_taken=0.0,
                     gaps=[],
-                    error=note,
                 )
                 session.add(row)
             row.duration = duration
             row.status = "listening"
-            row.error = note or (row.error if row.speech is None else None)
+            row.error = None
+            row.note = note or row.note
             row.engine = self.ingest.transcriber.name
             row.expected_speakers = speakers or row.expected_speakers
 
@@ -214,8 +222,9 @@ class _Work:
         self._check_cancel()
         self._label(speech)
         self._check_cancel()
-        gaps = find_gaps(speech, self.library.segments(self.id))
-        self._set(coverage=coverage(speech, gaps), gaps=[[one.start, one.end] for one in gaps])
+        segments = self.library.segments(self.id)
+        gaps = find_gaps(speech, segments)
+        self._set(coverage=coverage(speech, segments), gaps=[[one.start, one.end] for one in gaps])
         self._index()
 
     def _speech(self, audio: Path) -> list[Span]:
@@ -310,7 +319,7 @@ class _Work:
             _store_speakers(self.library, self.id, speech, expected)
         except MossAgentError as error:
             # The transcript is worth having without labels; a late stage must not cost an early one.
-            self._set(error=f"The speakers were not told apart: {error}")
+            self._note(f"The speakers were not told apart: {error}")
 
     def _index(self) -> None:
         from index.indexing import index_recording
@@ -319,11 +328,17 @@ class _Work:
         self.report(Progress("indexing", recording.duration, recording.duration))
         index_recording(self.library, self.ingest.embedder, self.ingest.vectors, self.id)
         taken = recording.seconds_taken + time.monotonic() - self.began
-        note = recording.error
-        if not self.library.segments(self.id):
-            note = note or "No speech was found in this recording."
-        self._set(status="ready", seconds_taken=taken, error=note)
+        if self.library.segment_count(self.id) == 0:
+            self._note("No speech was found in this recording.")
+        self._set(status="ready", seconds_taken=taken)
         self.report(Progress("ready", recording.duration, recording.duration))
+
+    def _note(self, sentence: str) -> None:
+        """Add a sentence about what could not be done to those that stand there."""
+        with self.database.transaction() as session:
+            row = session.get_one(RecordingRow, self.id)
+            if sentence not in (row.note or ""):
+                row.note = f"{row.note} {sentence}" if row.note else sentence
 
     def _check_cancel(self) -> None:
         if self.cancel.is_set():

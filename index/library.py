@@ -103,6 +103,12 @@ class Library:
             query = query.where(SegmentRow.end > start)
         return self._segments(query.order_by(SegmentRow.start, SegmentRow.id))
 
+    def segment_count(self, recording: str) -> int:
+        """How many segments a recording has so far."""
+        with self.database.transaction() as session:
+            count = select(func.count()).where(SegmentRow.recording_id == recording)
+            return session.scalar(count) or 0
+
     def segments_by_id(self, ids: Iterable[int]) -> list[Segment]:
         """Segments by their numbers, in time order; numbers that do not exist are left out."""
         wanted = sorted(set(ids))
@@ -233,7 +239,7 @@ def _recording(row: RecordingRow, speakers: Iterable[str]) -> Recording:
         coverage=row.coverage,
         gaps=tuple(Span(start, end) for start, end in row.gaps),
         engine=row.engine,
-        error=row.error,
+        error=row.error or row.note,
         seconds_taken=row.seconds_taken,
         speakers=tuple(speakers),
     )

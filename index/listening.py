@@ -39,8 +39,9 @@ def hear(window: AudioWindow, transcriber: Transcriber) -> Heard:
 def _once(window: AudioWindow, transcriber: Transcriber, careful: bool = False) -> list[Segment]:
     """One pass, repeated with other settings if it ran into a loop, and cut if that did as well."""
     segments = transcriber.transcribe([window], careful=careful)[0]
-    if has_loop(segments):
-        segments = cut_loops(transcriber.transcribe([window], careful=True)[0])
+    if has_loop(segments) and not careful:
+        segments = transcriber.transcribe([window], careful=True)[0]
+    segments = cut_loops(segments)
     return [kept for one in segments if (kept := _only_speech(one, window.speech)) is not None]
 
 

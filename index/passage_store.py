@@ -69,6 +69,11 @@ class PassageStore:
             query = select(RecordingRow.id).where(wanted).order_by(RecordingRow.added_at, RecordingRow.id)
             return list(session.scalars(query))
 
+    def embedders(self) -> set[str]:
+        """Names of the models that made the stored embeddings."""
+        with self.database.transaction() as session:
+            return set(session.scalars(select(PassageRow.embedder).distinct()))
+
     def vectors(self, recording: str | None = None) -> PassageVectors:
         """Embeddings of one recording's passages, or of all, by number."""
         query = select(PassageRow.id, PassageRow.embedding, PassageRow.embedder).order_by(PassageRow.id)

@@ -81,6 +81,7 @@ class Recording:
     """Stretches of detected speech that no segment accounts for."""
     engine: str = ""
     error: str | None = None
+    """One sentence: why it failed, or what could not be done though it is usable."""
     seconds_taken: float = 0.0
     speakers: tuple[str, ...] = ()
 

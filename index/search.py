@@ -95,11 +95,13 @@ class Search:
         return [(segments[at], float(scores[at])) for at in order]
 
     def _embed(self, text: str) -> np.ndarray:
-        if text not in self._queries:
-            self._queries[text] = self.embedder.encode_query(text)
+        # Several threads ask; another may drop the entry between a look and a read.
+        vector = self._queries.get(text)
+        if vector is None:
+            vector = self._queries[text] = self.embedder.encode_query(text)
             while len(self._queries) > QUERIES_KEPT:
                 self._queries.popitem(last=False)
-        return self._queries[text]
+        return vector
 
     def _by_meaning(self, query: str, recording: str | None) -> list[int]:
         """Passage numbers by similarity: exact over one recording, through Chroma over the library.
@@ -133,7 +135,7 @@ class Search:
         return held >= wanted
 
     def _made_with_another_embedder(self) -> bool:
-        return not self._store.vectors().embedders <= {self.embedder.name}
+        return not self._store.embedders() <= {self.embedder.name}
 
     def _exact(self, embedding: np.ndarray, recording: str | None) -> list[tuple[int, float]]:
         stored = self._store.vectors(recording)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
@@ -68,7 +68,7 @@ class Vectors:
             IndexOutOfDate: The collection cannot be opened, or was made with another embedder.
         """
         with self._lock:
-            return self._read(lambda collection: collection.count())
+            return self._run(lambda collection: collection.count())
 
     def check(self, library: Library) -> None:
         """Make sure that the collection holds what the database does.
@@ -93,18 +93,23 @@ class Vectors:
             passages: Stored passages (their ``id`` is set).
             embeddings: float32 ``[n_passages, dimensions]``, unit length.
         """
-        with self._lock:
-            collection = self._open()
-            stale = set(collection.get(where={"recording": recording}, include=[])["ids"])
-            gone = list(stale - {str(one.id) for one in passages})
+        wanted = {str(one.id) for one in passages}
+
+        def drop_stale(collection: Collection) -> None:
+            stale = collection.get(where={"recording": recording}, include=[])["ids"]
+            gone = [one for one in stale if one not in wanted]
             for at in range(0, len(gone), self._batch()):
                 collection.delete(ids=gone[at : at + self._batch()])
+
+        with self._lock:
+            self._run(drop_stale)
             self.add(passages, embeddings)
 
     def add(self, passages: Sequence[Passage], embeddings: np.ndarray) -> None:
         """Add vectors, or write them again; ids are the passages' numbers, so repeating it is harmless."""
-        with self._lock:
-            collection, batch = self._open(), self._batch()
+
+        def write(collection: Collection) -> None:
+            batch = self._batch()
             for at in range(0, len(passages), batch):
                 some = passages[at : at + batch]
                 collection.upsert(
@@ -116,18 +121,20 @@ class Vectors:
                     ],
                 )
 
+        with self._lock:
+            self._run(write)
+
     def query(self, embedding: np.ndarray, limit: int) -> list[tuple[int, float]]:
         """The nearest passages of the whole library as ``(passage id, cosine similarity)``, best first.
 
         Raises:
             IndexOutOfDate: The collection cannot be opened, or was made with another embedder.
         """
+        wanted: Any = [np.asarray(embedding, dtype=np.float32)]
         with self._lock:
-            found = self._read(
+            found = self._run(
                 lambda collection: collection.query(
-                    query_embeddings=[np.asarray(embedding, dtype=np.float32)],
-                    n_results=limit,
-                    include=["distances"],
+                    query_embeddings=wanted, n_results=limit, include=["distances"]
                 )
             )
         distances = (found["distances"] or [[]])[0]
@@ -143,11 +150,13 @@ class Vectors:
             collection = self._existing()
             if collection is None:
                 return
-            if not collection.get(where={"recording": recording}, include=[])["ids"]:
-                return
-            collection.delete(where={"recording": recording})
-            if self.folder is not None:
-                self._write_anew(collection)
+            try:
+                if collection.get(where={"recording": recording}, include=[])["ids"]:
+                    collection.delete(where={"recording": recording})
+                    if self.folder is not None:
+                        self._write_anew(collection)
+            except Exception as error:
+                raise _damaged(self.location, error) from error
 
     def reset(self) -> None:
         """Drop every vector, also where the collection is damaged or another embedder made it."""
@@ -191,8 +200,11 @@ class Vectors:
         for ids, embeddings, metadatas in pages:
             fresh.upsert(ids=ids, embeddings=embeddings, metadatas=metadatas)
 
-    def _read(self, action: Any) -> Any:
-        """Run a query, mapping Chroma's failures to a sentence; they come in many types, from Rust too."""
+    def _run(self, action: Callable[[Collection], Any]) -> Any:
+        """Do something with the collection, mapping Chroma's failures to a sentence.
+
+        They come in many types, from Rust too.
+        """
         collection = self._open()
         try:
             return action(collection)

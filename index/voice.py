@@ -16,6 +16,7 @@ import numpy as np
 
 from index.audio import SAMPLE_RATE
 from index.errors import WeightsError
+from index.threads import torch_threads
 from index.weights import check_sha256, package_folder
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ class VoiceEncoder:
 
         self.load()
         batches = [list(windows[first : first + BATCH]) for first in range(0, len(windows), BATCH)]
-        threads = torch.get_num_threads()
+        threads = torch_threads()
         try:
             with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
                 done = list(pool.map(self._embed_batch, batches))

@@ -163,11 +163,17 @@ def _from_hub(name: str, cache: Path, sha256: dict[str, str] | None = None) -> P
                 "tokenizer.json",
                 "vocabulary.*",
             ]
-            snapshot_download(repository, local_dir=folder, allow_patterns=patterns)
-            if sha256 is None:
-                info = HfApi().model_info(repository, files_metadata=True)
-                files = info.siblings or []
-                sha256 = {one.rfilename: one.lfs.sha256 for one in files if one.lfs is not None}
+            # Under its final name only after the check, so that an interrupted one is not trusted later.
+            partial = folder.with_name(f"{folder.name}.partial")
+            snapshot_download(repository, local_dir=partial, allow_patterns=patterns)
+            info = HfApi().model_info(repository, files_metadata=True)
+            published = {one.rfilename: one.lfs.sha256 for one in info.siblings or [] if one.lfs is not None}
+            for file, digest in published.items():
+                if (partial / file).exists():
+                    check_sha256(partial / file, digest)
+            partial.rename(folder)
+    except WeightsError:
+        raise
     except Exception as error:
         # The hub client raises many kinds (offline, no such repository, disk full); all mean one thing here.
         raise WeightsError(

@@ -40,6 +40,26 @@ def test_imports_run_downward_only(room: str):
     assert sources(room)
 
 
+def test_the_only_import_by_name_is_the_command_that_opens_the_page():
+    by_name = {
+        str(path.relative_to(ROOT)): re.findall(r"import_module\(([^)]*)\)", path.read_text())
+        for room in ROOMS
+        for path in sources(room)
+        if "import_module(" in path.read_text()
+    }
+    assert by_name == {"agent/cli.py": ['"web.server"']}
+
+
+def test_no_document_has_a_placeholder_left():
+    for page in [
+        ROOT / "README.md",
+        ROOT / "CHANGELOG.md",
+        *(ROOT / "docs").rglob("*.md"),
+        *(ROOT / "benchmarks").glob("*.md"),
+    ]:
+        assert not re.search(r"\b(?:TODO|TBD|FIXME|to be filled|[A-Z]+_TABLE)\b", page.read_text()), page.name
+
+
 def test_every_package_is_listed_for_the_installer():
     import tomllib
 

@@ -204,3 +204,29 @@ def test_the_sample_is_heard_whole_with_its_three_speakers(home, models, sample,
     assert len(recording.speakers) == 3
     # Nine seconds of silence before "I did." and the chime at 180.7 s: nobody speaks there.
     assert not [one for one in segments if one.start < 85 and one.end > 78.5]
+
+
+def test_what_was_wrong_with_a_file_is_still_said_after_going_on(workspace, sample, tmp_path):
+    from tests.media import encode
+
+    audio, rate = cut(sample, 12, 72)
+    whole = encode(tmp_path / "w.mp4", audio, rate, "aac", container_options={"movflags": "faststart"})
+    path = tmp_path / "cut.mp4"
+    path.write_bytes(whole.read_bytes()[: int(whole.stat().st_size * 0.7)])
+    cancel = threading.Event()
+    with pytest.raises(Cancelled):
+        workspace.add(
+            path, progress=lambda one: cancel.set() if one.stage == "transcribing" else None, cancel=cancel
+        )
+    recording = workspace.add(path)
+    assert recording.status == "ready" and recording.duration < 55
+    assert recording.error is not None and "cut short" in recording.error
+
+
+def test_a_language_that_is_set_is_not_guessed(home, models, sample, tmp_path):
+    home.mkdir()
+    (home / "models").symlink_to(models)
+    opened = open_workspace(Settings(home=home, transcriber="tiny.en", language="de"))
+    recording = opened.add(excerpt(sample, tmp_path / "a.wav", 3, 6))
+    opened.close()
+    assert recording.language == "de"

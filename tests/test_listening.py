@@ -78,6 +78,8 @@ def test_a_loop_that_comes_back_is_cut_and_reported_as_a_gap():
     heard = hear(window((1, 3), (4, 14)), engine)
     assert [one.text for one in heard.segments] == ["We start here."]
     assert len(heard.gaps) == 1 and heard.gaps[0].overlaps(Span(105, 113))
+    # The window, once more with other settings, and the gap it left on its own: nothing is tried twice.
+    assert [careful for _, careful in engine.calls] == [False, True, True]
 
 
 def test_speech_that_was_skipped_is_heard_once_more_on_its_own():

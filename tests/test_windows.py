@@ -55,9 +55,15 @@ def heard(*times: tuple[float, float]) -> list[Segment]:
 
 def test_speech_without_text_is_a_gap_and_lowers_coverage():
     spans = [Span(0, 10), Span(20, 30)]
-    gaps = find_gaps(spans, heard((0, 10), (20, 24)))
-    assert gaps == [Span(24 + COLLAR_SECONDS, 30)]
-    assert coverage(spans, gaps) == 1 - 5.5 / 20
+    segments = heard((0, 10), (20, 24))
+    assert find_gaps(spans, segments) == [Span(24 + COLLAR_SECONDS, 30)]
+    assert coverage(spans, segments) == 1 - 5.5 / 20
+
+
+def test_a_lost_word_too_short_for_a_gap_still_lowers_coverage():
+    spans, segments = [Span(0, 10), Span(12, 12.9)], heard((0, 10))
+    assert find_gaps(spans, segments) == []
+    assert coverage(spans, segments) < 0.95
 
 
 def test_words_and_not_the_stretch_between_them_account_for_speech():
@@ -73,7 +79,7 @@ def test_a_recording_without_speech_is_covered():
 def test_gaps_are_speech_that_no_word_touches(spans: list[Span], words: list[tuple[float, float]]):
     segments = heard(*((start, start + length) for start, length in words))
     gaps = find_gaps(spans, segments)
-    assert 0 <= coverage(spans, gaps) <= 1
+    assert 0 <= coverage(spans, segments) <= 1
     for gap in gaps:
         assert gap.duration >= MIN_GAP_SECONDS
         assert any(span.start - 1e-9 <= gap.start and gap.end <= span.end + 1e-9 for span in spans)

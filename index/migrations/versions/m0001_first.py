@@ -34,6 +34,7 @@ def upgrade() -> None:
         sa.Column("engine", sa.String, nullable=False),
         sa.Column("expected_speakers", sa.Integer),
         sa.Column("error", sa.String),
+        sa.Column("note", sa.String),
         sa.Column("seconds_taken", sa.Double, nullable=False),
     )
     op.create_table(
