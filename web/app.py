@@ -1,4 +1,4 @@
-"""The web application around the page: audio, exports, and what visitors must not reach.
+"""The web application around the page: audio and exports.
 
 Nothing of the home folder is opened to Gradio's file route; audio and exports have routes of their own
 that accept the id of a recording and nothing else.
@@ -10,25 +10,22 @@ import logging
 import mimetypes
 import os
 import re
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from fastapi import FastAPI, HTTPException
-from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.responses import FileResponse, Response
 
 from agent.privacy import switch_off_telemetry
 from index.errors import MossAgentError, UnknownRecording
+from web.guard import Guard
 from web.jobs import Jobs
 from web.uploads import Uploads
 
 if TYPE_CHECKING:
     from agent.workspace import Workspace
-
-Scope = MutableMapping[str, Any]
-Asgi = Callable[[Scope, Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]]
 
 MEDIA_TYPES = {
     "txt": "text/plain; charset=utf-8",
@@ -39,29 +36,6 @@ MEDIA_TYPES = {
     "docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
 }
 
-# The browser itself refuses what is not from here, whatever a recording's text may try. Gradio builds
-# functions from strings, hence 'unsafe-eval'; text of recordings never reaches a script.
-POLICY = "; ".join(
-    (
-        "default-src 'self'",
-        "script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:",
-        "style-src 'self' 'unsafe-inline'",
-        "img-src 'self' data: blob:",
-        "media-src 'self' blob:",
-        "font-src 'self' data:",
-        "connect-src 'self' data: blob:",
-        "worker-src 'self' blob:",
-        "object-src 'none'",
-        "base-uri 'self'",
-        "form-action 'self'",
-        "frame-ancestors 'none'",
-    )
-)
-
-# Gradio's own routes that fetch from other hosts, or that show what others did.
-_CLOSED = re.compile(r"^/(?:gradio_api/(?:proxy=|file=\w+:|vibe-|undo-vibe|run-history|runs)|monitoring)")
-_LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
-
 
 def create_app(workspace: Workspace, jobs: Jobs, host: str = "127.0.0.1") -> FastAPI:
     """The whole application: own routes, Gradio's page, and the guard around both.
@@ -69,7 +43,7 @@ def create_app(workspace: Workspace, jobs: Jobs, host: str = "127.0.0.1") -> Fas
     Args:
         workspace: An open workspace.
         jobs: The queue of files.
-        host: The address that will be listened on; a loopback address refuses foreign host names.
+        host: The address that will be listened on; see ``web.guard`` for the names it answers to.
     """
     switch_off_telemetry()
     uploads = Uploads(workspace.home)
@@ -101,8 +75,7 @@ def create_app(workspace: Workspace, jobs: Jobs, host: str = "127.0.0.1") -> Fas
         favicon_path=str(Path(__file__).parent / "static" / "icon.svg"),
         max_file_size=workspace.settings.max_upload_mb * 2**20,
     )
-    hosts = _LOOPBACK if host in (*_LOOPBACK, "::1") else None
-    app.add_middleware(Guard, hosts=hosts)
+    app.add_middleware(Guard, host=host)
     return app
 
 
@@ -115,51 +88,6 @@ def _take_up(workspace: Workspace, jobs: Jobs, uploads: Uploads) -> None:
             release()
         else:
             jobs.submit(one.path, one.title, one.speakers, release, "stopped", one.recording)
-
-
-class Guard:
-    """Refuses foreign host names and closed routes, and adds the headers that keep the page at home."""
-
-    def __init__(self, app: Asgi, hosts: Iterable[str] | None) -> None:
-        self.app = app
-        self.hosts = frozenset(hosts) if hosts is not None else None
-
-    async def __call__(
-        self, scope: Scope, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]
-    ) -> None:
-        """One request, as ASGI hands it in."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        refusal = self._refusal(scope)
-        if refusal is not None:
-            await refusal(scope, receive, send)
-            return
-
-        async def send_guarded(message: Any) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), *_headers()]
-            await send(message)
-
-        await self.app(scope, receive, send_guarded)
-
-    def _refusal(self, scope: Scope) -> Response | None:
-        if self.hosts is not None:
-            # A site elsewhere could point its own name at 127.0.0.1 and read the recordings.
-            named = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
-            if re.sub(r":\d+$", "", named) not in self.hosts:
-                return PlainTextResponse("Open this page as http://127.0.0.1.", status_code=403)
-        if _CLOSED.match(scope["path"]):
-            return PlainTextResponse("Not found.", status_code=404)
-        return None
-
-
-def _headers() -> list[tuple[bytes, bytes]]:
-    return [
-        (b"content-security-policy", POLICY.encode()),
-        (b"x-content-type-options", b"nosniff"),
-        (b"referrer-policy", b"no-referrer"),
-    ]
 
 
 def _add_routes(app: FastAPI, workspace: Workspace) -> None:

@@ -156,12 +156,21 @@ def status(url: str, **headers: str) -> int:
         "audio/..%2Flibrary.sqlite",
         "audio/unknown",
         "export/unknown.txt",
+        "gradio_api/file={home}/arriving/h/talk.mp3",
+        "gradio_api/file={home}/uploads/h/talk.mp3",
+        "gradio_api/file/{home}/uploads/h/talk.mp3",
+        "gradio_api/info",
+        "gradio_api/openapi.json",
+        "gradio_api/deep_link",
         "monitoring",
         "docs",
         "openapi.json",
     ],
 )
 def test_a_visitor_reads_no_other_file(site: Site, path: str) -> None:
+    for folder in ("arriving", "uploads"):
+        (site.home / folder / "h").mkdir(exist_ok=True)
+        (site.home / folder / "h" / "talk.mp3").write_bytes(b"private words")
     assert status(f"{site.url}/{path.format(home=site.home)}") in (403, 404)
 
 

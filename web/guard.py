@@ -1,0 +1,131 @@
+"""What stands before the page: which names it answers to, whose requests, and which routes exist.
+
+There are no passwords; what keeps other web sites out of a page on this machine is checked here.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.responses import PlainTextResponse, Response
+
+Scope = MutableMapping[str, Any]
+Asgi = Callable[[Scope, Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]]
+
+# The browser itself refuses what is not from here, whatever a recording's text may try. Gradio builds
+# functions from strings, hence 'unsafe-eval'; text of recordings never reaches a script.
+POLICY = "; ".join(
+    (
+        "default-src 'self'",
+        "script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:",
+        "style-src 'self' 'unsafe-inline'",
+        "img-src 'self' data: blob:",
+        "media-src 'self' blob:",
+        "font-src 'self' data:",
+        "connect-src 'self' data: blob:",
+        "worker-src 'self' blob:",
+        "object-src 'none'",
+        "base-uri 'self'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+    )
+)
+
+# What the page asks for, and nothing else: Gradio also has routes that serve uploads, fetch from other
+# hosts, describe every function, and show what others did.
+_OPEN = re.compile(
+    r"/(?:(?:audio|export|summary|assets|static)/.+"
+    r"|theme\.css|favicon\.ico|config"
+    r"|gradio_api/(?:heartbeat/\w+|queue/(?:join|data)|run/predict|upload|cancel|reset|app_id))?"
+)
+
+
+class Guard:
+    """Refuses foreign names, foreign pages and closed routes; adds the headers that keep the page at home.
+
+    Args:
+        app: What is guarded.
+        host: The address that is listened on. A loopback address answers to names of the loopback only,
+            others also to any IP address and to the names of this machine: a site elsewhere can point a
+            name of its own at this machine, but not an IP address.
+    """
+
+    def __init__(self, app: Asgi, host: str) -> None:
+        self.app = app
+        self.loopback = host == "localhost" or _is_loopback(host)
+        machine = socket.gethostname().lower()
+        self.names = (
+            {"localhost"} if self.loopback else {"localhost", host.lower(), machine, f"{machine}.local"}
+        )
+
+    async def __call__(
+        self, scope: Scope, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]
+    ) -> None:
+        """One request, as ASGI hands it in."""
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        refusal = self._refusal(scope)
+        if refusal is not None:
+            await refusal(scope, receive, send)
+            return
+
+        async def send_guarded(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), *_headers()]
+            await send(message)
+
+        await self.app(scope, receive, send_guarded)
+
+    def _refusal(self, scope: Scope) -> Response | None:
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        if not self._answers_to(headers.get("host", "")):
+            return PlainTextResponse("Open this page as http://127.0.0.1.", status_code=403)
+        if scope["method"] not in ("GET", "HEAD") and _from_elsewhere(headers):
+            return PlainTextResponse("Another site may not do this.", status_code=403)
+        if not _OPEN.fullmatch(scope["path"]):
+            return PlainTextResponse("Not found.", status_code=404)
+        return None
+
+    def _answers_to(self, host: str) -> bool:
+        name = re.sub(r":\d*$", "", host).lower()
+        if name in self.names:
+            return True
+        name = name.removeprefix("[").removesuffix("]")
+        return _is_loopback(name) if self.loopback else _is_address(name)
+
+
+def _from_elsewhere(headers: dict[str, str]) -> bool:
+    """Whether a page of another site sent this; what is no browser sends neither header."""
+    if headers.get("sec-fetch-site") in ("cross-site", "same-site"):
+        return True
+    origin = headers.get("origin")
+    return origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_loopback(name: str) -> bool:
+    return _is_address(name) and ipaddress.ip_address(name).is_loopback
+
+
+def _headers() -> list[tuple[bytes, bytes]]:
+    return [
+        (b"content-security-policy", POLICY.encode()),
+        (b"x-content-type-options", b"nosniff"),
+        (b"referrer-policy", b"no-referrer"),
+    ]
