@@ -106,6 +106,49 @@ def test_the_microphone_records_into_the_library(own_site: Site, visit: Visit) -
     expect(page.locator("#transcript")).to_contain_text("No speech was found")
 
 
+def test_a_recording_outlives_an_unplugged_microphone_and_a_failed_upload(
+    own_site: Site, visit: Visit, tmp_path: Path, browser: Browser
+) -> None:
+    page = browser.new_page()
+    page.goto(own_site.url)
+    page.wait_for_selector(".line", state="attached")
+    page.context.grant_permissions(["microphone"])
+    page.route("**/gradio_api/upload", lambda route: route.abort())
+    page.click("[data-record]")
+    expect(page.locator("[data-upload]")).to_contain_text("Recording 0:02")
+    (tmp_path / "other.mp3").write_bytes(b"x")
+    choose(page, tmp_path / "other.mp3")
+    expect(page.locator(".toast-body")).to_contain_text("could not be sent")
+    expect(page.get_by_role("button", name="Stop and add")).to_be_visible()
+    # What an unplugged microphone does: its track ends, and with it the recorder.
+    page.evaluate("moss.recorder.stream.getTracks().forEach((one) => { one.stop(); }); moss.recorder.stop()")
+    row = page.locator(".upload-row")
+    expect(row).to_contain_text("could not be sent; is moss-agent still running?")
+    with page.expect_download() as saved:
+        row.get_by_text("Download").click()
+    assert saved.value.path().read_bytes()[:4] == b"\x1aE\xdf\xa3", "a WebM file"
+    assert page.evaluate("moss.unsent.size") == 1
+    page.unroute("**/gradio_api/upload")
+    row.get_by_role("button", name="Try again").click()
+    expect(page.locator(".card", has_text="Recording 20")).to_be_visible()
+    expect(row).to_have_count(0)
+    assert page.evaluate("moss.unsent.size") == 0
+    page.close()
+
+
+def test_recording_does_not_begin_with_a_wrong_number_of_speakers(own_site: Site, visit: Visit) -> None:
+    page = visit(own_site, permissions=["microphone"])
+    page.fill("[data-speakers]", "0")
+    page.click("[data-record]")
+    page.wait_for_timeout(500)
+    expect(page.get_by_role("button", name="Stop and add")).to_have_count(0)
+    page.fill("[data-speakers]", "2")
+    page.click("[data-record]")
+    page.get_by_role("button", name="Discard").click()
+    expect(page.locator(".upload-row")).to_have_count(0)
+    assert page.evaluate("moss.unsent.size") == 0
+
+
 def test_a_number_of_speakers_out_of_range_is_refused_before_sending(
     own_site: Site, visit: Visit, tmp_path: Path
 ) -> None:

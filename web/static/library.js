@@ -31,53 +31,74 @@ moss.adding = (element, trigger) => {
 
 moss.complain = (text) => moss.send("add", "complain", { text });
 
+/** The number of speakers: null for automatic, undefined (and the browser's own notice) when it is not valid. */
+moss.speakers = () => {
+  const field = document.querySelector("[data-speakers]");
+  if (!field.checkValidity()) { field.reportValidity(); return undefined; }
+  return field.value ? Number(field.value) : null;
+};
+
 /** Send files one after the other, so that the line at the server keeps their order. */
 moss.uploadAll = async (files) => {
-  const speakers = document.querySelector("[data-speakers]");
-  const number = speakers.value ? Number(speakers.value) : null;
-  if (number !== null && !speakers.checkValidity()) { speakers.reportValidity(); return; }
+  const speakers = moss.speakers();
+  if (speakers === undefined) return;
+  document.querySelector("[data-speakers]").value = "";
   for (const file of files) {
     try {
-      const path = await moss.upload(file);
-      if (path) moss.send("add", "added", { file: path, title: file.name.replace(/\.[^.]+$/, ""), speakers: number });
+      await moss.addFile(file, speakers);
     } catch (error) { moss.complain(error.message); }
   }
-  speakers.value = "";
+};
+
+/** Send one file and put it in line; resolves to whether it was sent, not stopped by the person. */
+moss.addFile = async (file, speakers) => {
+  const path = await moss.upload(file);
+  if (path) moss.send("add", "added", { file: path, title: file.name.replace(/\.[^.]+$/, ""), speakers });
+  return Boolean(path);
+};
+
+/** A line of its own below the buttons; `remove` takes it away. */
+moss.uploadLine = (...parts) => {
+  const place = document.querySelector("[data-upload]");
+  const row = document.createElement("div");
+  row.className = "upload-row";
+  row.append(...parts);
+  place.append(row);
+  place.hidden = false;
+  const remove = () => { row.remove(); place.hidden = !place.children.length; };
+  return { row, remove };
+};
+
+moss.button = (text, look, run) => {
+  const made = Object.assign(document.createElement("button"), { type: "button", className: look, textContent: text });
+  made.addEventListener("click", run);
+  return made;
 };
 
 /** Send one file; resolves to its path at the server, or null when it was stopped. */
 moss.upload = (file) => new Promise((resolve, reject) => {
-  const place = document.querySelector("[data-upload]");
-  const bar = document.createElement("span");
-  const line = document.createElement("span");
-  const stop = document.createElement("button");
   const request = new XMLHttpRequest();
   const form = new FormData();
   // Gradio's folder is named by what is in a file: two alike must not meet there (see uploads.py).
   const unique = [...crypto.getRandomValues(new Uint8Array(8))].map((one) => one.toString(16).padStart(2, "0")).join("");
   form.append("files", file, `${unique}-${file.name}`);
-  bar.className = "meter";
+  const bar = Object.assign(document.createElement("span"), { className: "meter" });
+  const line = Object.assign(document.createElement("span"), { className: "card-meta", textContent: `Sending ${file.name}` });
   bar.append(document.createElement("i"));
-  line.className = "card-meta";
-  line.textContent = `Sending ${file.name}`;
-  stop.type = "button"; stop.className = "btn"; stop.textContent = "Cancel";
-  stop.addEventListener("click", () => request.abort());
-  place.replaceChildren(bar, line, stop);
-  place.hidden = false;
-  const done = () => { place.hidden = true; place.replaceChildren(); };
+  const shown = moss.uploadLine(bar, line, moss.button("Cancel", "btn", () => request.abort()));
+  const fail = (text) => { shown.remove(); reject(new Error(text)); };
   request.upload.addEventListener("progress", (event) => {
     const share = Math.round(100 * event.loaded / event.total);
     bar.firstChild.style.width = `${share}%`;
     line.textContent = `Sending ${file.name} · ${share} %`;
   });
   request.addEventListener("load", () => {
-    done();
-    if (request.status === 200) resolve(JSON.parse(request.responseText)[0]);
-    else if (request.status === 413) reject(new Error(`“${file.name}” is larger than this page accepts; add it with the command line: moss-agent add.`));
-    else reject(new Error(`“${file.name}” could not be sent (${request.status}); try again.`));
+    if (request.status === 200) { shown.remove(); resolve(JSON.parse(request.responseText)[0]); }
+    else if (request.status === 413) fail(`“${file.name}” is larger than this page accepts; add it with the command line: moss-agent add.`);
+    else fail(`“${file.name}” could not be sent (${request.status}); try again.`);
   });
-  request.addEventListener("error", () => { done(); reject(new Error(`“${file.name}” could not be sent; is moss-agent still running?`)); });
-  request.addEventListener("abort", () => { done(); resolve(null); });
+  request.addEventListener("error", () => fail(`“${file.name}” could not be sent; is moss-agent still running?`));
+  request.addEventListener("abort", () => { shown.remove(); resolve(null); });
   request.open("POST", "gradio_api/upload");
   request.send(form);
 });

@@ -12,7 +12,6 @@ moss.play = (recording, start, end) => {
     return;
   }
   moss.pending = null;
-  moss.cited = { start, end: end ?? start };
   moss.following = true;
   const go = () => {
     // The start of a sentence may lie a hair before its first sample.
@@ -33,10 +32,11 @@ moss.player = (element, trigger, watch) => {
       audio.moss = true;
       for (const name of ["timeupdate", "seeked", "play"]) audio.addEventListener(name, () => moss.follow(name === "seeked"));
     }
-    if (audio && moss.pending?.recording === audio.dataset.recording) {
-      const { recording, start, end } = moss.pending;
-      moss.play(recording, start, end);
-    }
+    if (!moss.pending) return;
+    const { recording, start, end } = moss.pending;
+    // Another one was opened, or none: the wish to play is not kept for later.
+    moss.pending = null;
+    if (audio?.dataset.recording === recording) moss.play(recording, start, end);
   };
   watch("value", connect);
   connect();
