@@ -54,6 +54,15 @@ def finish_step(message: ChatMessage, step: StepFinished, seconds: float) -> Non
         message.metadata["duration"] = round(seconds, 1)
 
 
+def end(messages: list[ChatMessage]) -> None:
+    """Leave no step pending and no question without a word; nothing changes for a complete answer."""
+    for message in messages:
+        if message.metadata and message.metadata.get("status") == "pending":
+            message.metadata["status"] = "done"
+    if messages and (messages[-1].role == "user" or (messages[-1].metadata or {}).get("title")):
+        messages.append(ChatMessage(role="assistant", content="Stopped."))
+
+
 def answer_text(answer: Answer) -> str:
     """The answer with its citations as links that play."""
     citations = iter(answer.citations)

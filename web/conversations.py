@@ -26,6 +26,7 @@ class Conversations:
     def __init__(self) -> None:
         self._kept: OrderedDict[str, Conversation] = OrderedDict()
         self._lock = threading.Lock()
+        self._stopped: set[str] = set()
 
     def messages(self, thread: str | None) -> list[ChatMessage]:
         """A copy of a conversation's messages; empty for one that is not known."""
@@ -42,6 +43,22 @@ class Conversations:
             self._kept.move_to_end(thread)
             while len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
+
+    def begin(self, thread: str) -> None:
+        """An answer begins; an earlier wish to stop does not concern it."""
+        with self._lock:
+            self._stopped.discard(thread)
+
+    def stop(self, thread: str | None) -> None:
+        """The user wants no more of the answer that is being written."""
+        with self._lock:
+            if thread in self._kept:
+                self._stopped.add(thread)
+
+    def is_stopped(self, thread: str) -> bool:
+        """Whether the user stopped the answer since it began."""
+        with self._lock:
+            return thread in self._stopped
 
     def forget_recording(self, recording: str) -> None:
         """Drop every conversation that quotes a recording."""

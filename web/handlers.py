@@ -133,7 +133,7 @@ class Handlers:
             return "nothing"
         parts = [recording.id, recording.status, str(recording.coverage), *recording.speakers]
         if recording.status != "ready":
-            parts.append(str(len(self.library.segments(recording.id))))
+            parts.append(str(self.library.segment_count(recording.id)))
         return "\n".join(parts)
 
     # Files
@@ -225,10 +225,16 @@ class Handlers:
         kept = {**kept, "thread": thread}
         quoted: set[str] = set()
         busy = gr.Textbox(value="", submit_btn=False, stop_btn=True)
-        yield messages, busy, "", kept
+        self.conversations.keep(thread, messages, quoted)
+        self.conversations.begin(thread)
         try:
+            yield messages, busy, "", kept
             where = opened if scope == "one" and self._recording(opened) else None
             for _ in self._answer(question, where, thread, messages, quoted):
+                self.conversations.keep(thread, messages, quoted)
+                # Not by Gradio's ``cancels``: after those its page sends no further question.
+                if self.conversations.is_stopped(thread):
+                    break
                 yield messages, gr.skip(), gr.skip(), kept
         except MossAgentError as error:
             messages.append(ChatMessage(role="assistant", content=chat_view.plain(str(error))))
@@ -236,7 +242,10 @@ class Handlers:
             log.exception("a question failed")
             text = f"It failed unexpectedly ({type(error).__name__}); the terminal shows where."
             messages.append(ChatMessage(role="assistant", content=chat_view.plain(text)))
-        self.conversations.keep(thread, messages, quoted)
+        finally:
+            # Also when the browser went away, which closes this generator: what is there stays.
+            chat_view.end(messages)
+            self.conversations.keep(thread, messages, quoted)
         yield messages, gr.Textbox(submit_btn=True, stop_btn=False), gr.skip(), kept
 
     def _answer(
@@ -264,9 +273,12 @@ class Handlers:
                 writing.content = chat_view.answer_text(event)
             yield
 
-    def stopped(self) -> Any:
+    def stopped(self, kept: Kept) -> tuple[Any, ...]:
         """The user stopped an answer; what is there stays."""
-        return gr.Textbox(submit_btn=True, stop_btn=False)
+        self.conversations.stop(kept.get("thread"))
+        messages = self.conversations.messages(kept.get("thread"))
+        chat_view.end(messages)
+        return messages, gr.Textbox(submit_btn=True, stop_btn=False)
 
     def fresh(self, opened: str | None, kept: Kept) -> tuple[Any, ...]:
         """Begin a new conversation."""

@@ -67,7 +67,7 @@ def _conversation(parts: Parts, handlers: Handlers) -> None:
         trigger_mode="always_last",
     )
     asked = [parts.question.submit(handlers.ask, **event), parts.chips.suggest(handlers.suggest, **event)]
-    parts.question.stop(handlers.stopped, None, [parts.question], cancels=asked, **_quick())
+    parts.question.stop(handlers.stopped, [parts.kept], [parts.chat, parts.question], **_quick())
     parts.asking.fresh(
         handlers.fresh,
         [parts.opened, parts.kept],

@@ -121,12 +121,12 @@ def fill_home(home: Path, sample: Path) -> Workspace:
     return workspace
 
 
-def start(home: Path, **settings: str) -> Site:
+def start(home: Path, run: str = RUN, **settings: str) -> Site:
     """Run `moss-agent web` over a home and wait for its address; settings are environment variables."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-c", RUN, "--home", str(home), "web", "--port", str(port), "--json"]
+    command = [sys.executable, "-c", run, "--home", str(home), "web", "--port", str(port), "--json"]
     log = (home / "server.log").open("w")
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", **settings}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment)

@@ -3,14 +3,55 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
-from pages import Site, answer, ask, heard, player
+from pages import RUN, Site, answer, ask, heard, player, start
 from playwright.sync_api import Page, expect
 
 pytestmark = pytest.mark.browser
 Visit = Callable[..., Page]
+
+# The real assistant, with a pause after every step, so that there is time to press Stop.
+SLOWLY = """
+import time
+from agent.assistant import Assistant
+stream = Assistant.stream
+def slow(*given, **more):
+    for event in stream(*given, **more):
+        yield event
+        if type(event).__name__.startswith("Step"):
+            time.sleep(2)
+Assistant.stream = slow
+"""
+
+
+@pytest.fixture
+def slow_site(filled_home: Path, tmp_path: Path) -> Iterator[Site]:
+    home = tmp_path / "home"
+    shutil.copytree(filled_home, home)
+    running = start(home, SLOWLY + RUN)
+    yield running
+    running.stop()
+
+
+def test_stop_keeps_the_question_and_what_was_done_so_far(slow_site: Site, visit: Visit) -> None:
+    page = visit(slow_site)
+    page.fill("#question textarea", "What was said at minute 2?")
+    page.keyboard.press("Enter")
+    expect(page.locator("#answers .thought-group")).to_contain_text("Read 2:00–3:00")
+    page.click("#question .stop-button")
+    expect(page.locator("#question .submit-button")).to_be_visible()
+    expect(page.locator("#answers .bot-row").last).to_contain_text("Stopped.")
+    expect(page.locator("#answers .loading-spinner")).to_have_count(0)
+    ask(page, "What was said at minute 1?")
+    expect(page.locator("#answers .user-row")).to_have_count(2)
+    page.reload()
+    expect(page.locator("#answers .user-row").first).to_contain_text("minute 2")
+    expect(page.locator("#answers .thought-group").first).to_contain_text("Read 2:00–3:00")
+    expect(page.locator("#answers")).to_contain_text("Stopped.")
 
 
 def test_minute_two_is_answered_with_exactly_its_sentences(site: Site, visit: Visit) -> None:
