@@ -60,7 +60,7 @@ class Job:
     path: Path
     speakers: int | None = None
     release: Callable[[], None] | None = None
-    cancelled: Callable[[], None] | None = None
+    cancelled: Callable[[], object] | None = None
     state: State = "waiting"
     progress: Progress | None = None
     recording: str | None = None
@@ -91,7 +91,7 @@ class Jobs:
         release: Callable[[], None] | None = None,
         state: Literal["waiting", "stopped"] = "waiting",
         recording: str | None = None,
-        cancelled: Callable[[], None] | None = None,
+        cancelled: Callable[[], object] | None = None,
     ) -> Job:
         """Put a file at the end of the queue; a stopped one waits until it is resumed."""
         name = uuid.uuid4().hex[:12]

@@ -8,10 +8,12 @@ import signal
 import socket
 import sys
 import threading
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from agent.privacy import switch_off_telemetry
+from index.audio import file_id
 from index.errors import MossAgentError
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 SAMPLE = Path(__file__).parent / "sample" / "harbour_meeting.mp3"
 SAMPLE_TITLE = "Harbour Lights planning call"
 SAMPLE_MARKER = ".sample-added"
+CANCELLED = "cancelled"
 log = logging.getLogger(__name__)
 
 
@@ -77,9 +80,14 @@ def add_sample_once(workspace: Workspace, jobs: Jobs) -> None:
         return
     recordings = workspace.library.recordings()
     first = not marker.exists() and not recordings
-    begun = any(one.source_name == SAMPLE.name and one.status != "ready" for one in recordings)
+    sample = file_id(SAMPLE)
+    begun = any(one.id == sample and one.status != "ready" for one in recordings)
     if first or begun:
-        jobs.submit(SAMPLE, SAMPLE_TITLE)
+        # Who cancelled it finds it stopped, and may go on with it.
+        given_up = marker.exists() and marker.read_text() == CANCELLED
+        state: Literal["waiting", "stopped"] = "stopped" if given_up else "waiting"
+        cancelled = partial(marker.write_text, CANCELLED)
+        jobs.submit(SAMPLE, SAMPLE_TITLE, state=state, recording=sample, cancelled=cancelled)
     marker.touch()
 
 
