@@ -52,7 +52,7 @@ class Conversations:
     def stop(self, thread: str | None) -> None:
         """The user wants no more of the answer that is being written."""
         with self._lock:
-            if thread in self._kept:
+            if thread is not None and thread in self._kept:
                 self._stopped.add(thread)
 
     def is_stopped(self, thread: str) -> bool:
