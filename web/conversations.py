@@ -27,6 +27,7 @@ class Conversations:
         self._kept: OrderedDict[str, Conversation] = OrderedDict()
         self._lock = threading.Lock()
         self._stopped: set[str] = set()
+        self._left: set[str] = set()
 
     def messages(self, thread: str | None) -> list[ChatMessage]:
         """A copy of a conversation's messages; empty for one that is not known."""
@@ -48,6 +49,7 @@ class Conversations:
         """An answer begins; an earlier wish to stop does not concern it."""
         with self._lock:
             self._stopped.discard(thread)
+            self._left.discard(thread)
 
     def stop(self, thread: str | None) -> None:
         """The user wants no more of the answer that is being written."""
@@ -59,6 +61,18 @@ class Conversations:
         """Whether the user stopped the answer since it began."""
         with self._lock:
             return thread in self._stopped
+
+    def leave(self, thread: str | None) -> None:
+        """The user went on to another conversation; what is still being written is not drawn any more."""
+        with self._lock:
+            if thread is not None and thread in self._kept:
+                self._stopped.add(thread)
+                self._left.add(thread)
+
+    def is_left(self, thread: str) -> bool:
+        """Whether the user went on to another conversation since the answer began."""
+        with self._lock:
+            return thread in self._left
 
     def forget_recording(self, recording: str) -> None:
         """Drop every conversation that quotes a recording."""

@@ -246,7 +246,8 @@ class Handlers:
             # Also when the browser went away, which closes this generator: what is there stays.
             chat_view.end(messages)
             self.conversations.keep(thread, messages, quoted)
-        yield messages, gr.Textbox(submit_btn=True, stop_btn=False), gr.skip(), kept
+        if not self.conversations.is_left(thread):
+            yield messages, gr.Textbox(submit_btn=True, stop_btn=False), gr.skip(), kept
 
     def _answer(
         self, question: str, where: str | None, thread: str, messages: list[ChatMessage], quoted: set[str]
@@ -282,6 +283,7 @@ class Handlers:
 
     def fresh(self, opened: str | None, kept: Kept) -> tuple[Any, ...]:
         """Begin a new conversation."""
+        self.conversations.leave(kept.get("thread"))
         chips = self._chips(self._recording(opened), False)
         return [], chips, gr.Textbox(value="", submit_btn=True, stop_btn=False), {**kept, "thread": None}
 

@@ -66,13 +66,13 @@ def _conversation(parts: Parts, handlers: Handlers) -> None:
         # A question sent while another is being answered comes next.
         trigger_mode="always_last",
     )
-    asked = [parts.question.submit(handlers.ask, **event), parts.chips.suggest(handlers.suggest, **event)]
+    parts.question.submit(handlers.ask, **event)
+    parts.chips.suggest(handlers.suggest, **event)
     parts.question.stop(handlers.stopped, [parts.kept], [parts.chat, parts.question], **_quick())
     parts.asking.fresh(
         handlers.fresh,
         [parts.opened, parts.kept],
         [parts.chat, parts.chips, parts.question, parts.kept],
-        cancels=asked,
         **_quick(),
     )
 
