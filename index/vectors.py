@@ -6,9 +6,11 @@ everything in it can be rebuilt from the database (``index.indexing.rebuild``).
 
 from __future__ import annotations
 
+import ctypes
 import shutil
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 
 COLLECTION = "passages"
 REINDEX = "run `moss-agent reindex`"
+
+M_PERTURB = -6
+"""glibc's number of the mallopt parameter that fills memory."""
 
 
 class NamedEmbedder(Protocol):
@@ -196,9 +201,10 @@ class Vectors:
             pages.append((page["ids"], np.asarray(page["embeddings"], dtype=np.float32), page["metadatas"]))
         self.close()
         shutil.rmtree(self.folder)
-        self._collection = fresh = self._create(metadata)
-        for ids, embeddings, metadatas in pages:
-            fresh.upsert(ids=ids, embeddings=embeddings, metadatas=metadatas)
+        with _filled_memory():
+            self._collection = fresh = self._create(metadata)
+            for ids, embeddings, metadatas in pages:
+                fresh.upsert(ids=ids, embeddings=embeddings, metadatas=metadatas)
 
     def _run(self, action: Callable[[Collection], Any]) -> Any:
         """Do something with the collection, mapping Chroma's failures to a sentence.
@@ -259,6 +265,21 @@ class Vectors:
 
     def _batch(self) -> int:
         return self._connect().get_max_batch_size()
+
+
+@contextmanager
+def _filled_memory() -> Iterator[None]:
+    """Let glibc fill every block it hands out, where the C library can.
+
+    Chroma writes the spare room of its vector file as its memory happens to be, and that may hold scraps
+    of what was just deleted (mallopt(3), M_PERTURB).
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", lambda _parameter, _value: 0)
+    mallopt(M_PERTURB, 0x55)
+    try:
+        yield
+    finally:
+        mallopt(M_PERTURB, 0)
 
 
 def _client(folder: Path | None, url: str) -> ClientAPI:
