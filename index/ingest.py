@@ -24,7 +24,8 @@ from index.coverage import coverage, find_gaps
 from index.database import RecordingRow, SegmentRow, SpeakerRow, WindowRow
 from index.errors import Cancelled, MossAgentError
 from index.library import Library
-from index.listening import hear
+from index.listening import Heard, hear
+from index.parallel import in_order
 from index.records import Recording, Segment, Span
 from index.transcriber import Transcriber
 from index.vad import detect_speech
@@ -262,12 +263,17 @@ class _Work:
         self.report(Progress("transcribing", missing[0].start, duration))
         language = self._language(audio, missing)
         meter = _Meter(missing[0].start, duration)
-        for row in missing:
-            self._check_cancel()
+        transcriber = self.ingest.transcriber
+
+        def heard(row: WindowRow) -> Heard:
             inside = tuple(one for one in speech if row.start <= (one.start + one.end) / 2 < row.end)
-            window = AudioWindow(read_range(audio, row.start, row.end), row.start, inside, language)
-            self._store(row, hear(window, self.ingest.transcriber).segments)
+            audio_of_row = read_range(audio, row.start, row.end)
+            return hear(AudioWindow(audio_of_row, row.start, inside, language), transcriber)
+
+        for row, result in in_order(heard, missing, transcriber.windows_at_once, self.cancel):
+            self._store(row, result.segments)
             self.report(meter.at(row.end))
+        self._check_cancel()
 
     def _language(self, audio: Path, windows: list[WindowRow]) -> str | None:
         """The user's setting, what an earlier run found, or the likeliest language of the first windows."""

@@ -17,6 +17,11 @@ class Transcriber(Protocol):
     name: str
     """What is written down as the engine of each segment, e.g. ``whisper-base``."""
 
+    @property
+    def windows_at_once(self) -> int:
+        """How many windows it hears side by side: as many threads may call ``transcribe`` at a time."""
+        ...
+
     def detect_language(self, audio: np.ndarray) -> tuple[str, float] | None:
         """Language of speech in float32 ``[n_samples]`` (mono, 16 kHz): ISO 639-1 code and probability.
 

@@ -1,15 +1,17 @@
 """The packaged recogniser: Whisper through faster-whisper (CTranslate2, int8 on the CPU).
 
 Measured choices (docs/engines.md): beam 1 costs 0.7 points of WER and gains half the time; text is not
-carried from window to window, since that feeds loops; windows are heard one after another, since the
+carried from window to window, since that feeds loops; each window is heard in sequential mode, since the
 batched pipeline loses whole sentences.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,12 +31,18 @@ if TYPE_CHECKING:
 KEEP_PAUSE_SECONDS = 1.0
 """Pauses are shortened to this before recognition; Whisper invents text on silence."""
 
+MAX_WINDOWS_AT_ONCE = 4
+"""Windows heard side by side on the CPU, at most; each holds buffers of its own."""
+
 MAX_WORD_SECONDS = 1.2
 """Whisper stretches the word beside a pause across it; words are cut to this length."""
 
 
 class WhisperTranscriber:
     """A ``Transcriber`` over faster-whisper; weights are checked and loaded at first use.
+
+    On the CPU several windows are heard side by side with the threads shared out between them: greedy
+    decoding of one window keeps a second core busy less than half of the time (benchmarks/README.md).
 
     Args:
         model: ``base``, ``tiny.en``, another faster-whisper name, or a folder.
@@ -50,6 +58,15 @@ class WhisperTranscriber:
         self._loaded: WhisperModel | None = None
         self._lock = threading.Lock()
 
+    @cached_property
+    def windows_at_once(self) -> int:
+        """See ``Transcriber``: as many as there are cores on the CPU, up to a limit; one on a GPU."""
+        return 1 if _has_gpu() else min(self._cores, MAX_WINDOWS_AT_ONCE)
+
+    @property
+    def _cores(self) -> int:
+        return self.threads or os.cpu_count() or 1
+
     def load(self) -> WhisperModel:
         """The loaded model.
 
@@ -63,7 +80,8 @@ class WhisperTranscriber:
                 folder = whisper_folder(self.model, self.cache)
                 self._loaded = WhisperModel(
                     str(folder), device="auto", compute_type="default" if _has_gpu() else "int8",
-                    cpu_threads=self.threads, local_files_only=True,
+                    cpu_threads=max(1, self._cores // self.windows_at_once), num_workers=self.windows_at_once,
+                    local_files_only=True,
                 )  # fmt: skip
             return self._loaded
 

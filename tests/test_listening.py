@@ -15,6 +15,7 @@ class ScriptedTranscriber:
     """Answers by rule, and remembers what it was asked."""
 
     name = "scripted"
+    windows_at_once = 1
 
     def __init__(self, answer):
         self.answer = answer
