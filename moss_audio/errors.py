@@ -1,0 +1,35 @@
+"""What can go wrong with the model, as one small tree.
+
+    MossAudioError            one sentence for the user: what happened, and what to do
+    ├── AudioError            the audio cannot be heard: missing, too short, not numbers, not media
+    ├── PromptError           the prompt and its audio do not fit together
+    ├── CheckpointError       the weights are missing, unreachable, or not what the model needs
+    ├── NotEnoughMemory       the model does not fit here; says how much is needed and what is there
+    └── DataError             a line of a data file (fine-tuning, evaluation) cannot be used
+
+Errors of libraries are mapped to these at the border with ``raise … from``.
+"""
+
+
+class MossAudioError(Exception):
+    """Base of every error whose text may be shown to a user as it is."""
+
+
+class AudioError(MossAudioError):
+    """The audio cannot be used."""
+
+
+class PromptError(MossAudioError):
+    """The prompt and its audio do not fit together."""
+
+
+class CheckpointError(MossAudioError):
+    """The checkpoint cannot be loaded as it is."""
+
+
+class NotEnoughMemory(MossAudioError):
+    """The model needs more memory than there is."""
+
+
+class DataError(MossAudioError):
+    """A line of a data file cannot be used; the message names file and line."""
