@@ -113,7 +113,7 @@ class MossAudioConfig(PreTrainedConfig):
     sub_configs_defaults = {"audio_config": AudioEncoderConfig, "language_config": Qwen3Config}  # noqa: RUF012
     keys_to_ignore_at_inference = ["past_key_values"]  # noqa: RUF012
 
-    # An AudioEncoderConfig and a Qwen3Config once constructed; given as dictionaries, or left to the defaults.
+    # An AudioEncoderConfig and a Qwen3Config once constructed; may be given as dictionaries or left out.
     audio_config: Any = None
     language_config: Any = None
     adapter_hidden_size: int = 8192

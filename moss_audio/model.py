@@ -189,7 +189,7 @@ class MossAudioModel(PreTrainedModel, GenerationMixin):
             hidden = insert(hidden, where, audio_features.embeds)
             deepstack = DeepStack(where, audio_features.deepstack)
         use_cache = self.config.language_config.use_cache if use_cache is None else use_cache
-        if self.training and self.is_gradient_checkpointing:
+        if self.training and self.language_model.layers[0].gradient_checkpointing:
             use_cache = False
         if use_cache and past_key_values is None:
             past_key_values = DynamicCache(config=self.config.language_config)
