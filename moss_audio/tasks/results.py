@@ -1,0 +1,252 @@
+"""What tasks give back: typed values, and a report of all that was left out or changed on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Generic, Literal, TypeVar
+
+from moss_audio.tasks.marks import stamp
+
+Kind = Literal[
+    "loop",
+    "beyond the clip",
+    "out of order",
+    "no start tag",
+    "no end tag",
+    "no times",
+    "no speaker",
+    "several words",
+    "empty",
+    "cut off",
+    "not JSON",
+    "unknown field",
+    "fence",
+    "thinking",
+    "special token",
+    "invented turn",
+    "stamp",
+    "explanation",
+    "ambiguous",
+    "no choice",
+]
+"""The sort of a finding; programs branch on it, people read the reason."""
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """One piece of model output that is not in the value as it was written.
+
+    Attributes:
+        text: The piece as the model wrote it.
+        reason: For people: why it was left out, or what was done with it instead.
+        kind: For programs.
+    """
+
+    text: str
+    reason: str
+    kind: Kind
+
+    def to_json(self) -> dict[str, str]:
+        """As a JSON object."""
+        return asdict(self)
+
+    def to_text(self) -> str:
+        """As one line."""
+        shown = " ".join(self.text.split())
+        shown = shown if len(shown) <= 80 else shown[:79] + "…"
+        return f"{self.kind}: {self.reason}: {shown}" if shown else f"{self.kind}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Parsed(Generic[T_co]):
+    """A value read from model output, and what did not make it into the value."""
+
+    value: T_co
+    dropped: tuple[Dropped, ...] = ()
+
+    @property
+    def kinds(self) -> frozenset[Kind]:
+        """The sorts of findings; empty when the output was taken whole, as it stood."""
+        return frozenset(one.kind for one in self.dropped)
+
+    def to_json(self) -> dict[str, Any]:
+        """``{"value": …, "dropped": […]}``."""
+        value: Any = self.value
+        return {
+            "value": None if value is None else value.to_json(),
+            "dropped": [one.to_json() for one in self.dropped],
+        }
+
+    def to_text(self) -> str:
+        """The value for people; empty when there is none."""
+        value: Any = self.value
+        return "" if value is None else value.to_text()
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """What was said, without times."""
+
+    text: str
+
+    def to_json(self) -> dict[str, str]:
+        """As a JSON object."""
+        return {"text": self.text}
+
+    def to_text(self) -> str:
+        """The words."""
+        return self.text
+
+
+@dataclass(frozen=True)
+class Description:
+    """An answer in prose."""
+
+    text: str
+
+    def to_json(self) -> dict[str, str]:
+        """As a JSON object."""
+        return {"text": self.text}
+
+    def to_text(self) -> str:
+        """The prose."""
+        return self.text
+
+
+@dataclass(frozen=True)
+class TimedText:
+    """Words with their place on the clip's clock: a sentence, a word, or a turn of a speaker.
+
+    Attributes:
+        start: Seconds from the start of the clip.
+        end: Seconds, at or after ``start``.
+        text: What was said.
+        speaker: A label such as ``S01``, which means the same voice within this clip only; None if unknown.
+    """
+
+    start: float
+    end: float
+    text: str
+    speaker: str | None = None
+
+    def to_json(self) -> dict[str, float | str]:
+        """As a JSON object; without ``speaker`` where none is known."""
+        found: dict[str, float | str] = {"start": self.start, "end": self.end, "text": self.text}
+        return found if self.speaker is None else {**found, "speaker": self.speaker}
+
+    def to_text(self) -> str:
+        """As a line, such as ``0.00 - 2.01  S01: hello there``."""
+        label = f"{self.speaker}: " if self.speaker else ""
+        return f"{stamp(self.start)} - {stamp(self.end)}  {label}{self.text}"
+
+
+class TimedTexts(tuple[TimedText, ...]):
+    """Timed texts in order of their starts."""
+
+    __slots__ = ()
+
+    def to_json(self) -> list[dict[str, float | str]]:
+        """As a JSON list."""
+        return [one.to_json() for one in self]
+
+    def to_text(self) -> str:
+        """One line for each."""
+        return "\n".join(one.to_text() for one in self)
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something heard, from ``start`` to ``end`` seconds of the clip."""
+
+    start: float
+    end: float
+    text: str
+
+    def to_json(self) -> dict[str, float | str]:
+        """As a JSON object."""
+        return {"start": self.start, "end": self.end, "text": self.text}
+
+    def to_text(self) -> str:
+        """As the line the task asks for, such as ``0.00 - 1.20: dog barks``."""
+        return f"{stamp(self.start)} - {stamp(self.end)}: {self.text}"
+
+
+class Events(tuple[Event, ...]):
+    """Events in order of their starts; they may overlap."""
+
+    __slots__ = ()
+
+    def to_json(self) -> list[dict[str, float | str]]:
+        """As a JSON list."""
+        return [one.to_json() for one in self]
+
+    def to_text(self) -> str:
+        """One line for each."""
+        return "\n".join(one.to_text() for one in self)
+
+
+@dataclass(frozen=True)
+class Caption:
+    """A voice described in the thirteen fields of the speech caption; None where the model said nothing."""
+
+    gender: str | None = None
+    age: str | None = None
+    accent: str | None = None
+    pitch: str | None = None
+    volume: str | None = None
+    speed: str | None = None
+    texture: str | None = None
+    clarity: str | None = None
+    fluency: str | None = None
+    emotion: str | None = None
+    tone: str | None = None
+    personality: str | None = None
+    summary: str | None = None
+
+    def to_json(self) -> dict[str, str]:
+        """The fields that are there."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    def to_text(self) -> str:
+        """One line for each field that is there."""
+        return "\n".join(f"{name}: {value}" for name, value in self.to_json().items())
+
+
+CAPTION_FIELDS: tuple[str, ...] = tuple(field.name for field in fields(Caption))
+"""Names of the fields of a caption, in order."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The option a model chose.
+
+    Attributes:
+        letter: ``A``, ``B``, …
+        option: Its text; empty when the options are not known to the parser.
+    """
+
+    letter: str
+    option: str = ""
+
+    def to_json(self) -> dict[str, str]:
+        """As a JSON object."""
+        return {"letter": self.letter, "option": self.option}
+
+    def to_text(self) -> str:
+        """Such as ``B. dog``."""
+        return f"{self.letter}. {self.option}" if self.option else self.letter
+
+
+def official(parts: Sequence[TimedText]) -> str:
+    """Write timed texts in the form the model is asked for and trained on.
+
+    ``[0.00]hello there[2.01][2.01]the weather is nice[4.32]``; with a speaker, ``[0.00][S01]hello[2.01]``.
+    Times are rounded to hundredths of a second.
+    """
+    return "".join(
+        f"[{stamp(one.start)}]{f'[{one.speaker}]' if one.speaker else ''}{one.text}[{stamp(one.end)}]"
+        for one in parts
+    )
