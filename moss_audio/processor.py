@@ -10,9 +10,10 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from transformers import BatchFeature, PreTrainedTokenizerBase
+from transformers import AutoProcessor, BatchFeature, PreTrainedTokenizerBase
 
 from moss_audio.chat_template import Message, clean_messages, defused_json, render_chat
+from moss_audio.config import MossAudioConfig
 from moss_audio.errors import AudioError, CheckpointError, PromptError
 from moss_audio.mel import as_waveform, log_mel, token_count
 from moss_audio.processor_config import ProcessorConfig
@@ -62,14 +63,12 @@ class MossAudioProcessor:
 
         Args:
             name_or_folder: A local folder, or a model's name on the Hugging Face Hub.
-            **hub: ``revision``, ``cache_dir``, ``token``, ``local_files_only``; others are ignored.
+            **hub: ``revision``, ``cache_dir``, ``token``; others are ignored.
 
         Raises:
             CheckpointError: There is no such checkpoint, it has no tokenizer, or it needs other features.
         """
-        used = {
-            name: hub[name] for name in ("revision", "cache_dir", "token", "local_files_only") if name in hub
-        }
+        used = {name: hub[name] for name in ("revision", "cache_dir", "token") if name in hub}
         folder = checkpoint_folder(name_or_folder, **used)
         tokenizer = load_tokenizer(folder)
         config = ProcessorConfig.read(folder)
@@ -310,3 +309,6 @@ def _check_ids(tokenizer: PreTrainedTokenizerBase, tokens: AudioTokens, folder: 
                 f"The tokenizer in {folder} writes {text!r} as {ids}, but the model knows it as {number}; "
                 "give the ids in processor_config.json, or use the checkpoint's own tokenizer files."
             )
+
+
+AutoProcessor.register(MossAudioConfig, MossAudioProcessor, exist_ok=True)

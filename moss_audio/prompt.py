@@ -33,9 +33,15 @@ _SPAN = re.compile(f"{re.escape(AUDIO_START)}(?:{re.escape(AUDIO)})+{re.escape(A
 
 
 class Prompt(str):
-    """A complete prompt, turns and all: the processor takes it as it is and wraps nothing around it."""
+    """A complete prompt, turns and all: the processor takes it as it is and wraps nothing around it.
+
+    It stays one when text is added behind it; any other operation of ``str`` gives plain text.
+    """
 
     __slots__ = ()
+
+    def __add__(self, behind: str) -> Prompt:
+        return Prompt(str(self) + behind)
 
 
 def default_prompt(question: str, audio: bool = True, thinking: bool | None = None) -> Prompt:

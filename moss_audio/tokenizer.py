@@ -8,11 +8,12 @@ number them on from the vocabulary's end.
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HFValidationError
+from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 from tokenizers import AddedToken
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast, Qwen2Tokenizer
 
@@ -36,23 +37,38 @@ def checkpoint_folder(name_or_folder: str | Path, **hub: Any) -> Path:
 
     Args:
         name_or_folder: A local folder, or a model's name on the Hugging Face Hub.
-        **hub: ``revision``, ``cache_dir``, ``token``, ``local_files_only`` of the Hub.
+        **hub: ``revision``, ``cache_dir``, ``token`` of the Hub.
 
     Raises:
         CheckpointError: No such folder, or the Hub does not give the files.
     """
-    folder = Path(name_or_folder)
+    folder = Path(name_or_folder).expanduser()
     if folder.is_dir():
         return folder
+    fetch = partial(snapshot_download, str(name_or_folder), allow_patterns=list(FILES), **hub)
     try:
-        return Path(snapshot_download(str(name_or_folder), allow_patterns=list(FILES), **hub))
+        here = Path(fetch(local_files_only=True))
+        if has_tokenizer(here):
+            return here
     except HFValidationError as error:
         raise CheckpointError(f"There is no folder {name_or_folder}.") from error
+    except LocalEntryNotFoundError:
+        pass
+    try:
+        return Path(fetch())
     except Exception as error:  # the Hub's client raises errors of several libraries
         why = str(error).strip().partition("\n")[0] or type(error).__name__
         raise CheckpointError(
-            f"The tokenizer of {name_or_folder} is neither a folder here nor to be had from the Hub: {why}"
+            f"The tokenizer of {name_or_folder} is not on this machine and could not be downloaded ({why}); "
+            "give the folder of a checkpoint, or try again with a connection."
         ) from error
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Whether a folder holds a tokenizer in one of the two forms."""
+    return (folder / "tokenizer.json").is_file() or all(
+        (folder / name).is_file() for name in ("vocab.json", "merges.txt")
+    )
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
@@ -61,15 +77,15 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     Raises:
         CheckpointError: The folder has no tokenizer, or a file of it cannot be read.
     """
+    if not has_tokenizer(folder):
+        raise CheckpointError(
+            f"{folder} has no tokenizer: it needs tokenizer.json, or vocab.json and merges.txt."
+        )
     if (folder / "tokenizer.json").is_file():
         try:
             return PreTrainedTokenizerFast.from_pretrained(str(folder), local_files_only=True)
         except Exception as error:  # tokenizers raises bare Exception on a broken file
             raise CheckpointError(f"{folder / 'tokenizer.json'} cannot be read: {error}") from error
-    if not (folder / "vocab.json").is_file() or not (folder / "merges.txt").is_file():
-        raise CheckpointError(
-            f"{folder} has no tokenizer: it needs tokenizer.json, or vocab.json and merges.txt."
-        )
     return _from_parts(folder)
 
 
