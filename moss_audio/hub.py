@@ -1,0 +1,268 @@
+"""A checkpoint by name: in a folder, in the hub's cache, or downloaded from the Hugging Face hub.
+
+What is on this machine is never asked for again. A download that was interrupted goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from huggingface_hub import HfApi, constants, snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from huggingface_hub.utils import filter_repo_objects
+from tqdm import tqdm
+
+from moss_audio.checkpoint import weight_files
+from moss_audio.errors import CheckpointError
+from moss_audio.fetching import RemoteFile, fetch, partial_path
+
+DEFAULT_MODEL = "OpenMOSS-Team/MOSS-Audio-4B-Instruct"
+
+RELEASED_BYTES = {
+    "OpenMOSS-Team/MOSS-Audio-4B-Instruct": 10_451_725_200,
+    "OpenMOSS-Team/MOSS-Audio-4B-Thinking": 10_451_725_200,
+    "OpenMOSS-Team/MOSS-Audio-8B-Instruct": 18_111_010_792,
+    "OpenMOSS-Team/MOSS-Audio-8B-Thinking": 18_111_010_792,
+}
+"""Download sizes of the released checkpoints; Thinking ones have the same tensors as Instruct ones."""
+
+FILES = ["*.json", "*.safetensors", "*.jinja", "merges.txt"]
+"""What a checkpoint needs; pictures, code and other formats of weights stay on the hub."""
+
+CONTACT_SECONDS = 8.0
+"""How long the hub may take to answer at all before this counts as offline."""
+
+GB = 1_000_000_000
+
+Progress = Callable[[int, int], None]
+"""Called with bytes there and bytes in all while a download runs."""
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Which repository, and how to ask for it."""
+
+    name: str
+    revision: str | None
+    cache: Path
+    token: str | bool | None
+
+    @property
+    def blobs(self) -> Path:
+        """Where the cache keeps the files' contents, unfinished ones included."""
+        return self.cache / ("models--" + self.name.replace("/", "--")) / "blobs"
+
+
+def resolve(
+    name_or_folder: str | Path,
+    progress: Progress | None = None,
+    *,
+    revision: str | None = None,
+    cache_dir: str | Path | None = None,
+    token: str | bool | None = None,
+) -> Path:
+    """The folder of a checkpoint, complete.
+
+    Args:
+        name_or_folder: A folder, or a name on the hub such as ``OpenMOSS-Team/MOSS-Audio-4B-Instruct``.
+        progress: Told of a download's bytes as they come; by default a bar is shown on stderr.
+        revision: Branch, tag or commit on the hub.
+        cache_dir: Where downloads are kept; by default the hub's own cache.
+        token: The hub's access token, as ``huggingface_hub`` takes it.
+
+    Raises:
+        CheckpointError: Neither here nor to be had: says why, and what to do.
+    """
+    name = str(name_or_folder)
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return _checked(folder)
+    if folder.exists():
+        raise CheckpointError(f"{name} is a file; give the folder that holds config.json and the weights.")
+    cache = Path(cache_dir or constants.HF_HUB_CACHE).expanduser()
+    source = _Source(name, revision, cache, token)
+    try:
+        here = _cached(source)
+    except HFValidationError as error:
+        raise CheckpointError(
+            f"There is no folder {name}, and no model on the hub can be called so."
+        ) from error
+    return here or _download(source, progress)
+
+
+def _checked(folder: Path) -> Path:
+    if not (folder / "config.json").is_file():
+        raise CheckpointError(f"{folder} holds no config.json, so it is not a checkpoint; give its folder.")
+    weight_files(folder)
+    return folder
+
+
+def _cached(source: _Source) -> Path | None:
+    """The snapshot in the cache, if all of it is there."""
+    try:
+        found = snapshot_download(
+            source.name,
+            revision=source.revision,
+            cache_dir=source.cache,
+            allow_patterns=FILES,
+            local_files_only=True,
+        )
+        return _checked(Path(found))
+    except (LocalEntryNotFoundError, CheckpointError):
+        return None
+
+
+def _download(source: _Source, progress: Progress | None) -> Path:
+    if constants.is_offline_mode():
+        raise CheckpointError(
+            f"{source.name} is not on this machine, and HF_HUB_OFFLINE forbids to download it; "
+            f"unset it, or {_BY_HAND}."
+        )
+    files = _listing(source)
+    meter = _Meter(source, sum(one.size for one in files), progress)
+    _check_disk(source, files)
+    try:
+        with meter:
+            for file in files:
+                fetch(file, source.blobs, source.token, meter.count)
+            # The large files are there; what is left are small ones, and links to all of them.
+            folder = snapshot_download(
+                source.name,
+                revision=source.revision,
+                cache_dir=source.cache,
+                token=source.token,
+                allow_patterns=FILES,
+                tqdm_class=_Silent,
+            )
+    except (HfHubHTTPError, httpx2.HTTPError, OSError) as error:
+        raise CheckpointError(
+            f"The download of {source.name} stopped after {meter.done / GB:.2f} of {meter.total / GB:.2f} GB "
+            f"({_reason(error)}); what is there is kept, run it again to go on."
+        ) from error
+    return _checked(Path(folder))
+
+
+def _listing(source: _Source) -> list[RemoteFile]:
+    """The large files of a checkpoint; the one request that tells whether the hub can be reached."""
+    try:
+        info = _within(CONTACT_SECONDS, lambda: _ask(source))
+    except GatedRepoError as error:
+        raise CheckpointError(
+            f"{source.name} asks for permission: accept its terms on its page, then run `hf auth login`."
+        ) from error
+    except RevisionNotFoundError as error:
+        raise CheckpointError(f"{source.name} has no revision {source.revision} on the hub.") from error
+    except RepositoryNotFoundError as error:
+        raise CheckpointError(
+            f"There is no folder {source.name} here, nor a public model of that name on the hub; "
+            "check the name."
+        ) from error
+    except (HfHubHTTPError, httpx2.HTTPError, OSError) as error:
+        size = RELEASED_BYTES.get(source.name)
+        weight = f" ({size / GB:.2f} GB)" if size else ""
+        raise CheckpointError(
+            f"{source.name}{weight} is not on this machine, and the hub at {constants.ENDPOINT} could not be "
+            f"reached ({_reason(error)}); connect and run it again, or {_BY_HAND}."
+        ) from error
+    large = {one.rfilename: one for one in info.siblings or [] if one.lfs is not None}
+    return [
+        RemoteFile(source.name, info.sha, name, large[name].lfs.size, large[name].lfs.sha256)
+        for name in filter_repo_objects(sorted(large), allow_patterns=FILES)
+    ]
+
+
+_BY_HAND = "copy the checkpoint here by other means and give its folder instead of the name"
+
+
+def _ask(source: _Source) -> Any:
+    api = HfApi(token=source.token)
+    return api.model_info(source.name, revision=source.revision, files_metadata=True, timeout=CONTACT_SECONDS)
+
+
+def _within(seconds: float, work: Callable[[], Any]) -> Any:
+    """Run something that may hang where no timeout reaches it (looking up an address can)."""
+    outcome: list[Any] = []
+
+    def run() -> None:
+        try:
+            outcome.append((work(), None))
+        except Exception as error:  # handed on to the caller below
+            outcome.append((None, error))
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if not outcome:
+        raise TimeoutError(f"no answer within {seconds:.0f} s")
+    value, error = outcome[0]
+    if error is not None:
+        raise error
+    return value
+
+
+def _check_disk(source: _Source, files: Sequence[RemoteFile]) -> None:
+    missing = sum(one.size for one in files if not (source.blobs / one.sha256).exists())
+    for one in files:
+        partial = partial_path(source.blobs, one.sha256)
+        missing -= partial.stat().st_size if partial.exists() else 0
+    place = source.cache
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if missing > free:
+        raise CheckpointError(
+            f"{source.name} needs {missing / GB:.2f} GB more on the disk of {source.cache}, which has "
+            f"{free / GB:.2f} GB free; make room, or set HF_HOME to a folder on a larger disk."
+        )
+
+
+class _Meter:
+    """Counts the bytes of a download and tells of them; shows a bar where nobody else asked to be told."""
+
+    def __init__(self, source: _Source, total: int, progress: Progress | None) -> None:
+        self.done, self.total = 0, total
+        self._progress = progress
+        self._bar = tqdm(
+            desc=source.name, total=total, unit="B", unit_scale=True, disable=progress is not None, delay=0.2
+        )
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def count(self, amount: int) -> None:
+        self.done += amount
+        self._bar.update(amount)
+        if self._progress is not None:
+            self._progress(self.done, self.total)
+
+
+class _Silent(tqdm):
+    """The hub's own bars, not shown: the caller shows progress itself."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.pop("name", None)
+        super().__init__(*args, **{**kwargs, "disable": True})
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost cause in a few words."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    first = str(error).strip().partition("\n")[0]
+    return first[:160] or type(error).__name__
