@@ -5,10 +5,10 @@ into typed values, with a report of all that was dropped. Pure Python: nothing h
 """
 
 from moss_audio.tasks.caption import parse_caption
-from moss_audio.tasks.choice import ask_choice, parse_choice
+from moss_audio.tasks.choosing import ask_choice, parse_choice
 from moss_audio.tasks.events import parse_events
 from moss_audio.tasks.plain import parse_description, parse_transcript
-from moss_audio.tasks.registry import TASKS, Task, free_question, multiple_choice
+from moss_audio.tasks.registry import TASKS, Task, ask, choice
 from moss_audio.tasks.results import (
     CAPTION_FIELDS,
     Caption,
@@ -41,9 +41,9 @@ __all__ = [
     "TimedText",
     "TimedTexts",
     "Transcript",
+    "ask",
     "ask_choice",
-    "free_question",
-    "multiple_choice",
+    "choice",
     "official",
     "parse_caption",
     "parse_choice",

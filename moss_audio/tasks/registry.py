@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
 from moss_audio.errors import PromptError
 from moss_audio.tasks import prompts
 from moss_audio.tasks.caption import parse_caption
-from moss_audio.tasks.choice import ask_choice, choice_frame, parse_choice
+from moss_audio.tasks.choosing import ask_choice, choice_frame, parse_choice
 from moss_audio.tasks.events import parse_events
 from moss_audio.tasks.plain import parse_description, parse_transcript
 from moss_audio.tasks.results import Parsed
@@ -36,7 +36,7 @@ class Task:
         parse: ``parse(text, duration)`` reads the answer. It raises on no text, and ``ValueError`` only on a
             duration that is none.
         greedy: Whether to decode greedily; else with the model's usual sampling.
-        needs_question: Whether the user must ask something; see ``free_question`` and ``multiple_choice``.
+        needs_question: Whether the user must ask something; see ``ask`` and ``choice``.
     """
 
     name: str
@@ -64,7 +64,7 @@ TASKS: dict[str, Task] = {task.name: task for task in _ALL}
 """All tasks by name."""
 
 
-def free_question(question: str) -> Task:
+def ask(question: str) -> Task:
     """The task of answering one question in prose.
 
     Raises:
@@ -72,16 +72,15 @@ def free_question(question: str) -> Task:
     """
     if not question.strip():
         raise PromptError("The question is empty; write what you want to know about the audio.")
-    ask = TASKS["ask"]
-    return Task(ask.name, ask.title, question.strip(), ask.parse, ask.greedy)
+    return replace(TASKS["ask"], prompt=question.strip(), needs_question=False)
 
 
-def multiple_choice(question: str, options: Sequence[str]) -> Task:
+def choice(question: str, options: Sequence[str]) -> Task:
     """The task of choosing one of two to twenty-six options; its parser knows them.
 
     Raises:
         PromptError: If there is nothing to choose from, or an option is empty.
     """
-    choice = TASKS["choice"]
+    prompt = ask_choice(question, options)
     parse = partial(parse_choice, options=tuple(options))
-    return Task(choice.name, choice.title, ask_choice(question, options), parse, choice.greedy)
+    return replace(TASKS["choice"], prompt=prompt, parse=parse, needs_question=False)
