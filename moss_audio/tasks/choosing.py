@@ -77,9 +77,9 @@ def parse_choice(
 ) -> Parsed[Choice | None]:
     """Find the option that an answer chooses.
 
-    Looked for in this order, and the first sort that finds anything decides: the answer is just a letter; it says
-    “the answer is B”; a line begins with a lettered option; the answer is the text of an option or names just
-    one; a letter stands in brackets; a letter stands by itself.
+    Looked for in this order, and the first sort that finds anything decides: the answer is just a letter; it
+    says “the answer is B”; a line begins with a lettered option; the answer is the text of an option or
+    names just one; a letter stands in brackets; a letter stands by itself.
 
     Args:
         text: What the model wrote.

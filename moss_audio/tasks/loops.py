@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from functools import lru_cache
 from operator import eq
+from typing import NamedTuple
 
 MAX_PHRASE = 32
 """Longest repeated phrase looked for, in words (in Chinese and Japanese: in characters)."""
@@ -23,8 +24,7 @@ _WORD = re.compile(rf"[{_SCRIPT_WITHOUT_SPACES}]|[^\s{_SCRIPT_WITHOUT_SPACES}]+"
 _IDEOGRAPH = re.compile(rf"[{_SCRIPT_WITHOUT_SPACES}]")
 
 
-@dataclass(frozen=True)
-class Word:
+class Word(NamedTuple):
     """A word of one of several texts: which text, where in it, and the form by which words are compared."""
 
     owner: int
@@ -48,6 +48,7 @@ def words_of(text: str, owner: int = 0) -> list[Word]:
     return found
 
 
+@lru_cache(maxsize=1 << 14)
 def _key(word: str) -> str:
     folded = word.casefold()
     return "".join(filter(str.isalnum, folded)) or folded
@@ -112,7 +113,7 @@ def cut_loops(texts: Sequence[str]) -> tuple[list[str], list[tuple[int, str]]]:
             bad[loop.start : loop.stop] = b"\1" * len(loop)
         gone += [word for word, is_bad in zip(words, bad, strict=True) if is_bad]
         words = [word for word, is_bad in zip(words, bad, strict=True) if not is_bad]
-    return _without(texts, sorted(gone, key=lambda word: (word.owner, word.begin)))
+    return _without(texts, sorted(gone))
 
 
 def _without(texts: Sequence[str], gone: Sequence[Word]) -> tuple[list[str], list[tuple[int, str]]]:
