@@ -11,8 +11,6 @@ from typing import Literal, NamedTuple
 
 OPEN_TAG = "<think>"
 CLOSE_TAG = "</think>"
-EMPTY_THOUGHT = "<think>\n\n</think>\n\n"
-"""What Qwen3's chat template puts before an answer that must come without a thought."""
 
 
 class Piece(NamedTuple):

@@ -10,8 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from moss_audio.prompt import NO_THOUGHT
 from moss_audio.thinking import (
-    EMPTY_THOUGHT,
     ThoughtSplitter,
     name_says_thinking,
     prompt_opens_thought,
@@ -92,7 +92,7 @@ def test_a_text_without_tags_comes_through_as_it_is(text: str) -> None:
     [
         ("<think>\nIt is a dog.\n</think>\n\nA dog.", False, "It is a dog.", "A dog."),
         ("<think>\n</think>\n\nA dog.", False, "", "A dog."),
-        (EMPTY_THOUGHT + "A dog.", False, "", "A dog."),
+        (NO_THOUGHT + "A dog.", False, "", "A dog."),
         ("It is a dog.\n</think>\n\nA dog.", True, "It is a dog.", "A dog."),
         ("It is a dog.\n</think>\n\nA dog.", None, "It is a dog.", "A dog."),
         ("A dog. </think> And a cat.", False, "", "A dog.  And a cat."),
@@ -137,7 +137,7 @@ def test_the_name_of_a_checkpoint_says_whether_it_thinks(name: str, says: bool) 
 def test_a_prompt_opens_the_thought_only_at_its_very_end() -> None:
     assert prompt_opens_thought("<|im_start|>assistant\n<think>\n")
     assert not prompt_opens_thought("What does <think> mean?<|im_end|>\n<|im_start|>assistant\n")
-    assert not prompt_opens_thought(EMPTY_THOUGHT)
+    assert not prompt_opens_thought(NO_THOUGHT)
 
 
 # --- the budget: a vocabulary of 40 ids; 30 opens, 31 closes (or 32 33 and 34 35), 20 21 is the transition.
