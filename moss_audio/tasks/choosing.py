@@ -148,7 +148,7 @@ def _leading(answer: str, letters: str, options: Sequence[str]) -> list[str]:
         found |= {
             other for other, option in zip(letters, options, strict=False) if rest and rest == _plain(option)
         }
-    return sorted(found)
+    return sorted(found | {match[1] for match in _BRACKETED.finditer(answer)} if found else ())
 
 
 def _named(answer: str, letters: str, options: Sequence[str]) -> list[str]:

@@ -9,9 +9,9 @@ from dataclasses import replace
 from moss_audio.tasks.cleaning import clean, without_fences
 from moss_audio.tasks.drafts import Draft
 from moss_audio.tasks.halfjson import Object, Value, as_text, read_object
-from moss_audio.tasks.lines import has_range, read_lines
+from moss_audio.tasks.lines import read_lines
 from moss_audio.tasks.loops import cut_loops, repeated
-from moss_audio.tasks.marks import TIME, UNIT, has_words, one_line, seconds
+from moss_audio.tasks.marks import CLOSE, OPEN, TIME, UNIT, has_words, one_line, seconds
 from moss_audio.tasks.ordering import Clock, Step, known_duration, sorted_by_start
 from moss_audio.tasks.reader import read_drafts
 from moss_audio.tasks.results import Dropped, Event, Events, Parsed
@@ -22,7 +22,7 @@ EVENT_REPEATS = 8
 _LONGEST_CYCLE = 8
 _ONLY_TIME = re.compile(rf"\s{{0,3}}({TIME}){UNIT}\s{{0,3}}", re.IGNORECASE)
 _OFFICIAL = re.compile(
-    rf"[\[［【〔]\s{{0,3}}{TIME}{UNIT}\s{{0,3}}[\]］】〕][^\n\[［【〔]*[\[［【〔]\s{{0,3}}[0-9０-９]"
+    rf"{OPEN}\s{{0,3}}{TIME}{UNIT}\s{{0,3}}{CLOSE}([^\n\[［【〔]*){OPEN}\s{{0,3}}[0-9０-９]"
 )
 _JSON = re.compile(r"[\[{]\s{0,40}[{\"']")
 _START = {"start", "begin", "from", "onset", "start_sec", "start_time", "start_s"}
@@ -59,7 +59,7 @@ def _read(text: str) -> Step:
         drafts, dropped = _from_json(text)
         if drafts:
             return drafts, dropped
-    if not has_range(text) and _OFFICIAL.search(text):
+    if any(has_words(match[1]) for match in _OFFICIAL.finditer(text)):
         return read_drafts(text)
     return read_lines(text)
 

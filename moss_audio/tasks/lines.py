@@ -81,11 +81,6 @@ def read_lines(text: str) -> tuple[list[Draft], list[Dropped]]:
     return drafts, dropped
 
 
-def has_range(text: str) -> bool:
-    """Whether a text holds the two times of a range."""
-    return _RANGE.search(text) is not None
-
-
 def _empty(line: str) -> Dropped:
     return Dropped(line.strip(), "names a time and nothing that happens then", "empty")
 

@@ -24,7 +24,7 @@ from moss_audio.tasks.results import Dropped, Kind
 _GAP = r"\s{0,3}"
 _MARK = re.compile(
     rf"{OPEN}{_GAP}(?:(?P<start>{TIME}){UNIT}"
-    rf"(?:{_GAP}(?:{CLOSE}{_GAP}{DASH}{_GAP}{OPEN}|{DASH}|[,，]){_GAP}(?P<end>{TIME}){UNIT})?"
+    rf"(?:{_GAP}(?:{CLOSE}[ \t]{{0,3}}{DASH}[ \t]{{0,3}}{OPEN}|{DASH}|[,，]){_GAP}(?P<end>{TIME}){UNIT})?"
     rf"|(?P<speaker>{SPEAKER})){_GAP}{CLOSE}",
     re.IGNORECASE,
 )
