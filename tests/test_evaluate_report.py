@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from moss_audio.evaluate.__main__ import main
 from moss_audio.evaluate.cases import read_cases
@@ -44,6 +47,24 @@ BY_HAND: dict[tuple[str, str | None, str, str], tuple[float, int, int, int]] = {
 }
 
 
+PARTS = [
+    "[0.00]",
+    "[2.5",
+    "]",
+    "good",
+    " night",
+    "今天",
+    "<think>",
+    "</think>",
+    "(A)",
+    "B",
+    "```",
+    "1e9",
+    "\n",
+]
+NORMALISER = Normaliser()
+
+
 def evaluate(*arguments: object) -> int:
     return main([str(one) for one in arguments])
 
@@ -65,7 +86,7 @@ def test_missing_and_strange_predictions_are_named():
     report = make_report(read_cases(CASES), read_predictions(PREDICTIONS), Normaliser())
     assert (report.missing, report.strangers) == (("r3",), ("x9",))
     text = as_markdown(report)
-    assert "1 cases have no prediction and count as empty answers: `r3`" in text
+    assert "No prediction, counted as an empty answer: 1 case, `r3`." in text
     assert "no table of British and American spellings" in text
 
 
@@ -93,6 +114,16 @@ def test_what_a_parser_had_to_set_aside_is_counted_and_thought_is_not():
     for prediction, mended in ((fenced, True), (thought, False)):
         (score,) = score_case(case, prediction, Normaliser())
         assert (score.numerator, score.mended) == (0, mended)
+
+
+@given(st.text(max_size=80) | st.lists(st.sampled_from(PARTS), max_size=12).map("".join))
+def test_any_answer_can_be_scored(text: str):
+    for case in read_cases(CASES):
+        for score in score_case(case, Prediction(case.id, text), NORMALISER):
+            assert math.isfinite(score.numerator) and score.numerator >= 0
+            assert score.denominator >= 0
+            assert score.metric != "AAS" or score.denominator <= score.slots
+            assert score.state in ("answered", "unreadable")
 
 
 def test_times_beyond_the_clip_count_as_errors():
@@ -135,7 +166,7 @@ def test_a_limit_scores_the_first_cases_alone(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "| Read speech | all | asr | WER | 27.27 % |" in out  # 3 of 11 words
     assert "Quiz" not in out
-    assert "1 predictions belong to no case" in out
+    assert "there is no such case: 1 prediction." in out
 
 
 def test_a_table_of_spellings_is_used_and_named(tmp_path, capsys):
@@ -171,14 +202,7 @@ def test_a_command_that_makes_no_sense_is_refused(arguments, capsys):
 
 def test_names_with_bars_do_not_break_the_table(tmp_path):
     path = tmp_path / "c.jsonl"
-    case = {
-        "id": "a",
-        "audio": "a.wav",
-        "task": "asr",
-        "language": "en",
-        "reference": "x",
-        "dataset": "a|b\nc",
-    }
-    path.write_text(json.dumps(case))
+    case = {"id": "a", "audio": "a.wav", "task": "asr", "language": "en", "reference": "x"}
+    path.write_text(json.dumps({**case, "dataset": "a|b\nc"}))
     text = as_markdown(make_report(read_cases(path), {}, Normaliser()))
     assert "| a\\|b c | all |" in text

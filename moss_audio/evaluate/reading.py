@@ -22,7 +22,8 @@ HARMLESS = frozenset({"thinking", "special token"})
 class Reading:
     """An answer as read: a text, timed pieces, or a letter, whichever the task has.
 
-    ``mended`` is true where the parser set something aside that should not have been there.
+    ``mended`` is true where the parser set something aside that belongs to no transcript; a
+    choice is clear or it is not, whatever stands around it.
     """
 
     text: str = ""
@@ -46,10 +47,10 @@ def task_of(case: Case) -> Any:
 def read(case: Case, text: str) -> Reading:
     """Read one answer; any text can be read, to nothing at worst."""
     parsed = task_of(case).parse(text, None)
-    mended = bool(parsed.kinds - HARMLESS)
     value = parsed.value
     if case.task == "choice":
-        return Reading(letter=None if value is None else value.letter, mended=mended)
+        return Reading(letter=None if value is None else value.letter)
+    mended = bool(parsed.kinds - HARMLESS)
     if case.task == "asr":
         return Reading(text=value.text, mended=mended)
     pieces = tuple(Timed(one.start, one.end, one.text) for one in value)

@@ -17,6 +17,10 @@ SHOWN = 10
 """Ids of missing predictions written out in Markdown; JSON has them all."""
 
 
+COUNTED = {"WER": "word", "CER": "character", "AAS": "slot", "accuracy": "question"}
+"""What each metric is a mean over."""
+
+
 @dataclass(frozen=True)
 class Report:
     """Everything an evaluation found. ``models`` are the names that the predictions give themselves."""
@@ -124,7 +128,7 @@ def _line(row: Row) -> str:
         _number(row.value, row.unit),
         "–" if row.low is None or row.high is None else f"{row.low:.2f} to {row.high:.2f}",
         str(row.cases),
-        f"{row.count} {_counted(row)}",
+        _many(row.count, COUNTED[row.metric]),
         "" if row.matched is None else f"{100 * row.matched:.1f} % of {row.slots}",
         str(row.missing),
         str(row.unreadable),
@@ -142,8 +146,8 @@ def _number(value: float | None, unit: str) -> str:
     return "–" if value is None else f"{value:.2f} {unit}"
 
 
-def _counted(row: Row) -> str:
-    return {"WER": "words", "CER": "characters", "AAS": "slots", "accuracy": "questions"}[row.metric]
+def _many(count: int, thing: str) -> str:
+    return f"{count} {thing}" + ("" if count == 1 else "s")
 
 
 def _notes(report: Report) -> list[str]:
@@ -164,10 +168,12 @@ def _notes(report: Report) -> list[str]:
         names = ", ".join(f"`{_cell(name)}`" for name in report.missing[:SHOWN])
         more = f" and {len(report.missing) - SHOWN} more" if len(report.missing) > SHOWN else ""
         notes.append(
-            f"{len(report.missing)} cases have no prediction and count as empty answers: {names}{more}."
+            f"No prediction, counted as an empty answer: {_many(len(report.missing), 'case')}, {names}{more}."
         )
     if report.strangers:
-        notes.append(f"{len(report.strangers)} predictions belong to no case and were passed over.")
+        notes.append(
+            f"Passed over, because there is no such case: {_many(len(report.strangers), 'prediction')}."
+        )
     notes.append(
         f"Intervals: percentile bootstrap over cases, {RESAMPLES} resamples, seed {SEED}; "
         "none for a single case."
