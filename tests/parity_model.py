@@ -191,11 +191,12 @@ def check_training(
     waves = list(_waves(case, item))
     conversation = [
         {"role": "user", "message_type": "audio", "content": waves[0]},
-        {"role": "user", "message_type": "text", "content": about["prompt"]},
+        {"role": "user", "message_type": "text", "content": about["prompt"] or ""},
         {"role": "assistant", "message_type": "text", "content": about["answer"]},
     ]
-    example = sequence(conversation, processor, time_markers=False)
-    ids, labels = (torch.tensor(one) for one in (example.input_ids, example.labels))
+    default = case.meta["sft"].get("prompt_default", "")
+    example = sequence(conversation, processor, time_markers=False, prompt_default=default)
+    ids, labels = example.input_ids, example.labels
     for name, found in (("input_ids", ids), ("labels", labels)):
         if (wanted := case.take(f"sft.{item}.{name}")) is not None:
             report.same(f"sft.{item}.{name}", found, wanted)
@@ -203,7 +204,7 @@ def check_training(
     model.zero_grad()
     loss = model(
         input_ids=ids[None], labels=labels[None], audio_data=mel, audio_data_seqlens=frames,
-        audio_input_mask=torch.tensor(example.audio_input_mask)[None],
+        audio_input_mask=example.audio_input_mask[None],
     ).loss  # fmt: skip
     loss.backward()
     norms = {name: one.grad.norm() for name, one in model.named_parameters() if one.grad is not None}

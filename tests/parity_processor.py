@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 from transformers import PreTrainedTokenizerFast
 
 from moss_audio.errors import MossAudioError
-from moss_audio.finetune import sequence
-from moss_audio.mel import log_mel, log_mel_float32, token_count
+from moss_audio.finetune import cut, sequence
+from moss_audio.finetune.sequences import IGNORED
+from moss_audio.mel import log_mel_float32, token_count
 from moss_audio.processor import MossAudioProcessor
 from moss_audio.prompt import default_prompt
 from moss_audio.tokens import audio_span
@@ -137,22 +139,21 @@ def check_sequence(
         message | ({"content": clip} if message["message_type"] == "audio" else {})
         for message in about["conversation"]
     ]
-    example = sequence(
-        conversation, processor, time_markers=False, prompt_default=about["prompt_default"]
-    ).officially_padded(about["max_len"], processor.tokens.endoftext)
-    name = f"sft {number}"
-    found = {
-        "input_ids": example.input_ids,
-        "labels": example.labels,
-        "attention_mask": example.attention_mask,
-        "audio_input_mask": example.audio_input_mask,
+    whole = sequence(conversation, processor, time_markers=False, prompt_default=about["prompt_default"])
+    example, name = cut(whole, about["max_len"]), f"sft {number}"
+    fill = {
+        "input_ids": processor.tokens.endoftext,
+        "labels": IGNORED,
+        "attention_mask": 0,
+        "audio_input_mask": 0,
     }
-    for key, value in found.items():
-        report.same(f"{name} {key}", [int(one) for one in value], [int(one) for one in _spread(about[key])])
-    mel, _ = log_mel([clip])
-    report.same(f"{name} mel_frames", min(mel.shape[-1], example.mel_frames), about["mel_frames"])
-    report.same(f"{name} audio_data_dtype", str(mel.dtype), about["audio_data_dtype"])
-    known = {"wave", "conversation", "max_len", "prompt_default", "mel_frames", "audio_data_dtype", *found}
+    for key, value in fill.items():
+        found = getattr(example, key).long()
+        padded = F.pad(found, (0, about["max_len"] - len(found)), value=value)
+        report.same(f"{name} {key}", padded, _spread(about[key]))
+    report.same(f"{name} mel_frames", example.audio_data_seqlens, about["mel_frames"])
+    report.same(f"{name} audio_data_dtype", str(example.audio_data.dtype), about["audio_data_dtype"])
+    known = {"wave", "conversation", "max_len", "prompt_default", "mel_frames", "audio_data_dtype", *fill}
     for key in about.keys() - known:
         report.error(f"{name} {key}", "an entry this runner does not know")
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import AutoConfig, AutoModel
+from transformers import AutoConfig, AutoModel, Qwen3ForCausalLM
 
 from moss_audio.config import MossAudioConfig
 from moss_audio.encoder import cut_windows, positions
@@ -362,3 +362,16 @@ def test_transformers_auto_classes_know_the_model(tmp_path):
     loaded = AutoModel.from_pretrained(tmp_path, dtype=torch.float32)
     assert isinstance(loaded, MossAudioModel)
     assert torch.equal(loaded.lm_head.weight, model.lm_head.weight)
+
+
+def test_the_decoder_computes_what_transformers_own_qwen3_computes():
+    model = small_model()
+    plain = Qwen3ForCausalLM(model.config.language_config).eval()
+    state = {f"model.{name}": one for name, one in model.language_model.state_dict().items()}
+    plain.load_state_dict({**state, "lm_head.weight": model.lm_head.weight})
+    ids = torch.randint(0, 299, (3, 40), generator=torch.Generator().manual_seed(5))
+    mask = torch.ones_like(ids)
+    mask[1, :11] = 0
+    with torch.no_grad():
+        ours, theirs = (one(input_ids=ids, attention_mask=mask).logits for one in (model, plain))
+    torch.testing.assert_close(ours[mask.bool()], theirs[mask.bool()], atol=1e-4, rtol=1e-5)
