@@ -16,6 +16,7 @@ import torch
 
 from moss_audio.config import MossAudioConfig
 from moss_audio.errors import CheckpointError
+from moss_audio.thinking import name_says_thinking
 
 if TYPE_CHECKING:
     from moss_audio.model import MossAudioModel
@@ -59,6 +60,10 @@ def load(
         raise CheckpointError(f"The checkpoint in {folder} could not be loaded: {error}") from error
     model = loaded[0] if isinstance(loaded, tuple) else loaded
     model.__dict__["_folder"] = folder
+    generation = model.generation_config
+    if generation is not None and not isinstance(getattr(generation, "thinking", None), bool):
+        # The released checkpoints say this in their names alone, which a copy saved elsewhere would lose.
+        generation.thinking = any(name_says_thinking(str(one)) for one in (name_or_folder, folder))
     return loaded
 
 

@@ -29,8 +29,6 @@ from moss_audio.checkpoint import weight_files
 from moss_audio.errors import CheckpointError
 from moss_audio.fetching import RemoteFile, fetch, partial_path
 
-DEFAULT_MODEL = "OpenMOSS-Team/MOSS-Audio-4B-Instruct"
-
 RELEASED_BYTES = {
     "OpenMOSS-Team/MOSS-Audio-4B-Instruct": 10_451_725_200,
     "OpenMOSS-Team/MOSS-Audio-4B-Thinking": 10_451_725_200,

@@ -1,0 +1,5 @@
+"""``python -m moss_audio FILE``."""
+
+from moss_audio.cli import main
+
+main()
