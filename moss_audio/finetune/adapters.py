@@ -62,8 +62,12 @@ def add_adapter(model: MossAudioModel, config: LoraConfig, name: str) -> PeftMod
 
 def save_adapter(adapted: PeftModel, folder: str | Path) -> None:
     """Write an adapter alone: its weights and its configuration."""
-    # What PEFT would find out about embeddings it asks the hub for; no embedding is ever adapted here.
+    card = Path(folder) / "README.md"
+    kept = card.exists()
+    # To find out about embeddings, PEFT would ask the hub for the base; no embedding is adapted here.
     adapted.save_pretrained(str(folder), save_embedding_layers=False)
+    if not kept:
+        card.unlink(missing_ok=True)  # a form to be filled in, and nobody would
 
 
 def base_of(adapter: str | Path) -> str:

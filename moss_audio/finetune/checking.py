@@ -8,7 +8,7 @@ from statistics import median
 
 from moss_audio.errors import DataError
 from moss_audio.finetune.conversations import read_conversations
-from moss_audio.finetune.dataset import Measure, Reading, measure
+from moss_audio.finetune.dataset import Measure, Reading, measure, total_time
 from moss_audio.finetune.sequences import too_long
 from moss_audio.processor import MossAudioProcessor
 
@@ -31,10 +31,9 @@ class Report:
         lines = []
         if self.measures:
             lengths = [one.length for one in self.measures]
-            hours = sum(one.seconds for one in self.measures) / 3600
             longest = max(one.seconds for one in self.measures)
             lines += [
-                f"{len(lengths)} examples, {hours:.2f} hours of audio (the longest {longest:.1f} s)",
+                f"{len(lengths)} examples, {total_time(self.measures)} of audio (longest: {longest:.1f} s)",
                 f"{sum(lengths):,} tokens: {min(lengths)} to {max(lengths)}, half of the examples up to "
                 f"{median(lengths):g}",
                 f"{sum(one.learned for one in self.measures):,} of them are learned",

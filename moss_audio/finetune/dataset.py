@@ -50,6 +50,12 @@ class Measure:
     seconds: float
 
 
+def total_time(measures: Sequence[Measure]) -> str:
+    """Audio in all, for a person to read."""
+    seconds = sum(one.seconds for one in measures)
+    return f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 3600:.2f} hours"
+
+
 class Examples(Dataset):
     """Examples made when they are asked for; audio is decoded and its features computed each time.
 

@@ -18,7 +18,7 @@ from moss_audio.finetune import memory
 from moss_audio.finetune.adapters import add_adapter, lora_config
 from moss_audio.finetune.collate import Collator
 from moss_audio.finetune.conversations import read_conversations
-from moss_audio.finetune.dataset import Examples, Order, Reading, prepare
+from moss_audio.finetune.dataset import Examples, Order, Reading, prepare, total_time
 from moss_audio.finetune.options import TrainOptions, begin, last_checkpoint
 from moss_audio.finetune.progress import Reporter, Stop
 from moss_audio.finetune.trainer import AnswerTrainer
@@ -89,8 +89,8 @@ def _reading(options: TrainOptions, base: Path) -> Reading:
 def _examples(path: Path, options: TrainOptions, reading: Reading, reporter: Reporter) -> Examples:
     conversations = read_conversations(path, options.prompt_default)
     examples, left = prepare(conversations, reading, options.skip_too_long)
-    hours = sum(one.seconds for one in examples.measures) / 3600
-    reporter.say(f"{path}: {len(examples)} examples, {hours:.2f} hours, {sum(examples.lengths):,} tokens.")
+    audio = total_time(examples.measures)
+    reporter.say(f"{path}: {len(examples)} examples, {audio} of audio, {sum(examples.lengths):,} tokens.")
     if left:
         reporter.say(f"Left out {len(left)} that are too long; the first: {left[0]}")
     return examples
