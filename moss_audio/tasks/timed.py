@@ -111,7 +111,7 @@ def _one_word_each(drafts: list[Draft]) -> tuple[list[Draft], list[Dropped]]:
     for one in drafts:
         shares = _shares(one.text)
         if len(shares) < 2:
-            words.append(one)
+            words.append(replace(one, text=shares[0].word))
             continue
         reason = f"{len(shares)} words between two stamps; their times within are shared out by length"
         dropped.append(Dropped(one.raw, reason, "several words"))
@@ -127,9 +127,16 @@ def _one_word_each(drafts: list[Draft]) -> tuple[list[Draft], list[Dropped]]:
 
 
 def _shares(text: str) -> list[_Share]:
+    """Words of a text and their sizes; punctuation that stands alone goes with the word before it."""
+    joined: list[str] = []
+    for piece in text.split():
+        if joined and not (has_words(piece) and has_words(joined[-1])):
+            joined[-1] += piece
+        else:
+            joined.append(piece)
     shares: list[_Share] = []
     before = 0
-    for word in text.split():
+    for word in joined:
         size = max(1, len(words_of(word)) if not word.isascii() else len(word))
         shares.append(_Share(word, before, size))
         before += size
