@@ -6,7 +6,6 @@ being written, a budget for the thought, and an end to the work when nobody list
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -15,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
+from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 from transformers.generation.streamers import BaseStreamer
 
 from moss_audio.errors import NotEnoughMemory, PromptError
@@ -23,6 +22,7 @@ from moss_audio.processor import Wave
 from moss_audio.prompt import AFTER_AUDIO, NO_THOUGHT, SPAN, Prompt, default_prompt, split_at_spans
 from moss_audio.thinking import Piece, ThoughtSplitter, name_says_thinking, prompt_opens_thought
 from moss_audio.thinking_budget import ThinkingBudget, ThinkTags, transition_ids
+from moss_audio.token_stream import Cancelled, Streamer, TextDecoder
 
 Stopped = Literal["end", "length", "cancelled"]
 
@@ -159,7 +159,7 @@ def stream(
     started = time.monotonic()
     run = _Run(model, [Request(prompt, audios)], options, cancel or threading.Event())
     writer = _Writer(run)
-    streamer = _Streamer()
+    streamer = Streamer()
     thread = threading.Thread(
         target=run.generate_into, args=(streamer,), name="moss-audio-answer", daemon=True
     )
@@ -227,7 +227,7 @@ class _Run:
                     **self.inputs,
                     generation_config=self._config(),
                     logits_processor=self._budget(),
-                    stopping_criteria=StoppingCriteriaList([_Cancelled(self.cancel)]),
+                    stopping_criteria=StoppingCriteriaList([Cancelled(self.cancel)]),
                     streamer=streamer,
                 )
         except torch.cuda.OutOfMemoryError as error:
@@ -237,7 +237,7 @@ class _Run:
             ) from error
         return ids[:, self.inputs["input_ids"].shape[1] :].tolist()
 
-    def generate_into(self, streamer: _Streamer) -> None:
+    def generate_into(self, streamer: Streamer) -> None:
         """``generate`` in a thread of its own; whatever goes wrong reaches the one who reads."""
         try:
             self.generate(streamer)
@@ -284,7 +284,7 @@ class _Writer:
         own = run.processor.tokens
         self._hidden = {*tokenizer.all_special_ids, *run.stops, own.audio, own.start, own.end}
         self._hidden -= {*tags.opening, *tags.closing}
-        self._decoder = _TextDecoder(tokenizer)
+        self._decoder = TextDecoder(tokenizer)
         self._splitter = ThoughtSplitter(run.opened[row])
         self._stops = run.stops
         self._row = row
@@ -324,74 +324,6 @@ class _Writer:
         for piece in pieces:
             self._parts[piece.kind].append(piece.text)
         return pieces
-
-
-class _TextDecoder:
-    """Ids to text, as they come; a character whose bytes are not all there yet is held back."""
-
-    def __init__(self, tokenizer: Any) -> None:
-        self._tokenizer = tokenizer
-        self._ids: list[int] = []
-        self._given = 0
-
-    def add(self, token: int) -> str:
-        self._ids.append(token)
-        text = self._text()
-        if not text.endswith("\N{REPLACEMENT CHARACTER}"):
-            fresh = text[self._given :]
-            self._ids, self._given = [], 0
-            return fresh
-        # All but the last character is certain: what is unfinished shows as one replacement character.
-        fresh = text[self._given : -1]
-        self._given = max(self._given, len(text) - 1)
-        return fresh
-
-    def flush(self) -> str:
-        rest = self._text()[self._given :] if self._ids else ""
-        self._ids, self._given = [], 0
-        return rest
-
-    def _text(self) -> str:
-        return self._tokenizer.decode(
-            self._ids, skip_special_tokens=False, clean_up_tokenization_spaces=False
-        )
-
-
-class _Streamer(BaseStreamer):
-    """Hands tokens from the thread of ``generate`` to the one who iterates, the prompt left out."""
-
-    def __init__(self) -> None:
-        self._queue: queue.SimpleQueue[int | BaseException | None] = queue.SimpleQueue()
-        self._prompt_seen = False
-
-    def put(self, value: torch.Tensor) -> None:
-        if not self._prompt_seen:
-            self._prompt_seen = True
-            return
-        for token in value.reshape(-1).tolist():
-            self._queue.put(token)
-
-    def end(self) -> None:
-        self._queue.put(None)
-
-    def fail(self, error: BaseException) -> None:
-        self._queue.put(error)
-
-    def __iter__(self) -> Iterator[int]:
-        while (item := self._queue.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-
-
-class _Cancelled(StoppingCriteria):
-    """Ends every row once the event is set."""
-
-    def __init__(self, cancel: threading.Event) -> None:
-        self.cancel = cancel
-
-    def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
-        return torch.full((len(input_ids),), self.cancel.is_set(), dtype=torch.bool, device=input_ids.device)
 
 
 def _complete(request: Request, unthought: bool) -> Prompt:

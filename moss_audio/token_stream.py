@@ -1,0 +1,86 @@
+"""What stands between ``generate`` and a reader: tokens handed over, made text, and a way to end it all."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from transformers import StoppingCriteria
+from transformers.generation.streamers import BaseStreamer
+
+
+class TextDecoder:
+    """Ids to text, as they come; a character whose bytes are not all there yet is held back."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self._ids: list[int] = []
+        self._given = 0
+
+    def add(self, token: int) -> str:
+        """The text that is certain with this token."""
+        self._ids.append(token)
+        text = self._text()
+        if not text.endswith("\N{REPLACEMENT CHARACTER}"):
+            fresh = text[self._given :]
+            self._ids, self._given = [], 0
+            return fresh
+        # All but the last character is certain: what is unfinished shows as one replacement character.
+        fresh = text[self._given : -1]
+        self._given = max(self._given, len(text) - 1)
+        return fresh
+
+    def flush(self) -> str:
+        """What was held back."""
+        rest = self._text()[self._given :] if self._ids else ""
+        self._ids, self._given = [], 0
+        return rest
+
+    def _text(self) -> str:
+        return self._tokenizer.decode(
+            self._ids, skip_special_tokens=False, clean_up_tokenization_spaces=False
+        )
+
+
+class Streamer(BaseStreamer):
+    """Hands tokens from the thread of ``generate`` to the one who iterates, the prompt left out."""
+
+    def __init__(self) -> None:
+        self._queue: queue.SimpleQueue[int | BaseException | None] = queue.SimpleQueue()
+        self._prompt_seen = False
+
+    def put(self, value: torch.Tensor) -> None:
+        """Called by ``generate``: first with the prompt ``[B, L]``, then with each new token ``[B]``."""
+        if not self._prompt_seen:
+            self._prompt_seen = True
+            return
+        for token in value.reshape(-1).tolist():
+            self._queue.put(token)
+
+    def end(self) -> None:
+        """Called by ``generate`` after the last token."""
+        self._queue.put(None)
+
+    def fail(self, error: BaseException) -> None:
+        """Raise an error where the tokens are read."""
+        self._queue.put(error)
+
+    def __iter__(self) -> Iterator[int]:
+        while (item := self._queue.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+
+
+class Cancelled(StoppingCriteria):
+    """Ends every row once the event is set."""
+
+    def __init__(self, cancel: threading.Event) -> None:
+        self.cancel = cancel
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
+        """``input_ids`` [B, L]: whether each row ends here, bool ``[B]``."""
+        return torch.full((len(input_ids),), self.cancel.is_set(), dtype=torch.bool, device=input_ids.device)
