@@ -1,8 +1,9 @@
 """MOSS-Audio: the audio-understanding model, usable alone.
 
-    from moss_audio import MossAudio
+    from moss_audio import MossAudio, load_audio, reply
 
     model = MossAudio.from_pretrained("OpenMOSS-Team/MOSS-Audio-4B-Instruct")
+    print(reply(model, "Describe this audio.", [load_audio("harbour.mp3")]).text)
 
 Names are imported when they are first used: torch and transformers take seconds to load, and most of the
 program never needs them.
@@ -16,23 +17,43 @@ from typing import TYPE_CHECKING, Any
 from moss_audio.listener import Listener
 
 if TYPE_CHECKING:
+    from moss_audio.audio import load_audio
     from moss_audio.config import MossAudioConfig
-    from moss_audio.model import MossAudioModel
-    from moss_audio.model import MossAudioModel as MossAudio
+    from moss_audio.generation import Options, Reply, Request, replies, reply, stream
+    from moss_audio.model import MossAudio, MossAudioModel
     from moss_audio.processor import MossAudioProcessor
 
 _HOMES = {
-    "MossAudio": ("moss_audio.model", "MossAudioModel"),
-    "MossAudioModel": ("moss_audio.model", "MossAudioModel"),
-    "MossAudioConfig": ("moss_audio.config", "MossAudioConfig"),
-    "MossAudioProcessor": ("moss_audio.processor", "MossAudioProcessor"),
+    "MossAudio": "model",
+    "MossAudioConfig": "config",
+    "MossAudioModel": "model",
+    "MossAudioProcessor": "processor",
+    "Options": "generation",
+    "Reply": "generation",
+    "Request": "generation",
+    "load_audio": "audio",
+    "replies": "generation",
+    "reply": "generation",
+    "stream": "generation",
 }
 
-__all__ = ["Listener", "MossAudio", "MossAudioConfig", "MossAudioModel", "MossAudioProcessor"]
+__all__ = [
+    "Listener",
+    "MossAudio",
+    "MossAudioConfig",
+    "MossAudioModel",
+    "MossAudioProcessor",
+    "Options",
+    "Reply",
+    "Request",
+    "load_audio",
+    "replies",
+    "reply",
+    "stream",
+]
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, attribute = _HOMES[name]
-    return getattr(import_module(module), attribute)
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

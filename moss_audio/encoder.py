@@ -88,7 +88,10 @@ class AudioEncoder(nn.Module):
             mel: ``[n_clips, 128, most_frames]``.
             frames: int64 ``[n_clips]``, valid frames of each, at least 1.
         """
-        windows = cut_windows(mel.to(self.conv1.weight.dtype), frames, self.config.window_frames)
+        return self.encode_windows(cut_windows(mel, frames, self.config.window_frames))
+
+    def encode_windows(self, windows: Windows) -> EncoderOutput:
+        """Encode windows, of whatever clips; each gives what it gives in any other batch."""
         counts = _ceil_div(windows.frames, FRAMES_PER_TOKEN)
         hidden = self._stem(windows)
         hidden = hidden + positions(hidden.shape[1], self.config.d_model, hidden.device).to(hidden.dtype)
@@ -107,9 +110,8 @@ class AudioEncoder(nn.Module):
     def _stem(self, windows: Windows) -> torch.Tensor:
         """``[n_windows, tokens, d_model]``; a bounded number of windows at a time."""
         size = self.config.conv_chunksize
-        parts = zip(
-            windows.mel.split(size), windows.frames.split(size), windows.alone.split(size), strict=True
-        )
+        mel = windows.mel.to(self.conv1.weight.dtype)
+        parts = zip(mel.split(size), windows.frames.split(size), windows.alone.split(size), strict=True)
         return torch.cat([self._convolve(*part) for part in parts])
 
     def _convolve(self, mel: torch.Tensor, frames: torch.Tensor, alone: torch.Tensor) -> torch.Tensor:

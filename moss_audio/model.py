@@ -311,5 +311,8 @@ def repeat_by_prompt(placeholders: list[int], tokens: list[int], times: int) -> 
     return order
 
 
+MossAudio = MossAudioModel
+"""The name users know; checkpoints say ``MossAudioModel``."""
+
 AutoModel.register(MossAudioConfig, MossAudioModel)
 AutoModelForCausalLM.register(MossAudioConfig, MossAudioModel)

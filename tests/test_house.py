@@ -40,14 +40,18 @@ def test_imports_run_downward_only(room: str):
     assert sources(room)
 
 
-def test_the_only_import_by_name_is_the_command_that_opens_the_page():
+def test_imports_by_name_open_the_page_or_load_a_packages_own_names_late():
     by_name = {
         str(path.relative_to(ROOT)): re.findall(r"import_module\(([^)]*)\)", path.read_text())
         for room in ROOMS
         for path in sources(room)
         if "import_module(" in path.read_text()
     }
+    own = '"{__name__}.{_HOMES[name]}"'
+    packages = {name: by_name.pop(name) for name in [*by_name] if name.startswith("moss_audio/")}
     assert by_name == {"agent/cli.py": ['"web.server"']}
+    for name, imported in packages.items():
+        assert name.endswith("__init__.py") and imported == [f"f{own}"], name
 
 
 def test_no_document_has_a_placeholder_left():
