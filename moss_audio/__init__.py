@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 from moss_audio.listener import Listener
 
 if TYPE_CHECKING:
+    from moss_audio.answers import Options, Reply, Request
     from moss_audio.audio import load_audio
     from moss_audio.config import MossAudioConfig
-    from moss_audio.generation import Options, Reply, Request, replies, reply, stream
+    from moss_audio.generation import replies, reply, stream
     from moss_audio.model import MossAudio, MossAudioModel
     from moss_audio.processor import MossAudioProcessor
 
@@ -28,9 +29,9 @@ _HOMES = {
     "MossAudioConfig": "config",
     "MossAudioModel": "model",
     "MossAudioProcessor": "processor",
-    "Options": "generation",
-    "Reply": "generation",
-    "Request": "generation",
+    "Options": "answers",
+    "Reply": "answers",
+    "Request": "answers",
     "load_audio": "audio",
     "replies": "generation",
     "reply": "generation",

@@ -66,7 +66,7 @@ class ThinkingBudget(LogitsProcessor):
         forced = {}
         for row, ids in enumerate(input_ids[:, self.prompt_length :].tolist()):
             opened = self.opened[min(row // share, len(self.opened) - 1)]
-            if (token := self._forced(ids, opened)) is not None:
+            if (token := self.forced(ids, opened)) is not None:
                 forced[row] = token
         if not forced:
             return scores
@@ -76,7 +76,7 @@ class ThinkingBudget(LogitsProcessor):
             changed[row, token] = 0.0
         return changed
 
-    def _forced(self, ids: list[int], inside: bool) -> int | None:
+    def forced(self, ids: list[int], inside: bool) -> int | None:
         """The id that must come next after these generated ones, or None."""
         opening, closing = self.tags.opening, self.tags.closing
         used, over = 0, 0

@@ -11,6 +11,8 @@ import torch
 from transformers import StoppingCriteria
 from transformers.generation.streamers import BaseStreamer
 
+from moss_audio.repetition import is_loop
+
 
 class TextDecoder:
     """Ids to text, as they come; a character whose bytes are not all there yet is held back."""
@@ -84,3 +86,15 @@ class Cancelled(StoppingCriteria):
     def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
         """``input_ids`` [B, L]: whether each row ends here, bool ``[B]``."""
         return torch.full((len(input_ids),), self.cancel.is_set(), dtype=torch.bool, device=input_ids.device)
+
+
+class Looping(StoppingCriteria):
+    """Ends a row that says one phrase over and over."""
+
+    def __init__(self, prompt_length: int) -> None:
+        self.prompt_length = prompt_length
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
+        """``input_ids`` [B, L]: whether each row ends here, bool ``[B]``."""
+        rows = input_ids[:, self.prompt_length :].tolist()
+        return torch.tensor([is_loop(row) for row in rows], device=input_ids.device)

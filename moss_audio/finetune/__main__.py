@@ -131,22 +131,13 @@ def main(arguments: list[str] | None = None) -> int:
     # The hub's counters have no business in somebody's training.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
-        code = app(given, standalone_mode=False)
+        app(given)
     except MossAudioError as error:
         typer.echo(f"Error: {error}", err=True)
         return 130 if type(error).__name__ == "Stopped" else 1
-    except typer.Exit as stop:
-        return stop.exit_code
-    except (typer.Abort, KeyboardInterrupt):
-        return 130
-    except Exception as error:
-        import click
-
-        if isinstance(error, click.ClickException):
-            error.show()
-            return error.exit_code
-        raise
-    return code if isinstance(code, int) else 0
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 1
+    return 0
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import sys
 from types import FrameType, TracebackType
@@ -11,14 +12,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from moss_audio.errors import MossAudioError
+
 
 class Reporter(TrainerCallback):
-    """A bar with the loss where stderr is a terminal, else a line for every logged step."""
+    """A bar with the loss where stderr is a terminal, else a line for every step."""
 
     def __init__(self) -> None:
         self.console = Console(stderr=True, highlight=False, soft_wrap=True)
         self.bar: Progress | None = None
-        self.losses: list[float] = []
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -55,7 +57,6 @@ class Reporter(TrainerCallback):
         """Show a step's loss, or the evaluation's."""
         logs = logs or {}
         if "loss" in logs:
-            self.losses.append(logs["loss"])
             if self.bar is not None:
                 self.bar.update(self.bar.task_ids[0], loss=f"{logs['loss']:.4f}")
             else:
@@ -83,14 +84,37 @@ class Reporter(TrainerCallback):
         self.console.print(text, markup=False)
 
 
+class Finite(TrainerCallback):
+    """Ends a run whose loss is no number any more; nothing after it could be used."""
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **_: Any,
+    ) -> None:
+        """Look at a step's loss and gradient.
+
+        Raises:
+            MossAudioError: One of them is not finite.
+        """
+        for name in ("loss", "grad_norm"):
+            if not math.isfinite((logs or {}).get(name, 0.0)):
+                raise MossAudioError(
+                    f"At step {state.global_step} the {name.replace('_', ' ')} is no number any more; go on from "
+                    "an earlier checkpoint, or begin again with a smaller --lr or some --warmup."
+                )
+
+
 class Stop(TrainerCallback):
     """Ctrl-C, or a scheduler's SIGTERM, ends the run after the step at hand, with a checkpoint.
 
     A second one ends it at once. Use as a context manager around training.
     """
 
-    def __init__(self, say: Any) -> None:
-        self.say = say
+    def __init__(self) -> None:
         self.asked = False
         self._before: dict[int, Any] = {}
 

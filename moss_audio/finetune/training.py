@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from moss_audio.finetune.collate import Collator
 from moss_audio.finetune.conversations import read_conversations
 from moss_audio.finetune.dataset import Examples, Order, Reading, prepare, total_time
 from moss_audio.finetune.options import TrainOptions, begin, last_checkpoint
-from moss_audio.finetune.progress import Reporter, Stop
+from moss_audio.finetune.progress import Finite, Reporter, Stop
 from moss_audio.finetune.trainer import AnswerTrainer
 from moss_audio.hub import resolve
 from moss_audio.model import MossAudioModel
@@ -67,7 +66,7 @@ def train(options: TrainOptions) -> Path:
         data_collator=Collator(reading.processor),
         train_dataset=examples,
         eval_dataset=held_out,
-        callbacks=[reporter],
+        callbacks=[reporter, Finite()],
     )
     trainer.remove_callback(PrinterCallback)
     _run(trainer, options, resume, reporter)
@@ -145,7 +144,7 @@ def _arguments(options: TrainOptions, device: torch.device) -> TrainingArguments
 
 def _run(trainer: AnswerTrainer, options: TrainOptions, resume: Path | None, reporter: Reporter) -> None:
     try:
-        with Stop(reporter.say) as stop:
+        with Stop() as stop:
             trainer.add_callback(stop)
             trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     except KeyboardInterrupt as error:
@@ -177,9 +176,6 @@ def _finish(trainer: AnswerTrainer, options: TrainOptions, base: Path, reading: 
     trainer.save_model(str(options.output))
     trainer.save_state()
     reading.processor.save_pretrained(options.output)
-    generation = base / "generation_config.json"
-    if options.full and generation.is_file():
-        shutil.copyfile(generation, options.output / generation.name)
     return options.output
 
 

@@ -1,0 +1,57 @@
+"""The next token of every running sequence, each by its own settings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How one sequence's tokens are chosen.
+
+    Attributes:
+        temperature: 0 takes the likeliest.
+        top_p: Share of probability that is sampled from.
+        top_k: Tokens that are sampled from; 0 is all.
+        generator: Source of random numbers of this sequence alone; None shares the device's.
+    """
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 50
+    generator: torch.Generator | None = None
+
+
+def choose(logits: torch.Tensor, settings: Sequence[Sampling]) -> torch.Tensor:
+    """One token a row.
+
+    Args:
+        logits: ``[rows, vocab]``.
+        settings: Of each row.
+
+    Returns:
+        int64 ``[rows]``.
+    """
+    tokens = logits.argmax(dim=-1)
+    for row, one in enumerate(settings):
+        if one.temperature > 0.0:
+            tokens[row] = _sample(logits[row].float(), one)
+    return tokens
+
+
+def _sample(logits: torch.Tensor, settings: Sampling) -> torch.Tensor:
+    """A token of ``[vocab]``: temperature, then top-k, then top-p, as transformers orders them."""
+    logits = logits / settings.temperature
+    if 0 < settings.top_k < len(logits):
+        least = logits.topk(settings.top_k).values[-1]
+        logits = logits.masked_fill(logits < least, float("-inf"))
+    if settings.top_p < 1.0:
+        ordered, index = logits.sort(descending=True)
+        before = ordered.softmax(-1).cumsum(-1) - ordered.softmax(-1)
+        logits = logits.index_fill(0, index[before >= settings.top_p], float("-inf"))
+    # Exponential races choose as multinomial does and need no look at the result (Gumbel's trick).
+    race = torch.empty_like(logits).exponential_(generator=settings.generator)
+    return (logits.softmax(-1) / race).argmax()
