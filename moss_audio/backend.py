@@ -1,0 +1,64 @@
+"""The seam behind which a MOSS-Audio runs: the engine in this process, or a server somewhere."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from moss_audio.answers import Event, Options, Reply, Request
+from moss_audio.errors import MossAudioError
+
+
+class Backend(Protocol):
+    """Something that answers prompts; may be used from several threads at once."""
+
+    name: str
+    """What people are shown, e.g. ``MOSS-Audio-8B-Thinking``."""
+
+    thinks: bool
+    """Whether it thinks before it answers, unless told not to."""
+
+    at_once: int
+    """Requests that are worth handing over at the same time."""
+
+    def ask(
+        self, requests: Sequence[Request], options: Options, cancel: threading.Event | None = None
+    ) -> list[Reply | MossAudioError]:
+        """Answer requests, each with one recording and one question or with text alone, all at once.
+
+        Returns:
+            For each its answer, or what went wrong with it; one failure costs no other answer.
+        """
+        ...
+
+    def stream(
+        self, request: Request, options: Options, cancel: threading.Event | None = None
+    ) -> Iterator[Event]:
+        """Answer one request as it is written; the last event is the ``Reply``.
+
+        Raises:
+            MossAudioError: It cannot be answered.
+        """
+        ...
+
+    def chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]] | None,
+        options: Options,
+        cancel: threading.Event | None = None,
+    ) -> Iterator[Event]:
+        """Continue a conversation of text, in OpenAI's form, as ``stream`` does.
+
+        Calls of tools come as Qwen3 writes them, ``<tool_call>{"name": …, "arguments": …}</tool_call>``, in the text
+        of the answer, whatever form a server gives them.
+
+        Raises:
+            MossAudioError: It cannot be continued.
+        """
+        ...
+
+    def close(self) -> None:
+        """End all work and give memory back."""
+        ...
