@@ -103,8 +103,8 @@ class Finite(TrainerCallback):
         for name in ("loss", "grad_norm"):
             if not math.isfinite((logs or {}).get(name, 0.0)):
                 raise MossAudioError(
-                    f"At step {state.global_step} the {'loss' if name == 'loss' else 'gradient'} is no number "
-                    "any more; begin again with a smaller --lr or some --warmup."
+                    f"At step {state.global_step} the {'loss' if name == 'loss' else 'gradient'} is no "
+                    "number any more; begin again with a smaller --lr or some --warmup."
                 )
 
 

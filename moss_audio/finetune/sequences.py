@@ -26,7 +26,7 @@ IGNORED = -100
 """Label of what is not learned."""
 
 MAX_LENGTH = 8192
-"""Tokens of the longest sequence, as in the published script: about ten minutes of audio."""
+"""Tokens of the longest sequence, as in the published script: a little less than ten minutes of audio."""
 
 
 @dataclass(frozen=True)
