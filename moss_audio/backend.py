@@ -51,8 +51,8 @@ class Backend(Protocol):
     ) -> Iterator[Event]:
         """Continue a conversation of text, in OpenAI's form, as ``stream`` does.
 
-        Calls of tools come as Qwen3 writes them, ``<tool_call>{"name": …, "arguments": …}</tool_call>``, in the text
-        of the answer, whatever form a server gives them.
+        Calls of tools come as Qwen3 writes them, ``<tool_call>{"name": …, "arguments": …}</tool_call>``,
+        within the text of the answer, whatever form a server gives them.
 
         Raises:
             MossAudioError: It cannot be continued.

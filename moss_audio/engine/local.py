@@ -111,7 +111,7 @@ def _result(ticket: Ticket) -> Reply | MossAudioError:
         return error
 
 
-class _cancelling:  # noqa: N801
+class _cancelling:
     """While inside, hands a wish to stop on to tickets."""
 
     def __init__(self, cancel: threading.Event | None, tickets: Sequence[Ticket]) -> None:
