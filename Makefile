@@ -34,6 +34,7 @@ format: install-test ## let ruff fix and format
 bench: install-test ## run the benchmarks and print their tables
 	$(BIN)/python -m benchmarks.ingest
 	$(BIN)/python -m benchmarks.ask
+	$(BIN)/python -m benchmarks.model
 
 clean: ## remove what was set up here; recordings are elsewhere and stay
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
