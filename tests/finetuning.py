@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 import soundfile
 import torch
 from safetensors.torch import load_file
@@ -13,6 +15,15 @@ from moss_audio.processor import MossAudioProcessor
 from tests.moss_tokenizer import PARITY, SMALL, tokenizer
 
 Wave = torch.Tensor
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """So small a model gains nothing by a second thread, and loses much where others want the processor."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def small_processor(time_markers: bool = True) -> MossAudioProcessor:

@@ -15,9 +15,11 @@ from moss_audio.finetune.adapters import add_adapter
 from moss_audio.finetune.memory import adapter_numbers
 from moss_audio.finetune.trainer import answer_loss, learned_columns
 from moss_audio.model import MossAudioModel
-from tests.finetuning import ANSWERS, messages, small_processor, speech
+from tests.finetuning import ANSWERS, messages, one_thread, small_processor, speech
 from tests.moss_tokenizer import PARITY
 from tests.tiny_moss import load, random_checkpoint
+
+__all__ = ["one_thread"]
 
 Gradients = dict[str, torch.Tensor]
 CORE = load_file(PARITY / "v1_core" / "io.safetensors")
@@ -174,3 +176,22 @@ def test_the_encoder_drops_nothing_out_unless_asked_to(
     assert len(losses()) == 1
     model.audio_encoder.use_dropout = True
     assert len(losses()) == 3
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_bfloat16_arithmetic_as_on_a_gpu_stays_near_float32(
+    checkpoint: Path, examples: dict[str, Example], full: bool
+) -> None:
+    """On a GPU the adapter is float32 and its base bfloat16, or all weights float32, under autocast."""
+    chosen = [examples[name] for name in "ad"]
+    exact = gradients(load(checkpoint).train(), chosen, answers_only=True)[0]
+    model = load(checkpoint, torch.float32 if full else torch.bfloat16).train()
+    if not full:
+        model = add_adapter(model, lora_config(on_encoder=True), "tiny").train()
+    model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+    with torch.autocast("cpu", torch.bfloat16):
+        loss, found = gradients(model, chosen, answers_only=True)
+    assert loss == pytest.approx(exact, rel=0.02)
+    assert {one.dtype for one in found.values()} == {torch.float32}
+    assert all(torch.isfinite(one).all() for one in found.values())
+    assert len(found) == sum(one.requires_grad for one in model.parameters())

@@ -27,19 +27,12 @@ from moss_audio.finetune.conversations import read_conversations
 from moss_audio.finetune.dataset import Examples, Order, Reading, prepare
 from moss_audio.finetune.training import Stopped
 from moss_audio.processor import MossAudioProcessor
-from tests.finetuning import small_processor, speech, write_data
+from tests.finetuning import one_thread, small_processor, speech, write_data
 from tests.tiny_moss import load, random_checkpoint
 
+__all__ = ["one_thread"]
+
 ROOT = Path(__file__).parent.parent
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """So small a model gains nothing by a second thread, and loses much where others want the processor."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

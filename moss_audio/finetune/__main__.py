@@ -133,8 +133,10 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         app(given)
     except MossAudioError as error:
-        typer.echo(f"Error: {error}", err=True)
-        return 130 if type(error).__name__ == "Stopped" else 1
+        # By name: importing the class would load torch before the options are read.
+        stopped = type(error).__name__ == "Stopped"
+        typer.echo(str(error) if stopped else f"Error: {error}", err=True)
+        return 130 if stopped else 1
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 1
     return 0

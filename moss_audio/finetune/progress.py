@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import signal
 import sys
 from types import FrameType, TracebackType
@@ -116,6 +117,7 @@ class Stop(TrainerCallback):
 
     def __init__(self) -> None:
         self.asked = False
+        self._owner = os.getpid()
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -133,6 +135,8 @@ class Stop(TrainerCallback):
             signal.signal(number, handler)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._owner:  # a process that decodes audio; it ends with this one
+            return
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
