@@ -7,7 +7,7 @@ STAMPS := $(VENV)/.stamps
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test install install-test browser lint format bench clean
+.PHONY: help run test install install-test browser lint format bench fixture clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -35,6 +35,9 @@ bench: install-test ## run the benchmarks and print their tables
 	$(BIN)/python -m benchmarks.ingest
 	$(BIN)/python -m benchmarks.ask
 	$(BIN)/python -m benchmarks.model
+
+fixture: install-test ## train the tiny model that tests run on; write it and its clips to build/moss-fixture
+	$(BIN)/python -m tests.fixture build/moss-fixture
 
 clean: ## remove what was set up here; recordings are elsewhere and stay
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -47,3 +47,15 @@ def home(tmp_path: Path) -> Path:
 def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Joined model weights, made once a run."""
     yield tmp_path_factory.mktemp("models")
+
+
+@pytest.fixture(scope="session")
+def moss_fixture() -> Path:
+    """Folder of a tiny MOSS-Audio that has learned a minute of the sample.
+
+    It is trained once, which takes a minute or two, and again only when the code behind it changes. What
+    uses it is slow; give the first test ``pytest.mark.timeout(900)``.
+    """
+    from tests.fixture.building import ready
+
+    return ready()
