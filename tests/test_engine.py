@@ -11,6 +11,7 @@ import torch
 
 from moss_audio.answers import Options, Reply, Request, TextDelta, ThinkingDelta
 from moss_audio.engine import Engine, EngineOptions, LocalBackend, QueueFull
+from moss_audio.engine.decoding import Eager
 from moss_audio.errors import MossAudioError, NotEnoughMemory
 from moss_audio.generation import reply
 from moss_audio.model import MossAudioModel
@@ -77,6 +78,25 @@ def test_a_mixed_batch_writes_what_the_plain_path_writes_token_for_token(start, 
     assert [told(one.result()) for one in tickets] == [told(one) for one in plain]
     statistics = engine.statistics()
     assert statistics.pages_free == statistics.pages and statistics.running == statistics.waiting == 0
+
+
+class LookingLate(Eager):
+    """The engine's way of a GPU on a CPU: a step's tokens are looked at after the next one was launched."""
+
+    looks_late = True
+
+
+@pytest.mark.parametrize("sizes", [{}, {"max_batch": 3}, {"cache_bytes": 400_000}])
+def test_tokens_that_are_looked_at_a_step_late_are_the_same(model, plain, sizes):
+    class Late(Engine):
+        def _stepping(self):
+            return LookingLate(self.model, self.cache)
+
+    engine = Late(model, EngineOptions(**{"page_size": 16, "cache_bytes": 6_000_000, **sizes}))
+    tickets = [engine.submit(one, GREEDY) for one in MIXED]
+    assert [told(one.result()) for one in tickets] == [told(one) for one in plain]
+    assert engine.statistics().pages_free == engine.statistics().pages
+    engine.close()
 
 
 def test_requests_that_come_while_others_run_change_nothing_for_them(start, plain):
@@ -146,7 +166,7 @@ def test_a_request_that_can_never_fit_is_refused_with_numbers_and_the_rest_goes_
     engine = start(cache_bytes=400_000)
     large = engine.submit(MIXED[3], Options(max_new_tokens=1_000_000))
     other = engine.submit(MIXED[1], GREEDY)
-    with pytest.raises(NotEnoughMemory, match=r"1,000,\d\d\d tokens.*the cache holds \d+"):
+    with pytest.raises(NotEnoughMemory, match=r"1,000,\d\d\d tokens.*the engine holds \d+"):
         large.result()
     assert told(other.result()) == told(plain[1])
 

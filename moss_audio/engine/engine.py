@@ -19,6 +19,7 @@ import torch
 from moss_audio.answer_writer import AnswerWriter
 from moss_audio.answers import FREE, Options, Request, Stopped
 from moss_audio.engine.cache import CacheShape, KVCache, bytes_per_token
+from moss_audio.engine.decoding import Eager, Graphs, Steps
 from moss_audio.engine.hearing import EncoderCache
 from moss_audio.engine.pages import PagePool
 from moss_audio.engine.passes import Stack, pack, run
@@ -44,6 +45,7 @@ class EngineOptions:
         cache_bytes: Of the KV cache; None takes ``cache_share`` of the memory that is free.
         cache_share: See there.
         max_tokens: Positions of the KV cache at most, however much memory there is.
+        max_length: Positions of one sequence at most; by default what the released models know.
         prefill_tokens: Prompt tokens in one pass; longer prompts take several.
         encoder_bytes: For windows heard before.
         max_waiting: Requests that may wait; more are refused.
@@ -54,9 +56,18 @@ class EngineOptions:
     cache_bytes: int | None = None
     cache_share: float = 0.6
     max_tokens: int = 1_000_000
+    max_length: int = 40_960
     prefill_tokens: int = 8192
     encoder_bytes: int = GB
     max_waiting: int = 4096
+
+
+@dataclass(frozen=True)
+class _Pending:
+    """A step that was launched and not looked at."""
+
+    sequences: list[Sequence]
+    tokens: torch.Tensor
 
 
 class QueueFull(MossAudioError):
@@ -81,7 +92,8 @@ class Engine:
         self.device = model.device
         config = model.config.language_config
         pages = self._page_count(bytes_per_token(config, model.dtype))
-        self.pool = PagePool(pages, self.options.page_size)
+        # The last page is not handed out: on a GPU, rows that fill a batch up write there.
+        self.pool = PagePool(pages - 1, self.options.page_size)
         shape = CacheShape.of(config, pages, self.options.page_size)
         self.cache = KVCache(shape, model.dtype, model.device)
         self.hearing = EncoderCache(model, self.options.encoder_bytes)
@@ -90,11 +102,20 @@ class Engine:
         self._waiting: deque[tuple[Request, Options, Ticket]] = deque()
         self._admissible: deque[Sequence] = deque()
         self._running: list[Sequence] = []
+        self._pending: _Pending | None = None
+        self._steps = self._stepping()
         self._writers: dict[int, AnswerWriter] = {}
         self._counted: Counter[str] = Counter()
         self._work = threading.Condition()
         self._closed = False
         self._thread: threading.Thread | None = None
+
+    def _stepping(self) -> Steps:
+        half = self.model.dtype in (torch.bfloat16, torch.float16)
+        if self.device.type != "cuda" or not half:
+            return Eager(self.model, self.cache)
+        longest = min(self.pool.n_pages, self.pool.pages_for(self.options.max_length))
+        return Graphs(self.model, self.cache, self.options.max_batch, longest)
 
     def submit(self, request: Request, options: Options = FREE) -> Ticket:
         """Queue a request; its events come from the ticket.
@@ -153,6 +174,7 @@ class Engine:
                 self.step()
             except BaseException as error:
                 # Whatever it was concerned all sequences of the step; those that wait can still be served.
+                self._pending = None
                 self._fail(self._running, error)
         everyone = [ticket for _, _, ticket in self._waiting]
         everyone += [one.ticket for one in (*self._admissible, *self._running)]
@@ -163,6 +185,8 @@ class Engine:
         """Admit what fits, then one prefill or one decoding step."""
         self._drop_cancelled()
         self._admit()
+        if not self._running or any(one.in_prefill for one in self._running):
+            self._look()
         if pending := [one for one in self._running if one.in_prefill]:
             self._prefill(pending)
         elif self._running:
@@ -223,11 +247,11 @@ class Engine:
             forced=self._forced(options, opened),
             ticket=ticket,
         )
-        if self.pool.pages_for(sequence.capacity) > self.pool.n_pages:
-            there = self.pool.n_pages * self.pool.page_size
+        there = min(self.pool.n_pages * self.pool.page_size, self.options.max_length)
+        if sequence.capacity > there:
             raise NotEnoughMemory(
                 f"This request can take {sequence.capacity:,} tokens ({len(ids):,} of them the prompt), and "
-                f"the cache holds {there:,}; choose a shorter part of the audio, or a smaller max_new_tokens."
+                f"the engine holds {there:,}; choose shorter audio, or a smaller max_new_tokens."
             )
         self._writers[id(sequence)] = AnswerWriter(self.processor, self._stops, opened)
         audio = (inputs["audio_data"], inputs["audio_data_seqlens"]) if request.audios else None
@@ -276,7 +300,10 @@ class Engine:
                 self.pool.remember(one.keys, one.pages)
                 ready.append((row, one))
         if ready:
-            self._write([one for _, one in ready], logits[[row for row, _ in ready]])
+            settings = [one.sampling for _, one in ready]
+            tokens = choose(logits[[row for row, _ in ready]], settings).tolist()
+            for (_, one), token in zip(ready, tokens, strict=True):
+                self._write(one, token)
 
     def _embed(self, ids: list[int], chosen: list[tuple[Sequence, int]]) -> tuple[torch.Tensor, Stack | None]:
         """Embeddings of packed prompts with their audio in place, and their DeepStack rows."""
@@ -300,33 +327,46 @@ class Engine:
             return hidden.index_copy(0, index, embeds.to(hidden)), Stack(index, tuple(stacks))
 
     def _decode(self) -> None:
-        running = self._running
-        packed = pack([(one.computed, 1, one.pages) for one in running], self.pool.page_size, self.device)
-        last = torch.tensor([one.ids[-1] for one in running], device=self.device)
-        with torch.inference_mode():
-            hidden = self.model.get_input_embeddings()(last)
-        logits = run(self.model, hidden, packed, self.cache)
-        for one in running:
+        """Launch a step, and look at the tokens of the one before, while this one runs where it can."""
+        follows = self._pending is not None and self._pending.sequences == self._running
+        if not (follows and self._can_look_late()):
+            self._look()
+        if not self._running:
+            return
+        before, sequences = self._pending, list(self._running)
+        tokens = self._steps.launch(sequences, before.tokens if before is not None else None)
+        for one in sequences:
             one.computed += 1
-        self._write(list(running), logits)
+        self._look()
+        self._pending = _Pending(sequences, tokens)
+        if not self._can_look_late():
+            self._look()
 
-    def _write(self, sequences: list[Sequence], logits: torch.Tensor) -> None:
-        """Choose the next token of each, hand it out, and end what is finished."""
-        tokens = choose(logits, [one.sampling for one in sequences]).tolist()
-        for one, chosen in zip(sequences, tokens, strict=True):
-            token = chosen
-            if one.forced is not None and (must := one.forced(one.written)) is not None:
-                token = must
-            one.ids.append(token)
-            self._counted["new"] += 1
-            for event in self._writers[id(one)].add(token):
-                one.ticket.put(event)
-            if token in one.stops:
-                self._finish(one, "end")
-            elif one.options.stop_loops and is_loop(one.written):
-                self._finish(one, "loop")
-            elif len(one.ids) >= one.capacity:
-                self._finish(one, "length")
+    def _can_look_late(self) -> bool:
+        return self._steps.looks_late and all(one.forced is None for one in self._running)
+
+    def _look(self) -> None:
+        """Take in the tokens of the last step; a sequence that has ended meanwhile wants none."""
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            for one, token in zip(pending.sequences, pending.tokens.tolist(), strict=True):
+                if one in self._running:
+                    self._write(one, token)
+
+    def _write(self, one: Sequence, token: int) -> None:
+        """Hand a token out, and end its sequence if that was the last."""
+        if one.forced is not None and (must := one.forced(one.written)) is not None:
+            token = must
+        one.ids.append(token)
+        self._counted["new"] += 1
+        for event in self._writers[id(one)].add(token):
+            one.ticket.put(event)
+        if token in one.stops:
+            self._finish(one, "end")
+        elif one.options.stop_loops and is_loop(one.written):
+            self._finish(one, "loop")
+        elif len(one.ids) >= one.capacity:
+            self._finish(one, "length")
 
     def _finish(self, one: Sequence, stopped: Stopped) -> None:
         self._running.remove(one)
@@ -352,10 +392,11 @@ class Engine:
         there = available(self.device)
         size = options.cache_bytes if options.cache_bytes is not None else int(options.cache_share * there)
         tokens = min(size // token_bytes, options.max_tokens)
-        if tokens < options.page_size:
+        if tokens < 2 * options.page_size:
             raise NotEnoughMemory(
-                f"The KV cache needs {token_bytes * options.page_size / GB:.2f} GB for a first page and gets "
-                f"{size / GB:.2f} GB of the {there / GB:.2f} GB free; choose a smaller model or free memory."
+                f"The KV cache needs {2 * token_bytes * options.page_size / GB:.3f} GB for its first pages "
+                f"and gets {size / GB:.3f} GB of the {there / GB:.2f} GB free; choose a smaller model, or free "
+                "memory."
             )
         return tokens // options.page_size
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -22,6 +22,10 @@ class Stack:
     rows: tuple[torch.Tensor, ...]
 
 
+Attend = Callable[[torch.Tensor, int, float], torch.Tensor]
+"""Attention of packed queries in a layer: queries ``[T, heads, head_dim]``, layer, scale of the scores."""
+
+
 @torch.inference_mode()
 def run(
     model: MossAudioModel, hidden: torch.Tensor, packed: Packed, cache: KVCache, stack: Stack | None = None
@@ -38,19 +42,47 @@ def run(
     Returns:
         ``[N, vocab]``.
     """
+
+    def attention(query: torch.Tensor, layer: int, scale: float) -> torch.Tensor:
+        return attend(query, cache, layer, packed, scale)
+
+    hidden = through_layers(model, hidden, packed.positions, packed.slots, cache, attention, stack)
+    ends = torch.tensor(packed.queries).cumsum(0).to(hidden.device) - 1
+    return model.lm_head(model.language_model.norm(hidden[ends]))
+
+
+def through_layers(
+    model: MossAudioModel,
+    hidden: torch.Tensor,
+    positions: torch.Tensor,
+    slots: torch.Tensor,
+    cache: KVCache,
+    attention: Attend,
+    stack: Stack | None = None,
+) -> torch.Tensor:
+    """Packed tokens ``[T, hidden]`` through all decoder layers; the same arithmetic as ``Decoder.forward``.
+
+    Args:
+        model: Its decoder.
+        hidden: Embeddings.
+        positions: int64 ``[T]``.
+        slots: int64 ``[T]``, where keys and values go.
+        cache: Written here, read by ``attention``.
+        attention: How queries look back.
+        stack: DeepStack rows.
+    """
     decoder = model.language_model
-    rotation = rotary(packed.positions[None], decoder.config, hidden.dtype)
+    rotation = rotary(positions[None], decoder.config, hidden.dtype)
     hidden = hidden[None]
     for number, layer in enumerate(cast("Sequence[DecoderLayer]", decoder.layers)):
         q, k, v = layer.self_attn.project(layer.input_layernorm(hidden), rotation)
-        cache.write(number, k[0].transpose(0, 1), v[0].transpose(0, 1), packed.slots)
-        attended = attend(q[0].transpose(0, 1), cache, number, packed, layer.self_attn.scaling)
+        cache.write(number, k[0].transpose(0, 1), v[0].transpose(0, 1), slots)
+        attended = attention(q[0].transpose(0, 1), number, layer.self_attn.scaling)
         hidden = hidden + layer.self_attn.o_proj(attended.flatten(1)[None])
         hidden = hidden + layer.mlp(layer.post_attention_layernorm(hidden))
         if stack is not None and number < len(stack.rows):
             hidden = hidden.index_add(1, stack.index, stack.rows[number].to(hidden)[None])
-    ends = torch.tensor(packed.queries, device=hidden.device).cumsum(0) - 1
-    return model.lm_head(decoder.norm(hidden[0, ends]))
+    return hidden[0]
 
 
 def pack(spans: Sequence[tuple[int, int, tuple[int, ...]]], page_size: int, device: torch.device) -> Packed:

@@ -13,7 +13,7 @@ from moss_audio.engine.sampling import Sampling
 from moss_audio.model import AudioFeatures
 
 
-@dataclass
+@dataclass(eq=False)
 class Sequence:
     """What the engine knows of a request.
 
