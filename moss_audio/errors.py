@@ -5,10 +5,29 @@
     ├── PromptError           the prompt and its audio do not fit together
     ├── CheckpointError       the weights are missing, unreachable, or not what the model needs
     ├── NotEnoughMemory       the model does not fit here; says how much is needed and what is there
-    └── DataError             a line of a data file (fine-tuning, evaluation) cannot be used
+    ├── DataError             a line of a data file (fine-tuning, evaluation) cannot be used
+    └── ServerError           a model behind a server cannot be reached, or did not answer as asked
 
 Errors of libraries are mapped to these at the border with ``raise … from``.
 """
+
+from typing import Literal
+
+ServerTrouble = Literal[
+    "address",
+    "unreachable",
+    "unauthorised",
+    "unknown-model",
+    "deaf",
+    "too-long",
+    "refused",
+    "busy",
+    "slow",
+    "failed",
+    "broken",
+    "closed",
+]
+"""What kind of thing went wrong with a server; ``busy``, ``slow``, ``failed`` and ``broken`` may pass."""
 
 
 class MossAudioError(Exception):
@@ -33,3 +52,15 @@ class NotEnoughMemory(MossAudioError):
 
 class DataError(MossAudioError):
     """A line of a data file cannot be used; the message names file and line."""
+
+
+class ServerError(MossAudioError):
+    """A served model cannot be used, or did not answer as asked.
+
+    Attributes:
+        trouble: The kind of it, for a program that has another way.
+    """
+
+    def __init__(self, message: str, trouble: ServerTrouble) -> None:
+        super().__init__(message)
+        self.trouble = trouble

@@ -23,18 +23,45 @@ BATCH_SIZES = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128)
 """For which graphs are captured; a batch runs in the next larger one."""
 
 
+class Chosen:
+    """What a step chose, on its way to the host.
+
+    On a GPU the copy is queued right behind the step, so that reading it waits for this step alone and not
+    for what was launched since.
+
+    Args:
+        tokens: int64 ``[N]`` on the device.
+    """
+
+    def __init__(self, tokens: torch.Tensor) -> None:
+        self.tokens = tokens
+        self._host = tokens
+        self._copied: torch.cuda.Event | None = None
+        if tokens.is_cuda:
+            self._host = torch.empty(tokens.shape, dtype=tokens.dtype, pin_memory=True)
+            self._host.copy_(tokens, non_blocking=True)
+            self._copied = torch.cuda.Event()
+            self._copied.record()
+
+    def read(self) -> list[int]:
+        """The tokens, once they are there."""
+        if self._copied is not None:
+            self._copied.synchronize()
+        return self._host.tolist()
+
+
 class Steps(Protocol):
     """Launches decoding steps."""
 
     looks_late: bool
     """Whether the host may look at a step's tokens after the next one was launched."""
 
-    def launch(self, sequences: Items[Sequence], tokens: torch.Tensor | None) -> torch.Tensor:
-        """The next token of each sequence, int64 ``[N]`` on the device.
+    def launch(self, sequences: Items[Sequence], before: Chosen | None) -> Chosen:
+        """The next token of each sequence.
 
         Args:
             sequences: All in decoding.
-            tokens: What the step before chose for exactly these, if the host has not seen it yet.
+            before: What the step before chose for exactly these, if the host has not seen it yet.
         """
         ...
 
@@ -53,17 +80,17 @@ class Eager:
         self.model = model
         self.cache = cache
 
-    def launch(self, sequences: Items[Sequence], tokens: torch.Tensor | None) -> torch.Tensor:
+    def launch(self, sequences: Items[Sequence], before: Chosen | None) -> Chosen:
         """See ``Steps``."""
         device = self.model.device
         spans = [(one.computed, 1, one.pages) for one in sequences]
         packed = pack(spans, self.cache.shape.page_size, device)
-        if tokens is None:
-            tokens = torch.tensor([one.ids[-1] for one in sequences], device=device)
+        last = torch.tensor([one.ids[-1] for one in sequences], device=device)
+        tokens = last if before is None else before.tokens
         with torch.inference_mode():
             hidden = self.model.get_input_embeddings()(tokens)
         logits = run(self.model, hidden, packed, self.cache)
-        return choose(logits, [one.sampling for one in sequences])
+        return Chosen(choose(logits, [one.sampling for one in sequences]))
 
 
 class Graphs:
@@ -91,20 +118,20 @@ class Graphs:
         self._graphs: dict[int, torch.cuda.CUDAGraph] = {}
         self._in_place: list[int] = []
 
-    def launch(self, sequences: Items[Sequence], tokens: torch.Tensor | None) -> torch.Tensor:
+    def launch(self, sequences: Items[Sequence], before: Chosen | None) -> Chosen:
         """See ``Steps``."""
         size = next(one for one in self.sizes if one >= len(sequences))
         if size not in self._graphs:
             self._capture(size)
         names = [id(one) for one in sequences]
-        if tokens is None or names != self._in_place:
+        if before is None or names != self._in_place:
             self._place(sequences, size)
             self._in_place = names
         self._graphs[size].replay()
         if any(one.sampling.temperature > 0.0 for one in sequences):
             chosen = choose(self._logits[size][: len(sequences)], [one.sampling for one in sequences])
             self._ids[: len(sequences)] = chosen
-        return self._ids[: len(sequences)].clone()
+        return Chosen(self._ids[: len(sequences)].clone())
 
     def _place(self, sequences: Items[Sequence], size: int) -> None:
         """Write a new batch's state to the GPU; a batch that goes on finds its own there."""

@@ -19,7 +19,7 @@ import torch
 from moss_audio.answer_writer import AnswerWriter
 from moss_audio.answers import FREE, Options, Request, Stopped
 from moss_audio.engine.cache import CacheShape, KVCache, bytes_per_token
-from moss_audio.engine.decoding import Eager, Graphs, Steps
+from moss_audio.engine.decoding import Chosen, Eager, Graphs, Steps
 from moss_audio.engine.hearing import EncoderCache
 from moss_audio.engine.pages import PagePool
 from moss_audio.engine.passes import Stack, pack, run
@@ -67,7 +67,7 @@ class _Pending:
     """A step that was launched and not looked at."""
 
     sequences: list[Sequence]
-    tokens: torch.Tensor
+    chosen: Chosen
 
 
 class QueueFull(MossAudioError):
@@ -334,11 +334,11 @@ class Engine:
         if not self._running:
             return
         before, sequences = self._pending, list(self._running)
-        tokens = self._steps.launch(sequences, before.tokens if before is not None else None)
+        chosen = self._steps.launch(sequences, before.chosen if before is not None else None)
         for one in sequences:
             one.computed += 1
         self._look()
-        self._pending = _Pending(sequences, tokens)
+        self._pending = _Pending(sequences, chosen)
         if not self._can_look_late():
             self._look()
 
@@ -349,7 +349,7 @@ class Engine:
         """Take in the tokens of the last step; a sequence that has ended meanwhile wants none."""
         pending, self._pending = self._pending, None
         if pending is not None:
-            for one, token in zip(pending.sequences, pending.tokens.tolist(), strict=True):
+            for one, token in zip(pending.sequences, pending.chosen.read(), strict=True):
                 if one in self._running:
                     self._write(one, token)
 
@@ -395,8 +395,8 @@ class Engine:
         if tokens < 2 * options.page_size:
             raise NotEnoughMemory(
                 f"The KV cache needs {2 * token_bytes * options.page_size / GB:.3f} GB for its first pages "
-                f"and gets {size / GB:.3f} GB of the {there / GB:.2f} GB free; choose a smaller model, or free "
-                "memory."
+                f"and gets {size / GB:.3f} GB of the {there / GB:.2f} GB free; choose a smaller model, or "
+                "free memory."
             )
         return tokens // options.page_size
 
