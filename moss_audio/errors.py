@@ -61,6 +61,6 @@ class ServerError(MossAudioError):
         trouble: The kind of it, for a program that has another way.
     """
 
-    def __init__(self, message: str, trouble: ServerTrouble) -> None:
+    def __init__(self, message: str, trouble: ServerTrouble = "failed") -> None:
         super().__init__(message)
         self.trouble = trouble
