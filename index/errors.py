@@ -5,6 +5,7 @@
     ├── UnknownRecording      no recording has this id, prefix or title
     ├── AmbiguousRecording    more than one recording has this prefix or title
     ├── WeightsError          model weights are missing or are not the published ones
+    ├── HearingError          the engine failed on a stretch of audio
     ├── IndexOutOfDate        the vector collection is lost or was made with another embedder
     └── Cancelled             the user stopped it; what was finished is kept
 
@@ -31,6 +32,10 @@ class AmbiguousRecording(MossAgentError):
 
 class WeightsError(MossAgentError):
     """Model weights are missing, or are not the published ones."""
+
+
+class HearingError(MossAgentError):
+    """The engine that hears failed on a stretch of audio; the text says why."""
 
 
 class IndexOutOfDate(MossAgentError):

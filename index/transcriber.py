@@ -22,6 +22,25 @@ class Transcriber(Protocol):
         """How many windows it hears side by side: as many threads may call ``transcribe`` at a time."""
         ...
 
+    @property
+    def window_speech_seconds(self) -> float:
+        """Seconds of speech it wants in one window at most."""
+        ...
+
+    @property
+    def max_window_seconds(self) -> float:
+        """Length of a window in seconds at most, silence included."""
+        ...
+
+    @property
+    def halvings(self) -> int:
+        """How often a window that it failed on is worth halving, after it was heard again as it is.
+
+        0 for an engine that does not lose the rest of a window once it went astray: what it left out is
+        heard again on its own.
+        """
+        ...
+
     def detect_language(self, audio: np.ndarray) -> tuple[str, float] | None:
         """Language of speech in float32 ``[n_samples]`` (mono, 16 kHz): ISO 639-1 code and probability.
 
@@ -38,5 +57,9 @@ class Transcriber(Protocol):
 
         Returns:
             For each window its segments in time order, one sentence each, on the recording's clock.
+
+        Raises:
+            HearingError: The engine failed on a window, also when asked again.
+            Cancelled: A window's ``stop`` was set.
         """
         ...

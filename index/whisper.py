@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -21,9 +21,10 @@ import numpy as np
 from index.audio import SAMPLE_RATE
 from index.records import Segment, Span, Word
 from index.sentences import join_words, split_sentences
+from index.squeezing import Piece, squeeze
 from index.vad import PADDING_SECONDS
 from index.weights import whisper_folder
-from index.windows import AudioWindow
+from index.windows import MAX_SPEECH_SECONDS, MAX_WINDOW_SECONDS, AudioWindow
 
 if TYPE_CHECKING:
     from faster_whisper import WhisperModel
@@ -49,6 +50,10 @@ class WhisperTranscriber:
         cache: Folder for joined or downloaded weights.
         threads: CPU threads, 0 for all cores.
     """
+
+    window_speech_seconds = MAX_SPEECH_SECONDS
+    max_window_seconds = MAX_WINDOW_SECONDS
+    halvings = 0
 
     def __init__(self, model: str, cache: Path, threads: int = 0) -> None:
         self.model = model
@@ -98,7 +103,7 @@ class WhisperTranscriber:
         return [self._transcribe(window, careful) for window in windows]
 
     def _transcribe(self, window: AudioWindow, careful: bool) -> list[Segment]:
-        audio, pieces = _squeeze(window)
+        audio, pieces = squeeze(window, KEEP_PAUSE_SECONDS)
         if not len(audio):
             return []
         model = self.load()
@@ -136,42 +141,7 @@ class WhisperTranscriber:
         ]
 
 
-@dataclass(frozen=True)
-class _Piece:
-    """A stretch of a window that was kept: where it begins in the squeezed audio, and where it was."""
-
-    start: float
-    original: Span
-
-    @property
-    def end(self) -> float:
-        return self.start + self.original.duration
-
-
-def _squeeze(window: AudioWindow) -> tuple[np.ndarray, list[_Piece]]:
-    """Shorten the pauses of a window to ``KEEP_PAUSE_SECONDS``; the pieces lead times back."""
-    end = window.start + len(window.audio) / SAMPLE_RATE
-    margin = KEEP_PAUSE_SECONDS / 2
-    kept: list[Span] = []
-    for span in window.speech:
-        piece = Span(max(window.start, span.start - margin), min(end, span.end + margin))
-        if kept and piece.start <= kept[-1].end:
-            kept[-1] = Span(kept[-1].start, max(kept[-1].end, piece.end))
-        elif piece.duration > 0:
-            kept.append(piece)
-    pieces: list[_Piece] = []
-    blocks: list[np.ndarray] = []
-    position = 0
-    for span in kept:
-        first, last = (round((time - window.start) * SAMPLE_RATE) for time in (span.start, span.end))
-        block = window.audio[first:last]
-        pieces.append(_Piece(position / SAMPLE_RATE, span))
-        blocks.append(block)
-        position += len(block)
-    return (np.concatenate(blocks) if blocks else np.zeros(0, dtype=np.float32)), pieces
-
-
-def _place(word: Word, pieces: Sequence[_Piece]) -> Word:
+def _place(word: Word, pieces: Sequence[Piece]) -> Word:
     """A word's time on the recording's clock, inside the piece that holds its middle."""
     middle = (word.start + word.end) / 2
     piece = next((one for one in pieces if middle < one.end), pieces[-1])

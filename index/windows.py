@@ -1,12 +1,12 @@
 """Windows: stretches of audio, cut at silence, that are transcribed in one go.
 
-A window is the unit of work that is stored, resumed and retried. Packing speech into windows of up to
-``MAX_SPEECH_SECONDS`` keeps Whisper's 30-second encoder passes full; cutting only at pauses keeps
-sentences whole, which is what loses no words (docs/decisions/0002-windows.md).
+A window is the unit of work that is stored, resumed and retried. How long it is, the transcriber says;
+cutting only at pauses keeps sentences whole, which is what loses no words (docs/decisions/0002-windows.md).
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -15,10 +15,11 @@ import numpy as np
 from index.records import Span
 
 MAX_SPEECH_SECONDS = 60.0
-"""Speech in one window; what a ``kill -9`` can cost is at most the work of one window."""
+"""Speech in one window of a transcriber that works in passes of its own, as Whisper does: enough to keep
+its 30-second passes full, and all that a ``kill -9`` can cost."""
 
 MAX_WINDOW_SECONDS = 300.0
-"""Wall-clock length of one window, silence included; bounds the memory of a sparse recording."""
+"""Length of such a window, silence included; bounds the memory of a sparse recording."""
 
 MARGIN_SECONDS = 0.3
 """Silence kept around a window's speech, where there is any: Whisper clips words at a hard edge."""
@@ -33,20 +34,30 @@ class AudioWindow:
         start: Where the window begins on the recording's clock, seconds.
         speech: Detected speech inside it, on the recording's clock.
         language: ISO 639-1 code, or None when unknown.
+        stop: Set when nobody waits for the result any more; an engine that can stop early raises
+            ``Cancelled`` then.
     """
 
     audio: np.ndarray = field(repr=False)
     start: float
     speech: tuple[Span, ...]
     language: str | None = None
+    stop: threading.Event | None = field(default=None, repr=False, compare=False)
 
 
-def cut_windows(speech: Sequence[Span], duration: float) -> list[Span]:
+def cut_windows(
+    speech: Sequence[Span],
+    duration: float,
+    speech_seconds: float = MAX_SPEECH_SECONDS,
+    window_seconds: float = MAX_WINDOW_SECONDS,
+) -> list[Span]:
     """Pack spans of speech into windows, each cut at the longest pause of its second half.
 
     Args:
-        speech: Detected speech, in order and disjoint, each span shorter than ``MAX_SPEECH_SECONDS``.
+        speech: Detected speech, in order and disjoint, each span shorter than ``speech_seconds``.
         duration: The recording's length in seconds.
+        speech_seconds: Speech in one window at most.
+        window_seconds: Length of one window at most, silence included.
 
     Returns:
         Disjoint windows in order; every span of speech lies inside exactly one.
@@ -54,7 +65,7 @@ def cut_windows(speech: Sequence[Span], duration: float) -> list[Span]:
     windows: list[Span] = []
     first = 0
     while first < len(speech):
-        last = _cut_after(speech, first)
+        last = _cut_after(speech, first, speech_seconds, window_seconds)
         before = speech[first - 1].end if first else 0.0
         after = speech[last + 1].start if last + 1 < len(speech) else duration
         # A pause shorter than two margins is shared at its middle.
@@ -65,13 +76,13 @@ def cut_windows(speech: Sequence[Span], duration: float) -> list[Span]:
     return windows
 
 
-def _cut_after(speech: Sequence[Span], first: int) -> int:
+def _cut_after(speech: Sequence[Span], first: int, speech_seconds: float, window_seconds: float) -> int:
     """Index of the last span of the window that begins with span ``first``."""
     total = 0.0
     end = first
     for index in range(first, len(speech)):
         total += speech[index].duration
-        too_long = total > MAX_SPEECH_SECONDS or speech[index].end - speech[first].start > MAX_WINDOW_SECONDS
+        too_long = total > speech_seconds or speech[index].end - speech[first].start > window_seconds
         if index > first and too_long:
             break
         end = index
