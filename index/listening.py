@@ -1,8 +1,9 @@
 """Hearing one window so that nothing is lost and nothing is invented.
 
-Whatever the engine, its result is checked against the detected speech: text where nobody spoke is
-dropped, loops are heard again and else cut, and speech without text is heard once more on its own.
-What is still missing then is reported as a gap.
+Whatever the engine, its result is checked against the detected speech: text where nobody spoke is dropped,
+loops are heard again and else cut, and speech without text is heard once more on its own. An engine that,
+once astray, loses the rest of a window (``Transcriber.halvings``) hears a window it failed on again with
+other settings first, and then in halves. What is still missing then is reported as a gap.
 """
 
 from __future__ import annotations
@@ -11,29 +12,116 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from index.audio import SAMPLE_RATE
-from index.coverage import find_gaps, in_speech
+from index.coverage import find_gaps, in_speech, uncovered
+from index.errors import HearingError
 from index.loops import cut_loops, has_loop
 from index.records import Segment, Span
 from index.sentences import join_words
 from index.transcriber import Transcriber
 from index.windows import MARGIN_SECONDS, AudioWindow
 
+FAILED_SHARE = 0.2
+"""A pass that leaves more than this share of the speech without text went astray; less is a sentence or two
+that it left out, or noise that the detector took for speech."""
+
+SHORTEST_HALF_SECONDS = 4.0
+"""Speech below which a stretch is not halved; sentences are about as long."""
+
+LONGEST_STRETCH_SECONDS = 30.0
+"""Neighbouring gaps up to this length in all are heard again as one stretch."""
+
 
 @dataclass(frozen=True)
 class Heard:
-    """A window's segments in time order, and the speech in it that none accounts for."""
+    """What was made out of a window.
+
+    Attributes:
+        segments: In time order.
+        gaps: Speech in it that none accounts for.
+        trouble: Why some of it could not be heard again, where the engine failed; else None.
+    """
 
     segments: tuple[Segment, ...]
     gaps: tuple[Span, ...]
+    trouble: str | None = None
 
 
-def hear(window: AudioWindow, transcriber: Transcriber) -> Heard:
-    """Transcribe one window and account for all of its speech."""
-    segments = _once(window, transcriber)
-    for gap in find_gaps(window.speech, segments):
-        segments = _merge(segments, _once(_part(window, gap), transcriber, careful=True))
-    segments = [one for one in segments if one.end > one.start]
-    return Heard(tuple(segments), tuple(find_gaps(window.speech, segments)))
+def hear(window: AudioWindow, transcriber: Transcriber, halvings: int = 0) -> Heard:
+    """Transcribe one window and account for all of its speech.
+
+    Args:
+        window: What is to be heard.
+        transcriber: What hears it.
+        halvings: See ``Transcriber.halvings``.
+
+    Raises:
+        HearingError: The engine failed on the window, so that nothing of it was heard.
+        Cancelled: The window's ``stop`` was set.
+    """
+    ladder = _Ladder(window, transcriber)
+    trouble = None
+    try:
+        ladder.climb(halvings)
+    except HearingError as error:
+        trouble = str(error)
+    segments = [one for one in ladder.segments if one.end > one.start]
+    return Heard(tuple(segments), tuple(find_gaps(window.speech, segments)), trouble)
+
+
+class _Ladder:
+    """One window and what was made out of it so far; each rung tries to make out more."""
+
+    def __init__(self, window: AudioWindow, transcriber: Transcriber) -> None:
+        self.window = window
+        self.transcriber = transcriber
+        self.segments = _once(window, transcriber)
+
+    def climb(self, halvings: int) -> None:
+        if halvings and self._failed(self.window):
+            self._take(_once(self.window, self.transcriber, careful=True))
+            self._halve(self.window, halvings)
+        gaps = find_gaps(self.window.speech, self.segments)
+        for gap in self._joined(gaps) if halvings else gaps:
+            part = _part(self.window, gap)
+            self.segments = _merge(self.segments, _once(part, self.transcriber, careful=True))
+
+    def _joined(self, gaps: Sequence[Span]) -> list[Span]:
+        """Gaps with nothing heard between them as one stretch, up to a length."""
+        joined: list[Span] = []
+        for gap in gaps:
+            both = Span(joined[-1].start, gap.end) if joined else gap
+            if joined and both.duration <= LONGEST_STRETCH_SECONDS and not self._heard_in(joined[-1], gap):
+                joined[-1] = both
+            else:
+                joined.append(gap)
+        return joined
+
+    def _heard_in(self, before: Span, after: Span) -> bool:
+        between = Span(before.end, after.start)
+        return any(one.span.overlaps(between) for one in self.segments)
+
+    def _failed(self, part: AudioWindow) -> bool:
+        missing = sum(gap.duration for gap in uncovered(part.speech, self.segments))
+        return missing > FAILED_SHARE * sum(one.duration for one in part.speech)
+
+    def _take(self, again: list[Segment]) -> None:
+        """Go on with the better of two passes over the window, and fill its gaps from the other."""
+        base, other = sorted((self.segments, again), key=self._missing)
+        self.segments = self._filled(base, other)
+
+    def _missing(self, segments: list[Segment]) -> float:
+        return sum(gap.duration for gap in uncovered(self.window.speech, segments))
+
+    def _filled(self, base: list[Segment], other: Sequence[Segment]) -> list[Segment]:
+        gaps = find_gaps(self.window.speech, base)
+        return _merge(base, [one for one in other if any(gap.overlaps(one.span) for gap in gaps)])
+
+    def _halve(self, part: AudioWindow, times: int) -> None:
+        """Hear the halves of a part that it failed on, and theirs."""
+        for half in _halves(part) if times and self._failed(part) else ():
+            if self._failed(half):
+                self.segments = self._filled(self.segments, _once(half, self.transcriber))
+                self._halve(half, times - 1)
 
 
 def _once(window: AudioWindow, transcriber: Transcriber, careful: bool = False) -> list[Segment]:
@@ -57,10 +145,11 @@ def _only_speech(segment: Segment, speech: Sequence[Span]) -> Segment | None:
     return replace(segment, start=words[0].start, end=words[-1].end, text=join_words(words), words=words)
 
 
-def _part(window: AudioWindow, gap: Span) -> AudioWindow:
-    """The stretch of a window around one gap, as a window of its own."""
-    end = window.start + len(window.audio) / SAMPLE_RATE
-    span = Span(max(window.start, gap.start - MARGIN_SECONDS), min(end, gap.end + MARGIN_SECONDS))
+def _part(window: AudioWindow, stretch: Span) -> AudioWindow:
+    """A stretch of a window, with a little around it, as a window of its own."""
+    span = Span(
+        max(window.start, stretch.start - MARGIN_SECONDS), min(window.end, stretch.end + MARGIN_SECONDS)
+    )
     first, last = (round((time - window.start) * SAMPLE_RATE) for time in (span.start, span.end))
     speech = tuple(
         Span(max(one.start, span.start), min(one.end, span.end))
@@ -68,6 +157,34 @@ def _part(window: AudioWindow, gap: Span) -> AudioWindow:
         if one.overlaps(span)
     )
     return replace(window, audio=window.audio[first:last], start=span.start, speech=speech)
+
+
+def _halves(window: AudioWindow) -> tuple[AudioWindow, ...]:
+    """A window cut at the longest pause of its middle half; nothing where it is short or has no pause."""
+    speech = window.speech
+    total = sum(one.duration for one in speech)
+    if len(speech) < 2 or total < 2 * SHORTEST_HALF_SECONDS:
+        return ()
+    before = 0.0
+    best, cut = (False, 0.0), 1
+    for index in range(1, len(speech)):
+        before += speech[index - 1].duration
+        inner = 0.25 * total <= before <= 0.75 * total
+        found = (inner, speech[index].start - speech[index - 1].end)
+        if found > best:
+            best, cut = found, index
+    return (
+        _stretch_of(window, speech[:cut], Span(window.start, speech[cut].start)),
+        _stretch_of(window, speech[cut:], Span(speech[cut - 1].end, window.end)),
+    )
+
+
+def _stretch_of(window: AudioWindow, speech: tuple[Span, ...], within: Span) -> AudioWindow:
+    """Some neighbouring spans of a window as a window; its margins reach no speech beside them."""
+    start = max(within.start, speech[0].start - MARGIN_SECONDS)
+    stop = min(within.end, speech[-1].end + MARGIN_SECONDS)
+    first, last = (round((time - window.start) * SAMPLE_RATE) for time in (start, stop))
+    return replace(window, audio=window.audio[first:last], start=start, speech=speech)
 
 
 def _merge(segments: list[Segment], found: list[Segment]) -> list[Segment]:

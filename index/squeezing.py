@@ -35,11 +35,10 @@ def squeeze(window: AudioWindow, keep_pause: float) -> tuple[np.ndarray, list[Pi
     Returns:
         float32 ``[n_samples]``, empty where nobody speaks, and the pieces that lead its times back.
     """
-    end = window.start + len(window.audio) / SAMPLE_RATE
     margin = keep_pause / 2
     kept: list[Span] = []
     for span in window.speech:
-        piece = Span(max(window.start, span.start - margin), min(end, span.end + margin))
+        piece = Span(max(window.start, span.start - margin), min(window.end, span.end + margin))
         if kept and piece.start <= kept[-1].end:
             kept[-1] = Span(kept[-1].start, max(kept[-1].end, piece.end))
         elif piece.duration > 0:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from index.audio import SAMPLE_RATE
 from index.records import Span
 
 MAX_SPEECH_SECONDS = 60.0
@@ -43,6 +44,11 @@ class AudioWindow:
     speech: tuple[Span, ...]
     language: str | None = None
     stop: threading.Event | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def end(self) -> float:
+        """Where it ends on the recording's clock, seconds."""
+        return self.start + len(self.audio) / SAMPLE_RATE
 
 
 def cut_windows(
