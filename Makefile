@@ -35,6 +35,7 @@ bench: install-test ## run the benchmarks and print their tables
 	$(BIN)/python -m benchmarks.ingest
 	$(BIN)/python -m benchmarks.ask
 	$(BIN)/python -m benchmarks.model
+	$(BIN)/python -m benchmarks.engine
 
 fixture: install-test ## train the tiny model that tests run on; write it and its clips to build/moss-fixture
 	$(BIN)/python -m tests.fixture build/moss-fixture

@@ -14,7 +14,6 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from agent.privacy import switch_off_telemetry
 
@@ -24,7 +23,7 @@ import torch  # noqa: E402
 from transformers import Qwen3ForCausalLM  # noqa: E402
 
 from benchmarks.common import show  # noqa: E402
-from moss_audio.config import MossAudioConfig  # noqa: E402
+from benchmarks.random_models import build  # noqa: E402
 from moss_audio.mel import SAMPLE_RATE, log_mel, token_count  # noqa: E402
 from moss_audio.model import MossAudioModel  # noqa: E402
 from moss_audio.tokens import AudioTokens, audio_span  # noqa: E402
@@ -32,62 +31,6 @@ from moss_audio.tokens import AudioTokens, audio_span  # noqa: E402
 PROMPT_TOKENS = 128
 NEW_TOKENS = 48
 NO_GPU = "no GPU on this machine"
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """Of one configuration: encoder width, layers and heads, stem channels; decoder width, layers, heads."""
-
-    encoder: tuple[int, int, int]
-    channels: int
-    decoder: tuple[int, int, int, int]
-    inner: int
-    vocab: int
-    adapter: int
-
-    def config(self) -> MossAudioConfig:
-        """As the model takes it."""
-        width, layers, heads = self.encoder
-        hidden, depth, queries, keys = self.decoder
-        taps = [layers // 4, layers // 2, 3 * layers // 4]
-        return MossAudioConfig(
-            audio_config={
-                "d_model": width, "output_dim": width, "encoder_layers": layers,
-                "encoder_attention_heads": heads,
-                "encoder_ffn_dim": 4 * width, "downsample_hidden_size": self.channels,
-                "deepstack_encoder_layer_indexes": taps,
-            },
-            language_config={
-                "hidden_size": hidden, "num_hidden_layers": depth, "num_attention_heads": queries,
-                "num_key_value_heads": keys, "head_dim": 128 if hidden > 1024 else 64,
-                "vocab_size": self.vocab, "intermediate_size": self.inner, "max_position_embeddings": 40960,
-                "rope_parameters": {"rope_type": "default", "rope_theta": 1e6},
-            },
-            adapter_hidden_size=self.adapter, audio_token_id=self.vocab - 1,
-        )  # fmt: skip
-
-
-CONFIGS = {
-    "tiny": Sizes((192, 4, 6), 32, (256, 4, 4, 2), 768, 1_000, 512),
-    "mid": Sizes((512, 12, 8), 128, (768, 12, 12, 4), 2_304, 32_000, 2_048),
-    "8b": Sizes((1280, 32, 20), 480, (4096, 36, 32, 8), 12_288, 151_936, 8_192),
-}
-
-
-def build(name: str, device: str) -> MossAudioModel:
-    """A random model; bfloat16 on a GPU, float32 on a CPU."""
-    torch.manual_seed(0)
-    dtype = torch.bfloat16 if device == "cuda" else torch.float32
-    with torch.device("meta"):
-        model = MossAudioModel(CONFIGS[name].config())
-    model = model.to(dtype).to_empty(device=device).eval()
-    with torch.no_grad():
-        for parameter_name, parameter in model.named_parameters():
-            if parameter.ndim > 1:
-                parameter.normal_(std=0.02)
-            else:
-                parameter.fill_(0.0 if parameter_name.endswith("bias") else 1.0)
-    return model
 
 
 def seconds(work: Callable[[], object], device: str) -> float:
