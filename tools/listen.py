@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
+from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool, StructuredTool
 from pydantic import BaseModel, Field
 
 from index.audio import read_range
 from index.clock import clock
 from index.errors import MossAgentError
-from tools.evidence import Seconds, about, as_json, invalid_arguments, span_text
+from index.records import Recording
+from moss_audio.errors import MossAudioError
+from tools.cancelling import cancel_of
+from tools.evidence import (
+    MOST_EVIDENCE,
+    Seconds,
+    about,
+    as_json,
+    evidence,
+    invalid_arguments,
+    joined,
+    span_text,
+)
+from tools.heard_times import Heard, on_the_recordings_clock
 from tools.toolbox import Toolbox
 
 LONGEST_S = 600.0
 """Longest stretch one request may carry, seconds; MOSS-Audio's authors advise at most ten minutes."""
 
 NEEDS_MOSS_AUDIO = (
-    "Sounds, music and tone of voice need MOSS-Audio, which this version cannot run yet: "
-    "set MOSS_AGENT_MODEL once MOSS-Audio is available (see docs/engines.md)."
+    "Sounds, music and tone of voice need MOSS-Audio: set MOSS_AGENT_MODEL to a checkpoint or to the address "
+    "of a server that runs it (`moss-agent models` says what fits here, docs/engines.md how)."
 )
 
 
@@ -31,11 +46,23 @@ class Listen(BaseModel):
     question: str = Field(description="One question about what can be heard there.")
 
 
-def listen(toolbox: Toolbox, recording: str, start: float, end: float, question: str) -> dict[str, Any]:
+def listen(
+    toolbox: Toolbox,
+    recording: str,
+    start: float,
+    end: float,
+    question: str,
+    cancel: threading.Event | None = None,
+) -> dict[str, Any]:
     """Ask the listener about ``[start, end)`` seconds; without one, say what is needed.
 
+    Returns:
+        ``recording``, ``range``, the ``answer`` with its times on the recording's clock, and as evidence what
+        was transcribed in the range, sounds and music included.
+
     Raises:
-        MossAgentError: No such recording, an empty or overlong stretch, or its audio is gone.
+        MossAgentError: No such recording, an empty or overlong stretch, its audio is gone, or the listener
+            failed.
     """
     found = toolbox.library.resolve(recording)
     if start >= found.duration:
@@ -50,18 +77,50 @@ def listen(toolbox: Toolbox, recording: str, start: float, end: float, question:
         return {**result, "answer": None, "note": NEEDS_MOSS_AUDIO}
     if end - start > LONGEST_S:
         raise MossAgentError(f"At most {LONGEST_S / 60:g} minutes can be listened to at once; name a part.")
+    heard = _heard(toolbox, found, start, end, question, cancel)
+    segments = toolbox.library.segments(found.id, start, end)
+    return {
+        **result,
+        "answer": heard.text,
+        "evidence": [evidence(one) for one in segments[:MOST_EVIDENCE]],
+        **joined([f"Heard {span_text(start, end)}.", _beyond(heard)]),
+    }
+
+
+def _heard(
+    toolbox: Toolbox,
+    found: Recording,
+    start: float,
+    end: float,
+    question: str,
+    cancel: threading.Event | None,
+) -> Heard:
+    """The listener's answer on the recording's clock."""
     path = toolbox.library.audio_path(found.id)
     if not path.exists():
         raise MossAgentError(f"The audio of “{found.title}” is gone; add the file again.")
-    answer = toolbox.listener.listen(read_range(path, start, end), question)
-    return {**result, "answer": answer, "note": f"Heard {span_text(start, end)}."}
+    assert toolbox.listener is not None
+    try:
+        answer = toolbox.listener.listen(read_range(path, start, end), question, cancel)
+    except MossAudioError as error:
+        raise MossAgentError(str(error)) from error
+    return on_the_recordings_clock(answer, start, end)
+
+
+def _beyond(heard: Heard) -> str | None:
+    if not heard.beyond:
+        return None
+    named = ", ".join(heard.beyond[:5])
+    return f"It named times that do not lie in this stretch and cannot be trusted: {named}."
 
 
 def listen_tool(toolbox: Toolbox) -> BaseTool:
     """The tool over one toolbox."""
 
-    def run(recording: str, start: float, end: float, question: str) -> dict[str, Any]:
-        return listen(toolbox, recording, start, end, question)
+    def run(
+        recording: str, start: float, end: float, question: str, config: RunnableConfig
+    ) -> dict[str, Any]:
+        return listen(toolbox, recording, start, end, question, cancel_of(config))
 
     return StructuredTool.from_function(
         as_json(run),
