@@ -262,6 +262,28 @@ def web(
     import_module("web.server").serve(_workspace(), host, port, json)
 
 
+@app.command()
+def serve(
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; others can reach all but 127.0.0.1.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8000,
+    api_key: Annotated[
+        str | None, typer.Option(help="Key that clients must send.", envvar="MOSS_AGENT_SERVE_API_KEY")
+    ] = None,
+    no_auth: Annotated[
+        bool, typer.Option("--no-auth", help="Let other machines in without a key.")
+    ] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the address as JSON once the server is ready.")
+    ] = False,
+) -> None:
+    """Serve the model and the recogniser to OpenAI's clients (docs/api.md)."""
+    from importlib import import_module
+
+    import_module("web.api.server").serve(_workspace(), host, port, api_key, no_auth, json)
+
+
 def _workspace() -> Workspace:
     # Only what was given on the command line goes in here; the rest comes from the environment.
     chosen: dict[str, Any] = {"home": _Run.home} if _Run.home else {}

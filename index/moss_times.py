@@ -10,9 +10,9 @@ and its speech is heard again.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from itertools import groupby, pairwise
+from itertools import pairwise
 
 from index.records import Segment, Span, Word
 from index.sentences import join_words, split_sentences
@@ -61,19 +61,15 @@ def checked(segments: Sequence[Segment], speech: Sequence[Span]) -> list[Segment
     return sorted(found, key=lambda one: (one.start, one.end))
 
 
-def _advancing(segments: Sequence[Segment]) -> Iterator[Segment]:
+def _advancing(segments: Sequence[Segment]) -> list[Segment]:
     """Without runs of sentences that all start at one time; the first of a run stays."""
-
-    def stalled(pair: tuple[int, Segment]) -> int:
-        return firsts[pair[0]]
-
-    firsts: list[int] = []
-    for at, one in enumerate(segments):
-        same = at > 0 and abs(one.start - segments[firsts[-1]].start) <= SAME_TIME_SECONDS
-        firsts.append(firsts[-1] if same else at)
-    for _, run in groupby(enumerate(segments), key=stalled):
-        members = [one for _, one in run]
-        yield from members if len(members) < STALLED else members[:1]
+    runs: list[list[Segment]] = []
+    for one in segments:
+        if runs and abs(one.start - runs[-1][0].start) <= SAME_TIME_SECONDS:
+            runs[-1].append(one)
+        else:
+            runs.append([one])
+    return [one for run in runs for one in (run if len(run) < STALLED else run[:1])]
 
 
 def _can_be_said(segment: Segment) -> bool:

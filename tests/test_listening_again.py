@@ -27,7 +27,8 @@ from tools.listen import LONGEST_S
 
 WAYS = [
     "A dog barks at {} s.", "[{}] a dog", "at {} seconds, a dog", "around {} seconds",
-    "after {} secs there is", "at the {}-second mark", "It is heard {} seconds into the recording.", "- {}s: a bell", "（{}秒）",
+    "after {} secs there is", "at the {}-second mark", "It is heard {} seconds into the recording.",
+    "- {}s: a bell", "（{}秒）",
 ]  # fmt: skip
 """Ways to write a moment in seconds."""
 RANGES = [
@@ -38,7 +39,8 @@ RANGES = [
 NO_TIMES = [
     "for 3 seconds", "It lasts 3-5 seconds.", "3.5 seconds later", "a pause of 3 seconds", "every 2 seconds",
     "music of the 80s", "see [3]", "3 dogs and 4 cats", "in 2024", "a ratio of 3 to 5", "120 bpm",
-    "4.50 euros", "the first 3 seconds", "at 10:30 am", "1,200 people", "about 3 percent", "for about 3 to 5 seconds",
+    "4.50 euros", "the first 3 seconds", "at 10:30 am", "1,200 people", "about 3 percent",
+    "for about 3 to 5 seconds",
 ]  # fmt: skip
 
 
@@ -97,7 +99,8 @@ def test_any_answer_names_only_times_within_the_clip(parts: list[str], start: fl
 
 
 def test_times_of_many_forms_in_one_answer_are_all_moved() -> None:
-    answer = "[0.00]Hello[2.01]. A dog at 3.5 s, bells at 4.0, 5.0 and 6.0 seconds, music from 0:10 to 1:05 for 55 s."
+    heard = "[0.00]Hello[2.01]. A dog at 3.5 s, bells at 4.0, 5.0 and 6.0 seconds, "
+    answer = heard + "music from 0:10 to 1:05 for 55 s."
     assert on_the_recordings_clock(answer, 3600.0, 3700.0).text == (
         "(1:00:00)Hello(1:00:02). A dog at 1:00:03, bells at 1:00:04, 1:00:05 and 1:00:06, "
         "music from 1:00:10 to 1:01:05 for 55 s."

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -45,23 +45,42 @@ _OPEN = re.compile(
 )
 
 
-class Guard:
-    """Refuses foreign names, foreign pages and closed routes; adds the headers that keep the page at home.
+class Names:
+    """The names that a server answers to.
 
     Args:
-        app: What is guarded.
         host: The address that is listened on. A loopback address answers to names of the loopback only,
             others also to any IP address and to the names of this machine: a site elsewhere can point a
             name of its own at this machine, but not an IP address.
     """
 
-    def __init__(self, app: Asgi, host: str) -> None:
-        self.app = app
-        self.loopback = host == "localhost" or _is_loopback(host)
+    def __init__(self, host: str) -> None:
+        self.loopback = is_loopback(host)
         machine = socket.gethostname().lower()
         self.names = (
             {"localhost"} if self.loopback else {"localhost", host.lower(), machine, f"{machine}.local"}
         )
+
+    def answers_to(self, host: str) -> bool:
+        """Whether a request's ``Host`` is one of them."""
+        name = re.sub(r":\d*$", "", host).lower()
+        if name in self.names:
+            return True
+        name = name.removeprefix("[").removesuffix("]")
+        return _is_loopback(name) if self.loopback else _is_address(name)
+
+
+class Guard:
+    """Refuses foreign names, foreign pages and closed routes; adds the headers that keep the page at home.
+
+    Args:
+        app: What is guarded.
+        host: The address that is listened on; see ``Names``.
+    """
+
+    def __init__(self, app: Asgi, host: str) -> None:
+        self.app = app
+        self.names = Names(host)
 
     async def __call__(
         self, scope: Scope, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]
@@ -87,23 +106,21 @@ class Guard:
 
     def _refusal(self, scope: Scope) -> Response | None:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        if not self._answers_to(headers.get("host", "")):
+        if not self.names.answers_to(headers.get("host", "")):
             return PlainTextResponse("Open this page as http://127.0.0.1.", status_code=403)
-        if scope["method"] not in ("GET", "HEAD") and _from_elsewhere(headers):
+        if scope["method"] not in ("GET", "HEAD") and from_elsewhere(headers):
             return PlainTextResponse("Another site may not do this.", status_code=403)
         if not _OPEN.fullmatch(scope["path"]):
             return PlainTextResponse("Not found.", status_code=404)
         return None
 
-    def _answers_to(self, host: str) -> bool:
-        name = re.sub(r":\d*$", "", host).lower()
-        if name in self.names:
-            return True
-        name = name.removeprefix("[").removesuffix("]")
-        return _is_loopback(name) if self.loopback else _is_address(name)
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address that is listened on."""
+    return host == "localhost" or _is_loopback(host)
 
 
-def _from_elsewhere(headers: dict[str, str]) -> bool:
+def from_elsewhere(headers: Mapping[str, str]) -> bool:
     """Whether a page of another site sent this; what is no browser sends neither header."""
     if headers.get("sec-fetch-site") in ("cross-site", "same-site"):
         return True

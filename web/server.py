@@ -40,14 +40,14 @@ def serve(workspace: Workspace, host: str = "127.0.0.1", port: int = 7860, json:
         MossAgentError: The address is taken, or another process uses the home folder.
     """
     switch_off_telemetry()
-    with workspace.writing(), _listen(host, port) as listener:
+    with workspace.writing(), listen(host, port, "The page") as listener:
         import uvicorn
 
         from web.app import create_app
         from web.jobs import Jobs
 
         jobs = Jobs(workspace.add)
-        address = _address(host, listener.getsockname()[1])
+        address = address_of(host, listener.getsockname()[1])
 
         class Server(uvicorn.Server):
             async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -91,7 +91,12 @@ def add_sample_once(workspace: Workspace, jobs: Jobs) -> None:
     marker.touch()
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int, what: str) -> socket.socket:
+    """A socket bound to an address.
+
+    Raises:
+        MossAgentError: It is taken; ``what`` is named as what wanted it.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -100,12 +105,13 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         raise MossAgentError(
-            f"The page cannot listen on {host} port {port} ({error.strerror}); choose another with --port."
+            f"{what} cannot listen on {host} port {port} ({error.strerror}); choose another with --port."
         ) from error
     return listener
 
 
-def _address(host: str, port: int) -> str:
+def address_of(host: str, port: int) -> str:
+    """The URL under which this machine reaches what listens there."""
     shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
     return f"http://{shown}:{port}"
 
