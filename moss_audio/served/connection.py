@@ -1,0 +1,170 @@
+"""The line to a server: OpenAI's own client, on a thread with an event loop.
+
+The client brings retries with backoff and Retry-After, server-sent events however the network cuts them, and
+connections that are kept; it is well kept, and its servers test against it. What it is not trusted with is
+decided here: which headers leave, that no redirect is followed, how much an answer may hold. It is asked for
+bare JSON, since a server may send anything, and it runs on an event loop, since there a request can be ended
+at any moment, even while it connects or waits for the next try.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from concurrent.futures import Future
+from contextlib import aclosing
+from typing import Any, TypeVar
+
+import httpx2
+import openai
+
+from moss_audio.errors import ServerError
+from moss_audio.served.address import Address
+
+Result = TypeVar("Result")
+
+CONNECT_SECONDS = 10.0
+"""A machine that is there answers within this."""
+
+MOST_BYTES = 64 * 2**20
+"""Of one answer. A long one with all that servers write around each token is a hundredth of this."""
+
+LINGER_SECONDS = 5.0
+"""How long to wait for the count of tokens, once the answer itself has ended."""
+
+_HEADERS = ("host", "connection", "accept", "content-type", "content-length", "transfer-encoding")
+
+
+class Connection:
+    """A server that requests are sent to.
+
+    Args:
+        address: Where it is.
+        api_key: What it asks for, if it does.
+        timeout: Seconds that it may say nothing.
+        retries: Further tries where a failure may pass: 408, 409, 429, 5xx, connections that fail.
+    """
+
+    def __init__(self, address: Address, api_key: str | None, timeout: float, retries: int) -> None:
+        self._authorization = f"Bearer {api_key}" if api_key else None
+        http = httpx2.AsyncClient(
+            timeout=httpx2.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS), pool=None),
+            limits=httpx2.Limits(max_connections=None),
+            follow_redirects=False,
+            # Certificates of one's own count everywhere; proxies only where one may stand in between.
+            verify=httpx2.create_ssl_context(),
+            trust_env=not address.near,
+            event_hooks={"request": [self._only_ours], "response": [_bounded]},
+        )
+        # A key must be given, or the client takes one from the environment that is meant for another server.
+        self._client = openai.AsyncOpenAI(
+            base_url=address.base, api_key=api_key or "none", max_retries=retries, http_client=http
+        )
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    def submit(self, work: Coroutine[Any, Any, Result]) -> Future[Result]:
+        """Run on the event loop; cancelling the future ends the request and its connection.
+
+        Raises:
+            ServerError: The connection was closed.
+        """
+        with self._lock:
+            if self._closed:
+                work.close()
+                raise ServerError("The connection to the server was closed.", "closed")
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(
+                    target=self._loop.run_forever, name="served-model", daemon=True
+                )
+                self._thread.start()
+            return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    async def get(self, path: str) -> Any:
+        """A JSON document; None where the answer is no JSON.
+
+        Raises:
+            openai.APIError: The request failed.
+        """
+        response = await self._client.get(path, cast_to=httpx2.Response)
+        try:
+            return response.json()
+        except ValueError:
+            return None
+
+    async def chat(self, body: dict[str, Any]) -> AsyncGenerator[Any, None]:
+        """The JSON documents of an answer as they come; a single one where a server streams nothing.
+
+        Raises:
+            openai.APIError: The request failed, or its answer holds an error.
+            httpx2.TransportError: The connection broke.
+        """
+        stream = await self._client.post(
+            "/chat/completions", cast_to=object, body=body, stream=True, stream_cls=openai.AsyncStream[object]
+        )
+        async with aclosing(stream):
+            if stream.response.headers.get("content-type", "").startswith("application/json"):
+                yield json.loads(await stream.response.aread())
+                return
+            async for document in stream:
+                yield document
+
+    def close(self) -> None:
+        """End every request and the thread; again does nothing."""
+        with self._lock:
+            already, self._closed = self._closed, True
+            loop, thread = self._loop, self._thread
+        if already or loop is None or thread is None:
+            return
+        asyncio.run_coroutine_threadsafe(self._shut(), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        if thread is not threading.current_thread():
+            thread.join()
+            loop.close()
+
+    async def _shut(self) -> None:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for one in others:
+            one.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        await self._client.close()
+
+    async def _only_ours(self, request: httpx2.Request) -> None:
+        """Leave out what the client adds of its own accord or from the environment: about this machine,
+        about accounts elsewhere. Compression would let a small answer become a huge one."""
+        for name in [one for one in request.headers if one.lower() not in _HEADERS]:
+            del request.headers[name]
+        request.headers["accept-encoding"] = "identity"
+        request.headers["user-agent"] = "moss-agent"
+        if self._authorization:
+            request.headers["authorization"] = self._authorization
+
+
+async def _bounded(response: httpx2.Response) -> None:
+    if response.headers.get("content-encoding", "identity") != "identity":
+        raise ServerError("The server compressed its answer, which it was asked not to do.", "broken")
+    assert isinstance(response.stream, httpx2.AsyncByteStream)
+    response.stream = _Bounded(response.stream)
+
+
+class _Bounded(httpx2.AsyncByteStream):
+    """A body that ends with an error when it grows beyond measure."""
+
+    def __init__(self, stream: httpx2.AsyncByteStream) -> None:
+        self._stream = stream
+        self._left = MOST_BYTES
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for chunk in self._stream:
+            self._left -= len(chunk)
+            if self._left < 0:
+                raise ServerError(f"The server's answer was longer than {MOST_BYTES >> 20} MiB.", "broken")
+            yield chunk
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
