@@ -1,0 +1,313 @@
+"""A chat request of OpenAI's form: what it asks for, checked.
+
+What would change the answer and cannot be done is refused, never passed over; what would not is left.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field, ValidationError
+
+from moss_audio.answers import FREE, Options
+from moss_audio.errors import PromptError
+from web.api.audio_parts import AudioPart, audio_part
+from web.api.errors import bad_request, too_much, unusable
+from web.api.limits import Limits
+
+Message = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ChatRequest:
+    """What is asked.
+
+    Attributes:
+        model: The name that was given.
+        messages: Text alone, in OpenAI's form, roles ``system``, ``user``, ``assistant`` and ``tool``.
+        audio: The recording, if there is one.
+        question: With a recording: the text of the one turn that the model is given.
+        tools: Definitions; empty where none may be called.
+        one_call: End the answer after the first call.
+        options: How to write.
+        stops: Strings that end the answer.
+        stream: Whether to answer as it is written.
+        include_usage: Whether a stream ends with numbers of tokens.
+    """
+
+    model: str
+    messages: list[Message]
+    audio: AudioPart | None
+    question: str
+    tools: list[dict[str, Any]]
+    one_call: bool
+    options: Options
+    stops: tuple[str, ...]
+    stream: bool
+    include_usage: bool
+
+
+class _StreamOptions(BaseModel):
+    include_usage: bool | None = None
+
+
+class _Body(BaseModel):
+    """The fields that are read; null is as good as absent."""
+
+    model: str
+    messages: list[dict[str, Any]] = Field(min_length=1)
+    stream: bool | None = None
+    stream_options: _StreamOptions | None = None
+    max_completion_tokens: int | None = Field(None, ge=1)
+    max_tokens: int | None = Field(None, ge=1)
+    temperature: float | None = Field(None, ge=0.0, le=2.0)
+    top_p: float | None = Field(None, gt=0.0, le=1.0)
+    top_k: int | None = Field(None, ge=-1)
+    seed: int | None = None
+    stop: str | list[str] | None = None
+    n: int | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: Any = None
+    parallel_tool_calls: bool | None = None
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
+    thinking_budget: int | None = Field(None, ge=0)
+    chat_template_kwargs: dict[str, Any] | None = None
+    response_format: dict[str, Any] | None = None
+    modalities: list[str] | None = None
+    logprobs: bool | None = None
+    logit_bias: dict[str, Any] | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    functions: list[Any] | None = None
+    function_call: Any = None
+
+
+def read_chat_request(body: bytes, limits: Limits) -> ChatRequest:
+    """The request that a body holds.
+
+    Raises:
+        ApiError: 400, it is no JSON or asks for what cannot be done; 413, too much text; 422, a field has
+            a value it cannot have.
+    """
+    fields = _fields(body)
+    _refuse_unsupported(fields)
+    messages, parts = _messages(fields.messages)
+    tools = _tools(fields)
+    if len(parts) > 1:
+        raise bad_request(
+            f"The request has {len(parts)} recordings; the model hears one a request. Ask about each.",
+            "messages",
+        )
+    if parts and tools:
+        raise bad_request(
+            "Tools and audio do not go together, since the model was taught either; leave one out.",
+            "tools",
+        )
+    size = sum(len(json.dumps(one, ensure_ascii=False)) for one in (*messages, *tools))
+    if size > limits.text_chars:
+        raise too_much(
+            f"The text of the request has {size:,} characters, and {limits.text_chars:,} are taken.",
+            "messages",
+        )
+    return ChatRequest(
+        model=fields.model,
+        messages=messages,
+        audio=parts[0] if parts else None,
+        question=single_turn(messages) if parts else "",
+        tools=tools,
+        one_call=fields.parallel_tool_calls is False,
+        options=_options(fields, limits),
+        stops=_stops(fields.stop),
+        stream=bool(fields.stream),
+        include_usage=bool(fields.stream_options and fields.stream_options.include_usage),
+    )
+
+
+def single_turn(messages: Sequence[Message]) -> str:
+    """A conversation around a recording as the one question that the released models take.
+
+    They were given a fixed system text and one user turn. So the system text stands before the question,
+    and turns before the last one are told as such.
+
+    Raises:
+        ApiError: 400, nothing is asked.
+    """
+    if messages[-1]["role"] != "user" or not messages[-1]["content"].strip():
+        raise bad_request(
+            "Write what you want to know about the recording as text in the last user message.", "messages"
+        )
+    told = {"user": "User", "assistant": "Assistant", "tool": "Tool"}
+    parts = [one["content"] for one in messages if one["role"] == "system" and one["content"].strip()]
+    earlier = [
+        f"{told[one['role']]}: {one['content']}"
+        for one in messages[:-1]
+        if one["role"] != "system" and one["content"].strip()
+    ]
+    if earlier:
+        parts.append("\n".join(earlier))
+    return "\n\n".join([*parts, messages[-1]["content"]])
+
+
+def _fields(body: bytes) -> _Body:
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise bad_request("The body is no JSON document.", code="invalid_json") from error
+    if not isinstance(document, dict):
+        raise bad_request("The body must be a JSON object.", code="invalid_json")
+    try:
+        return _Body.model_validate(document)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise unusable(f"The field {place} cannot be used: {first['msg']}.", place) from error
+
+
+def _refuse_unsupported(fields: _Body) -> None:
+    formats = (fields.response_format or {}).get("type", "text")
+    refused = {
+        "n": fields.n not in (None, 1),
+        "response_format": formats != "text",
+        "modalities": any(one != "text" for one in fields.modalities or ()),
+        "logprobs": bool(fields.logprobs),
+        "logit_bias": bool(fields.logit_bias),
+        "presence_penalty": bool(fields.presence_penalty),
+        "frequency_penalty": bool(fields.frequency_penalty),
+        "functions": bool(fields.functions),
+        "function_call": fields.function_call not in (None, "none", "auto"),
+    }
+    instead = {
+        "n": "one answer a request; send the request again for another",
+        "response_format": "text; ask for JSON in words, or give the form as a tool",
+        "functions": "tools",
+        "function_call": "tool_choice",
+    }
+    for name, holds in refused.items():
+        if holds:
+            hint = f"; what there is: {instead[name]}" if name in instead else ""
+            raise bad_request(
+                f"This server does not do {name} as the request wants it{hint}.",
+                name,
+                "unsupported_parameter",
+            )
+
+
+def _options(fields: _Body, limits: Limits) -> Options:
+    switch = (fields.chat_template_kwargs or {}).get("enable_thinking")
+    unthought = switch is False or fields.reasoning_effort in ("none", "minimal")
+    tokens = fields.max_completion_tokens or fields.max_tokens or limits.new_tokens
+    try:
+        return Options(
+            max_new_tokens=tokens,
+            temperature=FREE.temperature if fields.temperature is None else fields.temperature,
+            top_p=FREE.top_p if fields.top_p is None else fields.top_p,
+            top_k=FREE.top_k if fields.top_k is None else max(0, fields.top_k),
+            thinking=False if unthought else None,
+            thinking_budget=fields.thinking_budget,
+            seed=None if fields.seed is None else fields.seed % 2**63,
+        )
+    except PromptError as error:
+        raise unusable(str(error)) from error
+
+
+def _stops(given: str | list[str] | None) -> tuple[str, ...]:
+    stops = (given,) if isinstance(given, str) else tuple(given or ())
+    if len(stops) > 16 or any(not one or len(one) > 200 for one in stops):
+        raise unusable("stop takes up to 16 strings of 1 to 200 characters.", "stop")
+    return stops
+
+
+def _tools(fields: _Body) -> list[dict[str, Any]]:
+    choice = fields.tool_choice
+    if choice not in (None, "auto", "none"):
+        raise bad_request(
+            "The model cannot be made to call a tool: tool_choice is auto or none.", "tool_choice",
+            "unsupported_parameter",
+        )  # fmt: skip
+    for index, tool in enumerate(fields.tools or ()):
+        function = tool.get("function")
+        if tool.get("type") != "function" or not isinstance(function, dict):
+            raise bad_request(f"Tool {index + 1} is no function; only these can be called.", f"tools.{index}")
+        if not isinstance(function.get("name"), str) or not function["name"]:
+            raise unusable(f"Tool {index + 1} has no name.", f"tools.{index}.function.name")
+    if choice == "none" or not fields.tools:
+        return []
+    return json.loads(_sound(json.dumps(fields.tools, ensure_ascii=False)))
+
+
+def _messages(given: list[dict[str, Any]]) -> tuple[list[Message], list[AudioPart]]:
+    """Messages with text alone, and the recordings that stood in them."""
+    messages, recordings = [], []
+    for index, message in enumerate(given):
+        role = {"developer": "system"}.get(str(message.get("role")), message.get("role"))
+        if role not in ("system", "user", "assistant", "tool"):
+            raise unusable(
+                f"Message {index + 1} has the role {role!r}, which there is not.", f"messages.{index}.role"
+            )
+        text, found = _content(index, role, message.get("content"))
+        recordings += found
+        plain: Message = {"role": role, "content": text}
+        if role == "assistant":
+            plain |= _said(index, message)
+        elif role == "tool" and isinstance(message.get("tool_call_id"), str):
+            plain["tool_call_id"] = _sound(message["tool_call_id"])
+        messages.append(plain)
+    return messages, recordings
+
+
+def _content(index: int, role: str, content: Any) -> tuple[str, list[AudioPart]]:
+    where = f"messages.{index}.content"
+    if content is None or isinstance(content, str):
+        return _sound(content or ""), []
+    if not isinstance(content, list):
+        raise unusable(f"The content of message {index + 1} must be text or a list of parts.", where)
+    texts, recordings = [], []
+    for part in content:
+        kind = part.get("type") if isinstance(part, dict) else None
+        if kind == "text" and isinstance(part.get("text"), str):
+            texts.append(_sound(part["text"]))
+        elif kind in ("input_audio", "audio_url") and role == "user":
+            recordings.append(audio_part(part, where))
+        else:
+            raise bad_request(
+                f"Message {index + 1} has a part of type {kind!r}; what can be read is text, and a user's "
+                "input_audio or audio_url.",
+                where,
+            )
+    return "\n".join(texts), recordings
+
+
+def _said(index: int, message: dict[str, Any]) -> Message:
+    """Thought and calls of an assistant's message."""
+    said: Message = {}
+    thought = message.get("reasoning_content") or message.get("reasoning")
+    if isinstance(thought, str):
+        said["reasoning_content"] = _sound(thought)
+    calls = message.get("tool_calls") or []
+    if not isinstance(calls, list):
+        raise unusable(f"The tool_calls of message {index + 1} are no list.", f"messages.{index}.tool_calls")
+    if calls:
+        said["tool_calls"] = [_call(index, one) for one in calls]
+    return said
+
+
+def _call(index: int, call: Any) -> dict[str, Any]:
+    function = call.get("function") if isinstance(call, dict) else None
+    name, arguments = (
+        function.get(key) if isinstance(function, dict) else None for key in ("name", "arguments")
+    )
+    if not isinstance(name, str) or not isinstance(arguments, str):
+        raise unusable(
+            f"A tool call of message {index + 1} lacks its name or its arguments.",
+            f"messages.{index}.tool_calls",
+        )
+    shown = {"name": _sound(name), "arguments": _sound(arguments)}
+    return {"id": _sound(str(call.get("id") or "")), "type": "function", "function": shown}
+
+
+def _sound(text: str) -> str:
+    """Text without halves of surrogate pairs, which JSON can name and no tokenizer takes."""
+    return text.encode("utf-8", "replace").decode()

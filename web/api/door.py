@@ -1,0 +1,174 @@
+"""What stands before the API: who may ask, how much they may send, and one form for every refusal."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import logging
+import time
+import uuid
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from web.api.errors import ApiError, as_api_error, too_much
+from web.api.limits import MIB
+from web.api.service import Service
+from web.guard import Names, from_elsewhere
+
+log = logging.getLogger(__name__)
+
+CHAT, TRANSCRIPTIONS, HEALTH = "/v1/chat/completions", "/v1/audio/transcriptions", "/health"
+ROUTES = (CHAT, TRANSCRIPTIONS, "/v1/models", HEALTH, "/metrics")
+
+SMALL_BODY = 64 * 1024
+"""Bytes of a body where none is wanted."""
+
+DRAIN_SECONDS = 2.0
+"""How long the rest of a refused body is read, so that its sender gets to the refusal."""
+
+
+class Door:
+    """Lets requests in.
+
+    Without a key the API answers this machine's programs, but no page of another site: a browser says where
+    a request comes from. With a key nobody can ask who does not know it, and health alone is open.
+
+    Args:
+        app: What is guarded.
+        service: Its limits and numbers are used.
+        key: What clients send as ``Authorization: Bearer``; None lets everybody in.
+        host: The address that is listened on.
+    """
+
+    def __init__(self, app: ASGIApp, service: Service, key: str | None, host: str) -> None:
+        self.app, self.service = app, service
+        self._key = _digest(key) if key is not None else None
+        self._names = Names(host)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request, as ASGI hands it in."""
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+        elif scope["type"] != "http":
+            await self.app(scope, receive, send)
+        else:
+            await self._answer(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began = time.monotonic()
+        status = 0
+        body = _Body(receive, self._most(scope["path"]), self.service.limits.idle_seconds)
+
+        async def sending(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["x-request-id"] = f"req_{uuid.uuid4().hex}"
+                headers["x-content-type-options"] = "nosniff"
+            await send(message)
+
+        try:
+            self._check(scope, body)
+            await self.app(scope, body.receive, sending)
+        except ClientDisconnect:
+            status = status or 499
+        except Exception as error:
+            refusal = as_api_error(error)
+            if status == 0:
+                await body.drain()
+                await refusal.response()(scope, receive, sending)
+        finally:
+            route = _route(scope["path"])
+            self.service.metrics.requests.labels(route, str(status)).inc()
+            self.service.metrics.seconds.labels(route).observe(time.monotonic() - began)
+
+    def _check(self, scope: Scope, body: _Body) -> None:
+        headers = Headers(scope=scope)
+        if scope["path"] != HEALTH:
+            if self._key is not None:
+                self._check_key(headers)
+            else:
+                self._check_origin(headers)
+        declared = headers.get("content-length", "")
+        if declared.isdecimal() and int(declared[:20]) > body.most:
+            raise body.too_large()
+
+    def _check_key(self, headers: Headers) -> None:
+        scheme, _, given = headers.get("authorization", "").partition(" ")
+        assert self._key is not None
+        # Digests have one length, so that comparing them tells nothing of the key's.
+        if scheme.lower() != "bearer" or not hmac.compare_digest(_digest(given.strip()), self._key):
+            raise ApiError(
+                401,
+                "The API key is missing or wrong; send it as Authorization: Bearer ….",
+                "invalid_api_key",
+                headers={"WWW-Authenticate": "Bearer"},
+            )
+
+    def _check_origin(self, headers: Headers) -> None:
+        if self._names.loopback and not self._names.answers_to(headers.get("host", "")):
+            raise ApiError(403, "Call this server as http://127.0.0.1.", "wrong_host")
+        if from_elsewhere(headers):
+            raise ApiError(403, "Another site may not use this server.", "wrong_origin")
+
+    def _most(self, path: str) -> int:
+        limits = self.service.limits
+        return {CHAT: limits.chat_bytes, TRANSCRIPTIONS: limits.upload_bytes}.get(path, SMALL_BODY)
+
+
+class _Body:
+    """A request's body, up to a size and as long as it makes progress."""
+
+    def __init__(self, receive: Receive, most: int, idle_seconds: float) -> None:
+        self._receive = receive
+        self.most = most
+        self._idle_seconds = idle_seconds
+        self._taken = 0
+        self._whole = False
+
+    async def receive(self) -> Message:
+        """The next message.
+
+        Raises:
+            ApiError: 413, the body is too large; 408, nothing came for too long.
+        """
+        if self._whole:
+            return await self._receive()
+        try:
+            async with asyncio.timeout(self._idle_seconds):
+                message = await self._receive()
+        except TimeoutError:
+            raise ApiError(408, "The body of the request did not arrive; send it again.", "timeout") from None
+        self._note(message)
+        if self._taken > self.most:
+            raise self.too_large()
+        return message
+
+    async def drain(self) -> None:
+        """Read on for a moment, keeping nothing."""
+        try:
+            async with asyncio.timeout(DRAIN_SECONDS):
+                while not self._whole:
+                    self._note(await self._receive())
+        except TimeoutError:
+            pass
+
+    def too_large(self) -> ApiError:
+        """What to say of it."""
+        return too_much(f"The body of the request is larger than the {self.most / MIB:g} MiB taken here.")
+
+    def _note(self, message: Message) -> None:
+        self._taken += len(message.get("body", b""))
+        self._whole = message["type"] != "http.request" or not message.get("more_body", False)
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
+
+
+def _route(path: str) -> str:
+    return next((one for one in ROUTES if path == one or path.startswith(f"{one}/")), "other")

@@ -1,0 +1,259 @@
+"""``POST /v1/audio/transcriptions``."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import shutil
+import threading
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from starlette.datastructures import FormData, UploadFile
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from index.export import export
+from index.records import Recording, Segment
+from web.api.audio_parts import safe_suffix
+from web.api.errors import ApiError, bad_request, unusable
+from web.api.event_stream import EventStream, events
+from web.api.hearing import Shared, Transcript, hear_file
+from web.api.queueing import Feed, collected, first_item
+from web.api.service import Service
+
+FORMATS = ("json", "verbose_json", "srt", "vtt", "text")
+GRANULARITIES = ("segment", "word")
+_MEDIA_TYPES = {"srt": "text/plain", "vtt": "text/vtt", "text": "text/plain"}
+
+Heard = Sequence[Segment] | Transcript
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What a transcription request asks for."""
+
+    file: UploadFile
+    transcriber: Shared
+    language: str | None
+    format: str
+    granularities: tuple[str, ...]
+    stream: bool
+    unused: tuple[str, ...]
+    """Fields that were given and make no difference here."""
+
+
+async def transcriptions(request: Request) -> Response:
+    """Write down what is said in a file."""
+    service: Service = request.app.state.service
+    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        raise ApiError(415, "Send the file as multipart/form-data.", "unsupported_media_type")
+    seat = service.transcriptions.enter()
+    try:
+        form = await request.form(max_files=1, max_fields=50)
+        asked = await asyncio.to_thread(_read, form, service)
+        feed: Feed[Heard] = Feed(partial(_hear, service, asked), service.transcriptions, seat)
+    except BaseException:
+        seat.leave()
+        raise
+    if asked.stream:
+        first = await first_item(feed, request)
+        return EventStream(feed, events(feed, first, _Deltas().of))
+    transcript = (await collected(feed, request))[-1]
+    assert isinstance(transcript, Transcript)
+    return _response(transcript, asked)
+
+
+def _hear(service: Service, asked: _Asked, cancel: threading.Event) -> Iterator[Heard]:
+    with TemporaryDirectory(prefix="moss-agent-") as folder:
+        # The sender's name for the file decides nothing but its suffix.
+        source = Path(folder) / f"upload.{safe_suffix(Path(asked.file.filename or '').suffix[1:])}"
+        with source.open("wb") as target:
+            shutil.copyfileobj(asked.file.file, target, 2**20)
+        asked.file.file.close()
+        for heard in hear_file(
+            source, asked.transcriber, asked.language, service.limits.upload_seconds, cancel
+        ):
+            if isinstance(heard, Transcript):
+                service.metrics.audio.inc(heard.duration)
+            yield heard
+
+
+# --- the request --------------------------------------------------------------------------------------
+
+
+def _read(form: FormData, service: Service) -> _Asked:
+    file = form.get("file")
+    if not isinstance(file, UploadFile):
+        raise bad_request("There is no file; send it in the field file.", "file")
+    if file.size == 0:
+        raise unusable("The file is empty (0 bytes).", "file")
+    model = _text(form, "model")
+    if not model:
+        raise bad_request("The field model is missing; /v1/models lists what there is.", "model")
+    format = _text(form, "response_format") or "json"
+    if format not in FORMATS:
+        raise bad_request(f"response_format is one of {', '.join(FORMATS)}.", "response_format")
+    stream = _text(form, "stream").lower() in ("true", "1")
+    if stream and format not in ("json", "text"):
+        raise bad_request("A stream has no response_format but json and text.", "response_format")
+    if _texts(form, "include"):
+        raise bad_request("Log probabilities cannot be included.", "include", "unsupported_parameter")
+    return _Asked(
+        file=file,
+        transcriber=service.transcriber_for(model),
+        language=_language(_text(form, "language")),
+        format=format,
+        granularities=_granularities(_texts(form, "timestamp_granularities"), format),
+        stream=stream,
+        unused=_unused(form),
+    )
+
+
+def _granularities(given: Sequence[str], format: str) -> tuple[str, ...]:
+    if given and format != "verbose_json":
+        raise bad_request(
+            "timestamp_granularities needs response_format verbose_json.", "timestamp_granularities"
+        )
+    if any(one not in GRANULARITIES for one in given):
+        raise bad_request("timestamp_granularities are segment and word.", "timestamp_granularities")
+    return tuple(given) or ("segment",)
+
+
+def _language(given: str) -> str | None:
+    if not given:
+        return None
+    code = given.strip().lower()
+    if code not in _languages():
+        raise unusable(
+            f"“{given[:40]}” is no language; write an ISO 639-1 code such as en or zh.", "language"
+        )
+    return code
+
+
+def _unused(form: FormData) -> tuple[str, ...]:
+    temperature = _text(form, "temperature")
+    try:
+        wrong = bool(temperature) and not 0.0 <= float(temperature) <= 1.0
+    except ValueError:
+        wrong = True
+    if wrong:
+        raise unusable("temperature is a number from 0 to 1.", "temperature")
+    given = {"prompt": bool(_text(form, "prompt")), "temperature": temperature not in ("", "0", "0.0")}
+    return tuple(name for name, there in given.items() if there)
+
+
+def _text(form: FormData, name: str) -> str:
+    value = form.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def _texts(form: FormData, name: str) -> list[str]:
+    """All values of a list, whose field is written with brackets or without."""
+    return [one for key in (name, f"{name}[]") for one in form.getlist(key) if isinstance(one, str)]
+
+
+# --- the response -------------------------------------------------------------------------------------
+
+
+def _response(transcript: Transcript, asked: _Asked) -> Response:
+    headers = {"X-Speech-Coverage": f"{transcript.coverage:.4f}"}
+    if asked.format == "json":
+        document = {"text": _whole(transcript.segments), "usage": _usage(transcript)}
+        return JSONResponse(document | _account(transcript, asked), headers=headers)
+    if asked.format == "verbose_json":
+        return JSONResponse(_verbose(transcript, asked) | _account(transcript, asked), headers=headers)
+    if asked.format == "text":
+        data = (_whole(transcript.segments) + "\n").encode("utf-8", "replace")
+    else:
+        nowhere = Recording("", "", "", transcript.duration, "ready", "")
+        data = export(nowhere, transcript.segments, asked.format)
+    return Response(data, media_type=_MEDIA_TYPES[asked.format] + "; charset=utf-8", headers=headers)
+
+
+def _verbose(transcript: Transcript, asked: _Asked) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "task": "transcribe",
+        "language": _languages().get(transcript.language or "", transcript.language),
+        "duration": round(transcript.duration, 3),
+        "text": _whole(transcript.segments),
+        "usage": _usage(transcript),
+    }
+    if "segment" in asked.granularities:
+        document["segments"] = [_segment(index, one) for index, one in enumerate(transcript.segments)]
+    if "word" in asked.granularities:
+        document["words"] = [
+            {"word": word.text.strip(), "start": word.start, "end": word.end}
+            for one in transcript.segments
+            for word in one.words
+        ]
+    return document
+
+
+def _segment(index: int, segment: Segment) -> dict[str, Any]:
+    """A segment with OpenAI's fields; null where this engine has no such number."""
+    sure = [word.probability for word in segment.words]
+    data = segment.text.encode("utf-8", "replace")
+    return {
+        "id": index,
+        "seek": 0,
+        "start": segment.start,
+        "end": segment.end,
+        "text": segment.text,
+        "tokens": [],
+        "temperature": None,
+        "avg_logprob": round(sum(math.log(max(p, 1e-6)) for p in sure) / len(sure), 4) if sure else None,
+        "compression_ratio": round(len(data) / len(zlib.compress(data)), 4),
+        "no_speech_prob": None,
+    }
+
+
+def _account(transcript: Transcript, asked: _Asked) -> dict[str, Any]:
+    """What OpenAI's form has no field for: how much was heard, and what made no difference."""
+    notes = [transcript.note] if transcript.note else []
+    if not transcript.segments and transcript.coverage == 1.0:
+        notes.append("No speech was found in this recording.")
+    if "word" in asked.granularities and not any(one.words for one in transcript.segments):
+        notes.append(f"{asked.transcriber.name} gives no times of words.")
+    notes += [f"{name} makes no difference here." for name in asked.unused]
+    return {
+        "coverage": round(transcript.coverage, 4),
+        "gaps": [[one.start, one.end] for one in transcript.gaps],
+    } | ({"note": " ".join(notes)} if notes else {})
+
+
+def _usage(transcript: Transcript) -> dict[str, Any]:
+    return {"type": "duration", "seconds": math.ceil(transcript.duration)}
+
+
+def _whole(segments: Sequence[Segment]) -> str:
+    return " ".join(one.text.strip() for one in segments if one.text.strip())
+
+
+class _Deltas:
+    """The documents of a transcript that is streamed window by window."""
+
+    def __init__(self) -> None:
+        self._said = False
+
+    def of(self, part: Heard) -> Iterator[dict[str, Any]]:
+        """The documents that tell of one window, or of the end."""
+        if isinstance(part, Transcript):
+            done = {"type": "transcript.text.done", "text": _whole(part.segments)}
+            yield done | {"coverage": round(part.coverage, 4)}
+        elif text := _whole(part):
+            yield {"type": "transcript.text.delta", "delta": (" " if self._said else "") + text}
+            self._said = True
+
+
+@lru_cache(maxsize=1)
+def _languages() -> dict[str, str]:
+    """Names of languages by their codes, as Whisper knows them."""
+    from transformers.models.whisper.tokenization_whisper import LANGUAGES
+
+    return dict(LANGUAGES)
