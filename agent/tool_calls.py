@@ -1,0 +1,281 @@
+"""Tool calls as a language model writes them, read from its text as it comes.
+
+Qwen3 writes ``<tool_call>{"name": …, "arguments": {…}}</tool_call>``, one block a call. Models also forget
+the closing tag or a brace, put single quotes, fences or Python's ``None``, or leave the tags out. What can
+be read for sure becomes calls; what cannot is reported as broken; neither is ever shown as text.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from moss_audio.tasks.halfjson import Object, Value, read_object
+
+OPEN, CLOSE = "<tool_call>", "</tool_call>"
+
+LONGEST_CALL = 20_000
+"""Characters of one block that are read; arguments are short, loops are long."""
+
+Tools = Mapping[str, Mapping[str, Any]]
+"""The tools there are: from each name to the JSON schema of its arguments."""
+
+_TAG = re.compile(f"({re.escape(OPEN)}|{re.escape(CLOSE)})")
+_FENCE = re.compile(r"```[\w+-]{0,20}[ \t]{0,4}\n?|```")
+_BARE = r"[ \t]{0,8}(?=```|\{|\[\s{0,8}\{)"
+_MAYBE = r"[ \t]{0,8}(?:`{0,2}|\[\s{0,8})\Z"
+_HOLD_FIRST = re.compile(rf"{_TAG.pattern}|(?:\A|(?<=\n)){_BARE}")
+_HOLD_LATER = re.compile(rf"{_TAG.pattern}|(?<=\n){_BARE}")
+_MAYBE_FIRST = re.compile(rf"(?:\A|\n){_MAYBE}")
+_MAYBE_LATER = re.compile(rf"\n{_MAYBE}")
+_NAMES = ("name", "tool", "tool_name", "function_name")
+_ARGUMENTS = ("arguments", "parameters", "args", "input", "params")
+_DECODER = json.JSONDecoder(strict=False)
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call of a tool."""
+
+    name: str
+    arguments: Mapping[str, Any]
+
+
+class CallReader:
+    """Parts words from calls while a text is written.
+
+    ``feed`` gives out words that are certain to be no part of a call, ``finish`` the rest; together they do
+    not depend on how the text was cut into pieces. From the first tag on, or from a line that begins like
+    JSON or like a fence, everything waits for the end.
+
+    Args:
+        tools: The tools there are; a call without its tags counts only if it names one of them.
+
+    Attributes:
+        calls: What was called, in order; complete after ``finish``.
+        broken: What was meant as a call and cannot be read, as written.
+    """
+
+    def __init__(self, tools: Tools | None = None) -> None:
+        self.calls: list[Call] = []
+        self.broken: list[str] = []
+        self._tools = tools or {}
+        self._buffer = ""
+        self._holding = False
+        self._begun = False
+
+    def feed(self, text: str) -> str:
+        """Take more text; returns the words that are certain now."""
+        self._buffer += text
+        if self._holding:
+            return ""
+        found = (_HOLD_LATER if self._begun else _HOLD_FIRST).search(self._buffer)
+        if found:
+            self._holding, certain = True, found.start()
+        else:
+            certain = self._certain()
+        words, self._buffer = self._buffer[:certain], self._buffer[certain:]
+        self._begun = self._begun or bool(words)
+        return words
+
+    def finish(self, complete: bool = True) -> str:
+        """The text has ended; returns the words that were still held back.
+
+        Args:
+            complete: Whether the model ended it; false where it was cut off.
+        """
+        rest, self._buffer = self._buffer, ""
+        if not self._holding:
+            return rest
+        words: list[str] = []
+        inside = False
+        parts = _TAG.split(rest)
+        for part, tag in zip(parts[::2], [*parts[1::2], None], strict=True):
+            if inside:
+                self._block(part, complete or tag is not None)
+            elif not self._untagged(part, complete or tag is not None):
+                words.append(part)
+            inside = tag == OPEN
+        return _without_empty_fences("".join(words)) if self.calls or self.broken else "".join(words)
+
+    def _certain(self) -> int:
+        """Up to where no call can begin any more."""
+        maybe = (_MAYBE_LATER if self._begun else _MAYBE_FIRST).search(self._buffer)
+        begun = next(
+            (
+                len(self._buffer) - length
+                for length in range(min(len(CLOSE) - 1, len(self._buffer)), 0, -1)
+                if OPEN.startswith(self._buffer[-length:]) or CLOSE.startswith(self._buffer[-length:])
+            ),
+            len(self._buffer),
+        )
+        return min(begun, maybe.start() if maybe else begun)
+
+    def _block(self, body: str, complete: bool) -> None:
+        calls = read_calls(body, self._tools, complete)
+        self.calls += calls
+        if not calls and body.strip():
+            self.broken.append(body.strip()[:LONGEST_CALL])
+
+    def _untagged(self, part: str, complete: bool) -> bool:
+        calls = read_calls(part, self._tools, complete) if "{" in part else []
+        if not calls or any(one.name not in self._tools for one in calls):
+            return False
+        self.calls += calls
+        return True
+
+
+def read_calls(body: str, tools: Tools | None = None, complete: bool = True) -> list[Call]:
+    """The calls in a block of text that holds nothing else; none when it cannot be read for sure.
+
+    Args:
+        body: Without tags.
+        tools: Names are brought into their form, and arguments of a repaired call into their types.
+        complete: Whether the block is known to end here; else missing brackets are not added.
+    """
+    text = _FENCE.sub("", body[:LONGEST_CALL]).strip()
+    values = _strict(text) or _mended(text, complete)
+    calls = [_call(one, tools or {}) for one in values or ()]
+    if not calls or None in calls:
+        calls = [_call(one, tools or {}) for one in _lenient(text, complete) or ()]
+    good = [one for one in calls if one is not None]
+    return good if len(good) == len(calls) else []
+
+
+def coerced(value: Any, schema: Mapping[str, Any]) -> Any:
+    """A value whose types were lost in repair, brought back to those of a JSON schema where that is clear."""
+    if isinstance(value, dict):
+        inner = schema.get("properties") or {}
+        return {key: coerced(one, inner.get(key) or {}) for key, one in value.items()}
+    if isinstance(value, list):
+        return [coerced(one, schema.get("items") or {}) for one in value]
+    if not isinstance(value, str):
+        return value
+    kinds = {schema.get("type"), *(one.get("type") for one in schema.get("anyOf") or ())}
+    if "string" in kinds or kinds == {None}:
+        return value
+    word = value.strip().lower()
+    if word in ("true", "false") and "boolean" in kinds:
+        return word == "true"
+    try:
+        number = float(word)
+    except ValueError:
+        return value
+    if not math.isfinite(number):
+        return value
+    return int(number) if "integer" in kinds and number.is_integer() else number
+
+
+def _strict(text: str) -> list[Any] | None:
+    """One JSON value after another; None where anything else stands between or behind them."""
+    values, at = [], 0
+    while at < len(text):
+        if text[at] in " \t\r\n,;":
+            at += 1
+            continue
+        try:
+            value, at = _DECODER.raw_decode(text, at)
+        except (ValueError, RecursionError):
+            return None
+        values += value if isinstance(value, list) else [value]
+    return values
+
+
+def _mended(text: str, complete: bool) -> list[Any] | None:
+    """JSON with commas too many, and brackets too few or too many at its end."""
+    pieces: list[str] = []
+    stack: list[str] = []
+    quoted = escaped = False
+    for sign in text:
+        if quoted:
+            quoted = escaped or sign != '"'
+            escaped = sign == "\\" and not escaped
+        elif sign == '"':
+            quoted = True
+        elif sign in "{[":
+            stack.append("}" if sign == "{" else "]")
+        elif sign in "}]":
+            if sign not in stack:
+                continue
+            _drop_comma(pieces)
+            while stack[-1] != sign:
+                pieces.append(stack.pop())
+            stack.pop()
+        pieces.append(sign)
+    if quoted or (stack and not complete):
+        return None
+    _drop_comma(pieces)
+    return _strict("".join(pieces + stack[::-1]))
+
+
+def _drop_comma(pieces: list[str]) -> None:
+    at = len(pieces) - 1
+    while at >= 0 and pieces[at].isspace():
+        at -= 1
+    if at >= 0 and pieces[at] == ",":
+        del pieces[at]
+
+
+def _lenient(text: str, complete: bool) -> list[Any] | None:
+    """Objects in any quotes, with bare words; all their values come as text."""
+    values, at = [], 0
+    while (found := read_object(text + ("}}}" if complete else ""), at)) is not None:
+        if found.begin >= len(text):
+            break
+        if found.cut or not found.whole or found.junk.strip("{}[] \n"):
+            return None
+        values.append(_plain(found.value))
+        at = found.finish
+    return values or None
+
+
+def _plain(value: Value) -> Any:
+    if isinstance(value, Object):
+        return {name: _plain(one) for name, one in value.fields}
+    return [_plain(one) for one in value] if isinstance(value, list) else value
+
+
+def _call(value: Any, tools: Tools) -> Call | None:
+    if isinstance(value, dict) and isinstance(value.get("function"), dict):
+        value = value["function"]
+    if not isinstance(value, dict):
+        return None
+    key = next((one for one in (*_NAMES, "function") if isinstance(value.get(one), str)), None)
+    if key is None:
+        # {"search_recordings": {"query": …}}
+        if len(value) == 1 and isinstance(next(iter(value.values())), dict) and next(iter(value)) in tools:
+            name, arguments = next(iter(value.items()))
+            return Call(name, coerced(arguments, tools[name]))
+        return None
+    name = _known(value[key].strip(), tools)
+    given = next((one for one in _ARGUMENTS if one in value), None)
+    if given is None:
+        rest = {one: value[one] for one in value if one not in (key, "type", "id")}
+        arguments = rest
+    else:
+        arguments = value[given]
+    if isinstance(arguments, str):
+        # Encoded twice, as OpenAI's form has it.
+        inner = _strict(arguments) or _mended(arguments, True) or [None] if arguments.strip() else [{}]
+        arguments = inner[0] if len(inner) == 1 else None
+    arguments = {} if arguments is None and given is not None and value[given] is None else arguments
+    if not name or not isinstance(arguments, dict):
+        return None
+    return Call(name, coerced(arguments, tools.get(name, {})))
+
+
+def _known(name: str, tools: Tools) -> str:
+    """The tool's own name, where the model wrote it in another way."""
+    if name in tools:
+        return name
+    plain = name.rpartition(".")[2].replace("-", "_").replace(" ", "_").casefold()
+    return next((one for one in tools if one.casefold() == plain), name)
+
+
+def _without_empty_fences(text: str) -> str:
+    """Words beside calls, without the fences that stood around those."""
+    return "" if not _FENCE.sub("", text).strip() else text
