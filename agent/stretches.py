@@ -47,7 +47,10 @@ def _heading(intent: Intent, start: float, end: float, items: Sequence[Evidence]
     span = intent.span
     if span is None or span.kind != "moment":
         return between(start, end)
-    start, end = min(start, items[0]["start"]), max(end, *(float(one["end"]) for one in items))
+    # Rain that goes on for an hour does not make the moment an hour long.
+    spoken = [one for one in items if one.get("kind", "speech") == "speech"]
+    start = min([start, *(float(one["start"]) for one in spoken)])
+    end = max([end, *(float(one["end"]) for one in spoken)])
     if span.start <= 0:
         # Cut off at the start of the recording, the stretch no longer has the moment in its middle.
         return between(start, end)

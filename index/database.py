@@ -64,6 +64,20 @@ class WindowRow(Base):
     done: Mapped[bool] = mapped_column(default=False)
 
 
+class SoundWindowRow(Base):
+    """A stretch of audio that is listened to for sounds in one go; ``done`` as in ``WindowRow``."""
+
+    __tablename__ = "sound_windows"
+    __table_args__ = (UniqueConstraint("recording_id", "number"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    recording_id: Mapped[str] = mapped_column(ForeignKey("recordings.id", ondelete="CASCADE"))
+    number: Mapped[int]
+    start: Mapped[float]
+    end: Mapped[float]
+    done: Mapped[bool] = mapped_column(default=False)
+
+
 class SpeakerRow(Base):
     """One voice of one recording, under the name the user sees."""
 

@@ -21,6 +21,8 @@ from index.records import Recording, Segment
 
 PARAGRAPH_SECONDS = 60.0
 """A turn that goes on longer is cut into paragraphs of about this length, at a sentence's end."""
+SOUND_CUE_SECONDS = 6.0
+"""A sound's subtitle stands at most this long; rain for an hour would cover the talk."""
 SUBTITLE_HOURS = 100
 """Subtitle files write hours with two digits."""
 
@@ -100,7 +102,8 @@ def _subtitles(segments: Sequence[Segment], format: str, text: Callable[[Segment
     subtitles = SSAFile()
     for one in _spoken(segments):
         start = max(0, round(one.start * 1000))
-        end = max(start + 1, round(one.end * 1000))
+        until = one.end if one.kind == "speech" else min(one.end, one.start + SOUND_CUE_SECONDS)
+        end = max(start + 1, round(until * 1000))
         if end >= SUBTITLE_HOURS * 3_600_000:
             raise MossAgentError(
                 f"Subtitles cannot hold times from {SUBTITLE_HOURS} hours on; export txt, md, json or docx."

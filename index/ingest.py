@@ -1,71 +1,43 @@
 """From a file to a searchable recording, in stages that each survive a ``kill -9``.
 
     decode → detect speech → cut windows → hear each window → tell speakers apart → cover → index
+           → listen for sounds, where an engine can → index
 
 The audio copy, the detected speech, the list of windows and every finished window are stored as they
-come, each in one transaction. Adding the same file again goes on at the first thing that is missing.
+come, each in one transaction. Adding the same file again goes on at the first thing that is missing; several
+files may be added at a time, from a thread each.
 """
 
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import soundfile
 from sqlalchemy import delete, select, update
 
-from index.audio import declared_duration, decode_to_flac, file_id, read_range
+from index.audio import declared_duration, decode_to_flac, file_id
 from index.coverage import coverage, find_gaps
 from index.database import RecordingRow, SegmentRow, SpeakerRow, WindowRow
 from index.errors import Cancelled, MossAgentError
+from index.intake import Intake
 from index.library import Library
-from index.listening import Heard, hear
-from index.parallel import in_order
-from index.records import Recording, Segment, Span
+from index.progress import Progress, Report, Stage
+from index.records import Recording, Span
 from index.transcriber import Transcriber
+from index.transcribing import Transcription
 from index.vad import detect_speech
-from index.windows import AudioWindow, cut_windows
+from index.windows import cut_windows
 
 if TYPE_CHECKING:
     from index.embeddings import Embedder
+    from index.moss_sounds import MossSounds
     from index.vectors import Vectors
 
-Stage = Literal["reading", "finding speech", "transcribing", "telling speakers apart", "indexing", "ready"]
-
-LANGUAGE_IS_CLEAR = 0.5
-"""Probability from which the language of one window is taken for the recording's."""
-
-LANGUAGE_WINDOWS = 3
-"""Windows asked for their language before the likeliest answer is taken."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a recording is.
-
-    Attributes:
-        stage: What is being done.
-        done: Seconds of audio this stage has finished.
-        total: Seconds of audio in all; 0 while unknown.
-        speed: Seconds of audio transcribed per second, in this run; None before the first window.
-        seconds_left: Expected until the transcription is complete; None while unknown.
-    """
-
-    stage: Stage
-    done: float
-    total: float
-    speed: float | None = None
-    seconds_left: float | None = None
-
-    @property
-    def fraction(self) -> float:
-        """Share of the stage that is done, in [0, 1]."""
-        return min(1.0, self.done / self.total) if self.total > 0 else 0.0
+__all__ = ["Ingest", "Progress", "Stage"]
 
 
 class Ingest:
@@ -77,6 +49,7 @@ class Ingest:
         embedder: What passages are embedded with.
         vectors: Where their vectors go.
         language: Spoken language (ISO 639-1) when the user set one; else it is detected.
+        sounds: What listens for sounds and music after the transcript; None leaves that out.
     """
 
     def __init__(
@@ -86,12 +59,15 @@ class Ingest:
         embedder: Embedder,
         vectors: Vectors,
         language: str | None = None,
+        sounds: MossSounds | None = None,
     ) -> None:
         self.library = library
         self.transcriber = transcriber
         self.embedder = embedder
         self.vectors = vectors
         self.language = language
+        self.sounds = sounds
+        self._busy: dict[str, threading.Lock] = {}
 
     def add(
         self,
@@ -111,18 +87,23 @@ class Ingest:
             cancel: Set it from another thread to stop; what was transcribed is kept.
 
         Returns:
-            The recording; unchanged when it was ready already.
+            The recording; unchanged when it was ready already and nothing of it is left to be heard.
 
         Raises:
             MediaError: The file cannot be turned into audio; nothing is stored.
             Cancelled: ``cancel`` was set; adding the file again goes on from there.
             WeightsError: The recogniser's weights are missing or wrong.
+            HearingError: The recogniser failed on all of it; what was heard before is kept.
             IndexOutOfDate: The search index was made with another embedder; nothing is stored.
         """
         if speakers is not None and not 1 <= speakers <= 50:
             raise MossAgentError("The number of speakers must be between 1 and 50.")
-        work = _Work(self, path, progress or (lambda _: None), cancel or threading.Event())
-        return work.run(title, speakers)
+        report = progress or (lambda _: None)
+        report(Progress("reading", 0.0, 0.0))
+        work = _Work(self, path, report, cancel or threading.Event())
+        # The same file twice at a time: the second comes when the first is done, and finds it ready.
+        with self._busy.setdefault(work.intake.id, threading.Lock()):
+            return work.run(title, speakers)
 
     def relabel_speakers(self, recording: str, speakers: int | None) -> None:
         """Tell the speakers of a recording apart anew, with their number given or estimated."""
@@ -138,234 +119,162 @@ class Ingest:
 class _Work:
     """One run of the stages for one file."""
 
-    def __init__(
-        self, ingest: Ingest, path: Path, report: Callable[[Progress], None], cancel: threading.Event
-    ) -> None:
+    def __init__(self, ingest: Ingest, path: Path, report: Report, cancel: threading.Event) -> None:
         self.ingest = ingest
         self.library = ingest.library
-        self.database = ingest.library.database
         self.path = path
-        self.report = report
-        self.cancel = cancel
-        self.id = ""
-        self.began = time.monotonic()
+        name = file_id(path)
+        self.intake = Intake(ingest.library, name, ingest.library.audio_path(name), report, cancel)
 
     def run(self, title: str | None, speakers: int | None) -> Recording:
-        self.report(Progress("reading", 0.0, 0.0))
-        self.id = file_id(self.path)
-        if self._is_ready():
-            return self.library.recording(self.id)
+        if self._is_whole():
+            return self.intake.recording
         # An index made with another embedder is found out now, not after an hour of listening.
         self.ingest.vectors.count()
-        audio = self.library.audio_path(self.id)
-        note = self._decode(audio)
-        self._begin(title, speakers, audio, note)
+        note = self._decode()
+        self._begin(title, speakers, note)
         try:
-            self._listen(audio)
+            self._stages()
         except (Cancelled, KeyboardInterrupt):
-            self._set(status="cancelled")
+            self.intake.set(status="cancelled")
             raise
         except Exception as error:
             shown = str(error) if isinstance(error, MossAgentError) else f"It failed: {error}"
-            self._set(status="failed", error=shown)
+            self.intake.set(status="failed", error=shown)
             raise
-        return self.library.recording(self.id)
+        return self.intake.recording
 
     def _is_known(self) -> bool:
-        with self.database.transaction() as session:
-            return session.get(RecordingRow, self.id) is not None
+        with self.library.database.transaction() as session:
+            return session.get(RecordingRow, self.intake.id) is not None
 
-    def _is_ready(self) -> bool:
-        with self.database.transaction() as session:
-            row = session.get(RecordingRow, self.id)
-            return row is not None and row.status == "ready" and self.library.audio_path(self.id).exists()
+    def _is_whole(self) -> bool:
+        """Whether the recording is ready and there is nothing that could still be heard of it."""
+        missing = select(WindowRow.id).where(WindowRow.recording_id == self.intake.id, ~WindowRow.done)
+        with self.library.database.transaction() as session:
+            row = session.get(RecordingRow, self.intake.id)
+            if row is None or row.status != "ready" or not self.intake.audio.exists():
+                return False
+            if session.scalars(missing).first() is not None:
+                return False
+        return not self._sounds_are_missing()
 
-    def _decode(self, audio: Path) -> str | None:
+    def _sounds_are_missing(self) -> bool:
+        if self.ingest.sounds is None:
+            return False
+        from index.sound_pass import is_complete
+
+        return not is_complete(self.library, self.intake.id)
+
+    def _decode(self) -> str | None:
         """Make the audio copy; the sentence about what could not be read, if any.
 
         A copy without a row is made again: what was wrong with the file would else be forgotten.
         """
-        if audio.exists() and self._is_known():
+        if self.intake.audio.exists() and self._is_known():
             return None
         total = declared_duration(self.path) or 0.0
         decoded = decode_to_flac(
             self.path,
-            audio,
-            progress=lambda done: self.report(Progress("reading", done, max(total, done))),
-            cancelled=self.cancel.is_set,
+            self.intake.audio,
+            progress=lambda done: self.intake.report(Progress("reading", done, max(total, done))),
+            cancelled=self.intake.cancel.is_set,
         )
         return decoded.note
 
-    def _begin(self, title: str | None, speakers: int | None, audio: Path, note: str | None) -> None:
-        duration = soundfile.info(audio).duration
-        with self.database.transaction() as session:
-            row = session.get(RecordingRow, self.id)
+    def _begin(self, title: str | None, speakers: int | None, note: str | None) -> None:
+        duration = soundfile.info(self.intake.audio).duration
+        with self.library.database.transaction() as session:
+            row = session.get(RecordingRow, self.intake.id)
             if row is None:
                 row = RecordingRow(
-                    id=self.id,
+                    id=self.intake.id,
                     title=_title(title or self.path.stem),
                     source_name=self.path.name.encode("utf-8", "replace").decode(),
                     added_at=datetime.now(UTC).isoformat(timespec="seconds"),
                     seconds_taken=0.0,
                     gaps=[],
+                    engine=self.ingest.transcriber.name,
                 )
                 session.add(row)
             row.duration = duration
             row.status = "listening"
             row.error = None
             row.note = note or row.note
-            row.engine = self.ingest.transcriber.name
             row.expected_speakers = speakers or row.expected_speakers
 
-    def _listen(self, audio: Path) -> None:
-        speech = self._speech(audio)
-        self._transcribe(audio, speech)
-        self._check_cancel()
+    def _stages(self) -> None:
+        intake = self.intake
+        speech = self._speech()
+        Transcription(intake, self.ingest.transcriber, self.ingest.language).run(speech)
+        intake.check_cancel()
         self._label(speech)
-        self._check_cancel()
-        segments = self.library.segments(self.id)
-        gaps = find_gaps(speech, segments)
-        self._set(coverage=coverage(speech, segments), gaps=[[one.start, one.end] for one in gaps])
+        intake.check_cancel()
+        spoken = [one for one in self.library.segments(intake.id) if one.kind == "speech"]
+        gaps = find_gaps(speech, spoken)
+        intake.set(coverage=coverage(speech, spoken), gaps=[[one.start, one.end] for one in gaps])
+        if self._sounds_are_missing():
+            # What was said can be asked about while sounds are listened for.
+            self._index()
+            self._listen_for_sounds()
         self._index()
+        if not spoken:
+            intake.note("No speech was found in this recording.")
+        intake.count_time()
+        intake.set(status="ready")
+        intake.report(Progress("ready", intake.recording.duration, intake.recording.duration))
 
-    def _speech(self, audio: Path) -> list[Span]:
-        stored = self.ingest._speech(self.id)
-        duration = self.library.recording(self.id).duration
-        with self.database.transaction() as session:
-            if session.scalars(select(WindowRow.id).where(WindowRow.recording_id == self.id)).first():
-                return [Span(*pair) for pair in stored]
-        self.report(Progress("finding speech", 0.0, duration))
+    def _speech(self) -> list[Span]:
+        """Detected speech; the first time it is looked for, and the windows are cut."""
+        recording, transcriber = self.intake.id, self.ingest.transcriber
+        with self.library.database.transaction() as session:
+            if session.scalars(select(WindowRow.id).where(WindowRow.recording_id == recording)).first():
+                return [Span(*pair) for pair in self.ingest._speech(recording)]
+        duration = self.intake.recording.duration
+        self.intake.report(Progress("finding speech", 0.0, duration))
         found = detect_speech(
-            audio,
-            progress=lambda done: self.report(Progress("finding speech", done, duration)),
-            cancelled=self.cancel.is_set,
+            self.intake.audio,
+            progress=lambda done: self.intake.report(Progress("finding speech", done, duration)),
+            cancelled=self.intake.cancel.is_set,
         )
-        with self.database.transaction() as session:
-            row = session.get_one(RecordingRow, self.id)
+        windows = cut_windows(
+            found, duration, transcriber.window_speech_seconds, transcriber.max_window_seconds
+        )
+        with self.library.database.transaction() as session:
+            row = session.get_one(RecordingRow, recording)
             row.speech = [[one.start, one.end] for one in found]
-            for number, window in enumerate(cut_windows(found, duration)):
+            for number, one in enumerate(windows):
                 session.add(
-                    WindowRow(
-                        recording_id=self.id, number=number, start=window.start, end=window.end, done=False
-                    )
+                    WindowRow(recording_id=recording, number=number, start=one.start, end=one.end, done=False)
                 )
         return found
 
-    def _transcribe(self, audio: Path, speech: list[Span]) -> None:
-        with self.database.transaction() as session:
-            rows = session.scalars(
-                select(WindowRow).where(WindowRow.recording_id == self.id).order_by(WindowRow.number)
-            ).all()
-        missing = [row for row in rows if not row.done]
-        if not missing:
-            return
-        duration = self.library.recording(self.id).duration
-        self.report(Progress("transcribing", missing[0].start, duration))
-        language = self._language(audio, missing)
-        meter = _Meter(missing[0].start, duration)
-        transcriber = self.ingest.transcriber
-
-        def heard(row: WindowRow) -> Heard:
-            inside = tuple(one for one in speech if row.start <= (one.start + one.end) / 2 < row.end)
-            audio_of_row = read_range(audio, row.start, row.end)
-            return hear(AudioWindow(audio_of_row, row.start, inside, language), transcriber)
-
-        for row, result in in_order(heard, missing, transcriber.windows_at_once, self.cancel):
-            self._store(row, result.segments)
-            self.report(meter.at(row.end))
-        self._check_cancel()
-
-    def _language(self, audio: Path, windows: list[WindowRow]) -> str | None:
-        """The user's setting, what an earlier run found, or the likeliest language of the first windows."""
-        known = self.ingest.language or self.library.recording(self.id).language
-        if not known:
-            guesses: list[tuple[float, str]] = []
-            for row in windows[:LANGUAGE_WINDOWS]:
-                heard = self.ingest.transcriber.detect_language(read_range(audio, row.start, row.end))
-                if heard is None:
-                    break
-                guesses.append((heard[1], heard[0]))
-                if heard[1] >= LANGUAGE_IS_CLEAR:
-                    break
-            known = max(guesses)[1] if guesses else None
-        self._set(language=known)
-        return known
-
-    def _store(self, window: WindowRow, segments: tuple[Segment, ...]) -> None:
-        """One transaction: the window's segments, and that it is done."""
-        with self.database.transaction() as session:
-            for one in segments:
-                session.add(
-                    SegmentRow(
-                        recording_id=self.id,
-                        window_id=window.id,
-                        start=one.start,
-                        end=one.end,
-                        kind=one.kind,
-                        text=one.text,
-                        words=[[word.start, word.end, word.text, word.probability] for word in one.words],
-                        engine=one.engine,
-                    )
-                )
-            session.execute(update(WindowRow).where(WindowRow.id == window.id).values(done=True))
-            taken = time.monotonic() - self.began
-            session.execute(
-                update(RecordingRow)
-                .where(RecordingRow.id == self.id)
-                .values(seconds_taken=RecordingRow.seconds_taken + taken)
-            )
-        self.began = time.monotonic()
-
     def _label(self, speech: list[Span]) -> None:
-        recording = self.library.recording(self.id)
-        self.report(Progress("telling speakers apart", recording.duration, recording.duration))
-        with self.database.transaction() as session:
-            expected = session.get_one(RecordingRow, self.id).expected_speakers
+        """Tell the speakers apart, once: names that the user gave since then stay."""
+        recording = self.intake.recording
+        if recording.speakers:
+            return
+        self.intake.report(Progress("telling speakers apart", recording.duration, recording.duration))
+        with self.library.database.transaction() as session:
+            expected = session.get_one(RecordingRow, recording.id).expected_speakers
         try:
-            _store_speakers(self.library, self.id, speech, expected)
+            _store_speakers(self.library, recording.id, speech, expected)
         except MossAgentError as error:
             # The transcript is worth having without labels; a late stage must not cost an early one.
-            self._note(f"The speakers were not told apart: {error}")
+            self.intake.note(f"The speakers were not told apart: {error}")
+
+    def _listen_for_sounds(self) -> None:
+        from index.sound_pass import SoundPass
+
+        assert self.ingest.sounds is not None
+        SoundPass(self.intake, self.ingest.sounds).run()
 
     def _index(self) -> None:
         from index.indexing import index_recording
 
-        recording = self.library.recording(self.id)
-        self.report(Progress("indexing", recording.duration, recording.duration))
-        index_recording(self.library, self.ingest.embedder, self.ingest.vectors, self.id)
-        taken = recording.seconds_taken + time.monotonic() - self.began
-        if self.library.segment_count(self.id) == 0:
-            self._note("No speech was found in this recording.")
-        self._set(status="ready", seconds_taken=taken)
-        self.report(Progress("ready", recording.duration, recording.duration))
-
-    def _note(self, sentence: str) -> None:
-        """Add a sentence about what could not be done to those that stand there."""
-        with self.database.transaction() as session:
-            row = session.get_one(RecordingRow, self.id)
-            if sentence not in (row.note or ""):
-                row.note = f"{row.note} {sentence}" if row.note else sentence
-
-    def _check_cancel(self) -> None:
-        if self.cancel.is_set():
-            raise Cancelled("Stopped; what was transcribed is kept. Add the file again to go on from there.")
-
-    def _set(self, **values: object) -> None:
-        with self.database.transaction() as session:
-            session.execute(update(RecordingRow).where(RecordingRow.id == self.id).values(**values))
-
-
-class _Meter:
-    """Speed and time left, from the audio done and the time it took in this run."""
-
-    def __init__(self, start: float, total: float) -> None:
-        self.start = start
-        self.total = total
-        self.began = time.monotonic()
-
-    def at(self, done: float) -> Progress:
-        speed = (done - self.start) / max(time.monotonic() - self.began, 1e-6)
-        return Progress("transcribing", done, self.total, speed, (self.total - done) / max(speed, 1e-6))
+        duration = self.intake.recording.duration
+        self.intake.report(Progress("indexing", duration, duration))
+        index_recording(self.library, self.ingest.embedder, self.ingest.vectors, self.intake.id)
 
 
 def _store_speakers(library: Library, recording: str, speech: list[Span], expected: int | None) -> None:

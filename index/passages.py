@@ -113,6 +113,17 @@ def _passage(segments: Sequence[Segment]) -> Passage:
         recording=segments[0].recording,
         start=segments[0].start,
         end=max(one.end for one in segments),
-        text=" ".join(one.text.strip() for one in segments if one.text.strip()),
+        text=" ".join(_told(one) for one in segments if one.text.strip()),
         segment_ids=tuple(one.id for one in segments),
     )
+
+
+def _told(segment: Segment) -> str:
+    """A segment's words; what is heard but not said stands in parentheses, and music is called that.
+
+    The kind of other sounds is not named: a search for a “sound stage” should not find every door.
+    """
+    text = segment.text.strip()
+    if segment.kind == "music" and "music" not in text.casefold():
+        text = f"music: {text}"
+    return text if segment.kind == "speech" else f"({text})"

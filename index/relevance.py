@@ -128,26 +128,43 @@ def as_heard(question: str, segments: Sequence[Segment]) -> str:
 
 
 def _shared_words(question: str, segments: Sequence[Segment]) -> np.ndarray:
-    """Share of the question's words that each sentence, or its speaker's name, has; in [0, 1]."""
+    """Share of the question's words that each sentence has, or its speaker's name; in [0, 1]."""
     wanted = content_words(question)
     weights = np.array([GENERIC_WEIGHT if word in GENERIC_WORDS else 1.0 for word in wanted])
     if not wanted:
         return np.zeros(len(segments))
     found = [
         [max((similarity(word, one) for one in heard), default=0.0) for word in wanted]
-        for heard in (words(f"{one.text} {one.speaker or ''}") for one in segments)
+        for heard in (words(f"{one.text} {_also(one)}") for one in segments)
     ]
     return np.asarray(found) @ weights / weights.sum()
 
 
+def _also(segment: Segment) -> str:
+    """What may be asked for beside a segment's own words: who speaks, and that it is music."""
+    return "music" if segment.kind == "music" else segment.speaker or ""
+
+
 def _with_neighbours(own: np.ndarray, segments: Sequence[Segment], at: int) -> float:
-    """A sentence's own score, or what it inherits from the sentence before or after it."""
+    """A sentence's own score, or what it inherits from the sentence before or after it; a sound's own."""
     best = float(own[at])
-    for beside in (at - 1, at + 1):
-        if 0 <= beside < len(segments) and _touch(segments[min(at, beside)], segments[max(at, beside)]):
+    for beside in _beside(segments, at) if segments[at].kind == "speech" else ():
+        if _touch(segments[min(at, beside)], segments[max(at, beside)]):
             answers = beside < at and _asks(segments[beside].text) and not _asks(segments[at].text)
             best = max(best, float(own[beside]) * (ANSWERS_QUESTION if answers else CONTINUES))
     return best
+
+
+def _beside(segments: Sequence[Segment], at: int) -> list[int]:
+    """The sentences before and after one; sounds between them do not count."""
+    found = []
+    for step in (-1, 1):
+        other = at + step
+        while 0 <= other < len(segments) and segments[other].kind != "speech":
+            other += step
+        if 0 <= other < len(segments):
+            found.append(other)
+    return found
 
 
 def _touch(before: Segment, after: Segment) -> bool:

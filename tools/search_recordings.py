@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from langchain_core.tools import BaseTool, StructuredTool
@@ -101,9 +102,8 @@ def _with_replies(ranked: Sequence[tuple[Segment, float]], hits: Sequence[Hit]) 
     """Evidence of the ranked segments, each matching question followed by the reply it got."""
     order: dict[int, Segment] = {}
     for hit in hits:
-        order.update(
-            (one.id, following) for one, following in zip(hit.segments, hit.segments[1:], strict=False)
-        )
+        spoken = [one for one in hit.segments if one.kind == "speech"]
+        order.update((one.id, following) for one, following in pairwise(spoken))
     items: dict[int, dict[str, Any]] = {}
     for segment, relevance in ranked:
         items.setdefault(segment.id, evidence(segment, relevance=round(relevance, 3)))

@@ -19,6 +19,7 @@ STAGES = {
     "finding speech": "Finding speech",
     "transcribing": "Transcribing",
     "telling speakers apart": "Telling speakers apart",
+    "listening for sounds": "Listening for sounds",
     "indexing": "Indexing",
     "ready": "Finishing",
 }
@@ -100,7 +101,7 @@ def _running(progress: Progress | None) -> str:
     if progress is None:
         return f'{_bar(None, "Starting")}<span class="card-meta">Starting</span>'
     stage = STAGES[progress.stage]
-    if progress.stage != "transcribing":
+    if progress.stage not in ("transcribing", "listening for sounds"):
         share = progress.fraction if progress.stage == "finding speech" else None
         return f'{_bar(share, stage)}<span class="card-meta">{stage}</span>'
     parts = [f"{stage} {progress.fraction:.0%}".replace("%", " %")]

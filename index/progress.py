@@ -1,0 +1,73 @@
+"""How far the work on a recording is, and how long it took."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+Stage = Literal[
+    "reading",
+    "finding speech",
+    "transcribing",
+    "telling speakers apart",
+    "listening for sounds",
+    "indexing",
+    "ready",
+]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a recording is.
+
+    Attributes:
+        stage: What is being done.
+        done: Seconds of audio this stage has finished.
+        total: Seconds of audio in all; 0 while unknown.
+        speed: Seconds of audio heard per second, in this run; None before the first window.
+        seconds_left: Expected until the stage is complete; None while unknown.
+    """
+
+    stage: Stage
+    done: float
+    total: float
+    speed: float | None = None
+    seconds_left: float | None = None
+
+    @property
+    def fraction(self) -> float:
+        """Share of the stage that is done, in [0, 1]."""
+        return min(1.0, self.done / self.total) if self.total > 0 else 0.0
+
+
+Report = Callable[[Progress], None]
+
+
+class Meter:
+    """Speed and time left of a stage, from the audio done and the time it took in this run."""
+
+    def __init__(self, stage: Stage, start: float, total: float) -> None:
+        self.stage = stage
+        self.start = start
+        self.total = total
+        self.began = time.monotonic()
+
+    def at(self, done: float) -> Progress:
+        """The progress when the stage has come to second ``done`` of the audio."""
+        speed = (done - self.start) / max(time.monotonic() - self.began, 1e-6)
+        return Progress(self.stage, done, self.total, speed, (self.total - done) / max(speed, 1e-6))
+
+
+class Stopwatch:
+    """The time that work took, lap by lap."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+
+    def lap(self) -> float:
+        """Seconds since the last lap."""
+        now = time.monotonic()
+        taken, self._began = now - self._began, now
+        return taken
