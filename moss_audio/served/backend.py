@@ -9,7 +9,6 @@ import queue
 import random
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,12 +47,14 @@ class _Job:
     tools: list[Any] | None = None
     tell: Callable[[Event], None] | None = None
     told: bool = False
+    begun: bool = False
     reader: AnswerReader = field(init=False)
 
     def __post_init__(self) -> None:
         self.begin()
 
     def begin(self) -> None:
+        self.begun = False
         self.reader = AnswerReader(self.options.stop_loops, self.options.thinking is False)
 
     def hand_out(self, deltas: list[Delta]) -> None:
@@ -255,7 +256,9 @@ class ServedBackend:
                     self._deaf = self._deaf or fault.trouble == "deaf"
                     if fault.trouble == "unknown-model":
                         self._served = None  # another one may be served by now
-                    if fault.trouble == "broken" and not job.told and breaks < self._retries:
+                    # What fails before an answer begins, the client itself has tried again.
+                    passing = job.begun and fault.trouble in ("broken", "failed")
+                    if passing and not job.told and breaks < self._retries:
                         await asyncio.sleep(BACKOFF_SECONDS * 2**breaks * random.uniform(0.75, 1.0))
                         breaks += 1
                         job.begin()
@@ -264,7 +267,8 @@ class ServedBackend:
 
     async def _once(self, job: _Job, body: dict[str, Any]) -> Reply:
         reader = job.reader
-        async with aclosing(self._line.chat(body)) as documents:
+        async with self._line.chat(body) as documents:
+            job.begun = True
             while True:
                 try:
                     async with asyncio.timeout(LINGER_SECONDS if reader.ended else None):

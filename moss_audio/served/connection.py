@@ -14,7 +14,7 @@ import json
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from concurrent.futures import Future
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, TypeVar
 
 import httpx2
@@ -48,6 +48,7 @@ class Connection:
     """
 
     def __init__(self, address: Address, api_key: str | None, timeout: float, retries: int) -> None:
+        self._host = address.host
         self._authorization = f"Bearer {api_key}" if api_key else None
         http = httpx2.AsyncClient(
             timeout=httpx2.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS), pool=None),
@@ -56,7 +57,7 @@ class Connection:
             # Certificates of one's own count everywhere; proxies only where one may stand in between.
             verify=httpx2.create_ssl_context(),
             trust_env=not address.near,
-            event_hooks={"request": [self._only_ours], "response": [_bounded]},
+            event_hooks={"request": [self._only_ours], "response": [self._bounded]},
         )
         # A key must be given, or the client takes one from the environment that is meant for another server.
         self._client = openai.AsyncOpenAI(
@@ -97,8 +98,11 @@ class Connection:
         except ValueError:
             return None
 
-    async def chat(self, body: dict[str, Any]) -> AsyncGenerator[Any, None]:
-        """The JSON documents of an answer as they come; a single one where a server streams nothing.
+    @asynccontextmanager
+    async def chat(self, body: dict[str, Any]) -> AsyncIterator[AsyncIterator[Any]]:
+        """Send a request; inside, the server has taken it, and its documents can be read as they come.
+
+        A server that streams nothing gives a single one. What fails before has been tried again.
 
         Raises:
             openai.APIError: The request failed, or its answer holds an error.
@@ -107,12 +111,8 @@ class Connection:
         stream = await self._client.post(
             "/chat/completions", cast_to=object, body=body, stream=True, stream_cls=openai.AsyncStream[object]
         )
-        async with aclosing(stream):
-            if stream.response.headers.get("content-type", "").startswith("application/json"):
-                yield json.loads(await stream.response.aread())
-                return
-            async for document in stream:
-                yield document
+        async with aclosing(stream), aclosing(_documents(stream)) as documents:
+            yield documents
 
     def close(self) -> None:
         """End every request and the thread; again does nothing."""
@@ -144,26 +144,37 @@ class Connection:
         if self._authorization:
             request.headers["authorization"] = self._authorization
 
+    async def _bounded(self, response: httpx2.Response) -> None:
+        if response.headers.get("content-encoding", "identity") != "identity":
+            problem = "compressed its answer, which it was asked not to do"
+            raise ServerError(f"The server at {self._host} {problem}.", "refused")
+        assert isinstance(response.stream, httpx2.AsyncByteStream)
+        response.stream = _Bounded(response.stream, self._host)
 
-async def _bounded(response: httpx2.Response) -> None:
-    if response.headers.get("content-encoding", "identity") != "identity":
-        raise ServerError("The server compressed its answer, which it was asked not to do.", "broken")
-    assert isinstance(response.stream, httpx2.AsyncByteStream)
-    response.stream = _Bounded(response.stream)
+
+async def _documents(stream: openai.AsyncStream[object]) -> AsyncGenerator[Any, None]:
+    if stream.response.headers.get("content-type", "").startswith("application/json"):
+        yield json.loads(await stream.response.aread())
+        return
+    async for document in stream:
+        yield document
 
 
 class _Bounded(httpx2.AsyncByteStream):
     """A body that ends with an error when it grows beyond measure."""
 
-    def __init__(self, stream: httpx2.AsyncByteStream) -> None:
+    def __init__(self, stream: httpx2.AsyncByteStream, host: str) -> None:
         self._stream = stream
+        self._host = host
         self._left = MOST_BYTES
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         async for chunk in self._stream:
             self._left -= len(chunk)
             if self._left < 0:
-                raise ServerError(f"The server's answer was longer than {MOST_BYTES >> 20} MiB.", "broken")
+                raise ServerError(
+                    f"The server at {self._host} sent more than {MOST_BYTES:,} bytes.", "refused"
+                )
             yield chunk
 
     async def aclose(self) -> None:
