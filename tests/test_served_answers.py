@@ -142,8 +142,10 @@ json_values = st.recursive(
         st.lists(inner, max_size=3)
         | st.dictionaries(
             st.sampled_from(
-                "choices delta message content reasoning tool_calls function name arguments index id usage"
-                " prompt_tokens finish_reason text".split()
+                (
+                    *("choices", "delta", "message", "content", "reasoning", "tool_calls", "function"),
+                    *("arguments", "index", "id", "usage", "prompt_tokens", "finish_reason", "text", "name"),
+                )
             ),
             inner,
             max_size=4,

@@ -80,11 +80,24 @@ def test_check_says_which_model_is_served():
         backend.close()
 
 
+def listing(*names: str) -> Act:
+    data = [{"id": one, "owned_by": "someone"} for one in names]
+    return Act([json.dumps({"object": "list", "data": data}).encode()], kind="application/json")
+
+
+def test_the_only_moss_audio_of_several_models_is_meant():
+    with replaying(models="vllm_models_several.json") as server:
+        backend = ServedBackend(server.url)
+        served = backend.check()
+        assert (served.name, served.others) == ("MOSS-Audio-8B-Thinking", ("minutes-lora",))
+        backend.close()
+
+
 @pytest.mark.parametrize("wanted", [None, "MOSS-Audio-4B-Instruct"])
 def test_a_model_that_is_not_clear_or_not_there_is_told_with_those_that_are(wanted: str | None):
-    with replaying(models="vllm_models_several.json") as server:
+    with replaying(models=listing("qwen", "llama")) as server:
         backend = ServedBackend(server.url, model=wanted)
-        with pytest.raises(ServerError, match=r"MOSS-Audio-8B-Thinking, minutes-lora") as raised:
+        with pytest.raises(ServerError, match=r"qwen, llama") as raised:
             backend.check()
         assert raised.value.trouble == "unknown-model"
         backend.close()

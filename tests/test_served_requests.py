@@ -48,8 +48,8 @@ def test_a_question_about_audio_has_the_form_that_vllm_and_sglang_both_take():
     assert head == "data:audio/wav;base64"
     with wave.open(io.BytesIO(base64.b64decode(data))) as file:
         assert (file.getnchannels(), file.getsampwidth(), file.getframerate()) == (1, 2, 16_000)
-        heard = np.frombuffer(file.readframes(file.getnframes()), "<i2") / 32767
-    assert np.abs(heard - tone(1.5)).max() < 1 / 32767
+        heard = np.frombuffer(file.readframes(file.getnframes()), "<i2") / 32768
+    assert np.abs(heard - tone(1.5)).max() <= 0.5 / 32768
     assert body["max_completion_tokens"] == 64 and "max_tokens" not in body
     assert body["model"] == "OpenMOSS-Team/MOSS-Audio-8B-Thinking"
     assert (body["temperature"], body["stream"]) == (0.0, True)
@@ -61,7 +61,18 @@ def test_a_question_without_audio_is_plain_text():
     assert body["messages"] == [{"role": "user", "content": "What is a ferry?"}]
 
 
-def test_sampling_is_handed_on():
+def test_audio_of_sixteen_bits_arrives_as_it_is():
+    samples = np.array([-32768, -1, 0, 1, 32767] * 100, dtype=np.int16)
+    for given in (samples, samples.astype(np.float32) / 32768):
+        body = asked(Request("Transcribe.", [given]))
+        data = body["messages"][0]["content"][0]["audio_url"]["url"].split(",")[1]
+        with wave.open(io.BytesIO(base64.b64decode(data))) as file:
+            assert np.array_equal(np.frombuffer(file.readframes(file.getnframes()), "<i2"), samples)
+
+
+def test_all_of_sampling_is_handed_on():
+    free = asked(Request("Hello."), Options(max_new_tokens=64, temperature=1.0, top_k=0))
+    assert (free["top_p"], free["top_k"]) == (1.0, -1), "the server's own defaults would hold"
     options = Options(max_new_tokens=64, temperature=0.7, top_p=0.8, top_k=20, seed=3, thinking=False)
     body = asked(Request("Hello."), options)
     assert (body["temperature"], body["top_p"], body["top_k"], body["seed"]) == (0.7, 0.8, 20, 3)

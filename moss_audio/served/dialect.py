@@ -76,8 +76,8 @@ class Dialect:
         if tools:
             wanted["tools"] = tools
         if options.temperature > 0:
-            wanted |= {"top_p": options.top_p} if options.top_p < 1 else {}
-            wanted |= {"top_k": options.top_k} if options.top_k else {}
+            # Named even where they change nothing, or the server's own defaults would; -1 is all.
+            wanted |= {"top_p": options.top_p, "top_k": options.top_k or -1}
             wanted |= {"seed": options.seed} if options.seed is not None else {}
         if options.thinking is False:
             wanted["chat_template_kwargs"] = {"enable_thinking": False}

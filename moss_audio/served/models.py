@@ -47,14 +47,15 @@ def choose(document: Any, wanted: str | None, host: str) -> Served:
         host: How the server is named.
 
     Raises:
-        ServerError: The model is not there, or none was named and there are several.
+        ServerError: The model is not there, or none was named and it is not clear which is meant.
     """
     listed = document.get("data") if isinstance(document, dict) else None
-    found = [one for one in listed or () if isinstance(one, dict) and isinstance(one.get("id"), str)]
+    entries = listed if isinstance(listed, list) else ()
+    found = [one for one in entries if isinstance(one, dict) and isinstance(one.get("id"), str)]
     names = tuple(one["id"] for one in found)
     if not names:
         raise ServerError(f"The server at {host} lists no model; is it still loading?", "unknown-model")
-    chosen = _match(names, wanted) if wanted else names[0] if len(names) == 1 else None
+    chosen = _match(names, wanted) if wanted else _obvious(found)
     if chosen is None:
         few = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
         problem = f"does not serve {wanted!r}" if wanted else "serves several models; name one of them"
@@ -67,6 +68,14 @@ def choose(document: Any, wanted: str | None, host: str) -> Served:
         context if isinstance(context, int) else None,
         tuple(name for name in names if name != chosen),
     )
+
+
+def _obvious(found: list[dict[str, Any]]) -> str | None:
+    """The only model; the only MOSS-Audio; the first of this program's server, whose next is a recogniser."""
+    names = [one["id"] for one in found]
+    likely = [one for one in names if "moss-audio" in one.lower()]
+    ours = all(one.get("owned_by") == "moss-agent" for one in found)
+    return names[0] if len(names) == 1 or ours else likely[0] if len(likely) == 1 else None
 
 
 def _match(names: tuple[str, ...], wanted: str) -> str | None:

@@ -83,7 +83,7 @@ def definitions(tools: Sequence[Mapping[str, Any]] | None) -> list[Any] | None:
 
 
 def wav(audio: Wave) -> bytes:
-    """A recording as a WAV file: mono, 16 kHz, 16 bits.
+    """A recording as a WAV file: mono, 16 kHz, 16 bits; what comes from 16 bits arrives without a loss.
 
     Raises:
         AudioError: It is none, or longer than the model takes.
@@ -99,7 +99,7 @@ def wav(audio: Wave) -> bytes:
             f"The audio is {seconds / 60:.1f} minutes long; a served model is given at most"
             f" {MODEL_SECONDS / 60:.0f} minutes. Ask about a shorter stretch."
         )
-    whole = (samples.clamp(-1.0, 1.0) * 32767.0).round().numpy().astype("<i2")
+    whole = (samples * 32768.0).round().clamp(-32768, 32767).cpu().numpy().astype("<i2")
     file = io.BytesIO()
     with wave.open(file, "wb") as out:
         out.setnchannels(1)
