@@ -37,8 +37,8 @@ class Served:
     def get(self, path: str, **more: Any) -> httpx2.Response:
         return httpx2.get(self.url + path, timeout=60, **more)
 
-    def post(self, path: str, **more: Any) -> httpx2.Response:
-        return httpx2.post(self.url + path, timeout=60, **more)
+    def post(self, path: str, timeout: float = 60, **more: Any) -> httpx2.Response:
+        return httpx2.post(self.url + path, timeout=timeout, **more)
 
 
 @contextmanager

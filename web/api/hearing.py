@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,15 +14,18 @@ import numpy as np
 from index.audio import decode_to_flac, read_range
 from index.clock import clock
 from index.coverage import coverage, find_gaps
-from index.errors import Cancelled
-from index.ingest import LANGUAGE_IS_CLEAR, LANGUAGE_WINDOWS
+from index.errors import Cancelled, HearingError
+from index.intake import Failures
 from index.listening import Heard, hear
 from index.parallel import in_order
 from index.records import Segment, Span
 from index.transcriber import Transcriber
+from index.transcribing import LANGUAGE_IS_CLEAR, LANGUAGE_WINDOWS
 from index.vad import detect_speech
 from index.windows import AudioWindow, cut_windows
 from web.api.errors import too_much
+
+log = logging.getLogger(__name__)
 
 TURN_SECONDS = 0.1
 """How often a window that waits for its turn looks whether anybody still wants it."""
@@ -99,6 +103,7 @@ def hear_file(
     Raises:
         ApiError: 413, it is longer.
         MediaError: It cannot be read.
+        HearingError: The engine failed on all of it, or on many windows in a row.
         Cancelled: ``cancel`` was set.
     """
     audio = source.with_name("heard.flac")
@@ -110,19 +115,41 @@ def hear_file(
     )
     spoken = language or _language(audio, windows, transcriber, cancel)
 
-    def heard(window: Span) -> Heard:
+    def heard(window: Span) -> Heard | HearingError:
         inside = tuple(one for one in speech if window.start <= (one.start + one.end) / 2 < window.end)
         samples = read_range(audio, window.start, window.end)
-        return hear(AudioWindow(samples, window.start, inside, spoken, cancel), transcriber)
+        try:
+            return hear(AudioWindow(samples, window.start, inside, spoken, cancel), transcriber, again)
+        except HearingError as error:
+            return error
 
+    again = transcriber.halvings
     segments: list[Segment] = []
-    for _, result in in_order(heard, windows, transcriber.windows_at_once, cancel):
+    failures = Failures()
+    troubled = 0
+    for window, result in in_order(heard, windows, transcriber.windows_at_once, cancel):
+        if isinstance(result, HearingError):
+            failures.failed(result, window.start)
+            continue
+        failures.heard()
+        troubled += result.trouble is not None
         segments += result.segments
         yield result.segments
     _check([cancel])
-    gaps = tuple(find_gaps(speech, segments))
-    share = coverage(speech, segments)
-    yield Transcript(tuple(segments), decoded.duration, spoken, share, gaps, decoded.note)
+    if failures.error is not None:
+        failures.check_any()
+        log.warning("%d windows were not heard: %s", failures.count, failures.error)
+    notes = [decoded.note] if decoded.note else []
+    if lost := failures.count + troubled:
+        notes.append(f"The engine failed on {lost} of {len(windows)} stretches; see gaps.")
+    yield Transcript(
+        segments=tuple(segments),
+        duration=decoded.duration,
+        language=spoken,
+        coverage=coverage(speech, segments),
+        gaps=tuple(find_gaps(speech, segments)),
+        note=" ".join(notes) or None,
+    )
 
 
 def _check_length(longest: float, seconds: float) -> None:

@@ -23,10 +23,11 @@ class StopSplitter:
         if self.stopped:
             return ""
         self._held += text
-        places = [at for stop in self._stops if (at := self._held.find(stop)) >= 0]
-        if places:
+        # The one that was whole first counts, as if the text had come letter by letter.
+        found = [(at + len(stop), at) for stop in self._stops if (at := self._held.find(stop)) >= 0]
+        if found:
             self.stopped = True
-            out, self._held = self._held[: min(places)], ""
+            out, self._held = self._held[: min(found)[1]], ""
             return out
         keep = max((_begun(self._held, stop) for stop in self._stops), default=0)
         certain = len(self._held) - keep
