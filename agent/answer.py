@@ -37,6 +37,7 @@ class Answer:
     citations: tuple[Citation, ...]
     steps: tuple[Step, ...]
     model: str
+    """What wrote the answer."""
     seconds: float
     """Wall time from question to answer."""
     thread: str
@@ -83,4 +84,11 @@ class TextDelta:
     text: str
 
 
-Event = StepStarted | StepFinished | TextDelta | Answer
+@dataclass(frozen=True)
+class ThoughtDelta:
+    """More of what the model thinks before it answers or calls a tool; never a part of the answer."""
+
+    text: str
+
+
+Event = StepStarted | StepFinished | ThoughtDelta | TextDelta | Answer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -16,13 +17,15 @@ from langchain_core.tools import BaseTool
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.types import StreamMode
 
-from agent.answer import Answer, Citation, Event, Step, StepFinished, StepStarted, TextDelta
+from agent.answer import Answer, Citation, Event, Step, StepFinished, StepStarted, TextDelta, ThoughtDelta
 from agent.citations import Checker, LineStream, fold
 from agent.graph import MOST_ROUNDS, build_graph, evidence_ids, result_titles, titles
 from agent.state import State
-from index.errors import MossAgentError
+from index.errors import Cancelled, MossAgentError
 from index.library import Library
 from index.records import Recording
+from moss_audio.errors import MossAudioError
+from tools.cancelling import CANCEL
 
 LONGEST_QUESTION = 4000
 """Characters a question may have."""
@@ -74,16 +77,31 @@ class Assistant:
         raise MossAgentError("The answer broke off; ask again.")
 
     def stream(
-        self, question: str, recording: str | None = None, thread: str | None = None
+        self,
+        question: str,
+        recording: str | None = None,
+        thread: str | None = None,
+        cancel: threading.Event | None = None,
     ) -> Iterator[Event]:
-        """Answer a question step by step; the last event is the ``Answer``. Arguments as in ``ask``."""
+        """Answer a question step by step; the last event is the ``Answer``.
+
+        Args:
+            question, recording, thread: As in ``ask``.
+            cancel: Set it from another thread to stop, also in the middle of what a model writes or a tool
+                listens to. It is set when the stream is closed before its end, so that both end too.
+
+        Raises:
+            Cancelled: ``cancel`` was set.
+            MossAgentError: See ``ask``.
+        """
         started = time.perf_counter()
         question = _clean(question)
         focus, count = self._focus(question, recording)
         thread = thread or uuid.uuid4().hex
+        cancel = cancel or threading.Event()
         turn = _Turn(self._library, thread, question, focus)
         config: RunnableConfig = {
-            "configurable": {"thread_id": thread},
+            "configurable": {"thread_id": thread, CANCEL: cancel},
             "recursion_limit": 2 * MOST_ROUNDS + 8,
         }
         try:
@@ -96,15 +114,24 @@ class Assistant:
                 "recordings": count,
             }
             # One checkpoint at the end of the turn: a turn that breaks off is as if it was never asked.
-            for mode, payload in self._graph.stream(
+            events = self._graph.stream(
                 asked,
                 config,
                 stream_mode=MODES,
                 durability="exit" if self._remembers else None,
-            ):
+            )
+            for mode, payload in events:
+                if cancel.is_set():
+                    raise Cancelled("The answer was stopped.")
                 yield from turn.events(mode, payload)
+        except GeneratorExit:
+            # Before the graph's own stream is closed, which waits for the node that is at work.
+            cancel.set()
+            raise
         except MossAgentError:
             raise
+        except MossAudioError as error:
+            raise MossAgentError(str(error)) from error
         except Exception as error:
             _log.exception("the turn failed")
             raise MossAgentError(
@@ -133,6 +160,7 @@ class _Turn:
         self._lines: LineStream | None = None
         self._message: str | None = None
         self._steps: list[Step] = []
+        self._wrote: str | None = None
         self._answer: dict[str, Any] = {}
         if focus:
             self._note({focus.id})
@@ -159,7 +187,7 @@ class _Turn:
             text=self._answer["text"],
             citations=tuple(Citation(**one) for one in self._answer["citations"]),
             steps=tuple(self._steps),
-            model=model,
+            model=self._wrote or model,
             seconds=seconds,
             thread=self._thread,
             marked_text=self._answer["marked_text"],
@@ -168,6 +196,8 @@ class _Turn:
     def _text(self, message: Any, metadata: dict[str, Any]) -> Iterator[Event]:
         if metadata.get("langgraph_node") != "model" or not isinstance(message, AIMessage):
             return
+        if thought := message.additional_kwargs.get("reasoning_content"):
+            yield ThoughtDelta(str(thought))
         if message.id != self._message or self._lines is None:
             self._message, self._lines = message.id, LineStream(self._checker)
         if out := self._lines.feed(str(message.text)):
@@ -175,6 +205,8 @@ class _Turn:
 
     def _called(self, message: AIMessage) -> Iterator[Event]:
         lines, self._lines = self._lines, None
+        wrote = message.response_metadata.get("model_name")
+        self._wrote = str(wrote) if wrote else None
         if not message.tool_calls:
             if lines and str(message.text).strip() and (out := lines.finish()):
                 yield TextDelta(out)

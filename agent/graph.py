@@ -122,7 +122,7 @@ class _Nodes:
         reply = (self._bound if may_call else self._plain).invoke([prompt, *state["messages"]])
         if not may_call:
             # Some models call tools that they were not offered; what they said beside it is the answer.
-            reply = AIMessage(reply.content, id=reply.id)
+            reply = AIMessage(reply.content, id=reply.id, response_metadata=reply.response_metadata)
         return {"messages": [reply]}
 
     def tools(self, state: State, writer: StreamWriter) -> dict[str, Any]:

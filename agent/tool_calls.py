@@ -146,6 +146,19 @@ def read_calls(body: str, tools: Tools | None = None, complete: bool = True) -> 
     return good if len(good) == len(calls) else []
 
 
+def read_arguments(text: str, schema: Mapping[str, Any], complete: bool = True) -> dict[str, Any] | None:
+    """The one JSON object somewhere in a text, as arguments of a schema; None where there is none."""
+    text = text[:LONGEST_CALL]
+    begin, end = text.find("{"), text.rfind("}")
+    if begin < 0:
+        return None
+    inner = text[begin : end + 1] if end > begin else text[begin:]
+    for values in (_strict(inner), _mended(inner, complete), _lenient(inner, complete)):
+        if values and len(values) == 1 and isinstance(values[0], dict):
+            return dict(coerced(values[0], schema))
+    return None
+
+
 def coerced(value: Any, schema: Mapping[str, Any]) -> Any:
     """A value whose types were lost in repair, brought back to those of a JSON schema where that is clear."""
     if isinstance(value, dict):

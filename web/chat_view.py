@@ -8,6 +8,7 @@ what this module writes: list markers and links of the form ``#play/START/END/RE
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -52,6 +53,30 @@ def finish_step(message: ChatMessage, step: StepFinished, seconds: float) -> Non
     message.metadata["status"] = "done"
     if seconds >= SLOW_STEP:
         message.metadata["duration"] = round(seconds, 1)
+
+
+class Thought:
+    """What a model thinks, as a step that folds away once it is done; it stands before what comes of it."""
+
+    def __init__(self, messages: list[ChatMessage]) -> None:
+        self.text = ""
+        self.began = time.monotonic()
+        self.message = ChatMessage(
+            role="assistant", content="", metadata={"title": "Thinking", "status": "pending"}
+        )
+        messages.append(self.message)
+
+    def add(self, text: str) -> None:
+        """More of it."""
+        self.text += text
+        self.message.content = plain(self.text)
+
+    def end(self) -> None:
+        """It is done."""
+        self.message.metadata["title"] = "Thought"
+        self.message.metadata["status"] = "done"
+        if (seconds := time.monotonic() - self.began) >= SLOW_STEP:
+            self.message.metadata["duration"] = round(seconds, 1)
 
 
 def end(messages: list[ChatMessage]) -> None:

@@ -26,7 +26,7 @@ class Conversations:
     def __init__(self) -> None:
         self._kept: OrderedDict[str, Conversation] = OrderedDict()
         self._lock = threading.Lock()
-        self._stopped: set[str] = set()
+        self._stops: dict[str, threading.Event] = {}
         self._left: set[str] = set()
 
     def messages(self, thread: str | None) -> list[ChatMessage]:
@@ -43,31 +43,38 @@ class Conversations:
             found.recordings |= recordings
             self._kept.move_to_end(thread)
             while len(self._kept) > KEPT:
-                self._kept.popitem(last=False)
+                gone, _ = self._kept.popitem(last=False)
+                self._stops.pop(gone, None)
 
-    def begin(self, thread: str) -> None:
-        """An answer begins; an earlier wish to stop does not concern it."""
+    def begin(self, thread: str) -> threading.Event:
+        """An answer begins, which an earlier wish to stop does not concern; returns what will stop it."""
         with self._lock:
-            self._stopped.discard(thread)
             self._left.discard(thread)
+            self._stops[thread] = threading.Event()
+            return self._stops[thread]
 
     def stop(self, thread: str | None) -> None:
         """The user wants no more of the answer that is being written."""
         with self._lock:
-            if thread is not None and thread in self._kept:
-                self._stopped.add(thread)
+            self._stop(thread)
 
     def is_stopped(self, thread: str) -> bool:
         """Whether the user stopped the answer since it began."""
         with self._lock:
-            return thread in self._stopped
+            return thread in self._stops and self._stops[thread].is_set()
 
     def leave(self, thread: str | None) -> None:
         """The user went on to another conversation; what is still being written is not drawn any more."""
         with self._lock:
-            if thread is not None and thread in self._kept:
-                self._stopped.add(thread)
-                self._left.add(thread)
+            if self._stop(thread):
+                self._left.add(str(thread))
+
+    def _stop(self, thread: str | None) -> bool:
+        """Stop what is being written in a conversation that is known."""
+        if thread is None or thread not in self._kept:
+            return False
+        self._stops.setdefault(thread, threading.Event()).set()
+        return True
 
     def is_left(self, thread: str) -> bool:
         """Whether the user went on to another conversation since the answer began."""

@@ -6,6 +6,7 @@ Each user's open recording lives in the browser session; jobs and recordings liv
 from __future__ import annotations
 
 import logging
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -17,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 from gradio import ChatMessage
 
-from agent.answer import Answer, StepFinished, StepStarted, TextDelta
-from index.errors import MossAgentError, UnknownRecording
+from agent.answer import Answer, StepFinished, StepStarted, TextDelta, ThoughtDelta
+from index.errors import Cancelled, MossAgentError, UnknownRecording
 from index.records import Recording
 from web import chat_view
 from web.conversations import Conversations
@@ -226,16 +227,18 @@ class Handlers:
         quoted: set[str] = set()
         busy = gr.Textbox(value="", submit_btn=False, stop_btn=True)
         self.conversations.keep(thread, messages, quoted)
-        self.conversations.begin(thread)
+        stop = self.conversations.begin(thread)
         try:
             yield messages, busy, "", kept
             where = opened if scope == "one" and self._recording(opened) else None
-            for _ in self._answer(question, where, thread, messages, quoted):
+            for _ in self._answer(question, where, thread, messages, quoted, stop):
                 self.conversations.keep(thread, messages, quoted)
                 # Not by Gradio's ``cancels``: after those its page sends no further question.
                 if self.conversations.is_stopped(thread):
                     break
                 yield messages, gr.skip(), gr.skip(), kept
+        except Cancelled:
+            pass
         except MossAgentError as error:
             messages.append(ChatMessage(role="assistant", content=chat_view.plain(str(error))))
         except Exception as error:
@@ -250,13 +253,28 @@ class Handlers:
             yield messages, gr.Textbox(submit_btn=True, stop_btn=False), gr.skip(), kept
 
     def _answer(
-        self, question: str, where: str | None, thread: str, messages: list[ChatMessage], quoted: set[str]
+        self,
+        question: str,
+        where: str | None,
+        thread: str,
+        messages: list[ChatMessage],
+        quoted: set[str],
+        stop: threading.Event,
     ) -> Iterator[None]:
         """Stream one answer into ``messages``; yields after every change."""
         titles = {one.id: one.title for one in self.library.recordings() if one.id != where}
         steps: dict[str, tuple[ChatMessage, float]] = {}
         text, writing = "", None
-        for event in self.workspace.assistant.stream(question, where, thread):
+        thinking: chat_view.Thought | None = None
+        for event in self.workspace.assistant.stream(question, where, thread, stop):
+            if isinstance(event, ThoughtDelta):
+                thinking = thinking or chat_view.Thought(messages)
+                thinking.add(event.text)
+                yield
+                continue
+            if thinking is not None:
+                thinking.end()
+                thinking = None
             if isinstance(event, StepStarted):
                 text, writing = "", None
                 steps[event.id] = (chat_view.step_message(event, titles), time.monotonic())
