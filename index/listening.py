@@ -105,7 +105,7 @@ class _Ladder:
         return missing > FAILED_SHARE * sum(one.duration for one in part.speech)
 
     def _take(self, again: list[Segment]) -> None:
-        """Go on with the better of two passes over the window, and fill its gaps from the other."""
+        """Go on with the better of two passes over the window, and fill what it lacks from the other."""
         base, other = sorted((self.segments, again), key=self._missing)
         self.segments = self._filled(base, other)
 
@@ -113,8 +113,8 @@ class _Ladder:
         return sum(gap.duration for gap in uncovered(self.window.speech, segments))
 
     def _filled(self, base: list[Segment], other: Sequence[Segment]) -> list[Segment]:
-        gaps = find_gaps(self.window.speech, base)
-        return _merge(base, [one for one in other if any(gap.overlaps(one.span) for gap in gaps)])
+        missing = uncovered(self.window.speech, base)
+        return _merge(base, [one for one in other if any(gap.overlaps(one.span) for gap in missing)])
 
     def _halve(self, part: AudioWindow, times: int) -> None:
         """Hear the halves of a part that it failed on, and theirs."""
