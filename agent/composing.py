@@ -9,12 +9,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from agent.citations import quoted
+from agent.hearing import compose_listen
 from agent.intents import WHICH, Intent
 from agent.quoting import compose_around, compose_narrowed_items, compose_search
 from agent.reporting import compose_outline, compose_summary
 from agent.situation import Situation
 from agent.stretches import compose_read
-from agent.wording import between, failed, listed, lower_first, paragraphs, plain_name, said
+from agent.wording import between, failed, listed, lower_first, plain_name, said
 from index.clock import clock
 
 MOST_TITLES = 20
@@ -124,7 +125,7 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-# --- about the last answer, and by listening ------------------------------------------------------
+# --- about the last answer ---------------------------------------------------------------------
 
 
 def _speaker_of(_: Intent, situation: Situation) -> str:
@@ -152,13 +153,6 @@ def _last_cited(situation: Situation) -> Mapping[str, Any] | None:
     return None
 
 
-def _listen(_: Intent, situation: Situation) -> str:
-    heard = situation.found("listen")
-    if heard is None:
-        return failed(situation)
-    return paragraphs([str(heard.content.get("answer") or ""), heard.note])
-
-
 def _whole_summary(intent: Intent, situation: Situation) -> str:
     result = situation.found("summarize")
     return compose_summary(result, intent.span) if result else failed(situation)
@@ -182,7 +176,7 @@ _COMPOSERS: Mapping[str, Callable[[Intent, Situation], str]] = {
     "items": compose_narrowed_items,
     "summary": _whole_summary,
     "outline": _whole_outline,
-    "listen": _listen,
+    "listen": compose_listen,
     "speaker_of": _speaker_of,
     "time_of": _time_of,
 }

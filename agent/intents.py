@@ -51,7 +51,8 @@ class Intent:
     direction: Direction | None = None
     items: Items | None = None
     about: str = ""
-    """The topic that decisions, actions or open questions are narrowed to."""
+    """The topic that decisions, actions or open questions are narrowed to; the words said at the moment that
+    is to be listened to."""
     person: str = ""
     """Whose action items are asked for."""
     speaker: str | None = None
@@ -168,8 +169,12 @@ def _listen(text: str, situation: Situation) -> Intent | None:
     if target is None:
         return Intent("which")
     time = find_time(text, target.duration)
-    span = Span(time.start, time.end) if isinstance(time, TimeRange) else Span(0.0, target.duration)
-    return Intent("listen", query=situation.question, recording=target.id, span=span)
+    if isinstance(time, TimeRange):
+        span = Span(time.start, min(time.end, max(target.duration, time.start + 1)), time.kind)
+        return Intent("listen", query=situation.question, recording=target.id, span=span)
+    moment = phrases.named(phrases.AT_MOMENT.search(text))
+    whole = Span(0.0, target.duration, "whole")
+    return Intent("listen", query=situation.question, recording=target.id, span=whole, about=moment)
 
 
 def _timed(text: str, situation: Situation) -> Intent | None:

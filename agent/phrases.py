@@ -71,7 +71,8 @@ WHAT_ABOUT = _any(
 
 _NOISES = (
     r"(?:music|songs?|dogs?|cats?|birds?|bark\w*|noises?|sounds?|laugh\w*|applause|clapping|sirens?|rain|"
-    r"bells?|chimes?|background \w+)"
+    r"bells?|chimes?|thunder|footsteps|singing|crying|coughing|knocking|ringing|whistling|pianos?|guitars?|"
+    r"drums|violins?|instruments?|background \w+)"
 )
 _MOODS = (
     r"(?:angry|happy|sad|nervous|upset|excited|sarcastic|tired|annoyed|stressed|calm|emotional|bored|"
@@ -90,7 +91,18 @@ HEARING = _any(
     r"\b(?:emotions?|mood|accent)\b",
     r"\blisten (?:again|to)\b",
     r"\bmale or female\b|\bman or (?:a )?woman\b",
+    r"\bwhat (?:can|could|do|did|is|was|else can) (?:be |you |i |we |one )?hear(?:d)?\b",
+    r"\b(?:is|was) (?:it|she|he|(?:some|any)(?:one|body)) (?:\w+ )?(?:raining|crying|laughing|singing|"
+    r"shouting|whispering|clapping|coughing|whistling)\b",
+    r"\b(?:what|which) instruments?\b|\bhow (?:loud|noisy)\b",
 )
+AT_MOMENT = _any(
+    r"\b(?:when|while|where|as|after) (?:[\w.']+ ){0,4}?(?:say(?:s|ing)?|said|talk(?:s|ed|ing)?|"
+    r"mention(?:s|ed)?|ask(?:s|ed)?|answer(?:s|ed)?|promis(?:es|ed)|explain(?:s|ed)?)"
+    r"(?: (?:about|that|of|for|him|her|them))* "
+    r"(?P<words>.+?)[ ?.!]*$"
+)
+"""The moment in the words that are said in it."""
 SPOKEN_OF = _any(r"\b(?:said|say|says|mention\w*|decid\w*|decision|talk\w*|discuss\w*|about the)\b")
 
 # --- times and facts --------------------------------------------------------------------------------

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from agent.intents import Intent, Span
 from agent.situation import Result, Situation
+from tools.listen import LONGEST_S
 
 AROUND_S = 120.0
 """How much is read before or after a topic, seconds."""
+MOST_LISTENED = 6
+"""Stretches of ten minutes that are listened to for one question."""
+BEFORE_MOMENT_S, AFTER_MOMENT_S = 10.0, 20.0
+"""What is listened to around a sentence, seconds: how the other one took it comes after."""
 MOST_SUMMARISED = 3
 """Recordings summarised for one question to the whole library."""
 
@@ -146,10 +152,50 @@ def _outline(intent: Intent, _: Situation) -> list[Call]:
     return [Call("outline", {"recording": intent.recording})]
 
 
-def _listen(intent: Intent, _: Situation) -> list[Call]:
+def _listen(intent: Intent, situation: Situation) -> list[Call]:
+    """Listen to the stretch that is meant, ten minutes at a time; the rest once the first was answered."""
+    heard = [one for one in situation.results if one.tool == "listen"]
+    if any(one.content.get("answer") is None for one in heard):
+        # Nothing can listen, or it failed; sounds that were written down can still be found.
+        deaf = not any(one.error for one in heard)
+        return [_searching(intent.query, intent.recording)] if deaf and not situation.results[1:] else []
     span = intent.span or Span(0.0, AROUND_S)
-    arguments = {"start": round(max(0.0, span.start), 3), "end": round(span.end, 3), "question": intent.query}
-    return [Call("listen", {"recording": intent.recording, **arguments})]
+    if intent.about and span.end - span.start > LONGEST_S:
+        if not situation.tried("search_recordings"):
+            return [_searching(intent.about, intent.recording)]
+        span = moment_of(situation) or span
+    parts = stretches(span)
+    return [
+        Call(
+            "listen",
+            {
+                "recording": intent.recording,
+                "start": round(part.start, 3),
+                "end": round(part.end, 3),
+                "question": intent.query,
+            },
+        )
+        for part in (parts if heard else parts[:1])
+    ]
+
+
+def moment_of(situation: Situation) -> Span | None:
+    """What lies around the sentence that was searched for."""
+    found = situation.found("search_recordings")
+    if found is None or not found.evidence:
+        return None
+    best = found.evidence[0]
+    return Span(max(0.0, best["start"] - BEFORE_MOMENT_S), best["end"] + AFTER_MOMENT_S)
+
+
+def stretches(span: Span) -> list[Span]:
+    """A span in parts of equal length that can each be listened to, the first ``MOST_LISTENED`` of them."""
+    start, length = max(0.0, span.start), span.end - max(0.0, span.start)
+    count = max(1, math.ceil(length / LONGEST_S))
+    if count > MOST_LISTENED:
+        count, length = MOST_LISTENED, MOST_LISTENED * LONGEST_S
+    part = length / count
+    return [Span(start + at * part, start + (at + 1) * part) for at in range(count)]
 
 
 _PLANS: Mapping[str, Callable[[Intent, Situation], list[Call]]] = {

@@ -15,6 +15,9 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.answer import Answer
+from agent.assistant import Assistant
+from agent.extractive import ExtractiveChatModel
 from index.clock import clock
 from moss_audio.answers import Event, Options, Request
 from moss_audio.errors import AudioError, MossAudioError, PromptError
@@ -23,7 +26,7 @@ from tests.conversing import HARBOUR, Desk
 from tests.moss_backend import RuleBackend
 from tools import Toolbox, build_tools
 from tools.heard_times import ROUNDING_S, on_the_recordings_clock
-from tools.listen import LONGEST_S
+from tools.listen import LONGEST_S, NEEDS_MOSS_AUDIO
 
 WAYS = [
     "A dog barks at {} s.", "[{}] a dog", "at {} seconds, a dog", "around {} seconds",
@@ -227,3 +230,98 @@ def test_a_real_model_listens_to_the_recordings_own_copy(tmp_path: Path, desk: D
         assert use(desk, backend, start=60, end=70)["answer"] == "Bel 5s"
     finally:
         backend.close()
+
+
+# --- questions that only an ear can answer, without a language model ---------------------------------
+
+
+LONG = "d" * 64
+
+
+@pytest.fixture(scope="module")
+def talk(desk: Desk) -> Desk:
+    """A library that also has two hours of talk, in which somebody says no after an hour."""
+    segments = [
+        {"start": 60.0 * at, "end": 60.0 * at + 5, "text": f"Point {at} of the agenda.", "speaker": "Ann"}
+        for at in range(120)
+    ]
+    refusal = {"start": 3720.0, "end": 3723.0, "text": "No, I will never sign this paper.", "speaker": "Ben"}
+    desk.add(LONG, "Board talk", [*segments, refusal], 7200.0)
+    soundfile.write(desk.library.audio_path(LONG), np.zeros(16_000 * 7200, dtype=np.int16), 16_000)
+    return desk
+
+
+def ask(desk: Desk, backend: Any, question: str, recording: str = HARBOUR) -> Answer:
+    tools = build_tools(Toolbox(desk.library, desk.search, BackendListener(backend) if backend else None))
+    return Assistant(desk.library, tools, ExtractiveChatModel()).ask(question, recording)
+
+
+@pytest.mark.parametrize(
+    ("question", "start", "end"),
+    [
+        ("How does she sound when he says no?", 0.0, 306.41),
+        ("what music plays at the start?", 0.0, 60.0),
+        ("is there a dog?", 0.0, 306.41),
+        ("Is somebody laughing at 2:15?", 120.0, 150.0),
+        ("what can be heard in the last 30 seconds?", 276.41, 306.41),
+        ("which instruments play in minute 1?", 60.0, 120.0),
+    ],
+)
+def test_what_only_an_ear_can_tell_is_listened_to(
+    desk: Desk, question: str, start: float, end: float
+) -> None:
+    backend = RuleBackend(lambda _: "Yes, it says “woof” at 2.0 s [#3].")
+    answer = ask(desk, backend, question)
+    (step,) = answer.steps
+    assert step.tool == "listen"
+    assert dict(step.arguments) == {"recording": HARBOUR, "start": start, "end": end, "question": question}
+    ((request, _),) = backend.heard
+    assert request.prompt == question
+    assert len(request.audios[0]) == pytest.approx(16_000 * (end - start), abs=1)
+    assert answer.text.startswith(f"Yes, it says ‘woof’ at {clock(start + 2)}.")
+    (citation,) = answer.citations
+    assert citation.start < end
+    assert citation.end > start
+
+
+def test_a_long_recording_is_listened_to_in_stretches_side_by_side(talk: Desk) -> None:
+    backend = RuleBackend(lambda request: "No dog.")
+    answer = ask(talk, backend, "is there a dog?", LONG)
+    spans = [(one.arguments["start"], one.arguments["end"]) for one in answer.steps]
+    assert spans == [(600.0 * at, 600.0 * at + 600) for at in range(6)]
+    assert answer.text.count("No dog.") == 6
+    assert answer.text.endswith("name a time to hear what comes after 1:00:00.")
+
+
+def test_a_moment_in_a_long_recording_is_looked_for_and_listened_to(talk: Desk) -> None:
+    question = "How does she sound when he says I will never sign?"
+    answer = ask(talk, RuleBackend(lambda _: "She sounds calm."), question, LONG)
+    assert [one.tool for one in answer.steps] == ["search_recordings", "listen"]
+    assert answer.steps[1].arguments["start"] == 3710.0
+    assert answer.steps[1].arguments["end"] == 3743.0
+    assert answer.text.startswith("Ben said: “No, I will never sign this paper.” [1:02:00]")
+    assert "She sounds calm." in answer.text
+
+
+def test_without_an_ear_nothing_more_is_asked_and_the_setting_is_named(talk: Desk) -> None:
+    answer = ask(talk, None, "is there a dog?", LONG)
+    assert [one.tool for one in answer.steps].count("listen") == 1
+    assert answer.text == NEEDS_MOSS_AUDIO
+
+
+def test_without_an_ear_sounds_that_were_written_down_are_quoted(desk: Desk) -> None:
+    sounds = [{"start": 4.0, "end": 5.0, "text": "A dog barks twice.", "kind": "sound"}]
+    desk.add(
+        "e" * 64,
+        "Garden",
+        [{"start": 0.0, "end": 3.0, "text": "Here we are.", "speaker": "Ann"}, *sounds],
+        9.0,
+    )
+    answer = ask(desk, None, "is there a dog?", "e" * 64)
+    assert answer.text.startswith("- Sound: “A dog barks twice.” [0:04]")
+    assert answer.text.endswith(NEEDS_MOSS_AUDIO)
+
+
+def test_an_ear_that_fails_is_one_sentence_in_the_answer(desk: Desk) -> None:
+    answer = ask(desk, RuleBackend(lambda _: MossAudioError("The server is down.")), "is there a dog?")
+    assert answer.text == "The server is down."

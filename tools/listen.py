@@ -14,6 +14,7 @@ from index.clock import clock
 from index.errors import MossAgentError
 from index.records import Recording
 from moss_audio.errors import MossAudioError
+from moss_audio.listening import LONGEST_S
 from tools.cancelling import cancel_of
 from tools.evidence import (
     MOST_EVIDENCE,
@@ -28,8 +29,7 @@ from tools.evidence import (
 from tools.heard_times import Heard, on_the_recordings_clock
 from tools.toolbox import Toolbox
 
-LONGEST_S = 600.0
-"""Longest stretch one request may carry, seconds; MOSS-Audio's authors advise at most ten minutes."""
+__all__ = ["LONGEST_S", "NEEDS_MOSS_AUDIO", "listen", "listen_tool"]
 
 NEEDS_MOSS_AUDIO = (
     "Sounds, music and tone of voice need MOSS-Audio: set MOSS_AGENT_MODEL to a checkpoint or to the address "
