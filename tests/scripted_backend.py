@@ -140,7 +140,8 @@ class ScriptedBackend:
         clip = np.asarray(request.audios[0])
         pieces = self._locate(clip)
         told = self.heard if task == "events" else self.said
-        parts = [placed for one in told if (placed := _in_clip(one, pieces)) is not None]
+        least = 0.0 if task == "events" else 0.5
+        parts = [placed for one in told if (placed := _in_clip(one, pieces, least)) is not None]
         first, last = pieces[0], pieces[-1]
         start, end = first[1] / RATE, (last[1] + last[2]) / RATE
         with self._lock:
@@ -220,11 +221,11 @@ def _pieces(clip: np.ndarray, copy: np.ndarray) -> list[tuple[int, int, int]]:
     return found
 
 
-def _in_clip(part: TimedText, pieces: Sequence[tuple[int, int, int]]) -> TimedText | None:
-    """A part on the clip's clock, if most of it lies inside one piece."""
+def _in_clip(part: TimedText, pieces: Sequence[tuple[int, int, int]], least: float) -> TimedText | None:
+    """A part on the clip's clock, if more than this share of it lies inside one piece."""
     for at, where, length in pieces:
         start, end = max(part.start, where / RATE), min(part.end, (where + length) / RATE)
-        if end - start > 0.5 * (part.end - part.start):
+        if end - start > least * (part.end - part.start):
             shift = (at - where) / RATE
             return replace(part, start=start + shift, end=end + shift)
     return None
