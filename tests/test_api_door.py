@@ -54,6 +54,13 @@ def test_the_key_opens_and_health_is_open_to_all():
         assert served.post(CHAT, json=BODY, headers={"Authorization": "bearer secret"}).status_code == 200
 
 
+def test_a_key_may_have_any_letters():
+    with serving(model(), key="ключ ß") as served:
+        assert (
+            served.get("/v1/models", headers={"Authorization": "Bearer ключ ß".encode()}).status_code == 200
+        )
+
+
 @pytest.mark.parametrize(
     "headers",
     [
@@ -163,6 +170,17 @@ def test_a_body_that_does_not_arrive_gives_its_seat_back():
             wait_until(lambda: served.service.chats.inside == 1)
             assert slow.recv(100).startswith(b"HTTP/1.1 408")
         assert served.service.chats.inside == 0
+
+
+def test_large_bodies_are_held_up_to_a_bound():
+    backend = RuleBackend(think=lambda *_: "A long answer. " * 20, pace=0.02)
+    with serving(backend, limits=Limits(held_bytes=150_000)) as served, ThreadPoolExecutor(1) as pool:
+        large = BODY | {"user": "a" * 100_000}
+        first = pool.submit(served.post, CHAT, json=large)
+        wait_until(lambda: served.service.chats.inside == 1 and served.service.held > 100_000)
+        assert served.post(CHAT, json=large).status_code == 429
+        assert served.post(CHAT, json=BODY).status_code == first.result().status_code == 200
+        wait_until(lambda: served.service.held == 0)
 
 
 # --- how many -----------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from web.api.errors import ApiError, as_api_error, too_much
+from web.api.errors import ApiError, as_api_error, queue_full, too_much
 from web.api.limits import MIB
 from web.api.service import Service
 from web.guard import Names, from_elsewhere
@@ -45,7 +45,7 @@ class Door:
 
     def __init__(self, app: ASGIApp, service: Service, key: str | None, host: str) -> None:
         self.app, self.service = app, service
-        self._key = _digest(key) if key is not None else None
+        self._key = _digest(key.encode()) if key is not None else None
         self._names = Names(host)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -60,7 +60,7 @@ class Door:
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.monotonic()
         status = 0
-        body = _Body(receive, self._most(scope["path"]), self.service.limits.idle_seconds)
+        body = _Body(receive, scope["path"], self.service)
 
         async def sending(message: Message) -> None:
             nonlocal status
@@ -82,6 +82,7 @@ class Door:
                 await body.drain()
                 await refusal.response()(scope, receive, sending)
         finally:
+            body.forget()
             route = _route(scope["path"])
             self.service.metrics.requests.labels(route, str(status)).inc()
             self.service.metrics.seconds.labels(route).observe(time.monotonic() - began)
@@ -101,7 +102,9 @@ class Door:
         scheme, _, given = headers.get("authorization", "").partition(" ")
         assert self._key is not None
         # Digests have one length, so that comparing them tells nothing of the key's.
-        if scheme.lower() != "bearer" or not hmac.compare_digest(_digest(given.strip()), self._key):
+        if scheme.lower() != "bearer" or not hmac.compare_digest(
+            _digest(given.strip().encode("latin-1")), self._key
+        ):
             raise ApiError(
                 401,
                 "The API key is missing or wrong; send it as Authorization: Bearer ….",
@@ -115,38 +118,49 @@ class Door:
         if from_elsewhere(headers):
             raise ApiError(403, "Another site may not use this server.", "wrong_origin")
 
-    def _most(self, path: str) -> int:
-        limits = self.service.limits
-        return {CHAT: limits.chat_bytes, TRANSCRIPTIONS: limits.upload_bytes}.get(path, SMALL_BODY)
-
 
 class _Body:
-    """A request's body, up to a size and as long as it makes progress."""
+    """A request's body, up to a size, as long as it makes progress, and as long as memory is there for it."""
 
-    def __init__(self, receive: Receive, most: int, idle_seconds: float) -> None:
+    def __init__(self, receive: Receive, path: str, service: Service) -> None:
+        limits = service.limits
         self._receive = receive
-        self.most = most
-        self._idle_seconds = idle_seconds
-        self._taken = 0
+        self._service = service
+        self._held = path == CHAT
+        self.most = {CHAT: limits.chat_bytes, TRANSCRIPTIONS: limits.upload_bytes}.get(path, SMALL_BODY)
+        self._taken = self._counted = 0
         self._whole = False
 
     async def receive(self) -> Message:
         """The next message.
 
         Raises:
-            ApiError: 413, the body is too large; 408, nothing came for too long.
+            ApiError: 413, the body is too large; 408, nothing came for too long; 429, others' bodies fill
+                the memory.
         """
         if self._whole:
             return await self._receive()
         try:
-            async with asyncio.timeout(self._idle_seconds):
+            async with asyncio.timeout(self._service.limits.idle_seconds):
                 message = await self._receive()
         except TimeoutError:
             raise ApiError(408, "The body of the request did not arrive; send it again.", "timeout") from None
         self._note(message)
         if self._taken > self.most:
             raise self.too_large()
+        if self._held:
+            size = len(message.get("body", b""))
+            self._counted += size
+            self._service.held += size
+            if self._service.held > self._service.limits.held_bytes:
+                raise queue_full("Too many large requests are being answered; try again later.")
         return message
+
+    def forget(self) -> None:
+        """The request has been answered."""
+        if self._held:
+            self._service.held -= self._counted
+            self._counted = 0
 
     async def drain(self) -> None:
         """Read on for a moment, keeping nothing."""
@@ -166,8 +180,8 @@ class _Body:
         self._whole = message["type"] != "http.request" or not message.get("more_body", False)
 
 
-def _digest(text: str) -> bytes:
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
+def _digest(key: bytes) -> bytes:
+    return hashlib.sha256(key).digest()
 
 
 def _route(path: str) -> str:

@@ -17,6 +17,7 @@ class Limits:
         waiting: Requests of a kind that may wait for their turn; more are refused.
         transcriptions: Transcriptions that run side by side; their windows share the recogniser.
         chat_bytes: Body of a chat request. Ten minutes of 16-bit stereo at 48 kHz are 147 MiB as base64.
+        held_bytes: Bodies of all chat requests at a time; they are held in memory, uploads lie on the disk.
         upload_bytes: Body of a transcription request.
         text_chars: Text of a chat request, tools and their results included.
         chat_seconds: Audio of a chat request; the model's makers recommend ten minutes at most.
@@ -28,6 +29,7 @@ class Limits:
     waiting: int = 32
     transcriptions: int = 2
     chat_bytes: int = 160 * MIB
+    held_bytes: int = 1024 * MIB
     upload_bytes: int = 1024 * MIB
     text_chars: int = 1_000_000
     chat_seconds: float = MODEL_SECONDS

@@ -36,6 +36,8 @@ class Service:
         self.transcriptions = Gate(self.limits.transcriptions, self.limits.waiting)
         self.metrics = Metrics()
         self.metrics.watch(self._gauges)
+        self.held = 0
+        """Bytes of the bodies of chat requests that are being answered or wait."""
         self.since = int(time.time())
 
     @property
