@@ -61,24 +61,20 @@ def add(
     json: Json = False,
 ) -> None:
     """Listen to recordings and index them; a file that was begun before is gone on with."""
+    from agent.adding import add_files
+
     workspace = _workspace()
     added, failed = [], []
-    for file in files:
-        try:
-            with output.ingest_progress(file.name, quiet=json) as report:
-                recording = workspace.add(file, title, speakers, progress=report)
-        except KeyboardInterrupt:
-            raise MossAgentError(
-                f"Stopped at {file.name}; what was transcribed is kept, add it again to go on."
-            ) from None
-        except MossAgentError as error:
-            if len(files) == 1:
-                raise
-            failed.append(str(error))
-            continue
-        added.append(output.added_json(recording, workspace.library.segment_count(recording.id)))
-        if not json:
-            output.show_added(added[-1], recording.error)
+    with output.ingest_progress(quiet=json) as reporting:
+        for _, result in add_files(workspace, files, reporting, title, speakers):
+            if isinstance(result, MossAgentError):
+                if len(files) == 1:
+                    raise result
+                failed.append(str(result))
+                continue
+            added.append(output.added_json(result, workspace.library.segment_count(result.id)))
+            if not json:
+                output.show_added(added[-1], result.error)
     if json:
         output.write_json(added)
     for line in failed:
@@ -271,9 +267,7 @@ def serve(
     api_key: Annotated[
         str | None, typer.Option(help="Key that clients must send.", envvar="MOSS_AGENT_SERVE_API_KEY")
     ] = None,
-    no_auth: Annotated[
-        bool, typer.Option("--no-auth", help="Let other machines in without a key.")
-    ] = False,
+    no_auth: Annotated[bool, typer.Option("--no-auth", help="Let other machines in without a key.")] = False,
     json: Annotated[
         bool, typer.Option("--json", help="Print the address as JSON once the server is ready.")
     ] = False,

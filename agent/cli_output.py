@@ -78,18 +78,22 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 @contextmanager
-def ingest_progress(name: str, quiet: bool) -> Iterator[Callable[[IngestProgress], None]]:
-    """A progress bar on stderr: stage, percent of audio, speed as × realtime, time left."""
+def ingest_progress(quiet: bool) -> Iterator[Callable[[str], Callable[[IngestProgress], None]]]:
+    """A progress bar on stderr for each file that is begun: stage, percent, × realtime, time left."""
     with _bar(quiet) as bar:
-        task = bar.add_task(_plain(name), total=1.0, detail="")
 
-        def report(progress: IngestProgress) -> None:
-            detail: str = progress.stage
-            if progress.speed is not None and progress.seconds_left is not None:
-                detail += f" · {progress.speed:.1f}× realtime · {clock(progress.seconds_left)} left"
-            bar.update(task, completed=progress.fraction, detail=detail)
+        def begin(name: str) -> Callable[[IngestProgress], None]:
+            task = bar.add_task(_plain(name), total=1.0, detail="")
 
-        yield report
+            def report(progress: IngestProgress) -> None:
+                detail: str = progress.stage
+                if progress.speed is not None and progress.seconds_left is not None:
+                    detail += f" · {progress.speed:.1f}× realtime · {clock(progress.seconds_left)} left"
+                bar.update(task, completed=progress.fraction, detail=detail)
+
+            return report
+
+        yield begin
 
 
 @contextmanager

@@ -35,6 +35,12 @@ if TYPE_CHECKING:
     from index.vectors import Vectors
 
 
+MANY_WINDOWS = 8
+"""Windows side by side from which an engine counts as one that batches."""
+
+FILES_AT_ONCE = 4
+
+
 class Workspace:
     """Everything the command line and the page work with, over one home folder."""
 
@@ -110,6 +116,14 @@ class Workspace:
 
         tools = build_tools(Toolbox(self.library, self.search, listener=None))
         return Assistant(self.library, tools, self.chat_model, self.memory.checkpointer)
+
+    @property
+    def files_at_once(self) -> int:
+        """How many files are worth taking in at a time: several where the engine batches many windows.
+
+        One file's windows rarely fill such an engine; reading and indexing another goes on beside it.
+        """
+        return FILES_AT_ONCE if self.transcriber.windows_at_once >= MANY_WINDOWS else 1
 
     def add(
         self,

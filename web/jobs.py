@@ -1,4 +1,4 @@
-"""Files that wait to be listened to, one at a time, in a thread of the server.
+"""Files that wait to be listened to, one or a few at a time, in threads of the server.
 
 Jobs belong to the server, not to a browser: closing or reloading the page changes nothing.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -69,19 +70,22 @@ class Job:
 
 
 class Jobs:
-    """The queue of files and the one thread that works on it.
+    """The queue of files and the threads that work on it.
 
     Args:
         add: Takes one file in and reports as it goes.
+        at_once: Says how many files are worth taking in at a time; asked in a thread of its own, once a
+            file waits while another is taken in.
     """
 
-    def __init__(self, add: Adder) -> None:
+    def __init__(self, add: Adder, at_once: Callable[[], int] = lambda: 1) -> None:
         self._add = add
+        self._at_once = at_once
         self._jobs: dict[str, Job] = {}
         self._cancels: dict[str, threading.Event] = {}
         self._changed = threading.Condition()
         self._closing = False
-        self._worker: threading.Thread | None = None
+        self._workers: list[threading.Thread] = []
 
     def submit(
         self,
@@ -99,11 +103,22 @@ class Jobs:
         with self._changed:
             self._jobs[job.id] = job
             self._cancels[job.id] = threading.Event()
-            if self._worker is None:
-                self._worker = threading.Thread(target=self._work, name="listening", daemon=True)
-                self._worker.start()
-            self._changed.notify_all()
+            if not self._workers:
+                self._begin_worker()
+            self._wake()
         return job
+
+    def _wake(self) -> None:
+        """A job waits: tell the threads, and where all are busy see whether one more is worth it."""
+        self._changed.notify_all()
+        running = sum(one.state == "running" for one in self._jobs.values())
+        if running >= len(self._workers):
+            threading.Thread(target=self._call_help, daemon=True).start()
+
+    def _begin_worker(self) -> None:
+        worker = threading.Thread(target=self._work, name="listening", daemon=True)
+        self._workers.append(worker)
+        worker.start()
 
     def list(self) -> list[Job]:
         """All jobs that are not finished, first come first."""
@@ -132,7 +147,7 @@ class Jobs:
                 return
             self._jobs[job] = replace(found, state="waiting", error=None, progress=None)
             self._cancels[job] = threading.Event()
-            self._changed.notify_all()
+            self._wake()
 
     def dismiss(self, job: str) -> None:
         """Forget a stopped or failed job, and its upload."""
@@ -154,14 +169,15 @@ class Jobs:
         return any(job.recording == recording and job.state == "running" for job in self.list())
 
     def close(self, timeout: float = 30.0) -> None:
-        """Stop the running job at its next window and end the thread; waits ``timeout`` seconds at most."""
+        """Stop the running jobs at their next window and end the threads, within ``timeout`` seconds."""
         with self._changed:
             self._closing = True
             for event in self._cancels.values():
                 event.set()
             self._changed.notify_all()
-        if self._worker is not None:
-            self._worker.join(timeout)
+        until = time.monotonic() + timeout
+        for worker in list(self._workers):
+            worker.join(max(0.0, until - time.monotonic()))
 
     def _work(self) -> None:
         while True:
@@ -172,7 +188,19 @@ class Jobs:
                 if self._closing or job is None:
                     return
                 job = self._update(job.id, state="running")
+                if self._next() is not None:
+                    self._wake()
             self._run(job)
+
+    def _call_help(self) -> None:
+        """Begin another thread, if the engine is good for one more file at a time."""
+        try:
+            most = self._at_once()
+        except Exception:
+            return  # the job itself meets the same error and shows it
+        with self._changed:
+            if len(self._workers) < most and self._next() is not None and not self._closing:
+                self._begin_worker()
 
     def _next(self) -> Job | None:
         return next((one for one in self._jobs.values() if one.state == "waiting"), None)

@@ -46,7 +46,7 @@ def serve(workspace: Workspace, host: str = "127.0.0.1", port: int = 7860, json:
         from web.app import create_app
         from web.jobs import Jobs
 
-        jobs = Jobs(workspace.add)
+        jobs = Jobs(workspace.add, lambda: workspace.files_at_once)
         address = address_of(host, listener.getsockname()[1])
 
         class Server(uvicorn.Server):

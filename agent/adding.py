@@ -1,0 +1,57 @@
+"""Taking several files in: one after another, or some at a time where that keeps the engine busy."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from agent.workspace import Workspace
+from index.errors import MossAgentError
+from index.progress import Report
+from index.records import Recording
+
+
+def add_files(
+    workspace: Workspace,
+    files: Sequence[Path],
+    reporting: Callable[[str], Report],
+    title: str | None = None,
+    speakers: int | None = None,
+) -> Iterator[tuple[Path, Recording | MossAgentError]]:
+    """Take files in, as many at a time as the workspace's engine is good for.
+
+    Args:
+        workspace: Where they go.
+        files: Any media files.
+        reporting: Gives a file's name the function that is told how far it is.
+        title: See ``Workspace.add``.
+        speakers: See ``Workspace.add``.
+
+    Returns:
+        Each file in the order given, with its recording or what went wrong with it.
+
+    Raises:
+        MossAgentError: It was interrupted from the keyboard; what was transcribed is kept.
+    """
+    cancel = threading.Event()
+
+    def add(file: Path) -> Recording | MossAgentError:
+        try:
+            return workspace.add(file, title, speakers, reporting(file.name), cancel)
+        except MossAgentError as error:
+            return error
+
+    pool = ThreadPoolExecutor(workspace.files_at_once if len(files) > 1 else 1, "adding")
+    at = files[0]
+    try:
+        for at, future in [(file, pool.submit(add, file)) for file in files]:
+            yield at, future.result()
+    except KeyboardInterrupt:
+        raise MossAgentError(
+            f"Stopped at {at.name}; what was transcribed is kept, add it again to go on."
+        ) from None
+    finally:
+        cancel.set()
+        pool.shutdown(cancel_futures=True)

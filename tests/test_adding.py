@@ -1,0 +1,162 @@
+"""Several files are taken in at a time where the engine is good for it, one at a time where it is not."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from agent.adding import add_files
+from agent.settings import Settings
+from agent.sounds import ear_for_sounds
+from agent.workspace import FILES_AT_ONCE, Workspace, open_workspace
+from index.errors import Cancelled, MediaError, MossAgentError
+from index.moss import MossTranscriber
+from index.records import Recording
+from moss_audio.engine.local import LocalBackend
+from tests.scripted_backend import ScriptedBackend, excerpt
+from tests.tiny_moss import random_checkpoint
+from web.jobs import Jobs
+
+
+@pytest.fixture
+def workspace(home: Path):
+    opened = open_workspace(Settings(home=home))
+    # What a setting would choose, had it a checkpoint that knows the sample.
+    opened.__dict__["transcriber"] = MossTranscriber(ScriptedBackend(home, 0.0, at_once=16))
+    yield opened
+    opened.close()
+
+
+def backend_of(workspace: Workspace) -> ScriptedBackend:
+    transcriber = workspace.transcriber
+    assert isinstance(transcriber, MossTranscriber) and isinstance(transcriber.backend, ScriptedBackend)
+    return transcriber.backend
+
+
+def test_files_overlap_with_an_engine_that_batches_and_come_out_in_order(workspace, sample, tmp_path):
+    files = [excerpt(sample, tmp_path / f"{at}.wav", at, at + 12) for at in (0, 100, 204)]
+    (tmp_path / "broken.mp3").write_text("no sound")
+    met = threading.Barrier(3, timeout=60)
+
+    def together(asked):
+        if not asked.again and not asked.careful:
+            met.wait()
+        return f"[0.00]Something that lasts as long as it should in a file of its own[{asked.seconds:.2f}]"
+
+    backend_of(workspace).rule = together
+    begun: list[str] = []
+
+    def reporting(name: str):
+        begun.append(name)
+        return lambda _: None
+
+    wanted = [files[0], tmp_path / "broken.mp3", *files[1:]]
+    results = list(add_files(workspace, wanted, reporting))
+    assert [path for path, _ in results] == wanted and sorted(begun) == sorted(one.name for one in wanted)
+    assert isinstance(results[1][1], MediaError)
+    assert all(
+        isinstance(one, Recording) and one.status == "ready" for _, one in results if one is not results[1][1]
+    )
+
+
+def test_whisper_takes_one_file_at_a_time(home):
+    opened = open_workspace(Settings(home=home, transcriber="tiny.en"))
+    assert opened.files_at_once == 1
+    opened.close()
+
+
+def test_an_engine_that_batches_takes_some(workspace):
+    assert workspace.files_at_once == FILES_AT_ONCE > 1
+
+
+def test_leaving_early_stops_the_rest(workspace, sample, tmp_path):
+    files = [excerpt(sample, tmp_path / f"{at}.wav", at, at + 12) for at in (0, 100)]
+    gate = threading.Event()
+
+    def slowly(asked):
+        gate.wait(30 if asked.start > 1 else 0)
+
+    backend_of(workspace).rule = slowly
+    results = add_files(workspace, files, lambda _: lambda _: None)
+    next(results)
+    gate.set()
+    results.close()
+    assert all(one.status in ("ready", "cancelled") for one in workspace.library.recordings())
+
+
+class Adder:
+    """Takes files in as long as its gate is closed, and counts how many at a time."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.now = self.most = 0
+        self.lock = threading.Lock()
+
+    def __call__(self, path, title=None, speakers=None, progress=None, cancel=None):
+        with self.lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+        try:
+            while not self.gate.wait(0.02):
+                if cancel.is_set():
+                    raise Cancelled("Stopped.")
+        finally:
+            with self.lock:
+                self.now -= 1
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_the_page_takes_in_as_many_files_at_a_time_as_the_engine_is_good_for(tmp_path, at_once):
+    adder = Adder()
+    jobs = Jobs(adder, lambda: at_once)
+    for number in range(4):
+        path = tmp_path / f"{number}.wav"
+        path.write_bytes(bytes([number]))
+        jobs.submit(path, path.stem)
+        time.sleep(0.05)
+    wait_for(lambda: adder.now == at_once)
+    time.sleep(0.2)
+    assert adder.now == at_once and sum(one.state == "waiting" for one in jobs.list()) == 4 - at_once
+    adder.gate.set()
+    wait_for(lambda: not jobs.list())
+    assert adder.most == at_once
+    jobs.close(timeout=10)
+
+
+def test_closing_stops_every_job(tmp_path):
+    adder = Adder()
+    jobs = Jobs(adder, lambda: 3)
+    for number in range(3):
+        path = tmp_path / f"{number}.wav"
+        path.write_bytes(bytes([number]))
+        jobs.submit(path, path.stem)
+    wait_for(lambda: adder.now == 3)
+    jobs.close(timeout=10)
+    assert adder.now == 0 and all(one.state == "stopped" for one in jobs.list())
+
+
+def wait_for(holds) -> None:
+    until = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < until, "it never came to that"
+        time.sleep(0.02)
+
+
+def test_sounds_are_listened_for_on_a_server_and_on_the_processor_only_when_asked(tmp_path):
+    served = ScriptedBackend(tmp_path)
+    here = LocalBackend.load(random_checkpoint(tmp_path), device="cpu")
+    try:
+        assert ear_for_sounds("auto", served) is not None
+        assert ear_for_sounds("auto", here) is None and ear_for_sounds("on", here) is not None
+        assert ear_for_sounds("off", served) is None and ear_for_sounds("on", None) is None
+    finally:
+        here.close()
+
+
+def test_one_error_of_one_file_is_raised_as_it_is(workspace, tmp_path):
+    (tmp_path / "broken.mp3").write_text("no sound")
+    ((_, result),) = add_files(workspace, [tmp_path / "broken.mp3"], lambda _: lambda _: None)
+    assert isinstance(result, MossAgentError)
