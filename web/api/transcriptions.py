@@ -66,7 +66,7 @@ async def transcriptions(request: Request) -> Response:
         return EventStream(feed, events(feed, first, _Deltas().of))
     transcript = (await collected(feed, request))[-1]
     assert isinstance(transcript, Transcript)
-    return _response(transcript, asked)
+    return await asyncio.to_thread(_response, transcript, asked)
 
 
 def _hear(service: Service, asked: _Asked, cancel: threading.Event) -> Iterator[Heard]:
