@@ -11,7 +11,7 @@ from index.audio import SAMPLE_RATE
 from index.errors import Cancelled, HearingError
 from moss_audio.answers import Options, Reply, Request
 from moss_audio.backend import Backend
-from moss_audio.errors import MossAudioError
+from moss_audio.errors import AudioError, CheckpointError, MossAudioError, NotEnoughMemory, PromptError
 
 MOST_AT_ONCE = 64
 """Stretches asked about at a time at most, whatever the engine takes: each holds its audio in memory (two
@@ -22,6 +22,10 @@ SHORTEST_SECONDS = 1.0
 
 AGAIN_AFTER_SECONDS = 0.5
 """Pause before a failed request is sent once more."""
+
+
+HOPELESS = (AudioError, CheckpointError, NotEnoughMemory, PromptError)
+"""What goes wrong the same way each time, and is not asked again."""
 
 
 class Asker:
@@ -47,7 +51,7 @@ class Asker:
         options: Options,
         stop: threading.Event | None = None,
     ) -> list[Reply]:
-        """Ask one thing about each of some clips; what fails is asked once more.
+        """Ask one thing about each of some clips; what fails is asked once more, if that can help.
 
         Args:
             prompt: The question.
@@ -56,13 +60,13 @@ class Asker:
             stop: Set when nobody waits any more.
 
         Raises:
-            HearingError: The engine failed twice on one of them; with its sentence.
+            HearingError: The engine failed on one of them, also when asked again; with its sentence.
             Cancelled: ``stop`` was set.
         """
         requests = [Request(prompt, (_padded(one),)) for one in clips]
         with self._free:
             answers = self._once(requests, options, stop)
-            failed = [at for at, one in enumerate(answers) if not isinstance(one, Reply)]
+            failed = [at for at, one in enumerate(answers) if not isinstance(one, (Reply, *HOPELESS))]
             if failed:
                 (stop or threading.Event()).wait(AGAIN_AFTER_SECONDS)
                 again = self._once([requests[at] for at in failed], options, stop)

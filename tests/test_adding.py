@@ -10,14 +10,11 @@ import pytest
 
 from agent.adding import add_files
 from agent.settings import Settings
-from agent.sounds import ear_for_sounds
 from agent.workspace import FILES_AT_ONCE, Workspace, open_workspace
 from index.errors import Cancelled, MediaError, MossAgentError
 from index.moss import MossTranscriber
 from index.records import Recording
-from moss_audio.engine.local import LocalBackend
 from tests.scripted_backend import ScriptedBackend, excerpt
-from tests.tiny_moss import random_checkpoint
 from web.jobs import Jobs
 
 
@@ -143,17 +140,6 @@ def wait_for(holds) -> None:
     while not holds():
         assert time.monotonic() < until, "it never came to that"
         time.sleep(0.02)
-
-
-def test_sounds_are_listened_for_on_a_server_and_on_the_processor_only_when_asked(tmp_path):
-    served = ScriptedBackend(tmp_path)
-    here = LocalBackend.load(random_checkpoint(tmp_path), device="cpu")
-    try:
-        assert ear_for_sounds("auto", served) is not None
-        assert ear_for_sounds("auto", here) is None and ear_for_sounds("on", here) is not None
-        assert ear_for_sounds("off", served) is None and ear_for_sounds("on", None) is None
-    finally:
-        here.close()
 
 
 def test_one_error_of_one_file_is_raised_as_it_is(workspace, tmp_path):

@@ -23,6 +23,7 @@ from index.vectors import Vectors
 from index.whisper import WhisperTranscriber
 from index.windows import AudioWindow
 from moss_audio.answers import Reply
+from moss_audio.errors import NotEnoughMemory
 from moss_audio.tasks import TASKS, TimedText, official
 from tests.indexed import embedder, open_library
 from tests.scripted_backend import Asked, Broken, Rule, ScriptedBackend, ended, excerpt, shifted
@@ -307,6 +308,15 @@ def test_a_failure_that_passes_is_not_noticed(listen, library, script):
     recording, backend = listen(fails_at(10.0, times=1))
     assert recording.error is None and recording.gaps == ()
     assert texts(library, recording) == true_texts(script) and len(backend.asked) == 2
+
+
+def test_what_would_fail_again_is_not_asked_again(listen, library):
+    def once(asked: Asked) -> Exception | None:
+        return NotEnoughMemory("This needs 18 GB and there are 8 GB.") if not asked.again else None
+
+    with pytest.raises(HearingError, match="needs 18 GB"):
+        listen(once)
+    assert library.recordings()[0].status == "failed"
 
 
 def test_a_window_that_fails_twice_is_a_gap_with_a_note_and_is_heard_when_added_again(
