@@ -17,6 +17,7 @@ from agent.privacy import switch_off_telemetry
 from agent.settings import Settings
 from agent.workspace import Workspace, open_workspace
 from index.errors import MossAgentError
+from moss_audio.errors import MossAudioError
 
 app = typer.Typer(
     name="moss-agent",
@@ -242,6 +243,41 @@ def doctor(json: Json = False) -> None:
 
 
 @app.command()
+def models(
+    action: Annotated[
+        Literal["download"] | None, typer.Argument(metavar="[download]", help="Get the one that is named.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="A checkpoint; “8b-thinking” will do.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """List the released checkpoints, what they need and whether that is here; or download one."""
+    from agent.models import download, full_name, released, this_machine
+
+    if action is None:
+        machine = this_machine()
+        found = released(machine)
+        if json:
+            output.write_json([one.to_json() for one in found])
+        else:
+            output.show_models(found, machine)
+        return
+    if name is None:
+        raise MossAgentError("Say which: `moss-agent models download NAME`; `moss-agent models` lists them.")
+    wanted = full_name(name)
+    try:
+        with output.download_progress(wanted, quiet=json) as report:
+            folder = download(wanted, report)
+    except KeyboardInterrupt:
+        raise MossAgentError(f"Stopped; what is there of {wanted} is kept, run it again to go on.") from None
+    if json:
+        output.write_json({"name": wanted, "folder": str(folder)})
+    else:
+        output.say(f"{wanted} is in {folder}; choose it with MOSS_AGENT_MODEL={wanted}.")
+
+
+@app.command()
 def web(
     host: Annotated[
         str, typer.Option(help="Address to listen on; others can reach all but 127.0.0.1.")
@@ -298,7 +334,7 @@ def main() -> None:
     switch_off_telemetry()
     try:
         app()
-    except MossAgentError as error:
+    except (MossAgentError, MossAudioError) as error:
         if _Run.debug:
             raise
         output.complain(str(error))

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -23,6 +31,7 @@ from index.records import Hit, Recording
 if TYPE_CHECKING:
     from agent.answer import Answer
     from agent.doctor import Check
+    from agent.models import Machine, Model
     from index.ingest import Progress as IngestProgress
     from index.library import Library
 
@@ -213,6 +222,60 @@ def show_checks(checks: Sequence[Check]) -> None:
     for one in checks:
         mark = "ok" if one.ok else "NO" if one.required else "–"
         say(f"{mark:2} {one.name}: {one.detail}")
+
+
+@contextmanager
+def download_progress(name: str, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on stderr: bytes of how many, speed, time left."""
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=_errors, disable=quiet) as bar:
+        task = bar.add_task(_plain(name), total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def show_models(models: Sequence[Model], machine: Machine) -> None:
+    """The released checkpoints as a table, and what this machine has."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("checkpoint", "download", "memory, GPU", "memory, CPU", "here"):
+        table.add_column(column, no_wrap=True)
+    for one in models:
+        cells = (
+            one.name.rpartition("/")[2],
+            *map(_gb, (one.download_bytes, one.gpu_bytes, one.cpu_bytes)),
+            _verdict(one),
+        )
+        table.add_row(*(Text(cell) for cell in cells))
+    _console.print(table)
+    gpu = f"{machine.gpu} with {_gb(machine.gpu_bytes)}" if machine.gpu else "no GPU"
+    say("")
+    say(
+        f"Free on this machine: {gpu}, {_gb(machine.cpu_bytes)} of memory, {_gb(machine.disk_bytes)} of disk "
+        f"in {machine.cache}."
+    )
+    say(
+        "`moss-agent models download NAME` gets one; MOSS_AGENT_MODEL chooses what is used (docs/engines.md)."
+    )
+
+
+def _verdict(model: Model) -> str:
+    if model.fits_gpu:
+        fits = "fits the GPU"
+    elif model.fits_cpu:
+        fits = "fits, slowly" if model.fits_gpu is None else "too large for the GPU"
+    else:
+        fits = "does not fit"
+    if model.folder is not None:
+        return f"{fits}, present"
+    if model.there_bytes:
+        fits += f", {100 * model.there_bytes // model.download_bytes} % downloaded"
+    return fits if model.fits_disk else f"{fits}, no room on the disk"
+
+
+def _gb(size: int) -> str:
+    return f"{size / 1e9:.1f} GB"
 
 
 def _percent(share: float | None) -> str:

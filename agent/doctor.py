@@ -9,10 +9,10 @@ from typing import Any
 
 from agent.workspace import Workspace
 from index.errors import MossAgentError
+from moss_audio.errors import MossAudioError
+from moss_audio.served import ServedBackend
 
-NO_MOSS_AUDIO = (
-    "not available in this version: they need MOSS-Audio, which the next versions bring (docs/engines.md)"
-)
+NO_EAR = "nothing here can listen to them: they need MOSS-Audio; {more} (docs/engines.md)"
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,12 @@ def examine(workspace: Workspace) -> list[Check]:
         _check("home", lambda: _home(workspace)),
         _check("library", lambda: _library(workspace)),
         _check("media decoding", _decoding),
+        _check("model", lambda: _model(workspace)),
         _check("hears", lambda: _recogniser(workspace)),
         _check("speakers", _voices),
         _check("search", lambda: _search(workspace)),
         _check("thinks", lambda: _thinks(workspace)),
-        Check("sounds, music, tone of voice", False, NO_MOSS_AUDIO, required=False),
+        _sounds(workspace),
     ]
 
 
@@ -77,16 +78,35 @@ def _decoding() -> str:
     return f"PyAV {av.__version__} with FFmpeg's libavcodec {codec}"
 
 
+def _model(workspace: Workspace) -> str:
+    """Which engines were chosen and why; loads the model, or asks the server."""
+    engines = workspace.engines
+    if isinstance(engines.backend, ServedBackend):
+        try:
+            served = engines.backend.check()
+        except MossAudioError as error:
+            raise MossAgentError(str(error)) from error
+        context = f", {served.context:,} tokens of context" if served.context else ""
+        sent = "questions and recordings are" if engines.listener else "questions, with what was said, are"
+        found = f"{served.model} at {engines.elsewhere}{context}; {sent} sent there"
+    else:
+        loaded = engines.loaded()
+        found = f"{loaded.name} is loaded" if loaded else "none"
+    return ". ".join(one.rstrip(".") for one in (found, engines.why, engines.more) if one)
+
+
 def _recogniser(workspace: Workspace) -> str:
     from index.weights import PACKAGED_WHISPER
     from index.whisper import WhisperTranscriber
 
-    assert isinstance(workspace.transcriber, WhisperTranscriber)
-    model = workspace.transcriber.load().model
+    transcriber = workspace.transcriber
+    if not isinstance(transcriber, WhisperTranscriber):
+        return f"{workspace.engines.hears}: what is said, with times"
+    model = transcriber.load().model
     languages = "many languages" if model.is_multilingual else "English only"
-    packaged = workspace.transcriber.model in PACKAGED_WHISPER
+    packaged = transcriber.model in PACKAGED_WHISPER
     origin = "published hashes checked" if packaged else "a model of your own choice"
-    return f"{workspace.transcriber.name} on {model.device} ({model.compute_type}), {languages}, {origin}"
+    return f"{transcriber.name} on {model.device} ({model.compute_type}), {languages}, {origin}"
 
 
 def _voices() -> str:
@@ -103,6 +123,22 @@ def _search(workspace: Workspace) -> str:
 
 
 def _thinks(workspace: Workspace) -> str:
-    from agent.assistant import model_name
+    from agent.extractive import ExtractiveChatModel
 
-    return f"{model_name(workspace.chat_model)}: answers are quotes chosen by rule, no language model is used"
+    if isinstance(workspace.chat_model, ExtractiveChatModel):
+        return "extractive: answers are quotes chosen by rule, no language model is used"
+    return f"{workspace.engines.thinks_with}; where it fails, quotes chosen by rule take its place"
+
+
+def _sounds(workspace: Workspace) -> Check:
+    name = "sounds, music, tone of voice"
+    try:
+        engines = workspace.engines
+    except MossAgentError as error:
+        return Check(name, False, str(error), required=False)
+    if engines.listener is None:
+        return Check(name, False, NO_EAR.format(more=engines.more.rstrip(".")), required=False)
+    listed = (
+        "and lists those of each recording" if engines.sounds else "(MOSS_AGENT_SOUNDS=on also lists them)"
+    )
+    return Check(name, True, f"{engines.thinks_with} listens again when asked, {listed}", required=False)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from platformdirs import user_data_path
-from pydantic import Field
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -24,6 +24,12 @@ class Settings(BaseSettings):
     """SQLAlchemy URL of a SQLite database; by default ``library.sqlite`` in the home folder."""
     vectors_url: str | None = None
     """URL of a Chroma server (``http://host:port``); by default Chroma runs embedded in the home folder."""
+    model: str = "auto"
+    """``auto``, a MOSS-Audio on the Hugging Face hub, a folder with one, or the URL of a server."""
+    api_key: SecretStr | None = None
+    """What the server of ``model`` asks for."""
+    served_model: str | None = None
+    """Which of the server's models, where it has several."""
     transcriber: str = "base"
     """``base`` or ``tiny.en`` (packaged), any faster-whisper model name, or a folder with one."""
     embedder: str = "packaged"
@@ -38,3 +44,8 @@ class Settings(BaseSettings):
     """Largest file the page accepts, in MiB."""
     summary_template: Literal["meeting", "lecture", "interview", "standup", "call"] = "meeting"
     """Template of a summary when none is named."""
+
+    @field_validator("model")
+    @classmethod
+    def _not_empty(cls, value: str) -> str:
+        return value.strip() or "auto"

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
     from agent.assistant import Assistant
+    from agent.engines import Engines
     from agent.memory import Memory
     from index.embeddings import Embedder
     from index.search import Search
@@ -76,11 +77,21 @@ class Workspace:
         return Vectors(self.settings.vectors_url or self.home / "vectors", self.embedder)
 
     @cached_property
-    def transcriber(self) -> Transcriber:
-        """The recogniser of the settings."""
-        from index.whisper import WhisperTranscriber
+    def engines(self) -> Engines:
+        """What hears and what thinks; see ``agent.engines``."""
+        from agent.engines import choose
 
-        return WhisperTranscriber(self.settings.transcriber, self.home / "models", self.settings.threads)
+        return choose(self.settings)
+
+    @property
+    def engines_chosen(self) -> Engines | None:
+        """The engines, once something has asked for them; choosing them may ask a server."""
+        return self.__dict__.get("engines")
+
+    @cached_property
+    def transcriber(self) -> Transcriber:
+        """What writes recordings down."""
+        return self.engines.transcriber
 
     @cached_property
     def search(self) -> Search:
@@ -92,7 +103,14 @@ class Workspace:
     @cached_property
     def ingest(self) -> Ingest:
         """The listening pipeline."""
-        return Ingest(self.library, self.transcriber, self.embedder, self.vectors, self.settings.language)
+        return Ingest(
+            self.library,
+            self.transcriber,
+            self.embedder,
+            self.vectors,
+            self.settings.language,
+            self.engines.sounds,
+        )
 
     @cached_property
     def memory(self) -> Memory:
@@ -104,9 +122,7 @@ class Workspace:
     @cached_property
     def chat_model(self) -> BaseChatModel:
         """What thinks."""
-        from agent.extractive import ExtractiveChatModel
-
-        return ExtractiveChatModel()
+        return self.engines.chat_model
 
     @cached_property
     def assistant(self) -> Assistant:
@@ -114,7 +130,7 @@ class Workspace:
         from agent.assistant import Assistant
         from tools import Toolbox, build_tools
 
-        tools = build_tools(Toolbox(self.library, self.search, listener=None))
+        tools = build_tools(Toolbox(self.library, self.search, self.engines.listener))
         return Assistant(self.library, tools, self.chat_model, self.memory.checkpointer)
 
     @property
@@ -239,6 +255,8 @@ class Workspace:
 
     def close(self) -> None:
         """Release databases; the workspace cannot be used afterwards."""
+        if self.engines_chosen is not None:
+            self.engines_chosen.close()
         if "memory" in self.__dict__:
             self.memory.close()
         if "vectors" in self.__dict__:

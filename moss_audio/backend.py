@@ -13,14 +13,20 @@ from moss_audio.errors import MossAudioError
 class Backend(Protocol):
     """Something that answers prompts; may be used from several threads at once."""
 
-    name: str
-    """What people are shown, e.g. ``MOSS-Audio-8B-Thinking``."""
+    @property
+    def name(self) -> str:
+        """What people are shown, e.g. ``MOSS-Audio-8B-Thinking``."""
+        ...
 
-    thinks: bool
-    """Whether it thinks before it answers, unless told not to."""
+    @property
+    def thinks(self) -> bool:
+        """Whether it thinks before it answers, unless told not to."""
+        ...
 
-    at_once: int
-    """Requests that are worth handing over at the same time."""
+    @property
+    def at_once(self) -> int:
+        """Requests that are worth handing over at the same time."""
+        ...
 
     def ask(
         self, requests: Sequence[Request], options: Options, cancel: threading.Event | None = None

@@ -101,6 +101,28 @@ def resolve(
     return here or _download(source, progress)
 
 
+def present(
+    name: str, *, revision: str | None = None, cache_dir: str | Path | None = None
+) -> tuple[Path | None, int]:
+    """Whether a checkpoint of the hub is on this machine; nothing is downloaded.
+
+    Args:
+        name: On the hub.
+        revision, cache_dir: As for ``resolve``.
+
+    Returns:
+        Its folder, None unless all of it is there; and the bytes of large files that are there, those of an
+        unfinished download among them.
+    """
+    source = _Source(name, revision, Path(cache_dir or constants.HF_HUB_CACHE).expanduser(), None)
+    try:
+        folder = _cached(source)
+        there = sum(one.stat().st_size for one in source.blobs.iterdir()) if source.blobs.is_dir() else 0
+    except (HFValidationError, OSError):
+        return None, 0
+    return folder, there
+
+
 def _checked(folder: Path) -> Path:
     if not (folder / "config.json").is_file():
         raise CheckpointError(f"{folder} holds no config.json, so it is not a checkpoint; give its folder.")

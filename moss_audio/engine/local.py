@@ -36,6 +36,12 @@ class LocalBackend:
         self.thinks = thinks(engine.model)
         self.at_once = engine.options.max_batch
 
+    @property
+    def context_tokens(self) -> int:
+        """Tokens that one request, prompt and answer together, may take."""
+        pool = self.engine.pool
+        return min(pool.n_pages * pool.page_size, self.engine.options.max_length)
+
     @classmethod
     def load(
         cls,

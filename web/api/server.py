@@ -7,7 +7,6 @@ import signal
 import socket
 import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.privacy import switch_off_telemetry
@@ -17,7 +16,6 @@ from web.server import address_of, listen
 
 if TYPE_CHECKING:
     from agent.workspace import Workspace
-    from moss_audio.backend import Backend
     from web.api.service import Service
 
 GRACE_SECONDS = 5
@@ -81,21 +79,25 @@ def serve(
 
 
 def open_service(workspace: Workspace) -> Service:
-    """The engines of the settings, loaded."""
+    """The engines of the settings, loaded.
+
+    Raises:
+        MossAgentError: The model cannot be loaded.
+    """
+    from agent.loading import LoadingBackend
+    from moss_audio.errors import MossAudioError
     from web.api.limits import MIB, Limits
     from web.api.service import Service
 
+    engines = workspace.engines
+    backend = engines.backend
+    if isinstance(backend, LoadingBackend):
+        try:
+            backend = backend.loaded()
+        except MossAudioError as error:
+            raise MossAgentError(f"MOSS_AGENT_MODEL: {error}") from error
     limits = replace(Limits(), upload_bytes=min(Limits.upload_bytes, workspace.settings.max_upload_mb * MIB))
-    return Service(_backend(workspace), workspace.transcriber, limits)
-
-
-def _backend(workspace: Workspace) -> Backend | None:
-    name = getattr(workspace.settings, "model", "auto")
-    if name == "auto":
-        return None
-    from moss_audio.engine import LocalBackend
-
-    return LocalBackend.load(Path(name) if Path(name).is_dir() else name)
+    return Service(backend, engines.transcriber, limits)
 
 
 def _announce(address: str, service: Service, json: bool) -> None:
