@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from index.errors import MossAgentError
 from tests.api_serving import hears, serving, user, wait_until, wav
 from tests.conftest import ROOT
 from tests.moss_backend import RuleBackend
+from tests.tiny_moss import chain, letters, writing_checkpoint
 from web.api.limits import Limits
 from web.api.server import serve
 
@@ -272,20 +274,40 @@ def test_a_taken_address_is_one_sentence(home: Path):
 
 
 @pytest.mark.slow
-def test_the_command_serves_and_ends(home: Path):
+def test_the_command_serves_the_model_of_the_settings_and_ends(home: Path, tmp_path: Path):
+    folder = writing_checkpoint(tmp_path, chain(*letters("world")), "Tiny-Instruct")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "agent.cli", "--home", str(home), "serve", "--port", str(port), "--json"]
-    environment = {"PATH": "/usr/bin:/bin", "HOME": str(home), "MOSS_AGENT_SERVE_API_KEY": "secret"}
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(home),
+        "MOSS_AGENT_SERVE_API_KEY": "secret",
+        "MOSS_AGENT_MODEL": str(folder),
+    }
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment
     ) as server:
         assert server.stdout is not None and server.stderr is not None
-        said = json.loads(server.stdout.readline())
-        assert said["url"] == f"http://127.0.0.1:{port}/v1" and said["transcriber"] == "whisper-base"
+        said = json.loads(server.stdout.readline() or server.stderr.read())
+        assert said == {
+            "url": f"http://127.0.0.1:{port}/v1",
+            "model": "Tiny-Instruct",
+            "transcriber": "Tiny-Instruct",
+        }
         client = openai.OpenAI(base_url=said["url"], api_key="secret")
-        assert "whisper-base" in [one.id for one in client.models.list()]
+        assert [one.id for one in client.models.list()] == ["Tiny-Instruct"]
+        answer = client.chat.completions.create(
+            model=said["model"], messages=[user("Hi")], temperature=0, max_completion_tokens=20
+        )
+        assert answer.choices[0].message.content == "world"
         server.terminate()
         assert server.wait(30) == 0
         assert server.stderr.read() == ""
+
+
+def test_a_model_that_cannot_be_loaded_is_one_sentence(home: Path, tmp_path: Path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(MossAgentError, match=r"^MOSS_AGENT_MODEL: .*\.$"):
+        serve(open_workspace(Settings(home=home, model=str(tmp_path / "empty"))), port=0)
