@@ -27,6 +27,7 @@ from index.moss import MossTranscriber
 from index.moss_sounds import MossSounds
 from index.records import Recording, Segment, Span
 from index.search import Search
+from index.sound_pass import is_complete
 from index.sound_words import alike, is_music, is_quiet, is_talk
 from index.sounds import cut_sound_windows, merged, sound_window, sounds_of
 from index.vectors import Vectors
@@ -280,6 +281,32 @@ def test_silence_is_no_sound():
 def test_descriptions_alike():
     assert alike("a dog barks", "dog barking loudly") and alike("rain", "heavy rain falls on a roof")
     assert not alike("a dog barks", "a door slams")
+
+
+def test_a_library_from_before_sounds_opens_and_keeps_everything(home):
+    from alembic import command
+    from alembic.config import Config
+    from sqlalchemy import create_engine, text
+
+    home.mkdir()
+    engine = create_engine(f"sqlite:///{home / 'library.sqlite'}")
+    config = Config()
+    config.set_main_option("script_location", str(ROOT / "index" / "migrations"))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.execute(
+            text(
+                "INSERT INTO recordings (id, title, source_name, duration, status, added_at, gaps, engine,"
+                " seconds_taken) VALUES ('a', 'Old', 'old.mp3', 9, 'ready', '2026', '[]', 'whisper-base', 1)"
+            )
+        )
+    engine.dispose()
+    library = open_library(home)
+    assert [one.title for one in library.recordings()] == ["Old"]
+    assert not is_complete(library, "a")
+    library.delete("a")
+    library.database.close()
 
 
 # --- nothing is lost ---------------------------------------------------------------------------------------
