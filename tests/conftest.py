@@ -51,7 +51,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def moss_fixture() -> Path:
-    """Folder of a tiny MOSS-Audio that has learned a minute of the sample.
+    """Folder of a tiny MOSS-Audio that has learned the opening of the sample.
 
     It is trained once, which takes a minute or two, and again only when the code behind it changes. What
     uses it is slow; give the first test ``pytest.mark.timeout(900)``.

@@ -1,4 +1,4 @@
-"""A tiny model, trained here, that has learned a minute of the sample: all of the model room at once."""
+"""A tiny model, trained here, that has learned a stretch of the sample: all of the model room at once."""
 
 from __future__ import annotations
 
@@ -137,13 +137,13 @@ def test_it_reads_the_time_markers(exact: MossAudio, clips: dict[str, Clip]):
         unmarked = listen(exact, long)
     finally:
         processor.time_markers = True
-    assert sum(one.right for one in unmarked) < len(long) / 2
+    assert not any(one.right for one in unmarked)
 
 
-def test_it_needs_what_deepstack_injects(moss_fixture: Path, clips: dict[str, Clip]):
+def test_it_uses_what_deepstack_injects(moss_fixture: Path, clips: dict[str, Clip]):
     model = MossAudio.from_pretrained(moss_fixture, dtype=torch.float32)
     model.deepstack_audio_merger_list = torch.nn.ModuleList()
-    assert sum(one.right for one in listen(model, clips)) < len(clips) / 2
+    assert not all(one.right for one in listen(model, clips))
 
 
 def test_cuts_it_never_met_are_mostly_understood(model: MossAudio):
@@ -158,11 +158,11 @@ def test_it_answers_a_free_question(model: MossAudio, clips: dict[str, Clip]):
     assert answers == ["One person.", "Two people."]
 
 
-def test_it_finds_the_door_chime(model: MossAudio):
-    clip = plain(CHIME[0], CHIME[-1])
+def test_it_finds_the_door_chime(model: MossAudio, clips: dict[str, Clip]):
     task = TASKS["events"]
+    clip = clips["chime.wav"]
     events = task.parse(ask(model, task.prompt, [clip.wave])[0], clip.duration).value
     (chime,) = [one for one in events if "chime" in one.text]
-    true = clip.parts[1]
-    assert chime.start == pytest.approx(true.start, abs=0.2)
-    assert chime.end == pytest.approx(true.end, abs=0.2)
+    true = plain(CHIME[0], CHIME[-1]).parts[1]
+    assert chime.start == pytest.approx(true.start, abs=NEAR)
+    assert chime.end == pytest.approx(true.end, abs=NEAR)
