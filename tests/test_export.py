@@ -17,7 +17,7 @@ from pysubs2 import SSAFile
 
 from index.clock import clock
 from index.errors import MossAgentError
-from index.export import SOUND_CUE_SECONDS, FORMATS, export
+from index.export import FORMATS, SOUND_CUE_SECONDS, export
 from index.markdown import WORD_JOINER, escape_markdown
 from index.plain_text import one_line
 from index.records import Recording, Segment, Span, Word

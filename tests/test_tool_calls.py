@@ -185,8 +185,8 @@ def test_any_text_without_tags_and_braces_is_left_alone(text: str) -> None:
 
 PIECES = st.lists(
     st.sampled_from(
-        ["<tool_call>", "</tool_call>", BODY, BODY[:40], "```json\n", "```", "{", "[", "\n", "<tool", "_call>",
-         "\n  ", "Let me look.", " ", "'", '"', "name", ":", "}", "]"]
+        ["<tool_call>", "</tool_call>", BODY, BODY[:40], "```json\n", "```", "{", "[", "\n", "<tool",
+         "_call>", "\n  ", "Let me look.", " ", "'", '"', "name", ":", "}", "]"]
     ) | st.text(max_size=6),
     max_size=12,
 )  # fmt: skip
