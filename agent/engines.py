@@ -11,11 +11,21 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.extractive import ExtractiveChatModel
 from agent.loading import LoadingBackend, Progress
-from agent.models import GB, NAMES, cache_folder, memory_needed, own_checkpoints, released, this_machine
+from agent.models import (
+    GB,
+    NAMES,
+    Machine,
+    cache_folder,
+    memory_needed,
+    own_checkpoints,
+    released,
+    this_machine,
+)
 from agent.settings import Settings
 from index.errors import MossAgentError
 from moss_audio.errors import MossAudioError
@@ -33,7 +43,7 @@ CONTACT_SECONDS = 20.0
 """How long a server may take to say what it is; it may still answer questions later."""
 
 SERVING = "docs/serving.md says how to serve one"
-GET = "`moss-agent models` says which MOSS-Audio fits here, MOSS_AGENT_MODEL names one or a server"
+GET = "`moss-agent models` says which MOSS-Audio fits here; MOSS_AGENT_MODEL chooses one, or a server"
 
 
 @dataclass(frozen=True)
@@ -69,6 +79,11 @@ class Engines:
         """How far the loading of a model is; empty where there is nothing to wait for."""
         return self.backend.progress if isinstance(self.backend, LoadingBackend) else ""
 
+    @property
+    def failed(self) -> bool:
+        """Whether the model could not be loaded; ``progress`` says why."""
+        return isinstance(self.backend, LoadingBackend) and self.backend.state == "failed"
+
     def start(self) -> None:
         """Begin to load in the background, where there is something to load."""
         if isinstance(self.backend, LoadingBackend):
@@ -93,8 +108,12 @@ class Engines:
             self.backend.close()
 
 
-def choose(settings: Settings) -> Engines:
+def choose(settings: Settings, machine: Machine | None = None) -> Engines:
     """The engines of the settings; nothing is loaded yet, but a server is asked what it is.
+
+    Args:
+        settings: What was wished for.
+        machine: What is here; by default it is measured, where that matters.
 
     Raises:
         MossAgentError: The address of the server is none.
@@ -103,18 +122,18 @@ def choose(settings: Settings) -> Engines:
         if settings.model.casefold().startswith(("http://", "https://")):
             return _served(settings)
         if settings.model != "auto":
-            return _named(settings)
-        return _automatic(settings)
+            return _named(settings, machine or this_machine())
+        return _automatic(settings, machine)
     except MossAudioError as error:
         raise MossAgentError(f"MOSS_AGENT_MODEL: {error}") from error
 
 
-def _automatic(settings: Settings) -> Engines:
+def _automatic(settings: Settings, machine: Machine | None) -> Engines:
     """The best of what is here, without a download."""
     owned = own_checkpoints(settings.home.expanduser() / "models")
-    if not owned and not _any_released():
+    if not owned and not _any_released(machine.cache if machine else cache_folder()):
         return _embedded(settings, "There is no MOSS-Audio on this machine and no server is named.", GET)
-    machine = this_machine()
+    machine = machine or this_machine()
     if machine.gpu is None:
         why = (
             "A MOSS-Audio is on this machine, but no GPU, without which it is too slow to be chosen unasked."
@@ -125,38 +144,35 @@ def _automatic(settings: Settings) -> Engines:
     for path in owned:
         weights = sum(one.stat().st_size for one in path.glob("*.safetensors"))
         if memory_needed(weights, 2) <= machine.gpu_bytes:
-            return _local(settings, str(path), f"It is in {path.parent}, and fits the {machine.gpu}.", "")
-    there = [one for one in released(machine) if one.folder is not None]
-    for one in there:
-        if one.fits_gpu:
+            why = f"It is in {path.parent}, and fits the {machine.gpu}."
+            return _local(settings, str(path), machine, why, "")
+    for one in released(machine):
+        if one.folder is not None and one.fits_gpu:
             why = f"It is the best checkpoint on this machine that fits the {machine.gpu}."
-            return _local(settings, one.name, why, _better(one.name))
+            return _local(settings, one.name, machine, why, _better(one.name))
     free = f"{machine.gpu_bytes / GB:.1f} GB"
-    why = f"The MOSS-Audio on this machine does not fit the {free} that are free on the {machine.gpu}."
+    why = f"No whole MOSS-Audio on this machine fits the {free} that are free on the {machine.gpu}."
     return _embedded(settings, why, GET)
 
 
-def _named(settings: Settings) -> Engines:
+def _named(settings: Settings, machine: Machine) -> Engines:
     """The checkpoint of the settings, on whatever there is."""
-    import torch
-
-    where = f"the {torch.cuda.get_device_name(0)}" if torch.cuda.is_available() else "the CPU, which is slow"
+    where = f"the {machine.gpu}" if machine.gpu else "the CPU, which is slow"
     why = f"MOSS_AGENT_MODEL names it; it runs on {where}."
-    more = "" if torch.cuda.is_available() else f"A GPU or a server makes it fast; {SERVING}"
-    return _local(settings, settings.model, why, more)
+    more = "" if machine.gpu else f"A GPU or a server makes it fast; {SERVING}"
+    return _local(settings, settings.model, machine, why, more)
 
 
-def _local(settings: Settings, source: str, why: str, more: str) -> Engines:
+def _local(settings: Settings, source: str, machine: Machine, why: str, more: str) -> Engines:
     """A MOSS-Audio in this program."""
-    import torch
 
     def load(progress: Progress | None) -> Backend:
         from moss_audio.engine import LocalBackend
 
-        return LocalBackend.load(source, progress=progress)
+        return LocalBackend.load(source, "cuda" if machine.gpu else "cpu", progress=progress)
 
     backend = LoadingBackend(source, load)
-    return _with_moss(settings, backend, backend.name, why, more, sounds=torch.cuda.is_available())
+    return _with_moss(settings, backend, backend.name, why, more, sounds=machine.gpu is not None)
 
 
 def _served(settings: Settings) -> Engines:
@@ -249,9 +265,8 @@ def _whisper(settings: Settings) -> Transcriber:
     return WhisperTranscriber(settings.transcriber, settings.home.expanduser() / "models", settings.threads)
 
 
-def _any_released() -> bool:
+def _any_released(cache: Path) -> bool:
     """Whether anything of a released checkpoint is here; quick, so that most starts do no more."""
-    cache = cache_folder()
     return any((cache / f"models--{name.replace('/', '--')}").is_dir() for name in NAMES)
 
 

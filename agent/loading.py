@@ -144,7 +144,7 @@ class LoadingBackend:
 
     def _now(self, cancel: threading.Event | None) -> Backend:
         if self.state == "loading" and self._in_background:
-            raise StillLoading(f"{self.name} is still {self.progress}")
+            raise StillLoading(f"{self.name} is still {self.progress}; ask again when it is there.")
         if self.state == "failed":
             assert self._error is not None
             raise self._error

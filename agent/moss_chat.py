@@ -139,9 +139,16 @@ class ChatMossAudio(BaseChatModel):
             if cancel is not None and cancel.is_set():
                 raise Cancelled("The answer was stopped.") from error
             if forced or not self.takes_over:
-                raise MossAgentError(f"{self.model_name} could not answer: {_reason(error)}.") from error
-            note = f"{_plain(self.model_name)} could not answer this ({_reason(error)})"
+                raise MossAgentError(f"{self.model_name} could not answer: {self._reason(error)}.") from error
+            note = f"{_plain(self.model_name)} could not answer this ({self._reason(error)})"
             yield from _extractive(messages, ask.schemas, note, ask.shown)
+
+    def _reason(self, error: MossAudioError) -> str:
+        """Why, as a part of a sentence: no text of others in it can quote, cite or end the line."""
+        text = _plain(str(error)).removeprefix(f"{_plain(self.model_name)} ")
+        # “MOSS-Audio could not answer this (it is still being loaded)”
+        subject = "" if text == _plain(str(error)) else "it "
+        return (subject + text)[:240].rstrip(" .!") or "it failed"
 
 
 class _Asking:
@@ -436,11 +443,6 @@ def _choice(choice: Any, tools: Sequence[Mapping[str, Any]]) -> list[str]:
     if choice in (None, False, "auto", "none"):
         return []
     return [choice] if choice in names else names
-
-
-def _reason(error: MossAudioError) -> str:
-    """Why, as a part of a sentence: no text of others in it can quote, cite or end the line."""
-    return _plain(str(error))[:240].rstrip(" .!") or "it failed"
 
 
 def _plain(text: str) -> str:

@@ -59,6 +59,8 @@ class Workspace:
             ) from error
         url = settings.database_url or f"sqlite:///{self.home / 'library.sqlite'}"
         self.library = Library(Database(url), self.home)
+        self.engines_problem = ""
+        """Why no engines could be chosen, once something has asked for them."""
         self._locked = threading.RLock()
         self._lock_depth = 0
 
@@ -81,7 +83,11 @@ class Workspace:
         """What hears and what thinks; see ``agent.engines``."""
         from agent.engines import choose
 
-        return choose(self.settings)
+        try:
+            return choose(self.settings)
+        except MossAgentError as error:
+            self.engines_problem = str(error)
+            raise
 
     @property
     def engines_chosen(self) -> Engines | None:

@@ -31,6 +31,8 @@ class RuleBackend:
     name = "RuleMoss-1B"
     thinks = True
     at_once = 4
+    hears = True
+    """Whether audio is a part of the prompt; else it is dropped without a word."""
 
     def __init__(
         self,
@@ -63,7 +65,8 @@ class RuleBackend:
     ) -> Iterator[Event]:
         """See ``Backend``."""
         self.heard.append((request, options))
-        yield from self._write(self._hear(request), cancel)
+        seconds = sum(len(one) for one in request.audios) / 16_000
+        yield from self._write(self._hear(request), cancel, 10 + round(12.5 * seconds) * self.hears)
 
     def chat(
         self,
@@ -75,13 +78,13 @@ class RuleBackend:
         """See ``Backend``."""
         names = [str(one["function"]["name"]) for one in tools or ()]
         self.chats.append(([dict(one) for one in messages], names, options))
-        yield from self._write(self._think(messages, names), cancel)
+        yield from self._write(self._think(messages, names), cancel, 10)
 
     def close(self) -> None:
         """See ``Backend``."""
         self.closed = True
 
-    def _write(self, said: Said, cancel: threading.Event | None) -> Iterator[Event]:
+    def _write(self, said: Said, cancel: threading.Event | None, prompt: int) -> Iterator[Event]:
         if isinstance(said, MossAudioError):
             raise said
         text, stopped = said if isinstance(said, tuple) else (said, "end")
@@ -96,4 +99,4 @@ class RuleBackend:
                 parts[kind] += written
                 yield ThinkingDelta(written) if kind == "thinking" else TextDelta(written)
             time.sleep(self.pace)
-        yield Reply(parts["text"], parts["thinking"], stopped, 10, len(text) // 4 + 1, 0.1)
+        yield Reply(parts["text"], parts["thinking"], stopped, prompt, len(text) // 4 + 1, 0.1)

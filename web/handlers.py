@@ -23,6 +23,7 @@ from index.errors import Cancelled, MossAgentError, UnknownRecording
 from index.records import Recording
 from web import chat_view
 from web.conversations import Conversations
+from web.engines_view import render_engines
 from web.jobs import Jobs
 from web.library_view import render_library
 from web.summary_view import render_actions
@@ -83,6 +84,11 @@ class Handlers:
         talking = bool(self.conversations.messages(kept.get("thread")))
         return [shelf, *self._middle(recording), self._chips(recording, talking), identity, mark]
 
+    def engines(self, seen: str) -> list[Any]:
+        """Which engines hear and answer; drawn anew only when that changed, since its reasons fold."""
+        shown = render_engines(self.workspace.engines_chosen, self.workspace.engines_problem)
+        return [gr.skip(), gr.skip()] if shown == seen else [shown, shown]
+
     def _open(self, wanted: str | None, kept: Kept, talking: bool) -> tuple[Any, ...]:
         recording = self._recording(wanted)
         identity = recording.id if recording else None
@@ -118,7 +124,9 @@ class Handlers:
         )
 
     def _shelf(self, selected: str | None) -> str:
-        return render_library(self.library.recordings(), self.jobs.list(), selected)
+        engines = self.workspace.engines_chosen
+        elsewhere = engines.elsewhere if engines else None
+        return render_library(self.library.recordings(), self.jobs.list(), selected, elsewhere)
 
     def _recording(self, wanted: str | None) -> Recording | None:
         if not wanted:

@@ -44,10 +44,12 @@ class Parts:
 
     opened: gr.State
     seen: gr.State
+    engines_seen: gr.State
     kept: gr.BrowserState
     timer: gr.Timer
     add: gr.HTML
     shelf: gr.HTML
+    engines: gr.HTML
     head: gr.HTML
     player: gr.HTML
     transcript: gr.HTML
@@ -66,7 +68,7 @@ class Parts:
 def lay_out(template: str) -> Parts:
     """Create the parts; called inside the page's ``with`` block. ``template`` is the summary chosen first."""
     opened = gr.State(None)
-    seen = gr.State("")
+    seen, engines_seen = gr.State(""), gr.State("")
     # Not a secret: the browser keeps ids only, and must find them again after the server was restarted.
     kept = gr.BrowserState({"recording": None, "thread": None}, storage_key="moss-agent", secret="ids only")
     _part(BAR, "top", "moss.page(element, trigger)")
@@ -76,6 +78,7 @@ def lay_out(template: str) -> Parts:
             shelf = _part(
                 "", "shelf", "moss.shelf(element, trigger, ['open', 'remove', 'cancel', 'resume', 'dismiss'])"
             )
+            engines = _part("", "engines", "")
         with gr.Column(elem_id="recording", min_width=0):
             head = _part("", "head", "moss.head(element, trigger, ['rename'])")
             player = _part("", "player-bar", "moss.player(element, trigger, watch)")
@@ -98,8 +101,8 @@ def lay_out(template: str) -> Parts:
                     (("This recording", "one"), ("All recordings", "all")), "one", "Where to look", "scope"
                 )
     return Parts(
-        opened, seen, kept, gr.Timer(1.0), add, shelf, head, player, transcript, tabs, summary_tab, chosen,
-        actions, summary, asking, chat, chips, question, scope,
+        opened, seen, engines_seen, kept, gr.Timer(1.0), add, shelf, engines, head, player, transcript, tabs,
+        summary_tab, chosen, actions, summary, asking, chat, chips, question, scope,
     )  # fmt: skip
 
 

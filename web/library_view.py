@@ -25,17 +25,26 @@ STAGES = {
 }
 
 
-def render_library(recordings: Sequence[Recording], jobs: Sequence[Job], selected: str | None) -> str:
-    """The list: files on their way in first, then recordings, newest first."""
+def render_library(
+    recordings: Sequence[Recording], jobs: Sequence[Job], selected: str | None, elsewhere: str | None = None
+) -> str:
+    """The list: files on their way in first, then recordings, newest first.
+
+    Args:
+        recordings: Newest first.
+        jobs: First come first.
+        selected: The one that is open.
+        elsewhere: Host of a server that the user chose, where recordings or what is said in them are sent.
+    """
     known = {one.id: one for one in recordings}
     rows = [_job(job, known, jobs) for job in jobs]
     busy = {job.recording for job in jobs}
     rows += [_recording(one, one.id == selected) for one in recordings if one.id not in busy]
     if not rows:
+        stays = f"Models run on {escape(elsewhere)}" if elsewhere else "Everything stays on this machine"
         return (
             '<div class="hollow"><p>No recordings yet.</p>'
-            "<p>Add a file, drop one anywhere here, or record with the microphone. "
-            "Everything stays on this machine.</p></div>"
+            f"<p>Add a file, drop one anywhere here, or record with the microphone. {stays}.</p></div>"
         )
     # One line each, because gr.HTML compares node by node when it updates.
     return f'<ul class="cards" aria-label="Recordings">{"".join(rows)}</ul>'

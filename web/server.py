@@ -123,8 +123,12 @@ def _announce(address: str, json: bool) -> None:
 
 
 def _warm_up(workspace: Workspace) -> None:
-    """Load what the first question needs, so that it is answered as fast as the second."""
+    """Load what the first question needs, so that it is answered as fast as the second.
+
+    A large model is loaded in the background; until it is there, questions are answered without it.
+    """
     try:
+        workspace.engines.start()
         workspace.embedder.load()
         _ = workspace.assistant
     except Exception as error:

@@ -35,6 +35,9 @@ def _library(page: gr.Blocks, parts: Parts, handlers: Handlers) -> None:
     opened, kept, shelf = parts.opened, parts.kept, parts.shelf
     page.load(handlers.load, [kept], [*whole, parts.chat], **quick)
     parts.timer.tick(handlers.tick, [opened, parts.seen, kept], [shelf, *middle, opened, parts.seen], **quick)
+    foot = [parts.engines, parts.engines_seen]
+    page.load(handlers.engines, [parts.engines_seen], foot, **quick)
+    parts.timer.tick(handlers.engines, [parts.engines_seen], foot, **quick)
     shelf.open(handlers.open, [kept], whole, **_queued(trigger_mode="always_last", concurrency_limit=None))
     shelf.remove(handlers.remove, [opened, kept], [*whole, parts.chat], **every)
     shelf.cancel(handlers.cancel, [opened], [shelf], **every)

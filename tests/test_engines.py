@@ -1,0 +1,401 @@
+"""Which engines are chosen, and that a model on its way holds nobody up."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from agent.doctor import Check, examine
+from agent.engines import choose
+from agent.extractive import ExtractiveChatModel
+from agent.loading import LoadingBackend, StillLoading
+from agent.models import CACHE_BYTES, GB, NAMES, Machine, memory_needed
+from agent.moss_chat import ChatMossAudio
+from agent.settings import Settings
+from agent.workspace import Workspace
+from index.errors import MossAgentError
+from index.moss import MossTranscriber
+from index.whisper import WhisperTranscriber
+from moss_audio.answers import Options, Request
+from moss_audio.backend import Backend
+from moss_audio.errors import CheckpointError, MossAudioError
+from moss_audio.listening import BackendListener
+from moss_audio.served import ServedBackend
+from tests.api_serving import serving
+from tests.moss_backend import RuleBackend
+from tests.tiny_moss import chain, letters, random_checkpoint, writing_checkpoint
+from web.engines_view import render_engines
+
+PLENTY = 90 * GB
+
+
+def machine(tmp_path: Path, gpu: str | None = None, gpu_bytes: int = PLENTY) -> Machine:
+    return Machine(gpu, gpu_bytes if gpu else 0, PLENTY, PLENTY, tmp_path / "hub")
+
+
+def in_cache(cache: Path, name: str) -> Path:
+    """A small checkpoint in the hub's cache, as a download leaves it."""
+    repository = cache / f"models--{name.replace('/', '--')}"
+    folder = repository / "snapshots" / ("c" * 40)
+    folder.mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("c" * 40)
+    (folder / "config.json").write_text('{"model_type": "moss_audio"}')
+    header = json.dumps({"t": {"dtype": "U8", "shape": [4], "data_offsets": [0, 4]}}).encode()
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + b"\0" * 4)
+    return folder
+
+
+# --- auto -------------------------------------------------------------------------------------------
+
+
+def test_with_nothing_here_the_embedded_default_is_chosen_and_says_how_to_get_more(
+    home: Path, tmp_path: Path
+) -> None:
+    engines = choose(Settings(home=home), machine(tmp_path, "H100"))
+    assert engines.backend is None and engines.listener is None and engines.elsewhere is None
+    assert isinstance(engines.transcriber, WhisperTranscriber)
+    assert isinstance(engines.chat_model, ExtractiveChatModel)
+    assert (engines.hears, engines.thinks_with) == ("whisper-base", "quotes chosen by rule")
+    assert "moss-agent models" in engines.more and "MOSS_AGENT_MODEL" in engines.more
+
+
+def test_a_gpu_with_weights_is_used_and_nothing_is_loaded_by_choosing(home: Path, tmp_path: Path) -> None:
+    here = machine(tmp_path, "H100")
+    in_cache(here.cache, NAMES[3])
+    in_cache(here.cache, NAMES[0])
+    engines = choose(Settings(home=home), here)
+    assert isinstance(engines.backend, LoadingBackend)
+    assert (engines.backend.source, engines.backend.state) == (NAMES[0], "waiting")
+    assert engines.backend.thinks
+    assert isinstance(engines.transcriber, MossTranscriber)
+    assert isinstance(engines.listener, BackendListener)
+    assert isinstance(engines.chat_model, ChatMossAudio)
+    assert engines.sounds is not None
+    assert engines.hears == engines.thinks_with == "MOSS-Audio-8B-Thinking"
+    assert "fits the H100" in engines.why
+
+
+def test_the_largest_that_fits_is_taken(home: Path, tmp_path: Path) -> None:
+    here = machine(tmp_path, "RTX 4090", 16 * GB)
+    for name in NAMES:
+        in_cache(here.cache, name)
+    engines = choose(Settings(home=home), here)
+    assert isinstance(engines.backend, LoadingBackend)
+    assert engines.backend.source == "OpenMOSS-Team/MOSS-Audio-4B-Thinking"
+
+
+@pytest.mark.parametrize(("gpu", "says"), [(None, "no GPU"), ("GTX 1050", "fits the 2.0 GB")])
+def test_weights_without_a_gpu_that_holds_them_are_not_chosen_unasked(
+    home: Path, tmp_path: Path, gpu: str | None, says: str
+) -> None:
+    here = machine(tmp_path, gpu, 2 * GB)
+    in_cache(here.cache, NAMES[0])
+    engines = choose(Settings(home=home), here)
+    assert engines.backend is None
+    assert says in engines.why
+
+
+def test_an_unfinished_download_is_no_checkpoint(home: Path, tmp_path: Path) -> None:
+    here = machine(tmp_path, "H100")
+    (in_cache(here.cache, NAMES[0]) / "model.safetensors").unlink()
+    assert choose(Settings(home=home), here).backend is None
+
+
+def test_a_checkpoint_in_the_home_folder_goes_before_those_of_the_hub(home: Path, tmp_path: Path) -> None:
+    here = machine(tmp_path, "H100")
+    in_cache(here.cache, NAMES[0])
+    own = random_checkpoint(home / "models", "my-moss")
+    (home / "models" / "whisper").mkdir()
+    engines = choose(Settings(home=home), here)
+    assert isinstance(engines.backend, LoadingBackend)
+    assert engines.backend.source == str(own)
+
+
+def test_a_recogniser_that_was_asked_for_by_name_hears(home: Path, tmp_path: Path) -> None:
+    here = machine(tmp_path, "H100")
+    in_cache(here.cache, NAMES[0])
+    engines = choose(Settings(home=home, transcriber="tiny.en", sounds="off"), here)
+    assert isinstance(engines.transcriber, WhisperTranscriber)
+    assert engines.hears == "whisper-tiny.en (MOSS_AGENT_TRANSCRIBER)"
+    assert engines.thinks_with == "MOSS-Audio-8B-Thinking"
+    assert engines.sounds is None
+
+
+def test_the_memory_needed_is_that_of_weights_and_ten_minutes_of_audio() -> None:
+    tokens = 14 * 600 + 4096
+    assert CACHE_BYTES == 147_456
+    assert memory_needed(18_111_010_792, 2) == 18_111_010_792 + tokens * CACHE_BYTES + GB // 2
+    assert memory_needed(18_111_010_792, 4) == 2 * (18_111_010_792 + tokens * CACHE_BYTES) + GB // 2
+
+
+# --- a checkpoint by name ---------------------------------------------------------------------------
+
+
+def test_a_folder_that_is_named_is_loaded_when_it_is_asked(home: Path, tmp_path: Path) -> None:
+    folder = writing_checkpoint(tmp_path, chain(*letters("So it.")))
+    workspace = Workspace(Settings(home=home, model=str(folder)))
+    try:
+        engines = workspace.engines
+        assert engines.elsewhere is None and "MOSS_AGENT_MODEL names it" in engines.why
+        assert isinstance(engines.backend, LoadingBackend)
+        assert engines.backend.state == "waiting"
+        answer = workspace.assistant.ask("Is it so?")
+        assert (answer.text, answer.model) == ("So it.", folder.name)
+        assert engines.backend.state == "ready"
+        assert engines.backend.context_tokens
+        assert engines.progress == ""
+    finally:
+        workspace.close()
+
+
+def test_a_name_that_leads_nowhere_is_said_and_questions_are_answered(home: Path) -> None:
+    workspace = Workspace(Settings(home=home, model="nobody/nothing"))
+    try:
+        answer = workspace.assistant.ask("hello")
+        assert answer.text.startswith("nothing could not answer this (nobody/nothing")
+        assert answer.model == "extractive"
+        assert workspace.engines.failed
+        checks = {one.name: one for one in examine(workspace)}
+        assert not checks["model"].ok and "nobody/nothing" in checks["model"].detail
+    finally:
+        workspace.close()
+
+
+# --- a server ---------------------------------------------------------------------------------------
+
+
+def settings_for(home: Path, url: str, **more: Any) -> Settings:
+    return Settings(home=home, model=f"{url}/v1", **more)
+
+
+def test_a_server_hears_listens_and_thinks(home: Path, tmp_path: Path) -> None:
+    backend = RuleBackend(lambda _: "A bell.", lambda *_: "So it is.")
+    with serving(backend, key="s3cret") as served:
+        settings = settings_for(home, served.url, api_key="s3cret")
+        workspace = Workspace(settings)
+        try:
+            engines = workspace.engines
+            host = served.url.removeprefix("http://")
+            assert isinstance(engines.backend, ServedBackend)
+            assert isinstance(engines.transcriber, MossTranscriber)
+            assert engines.elsewhere == host
+            assert engines.hears == engines.thinks_with == f"RuleMoss-1B at {host}"
+            assert engines.listener is not None
+            assert engines.listener.listen(np.zeros(16_000, np.float32), "What is it?") == "A bell."
+            assert workspace.assistant.ask("Is it so?").text == "So it is."
+            assert "s3cret" not in repr(settings)
+        finally:
+            workspace.close()
+
+
+def test_a_server_that_does_not_hear_thinks_and_whisper_hears(home: Path) -> None:
+    backend = RuleBackend(lambda _: "Hm.", lambda *_: "So it is.")
+    backend.hears = False
+    with serving(backend) as served:
+        workspace = Workspace(settings_for(home, served.url))
+        try:
+            engines = workspace.engines
+            assert isinstance(workspace.transcriber, WhisperTranscriber)
+            assert engines.hears == "whisper-base on this machine"
+            assert engines.listener is None and engines.sounds is None
+            assert workspace.assistant.ask("Is it so?").text == "So it is."
+            assert "does not hear" in engines.why
+            checks = {one.name: one for one in examine(workspace)}
+            assert (
+                checks["model"].ok
+                and "questions, with what was said, are sent there" in checks["model"].detail
+            )
+            assert not checks["sounds, music, tone of voice"].ok
+        finally:
+            workspace.close()
+
+
+@pytest.mark.slow
+def test_a_server_that_is_down_is_said_and_questions_are_answered(home: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        workspace = Workspace(settings_for(home, url))
+        try:
+            assert "could not be asked what it is" in workspace.engines.why
+            answer = workspace.assistant.ask("hello")
+            assert answer.model == "extractive"
+            assert "could not answer this" in answer.text
+            checks = {one.name: one for one in examine(workspace)}
+            assert not checks["model"].ok
+        finally:
+            workspace.close()
+
+
+@pytest.mark.parametrize("url", ["http://", "https://user:pass@host/v1", "http://host:port"])
+def test_an_address_that_is_none_is_one_sentence(home: Path, url: str) -> None:
+    workspace = Workspace(Settings(home=home, model=url))
+    with pytest.raises(MossAgentError, match=r"^MOSS_AGENT_MODEL: ") as caught:
+        _ = workspace.engines
+    assert "pass" not in str(caught.value)
+    assert workspace.engines_problem == str(caught.value)
+    assert "MOSS_AGENT_MODEL" in render_engines(workspace.engines_chosen, workspace.engines_problem)
+    workspace.close()
+
+
+# --- loading ----------------------------------------------------------------------------------------
+
+
+class Slow:
+    """Loads when it is let; tells of a download."""
+
+    def __init__(self, outcome: Backend | Exception) -> None:
+        self.outcome, self.go, self.begun, self.times = outcome, threading.Event(), threading.Event(), 0
+
+    def __call__(self, progress: Callable[[int, int], None] | None) -> Backend:
+        self.times += 1
+        if progress:
+            progress(4_200_000_000, 18_100_000_000)
+        self.begun.set()
+        assert self.go.wait(20)
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return self.outcome
+
+
+@pytest.fixture
+def slow() -> Iterator[tuple[Slow, LoadingBackend]]:
+    load = Slow(RuleBackend(lambda _: "A bell.", lambda *_: "Yes."))
+    yield load, LoadingBackend("owner/MOSS-Audio-8B-Thinking", load)
+    load.go.set()
+
+
+def test_while_it_loads_in_the_background_people_are_told_and_work_waits(
+    slow: tuple[Slow, LoadingBackend],
+) -> None:
+    load, backend = slow
+    assert (backend.state, backend.progress) == ("waiting", "")
+    backend.start()
+    backend.start()
+    assert load.begun.wait(20)
+    assert backend.progress == "being downloaded, 4.2 of 18.1 GB"
+    with pytest.raises(StillLoading, match="still being downloaded"):
+        list(backend.chat([], None, Options()))
+    answer = ChatMossAudio(backend=backend).invoke("hello")
+    assert answer.text.startswith(
+        "MOSS-Audio-8B-Thinking could not answer this (it is still being downloaded, 4.2 of 18.1 GB; "
+        "ask again when it is there), so"
+    )
+    replies: list[Any] = []
+    waiting = threading.Thread(target=lambda: replies.extend(backend.ask([Request("What?")], Options())))
+    waiting.start()
+    load.go.set()
+    waiting.join(20)
+    assert [one.text for one in replies] == ["A bell."]
+    assert (backend.state, backend.progress, load.times) == ("ready", "", 1)
+    assert ChatMossAudio(backend=backend).invoke("Is it?").text == "Yes."
+    assert not backend.thinks or backend.name == "MOSS-Audio-8B-Thinking"
+
+
+def test_who_asks_first_waits_for_it(slow: tuple[Slow, LoadingBackend]) -> None:
+    load, backend = slow
+    load.go.set()
+    assert ChatMossAudio(backend=backend).invoke("Is it?").text == "Yes."
+
+
+def test_waiting_can_be_stopped(slow: tuple[Slow, LoadingBackend]) -> None:
+    _, backend = slow
+    backend.start()
+    stop = threading.Event()
+    threading.Timer(0.2, stop.set).start()
+    began = time.monotonic()
+    with pytest.raises(MossAudioError, match="stopped"):
+        backend.ask([Request("What?")], Options(), stop)
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (CheckpointError("The weights are damaged; download them again."), "The weights are damaged"),
+        (RuntimeError("cublas"), "could not be loaded \\(RuntimeError: cublas\\)"),
+    ],
+)
+def test_what_cannot_be_loaded_is_one_sentence_and_tried_again_by_work(error: Exception, says: str) -> None:
+    load = Slow(error)
+    load.go.set()
+    backend = LoadingBackend("owner/broken", load)
+    for _ in range(2):
+        with pytest.raises(MossAudioError, match=says):
+            backend.ask([Request("What?")], Options())
+    assert load.times == 2
+    with pytest.raises(MossAudioError, match=says):
+        list(backend.chat([], None, Options()))
+    assert load.times == 2
+    assert re.search(says, backend.progress)
+
+
+def test_one_that_is_closed_while_it_loads_is_closed_when_it_is_there(
+    slow: tuple[Slow, LoadingBackend],
+) -> None:
+    load, backend = slow
+    backend.start()
+    assert load.begun.wait(20)
+    backend.close()
+    load.go.set()
+    end = time.monotonic() + 20
+    while not load.outcome.closed and time.monotonic() < end:  # type: ignore[union-attr]
+        time.sleep(0.01)
+    assert load.outcome.closed  # type: ignore[union-attr]
+
+
+# --- what people are shown --------------------------------------------------------------------------
+
+
+def test_the_foot_of_the_page_says_what_hears_what_answers_why_and_how_to_get_more(
+    home: Path, tmp_path: Path
+) -> None:
+    shown = render_engines(choose(Settings(home=home), machine(tmp_path)))
+    for part in (
+        "<b>whisper-base</b>",
+        "<b>quotes chosen by rule</b>",
+        "no server is named",
+        "MOSS_AGENT_MODEL",
+    ):
+        assert part in shown
+    assert "<code>moss-agent models</code>" in shown
+    assert "warn" not in shown
+
+
+def test_the_foot_shows_how_far_loading_is_and_no_markup_of_others(home: Path, tmp_path: Path) -> None:
+    here = machine(tmp_path, "<b>GPU</b>")
+    in_cache(here.cache, NAMES[0])
+    engines = choose(Settings(home=home), here)
+    load = Slow(RuleBackend())
+    object.__setattr__(engines, "backend", LoadingBackend(NAMES[0], load))
+    engines.start()
+    assert load.begun.wait(20)
+    shown = render_engines(engines)
+    assert '<span class="warn">being downloaded, 4.2 of 18.1 GB</span>' in shown
+    assert "&lt;b&gt;GPU&lt;/b&gt;" in shown
+    load.go.set()
+    assert "Looking" in render_engines(None)
+
+
+def test_doctor_says_which_engines_and_why(home: Path, tmp_path: Path) -> None:
+    folder = writing_checkpoint(tmp_path, chain(*letters("So it.")))
+    workspace = Workspace(Settings(home=home, model=str(folder)))
+    try:
+        checks: dict[str, Check] = {one.name: one for one in examine(workspace)}
+        assert all(one.ok for one in checks.values() if one.required)
+        assert checks["model"].detail.startswith(f"{folder.name} is loaded. MOSS_AGENT_MODEL names it")
+        assert folder.name in checks["hears"].detail and folder.name in checks["thinks"].detail
+        assert checks["sounds, music, tone of voice"].ok
+    finally:
+        workspace.close()
