@@ -220,6 +220,26 @@ def test_times_that_do_not_advance_are_not_believed(listen, library, script, sta
     assert found == true_texts(script) and recording.gaps == ()
 
 
+def test_sentences_that_no_time_is_left_for_are_never_stored(listen, library):
+    """The clock stands still in the middle, each time: four sentences in half a second, four at once."""
+
+    def stands_still(asked: Asked) -> str:
+        told = []
+        for at, one in enumerate(asked.parts):
+            if 4 <= at < 8:
+                one = TimedText(asked.parts[3].end + 0.1 * at, asked.parts[3].end + 0.1 * at + 0.1, one.text)
+            elif 9 <= at < 13:
+                one = TimedText(asked.parts[8].start, one.end, one.text)
+            told.append(one)
+        return official(told)
+
+    recording, _ = listen(stands_still)
+    found = library.segments(recording.id)
+    starts = [one.start for one in found]
+    assert all(starts.count(one) < 3 for one in starts)
+    assert all(len(one.text.split()) <= 10 * (one.end - one.start) + 5 for one in found)
+
+
 def test_times_beyond_the_window_are_heard_again_and_never_stored(listen, library, script):
     def late(asked: Asked) -> str | None:
         return None if asked.careful else official(shifted(asked.parts, asked.seconds * 0.6))
