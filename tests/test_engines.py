@@ -23,6 +23,8 @@ from agent.models import CACHE_BYTES, GB, NAMES, Machine, memory_needed
 from agent.moss_chat import ChatMossAudio
 from agent.settings import Settings
 from agent.workspace import Workspace
+from index.audio import decode_to_flac
+from index.clock import clock
 from index.errors import MossAgentError
 from index.moss import MossTranscriber
 from index.whisper import WhisperTranscriber
@@ -31,9 +33,14 @@ from moss_audio.backend import Backend
 from moss_audio.errors import CheckpointError, MossAudioError
 from moss_audio.listening import BackendListener
 from moss_audio.served import ServedBackend
+from moss_audio.tasks import TASKS
 from tests.api_serving import serving
+from tests.conversing import HARBOUR, Desk
+from tests.fixture import lessons
+from tests.fixture.clips import CHIME, CLIPS, Part, plain, script
 from tests.moss_backend import RuleBackend
 from tests.tiny_moss import chain, letters, random_checkpoint, writing_checkpoint
+from tools import Toolbox, build_tools
 from web.engines_view import render_engines
 
 PLENTY = 90 * GB
@@ -399,3 +406,59 @@ def test_doctor_says_which_engines_and_why(home: Path, tmp_path: Path) -> None:
         assert checks["sounds, music, tone of voice"].ok
     finally:
         workspace.close()
+
+
+# --- a model that really hears ----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def hearing(
+    moss_fixture: Path, sample: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Workspace]:
+    """The sample meeting with its audio, and a tiny MOSS-Audio that has learned its opening."""
+    home = tmp_path_factory.mktemp("hearing") / "home"
+    desk = Desk(home)
+    desk.add_harbour()
+    desk.close()
+    desk.vectors.close()
+    workspace = Workspace(Settings(home=home, model=str(moss_fixture)))
+    copy = workspace.library.audio_path(HARBOUR)
+    copy.parent.mkdir(exist_ok=True)
+    decode_to_flac(sample, copy)
+    yield workspace
+    workspace.close()
+
+
+def listen_to(workspace: Workspace, run: tuple[int, int], question: str) -> tuple[dict[str, Any], list[Part]]:
+    """What the listen tool says about some entries of the script; and those, on the recording's clock."""
+    clip, entries = plain(*run), list(script()[run[0] : run[1] + 1])
+    begin = entries[0].start - clip.parts[0].start
+    tools = build_tools(Toolbox(workspace.library, workspace.search, workspace.engines.listener))
+    tool = next(one for one in tools if one.name == "listen")
+    asked = {"recording": HARBOUR, "start": begin, "end": begin + clip.duration, "question": question}
+    return json.loads(tool.invoke(asked)), entries
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_model_that_hears_answers_about_a_stretch_on_the_recordings_clock(hearing: Workspace) -> None:
+    people, entries = listen_to(hearing, CLIPS["ferry_talk"], lessons.QUESTION)
+    assert people["answer"] == lessons.ANSWERS[len({one.speaker for one in entries})]
+    assert people["evidence"]
+    said, entries = listen_to(hearing, CLIPS["ferry_talk"], TASKS["timestamps"].prompt)
+    for one in entries:
+        assert one.text in said["answer"]
+        assert any(f"({clock(one.start + off)})" in said["answer"] for off in (-0.15, 0.0, 0.15))
+    sounds, entries = listen_to(hearing, (CHIME[0], CHIME[-1]), TASKS["events"].prompt)
+    chime = next(one for one in entries if one.is_sound)
+    line = next(one for one in sounds["answer"].splitlines() if "chime" in one)
+    assert any(line.startswith(clock(chime.start + off)) for off in (-0.15, 0.0, 0.15))
+
+
+@pytest.mark.slow
+def test_a_model_that_never_learned_to_chat_leaves_the_question_to_quotes(hearing: Workspace) -> None:
+    answer = hearing.assistant.ask("what was said at minute 2?")
+    assert answer.text
+    if answer.model == "extractive":
+        assert "could not answer this" in answer.text
+        assert answer.citations

@@ -128,16 +128,17 @@ def test_without_sound_it_knows_nothing(model: MossAudio, clips: dict[str, Clip]
     assert word_errors(silent, clips) > 0.7
 
 
-def test_it_reads_the_time_markers(exact: MossAudio, clips: dict[str, Clip]):
-    long = {name: one for name, one in clips.items() if one.duration > 6.0}
+def test_it_reads_the_time_markers(exact: MossAudio):
+    # The times of its own clips it may know by heart; those of cuts it never met it has to find out.
+    cuts = {name: one for name, one in unseen(60).items() if one.duration > 5.0}
     processor = exact.processor
-    assert all(one.right for one in listen(exact, long))
+    marked = [error for one in listen(exact, cuts) for error in one.errors]
     processor.time_markers = False
     try:
-        unmarked = listen(exact, long)
+        unmarked = [error for one in listen(exact, cuts) for error in one.errors]
     finally:
         processor.time_markers = True
-    assert not any(one.right for one in unmarked)
+    assert np.mean(unmarked) > 3.0 * np.mean(marked)
 
 
 def test_it_uses_what_deepstack_injects(moss_fixture: Path, clips: dict[str, Clip]):
