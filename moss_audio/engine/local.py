@@ -18,6 +18,8 @@ from moss_audio.generation import thinks
 from moss_audio.hub import Progress, resolve
 from moss_audio.model import MossAudioModel
 
+CPU_AT_ONCE = 8
+
 POLL_SECONDS = 0.05
 """How often a wish to stop is looked for while nothing else happens."""
 
@@ -34,7 +36,9 @@ class LocalBackend:
         self.engine = engine
         self.name = name
         self.thinks = thinks(engine.model)
-        self.at_once = engine.options.max_batch
+        # On a CPU a larger batch brings little, and what is in work is lost when the program is killed.
+        most = engine.options.max_batch
+        self.at_once = min(most, CPU_AT_ONCE) if engine.device.type == "cpu" else most
 
     @property
     def context_tokens(self) -> int:
