@@ -26,8 +26,11 @@ from langchain_core.runnables.config import ensure_config
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
+from agent.citations import Marker, split_markers
 from agent.extractive import respond
+from agent.intents import understand
 from agent.moss_messages import REASONING, TAKEN_OVER, openai_messages, tokens
+from agent.situation import read_situation
 from agent.tool_calls import Call, CallReader, read_arguments
 from index.errors import Cancelled, MossAgentError
 from moss_audio.answers import Options, Reply, TextDelta, ThinkingDelta
@@ -49,6 +52,7 @@ UNREADABLE = (
     "arguments, between <tool_call> and </tool_call>, and nothing else."
 )
 REPEATED = "You have called this already, and its result is above. Answer from it, or call something else."
+UNCITED = "This cites nothing, so it could not be checked against the recordings."
 FORM = "Answer by calling {names}, and write nothing else."
 
 _LENGTH = re.compile(r"context|token|too long|length|memory|positions", re.IGNORECASE)
@@ -187,6 +191,8 @@ class _Asking:
                 yield _called(written.calls, written.reply)
                 return
             if problem is None:
+                if uncited(self.messages, written.words) and not self.forced:
+                    yield AIMessageChunk(content=f"\n\n{UNCITED}")
                 yield _ended(written.reply)
                 return
             correction, failure = problem
@@ -325,6 +331,22 @@ class _Asking:
     def _was_told(self) -> bool:
         """Whether a tool that does not exist was called in this turn already."""
         return any(name not in self.schemas for name, _ in _made(self.messages))
+
+
+def uncited(messages: Sequence[BaseMessage], words: str) -> bool:
+    """Whether an answer claims something about a recording and cites nothing, though it could have.
+
+    Where tools were called and returned no evidence, saying so is all there is to say.
+    """
+    if any(isinstance(part, Marker) for part in split_markers(words)):
+        return False
+    turn = _turn(messages)
+    if not isinstance(turn[0], HumanMessage):
+        return False
+    situation = read_situation(messages)
+    if situation.results and not any(one.evidence for one in situation.results):
+        return False
+    return understand(situation).kind not in ("empty", "help", "thanks", "list", "which", "facts")
 
 
 def taken_over(messages: Sequence[BaseMessage]) -> str:

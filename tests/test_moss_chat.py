@@ -21,7 +21,7 @@ from agent.answer import Answer, StepFinished, StepStarted, TextDelta, ThoughtDe
 from agent.assistant import Assistant
 from agent.citations import UNVERIFIED
 from agent.graph import MOST_ROUNDS
-from agent.moss_chat import CONTEXT_TOKENS, ChatMossAudio
+from agent.moss_chat import CONTEXT_TOKENS, UNCITED, ChatMossAudio
 from agent.moss_messages import ContextTooLong, openai_messages, render_result, tokens
 from agent.prompts import system_prompt
 from index.errors import Cancelled, MossAgentError
@@ -159,6 +159,26 @@ def test_what_it_claims_without_evidence_does_not_come_through(desk: Desk) -> No
     assert answer.text == "“I'll call the rowing club this afternoon” [3:43]"
     invented, _ = assistant(desk, "The fee is “nine million” [#4].")
     assert ask(invented)[1].text == UNVERIFIED
+
+
+@pytest.mark.parametrize(
+    ("question", "said", "marked"),
+    [
+        (ROWING, ["Ben calls them."], True),
+        (ROWING, [SEARCH, "Ben calls them."], True),
+        (ROWING, [SEARCH, cite_rowing], False),
+        ("what did they say about penguins?", [SEARCH.replace("rowing club", "penguins"), "Nothing."], False),
+        ("hello", ["Hello! What would you like to know?"], False),
+    ],
+)
+def test_an_answer_that_could_have_cited_and_did_not_is_marked(
+    desk: Desk, question: str, said: list[Any], marked: bool
+) -> None:
+    chat, _ = assistant(desk, *said)
+    events, answer = ask(chat, question)
+    assert answer.text.endswith(UNCITED) == marked
+    last = max((at for at, one in enumerate(events) if isinstance(one, StepFinished)), default=0)
+    assert "".join(one.text for one in events[last:] if isinstance(one, TextDelta)) == answer.text
 
 
 def test_options_suit_a_model_that_thinks_and_one_that_does_not(desk: Desk) -> None:
@@ -333,7 +353,7 @@ def test_a_backend_that_cannot_hold_so_much_is_asked_with_half(desk: Desk) -> No
         return "I cannot say."
 
     chat = desk.with_model(ChatMossAudio(backend=RuleBackend(think=think), context=5000))
-    assert ask(chat)[1].text == "I cannot say."
+    assert ask(chat)[1].text.startswith("I cannot say.")
     assert sizes[2] < sizes[1]
 
 
@@ -597,7 +617,7 @@ def test_a_real_model_runs_the_graph_and_its_citation_is_checked(desk: Desk, tmp
         folder = writing_checkpoint(tmp_path / "plain", chain(*letters("So it.")))
         spoken = LocalBackend.load(folder, "cpu", EngineOptions(cache_bytes=64_000_000))
         _, answer = ask(desk.with_model(ChatMossAudio(backend=spoken)))
-        assert answer.text == "So it."
+        assert answer.text == f"So it.\n\n{UNCITED}"
         assert answer.model == spoken.name
         spoken.close()
     finally:
