@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 import threading
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,19 +17,18 @@ from langchain_core.callbacks import CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.language_models.chat_models import generate_from_stream
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage
-from langchain_core.messages.ai import UsageMetadata
-from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 from langchain_core.runnables.config import ensure_config
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
+from agent.chunks import calls_chunk, last_chunk, thinking_chunk
 from agent.citations import Marker, split_markers
-from agent.extractive import respond
 from agent.intents import understand
-from agent.moss_messages import REASONING, TAKEN_OVER, openai_messages, tokens
+from agent.moss_messages import last_turn, openai_messages, tokens
 from agent.situation import read_situation
+from agent.taking_over import extractive, taken_over
 from agent.tool_calls import Call, CallReader, read_arguments
 from index.errors import Cancelled, MossAgentError
 from moss_audio.answers import Options, Reply, TextDelta, ThinkingDelta
@@ -134,7 +132,7 @@ class ChatMossAudio(BaseChatModel):
         forced: list[str] = kwargs.get("tool_choice") or []
         ask = _Asking(self, messages, kwargs.get("tools") or [], forced, cancel)
         if note := taken_over(messages):
-            yield from _extractive(messages, ask.schemas, note)
+            yield from extractive(messages, ask.schemas, note)
             return
         try:
             for message in ask.run():
@@ -145,7 +143,7 @@ class ChatMossAudio(BaseChatModel):
             if forced or not self.takes_over:
                 raise MossAgentError(f"{self.model_name} could not answer: {self._reason(error)}.") from error
             note = f"{_plain(self.model_name)} could not answer this ({self._reason(error)})"
-            yield from _extractive(messages, ask.schemas, note, ask.shown)
+            yield from extractive(messages, ask.schemas, note, ask.shown)
 
     def _reason(self, error: MossAudioError) -> str:
         """Why, as a part of a sentence: no text of others in it can quote, cite or end the line."""
@@ -188,12 +186,12 @@ class _Asking:
             yield from self._write(corrections, written)
             problem = self._settle(written)
             if written.calls:
-                yield _called(written.calls, written.reply)
+                yield calls_chunk(written.calls, written.reply)
                 return
             if problem is None:
                 if uncited(self.messages, written.words) and not self.forced:
                     yield AIMessageChunk(content=f"\n\n{UNCITED}")
-                yield _ended(written.reply)
+                yield last_chunk(written.reply)
                 return
             correction, failure = problem
             if attempt == TRIES or correction is None:
@@ -212,7 +210,7 @@ class _Asking:
         for event in self._events(corrections, options):
             if isinstance(event, ThinkingDelta):
                 if words := thought.feed(event.text):
-                    yield _thinking(words)
+                    yield thinking_chunk(words)
             elif isinstance(event, TextDelta):
                 yield from self._said(reader.feed(event.text), written)
             else:
@@ -225,7 +223,7 @@ class _Asking:
         rest = reader.finish(complete)
         yield from self._said(rest if rest.strip() else "", written)
         if words := thought.finish(complete):
-            yield _thinking(words)
+            yield thinking_chunk(words)
         # A server may leave a call inside the thought.
         inside = thought.calls if not written.words.strip() and not reader.calls else []
         written.calls = _once([*reader.calls, *inside])
@@ -340,7 +338,7 @@ def uncited(messages: Sequence[BaseMessage], words: str) -> bool:
     """
     if any(isinstance(part, Marker) for part in split_markers(words)):
         return False
-    turn = _turn(messages)
+    turn = last_turn(messages)
     if not isinstance(turn[0], HumanMessage):
         return False
     situation = read_situation(messages)
@@ -349,70 +347,11 @@ def uncited(messages: Sequence[BaseMessage], words: str) -> bool:
     return understand(situation).kind not in ("empty", "help", "thanks", "list", "which", "facts")
 
 
-def taken_over(messages: Sequence[BaseMessage]) -> str:
-    """Why the extractive model has taken over in this turn; empty where it has not."""
-    for message in _turn(messages):
-        if isinstance(message, AIMessage) and TAKEN_OVER in message.additional_kwargs:
-            return str(message.additional_kwargs[TAKEN_OVER])
-    return ""
-
-
-def _extractive(
-    messages: Sequence[BaseMessage], tools: Mapping[str, Any], note: str, behind: bool = False
-) -> Iterator[ChatGenerationChunk]:
-    """What the extractive model says to the same conversation, marked; its answer begins with the note.
-
-    Args:
-        messages: The conversation.
-        tools: What may be called.
-        note: Who could not answer, and why.
-        behind: Whether other words stand before it in the same message.
-    """
-    mark = {TAKEN_OVER: note}
-    about = {"model_name": "extractive"}
-    calls, text = respond(_as_if_alone(messages, bool(tools)), frozenset(tools))
-    if calls:
-        message = _called([Call(one.tool, one.arguments) for one in calls], None)
-        message.additional_kwargs, message.response_metadata = mark, about
-    else:
-        message = AIMessageChunk(
-            content=("\n\n" if behind else "") + f"{note}, so these are quotes chosen by rule.\n\n{text}",
-            additional_kwargs=mark,
-            response_metadata=about,
-        )
-    yield ChatGenerationChunk(message=message)
-
-
-def _as_if_alone(messages: Sequence[BaseMessage], may_call: bool) -> list[BaseMessage]:
-    """The conversation without what the failing model did in this turn: it was done for reasons of its own.
-
-    Where nothing more may be called, what it found is all there is.
-    """
-    turn = _turn(messages)
-    before = list(messages[: len(messages) - len(turn)])
-    marks = [
-        at
-        for at, one in enumerate(turn)
-        if isinstance(one, AIMessage) and TAKEN_OVER in one.additional_kwargs
-    ]
-    if not marks and not may_call:
-        return list(messages)
-    return [*before, *turn[:1], *(turn[marks[0] :] if marks else [])]
-
-
-def _turn(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
-    """The messages from the last question on."""
-    for at in range(len(messages) - 1, -1, -1):
-        if isinstance(messages[at], HumanMessage):
-            return list(messages[at:])
-    return list(messages)
-
-
 def _made(messages: Sequence[BaseMessage]) -> set[tuple[str, str]]:
     """The calls of this turn."""
     return {
         _key(Call(call["name"], call["args"]))
-        for one in _turn(messages)
+        for one in last_turn(messages)
         if isinstance(one, AIMessage)
         for call in one.tool_calls
     }
@@ -424,37 +363,6 @@ def _key(call: Call) -> tuple[str, str]:
 
 def _once(calls: Sequence[Call]) -> list[Call]:
     return list({_key(one): one for one in calls}.values())
-
-
-def _thinking(words: str) -> AIMessageChunk:
-    return AIMessageChunk(content="", additional_kwargs={REASONING: words})
-
-
-def _called(calls: Sequence[Call], reply: Reply | None) -> AIMessageChunk:
-    chunks = [
-        tool_call_chunk(
-            name=one.name,
-            args=json.dumps(dict(one.arguments), ensure_ascii=False),
-            id=f"call_{uuid.uuid4().hex[:12]}",
-            index=at,
-        )
-        for at, one in enumerate(calls)
-    ]
-    return AIMessageChunk(content="", tool_call_chunks=chunks, usage_metadata=_usage(reply))
-
-
-def _ended(reply: Reply | None) -> AIMessageChunk:
-    return AIMessageChunk(content="", usage_metadata=_usage(reply))
-
-
-def _usage(reply: Reply | None) -> UsageMetadata | None:
-    if reply is None:
-        return None
-    return UsageMetadata(
-        input_tokens=reply.prompt_tokens,
-        output_tokens=reply.new_tokens,
-        total_tokens=reply.prompt_tokens + reply.new_tokens,
-    )
 
 
 def _choice(choice: Any, tools: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -161,6 +161,14 @@ def _harmless(text: str) -> str:
     return text.replace("[#", "[ #")
 
 
+def last_turn(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
+    """The messages from the last question on."""
+    for at in range(len(messages) - 1, -1, -1):
+        if isinstance(messages[at], HumanMessage):
+            return list(messages[at:])
+    return list(messages)
+
+
 def _turns(messages: Sequence[BaseMessage]) -> list[list[BaseMessage]]:
     turns: list[list[BaseMessage]] = []
     for message in messages:
