@@ -449,8 +449,8 @@ def test_an_error_of_the_model_has_its_status_and_tells_no_path(error: MossAudio
 
 def test_an_error_in_the_middle_of_a_stream_reaches_the_client():
     class Breaking(RuleBackend):
-        def _write(self, said, cancel):
-            yield from list(super()._write(said, cancel))[:-1]
+        def _write(self, said, *more):
+            yield from list(super()._write(said, *more))[:-1]
             raise ServerError("gone", "failed")
 
     with serving(Breaking(think=lambda *_: "Hello there")) as served:
