@@ -58,7 +58,13 @@ class Assistant:
         self._graph = build_graph(chat_model, tools, checkpointer, library)
         self._remembers = checkpointer is not None
 
-    def ask(self, question: str, recording: str | None = None, thread: str | None = None) -> Answer:
+    def ask(
+        self,
+        question: str,
+        recording: str | None = None,
+        thread: str | None = None,
+        cancel: threading.Event | None = None,
+    ) -> Answer:
         """Answer a question.
 
         Args:
@@ -66,12 +72,14 @@ class Assistant:
             recording: Id, unique prefix or title of the recording it is about; by default the one it names,
                 or the only one there is.
             thread: Conversation to go on with (``Answer.thread``); by default a new one.
+            cancel: Set it from another thread, or from a signal, to stop.
 
         Raises:
             UnknownRecording, AmbiguousRecording: See ``Library.resolve``.
+            Cancelled: ``cancel`` was set.
             MossAgentError: The question is empty or too long, or the chat model failed.
         """
-        for event in self.stream(question, recording, thread):
+        for event in self.stream(question, recording, thread, cancel):
             if isinstance(event, Answer):
                 return event
         raise MossAgentError("The answer broke off; ask again.")

@@ -151,7 +151,9 @@ def ask(
     """Ask about the recordings; the answer cites the seconds it rests on."""
     workspace = _workspace()
     wanted = workspace.library.resolve(recording).id if recording else None
-    answer = workspace.assistant.ask(question, wanted, thread)
+    assistant = workspace.assistant
+    with output.stoppable() as cancel:
+        answer = assistant.ask(question, wanted, thread, cancel)
     if json:
         output.write_json(answer.to_json())
     else:

@@ -66,7 +66,8 @@ class RuleBackend:
         """See ``Backend``."""
         self.heard.append((request, options))
         seconds = sum(len(one) for one in request.audios) / 16_000
-        yield from self._write(self._hear(request), cancel, 10 + round(12.5 * seconds) * self.hears)
+        read = 10 + round(12.5 * seconds) * self.hears
+        yield from self._write(self._hear(request), options, cancel, read)
 
     def chat(
         self,
@@ -78,16 +79,20 @@ class RuleBackend:
         """See ``Backend``."""
         names = [str(one["function"]["name"]) for one in tools or ()]
         self.chats.append(([dict(one) for one in messages], names, options))
-        yield from self._write(self._think(messages, names), cancel, 10)
+        yield from self._write(self._think(messages, names), options, cancel, 10)
 
     def close(self) -> None:
         """See ``Backend``."""
         self.closed = True
 
-    def _write(self, said: Said, cancel: threading.Event | None, prompt: int) -> Iterator[Event]:
+    def _write(
+        self, said: Said, options: Options, cancel: threading.Event | None, prompt: int
+    ) -> Iterator[Event]:
         if isinstance(said, MossAudioError):
             raise said
         text, stopped = said if isinstance(said, tuple) else (said, "end")
+        if len(text) > 4 * options.max_new_tokens:
+            text, stopped = text[: 4 * options.max_new_tokens], "length"
         parts: dict[str, str] = {"thinking": "", "text": ""}
         splitter = ThoughtSplitter()
         for piece in [*re.findall(r".{1,5}", text, re.DOTALL), None]:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -95,6 +99,30 @@ def test_stop_reaches_a_model_that_is_thinking(handlers: Handlers, backend: Rule
     assert titles(messages)[-2][0] in ("Thinking", "Thought")
     assert titles(messages)[-2][1] == "done"
     assert messages[-1].content == "Stopped."
+
+
+def test_ctrl_c_ends_an_answer_on_the_command_line(prepared: Path, tmp_path: Path) -> None:
+    endless = " ".join(f"thought {number}" for number in range(40_000))
+    backend = RuleBackend(think=lambda *_: f"<think>{endless}</think>No.", pace=0.01)
+    backend.hears = False
+    home = tmp_path / "home"
+    shutil.copytree(prepared, home)
+    with serving(backend) as served:
+        process = subprocess.Popen(
+            [sys.executable, "-c", "from agent.cli import main; main()", "ask", "who calls the club?"],
+            env={**os.environ, "MOSS_AGENT_HOME": str(home), "MOSS_AGENT_MODEL": f"{served.url}/v1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        end = time.monotonic() + 60
+        while not any(tools for _, tools, _ in backend.chats) and time.monotonic() < end:
+            time.sleep(0.1)
+        assert any(tools for _, tools, _ in backend.chats), "it was never asked"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+    assert (process.returncode, out) == (1, "")
+    assert err.strip() == "moss-agent: The answer was stopped."
 
 
 def test_the_foot_names_the_server_once_it_is_known(handlers: Handlers) -> None:
