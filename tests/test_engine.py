@@ -250,6 +250,58 @@ def test_an_answer_that_loops_is_ended_where_asked(tmp_path):
     engine.close()
 
 
+def test_a_bad_request_alone_in_the_line_harms_no_running_one(tmp_path):
+    a, b = letters("ab")
+    engine = Engine(
+        load(writing_checkpoint(tmp_path, {198: a, a: b, b: a})),
+        EngineOptions(page_size=16, cache_bytes=4_000_000),
+    )
+    running = iter(engine.submit(Request("q"), Options(max_new_tokens=300)))
+    next(running)
+    with pytest.raises(MossAudioError):
+        engine.submit(Request("q", [torch.zeros(3)]), GREEDY).result()
+    *_, last = running
+    assert last.stopped == "length" and last.new_tokens == 300
+    engine.close()
+
+
+def test_where_audio_cannot_be_encoded_only_its_own_request_fails(start, plain, monkeypatch):
+    engine = start()
+    features = engine.hearing.features
+
+    def short_of_memory(mel, frames):
+        if len(frames) > 1:
+            raise torch.cuda.OutOfMemoryError("no room")
+        return features(mel, frames)
+
+    monkeypatch.setattr(engine.hearing, "features", short_of_memory)
+    tickets = [engine.submit(one, GREEDY) for one in MIXED]
+    two_clips = next(number for number, one in enumerate(MIXED) if len(one.audios) == 2)
+    for number, (ticket, expected) in enumerate(zip(tickets, plain, strict=True)):
+        if number == two_clips:
+            with pytest.raises(NotEnoughMemory, match="ask for less at once"):
+                ticket.result()
+        else:
+            assert told(ticket.result()) == told(expected)
+
+
+def test_a_request_given_up_in_the_line_is_ended_before_its_turn(tmp_path):
+    a, b = letters("ab")
+    engine = Engine(
+        load(writing_checkpoint(tmp_path, {198: a, a: b, b: a})),
+        EngineOptions(page_size=16, cache_bytes=4_000_000, max_batch=1),
+    )
+    running = engine.submit(Request("q"), Options(max_new_tokens=2_000))
+    next(iter(running))
+    second, third = (engine.submit(Request("q"), GREEDY) for _ in range(2))
+    third.cancel()
+    assert third.result().stopped == "cancelled" and third.cancelled.is_set()
+    assert engine.statistics().running == 1
+    running.cancel()
+    assert second.result().stopped == "length"
+    engine.close()
+
+
 def test_the_backend_answers_together_streams_and_chats(tmp_path):
     folder: Path = writing_checkpoint(tmp_path, chain(*letters("world")))
     backend = LocalBackend.load(folder, options=EngineOptions(cache_bytes=20_000_000))

@@ -111,10 +111,9 @@ def test_cancelling_ends_the_work_at_the_server():
         backend = ServedBackend(served.url)
         cancel = threading.Event()
         threading.Timer(0.5, cancel.set).start()
-        (reply,) = backend.ask([Request("Listen.", [noise(1, 0)])], GREEDY, cancel)
-        assert (
-            isinstance(reply, Reply) and reply.stopped == "cancelled" and reply.text.startswith("and so on")
-        )
+        (reply,) = backend.ask([Request("Listen.", [noise(1, 0)])], Options(max_new_tokens=5_000), cancel)
+        assert isinstance(reply, Reply) and reply.stopped == "cancelled"
+        assert reply.text.startswith("and so on")
         written = model.written
         backend.close()
         assert written < 20_000

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 
 from moss_audio.answer_writer import AnswerWriter
-from moss_audio.answers import FREE, Options, Request, Stopped
+from moss_audio.answers import FREE, Options, Reply, Request, Stopped
 from moss_audio.engine.cache import CacheShape, KVCache, bytes_per_token
 from moss_audio.engine.decoding import Chosen, Eager, Graphs, Steps
 from moss_audio.engine.hearing import EncoderCache
@@ -60,6 +60,10 @@ class EngineOptions:
     prefill_tokens: int = 8192
     encoder_bytes: int = GB
     max_waiting: int = 4096
+
+
+Audible = tuple[Sequence, torch.Tensor, torch.Tensor]
+"""A sequence, the log-mel of its clips and their frame counts."""
 
 
 @dataclass(frozen=True)
@@ -195,11 +199,21 @@ class Engine:
     def _drop_cancelled(self) -> None:
         for one in [one for one in self._running if one.ticket.cancelled.is_set()]:
             self._finish(one, "cancelled")
+        for one in [one for one in self._admissible if one.ticket.cancelled.is_set()]:
+            self._admissible.remove(one)
+            one.ticket.put(self._writers.pop(id(one)).reply("cancelled", one.prompt_length))
+        with self._work:
+            given_up = [ticket for _, _, ticket in self._waiting if ticket.cancelled.is_set()]
+            if given_up:
+                self._waiting = deque(one for one in self._waiting if one[2] not in given_up)
+        for ticket in given_up:
+            ticket.put(Reply("", "", "cancelled", prompt_tokens=0, new_tokens=0, seconds=0.0))
 
     def _admit(self) -> None:
         while len(self._running) < self.options.max_batch:
-            if not self._admissible and not self._prepare():
-                return
+            while not self._admissible:
+                if not self._prepare():
+                    return
             sequence = self._admissible[0]
             grant = self.pool.admit(sequence.keys, sequence.capacity)
             if grant is None:
@@ -220,8 +234,8 @@ class Engine:
                 prepared.append(self._sequence(request, options, ticket))
             except Exception as error:
                 ticket.put(error)
-        self._hear([(one, *audio) for one, audio in prepared if audio is not None])
-        self._admissible.extend(one for one, _ in prepared)
+        unheard = self._hear_each([(one, *audio) for one, audio in prepared if audio is not None])
+        self._admissible.extend(one for one, _ in prepared if one not in unheard)
         return bool(taken)
 
     def _sequence(
@@ -262,7 +276,22 @@ class Engine:
         budget = thinking_budget(self.processor.tokenizer, options, 0, [opened])
         return None if budget is None else lambda written: budget.forced(written, opened)
 
-    def _hear(self, audible: list[tuple[Sequence, torch.Tensor, torch.Tensor]]) -> None:
+    def _hear_each(self, audible: list[Audible]) -> list[Sequence]:
+        """Encode audio: together, or where that fails one by one, so that a failure is only its own."""
+        try:
+            self._hear(audible)
+        except Exception:
+            unheard = []
+            for one in audible:
+                try:
+                    self._hear([one])
+                except Exception as error:
+                    unheard.append(one[0])
+                    self._drop(one[0], error)
+            return unheard
+        return []
+
+    def _hear(self, audible: list[Audible]) -> None:
         """Encode the audio of some sequences, all windows in one batch."""
         if not audible:
             return
@@ -379,13 +408,17 @@ class Engine:
         one.ticket.put(writer.reply(stopped, one.prompt_length))
 
     def _fail(self, sequences: list[Sequence], error: BaseException) -> None:
-        if isinstance(error, torch.cuda.OutOfMemoryError):
-            error = NotEnoughMemory(f"The memory of {self.device} was used up; ask for less at once.")
         for one in list(sequences):
             self._running.remove(one)
             self.pool.release(one.pages)
-            self._writers.pop(id(one), None)
-            one.ticket.put(error)
+            self._drop(one, error)
+
+    def _drop(self, one: Sequence, error: BaseException) -> None:
+        """Forget a sequence that holds no pages; who asked is told why."""
+        if isinstance(error, torch.cuda.OutOfMemoryError):
+            error = NotEnoughMemory(f"The memory of {self.device} was used up; ask for less at once.")
+        self._writers.pop(id(one), None)
+        one.ticket.put(error)
 
     def _page_count(self, token_bytes: int) -> int:
         options = self.options
