@@ -16,7 +16,7 @@ run: install ## set up, add the sample meeting at the first start, open the page
 	@$(BIN)/moss-agent web
 
 test: install-test browser ## set up and pass the whole suite, browser tests included
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 install: $(STAMPS)/install ## set up without starting
 

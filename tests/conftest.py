@@ -14,6 +14,9 @@ from agent.privacy import switch_off_telemetry
 
 switch_off_telemetry()
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Tests that run side by side would wait for each other's threads; read when torch is first imported.
+if (_workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))) > 1:
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // _workers)))
 # A shared machine may take any time over one example; tests hold what comes out, benchmarks how fast.
 settings.register_profile("any-machine", deadline=None)
 settings.load_profile("any-machine")
