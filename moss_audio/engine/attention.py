@@ -1,19 +1,28 @@
 """Attention of packed queries over the paged cache.
 
-On a GPU in half precision it is torch's variable-length kernel, which reads the pages by a table. Elsewhere
-it is scaled-dot-product attention, sequence by sequence, over a view of the pages where they are neighbours.
+On a GPU that has it in half precision, it is torch's variable-length kernel, which reads pages by a table
+(``kernel.py``). Elsewhere it is scaled-dot-product attention over views of the pages: sequence by sequence,
+or, for sequences of one new token each that lie equally far apart, many in one call.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch.nn import functional as F
-from torch.nn.attention.varlen import varlen_attn
 
-from moss_audio.engine.cache import KVCache
+from moss_audio.engine.cache import KVCache, Place, are_neighbours
+from moss_audio.engine.kernel import Table, paged, reads_pages
+
+Attend = Callable[[torch.Tensor, int, float], torch.Tensor]
+"""Causal attention of packed queries ``[T, heads, head_dim]`` in a layer, by a scale of the scores, over all
+that is in the cache, the new keys and values included; to the same shape."""
+
+MOST_UNEQUAL = 2
+"""Sequences are read together while the longest is at most so many times as long as the shortest: what
+stands behind a shorter one's end is read for nothing."""
 
 
 @dataclass(frozen=True)
@@ -34,86 +43,104 @@ class Packed:
     lengths: tuple[int, ...]
     pages: tuple[tuple[int, ...], ...]
 
-    @cached_property
-    def ends(self) -> torch.Tensor:
-        """int32 ``[N + 1]``: where each sequence's new tokens begin, and where the last ones end."""
-        counts = torch.tensor((0, *self.queries), dtype=torch.int32)
-        return counts.cumsum(0, dtype=torch.int32).to(self.positions.device)
 
-    @cached_property
-    def used(self) -> torch.Tensor:
-        """int32 ``[N]``: ``lengths``."""
-        return torch.tensor(self.lengths, dtype=torch.int32).to(self.positions.device)
+@dataclass(frozen=True)
+class _Part:
+    """Queries that are answered by one call.
 
-    @cached_property
-    def table(self) -> torch.Tensor:
-        """int32 ``[N, most pages]``: ``pages``, filled up with the first page, which is not read."""
-        most = max(len(one) for one in self.pages)
-        rows = [(*one, *(0,) * (most - len(one))) for one in self.pages]
-        return torch.tensor(rows, dtype=torch.int32).to(self.positions.device)
-
-
-def attend(query: torch.Tensor, cache: KVCache, layer: int, packed: Packed, scale: float) -> torch.Tensor:
-    """Causal attention of each sequence's new tokens over all of its tokens.
-
-    Args:
-        query: ``[T, heads, head_dim]``.
-        cache: Holds the new keys and values already.
-        layer: Of the decoder.
-        packed: Which token belongs where.
-        scale: Of the scores.
-
-    Returns:
-        ``[T, heads, head_dim]``.
+    Attributes:
+        rows: Which of the packed queries.
+        place: Where their sequences lie.
+        mask: Of the scores; None where all that is read may be seen.
+        causal: Whether the call itself shall hide what comes later.
     """
-    if reads_pages(query):
-        return paged(query, cache, layer, packed.ends, packed.used, packed.table, scale, max(packed.queries))
-    out = torch.empty_like(query)
-    start = 0
-    for new, length, pages in zip(packed.queries, packed.lengths, packed.pages, strict=True):
-        keys, values = cache.read(layer, pages, length)
-        q, k, v = (one.transpose(0, 1)[None] for one in (query[start : start + new], keys, values))
-        found = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=_mask(new, length, query.device), is_causal=1 < new == length, scale=scale,
-            enable_gqa=q.shape[1] != k.shape[1],
-        )  # fmt: skip
-        out[start : start + new] = found[0].transpose(0, 1)
+
+    rows: slice | torch.Tensor
+    place: Place
+    mask: torch.Tensor | None
+    causal: bool = False
+
+
+def looking_back(packed: Packed, cache: KVCache) -> Attend:
+    """How the queries of a pass look back; what all layers share is found here, once."""
+    stored = cache.keys[0]
+    if reads_pages(stored.device, stored.dtype, cache.shape.page_size):
+        table = Table.of(packed.queries, packed.lengths, packed.pages, stored.device)
+        return lambda query, layer, scale: paged(query, cache, layer, table, scale)
+    parts = _parts(packed, cache)
+
+    def attention(query: torch.Tensor, layer: int, scale: float) -> torch.Tensor:
+        out = torch.empty_like(query)
+        for one in parts:
+            out[one.rows] = _answer(one, query[one.rows], cache, layer, scale)
+        return out
+
+    return attention
+
+
+def _answer(part: _Part, query: torch.Tensor, cache: KVCache, layer: int, scale: float) -> torch.Tensor:
+    """Queries ``[rows, heads, head_dim]`` of one part, to the same shape."""
+    keys, values = cache.read(layer, part.place)
+    one_each = len(query) == part.place.count
+    # Heads that share keys are as many queries of one head: the fast kernels know no groups of heads.
+    q = query.unflatten(1, (keys.shape[1], -1)) if one_each else query.transpose(0, 1)[None]
+    found = F.scaled_dot_product_attention(
+        q, keys, values, attn_mask=part.mask, is_causal=part.causal, scale=scale,
+        enable_gqa=q.shape[1] != keys.shape[1],
+    )  # fmt: skip
+    return found.flatten(1, 2) if one_each else found[0].transpose(0, 1)
+
+
+def _parts(packed: Packed, cache: KVCache) -> list[_Part]:
+    parts, single, start = [], [], 0
+    for number, (new, length) in enumerate(zip(packed.queries, packed.lengths, strict=True)):
+        place = cache.place(packed.pages[number], length)
+        if new == 1 and place.pages is None:
+            single.append((place.first, length, start))
+        else:
+            mask = _mask(new, length, cache.keys[0].device)
+            parts.append(_Part(slice(start, start + new), place, mask, 1 < new == length))
         start += new
-    return out
+    return parts + [_together(run, cache.keys[0]) for run in _runs(sorted(single), cache.shape.tokens)]
 
 
-def reads_pages(query: torch.Tensor) -> bool:
-    """Whether the kernel that reads pages by a table can be used: a GPU, in half precision."""
-    return query.is_cuda and query.dtype in (torch.bfloat16, torch.float16)
+_Single = tuple[int, int, int]
+"""First slot, length and query row of a sequence of neighbouring pages with one new token."""
 
 
-def paged(
-    query: torch.Tensor,
-    cache: KVCache,
-    layer: int,
-    ends: torch.Tensor,
-    used: torch.Tensor,
-    table: torch.Tensor,
-    scale: float,
-    most_queries: int,
-) -> torch.Tensor:
-    """The kernel that reads pages; arguments as in ``Packed``. Causal, aligned at each sequence's end."""
-    found = varlen_attn(
-        query,
-        cache.keys[layer],
-        cache.values[layer],
-        ends,
-        None,
-        most_queries,
-        table.shape[1] * cache.shape.page_size,
-        scale=scale,
-        window_size=(-1, 0),
-        enable_gqa=query.shape[1] != cache.shape.heads,
-        seqused_k=used,
-        block_table=table,
-    )
-    assert isinstance(found, torch.Tensor)
-    return found
+def _runs(singles: Sequence[_Single], slots: int) -> list[list[_Single]]:
+    """Sequences in the order of their slots, cut where they are not equally far apart, or too unequal."""
+    runs: list[list[_Single]] = []
+    shortest = longest = apart = 0
+    for one in singles:
+        first, length, _ = one
+        gap = first - runs[-1][-1][0] if runs else 0
+        low, high = min(shortest, length), max(longest, length)
+        near = runs and (len(runs[-1]) == 1 or gap == apart)
+        if near and high <= MOST_UNEQUAL * low and first + high <= slots:
+            runs[-1].append(one)
+            shortest, longest, apart = low, high, gap
+        else:
+            runs.append([one])
+            shortest = longest = length
+    return runs
+
+
+def _together(run: list[_Single], like: torch.Tensor) -> _Part:
+    """One call for sequences that lie equally far apart."""
+    firsts, lengths, rows = zip(*run, strict=True)
+    longest = max(lengths)
+    apart = firsts[1] - firsts[0] if len(run) > 1 else 0
+    mask = None
+    if min(lengths) < longest:
+        seen = torch.arange(longest) < torch.tensor(lengths)[:, None]
+        hidden = torch.zeros(seen.shape, dtype=like.dtype).masked_fill(~seen, float("-inf"))
+        mask = hidden[:, None, None].to(like.device)
+    if are_neighbours(rows):
+        where: slice | torch.Tensor = slice(rows[0], rows[-1] + 1)
+    else:
+        where = torch.tensor(rows, device=like.device)
+    return _Part(where, Place(firsts[0], longest, len(run), apart), mask)
 
 
 def _mask(new: int, length: int, device: torch.device) -> torch.Tensor | None:

@@ -35,9 +35,33 @@ class CacheShape:
         return self.n_pages * self.page_size
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where some sequences of equal page order lie; found once, used in every layer.
+
+    Attributes:
+        first: Slot of the first token of the first sequence.
+        tokens: Tokens read of each sequence.
+        count: Sequences.
+        apart: Slots from one sequence to the next.
+        pages: int64, the pages of a single sequence where they are no neighbours; else None.
+    """
+
+    first: int
+    tokens: int
+    count: int = 1
+    apart: int = 0
+    pages: torch.Tensor | None = None
+
+
 def bytes_per_token(config: Qwen3Config, dtype: torch.dtype) -> int:
     """Keys and values of one position in all layers: 147,456 bytes for 8B and 4B in bfloat16."""
     return 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * dtype.itemsize
+
+
+def are_neighbours(pages: Sequence[int]) -> bool:
+    """Whether each page lies right behind the one before it."""
+    return tuple(pages) == tuple(range(pages[0], pages[0] + len(pages)))
 
 
 class KVCache:
@@ -59,18 +83,26 @@ class KVCache:
         self.keys[layer].flatten(0, 1).index_copy_(0, slots, keys)
         self.values[layer].flatten(0, 1).index_copy_(0, slots, values)
 
-    def read(self, layer: int, pages: Sequence[int], tokens: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """A sequence's first keys and values, ``[tokens, heads, head_dim]``.
+    def place(self, pages: Sequence[int], tokens: int) -> Place:
+        """Where a sequence's first tokens lie."""
+        first = pages[0] * self.shape.page_size
+        if are_neighbours(pages):
+            return Place(first, tokens)
+        return Place(first, tokens, pages=torch.tensor(pages, device=self.keys[0].device))
 
-        A view where its pages are neighbours in memory, else a copy.
-        """
-        first, last = pages[0], pages[-1]
-        if last - first == len(pages) - 1:
-            begin = first * self.shape.page_size
-            span = slice(begin, begin + tokens)
-            return self.keys[layer].flatten(0, 1)[span], self.values[layer].flatten(0, 1)[span]
-        index = torch.tensor(pages, device=self.keys[layer].device)
-        return (
-            self.keys[layer][index].flatten(0, 1)[:tokens],
-            self.values[layer][index].flatten(0, 1)[:tokens],
-        )
+    def read(self, layer: int, place: Place) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values ``[sequences, heads, tokens, head_dim]``: a view, or a copy of scattered pages."""
+        return self._read(self.keys[layer], place), self._read(self.values[layer], place)
+
+    def _read(self, stored: torch.Tensor, place: Place) -> torch.Tensor:
+        if place.pages is not None:
+            found = stored.index_select(0, place.pages).flatten(0, 1)[None, : place.tokens]
+        else:
+            _, _, heads, width = stored.shape
+            row = heads * width
+            found = stored.as_strided(
+                (place.count, place.tokens, heads, width),
+                (place.apart * row, row, width, 1),
+                place.first * row,
+            )
+        return found.transpose(1, 2)

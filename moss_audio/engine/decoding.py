@@ -12,8 +12,8 @@ from typing import Protocol
 
 import torch
 
-from moss_audio.engine.attention import paged
 from moss_audio.engine.cache import KVCache
+from moss_audio.engine.kernel import Table, ends_of, paged
 from moss_audio.engine.passes import pack, run, through_layers
 from moss_audio.engine.sampling import choose
 from moss_audio.engine.sequence import Sequence
@@ -171,9 +171,10 @@ class Graphs:
         pages = table.gather(1, (positions // page)[:, None])[:, 0].long()
         ends = torch.arange(size + 1, dtype=torch.int32, device=table.device)
         used = (positions + 1).to(torch.int32)
+        there = Table(ends, ends_of(used), used, table, most_queries=1)
 
         def attention(query: torch.Tensor, layer: int, scale: float) -> torch.Tensor:
-            return paged(query, self.cache, layer, ends, used, table, scale, 1)
+            return paged(query, self.cache, layer, there, scale)
 
         hidden = self.model.get_input_embeddings()(self._ids[:size])
         slots = pages * page + positions % page

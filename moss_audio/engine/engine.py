@@ -21,6 +21,7 @@ from moss_audio.answers import FREE, Options, Reply, Request, Stopped
 from moss_audio.engine.cache import CacheShape, KVCache, bytes_per_token
 from moss_audio.engine.decoding import Chosen, Eager, Graphs, Steps
 from moss_audio.engine.hearing import EncoderCache
+from moss_audio.engine.kernel import reads_pages
 from moss_audio.engine.pages import PagePool
 from moss_audio.engine.passes import Stack, pack, run
 from moss_audio.engine.sampling import Sampling, choose
@@ -115,8 +116,7 @@ class Engine:
         self._thread: threading.Thread | None = None
 
     def _stepping(self) -> Steps:
-        half = self.model.dtype in (torch.bfloat16, torch.float16)
-        if self.device.type != "cuda" or not half:
+        if not reads_pages(self.device, self.model.dtype, self.options.page_size):
             return Eager(self.model, self.cache)
         longest = min(self.pool.n_pages, self.pool.pages_for(self.options.max_length))
         return Graphs(self.model, self.cache, self.options.max_batch, longest)
@@ -245,6 +245,8 @@ class Engine:
         prompt = complete_prompt(request, options.thinking is False and self._thinks)
         inputs = self.processor(prompt, list(request.audios) or None, device=self.device)
         ids = inputs["input_ids"][0].tolist()
+        there = min(self.pool.n_pages * self.pool.page_size, self.options.max_length)
+        options = options.within(there - len(ids))
         opened = prompt_opens_thought(prompt)
         generator = None
         if options.seed is not None:
@@ -261,7 +263,6 @@ class Engine:
             forced=self._forced(options, opened),
             ticket=ticket,
         )
-        there = min(self.pool.n_pages * self.pool.page_size, self.options.max_length)
         if sequence.capacity > there:
             raise NotEnoughMemory(
                 f"This request can take {sequence.capacity:,} tokens ({len(ids):,} of them the prompt), and "

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
 import torch
 
 from moss_audio.decoder import DecoderLayer, rotary
-from moss_audio.engine.attention import Packed, attend
+from moss_audio.engine.attention import Attend, Packed, looking_back
 from moss_audio.engine.cache import KVCache
 from moss_audio.model import MossAudioModel
 
@@ -20,10 +20,6 @@ class Stack:
 
     index: torch.Tensor
     rows: tuple[torch.Tensor, ...]
-
-
-Attend = Callable[[torch.Tensor, int, float], torch.Tensor]
-"""Attention of packed queries in a layer: queries ``[T, heads, head_dim]``, layer, scale of the scores."""
 
 
 @torch.inference_mode()
@@ -42,10 +38,7 @@ def run(
     Returns:
         ``[N, vocab]``.
     """
-
-    def attention(query: torch.Tensor, layer: int, scale: float) -> torch.Tensor:
-        return attend(query, cache, layer, packed, scale)
-
+    attention = looking_back(packed, cache)
     hidden = through_layers(model, hidden, packed.positions, packed.slots, cache, attention, stack)
     ends = torch.tensor(packed.queries).cumsum(0).to(hidden.device) - 1
     return model.lm_head(model.language_model.norm(hidden[ends]))
