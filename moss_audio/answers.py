@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from moss_audio.errors import PromptError
@@ -27,6 +27,7 @@ class Options:
         thinking_budget: Tokens a thought may have before it is closed; None is no limit.
         seed: Makes sampling repeatable.
         stop_loops: End an answer that says one phrase over and over.
+        fit: Where ``max_new_tokens`` do not fit behind the prompt, write as many as do.
     """
 
     max_new_tokens: int = 1024
@@ -37,6 +38,7 @@ class Options:
     thinking_budget: int | None = None
     seed: int | None = None
     stop_loops: bool = False
+    fit: bool = False
 
     def __post_init__(self) -> None:
         wrong = {
@@ -52,6 +54,13 @@ class Options:
         for sentence, holds in wrong.items():
             if holds:
                 raise PromptError(f"{sentence} ({self}).")
+
+    def within(self, room: int) -> Options:
+        """The same with at most ``room`` new tokens, where that was left open (``fit``)."""
+        if not self.fit or not 0 < room < self.max_new_tokens:
+            return self
+        budget = None if self.thinking_budget is None else min(self.thinking_budget, room - 1)
+        return replace(self, max_new_tokens=room, thinking_budget=budget)
 
 
 FREE = Options(temperature=1.0)
