@@ -7,8 +7,9 @@ cutting only at pauses keeps sentences whole, which is what loses no words (docs
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 import numpy as np
 
@@ -57,7 +58,9 @@ def cut_windows(
     speech_seconds: float = MAX_SPEECH_SECONDS,
     window_seconds: float = MAX_WINDOW_SECONDS,
 ) -> list[Span]:
-    """Pack spans of speech into windows, each cut at the longest pause of its second half.
+    """Pack spans of speech into windows, cut at long pauses.
+
+    Each holds at least half of what it may, in speech or in length, unless no way of cutting allows that.
 
     Args:
         speech: Detected speech, in order and disjoint, each span shorter than ``speech_seconds``.
@@ -70,8 +73,7 @@ def cut_windows(
     """
     windows: list[Span] = []
     first = 0
-    while first < len(speech):
-        last = _cut_after(speech, first, speech_seconds, window_seconds)
+    for last in _last_spans(speech, speech_seconds, window_seconds):
         before = speech[first - 1].end if first else 0.0
         after = speech[last + 1].start if last + 1 < len(speech) else duration
         # A pause shorter than two margins is shared at its middle.
@@ -82,17 +84,28 @@ def cut_windows(
     return windows
 
 
-def _cut_after(speech: Sequence[Span], first: int, speech_seconds: float, window_seconds: float) -> int:
-    """Index of the last span of the window that begins with span ``first``."""
-    total = 0.0
-    end = first
-    for index in range(first, len(speech)):
-        total += speech[index].duration
-        too_long = total > speech_seconds or speech[index].end - speech[first].start > window_seconds
-        if index > first and too_long:
-            break
-        end = index
-    if end == len(speech) - 1:
-        return end
-    middle = (first + end + 1) // 2
-    return max(range(middle, end + 1), key=lambda index: speech[index + 1].start - speech[index].end)
+def _last_spans(speech: Sequence[Span], speech_seconds: float, window_seconds: float) -> Iterator[int]:
+    """Index of the last span of each window, for the best of all ways to cut.
+
+    What counts is by how much windows fall short of being half full, and if that is equal, how short the
+    pauses are at which they are cut. Found from the end backwards: ``best[first]`` is that for everything
+    from span ``first`` on, and where the window that begins there ends.
+    """
+    spoken = list(accumulate((one.duration for one in speech), initial=0.0))
+    best: list[tuple[float, float, int]] = [(0.0, 0.0, len(speech))] * (len(speech) + 1)
+    for first in reversed(range(len(speech))):
+        ways = []
+        for last in range(first, len(speech)):
+            length = speech[last].end - speech[first].start
+            full = max((spoken[last + 1] - spoken[first]) / speech_seconds, length / window_seconds)
+            if last > first and full > 1.0:
+                break
+            short, cuts, _ = best[last + 1]
+            if last + 1 < len(speech):
+                cuts += 1.0 / (1.0 + speech[last + 1].start - speech[last].end)
+            ways.append((round(short + max(0.0, 0.5 - full), 6), cuts, last))
+        best[first] = min(ways)
+    first = 0
+    while first < len(speech):
+        yield best[first][2]
+        first = best[first][2] + 1

@@ -43,10 +43,39 @@ def test_windows_are_disjoint_in_order_inside_the_recording_and_bounded(spans: l
         assert window.duration <= MAX_WINDOW_SECONDS + 1
 
 
-def test_a_window_is_cut_at_the_longest_pause_of_its_second_half():
+def test_a_window_is_cut_at_a_long_pause():
     spans = [Span(0, 10), Span(10.4, 20), Span(20.4, 35), Span(37, 50), Span(50.3, 59), Span(59.4, 80)]
     first = cut_windows(spans, 90)[0]
     assert (first.start, first.end) == (0, 35.3)
+
+
+def test_the_second_half_is_counted_in_seconds_of_speech_and_not_in_spans():
+    """Many short turns, then long ones: the middle span is at a quarter of the speech."""
+    spans, time = [], 0.0
+    for length in [0.5] * 40 + [4.0] * 30:
+        spans.append(Span(time, time + length))
+        time += length + (0.9 if length < 1 else 0.4)
+    windows = cut_windows(spans, time, 120.0, 180.0)
+    assert min(one.duration for one in windows) > 60
+
+
+@given(speech())
+def test_no_window_is_needlessly_short(spans: list[Span]):
+    """One that is less than half full has a neighbour only where joining would be too much, or would leave
+    that one short in its place."""
+
+    def full(inside: list[Span]) -> float:
+        spoken = sum(one.duration for one in inside)
+        return max(spoken / MAX_SPEECH_SECONDS, (inside[-1].end - inside[0].start) / MAX_WINDOW_SECONDS)
+
+    windows = cut_windows(spans, (spans[-1].end if spans else 0) + 1)
+    held = [[one for one in spans if a.start <= one.start and one.end <= a.end] for a in windows]
+    for before, after in pairwise(held):
+        assert full(before + after) > 1 - 1e-9, "both fit into one"
+        if full(before) < 0.5 - 1e-9:
+            assert full([*before, after[0]]) > 1 - 1e-9 or full(after[1:] or after[:1]) < 0.5
+        if full(after) < 0.5 - 1e-9:
+            assert full([before[-1], *after]) > 1 - 1e-9 or full(before[:-1] or before[-1:]) < 0.5
 
 
 def heard(*times: tuple[float, float]) -> list[Segment]:
