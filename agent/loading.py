@@ -88,12 +88,10 @@ class LoadingBackend:
             if self.state != "waiting":
                 return
             self.state, self._in_background = "loading", True
-        threading.Thread(
-            target=self._work, args=(self._told,), name="loading-moss-audio", daemon=True
-        ).start()
+        self._begin(self._told)
 
     def loaded(self, cancel: threading.Event | None = None) -> Backend:
-        """The model, once it is there.
+        """The model, once it is there; who stops waiting does not stop the loading.
 
         Raises:
             MossAudioError: It cannot be loaded, or ``cancel`` was set.
@@ -104,7 +102,7 @@ class LoadingBackend:
                 self.state, self._in_background = "loading", False
                 self._done.clear()
         if mine:
-            self._work(None)
+            self._begin(None)
         while not self._done.wait(POLL_SECONDS):
             if cancel is not None and cancel.is_set():
                 raise MossAudioError("It was stopped.")
@@ -150,6 +148,10 @@ class LoadingBackend:
             raise self._error
         return self.loaded(cancel)
 
+    def _begin(self, told: Progress | None) -> None:
+        """Load in a thread that neither a wish to stop nor the program's end has to wait for."""
+        threading.Thread(target=self._work, args=(told,), name="loading-moss-audio", daemon=True).start()
+
     def _work(self, told: Progress | None) -> None:
         backend: Backend | None = None
         try:
@@ -166,9 +168,9 @@ class LoadingBackend:
             self._backend = backend
             self.state = "ready" if backend else "failed"
             closed = self._closed
+            self._done.set()
         if closed and backend is not None:
             backend.close()
-        self._done.set()
 
     def _told(self, done: int, total: int) -> None:
         self._downloaded = (done, total)
