@@ -6,6 +6,7 @@
     ├── AmbiguousRecording    more than one recording has this prefix or title
     ├── WeightsError          model weights are missing or are not the published ones
     ├── HearingError          the engine failed on a stretch of audio
+    │   └── TooLong           it takes less at a time; a shorter stretch may do
     ├── IndexOutOfDate        the vector collection is lost or was made with another embedder
     └── Cancelled             the user stopped it; what was finished is kept
 
@@ -36,6 +37,10 @@ class WeightsError(MossAgentError):
 
 class HearingError(MossAgentError):
     """The engine that hears failed on a stretch of audio; the text says why."""
+
+
+class TooLong(HearingError):
+    """The engine takes less audio at a time than this; it may hear the halves."""
 
 
 class IndexOutOfDate(MossAgentError):

@@ -217,8 +217,10 @@ class _Work:
             # What was said can be asked about while sounds are listened for.
             self._index()
             self._listen_for_sounds()
+        else:
+            self._join_sounds()
         self._index()
-        if not spoken:
+        if not speech:
             intake.note("No speech was found in this recording.")
         intake.count_time()
         intake.set(status="ready")
@@ -268,6 +270,11 @@ class _Work:
 
         assert self.ingest.sounds is not None
         SoundPass(self.intake, self.ingest.sounds).run()
+
+    def _join_sounds(self) -> None:
+        from index.sound_pass import join_sounds
+
+        join_sounds(self.intake)
 
     def _index(self) -> None:
         from index.indexing import index_recording

@@ -3,7 +3,8 @@
 Whatever the engine, its result is checked against the detected speech: text where nobody spoke is dropped,
 loops are heard again and else cut, and speech without text is heard once more on its own. An engine that,
 once astray, loses the rest of a window (``Transcriber.halvings``) hears a window it failed on again with
-other settings first, and then in halves. What is still missing then is reported as a gap.
+other settings first, and then in halves; one that it refuses as too long is halved at once, as often as
+that takes. What is still missing then is reported as a gap.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from index.audio import SAMPLE_RATE
 from index.coverage import find_gaps, in_speech, uncovered
-from index.errors import HearingError
+from index.errors import HearingError, TooLong
 from index.loops import cut_loops, has_loop
 from index.records import Segment, Span
 from index.sentences import join_words
@@ -38,7 +39,7 @@ class Heard:
     Attributes:
         segments: In time order.
         gaps: Speech in it that none accounts for.
-        trouble: Why some of it could not be heard again, where the engine failed; else None.
+        trouble: Why some of it could not be heard, or not again, where the engine failed; else None.
     """
 
     segments: tuple[Segment, ...]
@@ -59,31 +60,62 @@ def hear(window: AudioWindow, transcriber: Transcriber, halvings: int = 0) -> He
         Cancelled: The window's ``stop`` was set.
     """
     ladder = _Ladder(window, transcriber)
-    trouble = None
     try:
         ladder.climb(halvings)
     except HearingError as error:
-        trouble = str(error)
+        ladder.trouble = error
+    if ladder.trouble is not None and not ladder.answered:
+        raise ladder.trouble
     segments = [one for one in ladder.segments if one.end > one.start]
-    return Heard(tuple(segments), tuple(find_gaps(window.speech, segments)), trouble)
+    gaps = tuple(find_gaps(window.speech, segments))
+    return Heard(tuple(segments), gaps, str(ladder.trouble) if ladder.trouble and gaps else None)
 
 
 class _Ladder:
-    """One window and what was made out of it so far; each rung tries to make out more."""
+    """One window and what was made out of it so far; each rung tries to make out more.
+
+    Attributes:
+        answered: Whether the engine has heard any of it.
+        trouble: Why some of it was not heard, or not again.
+    """
 
     def __init__(self, window: AudioWindow, transcriber: Transcriber) -> None:
         self.window = window
         self.transcriber = transcriber
-        self.segments = _once(window, transcriber)
+        self.segments: list[Segment] = []
+        self.answered = False
+        self.trouble: HearingError | None = None
 
     def climb(self, halvings: int) -> None:
+        self.segments = self._pass(self.window)
         if halvings and self._failed(self.window):
-            self._take(_once(self.window, self.transcriber, careful=True))
+            self._take(self._pass(self.window, careful=True))
             self._halve(self.window, halvings)
         gaps = find_gaps(self.window.speech, self.segments)
         for gap in self._joined(gaps) if halvings else gaps:
-            part = _part(self.window, gap)
-            self.segments = _merge(self.segments, _once(part, self.transcriber, careful=True))
+            self.segments = _merge(self.segments, self._pass(_part(self.window, gap), careful=True))
+
+    def _pass(self, part: AudioWindow, careful: bool = False) -> list[Segment]:
+        """Hear a part; where it is longer than the engine takes, its halves, down to a sentence or two."""
+        try:
+            found = _once(part, self.transcriber, careful)
+        except TooLong as error:
+            return self._in_halves(part, careful, error)
+        self.answered = True
+        return found
+
+    def _in_halves(self, part: AudioWindow, careful: bool, refusal: TooLong) -> list[Segment]:
+        halves = _halves(part)
+        if not halves:
+            self.trouble = refusal
+        found: list[Segment] = []
+        try:
+            for half in halves:
+                found += self._pass(half, careful)
+        except HearingError:
+            self.segments = self._filled(self.segments, found)
+            raise
+        return found
 
     def _joined(self, gaps: Sequence[Span]) -> list[Span]:
         """Gaps with nothing heard between them as one stretch, up to a length."""
@@ -120,7 +152,7 @@ class _Ladder:
         """Hear the halves of a part that it failed on, and theirs."""
         for half in _halves(part) if times and self._failed(part) else ():
             if self._failed(half):
-                self.segments = self._filled(self.segments, _once(half, self.transcriber))
+                self.segments = self._filled(self.segments, self._pass(half))
                 self._halve(half, times - 1)
 
 

@@ -8,12 +8,13 @@ engine's batches.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 
 import numpy as np
 
 from index.audio import SAMPLE_RATE
-from index.moss_asking import Asker
+from index.moss_asking import Asker, sampled
 from index.moss_times import checked
 from index.records import Segment
 from index.squeezing import Piece, original_time, squeeze
@@ -32,11 +33,6 @@ each with both their times about fifteen. A fixed budget would cut long windows.
 
 CAREFUL_TOKENS_PER_SECOND = 16.0
 
-CAREFUL_TEMPERATURE = 0.4
-CAREFUL_TOP_P = 0.9
-SEED = 1
-"""How a window is heard again: sampled, which gets greedy decoding off a wrong track, and repeatably."""
-
 
 class MossTranscriber:
     """A ``Transcriber`` over any MOSS-Audio backend: the engine of this process, or a server.
@@ -46,7 +42,8 @@ class MossTranscriber:
     """
 
     window_speech_seconds = 120.0
-    """Windows are cut in the second half of this much speech, so they hold one to two minutes of it."""
+    """Windows are at least half as full as they may be, so they hold one to two minutes of speech, or where
+    little is said last one and a half to three minutes."""
 
     max_window_seconds = 180.0
     """The model's makers advise against more than ten minutes; three keep a failure small."""
@@ -62,6 +59,10 @@ class MossTranscriber:
     def windows_at_once(self) -> int:
         """See ``Transcriber``: as many as the backend batches."""
         return self._asker.at_once
+
+    def prepare(self, stop: threading.Event | None = None) -> None:
+        """See ``Transcriber``."""
+        self._asker.prepare(stop)
 
     def detect_language(self, audio: np.ndarray) -> tuple[str, float] | None:
         """See ``Transcriber``: None; the model needs no language told, and asking would cost a window."""
@@ -106,17 +107,9 @@ class MossTranscriber:
 
 def _options(seconds: float, careful: bool) -> Options:
     """How to hear so many seconds of speech."""
-    if not careful:
-        tokens = TOKENS + round(TOKENS_PER_SECOND * seconds)
-        return Options(max_new_tokens=tokens, thinking=False, stop_loops=True)
-    return Options(
-        max_new_tokens=TOKENS + round(CAREFUL_TOKENS_PER_SECOND * seconds),
-        temperature=CAREFUL_TEMPERATURE,
-        top_p=CAREFUL_TOP_P,
-        thinking=False,
-        seed=SEED,
-        stop_loops=True,
-    )
+    tokens = TOKENS + round((CAREFUL_TOKENS_PER_SECOND if careful else TOKENS_PER_SECOND) * seconds)
+    options = Options(max_new_tokens=tokens, thinking=False, stop_loops=True)
+    return sampled(options) if careful else options
 
 
 def _breaks_off(reply: Reply, parsed: Parsed[TimedTexts]) -> bool:

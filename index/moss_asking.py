@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from index.audio import SAMPLE_RATE
-from index.errors import Cancelled, HearingError
+from index.errors import Cancelled, HearingError, TooLong
 from moss_audio.answers import Options, Reply, Request
-from moss_audio.backend import Backend
-from moss_audio.errors import AudioError, CheckpointError, MossAudioError, NotEnoughMemory, PromptError
+from moss_audio.backend import Backend, Loads
+from moss_audio.errors import (
+    AudioError,
+    CheckpointError,
+    MossAudioError,
+    NotEnoughMemory,
+    PromptError,
+    ServerError,
+)
 
 MOST_AT_ONCE = 64
 """Stretches asked about at a time at most, whatever the engine takes: each holds its audio in memory (two
@@ -23,9 +31,18 @@ SHORTEST_SECONDS = 1.0
 AGAIN_AFTER_SECONDS = 0.5
 """Pause before a failed request is sent once more."""
 
+CAREFUL_TEMPERATURE = 0.4
+CAREFUL_TOP_P = 0.9
+SEED = 1
+"""How something is heard again: sampled, which gets greedy decoding off a wrong track, and repeatably."""
 
 HOPELESS = (AudioError, CheckpointError, NotEnoughMemory, PromptError)
 """What goes wrong the same way each time, and is not asked again."""
+
+
+def sampled(options: Options) -> Options:
+    """The same, for hearing something again."""
+    return replace(options, temperature=CAREFUL_TEMPERATURE, top_p=CAREFUL_TOP_P, seed=SEED)
 
 
 class Asker:
@@ -37,12 +54,36 @@ class Asker:
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
-        self._free = threading.BoundedSemaphore(self.at_once)
+        self._free: threading.BoundedSemaphore | None = None
+        self._lock = threading.Lock()
 
     @property
     def at_once(self) -> int:
-        """Requests worth having in work at a time, at least 1."""
+        """Requests worth having in work at a time, at least 1; before ``prepare`` a guess."""
         return max(1, min(self.backend.at_once, MOST_AT_ONCE))
+
+    def prepare(self, stop: threading.Event | None = None) -> None:
+        """Load what is not loaded yet.
+
+        Raises:
+            HearingError: It cannot be loaded.
+            Cancelled: ``stop`` was set.
+        """
+        if not isinstance(self.backend, Loads):
+            return
+        try:
+            self.backend.loaded(stop)
+        except Exception as error:
+            if stop is not None and stop.is_set():
+                raise _stopped() from error
+            raise _hearing_error(error) from error
+
+    def _places(self) -> threading.BoundedSemaphore:
+        """One for each request that may be in work; as many as the backend wants once it is loaded."""
+        with self._lock:
+            if self._free is None:
+                self._free = threading.BoundedSemaphore(self.at_once)
+            return self._free
 
     def ask(
         self,
@@ -60,13 +101,15 @@ class Asker:
             stop: Set when nobody waits any more.
 
         Raises:
+            TooLong: One of them is longer than the engine takes at a time.
             HearingError: The engine failed on one of them, also when asked again; with its sentence.
             Cancelled: ``stop`` was set.
         """
         requests = [Request(prompt, (_padded(one),)) for one in clips]
-        with self._free:
+        self.prepare(stop)
+        with self._places():
             answers = self._once(requests, options, stop)
-            failed = [at for at, one in enumerate(answers) if not isinstance(one, (Reply, *HOPELESS))]
+            failed = [at for at, one in enumerate(answers) if not _is_final(one)]
             if failed:
                 (stop or threading.Event()).wait(AGAIN_AFTER_SECONDS)
                 again = self._once([requests[at] for at in failed], options, stop)
@@ -94,8 +137,24 @@ def _reply(answer: Reply | Exception) -> Reply:
         if answer.stopped == "cancelled":
             raise _stopped()
         return answer
-    known = isinstance(answer, MossAudioError)
-    raise HearingError(str(answer) if known else f"{type(answer).__name__}: {answer}") from answer
+    if _is_refused_for_size(answer):
+        raise TooLong(str(answer)) from answer
+    raise _hearing_error(answer) from answer
+
+
+def _is_final(answer: Reply | Exception) -> bool:
+    return isinstance(answer, (Reply, *HOPELESS)) or _is_refused_for_size(answer)
+
+
+def _is_refused_for_size(answer: Exception | Reply) -> bool:
+    """Whether less audio may be taken: the cache cannot hold it, or the server's context, or its proxy."""
+    too_long = isinstance(answer, ServerError) and answer.trouble == "too-long"
+    return too_long or isinstance(answer, NotEnoughMemory)
+
+
+def _hearing_error(error: Exception) -> HearingError:
+    known = isinstance(error, MossAudioError)
+    return HearingError(str(error) if known else f"{type(error).__name__}: {error}")
 
 
 def _stopped() -> Cancelled:

@@ -36,6 +36,15 @@ class MossSounds:
         """How many stretches it listens to side by side."""
         return self._asker.at_once
 
+    def prepare(self, stop: threading.Event | None = None) -> None:
+        """Load what is not loaded yet; ``at_once`` is exact from then on.
+
+        Raises:
+            HearingError: It cannot be loaded.
+            Cancelled: ``stop`` was set.
+        """
+        self._asker.prepare(stop)
+
     def listen(self, audio: np.ndarray, stop: threading.Event | None = None) -> Events:
         """What can be heard in float32 ``[n_samples]`` (mono, 16 kHz); times are seconds from its start.
 

@@ -1,25 +1,25 @@
-"""Work done side by side and handed over in order."""
+"""Work done side by side, handed over in order or as it is finished."""
 
 from __future__ import annotations
 
 import threading
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+Work = Callable[[Task], Result]
 
 
 def in_order(
-    work: Callable[[Task], Result], tasks: Sequence[Task], workers: int, stop: threading.Event
+    work: Work[Task, Result], tasks: Sequence[Task], workers: int, stop: threading.Event
 ) -> Iterator[tuple[Task, Result]]:
     """Do every task in ``workers`` threads; each result comes out in the order of the tasks.
 
-    Only one task more than there are workers is taken up ahead of the one that is waited for, so that
-    little is lost when the program dies. After ``stop`` is set no task is begun; those that were begun come
-    out still. When the caller leaves, or a task raises, the rest is dropped.
+    Only one task more than there are workers is taken up ahead of the one that is waited for. After
+    ``stop`` is set no task is begun; those that were begun come out still. When the caller leaves, or a task
+    raises, the rest is dropped.
 
     Args:
         work: Called in a thread of its own for each task; may raise.
@@ -27,8 +27,33 @@ def in_order(
         workers: Threads, at least 1.
         stop: Set it from any thread.
     """
+    return _handed_over(work, tasks, workers, stop, next_done=lambda begun: next(iter(begun)))
+
+
+def as_finished(
+    work: Work[Task, Result], tasks: Sequence[Task], workers: int, stop: threading.Event
+) -> Iterator[tuple[Task, Result]]:
+    """As ``in_order``, but each result comes out as soon as it is there, however long others take.
+
+    So no more is lost when the program dies than what the workers have in hand, and one result more.
+    """
+    return _handed_over(work, tasks, workers, stop, next_done=_first_done)
+
+
+def _first_done(begun: Mapping[Future[Result], Task]) -> Future[Result]:
+    done, _ = wait(begun, return_when=FIRST_COMPLETED)
+    return next(one for one in begun if one in done)
+
+
+def _handed_over(
+    work: Work[Task, Result],
+    tasks: Sequence[Task],
+    workers: int,
+    stop: threading.Event,
+    next_done: Callable[[Mapping[Future[Result], Task]], Future[Result]],
+) -> Iterator[tuple[Task, Result]]:
     waiting = iter(tasks)
-    begun: deque[tuple[Task, Future[Result]]] = deque()
+    begun: dict[Future[Result], Task] = {}
 
     def unless_stopped(task: Task) -> Result:
         if stop.is_set():
@@ -39,10 +64,11 @@ def in_order(
         try:
             while True:
                 while len(begun) <= workers and (task := next(waiting, None)) is not None:
-                    begun.append((task, pool.submit(unless_stopped, task)))
+                    begun[pool.submit(unless_stopped, task)] = task
                 if not begun:
                     return
-                task, future = begun.popleft()
+                future = next_done(begun)
+                task = begun.pop(future)
                 try:
                     result = future.result()
                 except CancelledError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -46,18 +46,30 @@ Report = Callable[[Progress], None]
 
 
 class Meter:
-    """Speed and time left of a stage, from the audio done and the time it took in this run."""
+    """Speed and time left of a stage, from the audio done and the time it took in this run.
 
-    def __init__(self, stage: Stage, start: float, total: float) -> None:
+    Args:
+        stage: What is being done.
+        ends: Where each stretch of work ends, seconds, in order of time; they may be done in any order.
+        start: Where the first one begins.
+        total: The recording's length.
+    """
+
+    def __init__(self, stage: Stage, ends: Sequence[float], start: float, total: float) -> None:
         self.stage = stage
         self.start = start
         self.total = total
-        self.began = time.monotonic()
+        self.done = start
+        self._before = dict(zip(ends, [start, *ends], strict=False))
+        self._began = time.monotonic()
 
-    def at(self, done: float) -> Progress:
-        """The progress when the stage has come to second ``done`` of the audio."""
-        speed = (done - self.start) / max(time.monotonic() - self.began, 1e-6)
-        return Progress(self.stage, done, self.total, speed, (self.total - done) / max(speed, 1e-6))
+    def finished(self, end: float) -> Progress:
+        """The progress now that the stretch that ends at second ``end`` is finished, and what lies before it
+        up to the next one."""
+        self.done = min(self.total, self.done + end - self._before[end])
+        speed = (self.done - self.start) / max(time.monotonic() - self._began, 1e-6)
+        left = (self.total - self.done) / max(speed, 1e-6)
+        return Progress(self.stage, self.done, self.total, speed, left)
 
 
 class Stopwatch:

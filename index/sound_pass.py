@@ -17,7 +17,7 @@ from index.errors import Cancelled, HearingError
 from index.intake import Failures, Intake
 from index.library import Library
 from index.moss_sounds import MossSounds
-from index.parallel import in_order
+from index.parallel import as_finished
 from index.progress import Meter, Progress
 from index.records import Segment, Span
 from index.sounds import cut_sound_windows, merged, sound_window, sounds_of
@@ -59,8 +59,8 @@ class SoundPass:
             self._listen(failures)
         except HearingError as error:
             failures.error = error
+        join_sounds(self.intake)
         self.intake.check_cancel()
-        self._settle()
         if failures.error is not None:
             reason = str(failures.error).rstrip(".")
             self.intake.note(
@@ -76,7 +76,8 @@ class SoundPass:
             recording = session.get_one(RecordingRow, intake.id)
             speech, duration = [Span(*pair) for pair in recording.speech or []], recording.duration
         intake.report(Progress("listening for sounds", missing[0].start, duration))
-        meter = Meter("listening for sounds", missing[0].start, duration)
+        self.sounds.prepare(intake.cancel)
+        meter = Meter("listening for sounds", [one.end for one in missing], missing[0].start, duration)
 
         def listen(row: SoundWindowRow) -> list[Segment] | HearingError | None:
             window = sound_window(Span(row.start, row.end), duration)
@@ -89,13 +90,15 @@ class SoundPass:
                 return None
             return sounds_of(events, window, speech, self.sounds.name)
 
-        for row, found in in_order(listen, missing, self.sounds.at_once, intake.cancel):
+        for row, found in as_finished(listen, missing, self.sounds.at_once, intake.cancel):
+            if found is None:
+                continue
             if isinstance(found, HearingError):
                 failures.failed(found, row.start)
-            elif found is not None:
+            else:
                 failures.heard()
                 self._store(row, found)
-                intake.report(meter.at(row.end))
+            intake.report(meter.finished(row.end))
 
     def _missing(self) -> Sequence[SoundWindowRow]:
         """The windows that are not done; they are cut at the first time."""
@@ -125,18 +128,23 @@ class SoundPass:
             session.execute(update(SoundWindowRow).where(SoundWindowRow.id == window.id).values(done=True))
         self.intake.count_time()
 
-    def _settle(self) -> None:
-        """Join the sounds that go on from one window to the next; doing it again changes nothing."""
-        with self.intake.database.transaction() as session:
-            query = select(SoundWindowRow.start).where(SoundWindowRow.recording_id == self.intake.id)
-            seams = [start for start in session.scalars(query) if start > 0]
-        found = [one for one in self.intake.library.segments(self.intake.id) if one.kind != "speech"]
-        kept = {one.id: one for one in merged(found, seams)}
-        with self.intake.database.transaction() as session:
-            for one in found:
-                joined = kept.get(one.id)
-                if joined is None:
-                    session.execute(delete(SegmentRow).where(SegmentRow.id == one.id))
-                elif joined != one:
-                    changed = {"end": joined.end, "text": joined.text, "embedding": None}
-                    session.execute(update(SegmentRow).where(SegmentRow.id == one.id).values(**changed))
+
+def join_sounds(intake: Intake) -> None:
+    """Join the sounds that go on from one window to the next; doing it again changes nothing.
+
+    Sounds are joined after every run that stored some, and again when the file is added: a run that was
+    killed after its last window has not done it.
+    """
+    with intake.database.transaction() as session:
+        query = select(SoundWindowRow.start).where(SoundWindowRow.recording_id == intake.id)
+        seams = [start for start in session.scalars(query) if start > 0]
+    found = [one for one in intake.library.segments(intake.id) if one.kind != "speech"]
+    kept = {one.id: one for one in merged(found, seams)}
+    with intake.database.transaction() as session:
+        for one in found:
+            joined = kept.get(one.id)
+            if joined is None:
+                session.execute(delete(SegmentRow).where(SegmentRow.id == one.id))
+            elif joined != one:
+                changed = {"end": joined.end, "text": joined.text, "embedding": None}
+                session.execute(update(SegmentRow).where(SegmentRow.id == one.id).values(**changed))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -19,7 +20,10 @@ class Transcriber(Protocol):
 
     @property
     def windows_at_once(self) -> int:
-        """How many windows it hears side by side: as many threads may call ``transcribe`` at a time."""
+        """How many windows it hears side by side: as many threads may call ``transcribe`` at a time.
+
+        Before ``prepare`` it is a guess.
+        """
         ...
 
     @property
@@ -41,6 +45,19 @@ class Transcriber(Protocol):
         """
         ...
 
+    def prepare(self, stop: threading.Event | None = None) -> None:
+        """Load what is large and not loaded yet; ``windows_at_once`` is exact from then on.
+
+        Args:
+            stop: Set when nobody waits for it any more.
+
+        Raises:
+            HearingError: It cannot be loaded.
+            WeightsError: Its weights are missing or wrong.
+            Cancelled: ``stop`` was set.
+        """
+        ...
+
     def detect_language(self, audio: np.ndarray) -> tuple[str, float] | None:
         """Language of speech in float32 ``[n_samples]`` (mono, 16 kHz): ISO 639-1 code and probability.
 
@@ -59,6 +76,7 @@ class Transcriber(Protocol):
             For each window its segments in time order, one sentence each, on the recording's clock.
 
         Raises:
+            TooLong: A window is longer than the engine takes at a time.
             HearingError: The engine failed on a window, also when asked again.
             Cancelled: A window's ``stop`` was set.
         """

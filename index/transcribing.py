@@ -12,7 +12,7 @@ from index.database import SegmentRow, WindowRow
 from index.errors import Cancelled, HearingError
 from index.intake import Failures, Intake
 from index.listening import Heard, hear
-from index.parallel import in_order
+from index.parallel import as_finished
 from index.progress import Meter, Progress
 from index.records import Segment, Span
 from index.transcriber import Transcriber
@@ -45,8 +45,10 @@ class Transcription:
     def run(self, speech: Sequence[Span]) -> None:
         """Hear the windows that are not done; one on which the engine fails is left for another time.
 
+        Windows are stored as they are finished, whatever their order, so that a slow one holds nothing up.
+
         Raises:
-            HearingError: The engine failed on all windows, or on many in a row.
+            HearingError: The engine cannot be loaded, or failed on all windows, or on many in a row.
             Cancelled: The intake's ``cancel`` was set.
         """
         missing = self._missing()
@@ -57,8 +59,9 @@ class Transcription:
         intake.forget_note(_UNHEARD)
         duration = intake.recording.duration
         intake.report(Progress("transcribing", missing[0].start, duration))
+        self.transcriber.prepare(intake.cancel)
         language = self._language(missing)
-        meter = Meter("transcribing", missing[0].start, duration)
+        meter = Meter("transcribing", [one.end for one in missing], missing[0].start, duration)
 
         def heard(row: WindowRow) -> Heard | HearingError | None:
             inside = tuple(one for one in speech if row.start <= (one.start + one.end) / 2 < row.end)
@@ -72,15 +75,17 @@ class Transcription:
                 return None
 
         failures = Failures()
-        for row, result in in_order(heard, missing, self.transcriber.windows_at_once, intake.cancel):
+        for row, result in as_finished(heard, missing, self.transcriber.windows_at_once, intake.cancel):
+            if result is None:
+                continue
             if isinstance(result, HearingError):
                 failures.failed(result, row.start)
-            elif result is not None:
+            else:
                 failures.heard()
                 self._store(row, result.segments)
                 if result.trouble:
                     intake.note(f"What is missing could not be heard again ({result.trouble.rstrip('.')}).")
-                intake.report(meter.at(row.end))
+            intake.report(meter.finished(row.end))
         intake.check_cancel()
         self._settle(failures)
 

@@ -90,6 +90,10 @@ class WhisperTranscriber:
                 )  # fmt: skip
             return self._loaded
 
+    def prepare(self, stop: threading.Event | None = None) -> None:
+        """See ``Transcriber``; a few seconds, which are not worth stopping."""
+        self.load()
+
     def detect_language(self, audio: np.ndarray) -> tuple[str, float] | None:
         """See ``Transcriber``; English-only models know one language and say None."""
         model = self.load()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from moss_audio.answers import Event, Options, Reply, Request
 from moss_audio.errors import MossAudioError
@@ -67,4 +67,17 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """End all work and give memory back."""
+        ...
+
+
+@runtime_checkable
+class Loads(Protocol):
+    """A ``Backend`` in front of one that is loaded when it is first needed."""
+
+    def loaded(self, cancel: threading.Event | None = None) -> Backend:
+        """The backend behind it, once it is there; ``at_once`` is its own from then on.
+
+        Raises:
+            MossAudioError: It cannot be loaded, or ``cancel`` was set.
+        """
         ...

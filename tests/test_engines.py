@@ -25,9 +25,11 @@ from agent.settings import Settings
 from agent.workspace import Workspace
 from index.audio import decode_to_flac
 from index.clock import clock
-from index.errors import MossAgentError
+from index.errors import Cancelled, MossAgentError
 from index.moss import MossTranscriber
+from index.records import Span
 from index.whisper import WhisperTranscriber
+from index.windows import AudioWindow
 from moss_audio.answers import Options, Request
 from moss_audio.backend import Backend
 from moss_audio.errors import CheckpointError, MossAudioError
@@ -325,6 +327,60 @@ def test_waiting_can_be_stopped(slow: tuple[Slow, LoadingBackend]) -> None:
     with pytest.raises(MossAudioError, match="stopped"):
         backend.ask([Request("What?")], Options(), stop)
     assert time.monotonic() - began < 5
+
+
+def test_who_asks_first_can_stop_waiting_too_and_the_loading_goes_on(
+    slow: tuple[Slow, LoadingBackend],
+) -> None:
+    load, backend = slow
+    stop = threading.Event()
+    went: list[BaseException] = []
+
+    def ask() -> None:
+        try:
+            MossTranscriber(backend).prepare(stop)
+        except BaseException as error:
+            went.append(error)
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    assert load.begun.wait(20)
+    stop.set()
+    asking.join(20)
+    assert not asking.is_alive() and isinstance(went[0], Cancelled), "it waited for the load"
+    load.go.set()
+    assert ChatMossAudio(backend=backend).invoke("Is it?").text == "Yes."
+    assert load.times == 1
+
+
+def test_as_many_windows_are_in_work_as_the_loaded_engine_wants_and_not_as_was_guessed(
+    slow: tuple[Slow, LoadingBackend],
+) -> None:
+    load, backend = slow
+    two, most, lock = threading.Barrier(2, timeout=20), [0, 0], threading.Lock()
+
+    def answer(_: Request) -> str:
+        with lock:
+            most[0] += 1
+            most[1] = max(most)
+        two.wait()
+        with lock:
+            most[0] -= 1
+        return "[0.10]Yes.[0.90]"
+
+    inner = RuleBackend(answer)
+    inner.at_once = 2
+    load.outcome = inner
+    load.go.set()
+    transcriber = MossTranscriber(backend)
+    assert transcriber.windows_at_once > 2, "nothing is loaded yet"
+    window = AudioWindow(np.ones(16_000, np.float32), 0.0, (Span(0.0, 1.0),))
+    threads = [threading.Thread(target=transcriber.transcribe, args=([window],)) for _ in range(8)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join(20)
+    assert most == [0, 2] and transcriber.windows_at_once == 2
 
 
 @pytest.mark.parametrize(

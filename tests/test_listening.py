@@ -21,6 +21,9 @@ class ScriptedTranscriber:
         self.answer = answer
         self.calls: list[tuple[float, bool]] = []
 
+    def prepare(self, stop=None) -> None:
+        """Nothing is loaded."""
+
     def detect_language(self, audio: np.ndarray):
         return None
 

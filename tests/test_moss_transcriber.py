@@ -23,7 +23,7 @@ from index.vectors import Vectors
 from index.whisper import WhisperTranscriber
 from index.windows import AudioWindow
 from moss_audio.answers import Reply
-from moss_audio.errors import NotEnoughMemory
+from moss_audio.errors import CheckpointError, NotEnoughMemory, ServerError
 from moss_audio.tasks import TASKS, TimedText, official
 from tests.indexed import embedder, open_library
 from tests.scripted_backend import Asked, Broken, Rule, ScriptedBackend, ended, excerpt, shifted
@@ -106,6 +106,25 @@ def test_windows_are_one_to_three_minutes_cut_where_nobody_speaks(listen, librar
 def test_as_many_windows_as_the_backend_wants_are_asked_about_at_a_time(listen):
     _, backend = listen(begins=0.0, ends=306.0)
     assert backend.most_at_a_time == backend.at_once == 2
+
+
+def test_windows_are_stored_as_they_are_finished_however_long_the_first_takes(listen, library):
+    stored: list[float] = []
+
+    def rule(asked: Asked) -> None:
+        end = time.monotonic() + 30
+        while asked.start < 1 and not stored and time.monotonic() < end:
+            (recording,) = library.recordings()
+            stored.extend(one.start for one in library.segments(recording.id))
+            time.sleep(0.02)
+
+    shown: list[float] = []
+    recording, _ = listen(
+        rule, 0.0, 306.0, progress=lambda one: shown.append(one.done) if one.stage == "transcribing" else None
+    )
+    assert stored and min(stored) > 50, "nothing was stored before the first window was heard"
+    assert shown == sorted(shown) and shown[-1] == pytest.approx(recording.duration, abs=10)
+    assert recording.coverage > 0.99
 
 
 def test_a_long_pause_is_not_played_to_the_model_and_times_are_right_behind_it(listen, library, script):
@@ -332,11 +351,45 @@ def test_a_failure_that_passes_is_not_noticed(listen, library, script):
 
 def test_what_would_fail_again_is_not_asked_again(listen, library):
     def once(asked: Asked) -> Exception | None:
-        return NotEnoughMemory("This needs 18 GB and there are 8 GB.") if not asked.again else None
+        return CheckpointError("The weights are damaged.") if not asked.again else None
 
-    with pytest.raises(HearingError, match="needs 18 GB"):
+    with pytest.raises(HearingError, match="weights are damaged"):
         listen(once)
     assert library.recordings()[0].status == "failed"
+
+
+REFUSALS = [
+    NotEnoughMemory("This request can take 9,000 tokens, and the engine holds 4,000."),
+    ServerError("The request was too large for the server at box (413).", "too-long"),
+]
+
+
+@pytest.mark.parametrize("refusal", REFUSALS, ids=["engine", "server"])
+def test_what_is_longer_than_the_engine_takes_is_heard_in_halves(listen, library, script, refusal):
+    """A server that takes 375 tokens of audio takes thirty seconds; this one, as a window of 47 s, ten."""
+    recording, backend = listen(lambda asked: refusal if asked.seconds > 10 else None)
+    assert recording.status == "ready" and recording.error is None and recording.gaps == ()
+    assert texts(library, recording) == true_texts(script)
+    assert len([one for one in backend.asked if one.seconds > 10]) < 8
+    assert not any(one.again or one.careful for one in backend.asked)
+
+
+def test_what_is_too_long_however_short_is_a_recording_that_failed(listen, library):
+    with pytest.raises(HearingError, match="holds 4,000"):
+        listen(lambda _: REFUSALS[0])
+    assert library.recordings()[0].status == "failed"
+
+
+def test_what_is_heard_of_a_refused_window_is_kept_when_the_engine_breaks_down(listen, library, script):
+    def rule(asked: Asked) -> Exception | None:
+        if asked.seconds > 30:
+            return REFUSALS[0]
+        return Broken("The server broke down.") if asked.start > 5 else None
+
+    recording, _ = listen(rule)
+    assert recording.status == "ready" and "could not be heard again (The server broke" in recording.error
+    found = texts(library, recording)
+    assert found and found == true_texts(script)[: len(found)] and recording.gaps
 
 
 def test_a_window_that_fails_twice_is_a_gap_with_a_note_and_is_heard_when_added_again(

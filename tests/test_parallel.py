@@ -1,4 +1,4 @@
-"""Work side by side: in order, few ahead, stopped cleanly, errors not lost."""
+"""Work side by side: in order or as finished, few ahead, stopped cleanly, errors not lost."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from index.parallel import in_order
+from index.parallel import as_finished, in_order
 
 
 @given(st.lists(st.integers(0, 3), max_size=20), st.integers(1, 4))
@@ -39,7 +39,31 @@ def test_no_more_than_one_task_is_taken_up_ahead_of_the_workers():
     results.close()
 
 
-def test_after_a_stop_nothing_new_begins_and_what_was_begun_comes_out():
+def test_what_is_finished_comes_out_while_the_first_task_still_runs():
+    go = threading.Event()
+    out = []
+    for task, result in as_finished(
+        lambda task: task if task else go.wait(20), range(8), 2, threading.Event()
+    ):
+        out.append(task)
+        if len(out) == 7:
+            assert 0 not in out
+            go.set()
+        assert result
+    assert sorted(out) == list(range(8)) and out[-1] == 0
+
+
+def test_no_more_is_in_work_or_waits_to_be_taken_than_the_workers_and_one():
+    begun: list[int] = []
+    results = as_finished(lambda task: begun.append(task) or task, range(20), 2, threading.Event())
+    next(results)
+    time.sleep(0.1)
+    assert len(begun) <= 3
+    results.close()
+
+
+@pytest.mark.parametrize("handed_over", [in_order, as_finished])
+def test_after_a_stop_nothing_new_begins_and_what_was_begun_comes_out(handed_over):
     stop, begun, go = threading.Event(), [], threading.Event()
 
     def work(task: int) -> int:
@@ -50,8 +74,8 @@ def test_after_a_stop_nothing_new_begins_and_what_was_begun_comes_out():
         go.wait(10)
         return task
 
-    out = [task for task, _ in in_order(work, range(10), 2, stop)]
-    assert out == sorted(begun)
+    out = [task for task, _ in handed_over(work, range(10), 2, stop)]
+    assert sorted(out) == sorted(begun)
     assert 2 <= len(out) <= 3
 
 

@@ -141,6 +141,12 @@ def test_known_refusals_say_what_to_do(name: str, status: int, audio: bool, trou
     assert error.trouble == trouble and advice in str(error)
 
 
+def test_a_refusal_for_length_is_told_by_its_code_whatever_its_words():
+    words = {"message": "Choose shorter audio.", "code": "context_length_exceeded"}
+    refused = Act([json.dumps({"error": words}).encode()], 400, "application/json")
+    assert failure(refused, audio=True).trouble == "too-long"
+
+
 def test_a_model_that_refuses_audio_does_not_hear_and_still_talks():
     with replaying(document("vllm_error_text_model.json", 400), stream("vllm_transcript.sse")) as server:
         backend = ServedBackend(server.url)

@@ -86,7 +86,7 @@ class Faults:
         if isinstance(error, openai.APIConnectionError | httpx2.TransportError):
             return self._connection(error)
         if isinstance(error, openai.APIError):  # an error document within a stream
-            return self._refusal(said(error), 500, audio)
+            return self._refusal(error, 500, audio)
         if isinstance(error, ValueError | TypeError | KeyError):
             return self.broken("sent something that is no answer")
         return self.broken(f"could not be read ({type(error).__name__})")
@@ -129,9 +129,10 @@ class Faults:
                 " or raise the limit of the proxy in front of it.",
                 "too-long",
             )
-        return self._refusal(words, status, audio)
+        return self._refusal(error, status, audio)
 
-    def _refusal(self, words: str, status: int, audio: bool) -> ServerError:
+    def _refusal(self, error: openai.APIError, status: int, audio: bool) -> ServerError:
+        words = said(error)
         shown = self.shown(words) or "no reason given"
         if audio and _DEAF.search(words):
             return ServerError(
@@ -139,7 +140,7 @@ class Faults:
                 "deaf",
             )
         for pattern, trouble, advice in _KNOWN:
-            if re.search(pattern, words, re.IGNORECASE):
+            if re.search(pattern, f"{words} {error.code}", re.IGNORECASE):
                 return ServerError(
                     f"The server at {self.host} refused: {shown}. What to do: {advice}.", trouble
                 )

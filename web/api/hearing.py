@@ -17,6 +17,7 @@ from index.coverage import coverage, find_gaps
 from index.errors import Cancelled, HearingError
 from index.intake import Failures
 from index.listening import Heard, hear
+from index.moss import MossTranscriber
 from index.parallel import in_order
 from index.records import Segment, Span
 from index.transcriber import Transcriber
@@ -63,10 +64,16 @@ class Shared:
         self._inner = inner
         self._turns = threading.BoundedSemaphore(max(1, inner.windows_at_once))
         self.name = inner.name
+        self.times_words = not isinstance(inner, MossTranscriber)
+        """Whether it can say when each word is spoken: the released MOSS-Audio times sentences."""
         self.windows_at_once = inner.windows_at_once
         self.window_speech_seconds = inner.window_speech_seconds
         self.max_window_seconds = inner.max_window_seconds
         self.halvings = inner.halvings
+
+    def prepare(self, stop: threading.Event | None = None) -> None:
+        """See ``Transcriber``."""
+        self._inner.prepare(stop)
 
     def detect_language(self, audio: np.ndarray) -> tuple[str, float] | None:
         """See ``Transcriber``."""
