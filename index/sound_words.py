@@ -22,8 +22,9 @@ _ANIMAL = re.compile(
     re.IGNORECASE,
 )
 _QUIET = re.compile(
+    r"(?:there (?:is|are) |the (?:audio|recording|clip) (?:is|contains|has) |i (?:can )?hear )?"
     r"(?:(?:a|the|brief|short|long|complete|total|near|period of|moment of) )*"
-    r"(?:silence(?: (?:in|at|for|of|between|throughout)\b.*)?|quiet"
+    r"(?:silence(?: (?:in|at|for|of|between|throughout)\b.*)?|quiet|silent|none|nothing"
     r"|no (?:(?:audible|distinct|significant|other|clear|notable) )*"
     r"(?:sounds?|events?|noises?|audio|music|speech)\b.*)\W*"
     r"|静音|安静|无声",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -31,10 +32,11 @@ from index.sound_pass import is_complete
 from index.sound_words import alike, is_music, is_quiet, is_talk
 from index.sounds import cut_sound_windows, merged, sound_window, sounds_of
 from index.vectors import Vectors
+from moss_audio.errors import NotEnoughMemory
 from moss_audio.tasks import Event, TimedText
 from tests.conftest import ROOT
 from tests.indexed import embedder, open_library
-from tests.scripted_backend import Asked, Broken, Rule, ScriptedBackend, excerpt
+from tests.scripted_backend import Asked, Broken, Rule, ScriptedBackend, ended, excerpt
 from tools import Toolbox
 from tools.search_recordings import search_recordings
 from tools.summarize import summarize_recording
@@ -150,7 +152,7 @@ def test_sounds_cover_no_speech(listen, library):
     recording, _ = listen(silent, sounds=(noise,))
     assert noise.text in [one.text for one in heard(library, recording)]
     assert recording.coverage == 0.0 and recording.gaps
-    assert recording.speakers == ()
+    assert recording.speakers == () and "No speech" not in (recording.error or "")
 
 
 def test_where_nobody_speaks_sounds_are_heard_all_the_same(library, vectors, tmp_path):
@@ -273,8 +275,18 @@ def test_what_is_more_than_talk_is_kept(text):
     assert [one.text for one in sounds_of([Event(1, 9, text)], window, [Span(0, 60)], "test")] == [text]
 
 
+QUIET = [
+    "silence",
+    "Complete silence.",
+    "no audible sounds",
+    "There are no audible sounds.",
+    "Nothing.",
+    "静音",
+]
+
+
 def test_silence_is_no_sound():
-    assert all(is_quiet(one) for one in ("silence", "Complete silence.", "no audible sounds", "静音"))
+    assert all(is_quiet(one) for one in QUIET)
     assert not any(is_quiet(one) for one in ("quiet music", "silencer fires", "a quiet knock"))
 
 
@@ -328,6 +340,83 @@ def test_a_failing_sound_pass_costs_no_word_and_is_made_up_for_when_added_again(
     assert ["chime" in one.text for one in heard(library, recording)] == [True]
     again = [one for one in library.segments(recording.id) if one.kind == "speech"]
     assert [one.id for one in again] == [one.id for one in words] and "Anna" in recording.speakers
+
+
+PROSE = "A meeting in which several people talk about the ferry and then about the ferry and then"
+
+
+def written(text: str, stopped: str, until: Callable[[Asked], bool]) -> Rule:
+    """Answers about sounds with a text, unless ``until`` says otherwise."""
+    return lambda asked: (
+        None if asked.task != "events" or until(asked) else ended(text, stopped)  # type: ignore[arg-type]
+    )
+
+
+CHIME_AND_ON = "30.73 - 32.33: a two-tone door chime\n40.0 - 41.0: a"
+
+
+@pytest.mark.parametrize(
+    ("text", "stopped"), [(PROSE, "loop"), (PROSE, "end"), (CHIME_AND_ON, "length"), (CHIME_AND_ON, "loop")]
+)
+def test_what_is_no_list_of_sounds_is_asked_for_again_sampled_and_then_for_the_halves(
+    listen, library, text, stopped
+):
+    recording, backend = listen(written(text, stopped, lambda asked: asked.careful))
+    assert [one.careful for one in backend.of("events")] == [False, True] and recording.error is None
+    assert ["chime" in one.text for one in heard(library, recording)] == [True]
+    library.delete(recording.id)
+
+    recording, backend = listen(written(text, stopped, lambda asked: asked.seconds < 40))
+    whole, again, first, second = backend.of("events")
+    assert again.careful and not first.careful and not second.careful and recording.error is None
+    (chime,) = heard(library, recording)
+    assert (chime.start, chime.end) == pytest.approx(CHIME, abs=0.05), "it lies at the seam of the halves"
+
+
+def test_a_window_without_a_list_of_sounds_is_not_done_and_a_note_says_so(listen, library):
+    recording, backend = listen(written(PROSE, "loop", lambda _: False))
+    assert recording.status == "ready" and recording.coverage > 0.98
+    assert re.search(r"Sounds were not listened for everywhere \(.*no list of sounds\)", recording.error)
+    assert not is_complete(library, recording.id) and len(backend.of("events")) <= 6
+    recording, _ = listen()
+    assert recording.error is None and len(heard(library, recording)) == 1
+
+
+def test_a_stretch_that_is_too_long_for_the_engine_is_listened_to_in_halves(listen, library):
+    def small(asked: Asked) -> Exception | None:
+        fits = asked.task != "events" or asked.seconds < 20
+        return None if fits else NotEnoughMemory("It takes too many tokens.")
+
+    recording, backend = listen(small)
+    assert recording.error is None and not any(one.careful for one in backend.of("events"))
+    (chime,) = heard(library, recording)
+    assert (chime.start, chime.end) == pytest.approx(CHIME, abs=0.05)
+
+
+@pytest.mark.parametrize("cut_short", ["cancelled", "killed"])
+def test_a_sound_over_a_seam_is_one_also_when_the_work_ends_right_after_the_last_window(
+    listen, library, monkeypatch, cut_short
+):
+    rain = TimedText(30.0, 110.0, "heavy rain falls")
+    cancel = threading.Event()
+
+    def end(progress: Progress) -> None:
+        if progress.stage == "listening for sounds" and progress.done > 119:
+            cancel.set()
+
+    with monkeypatch.context() as patched:
+        if cut_short == "killed":  # nothing after the last transaction of a window happens
+            patched.setattr("index.sound_pass.join_sounds", lambda _: None)
+        with pytest.raises(Cancelled):
+            listen(begins=100.0, ends=220.0, sounds=(rain,), progress=end, cancel=cancel)
+    (recording,) = library.recordings()
+    assert is_complete(library, recording.id)
+    told = len([one for one in heard(library, recording) if "rain" in one.text])
+    assert told == (2 if cut_short == "killed" else 1)
+    recording, backend = listen(begins=100.0, ends=220.0, sounds=(rain,))
+    (found,) = [one for one in heard(library, recording) if "rain" in one.text]
+    assert (found.start, found.end) == (pytest.approx(30, abs=0.1), pytest.approx(110, abs=0.1))
+    assert recording.status == "ready" and not backend.asked
 
 
 def test_a_recording_made_without_sounds_gets_them_when_added_again(listen, library):
