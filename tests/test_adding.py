@@ -11,10 +11,11 @@ import pytest
 from agent.adding import add_files
 from agent.settings import Settings
 from agent.workspace import FILES_AT_ONCE, Workspace, open_workspace
+from index.audio import SAMPLE_RATE
 from index.errors import Cancelled, MediaError, MossAgentError
 from index.moss import MossTranscriber
 from index.records import Recording
-from tests.scripted_backend import ScriptedBackend, excerpt
+from tests.scripted_backend import ScriptedBackend, ended, excerpt
 from web.jobs import Jobs
 
 
@@ -70,18 +71,24 @@ def test_an_engine_that_batches_takes_some(workspace):
 
 
 def test_leaving_early_stops_the_rest(workspace, sample, tmp_path):
-    files = [excerpt(sample, tmp_path / f"{at}.wav", at, at + 12) for at in (0, 100)]
-    gate = threading.Event()
+    files = [excerpt(sample, tmp_path / f"{at}.wav", at, at + length) for at, length in ((0, 10), (100, 30))]
+    backend, listening = backend_of(workspace), threading.Event()
+    answer = backend.ask
 
-    def slowly(asked):
-        gate.wait(30 if asked.start > 1 else 0)
+    def ask(requests, options, cancel=None):
+        if len(requests[0].audios[0]) < 14 * SAMPLE_RATE:
+            return answer(requests, options, cancel)
+        listening.set()  # the second file: nothing but a wish to stop ends this
+        assert cancel.wait(60), "it was not stopped"
+        return [ended("", "cancelled")]
 
-    backend_of(workspace).rule = slowly
+    backend.ask = ask
     results = add_files(workspace, files, lambda _: lambda _: None)
     next(results)
-    gate.set()
+    assert listening.wait(60)
     results.close()
-    assert all(one.status in ("ready", "cancelled") for one in workspace.library.recordings())
+    status = {one.source_name: one.status for one in workspace.library.recordings()}
+    assert status == {"0.wav": "ready", "100.wav": "cancelled"}
 
 
 class Adder:
