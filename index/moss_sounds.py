@@ -89,7 +89,7 @@ class MossSounds:
         return self._in_halves(audio, stop, halvings - 1)
 
     def _in_halves(self, audio: np.ndarray, stop: threading.Event | None, halvings: int) -> list[Event]:
-        """The sounds of both halves; each hears a little of the other, and has those whose middle is in it."""
+        """The sounds of both halves; each hears a little of the other too, and keeps its own."""
         middle, seam = len(audio) // 2, round(SEAM_SECONDS * SAMPLE_RATE)
         cut, begins = middle / SAMPLE_RATE, (middle - seam) / SAMPLE_RATE
         found = self._events(audio[: middle + seam], stop, halvings)

@@ -367,7 +367,7 @@ def test_what_is_no_list_of_sounds_is_asked_for_again_sampled_and_then_for_the_h
     library.delete(recording.id)
 
     recording, backend = listen(written(text, stopped, lambda asked: asked.seconds < 40))
-    whole, again, first, second = backend.of("events")
+    _, again, first, second = backend.of("events")
     assert again.careful and not first.careful and not second.careful and recording.error is None
     (chime,) = heard(library, recording)
     assert (chime.start, chime.end) == pytest.approx(CHIME, abs=0.05), "it lies at the seam of the halves"
