@@ -26,7 +26,7 @@ from tools.evidence import (
     joined,
     span_text,
 )
-from tools.heard_times import Heard, on_the_recordings_clock
+from tools.heard_times import Heard, on_the_clips_clock, on_the_recordings_clock
 from tools.toolbox import Toolbox
 
 __all__ = ["LONGEST_S", "NEEDS_MOSS_AUDIO", "listen", "listen_tool"]
@@ -43,7 +43,9 @@ class Listen(BaseModel):
     recording: str = Field(description="Id, unique beginning of the id, or title of the recording.")
     start: Seconds = Field(description="Start of the stretch, seconds from the start of the recording.")
     end: Seconds = Field(description=f"End of the stretch in seconds; at most {LONGEST_S:g} after the start.")
-    question: str = Field(description="One question about what can be heard there.")
+    question: str = Field(
+        description="One question about what can be heard there; times in it are those of the recording."
+    )
 
 
 def listen(
@@ -55,6 +57,8 @@ def listen(
     cancel: threading.Event | None = None,
 ) -> dict[str, Any]:
     """Ask the listener about ``[start, end)`` seconds; without one, say what is needed.
+
+    Times in the question that lie in the stretch are moved to the clock of what the listener is given.
 
     Returns:
         ``recording``, ``range``, the ``answer`` with its times on the recording's clock, and as evidence what
@@ -101,7 +105,8 @@ def _heard(
         raise MossAgentError(f"The audio of “{found.title}” is gone; add the file again.")
     assert toolbox.listener is not None
     try:
-        answer = toolbox.listener.listen(read_range(path, start, end), question, cancel)
+        asked = on_the_clips_clock(question, start, end)
+        answer = toolbox.listener.listen(read_range(path, start, end), asked, cancel)
     except MossAudioError as error:
         raise MossAgentError(str(error)) from error
     return on_the_recordings_clock(answer, start, end)
