@@ -306,6 +306,10 @@ def serve(
         str | None, typer.Option(help="Key that clients must send.", envvar="MOSS_AGENT_SERVE_API_KEY")
     ] = None,
     no_auth: Annotated[bool, typer.Option("--no-auth", help="Let other machines in without a key.")] = False,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(help="Without a key: another name that browsers and clients may use (repeatable)."),
+    ] = None,
     json: Annotated[
         bool, typer.Option("--json", help="Print the address as JSON once the server is ready.")
     ] = False,
@@ -313,7 +317,7 @@ def serve(
     """Serve the model and the recogniser to OpenAI's clients (docs/api.md)."""
     from importlib import import_module
 
-    import_module("web.api.server").serve(_workspace(), host, port, api_key, no_auth, json)
+    import_module("web.api.server").serve(_workspace(), host, port, api_key, no_auth, json, allow_host or ())
 
 
 def _workspace() -> Workspace:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import socket
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,8 +13,8 @@ import httpx2
 import numpy as np
 import openai
 import soundfile
-import uvicorn
 
+from tests.stages import on_stage
 from web.api.app import create_api
 from web.api.limits import Limits
 from web.api.service import Service
@@ -27,41 +25,47 @@ class Served:
 
     def __init__(self, service: Service, url: str, key: str | None) -> None:
         self.service, self.url, self.key = service, url, key
+        self._http = httpx2.Client(base_url=url, trust_env=False)
+        self._clients: dict[str, openai.OpenAI] = {}
 
     def client(self, key: str | None = None) -> openai.OpenAI:
         """OpenAI's client as it is; without retries, so that a refusal is seen."""
-        return openai.OpenAI(
-            base_url=f"{self.url}/v1", api_key=key or self.key or "none", max_retries=0, timeout=60
-        )
+        key = key or self.key or "none"
+        if key not in self._clients:
+            self._clients[key] = openai.OpenAI(
+                base_url=f"{self.url}/v1", api_key=key, max_retries=0, timeout=60
+            )
+        return self._clients[key]
 
     def get(self, path: str, **more: Any) -> httpx2.Response:
-        return httpx2.get(self.url + path, timeout=60, **more)
+        return self._http.get(path, timeout=60, **more)
 
     def post(self, path: str, timeout: float = 60, **more: Any) -> httpx2.Response:
-        return httpx2.post(self.url + path, timeout=timeout, **more)
+        return self._http.post(path, timeout=timeout, **more)
+
+    def close(self) -> None:
+        for one in (self._http, *self._clients.values()):
+            one.close()
 
 
 @contextmanager
 def serving(
-    backend: Any = None, transcriber: Any = None, limits: Limits | None = None, key: str | None = None
+    backend: Any = None,
+    transcriber: Any = None,
+    limits: Limits | None = None,
+    key: str | None = None,
+    **more: Any,
 ) -> Iterator[Served]:
     """Serve until the end of the block."""
     service = Service(backend, transcriber, limits)
-    listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
-    config = uvicorn.Config(
-        create_api(service, key), log_level="warning", lifespan="on", timeout_graceful_shutdown=2
-    )
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-    thread.start()
-    wait_until(lambda: server.started)
-    try:
-        yield Served(service, f"http://127.0.0.1:{listener.getsockname()[1]}", key)
-    finally:
-        server.should_exit = True
-        thread.join(20)
-        assert not thread.is_alive(), "the server did not end"
+    with on_stage(create_api(service, key, **more)) as stage:
+        served = Served(service, stage.address, key)
+        try:
+            yield served
+        finally:
+            service.close()
+            served.close()
+            assert stage.is_empty(20.0), "a request did not end"
 
 
 def wait_until(true: Any, seconds: float = 20.0) -> None:

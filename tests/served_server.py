@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import uvicorn
+from tests.stages import on_stage
 
 SAID = Path(__file__).parent / "data" / "served"
 
@@ -120,25 +120,8 @@ class Replay:
 
 
 @contextmanager
-def serving(app: Any) -> Iterator[str]:
-    """Serve an ASGI application on a free port; gives its address."""
-    config = uvicorn.Config(app, port=0, log_level="critical", lifespan="off", timeout_graceful_shutdown=1)
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        thread.join(0.01)
-        assert thread.is_alive()
-    try:
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/v1"
-    finally:
-        server.should_exit = True
-        thread.join()
-
-
-@contextmanager
 def replaying(*acts: Act, models: str | Act = "vllm_models.json") -> Iterator[Replay]:
     replay = Replay(*acts, models=models)
-    with serving(replay) as url:
-        replay.url = url
+    with on_stage(replay) as stage:
+        replay.url = f"{stage.address}/v1"
         yield replay

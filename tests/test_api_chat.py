@@ -191,6 +191,23 @@ def test_a_client_that_does_not_wait_for_its_answer_ends_the_generation(endless:
     wait_until(lambda: endless.service.chats.inside == 0)
 
 
+def test_where_no_length_is_named_an_answer_takes_the_room_that_is_left(tmp_path: Path):
+    a, b = letters("ab")
+    folder = writing_checkpoint(tmp_path, {198: a, a: b, b: a}, "Endless")
+    options = EngineOptions(page_size=16, cache_bytes=10_000_000, max_length=200)
+    with serving(LocalBackend.load(folder, device="cpu", options=options)) as served:
+        shortest = ask(served, user(""), temperature=0.0, max_tokens=1).usage.prompt_tokens
+        nearly = user("x" * (200 - shortest - 9))
+        for more in ({}, {"extra_body": {"thinking_budget": 100}}):
+            answer = ask(served, nearly, temperature=0.0, **more)
+            assert answer.choices[0].finish_reason == "length"
+            assert (answer.usage.completion_tokens, answer.usage.total_tokens) == (9, 200)
+        for message, named in ((nearly, {"max_tokens": 10}), (user("x" * 200), {})):
+            with pytest.raises(openai.BadRequestError) as refused:
+                ask(served, message, **named)
+            assert refused.value.code == "context_length_exceeded"
+
+
 def test_a_request_larger_than_the_cache_is_refused_with_numbers(engine: Served):
     with pytest.raises(openai.BadRequestError, match=r"can take .* tokens") as refused:
         ask(engine, max_completion_tokens=100_000_000)
@@ -368,13 +385,25 @@ def test_a_data_url_with_parameters_and_any_format_is_read(sample: Path):
 def test_the_fields_reach_the_model():
     with says("Yes.") as served:
         ask(served, temperature=0.5, top_p=0.8, seed=-3, max_completion_tokens=9, max_tokens=5,
-            extra_body={"top_k": -1, "thinking_budget": 4, "metadata": {"a": "b"}, "user": "me"})  # fmt: skip
+            extra_body={"top_k": -1, "thinking_budget": 4})  # fmt: skip
         ask(served)
         first, second = (options for _, _, options in served.service.backend.chats)
         assert first == Options(
             max_new_tokens=9, temperature=0.5, top_p=0.8, top_k=0, seed=2**63 - 3, thinking_budget=4
         )
-        assert second == Options(max_new_tokens=2048, temperature=1.0)
+        assert second == Options(max_new_tokens=2048, temperature=1.0, fit=True)
+
+
+def test_what_changes_no_answer_is_taken_openais_own_fields_and_those_of_other_servers():
+    ours = {"metadata": {"a": "b"}, "user": "me", "store": True, "service_tier": "auto", "n": 1,
+            "safety_identifier": "me", "prompt_cache_key": "k", "frequency_penalty": 0, "verbosity": "medium",
+            "logprobs": False}  # fmt: skip
+    theirs = {"min_p": 0.0, "repetition_penalty": 1.0, "ignore_eos": False, "stop_token_ids": [],
+              "guided_json": None, "skip_special_tokens": True, "separate_reasoning": True, "priority": 3,
+              "chat_template_kwargs": {"enable_thinking": True}}  # fmt: skip
+    with says("Yes.") as served:
+        answer = ask(served, **ours, stream_options={"include_obfuscation": False}, extra_body=theirs)
+        assert answer.choices[0].message.content == "Yes."
 
 
 @pytest.mark.parametrize(
@@ -386,6 +415,16 @@ def test_the_fields_reach_the_model():
         (400, {"logit_bias": {"1": 1}}),
         (400, {"presence_penalty": 1.0}),
         (400, {"modalities": ["text", "audio"]}),
+        (400, {"verbosity": "low"}),
+        (400, {"extra_body": {"min_p": 0.1}}),
+        (400, {"extra_body": {"repetition_penalty": 1.1}}),
+        (400, {"extra_body": {"ignore_eos": True}}),
+        (400, {"extra_body": {"stop_token_ids": [3]}}),
+        (400, {"extra_body": {"guided_json": {"type": "object"}}}),
+        (400, {"extra_body": {"structured_outputs": {"json": {}}}}),
+        (400, {"extra_body": {"chat_template_kwargs": {"enable_thinking": "no"}}}),
+        (400, {"extra_body": {"chat_template_kwargs": {"language": "de"}}}),
+        (400, {"extra_body": {"unheard_of": 0}}),
         (400, {"tools": [SEARCH], "tool_choice": "required"}),
         (400, {"tools": [{"type": "web_search"}]}),
         (422, {"temperature": -1.0}),
@@ -408,6 +447,8 @@ def test_what_cannot_be_done_is_refused_not_passed_over(status: int, fields: dic
         with pytest.raises(openai.APIStatusError) as error:
             served.client().chat.completions.create(**(defaults | fields))
         assert error.value.status_code == status and error.value.body["message"].endswith(".")
+        unknown = error.value.code in ("unsupported_parameter", "unknown_parameter")
+        assert not unknown or error.value.body["param"] in json.dumps(fields)
         assert served.service.backend.chats == []
 
 

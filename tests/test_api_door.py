@@ -7,18 +7,26 @@ import os
 import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import openai
 import pytest
 
+from agent.loading import LoadingBackend
 from agent.settings import Settings
 from agent.workspace import open_workspace
 from index.errors import MossAgentError
+from index.moss import MossTranscriber
+from moss_audio.errors import CheckpointError
+from moss_audio.served import ServedBackend
 from tests.api_serving import hears, serving, user, wait_until, wav
 from tests.conftest import ROOT
 from tests.moss_backend import RuleBackend
+from tests.served_server import Act, replaying, stream
 from tests.tiny_moss import chain, letters, writing_checkpoint
 from web.api.limits import Limits
 from web.api.server import serve
@@ -31,24 +39,39 @@ def model(**more) -> RuleBackend:
     return RuleBackend(think=lambda *_: "Yes.", **more)
 
 
+@contextmanager
+def held() -> Iterator[tuple[RuleBackend, threading.Event]]:
+    """A model that answers when it is let go, and is let go at the end."""
+    go = threading.Event()
+
+    def think(*_) -> str:
+        assert go.wait(60)
+        return "Yes."
+
+    try:
+        yield RuleBackend(think=think), go
+    finally:
+        go.set()
+
+
 # --- keys and sites -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("key", ["wrong", "secre", "secrett", "SECRET", "ключ"])
-def test_a_wrong_key_gets_nowhere(key: str):
+def test_a_wrong_key_gets_nowhere():
     with serving(model(), key="secret") as served:
-        header = {"Authorization": f"Bearer {key}".encode()}
-        for path in ("/v1/models", "/metrics", "/nothing"):
-            assert served.get(path, headers=header).status_code == 401
-        found = served.post(CHAT, json=BODY, headers=header)
-        assert (found.status_code, found.json()["error"]["code"]) == (401, "invalid_api_key")
-        assert found.headers["www-authenticate"] == "Bearer"
+        for key in ("wrong", "secre", "secrett", "SECRET", "ключ"):
+            header = {"Authorization": f"Bearer {key}".encode()}
+            for path in ("/v1/models", "/metrics", "/nothing"):
+                assert served.get(path, headers=header).status_code == 401
+            found = served.post(CHAT, json=BODY, headers=header)
+            assert (found.status_code, found.json()["error"]["code"]) == (401, "invalid_api_key")
+            assert found.headers["www-authenticate"] == "Bearer"
         assert served.service.backend.chats == []
 
 
 def test_the_key_opens_and_health_is_open_to_all():
     with serving(model(), key="secret") as served:
-        assert served.get("/health").json() == {"status": "ok"}
+        assert served.get("/health").json() == {"status": "ready"}
         assert served.get("/v1/models").status_code == 401
         with pytest.raises(openai.AuthenticationError):
             served.client("wrong").models.list()
@@ -81,6 +104,20 @@ def test_no_page_of_another_site_may_use_a_server_without_a_key(headers: dict):
         ):
             assert found.status_code == 403 and "access-control-allow-origin" not in found.headers
         assert served.service.backend.chats == []
+
+
+def test_a_name_that_a_site_pointed_here_is_refused_on_every_address():
+    with serving(model(), host="0.0.0.0", names=["GPU-box.example"]) as served:
+        for name in ("evil.example", "evil.example:8000", "gpu-box.example.evil.example", ""):
+            headers = {"Host": name, "Origin": f"http://{name}", "Sec-Fetch-Site": "same-origin"}
+            found = served.post(CHAT, json=BODY, headers=headers)
+            assert found.status_code == 403 and "--allow-host" in found.json()["error"]["message"]
+        for name in ("gpu-box.example:8000", "192.0.2.7:8000", "[2001:db8::1]:8000", "localhost"):
+            assert served.post(CHAT, json=BODY, headers={"Host": name}).status_code == 200
+        assert len(served.service.backend.chats) == 4
+    with serving(model(), host="0.0.0.0", key="secret") as served:
+        headers = {"Host": "any.example", "Authorization": "Bearer secret"}
+        assert served.post(CHAT, json=BODY, headers=headers).status_code == 200, "a key is enough"
 
 
 def test_a_form_of_another_site_cannot_ask_in_the_guise_of_text():
@@ -118,6 +155,27 @@ def test_models_are_listed_and_named():
             client.models.retrieve("a/b")
 
 
+def test_names_that_were_listed_once_are_understood_when_the_server_behind_tells_its_model():
+    with replaying(stream("vllm_transcript.sse")) as behind:
+        backend = ServedBackend(behind.url, retries=0)
+        transcriber = MossTranscriber(backend)
+        with serving(backend, transcriber) as served:
+            client = served.client()
+            (before,) = [one.id for one in client.models.list()]
+            assert before.startswith("127.0.0.1:")
+            asked = {"messages": [user("Hi")], "max_tokens": 50}
+            assert client.chat.completions.create(model=before, **asked).model == before
+            (after,) = [one.id for one in client.models.list()]
+            assert after == "MOSS-Audio-8B-Thinking"
+            for name in (before, after):
+                assert client.models.retrieve(name).id == name
+                assert client.chat.completions.create(model=name, **asked).choices[0].message.content
+                quiet = client.audio.transcriptions.create(model=name, file=("a.wav", wav(1.0)))
+                assert quiet.text == ""
+            with pytest.raises(openai.NotFoundError):
+                client.chat.completions.create(model="whisper-1", **asked)
+
+
 # --- how much -----------------------------------------------------------------------------------------
 
 
@@ -143,14 +201,12 @@ def test_a_body_that_is_too_large_is_refused_declared_or_not():
         assert served.service.chats.inside == served.service.transcriptions.inside == 0
 
 
-@pytest.mark.parametrize(
-    "body",
-    [b"", b"{", b"[]", b"3", b"\xff\xfe", b"[" * 200_000, b'{"model": "a", "messages": ' + b"[" * 50_000],
-)
-def test_what_is_no_json_object_is_refused(body: bytes):
+def test_what_is_no_json_object_is_refused():
+    bodies = [b"", b"{", b"[]", b"3", b"\xff\xfe", b"[" * 200_000]
     with serving(model()) as served:
-        found = served.post(CHAT, content=body, headers={"Content-Type": "application/json"})
-        assert found.status_code == 400 and found.json()["error"]["code"] == "invalid_json"
+        for body in (*bodies, b'{"model": "a", "messages": ' + b"[" * 50_000):
+            found = served.post(CHAT, content=body, headers={"Content-Type": "application/json"})
+            assert found.status_code == 400 and found.json()["error"]["code"] == "invalid_json"
 
 
 def test_half_a_surrogate_pair_breaks_nothing():
@@ -161,36 +217,43 @@ def test_half_a_surrogate_pair_breaks_nothing():
         assert found.json()["choices"][0]["message"]["content"] == "a?b"
 
 
-def test_a_body_that_does_not_arrive_gives_its_seat_back():
-    with serving(model(), limits=Limits(idle_seconds=0.3)) as served:
+def test_a_body_that_does_not_arrive_gives_its_seat_back(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("web.api.door.DRAIN_SECONDS", 0.05)
+    with serving(model(), limits=Limits(idle_seconds=0.2)) as served:
         port = int(served.url.rpartition(":")[2])
         with socket.create_connection(("127.0.0.1", port)) as slow:
             slow.sendall(
                 b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
                 b"Content-Length: 100\r\n\r\n{"
             )
-            wait_until(lambda: served.service.chats.inside == 1)
             assert slow.recv(100).startswith(b"HTTP/1.1 408")
         assert served.service.chats.inside == 0
 
 
 def test_large_bodies_are_held_up_to_a_bound():
-    backend = RuleBackend(think=lambda *_: "A long answer. " * 20, pace=0.02)
-    with serving(backend, limits=Limits(held_bytes=150_000)) as served, ThreadPoolExecutor(1) as pool:
+    with (
+        held() as (backend, go),
+        serving(backend, limits=Limits(held_bytes=150_000)) as served,
+        ThreadPoolExecutor(1) as pool,
+    ):
         large = BODY | {"user": "a" * 100_000}
         first = pool.submit(served.post, CHAT, json=large)
-        wait_until(lambda: served.service.chats.inside == 1 and served.service.held > 100_000)
+        wait_until(lambda: served.service.chats.inside == 1 and served.service.memory.taken > 100_000)
         assert served.post(CHAT, json=large).status_code == 429
+        go.set()
         assert served.post(CHAT, json=BODY).status_code == first.result().status_code == 200
-        wait_until(lambda: served.service.held == 0)
+        wait_until(lambda: served.service.memory.taken == 0)
 
 
 # --- how many -----------------------------------------------------------------------------------------
 
 
 def test_a_full_queue_says_when_to_come_back_and_loses_nobody_who_waits():
-    backend = RuleBackend(think=lambda *_: "A long answer. " * 20, pace=0.02)
-    with serving(backend, limits=Limits(waiting=2)) as served, ThreadPoolExecutor(6) as pool:
+    with (
+        held() as (backend, go),
+        serving(backend, limits=Limits(waiting=2)) as served,
+        ThreadPoolExecutor(6) as pool,
+    ):
         create = served.client().chat.completions.create
         inside = [pool.submit(create, model=backend.name, messages=[user("Hi")]) for _ in range(6)]
         wait_until(lambda: served.service.chats.inside == 6)
@@ -200,6 +263,8 @@ def test_a_full_queue_says_when_to_come_back_and_loses_nobody_who_waits():
         assert 1 <= int(error.value.response.headers["retry-after"]) <= 60
         shown = served.get("/metrics").text
         assert "moss_agent_chat_running 4.0" in shown and "moss_agent_chat_waiting 2.0" in shown
+        assert served.get("/health").json() == {"status": "ready"}
+        go.set()
         assert all(one.result().choices[0].finish_reason == "stop" for one in inside)
         assert len(backend.chats) == 6
         wait_until(lambda: served.service.chats.inside == 0)
@@ -207,30 +272,70 @@ def test_a_full_queue_says_when_to_come_back_and_loses_nobody_who_waits():
 
 
 def test_one_who_leaves_the_queue_is_never_answered():
-    backend = RuleBackend(think=lambda *_: "A long answer. " * 20, pace=0.02)
-    with serving(backend) as served, ThreadPoolExecutor(4) as pool:
+    with held() as (backend, go), serving(backend) as served, ThreadPoolExecutor(4) as pool:
         create = served.client().chat.completions.create
         running = [pool.submit(create, model=backend.name, messages=[user("Hi")]) for _ in range(4)]
         wait_until(lambda: len(backend.chats) == 4)
         stream_body = BODY | {"messages": [user("Me too")], "stream": True}
         for body in (BODY, stream_body):
             with pytest.raises(Exception, match="timed out"):
-                served.post(CHAT, timeout=0.3, json=body)
+                served.post(CHAT, timeout=0.2, json=body)
         wait_until(lambda: served.service.chats.inside == 4)
+        go.set()
         for one in running:
             one.result()
         wait_until(lambda: served.service.chats.inside == 0)
         assert len(backend.chats) == 4
 
 
-def test_health_answers_while_everyone_is_busy():
-    backend = RuleBackend(think=lambda *_: "A long answer. " * 20, pace=0.02)
-    with serving(backend) as served, ThreadPoolExecutor(8) as pool:
-        create = served.client().chat.completions.create
-        for _ in range(8):
-            pool.submit(create, model=backend.name, messages=[user("Hi")])
-        wait_until(lambda: served.service.chats.inside == 8)
-        assert served.get("/health").elapsed.total_seconds() < 1.0
+# --- health -------------------------------------------------------------------------------------------
+
+
+def test_health_tells_how_far_a_model_is_and_loads_nothing():
+    go = threading.Event()
+    loads: list[int] = []
+
+    def load(_) -> RuleBackend:
+        loads.append(1)
+        assert go.wait(60)
+        if len(loads) == 1:
+            raise CheckpointError("/home/me/weights is gone.")
+        return model()
+
+    backend = LoadingBackend("RuleMoss-1B", load)
+    with serving(backend) as served, ThreadPoolExecutor(1) as pool:
+
+        def health() -> tuple[int, dict]:
+            found = served.get("/health")
+            assert ("retry-after" in found.headers) == (found.status_code == 503)
+            return found.status_code, found.json()
+
+        assert health() == (200, {"status": "waiting"}) and not loads
+        loading = pool.submit(served.post, CHAT, json=BODY)
+        wait_until(lambda: bool(loads))
+        assert health() == (503, {"status": "loading"})
+        go.set()
+        assert loading.result().status_code == 503
+        assert health() == (503, {"status": "failed"})
+        assert backend.loaded() and health() == (200, {"status": "ready"})
+        assert len(loads) == 2
+
+
+def test_health_tells_of_a_server_behind_and_looks_for_it_again(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("web.api.health.AGAIN_SECONDS", 0.0)
+    with replaying(stream("vllm_transcript.sse")) as behind:
+        there, behind.models = behind.models, Act([b'{"error": "no"}'], 401, "application/json")
+        backend = ServedBackend(behind.url, retries=0)
+        with serving(backend) as served:
+
+            def health() -> tuple[int, str]:
+                found = served.get("/health")
+                return found.status_code, found.json()["status"]
+
+            wait_until(lambda: health() == (503, "failed"))
+            behind.models = there
+            wait_until(lambda: health() == (200, "ready"))
+            assert behind.chats == []
 
 
 def test_metrics_count_requests_tokens_and_refusals():

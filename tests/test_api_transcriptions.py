@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import socket
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
+import httpx2
 import numpy as np
 import openai
 import pysubs2
@@ -16,11 +20,13 @@ import pytest
 import soundfile
 
 from index.errors import HearingError
-from index.records import Segment
+from index.moss import MossTranscriber
+from index.records import Segment, Span, Word
 from index.whisper import WhisperTranscriber
 from index.windows import AudioWindow
 from tests.api_serving import Served, hears, serving, wait_until, wav
 from tests.media import cut
+from tests.moss_backend import RuleBackend
 from web.api.limits import Limits
 
 ROUTE = "/v1/audio/transcriptions"
@@ -36,18 +42,12 @@ def clip(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def minute(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The sample's first minute, as flac."""
-    path = tmp_path_factory.mktemp("minute") / "minute.flac"
-    audio, rate = cut(sample, 0.0, 60.0)
+def half(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sample's first half minute, as flac."""
+    path = tmp_path_factory.mktemp("half") / "half.flac"
+    audio, rate = cut(sample, 0.0, 30.0)
     soundfile.write(path, audio, rate)
     return path
-
-
-@pytest.fixture(scope="module")
-def served(models: Path) -> Iterator[Served]:
-    with serving(None, WhisperTranscriber("tiny.en", models, threads=1)) as running:
-        yield running
 
 
 class Rule:
@@ -84,31 +84,48 @@ class Rule:
             raise HearingError("The engine at http://10.0.0.1 is gone.")
         return [
             [
-                Segment(span.start, span.end, f"Words at {span.start:.0f}.", engine="rule")
+                Segment(span.start, span.end, f"Words at {span.start:.0f}.", engine="rule", words=said(span))
                 for span in one.speech
             ]
             for one in windows
         ]
 
 
+@pytest.fixture(scope="module")
+def ruled() -> Iterator[Served]:
+    with serving(None, Rule()) as running:
+        yield running
+
+
+def said(span: Span) -> tuple[Word, ...]:
+    middle = (span.start + span.end) / 2
+    last = Word(middle, span.end, f" {span.start:.0f}.", 0.5)
+    return Word(span.start, middle, " Words", 0.9), Word(middle, middle, " at", 0.9), last
+
+
 def write(served: Served, file, **more):
     return served.client().audio.transcriptions.create(model="whisper-1", file=file, **more)
 
 
-def test_json_is_text_with_what_it_accounts_for(served: Served, clip: Path):
-    heard = write(served, clip)
-    assert "weekly planning call" in heard.text
-    assert heard.usage.seconds == 12 and heard.coverage > 0.97 and heard.gaps == []
-    assert served.client().audio.transcriptions.create(model="whisper-tiny.en", file=clip).text == heard.text
+def test_json_is_text_with_what_it_accounts_for(ruled: Served, clip: Path):
+    heard = write(ruled, clip)
+    assert heard.text.startswith("Words at ")
+    assert heard.usage.seconds == 12 and heard.coverage == 1.0 and heard.gaps == []
+    assert ruled.client().audio.transcriptions.create(model="rule", file=clip).text == heard.text
 
 
-def test_verbose_json_has_segments_and_words_in_time_order(served: Served, clip: Path):
+def test_the_recogniser_gives_segments_and_words_in_time_order(models: Path, clip: Path):
     both = {"response_format": "verbose_json", "timestamp_granularities": ["segment", "word"]}
-    heard = write(served, clip, prompt="Ferry", temperature=0.2, **both)
+    with serving(None, WhisperTranscriber("tiny.en", models, threads=1)) as served:
+        client = served.client()
+        heard = client.audio.transcriptions.create(
+            model="whisper-tiny.en", file=clip, prompt="Ferry", temperature=0.2, **both
+        )
+    assert "weekly planning call" in heard.text and heard.coverage > 0.97
     assert heard.duration == pytest.approx(12.0, abs=0.01)
     assert " ".join(one.text for one in heard.segments) == heard.text
     assert [one.id for one in heard.segments] == list(range(len(heard.segments)))
-    for before, after in zip(heard.segments, heard.segments[1:], strict=False):
+    for before, after in pairwise(heard.segments):
         assert 0 <= before.start < before.end <= after.start < after.end <= 12.0
     assert "".join(one.word for one in heard.words) == heard.text.replace(" ", "")
     # “planning” is said at 3.9 s.
@@ -118,31 +135,44 @@ def test_verbose_json_has_segments_and_words_in_time_order(served: Served, clip:
     assert "prompt makes no difference here." in heard.note and "temperature" in heard.note
 
 
-def test_granularities_choose_what_is_there(served: Served, clip: Path):
-    plain = write(served, clip, response_format="verbose_json")
+def test_times_of_words_are_refused_where_only_sentences_are_timed(clip: Path):
+    backend = RuleBackend(hear=lambda _: "[0.10]Good morning.[1.00]")
+    with serving(backend, MossTranscriber(backend)) as served:
+        for wanted in (["word"], ["segment", "word"]):
+            with pytest.raises(openai.BadRequestError, match="sentences, not of words") as error:
+                write(served, clip, response_format="verbose_json", timestamp_granularities=wanted)
+            assert error.value.code == "unsupported_parameter"
+            assert error.value.param == "timestamp_granularities"
+        assert backend.heard == []
+        heard = write(served, clip, response_format="verbose_json", timestamp_granularities=["segment"])
+        assert heard.segments and heard.words is None
+
+
+def test_granularities_choose_what_is_there(ruled: Served, clip: Path):
+    plain = write(ruled, clip, response_format="verbose_json")
     assert plain.segments and plain.words is None
-    words = write(served, clip, response_format="verbose_json", timestamp_granularities=["word"])
+    words = write(ruled, clip, response_format="verbose_json", timestamp_granularities=["word"])
     assert words.words and words.segments is None
 
 
-def test_subtitles_and_text(served: Served, clip: Path):
-    verbose = write(served, clip, response_format="verbose_json")
+def test_subtitles_and_text(ruled: Served, clip: Path):
+    verbose = write(ruled, clip, response_format="verbose_json")
     for format in ("srt", "vtt"):
-        lines = pysubs2.SSAFile.from_string(write(served, clip, response_format=format), format_=format)
+        lines = pysubs2.SSAFile.from_string(write(ruled, clip, response_format=format), format_=format)
         assert [one.text for one in lines] == [one.text for one in verbose.segments]
         assert lines[0].start == pytest.approx(verbose.segments[0].start * 1000, abs=1)
-    assert write(served, clip, response_format="text") == verbose.text + "\n"
-    raw = served.post(
+    assert write(ruled, clip, response_format="text") == verbose.text + "\n"
+    raw = ruled.post(
         ROUTE, files={"file": clip.read_bytes()}, data={"model": "whisper-1", "response_format": "vtt"}
     )
     assert raw.headers["content-type"].startswith("text/vtt")
     assert float(raw.headers["x-speech-coverage"]) > 0.97
 
 
-def test_a_stream_tells_window_by_window(minute: Path):
+def test_a_stream_tells_window_by_window(half: Path):
     with serving(None, Rule()) as served:
-        events = list(write(served, minute, stream=True))
-        whole = write(served, minute).text
+        events = list(write(served, half, stream=True))
+        whole = write(served, half).text
     deltas, done = events[:-1], events[-1]
     assert len(deltas) > 3 and {one.type for one in deltas} == {"transcript.text.delta"}
     assert done.type == "transcript.text.done" and done.text == whole
@@ -170,22 +200,24 @@ def test_the_language_is_detected_or_as_given(sample: Path):
     assert rule.languages == ["de", "fr"]
 
 
-def test_several_requests_share_the_recogniser_within_its_bounds(minute: Path):
+def test_several_requests_share_the_recogniser_within_its_bounds(half: Path):
     rule = Rule()
     with serving(None, rule, Limits(transcriptions=3)) as served, ThreadPoolExecutor(3) as pool:
-        texts = list(pool.map(lambda _: write(served, minute).text, range(3)))
+        texts = list(pool.map(lambda _: write(served, half).text, range(3)))
     assert len(set(texts)) == 1 and texts[0]
     assert rule.most <= rule.windows_at_once
 
 
-def test_a_client_that_leaves_ends_the_work(minute: Path):
+def test_a_client_that_leaves_ends_the_work(half: Path):
     rule = Rule()
     rule.go.clear()
     with serving(None, rule) as served:
-        fields = {"files": {"file": minute.read_bytes()}, "data": {"model": "whisper-1"}}
-        with pytest.raises(Exception, match="timed out"):
-            served.post(ROUTE, timeout=1.5, **fields)
-        wait_until(lambda: rule.inside > 0)
+        files, data = {"file": half.read_bytes()}, {"model": "whisper-1"}
+        request = httpx2.Request("POST", served.url + ROUTE, files=files, data=data)
+        with socket.create_connection((request.url.host, request.url.port)) as line:
+            headers = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
+            line.sendall(f"POST {ROUTE} HTTP/1.1\r\n{headers}\r\n".encode() + request.read())
+            wait_until(lambda: rule.inside > 0)
         rule.go.set()
         wait_until(lambda: served.service.transcriptions.inside == 0)
         assert len(rule.heard) <= 2
@@ -203,15 +235,44 @@ def test_a_full_queue_says_when_to_come_back(sample: Path):
         assert all(one.result().text for one in inside)
 
 
-def test_what_the_engine_fails_on_is_a_gap_or_an_error_never_silence(minute: Path):
+def test_uploads_share_the_disk_up_to_a_bound(half: Path):
+    rule = Rule()
+    rule.go.clear()
+    size = half.stat().st_size
+    limits = Limits(disk_bytes=2 * size + 100_000)
+    with serving(None, rule, limits) as served, ThreadPoolExecutor(1) as pool:
+        first = pool.submit(write, served, half)
+        wait_until(lambda: rule.inside > 0)
+        assert served.service.disk.taken > 2 * size
+        with pytest.raises(openai.RateLimitError) as error:
+            write(served, half)
+        assert error.value.code == "queue_full" and "retry-after" in error.value.response.headers
+        rule.go.set()
+        assert first.result().text and write(served, ("a.wav", wav(1.0))).text == ""
+        wait_until(lambda: served.service.disk.taken == 0)
+
+
+def test_a_full_disk_is_said_and_passes(half: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(*_) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "/tmp/moss-agent-x/upload.flac")
+
+    with serving(None, Rule()) as served:
+        monkeypatch.setattr("web.api.transcriptions.shutil.copyfileobj", full)
+        with pytest.raises(openai.InternalServerError, match="disk is full") as error:
+            write(served, half)
+        assert error.value.status_code == 503 and "/tmp" not in error.value.message
+        assert error.value.response.headers["retry-after"]
+
+
+def test_what_the_engine_fails_on_is_a_gap_or_an_error_never_silence(half: Path):
     rule = Rule()
     with serving(None, rule) as served:
-        rule.fails = range(20, 35)
-        part = write(served, minute)
+        rule.fails = range(5, 15)
+        part = write(served, half)
         assert part.text and part.coverage < 0.99 and part.gaps and "see gaps" in part.note
         rule.fails = range(1000)
         with pytest.raises(openai.InternalServerError) as error:
-            write(served, minute)
+            write(served, half)
         assert error.value.status_code == 503 and "10.0.0.1" not in error.value.message
 
 
@@ -282,7 +343,6 @@ def test_nothing_of_a_recording_stays_on_the_disk(
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_model_that_really_hears_answers_by_chat_and_by_transcription(moss_fixture: Path):
-    from index.moss import MossTranscriber
     from moss_audio.engine import EngineOptions, LocalBackend
     from moss_audio.tasks import TASKS
 

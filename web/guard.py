@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -52,14 +52,16 @@ class Names:
         host: The address that is listened on. A loopback address answers to names of the loopback only,
             others also to any IP address and to the names of this machine: a site elsewhere can point a
             name of its own at this machine, but not an IP address.
+        more: Further names.
     """
 
-    def __init__(self, host: str) -> None:
+    def __init__(self, host: str, more: Iterable[str] = ()) -> None:
         self.loopback = is_loopback(host)
         machine = socket.gethostname().lower()
         self.names = (
             {"localhost"} if self.loopback else {"localhost", host.lower(), machine, f"{machine}.local"}
         )
+        self.names |= {one.strip().lower() for one in more}
 
     def answers_to(self, host: str) -> bool:
         """Whether a request's ``Host`` is one of them."""

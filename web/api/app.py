@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -15,19 +15,22 @@ from starlette.routing import Route
 
 from web.api.chat import chat_completions
 from web.api.door import CHAT, HEALTH, TRANSCRIPTIONS, Door
-from web.api.errors import ApiError
+from web.api.errors import RETRY_SECONDS, ApiError
 from web.api.metrics import CONTENT_TYPE
 from web.api.service import Service
 from web.api.transcriptions import transcriptions
 
 
-def create_api(service: Service, key: str | None = None, host: str = "127.0.0.1") -> Starlette:
+def create_api(
+    service: Service, key: str | None = None, host: str = "127.0.0.1", names: Sequence[str] = ()
+) -> Starlette:
     """The whole application; it closes the service when it ends.
 
     Args:
         service: Engines, queues and limits.
         key: The API key that clients must send; None lets everybody in.
         host: The address that will be listened on.
+        names: Further names that a server without a key answers to.
     """
 
     @asynccontextmanager
@@ -48,7 +51,7 @@ def create_api(service: Service, key: str | None = None, host: str = "127.0.0.1"
         lifespan=lifespan,
     )
     app.state.service = service
-    app.add_middleware(Door, service=service, key=key, host=host)
+    app.add_middleware(Door, service=service, key=key, host=host, names=names)
     return app
 
 
@@ -60,7 +63,7 @@ async def _models(request: Request) -> Response:
 async def _model(request: Request) -> Response:
     service: Service = request.app.state.service
     name = request.path_params["model"]
-    if name not in service.models:
+    if name not in service.known:
         raise ApiError(
             404,
             f"There is no model “{name[:100]}” here; /v1/models lists what there is.",
@@ -70,8 +73,12 @@ async def _model(request: Request) -> Response:
     return JSONResponse(_described(service, name))
 
 
-async def _health(_: Request) -> Response:
-    return JSONResponse({"status": "ok"})
+async def _health(request: Request) -> Response:
+    service: Service = request.app.state.service
+    status = service.health.status()
+    usable = status in ("ready", "waiting")
+    headers = None if usable else {"Retry-After": str(RETRY_SECONDS)}
+    return JSONResponse({"status": status}, 200 if usable else 503, headers)
 
 
 async def _metrics(request: Request) -> Response:

@@ -1,6 +1,7 @@
 """A chat request of OpenAI's form: what it asks for, checked.
 
-What would change the answer and cannot be done is refused, never passed over; what would not is left.
+What would change the answer and cannot be done is refused, never passed over; so is what nobody knows.
+What would not change it is left (``chat_fields``).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pydantic import BaseModel, Field, ValidationError
 from moss_audio.answers import FREE, Options
 from moss_audio.errors import PromptError
 from web.api.audio_parts import AudioPart, audio_part
+from web.api.chat_fields import refuse_unfollowed, unsupported
 from web.api.errors import bad_request, too_much, unusable
 from web.api.limits import Limits
 
@@ -68,7 +70,6 @@ class _Body(BaseModel):
     top_k: int | None = Field(None, ge=-1)
     seed: int | None = None
     stop: str | list[str] | None = None
-    n: int | None = None
     tools: list[dict[str, Any]] | None = None
     tool_choice: Any = None
     parallel_tool_calls: bool | None = None
@@ -77,11 +78,6 @@ class _Body(BaseModel):
     chat_template_kwargs: dict[str, Any] | None = None
     response_format: dict[str, Any] | None = None
     modalities: list[str] | None = None
-    logprobs: bool | None = None
-    logit_bias: dict[str, Any] | None = None
-    presence_penalty: float | None = None
-    frequency_penalty: float | None = None
-    functions: list[Any] | None = None
     function_call: Any = None
 
 
@@ -158,6 +154,7 @@ def _fields(body: bytes) -> _Body:
         raise bad_request("The body is no JSON document.", code="invalid_json") from error
     if not isinstance(document, dict):
         raise bad_request("The body must be a JSON object.", code="invalid_json")
+    refuse_unfollowed(document, _Body.model_fields)
     try:
         return _Body.model_validate(document)
     except ValidationError as error:
@@ -167,41 +164,28 @@ def _fields(body: bytes) -> _Body:
 
 
 def _refuse_unsupported(fields: _Body) -> None:
-    formats = (fields.response_format or {}).get("type", "text")
+    template = fields.chat_template_kwargs or {}
     refused = {
-        "n": fields.n not in (None, 1),
-        "response_format": formats != "text",
+        "response_format": (fields.response_format or {}).get("type", "text") != "text",
         "modalities": any(one != "text" for one in fields.modalities or ()),
-        "logprobs": bool(fields.logprobs),
-        "logit_bias": bool(fields.logit_bias),
-        "presence_penalty": bool(fields.presence_penalty),
-        "frequency_penalty": bool(fields.frequency_penalty),
-        "functions": bool(fields.functions),
         "function_call": fields.function_call not in (None, "none", "auto"),
-    }
-    instead = {
-        "n": "one answer a request; send the request again for another",
-        "response_format": "text; ask for JSON in words, or give the form as a tool",
-        "functions": "tools",
-        "function_call": "tool_choice",
+        "chat_template_kwargs": any(
+            name != "enable_thinking" or value not in (True, False, None) for name, value in template.items()
+        ),
     }
     for name, holds in refused.items():
         if holds:
-            hint = f"; what there is: {instead[name]}" if name in instead else ""
-            raise bad_request(
-                f"This server does not do {name} as the request wants it{hint}.",
-                name,
-                "unsupported_parameter",
-            )
+            raise unsupported(name)
 
 
 def _options(fields: _Body, limits: Limits) -> Options:
     switch = (fields.chat_template_kwargs or {}).get("enable_thinking")
     unthought = switch is False or fields.reasoning_effort in ("none", "minimal")
-    tokens = fields.max_completion_tokens or fields.max_tokens or limits.new_tokens
+    named = fields.max_completion_tokens or fields.max_tokens
     try:
         return Options(
-            max_new_tokens=tokens,
+            max_new_tokens=named or limits.new_tokens,
+            fit=named is None,
             temperature=FREE.temperature if fields.temperature is None else fields.temperature,
             top_p=FREE.top_p if fields.top_p is None else fields.top_p,
             top_k=FREE.top_k if fields.top_k is None else max(0, fields.top_k),

@@ -8,12 +8,14 @@ import hmac
 import logging
 import time
 import uuid
+from collections.abc import Sequence
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from web.api.errors import ApiError, as_api_error, queue_full, too_much
+from web.api.errors import ApiError, as_api_error, too_much
+from web.api.holding import Room
 from web.api.limits import MIB
 from web.api.service import Service
 from web.guard import Names, from_elsewhere
@@ -33,20 +35,24 @@ DRAIN_SECONDS = 2.0
 class Door:
     """Lets requests in.
 
-    Without a key the API answers this machine's programs, but no page of another site: a browser says where
-    a request comes from. With a key nobody can ask who does not know it, and health alone is open.
+    Without a key the API answers whoever reaches it, but no page of another site: a browser says where a
+    request comes from, and a name that a site has pointed at this machine is none of its names. With a key
+    nobody can ask who does not know it, and health alone is open.
 
     Args:
         app: What is guarded.
         service: Its limits and numbers are used.
         key: What clients send as ``Authorization: Bearer``; None lets everybody in.
         host: The address that is listened on.
+        names: Further names that a server without a key answers to.
     """
 
-    def __init__(self, app: ASGIApp, service: Service, key: str | None, host: str) -> None:
+    def __init__(
+        self, app: ASGIApp, service: Service, key: str | None, host: str, names: Sequence[str] = ()
+    ) -> None:
         self.app, self.service = app, service
         self._key = _digest(key.encode()) if key is not None else None
-        self._names = Names(host)
+        self._names = Names(host, names)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, as ASGI hands it in."""
@@ -113,20 +119,24 @@ class Door:
             )
 
     def _check_origin(self, headers: Headers) -> None:
-        if self._names.loopback and not self._names.answers_to(headers.get("host", "")):
-            raise ApiError(403, "Call this server as http://127.0.0.1.", "wrong_host")
+        if not self._names.answers_to(headers.get("host", "")):
+            how = "as http://127.0.0.1" if self._names.loopback else "by its address, or its machine's name"
+            raise ApiError(403, f"Call this server {how}; --allow-host lets in other names.", "wrong_host")
         if from_elsewhere(headers):
             raise ApiError(403, "Another site may not use this server.", "wrong_origin")
 
 
 class _Body:
-    """A request's body, up to a size, as long as it makes progress, and as long as memory is there for it."""
+    """A request's body, up to a size, as long as it makes progress, and as long as there is room for it."""
 
     def __init__(self, receive: Receive, path: str, service: Service) -> None:
         limits = service.limits
         self._receive = receive
         self._service = service
-        self._held = path == CHAT
+        # An upload is counted with the copy of it that is decoded.
+        rooms: dict[str, tuple[Room, int]] = {CHAT: (service.memory, 1), TRANSCRIPTIONS: (service.disk, 2)}
+        self._room: Room | None
+        self._room, self._times = rooms.get(path, (None, 0))
         self.most = {CHAT: limits.chat_bytes, TRANSCRIPTIONS: limits.upload_bytes}.get(path, SMALL_BODY)
         self._taken = self._counted = 0
         self._whole = False
@@ -136,7 +146,7 @@ class _Body:
 
         Raises:
             ApiError: 413, the body is too large; 408, nothing came for too long; 429, others' bodies fill
-                the memory.
+                the memory or the disk.
         """
         if self._whole:
             return await self._receive()
@@ -148,18 +158,16 @@ class _Body:
         self._note(message)
         if self._taken > self.most:
             raise self.too_large()
-        if self._held:
-            size = len(message.get("body", b""))
+        if self._room is not None:
+            size = self._times * len(message.get("body", b""))
             self._counted += size
-            self._service.held += size
-            if self._service.held > self._service.limits.held_bytes:
-                raise queue_full("Too many large requests are being answered; try again later.")
+            self._room.take(size)
         return message
 
     def forget(self) -> None:
         """The request has been answered."""
-        if self._held:
-            self._service.held -= self._counted
+        if self._room is not None:
+            self._room.give_back(self._counted)
             self._counted = 0
 
     async def drain(self) -> None:

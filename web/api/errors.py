@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -102,6 +103,12 @@ def as_api_error(error: BaseException) -> ApiError:
             return ApiError(415, str(error), "unusable_audio")
         case PromptError():
             return bad_request(str(error))
+        case OSError(errno=errno.ENOSPC):
+            log.warning("the disk is full: %s", error)
+            return ApiError(
+                503, "The server's disk is full; try again later.", "unavailable",
+                headers={"Retry-After": str(RETRY_SECONDS)},
+            )  # fmt: skip
         case MossAudioError() | MossAgentError():
             log.warning("a request failed: %s", error)
             return ApiError(

@@ -6,6 +6,7 @@ import json as json_module
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,7 @@ def serve(
     key: str | None = None,
     no_auth: bool = False,
     json: bool = False,
+    names: Sequence[str] = (),
 ) -> None:
     """Serve the API until interrupted; prints the address once it answers.
 
@@ -39,6 +41,7 @@ def serve(
         key: What clients must send as ``Authorization: Bearer``.
         no_auth: Let other machines in without a key.
         json: Print the address and the models as one JSON document.
+        names: Further names that a server without a key answers to.
 
     Raises:
         MossAgentError: The address is taken, other machines would get in without a key, or the model
@@ -66,7 +69,9 @@ def serve(
                 _announce(address, service, json)
 
         config = uvicorn.Config(
-            create_api(service, key, host), log_level="warning", timeout_graceful_shutdown=GRACE_SECONDS
+            create_api(service, key, host, names),
+            log_level="warning",
+            timeout_graceful_shutdown=GRACE_SECONDS,
         )
         try:
             # Uvicorn ends by raising the signal again; this way both signals pass through ``finally``.
@@ -102,7 +107,7 @@ def open_service(workspace: Workspace) -> Service:
 
 def _announce(address: str, service: Service, json: bool) -> None:
     chats = service.backend.name if service.backend else None
-    hears = service.transcriber.name if service.transcriber else None
+    hears = service.models[-1] if service.transcriber else None
     if json:
         line = json_module.dumps({"url": f"{address}/v1", "model": chats, "transcriber": hears})
     else:

@@ -8,7 +8,9 @@ from index.transcriber import Transcriber
 from moss_audio.backend import Backend
 from moss_audio.engine import LocalBackend
 from web.api.errors import ApiError
+from web.api.health import Health
 from web.api.hearing import Shared
+from web.api.holding import Room
 from web.api.limits import Limits
 from web.api.metrics import Metrics
 from web.api.queueing import Gate
@@ -36,15 +38,26 @@ class Service:
         self.transcriptions = Gate(self.limits.transcriptions, self.limits.waiting)
         self.metrics = Metrics()
         self.metrics.watch(self._gauges)
-        self.held = 0
-        """Bytes of the bodies of chat requests that are being answered or wait."""
+        self.health = Health(backend)
+        busy = "Too many large requests are here; try again later."
+        self.memory = Room(self.limits.held_bytes, busy)
+        self.disk = Room(self.limits.disk_bytes, "Too many large files are being heard; try again later.")
         self.since = int(time.time())
+        self._same = bool(backend and transcriber and backend.name in transcriber.name)
+        """Whether the chat model is what transcribes."""
+        self._names = {backend.name} if backend else set()
 
     @property
     def models(self) -> list[str]:
-        """Names that requests may give, besides ``ANY_TRANSCRIBER``."""
-        found = [one.name for one in (self.backend, self.transcriber) if one is not None]
-        return list(dict.fromkeys(found))
+        """Names of what is here now, without ``ANY_TRANSCRIBER``."""
+        names = [self.backend.name] if self.backend else []
+        self._names.update(names)
+        return names if self._same or not self.transcriber else [*names, self.transcriber.name]
+
+    @property
+    def known(self) -> set[str]:
+        """Names that requests may give."""
+        return {*self.models, *self._chats(), *self._hears()}
 
     def backend_for(self, model: str) -> Backend:
         """The model that a chat request names.
@@ -54,7 +67,7 @@ class Service:
         """
         if self.backend is None:
             raise _unknown(model, "this server has no chat model; it is chosen with MOSS_AGENT_MODEL")
-        if model != self.backend.name:
+        if model not in self._chats():
             raise _unknown(model, f"the chat model of this server is {self.backend.name}")
         return self.backend
 
@@ -66,12 +79,20 @@ class Service:
         """
         if self.transcriber is None:
             raise _unknown(model, "this server does not transcribe")
-        hears = {ANY_TRANSCRIBER, self.transcriber.name}
-        if self.backend is not None and self.backend.name in self.transcriber.name:
-            hears.add(self.backend.name)
-        if model not in hears:
-            raise _unknown(model, f"what transcribes here is {self.transcriber.name}")
+        if model not in {ANY_TRANSCRIBER, *self._hears()}:
+            raise _unknown(model, f"what transcribes here is {self.models[-1]}")
         return self.transcriber
+
+    def _chats(self) -> set[str]:
+        """Names that the chat model has had: of a server only the host is known until it was reached, and a
+        name that was listed once is understood from then on."""
+        if self.backend is not None:
+            self._names.add(self.backend.name)
+        return self._names
+
+    def _hears(self) -> set[str]:
+        there = {self.transcriber.name} if self.transcriber else set()
+        return there | self._chats() if self._same else there
 
     def close(self) -> None:
         """End all work."""

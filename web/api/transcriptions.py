@@ -104,12 +104,20 @@ def _read(form: FormData, service: Service) -> _Asked:
         raise bad_request("A stream has no response_format but json and text.", "response_format")
     if _texts(form, "include"):
         raise bad_request("Log probabilities cannot be included.", "include", "unsupported_parameter")
+    transcriber = service.transcriber_for(model)
+    granularities = _granularities(_texts(form, "timestamp_granularities"), format)
+    if "word" in granularities and not transcriber.times_words:
+        raise bad_request(
+            f"{transcriber.name} gives times of sentences, not of words; ask for the granularity segment.",
+            "timestamp_granularities",
+            "unsupported_parameter",
+        )
     return _Asked(
         file=file,
-        transcriber=service.transcriber_for(model),
+        transcriber=transcriber,
         language=_language(_text(form, "language")),
         format=format,
-        granularities=_granularities(_texts(form, "timestamp_granularities"), format),
+        granularities=granularities,
         stream=stream,
         unused=_unused(form),
     )
@@ -218,8 +226,6 @@ def _account(transcript: Transcript, asked: _Asked) -> dict[str, Any]:
     notes = [transcript.note] if transcript.note else []
     if not transcript.segments and transcript.coverage == 1.0:
         notes.append("No speech was found in this recording.")
-    if "word" in asked.granularities and not any(one.words for one in transcript.segments):
-        notes.append(f"{asked.transcriber.name} gives no times of words.")
     notes += [f"{name} makes no difference here." for name in asked.unused]
     return {
         "coverage": round(transcript.coverage, 4),
