@@ -2,7 +2,8 @@
 
 MOSS_AGENT_MODEL is a URL      a server hears and thinks; one that does not hear only thinks
                  a name/folder a MOSS-Audio in this program, loaded when it is needed
-                 auto          the best checkpoint on this machine that fits its GPU, else the packaged
+                 auto          the largest checkpoint on this machine that fits its GPU, one in the home
+                               folder before one of the hub, Thinking before Instruct; else the packaged
                                recogniser and quotes chosen by rule
 """
 
@@ -141,11 +142,10 @@ def _automatic(settings: Settings, machine: Machine | None) -> Engines:
         return _embedded(
             settings, why, "MOSS_AGENT_MODEL names the checkpoint that shall be used all the same"
         )
-    for path in owned:
-        weights = sum(one.stat().st_size for one in path.glob("*.safetensors"))
-        if memory_needed(weights, 2) <= machine.gpu_bytes:
-            why = f"It is in {path.parent}, and fits the {machine.gpu}."
-            return _local(settings, str(path), machine, why, "")
+    for mine in owned:
+        if memory_needed(mine.weight_bytes, 2) <= machine.gpu_bytes:
+            why = f"It is the largest in {mine.folder.parent} that fits the {machine.gpu}."
+            return _local(settings, str(mine.folder), machine, why, "")
     for one in released(machine):
         if one.folder is not None and one.fits_gpu:
             why = f"It is the best checkpoint on this machine that fits the {machine.gpu}."

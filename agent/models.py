@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -190,14 +191,51 @@ def download(name: str, progress: Callable[[int, int], None]) -> Path:
         raise MossAgentError(str(error)) from error
 
 
-def own_checkpoints(folder: Path) -> list[Path]:
-    """Folders within a folder that hold a MOSS-Audio, by name."""
+@dataclass(frozen=True)
+class Own:
+    """A checkpoint of one's own.
+
+    Attributes:
+        folder: Where it is.
+        weight_bytes: Of its numbers in bfloat16, however they are stored.
+        thinks: Whether it thinks before it answers.
+    """
+
+    folder: Path
+    weight_bytes: int
+    thinks: bool
+
+
+def own_checkpoints(folder: Path) -> list[Own]:
+    """The whole MOSS-Audio checkpoints in the folders within a folder, the one to prefer first.
+
+    The largest comes first; of two as large the one that thinks; then by name.
+    """
     found = []
     for one in sorted(folder.glob("*/config.json")):
-        try:
-            kind = json.loads(one.read_text(encoding="utf-8")).get("model_type")
-        except (OSError, ValueError, AttributeError):
-            continue
-        if kind == "moss_audio" and any(one.parent.glob("*.safetensors")):
-            found.append(one.parent)
-    return found
+        if _content(one).get("model_type") == "moss_audio":
+            found += _own(one.parent)
+    return sorted(found, key=lambda one: (-one.weight_bytes, not one.thinks))
+
+
+def _own(folder: Path) -> list[Own]:
+    """What a folder holds; nothing if that is not whole."""
+    from moss_audio.checkpoint import read_header, weight_files
+    from moss_audio.thinking import name_says_thinking
+
+    try:
+        shapes = [shape for file in weight_files(folder) for shape in read_header(file).values()]
+    except MossAudioError:
+        return []
+    said = _content(folder / "generation_config.json").get("thinking")
+    thinks = said if isinstance(said, bool) else name_says_thinking(folder.name)
+    return [Own(folder, 2 * sum(math.prod(shape) for shape in shapes), thinks)]
+
+
+def _content(file: Path) -> dict[str, Any]:
+    """Of a JSON file; nothing if it is none."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}

@@ -131,6 +131,46 @@ def test_a_checkpoint_in_the_home_folder_goes_before_those_of_the_hub(home: Path
     assert engines.backend.source == str(own)
 
 
+def own(home: Path, name: str, numbers: int, thinking: bool | None = None, width: int = 2) -> Path:
+    """A checkpoint of one's own, of so many numbers of so many bytes, which nobody loads."""
+    folder = home / "models" / name
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text('{"model_type": "moss_audio"}')
+    if thinking is not None:
+        (folder / "generation_config.json").write_text(json.dumps({"thinking": thinking}))
+    dtype = {2: "BF16", 4: "F32"}[width]
+    entry = {"dtype": dtype, "shape": [numbers // 10, 10], "data_offsets": [0, width * numbers]}
+    header = json.dumps({"t": entry}).encode()
+    with (folder / "model.safetensors").open("wb") as file:
+        file.write(struct.pack("<Q", len(header)) + header)
+        file.truncate(8 + len(header) + width * numbers)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("gpu_bytes", "chosen"),
+    [(PLENTY, "c-large-Thinking"), (memory_needed(2_000_000, 2), "d-small")],
+)
+def test_of_ones_own_checkpoints_the_largest_that_fits_is_taken_a_thinking_one_first(
+    home: Path, tmp_path: Path, gpu_bytes: int, chosen: str
+) -> None:
+    for name in ("a-small", "b-large-Instruct", "c-large-Thinking"):
+        own(home, name, 2_000_000 if "large" in name else 1_000_000)
+    own(home, "d-small", 1_000_000, thinking=True)
+    (own(home, "e-unfinished", 9_000_000) / "model.safetensors").write_bytes(b"\0" * 9)
+    engines = choose(Settings(home=home), machine(tmp_path, "H100", gpu_bytes))
+    assert isinstance(engines.backend, LoadingBackend)
+    assert engines.backend.source == str(home / "models" / chosen)
+
+
+def test_a_checkpoint_stored_in_float32_is_no_larger_than_its_numbers(home: Path, tmp_path: Path) -> None:
+    own(home, "small", 1_100_000, width=4)
+    large = own(home, "z-large", 2_000_000)
+    engines = choose(Settings(home=home), machine(tmp_path, "H100"))
+    assert isinstance(engines.backend, LoadingBackend)
+    assert engines.backend.source == str(large)
+
+
 def test_a_recogniser_that_was_asked_for_by_name_hears(home: Path, tmp_path: Path) -> None:
     here = machine(tmp_path, "H100")
     in_cache(here.cache, NAMES[0])
