@@ -21,9 +21,12 @@ class AnswerWriter:
         processor: Its tokenizer and control ids.
         stops: Ids that end the answer.
         opened: Whether the prompt ends inside a thought.
+        began: When the answer was asked for, by ``time.monotonic``; by default now.
     """
 
-    def __init__(self, processor: Any, stops: Collection[int], opened: bool = False) -> None:
+    def __init__(
+        self, processor: Any, stops: Collection[int], opened: bool = False, began: float | None = None
+    ) -> None:
         tokenizer = processor.tokenizer
         tags = ThinkTags.of(tokenizer)
         own = processor.tokens
@@ -32,7 +35,7 @@ class AnswerWriter:
         self._decoder = TextDecoder(tokenizer)
         self._splitter = ThoughtSplitter(opened)
         self._stops = stops
-        self._began = time.monotonic()
+        self._began = time.monotonic() if began is None else began
         self._parts: dict[str, list[str]] = {"thinking": [], "text": []}
         self.count = 0
         """Tokens so far, without the one that ends the answer."""

@@ -5,6 +5,7 @@
     ├── PromptError           the prompt and its audio do not fit together
     ├── CheckpointError       the weights are missing, unreachable, or not what the model needs
     ├── NotEnoughMemory       the model does not fit here; says how much is needed and what is there
+    ├── MemoryUsedUp          the device's memory ran out though this should have fitted; later it may
     ├── DataError             a line of a data file (fine-tuning, evaluation) cannot be used
     └── ServerError           a model behind a server cannot be reached, or did not answer as asked
 
@@ -48,6 +49,10 @@ class CheckpointError(MossAudioError):
 
 class NotEnoughMemory(MossAudioError):
     """The model needs more memory than there is."""
+
+
+class MemoryUsedUp(MossAudioError):
+    """The device's memory ran out in the middle of the work; the request is not at fault."""
 
 
 class DataError(MossAudioError):

@@ -1,7 +1,8 @@
 """A thinking budget: after so many tokens the thought is closed, and the model goes on to its answer.
 
 Works on token ids inside ``generate``, for any batch and with sampling, greedy choice or beams: what is
-forced follows from the ids of each row alone, nothing is remembered between steps.
+forced follows from the ids of each row alone. ``Thought`` follows one answer id by id, for whoever writes
+it that way.
 """
 
 from __future__ import annotations
@@ -78,31 +79,60 @@ class ThinkingBudget(LogitsProcessor):
 
     def forced(self, ids: list[int], inside: bool) -> int | None:
         """The id that must come next after these generated ones, or None."""
-        opening, closing = self.tags.opening, self.tags.closing
-        used, over = 0, 0
-        script = self.transition + closing
-        for end in range(1, len(ids) + 1):
-            if not inside and _ends_with(ids, end, opening):
-                inside, over = True, 0
-                script = self.transition + closing if used < self.budget or used == 0 else closing
-            elif inside and _ends_with(ids, end, closing):
-                inside = False
-            elif inside and used < self.budget:
-                used += 1
-            elif inside:
-                over += 1
-        if inside and used >= self.budget and over < len(script):
-            return script[over]
+        thought = self.follow(inside)
+        for token in ids:
+            thought.add(token)
+        return thought.must
+
+    def follow(self, inside: bool) -> Thought:
+        """One answer that begins, inside a thought or not."""
+        return Thought(self.budget, self.tags, self.transition, inside)
+
+
+class Thought:
+    """Follows the thoughts of one answer as its ids come.
+
+    Args:
+        budget, tags, transition: See ``ThinkingBudget``.
+        inside: Whether the prompt ends inside a thought.
+    """
+
+    def __init__(self, budget: int, tags: ThinkTags, transition: tuple[int, ...], inside: bool) -> None:
+        self._budget, self._tags, self._transition = budget, tags, transition
+        self._inside = inside
+        self._used = self._over = 0
+        self._script = transition + tags.closing
+        self._tail: tuple[int, ...] = ()
+        self._longest = max(len(tags.opening), len(tags.closing))
+
+    @property
+    def must(self) -> int | None:
+        """The id that must come next, or None."""
+        if self._inside and self._used >= self._budget and self._over < len(self._script):
+            return self._script[self._over]
         return None
+
+    def add(self, token: int) -> None:
+        """One more id of the answer."""
+        self._tail = (*self._tail, token)[-self._longest :]
+        if not self._inside and self._ends_with(self._tags.opening):
+            self._inside, self._over = True, 0
+            fresh = self._used < self._budget or self._used == 0
+            self._script = self._transition + self._tags.closing if fresh else self._tags.closing
+        elif self._inside and self._ends_with(self._tags.closing):
+            self._inside = False
+        elif self._inside and self._used < self._budget:
+            self._used += 1
+        elif self._inside:
+            self._over += 1
+
+    def _ends_with(self, tag: tuple[int, ...]) -> bool:
+        return self._tail[-len(tag) :] == tag
 
 
 def transition_ids(tokenizer: Any) -> list[int]:
     """Ids of the transition sentence."""
     return list(tokenizer(TRANSITION, add_special_tokens=False)["input_ids"])
-
-
-def _ends_with(ids: list[int], end: int, tag: tuple[int, ...]) -> bool:
-    return end >= len(tag) and ids[end - 1] == tag[-1] and tuple(ids[end - len(tag) : end]) == tag
 
 
 def _ids(tokenizer: Any, tag: str) -> tuple[int, ...]:

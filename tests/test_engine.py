@@ -12,9 +12,10 @@ import torch
 from moss_audio.answers import Options, Reply, Request, TextDelta, ThinkingDelta
 from moss_audio.engine import Engine, EngineOptions, LocalBackend, QueueFull
 from moss_audio.engine.decoding import Eager
-from moss_audio.errors import MossAudioError, NotEnoughMemory
+from moss_audio.errors import MemoryUsedUp, MossAudioError, NotEnoughMemory
 from moss_audio.generation import reply
 from moss_audio.model import MossAudioModel
+from moss_audio.prompt import SPAN
 from tests.tiny_moss import THINK, UNTHINK, chain, letters, load, random_checkpoint, waves, writing_checkpoint
 
 GREEDY = Options(max_new_tokens=24)
@@ -146,8 +147,10 @@ def test_other_audio_is_never_taken_for_what_was_heard(start, plain):
 
 def test_what_was_heard_is_forgotten_when_it_takes_too_much_memory(start):
     engine = start(encoder_bytes=4 * 48 * 50 * 4 * 2)
-    for clip in (TWO, FOUR, TWO[:50_000], TWO):
-        engine.submit(Request("x", [clip]), Options(max_new_tokens=1)).result()
+    for number, clip in enumerate((TWO, FOUR, TWO[:50_000], TWO)):
+        # No two prompts begin alike, else what was read before would not be heard at all.
+        request = Request(f"{number}{SPAN}", [clip])
+        engine.submit(request, Options(max_new_tokens=1)).result()
     assert engine.statistics().windows_encoded == 4
 
 
@@ -267,19 +270,20 @@ def test_a_bad_request_alone_in_the_line_harms_no_running_one(tmp_path):
 
 def test_where_audio_cannot_be_encoded_only_its_own_request_fails(start, plain, monkeypatch):
     engine = start()
-    features = engine.hearing.features
+    encode = engine.model.audio_encoder.encode_windows
 
-    def short_of_memory(mel, frames):
-        if len(frames) > 1:
+    def short_of_memory(windows):
+        # All together do not go, nor does the one with the window of 1.2 s, the second clip of its request.
+        if len(windows.frames) > 4 or 120 in windows.frames.tolist():
             raise torch.cuda.OutOfMemoryError("no room")
-        return features(mel, frames)
+        return encode(windows)
 
-    monkeypatch.setattr(engine.hearing, "features", short_of_memory)
+    monkeypatch.setattr(engine.model.audio_encoder, "encode_windows", short_of_memory)
     tickets = [engine.submit(one, GREEDY) for one in MIXED]
     two_clips = next(number for number, one in enumerate(MIXED) if len(one.audios) == 2)
     for number, (ticket, expected) in enumerate(zip(tickets, plain, strict=True)):
         if number == two_clips:
-            with pytest.raises(NotEnoughMemory, match="ask for less at once"):
+            with pytest.raises(MemoryUsedUp, match="try again"):
                 ticket.result()
         else:
             assert told(ticket.result()) == told(expected)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
-
 import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.nn import functional as F
 
 from moss_audio.engine import kernel
 from moss_audio.engine.attention import Packed, _parts, looking_back
 from moss_audio.engine.cache import CacheShape, KVCache
 from moss_audio.engine.kernel import Table, manner, paged, reads_pages
 from moss_audio.engine.passes import pack
+from tests.paged_kernel import as_the_kernel
 
 HEADS, KEY_HEADS, WIDTH, PAGE, PAGES = 6, 2, 8, 4, 24
 SCALE = WIDTH**-0.5
@@ -117,27 +115,6 @@ def test_torchs_operator_takes_what_it_is_told(heads: int, queries: tuple[int, .
         query = torch.empty(sum(queries), heads, WIDTH, dtype=torch.bfloat16)
         found = paged(query, cache, 0, table, SCALE)
         assert found.shape == query.shape and found.dtype == query.dtype
-
-
-def as_the_kernel(query, keys, values, ends, key_ends, most_q, most_k, **told):
-    """What FlashAttention 2 computes from these arguments, spelled out; it demands what is asserted."""
-    table, used = told["block_table"], told["seqused_k"]
-    assert key_ends is not None and key_ends.shape == ends.shape == (len(used) + 1,)
-    assert all(one.dtype == torch.int32 for one in (ends, key_ends, used, table))
-    alike = told["enable_gqa"] and most_q == 1 and told["window_size"] == (-1, -1)
-    assert told["num_splits"] == 1 or alike
-    out = torch.full_like(query, float("nan"))
-    for row, (begin, end) in enumerate(itertools.pairwise(ends)):
-        length, new = int(used[row]), int(end - begin)
-        assert new <= most_q and length <= most_k
-        k, v = (one[table[row].long()].flatten(0, 1)[:length].transpose(0, 1) for one in (keys, values))
-        mask = torch.ones(new, length, dtype=torch.bool)
-        if told["window_size"] == (-1, 0):
-            mask = mask.tril(length - new)
-        q = query[begin:end].transpose(0, 1)
-        answer = F.scaled_dot_product_attention(q, k, v, mask, scale=told["scale"], enable_gqa=True)
-        out[begin:end] = answer.transpose(0, 1)
-    return out
 
 
 @settings(max_examples=60, deadline=None)

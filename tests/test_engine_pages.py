@@ -9,8 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from moss_audio.engine.pages import PagePool
+from moss_audio.engine.pages import Grant, PagePool, page_names
 from moss_audio.repetition import LOOP_TOKENS, is_loop
+
+
+def admit(pool: PagePool, keys: list[int], capacity: int) -> Grant | None:
+    return pool.admit(page_names(keys, pool.page_size), len(keys), capacity)
 
 
 class Pages(RuleBasedStateMachine):
@@ -34,7 +38,7 @@ class Pages(RuleBasedStateMachine):
     @rule(keys=st.lists(st.integers(0, 2), min_size=1, max_size=20), more=st.integers(1, 6))
     def admit(self, keys, more):
         before = self.pool.available
-        grant = self.pool.admit(keys, len(keys) + more)
+        grant = admit(self.pool, keys, len(keys) + more)
         if grant is None:
             assert self.pool.available == before
             assert self.pool.pages_for(len(keys) + more) > before - self.shareable(keys)
@@ -52,7 +56,7 @@ class Pages(RuleBasedStateMachine):
     @rule(which=st.integers(0, 100))
     def computed(self, which):
         keys, pages = self.live[which % len(self.live)]
-        self.pool.remember(keys, pages)
+        self.pool.remember(page_names(keys, self.pool.page_size), pages)
         for number in range(len(keys) // self.pool.page_size):
             self.held[pages[number]] = tuple(keys[: (number + 1) * self.pool.page_size])
 
@@ -81,50 +85,50 @@ TestPages.settings = settings(max_examples=60, stateful_step_count=30, deadline=
 
 def test_a_prompt_that_begins_like_an_earlier_one_takes_over_its_full_pages():
     pool = PagePool(10, 4)
-    first = pool.admit([*range(10)], 12)
-    pool.remember([*range(10)], first.pages)
-    second = pool.admit([*range(9), 77], 12)
+    first = admit(pool, [*range(10)], 12)
+    pool.remember(page_names([*range(10)], pool.page_size), first.pages)
+    second = admit(pool, [*range(9), 77], 12)
     assert second.cached_tokens == 8 and second.pages[:2] == first.pages[:2]
     assert not set(second.pages[2:]) & set(first.pages)
 
 
 def test_the_last_token_of_a_prompt_is_never_taken_over():
     pool = PagePool(10, 4)
-    first = pool.admit([1, 2, 3, 4], 5)
-    pool.remember([1, 2, 3, 4], first.pages)
-    assert pool.admit([1, 2, 3, 4], 5).cached_tokens == 0
+    first = admit(pool, [1, 2, 3, 4], 5)
+    pool.remember(page_names([1, 2, 3, 4], pool.page_size), first.pages)
+    assert admit(pool, [1, 2, 3, 4], 5).cached_tokens == 0
 
 
 def test_pages_are_neighbours_where_there_is_a_run_of_them():
     pool = PagePool(8, 1)
-    first, second, third = (pool.admit([n], 2) for n in (1, 2, 3))
+    first, second, third = (admit(pool, [n], 2) for n in (1, 2, 3))
     assert (first.pages, second.pages, third.pages) == ((0, 1), (2, 3), (4, 5))
     pool.release(first.pages)
     pool.release(third.pages)
     # Free are 0, 1 and 4 to 7: the run of four is taken, not the first free ones.
-    assert pool.admit([4], 4).pages == (4, 5, 6, 7)
+    assert admit(pool, [4], 4).pages == (4, 5, 6, 7)
 
 
 def test_pages_need_not_be_neighbours():
     pool = PagePool(6, 1)
-    grants = [pool.admit([n], 1) for n in range(6)]
+    grants = [admit(pool, [n], 1) for n in range(6)]
     for one in grants[::2]:
         pool.release(one.pages)
-    assert pool.admit([9], 3).pages == (0, 2, 4)
+    assert admit(pool, [9], 3).pages == (0, 2, 4)
 
 
 def test_remembered_pages_are_given_up_oldest_first_when_room_is_needed():
     pool = PagePool(4, 2)
     for first in (1, 5):
-        grant = pool.admit([first, 2, 3], 4)
-        pool.remember([first, 2, 3], grant.pages)
+        grant = admit(pool, [first, 2, 3], 4)
+        pool.remember(page_names([first, 2, 3], pool.page_size), grant.pages)
         pool.release(grant.pages)
     assert pool.available == 4
-    third = pool.admit([9, 9, 9], 6)
+    third = admit(pool, [9, 9, 9], 6)
     assert third is not None and pool.available == 1
     pool.release(third.pages)
-    assert pool.admit([1, 2, 3], 4).cached_tokens == 0
-    assert pool.admit([5, 2, 3], 4).cached_tokens == 2
+    assert admit(pool, [1, 2, 3], 4).cached_tokens == 0
+    assert admit(pool, [5, 2, 3], 4).cached_tokens == 2
 
 
 @pytest.mark.parametrize("period", [1, 3, 17, 40])

@@ -8,13 +8,50 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import accumulate, pairwise
 
 import torch
+from torch.nn import functional as F
 
 from moss_audio.encoder import EncoderOutput, Windows, cut_windows
 from moss_audio.mel import token_count
 from moss_audio.model import AudioFeatures, MossAudioModel
+
+WINDOWS_AT_ONCE = 32
+"""Windows in one pass of the encoder: two minutes. It bounds the memory that a pass takes."""
+
+
+@dataclass(frozen=True)
+class Clips:
+    """The clips of one request, cut into windows that were not heard yet.
+
+    Attributes:
+        windows: Of all clips.
+        digests: Of what each window holds.
+        name: Of what all of them hold, and where one clip ends.
+    """
+
+    windows: Windows
+    digests: tuple[bytes, ...]
+    name: bytes
+
+    @classmethod
+    def cut(cls, mel: torch.Tensor, frames: torch.Tensor, window: int | None) -> Clips:
+        """Cut clips.
+
+        Args:
+            mel: ``[n_clips, 128, most_frames]``.
+            frames: int64 ``[n_clips]``.
+            window: Frames of a window; None makes one window of each clip.
+        """
+        windows = cut_windows(mel, frames, window)
+        digests = _digests(windows)
+        counts = [-(-length // window) if window else 1 for length in frames.tolist()]
+        whole = (digests[begin:end] for begin, end in pairwise(accumulate(counts, initial=0)))
+        names = (blake2b(b"".join(one), digest_size=16).digest() for one in whole)
+        return cls(windows, tuple(digests), blake2b(b"".join(names), digest_size=16).digest())
 
 
 class EncoderCache:
@@ -34,44 +71,31 @@ class EncoderCache:
         self._bytes = 0
 
     @torch.inference_mode()
-    def features(self, mel: torch.Tensor, frames: torch.Tensor) -> tuple[list[AudioFeatures], list[bytes]]:
-        """What the decoder needs of each clip, and a digest of what each holds.
+    def hear(self, requests: Sequence[Clips]) -> list[AudioFeatures]:
+        """What the decoder needs of each request's clips, their tokens end to end."""
+        names = {name: one for request in requests for name, one in _parted(request)}
+        found = {name: self._kept[name] for name in names if name in self._kept}
+        for name in found:
+            self._kept.move_to_end(name)
+        new = [name for name in names if name not in found]
+        for start in range(0, len(new), WINDOWS_AT_ONCE):
+            part = new[start : start + WINDOWS_AT_ONCE]
+            for name, one in zip(part, self._encode([names[name] for name in part]), strict=True):
+                found[name] = one
+                self._keep(name, one)
+        return [self._project(torch.cat([found[name] for name in one.digests], dim=1)) for one in requests]
 
-        Args:
-            mel: ``[n_clips, 128, most_frames]``.
-            frames: int64 ``[n_clips]``.
-        """
-        config = self.model.config.audio_config
-        windows = cut_windows(mel, frames, config.window_frames)
-        digests = _digests(windows)
-        found = self._find(windows, digests)
-        size = config.window_frames or int(frames.max())
-        clips, names, start = [], [], 0
-        for length in frames.tolist():
-            end = start + -(-length // size)
-            clips.append(self._project(torch.cat(found[start:end], dim=1)))
-            names.append(blake2b(b"".join(digests[start:end]), digest_size=16).digest())
-            start = end
-        return clips, names
-
-    def _find(self, windows: Windows, digests: Sequence[bytes]) -> list[torch.Tensor]:
-        """For each window ``[1 + taps, tokens, width]``, remembered or encoded now, all in one batch."""
-        new = list(dict.fromkeys(name for name in digests if name not in self._kept))
-        fresh: dict[bytes, torch.Tensor] = {}
-        if new:
-            index = torch.tensor([digests.index(name) for name in new], device=windows.mel.device)
-            part = Windows(windows.mel[index], windows.frames[index], windows.alone[index])
-            encoded = self.model.audio_encoder.encode_windows(part)
-            counts = [token_count(int(one)) for one in part.frames.tolist()]
-            fresh = dict(zip(new, _stack(encoded).split(counts, dim=1), strict=True))
-            self.encoded += len(new)
-        found = [fresh[name] if name in fresh else self._kept[name] for name in digests]
-        for name in digests:
-            if name in self._kept:
-                self._kept.move_to_end(name)
-        for name, one in fresh.items():
-            self._keep(name, one)
-        return found
+    def _encode(self, windows: list[Windows]) -> Sequence[torch.Tensor]:
+        """For each window, one here, ``[1 + taps, tokens, width]``."""
+        width = max(one.mel.shape[-1] for one in windows)
+        batch = Windows(
+            mel=torch.cat([F.pad(one.mel, (0, width - one.mel.shape[-1])) for one in windows]),
+            frames=torch.cat([one.frames for one in windows]),
+            alone=torch.cat([one.alone for one in windows]),
+        )
+        encoded = _stack(self.model.audio_encoder.encode_windows(batch))
+        self.encoded += len(windows)
+        return encoded.split([token_count(length) for length in batch.frames.tolist()], dim=1)
 
     def _keep(self, name: bytes, one: torch.Tensor) -> None:
         size = one.numel() * one.element_size()
@@ -90,6 +114,15 @@ class EncoderCache:
         return AudioFeatures(
             embeds=self.model.audio_adapter(tokens), deepstack=tuple(merge(tap) for merge, tap in mergers)
         )
+
+
+def _parted(clips: Clips) -> list[tuple[bytes, Windows]]:
+    """Each window alone, with its digest."""
+    mel, frames, alone = clips.windows.mel, clips.windows.frames, clips.windows.alone
+    return [
+        (name, Windows(mel[n : n + 1], frames[n : n + 1], alone[n : n + 1]))
+        for n, name in enumerate(clips.digests)
+    ]
 
 
 def _stack(encoded: EncoderOutput) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,12 +12,15 @@ import torch
 
 from moss_audio import memory
 from moss_audio.answers import Event, Options, Reply, Request
-from moss_audio.engine.engine import Engine, EngineOptions
+from moss_audio.engine.engine import Engine
 from moss_audio.engine.sequence import Ticket
+from moss_audio.engine.sizes import EngineOptions
 from moss_audio.errors import MossAudioError
 from moss_audio.generation import thinks
 from moss_audio.hub import Progress, resolve
 from moss_audio.model import MossAudioModel
+
+log = logging.getLogger(__name__)
 
 CPU_AT_ONCE = 8
 
@@ -83,8 +87,14 @@ class LocalBackend:
                 tickets.append(self.engine.submit(one, options))
             except MossAudioError as error:
                 tickets.append(error)
-        with _cancelling(cancel, [one for one in tickets if isinstance(one, Ticket)]):
-            return [one if isinstance(one, MossAudioError) else _result(one) for one in tickets]
+        asked = [one for one in tickets if isinstance(one, Ticket)]
+        try:
+            with _cancelling(cancel, asked):
+                return [one if isinstance(one, MossAudioError) else _result(one) for one in tickets]
+        finally:
+            # Whoever stops waiting here, interrupted, wants none of the others either.
+            for ticket in asked:
+                ticket.cancel()
 
     def stream(
         self, request: Request, options: Options, cancel: threading.Event | None = None
@@ -119,6 +129,11 @@ def _result(ticket: Ticket) -> Reply | MossAudioError:
         return ticket.result()
     except MossAudioError as error:
         return error
+    except Exception as error:
+        log.error("a request failed unexpectedly", exc_info=error)
+        failed = MossAudioError(f"The engine failed on this request ({type(error).__name__}: {error}).")
+        failed.__cause__ = error
+        return failed
 
 
 class _cancelling:

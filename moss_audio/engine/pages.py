@@ -27,6 +27,17 @@ class Grant:
     cached_tokens: int
 
 
+def page_names(keys: Sequence[Key], page_size: int) -> tuple[bytes, ...]:
+    """For each full page of a prompt a digest of all that stands up to its end."""
+    digests: list[bytes] = []
+    before = b""
+    for start in range(0, len(keys) - page_size + 1, page_size):
+        content = repr(keys[start : start + page_size]).encode()
+        before = blake2b(before + content, digest_size=16).digest()
+        digests.append(before)
+    return tuple(digests)
+
+
 class PagePool:
     """Hands out pages.
 
@@ -54,14 +65,15 @@ class PagePool:
         """Pages that hold so many tokens."""
         return -(-tokens // self.page_size)
 
-    def admit(self, keys: Sequence[Key], capacity: int) -> Grant | None:
+    def admit(self, names: Sequence[bytes], tokens: int, capacity: int) -> Grant | None:
         """Pages for a prompt and all that may be written after it; None while there are too few.
 
         Args:
-            keys: What stands at each position of the prompt.
+            names: Of the prompt's full pages, from ``page_names``.
+            tokens: Of the prompt.
             capacity: Positions in all, prompt included.
         """
-        shared = self._match(keys)
+        shared = self._match(names, tokens)
         wanted = self.pages_for(capacity) - len(shared)
         # A page that is about to be shared cannot be taken for something new.
         if wanted > self.available - sum(page in self._idle for page in shared):
@@ -71,9 +83,9 @@ class PagePool:
         own = self._take(wanted)
         return Grant((*shared, *own), len(shared) * self.page_size)
 
-    def remember(self, keys: Sequence[Key], pages: Sequence[int]) -> None:
+    def remember(self, names: Sequence[bytes], pages: Sequence[int]) -> None:
         """Note what the full pages of a prompt hold, now that it has been computed."""
-        for digest, page in zip(self._digests(keys), pages, strict=False):
+        for digest, page in zip(names, pages, strict=False):
             if digest not in self._page_of and page not in self._digest_of:
                 self._page_of[digest] = page
                 self._digest_of[page] = digest
@@ -90,25 +102,15 @@ class PagePool:
             else:
                 self._free[page] = True
 
-    def _match(self, keys: Sequence[Key]) -> list[int]:
+    def _match(self, names: Sequence[bytes], tokens: int) -> list[int]:
         """Remembered pages at the start of a prompt; its last token is always computed anew."""
         pages: list[int] = []
-        for digest in self._digests(keys[:-1]):
+        for digest in names[: (tokens - 1) // self.page_size]:
             page = self._page_of.get(digest)
             if page is None:
                 break
             pages.append(page)
         return pages
-
-    def _digests(self, keys: Sequence[Key]) -> list[bytes]:
-        """For each full page a digest of all that stands up to its end."""
-        digests: list[bytes] = []
-        before = b""
-        for start in range(0, len(keys) - self.page_size + 1, self.page_size):
-            content = repr(keys[start : start + self.page_size]).encode()
-            before = blake2b(before + content, digest_size=16).digest()
-            digests.append(before)
-        return digests
 
     def _use(self, page: int) -> None:
         self._users[page] = self._users.get(page, 0) + 1

@@ -49,9 +49,11 @@ def _sample(logits: torch.Tensor, settings: Sampling) -> torch.Tensor:
         least = logits.topk(settings.top_k).values[-1]
         logits = logits.masked_fill(logits < least, float("-inf"))
     if settings.top_p < 1.0:
+        # Masked in their order and put back: picking by a mask would wait for the device to count.
         ordered, index = logits.sort(descending=True)
-        before = ordered.softmax(-1).cumsum(-1) - ordered.softmax(-1)
-        logits = logits.index_fill(0, index[before >= settings.top_p], float("-inf"))
+        likely = ordered.softmax(-1)
+        ordered = ordered.masked_fill(likely.cumsum(-1) - likely >= settings.top_p, float("-inf"))
+        logits = torch.empty_like(logits).scatter_(0, index, ordered)
     # Exponential races choose as multinomial does and need no look at the result (Gumbel's trick).
     race = torch.empty_like(logits).exponential_(generator=settings.generator)
     return (logits.softmax(-1) / race).argmax()

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from moss_audio.answer_writer import AnswerWriter
 from moss_audio.answers import Event, Options, Reply, Stopped
-from moss_audio.engine.pages import Key
+from moss_audio.engine.hearing import Clips
 from moss_audio.engine.sampling import Sampling
 from moss_audio.model import AudioFeatures
+from moss_audio.thinking_budget import Thought
 
 
 @dataclass(eq=False)
@@ -21,13 +24,14 @@ class Sequence:
         ids: Prompt, then what was written.
         prompt_length: Tokens of the prompt.
         audio: Positions of the audio placeholders in the prompt, in order.
-        features: What goes there; None without audio, and once the prompt is in the cache.
-        keys: What stands at each position of the prompt, for pages that several prompts share.
+        clips: What is to be heard there; None without audio, and once it was heard.
+        names: Of the prompt's full pages, for pages that several prompts share.
         options: How to write.
         sampling: How to choose tokens.
-        stops: Ids that end the answer.
-        forced: The id that must come next after those written, or None.
+        writer: Turns what is written into the answer.
+        thought: Keeps a thinking budget; None without one.
         ticket: Where events go.
+        features: What was heard; None until then, and once the prompt is in the cache.
         pages: Of the KV cache.
         computed: Tokens whose keys and values are in the cache.
     """
@@ -35,13 +39,14 @@ class Sequence:
     ids: list[int]
     prompt_length: int
     audio: list[int]
-    features: AudioFeatures | None
-    keys: list[Key]
+    clips: Clips | None
+    names: tuple[bytes, ...]
     options: Options
     sampling: Sampling
-    stops: frozenset[int]
-    forced: Callable[[list[int]], int | None] | None
+    writer: AnswerWriter
+    thought: Thought | None
     ticket: Ticket
+    features: AudioFeatures | None = None
     pages: tuple[int, ...] = ()
     computed: int = 0
 
@@ -60,11 +65,24 @@ class Sequence:
         """Whether some of its prompt is still to be computed."""
         return self.computed < self.prompt_length
 
+    @property
+    def must(self) -> int | None:
+        """The id that must come next, whatever the model chooses: its thinking budget is used up."""
+        return None if self.thought is None else self.thought.must
+
+    def write(self, token: int) -> list[Event]:
+        """One more id; what is certain of the answer with it."""
+        self.ids.append(token)
+        if self.thought is not None:
+            self.thought.add(token)
+        return list(self.writer.add(token))
+
 
 class Ticket:
     """A request from outside: its events, its end, and a way to give it up."""
 
     def __init__(self) -> None:
+        self.submitted = time.monotonic()
         self.cancelled = threading.Event()
         self._events: queue.SimpleQueue[Event | BaseException] = queue.SimpleQueue()
 

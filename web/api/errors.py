@@ -11,7 +11,14 @@ from starlette.responses import JSONResponse
 
 from index.errors import MediaError, MossAgentError
 from moss_audio.engine import QueueFull
-from moss_audio.errors import AudioError, MossAudioError, NotEnoughMemory, PromptError, ServerError
+from moss_audio.errors import (
+    AudioError,
+    MemoryUsedUp,
+    MossAudioError,
+    NotEnoughMemory,
+    PromptError,
+    ServerError,
+)
 
 log = logging.getLogger(__name__)
 
@@ -107,6 +114,12 @@ def as_api_error(error: BaseException) -> ApiError:
             log.warning("the disk is full: %s", error)
             return ApiError(
                 503, "The server's disk is full; try again later.", "unavailable",
+                headers={"Retry-After": str(RETRY_SECONDS)},
+            )  # fmt: skip
+        case MemoryUsedUp():
+            log.warning("a request failed: %s", error)
+            return ApiError(
+                503, "The server's memory was used up; try again later.", "out_of_memory",
                 headers={"Retry-After": str(RETRY_SECONDS)},
             )  # fmt: skip
         case MossAudioError() | MossAgentError():
