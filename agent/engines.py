@@ -180,7 +180,8 @@ def _served(settings: Settings) -> Engines:
     from moss_audio.served import ServedBackend
 
     key = settings.api_key.get_secret_value() if settings.api_key else None
-    backend = ServedBackend(settings.model, settings.served_model, key)
+    processor = _processor(settings.thinking_processor)
+    backend = ServedBackend(settings.model, settings.served_model, key, thinking_processor=processor)
     host = backend.address.host
     found, problem = _asked(lambda: backend.check(listen=True))
     named = f"{backend.name} at {host}" if found else f"the server at {host}"
@@ -192,6 +193,23 @@ def _served(settings: Settings) -> Engines:
     else:
         engines = _thinking_only(settings, backend, named, why, _context(found))
     return replace(engines, elsewhere=host)
+
+
+def _processor(given: str | None) -> str | None:
+    """A logit processor as it is sent: a JSON document, from a file where one is named.
+
+    Raises:
+        MossAgentError: The file cannot be read.
+    """
+    if not given or given.lstrip().startswith("{"):
+        return given or None
+    try:
+        return Path(given).expanduser().read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise MossAgentError(
+            f"MOSS_AGENT_THINKING_PROCESSOR: the file {given[:200]} cannot be read "
+            f"({getattr(error, 'strerror', None) or 'it is no text'}); docs/serving.md says how to write it."
+        ) from error
 
 
 def _with_moss(

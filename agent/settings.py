@@ -30,6 +30,8 @@ class Settings(BaseSettings):
     """What the server of ``model`` asks for."""
     served_model: str | None = None
     """Which of the server's models, where it has several."""
+    thinking_processor: str | None = None
+    """For SGLang: its serialised logit processor that bounds thoughts, or a file that holds it."""
     transcriber: str = "base"
     """``base`` or ``tiny.en`` (packaged), any faster-whisper model name, or a folder with one."""
     embedder: str = "packaged"

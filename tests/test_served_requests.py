@@ -14,6 +14,7 @@ from moss_audio.answers import Options, Reply, Request
 from moss_audio.errors import AudioError, PromptError
 from moss_audio.prompt import Prompt, default_prompt
 from moss_audio.served import ServedBackend
+from moss_audio.served.dialect import THOUGHT_TOKENS
 from tests.served_server import Act, Replay, document, replaying, stream
 
 OPTIONS = Options(max_new_tokens=64)
@@ -87,6 +88,33 @@ def test_a_thinking_budget_goes_to_servers_that_can_keep_it():
     for models, more in [("sglang_models.json", {}), ("vllm_models.json", {"thinking_processor": "{p}"})]:
         body = asked(Request("Hello."), options, models, **more)
         assert not {"custom_params", "custom_logit_processor", "thinking_budget"} & set(body)
+
+
+def test_sglang_leaves_room_for_a_thought_that_it_cannot_leave_out():
+    quick = Options(max_new_tokens=64, thinking=False)
+    heard, read = Request("Transcribe.", [tone(1)]), Request("Hello.")
+    sglang = "sglang_models.json"
+    assert asked(heard, quick, sglang)["max_completion_tokens"] == 64 + THOUGHT_TOKENS
+    body = asked(heard, quick, sglang, thinking_processor="{processor}")
+    assert (body["max_completion_tokens"], body["custom_params"]) == (64, {"thinking_budget": 0})
+    assert asked(read, quick, sglang)["max_completion_tokens"] == 64, "the template's switch reaches text"
+    assert asked(heard, quick, "vllm_models.json")["max_completion_tokens"] == 64
+    assert asked(heard, OPTIONS, sglang)["max_completion_tokens"] == 64, "the thought was wanted"
+    bounded = Options(max_new_tokens=64, thinking_budget=30)
+    assert asked(heard, bounded, sglang)["max_completion_tokens"] == 64 + THOUGHT_TOKENS
+
+
+def test_room_for_a_thought_is_left_once_a_processor_was_refused():
+    words = "The server does not support custom_logit_processor: it is not enabled."
+    refused = Act([json.dumps({"object": "error", "message": words}).encode()], 400, "application/json")
+    with replaying(refused, stream("vllm_transcript.sse"), models="sglang_models.json") as server:
+        backend = ServedBackend(server.url, thinking_processor="{processor}")
+        quick = Options(max_new_tokens=64, thinking=False)
+        (reply,) = backend.ask([Request("Transcribe.", [tone(1)])], quick)
+        assert isinstance(reply, Reply), reply
+        backend.close()
+        assert [one["max_completion_tokens"] for one in bodies(server)] == [64, 64 + THOUGHT_TOKENS]
+        assert "custom_logit_processor" not in bodies(server)[1]
 
 
 def test_a_thinking_budget_that_cannot_be_kept_is_told_once(caplog: pytest.LogCaptureFixture):

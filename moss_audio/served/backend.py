@@ -9,7 +9,7 @@ import queue
 import random
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from moss_audio.answers import Event, Options, Reply, Request
 from moss_audio.errors import MossAudioError, ServerError
 from moss_audio.served.address import Address
 from moss_audio.served.connection import LINGER_SECONDS, Connection
-from moss_audio.served.dialect import Dialect, has_audio
+from moss_audio.served.dialect import Dialect, has_audio, room_left
 from moss_audio.served.faults import Faults, said
 from moss_audio.served.models import PROBE_SECONDS, PROBE_TOKENS, Served, choose
 from moss_audio.served.questions import conversation, definitions, question
@@ -33,6 +33,9 @@ POLL_SECONDS = 0.05
 
 BACKOFF_SECONDS = 0.5
 """Before an answer that broke off is asked for again; doubled each time."""
+
+AWAY = ("unreachable", "unauthorised", "address", "unknown-model", "slow", "failed", "broken")
+"""Troubles after which it is not to be expected that the next question is answered."""
 
 MOST_LESSONS = 12
 """Refused fields that one request may teach; there are not more."""
@@ -103,27 +106,34 @@ class ServedBackend:
         self._faults = Faults(self.address.host, self.address.base, api_key)
         self._line = Connection(self.address, api_key, timeout, retries)
         self._served: Served | None = None
-        self._thought = False
+        self._last: Served | None = None
+        """What was served when it was last asked for, also while it is asked for again."""
         self._deaf = False
+        self._reached: bool | None = None
         self._places = asyncio.Semaphore(self.at_once)
         self._asking_models = asyncio.Lock()
 
     @property
     def name(self) -> str:
         """The model's name once it is known, before that the name asked for, or the host."""
-        known = self._served or (Served(self._wanted) if self._wanted else None)
+        known = self._last or (Served(self._wanted) if self._wanted else None)
         return known.name if known else self.address.host
 
     @property
     def thinks(self) -> bool:
         """Whether the model's name says so, or it has been seen to."""
-        known = self._served.model if self._served else self._wanted
-        return self._thought or (known is not None and name_says_thinking(known))
+        known = self._last.model if self._last else self._wanted
+        return self._dialect.thinks or (known is not None and name_says_thinking(known))
 
     @property
     def hears(self) -> bool:
         """False once audio was refused, or was found by ``check`` to be dropped without a word."""
         return not self._deaf
+
+    @property
+    def reached(self) -> bool | None:
+        """Whether the server could be used when it was last asked for something; None before that."""
+        return self._reached
 
     def check(self, listen: bool = False) -> Served:
         """Ask which model is served.
@@ -240,10 +250,11 @@ class ServedBackend:
     async def _persist(self, job: _Job) -> Reply:
         """Ask until there is an answer: again without what was refused, again if it broke off unheard."""
         lessons = breaks = 0
+        options = job.options
         while True:
             served = await self._resolve()
             messages = await asyncio.to_thread(job.messages)  # encodes minutes of audio
-            body = self._dialect.body(served.model, messages, job.options, job.tools)
+            body = self._dialect.body(served.model, messages, options, job.tools)
             heard = has_audio(body)
             try:
                 return await self._once(job, body)
@@ -251,8 +262,13 @@ class ServedBackend:
                 if lessons < MOST_LESSONS and self._learn(error, body):
                     lessons += 1
                     continue
+                fewer = options.within(room_left(error))
+                if fewer is not options:
+                    options = replace(fewer, fit=False)
+                    continue
                 fault = self._faults.of(error, heard)
                 if isinstance(fault, ServerError):
+                    self._reached = fault.trouble not in AWAY
                     self._deaf = self._deaf or fault.trouble == "deaf"
                     if fault.trouble == "unknown-model":
                         self._served = None  # another one may be served by now
@@ -268,7 +284,7 @@ class ServedBackend:
     async def _once(self, job: _Job, body: dict[str, Any]) -> Reply:
         reader = job.reader
         async with self._line.chat(body) as documents:
-            job.begun = True
+            job.begun = self._reached = True
             while True:
                 try:
                     async with asyncio.timeout(LINGER_SECONDS if reader.ended else None):
@@ -288,11 +304,11 @@ class ServedBackend:
         if not reader.complete and not reader.looping:
             raise self._faults.broken("broke off in the middle of an answer")
         job.hand_out(reader.finish())
-        self._thought = self._thought or reader.thought
+        self._dialect.thinks = self._dialect.thinks or reader.thought
         return reader.reply("loop" if reader.looping else None)
 
     def _refuse_error(self, document: Any) -> None:
-        """SGLang's form of an error, which the client does not look for within a stream."""
+        """SGLang's older form of an error, which the client does not look for within a stream."""
         if isinstance(document, dict) and document.get("object") == "error":
             words = self._faults.shown(str(document.get("message", "")))
             raise ServerError(f"The server at {self.address.host} failed: {words}.", "failed")
@@ -311,14 +327,20 @@ class ServedBackend:
                 document = await self._line.get("/models")
             except Exception as error:
                 fault = self._faults.of(error)
+                self._reached = False
                 unlisted = isinstance(error, openai.APIStatusError) and error.status_code in (404, 405, 501)
                 if not (unlisted and self._wanted):
                     raise fault from error
                 served = Served(self._wanted)
             else:
-                served = choose(document, self._wanted, self.address.host)
+                try:
+                    served = choose(document, self._wanted, self.address.host)
+                except ServerError:
+                    self._reached = False
+                    raise
+            self._reached = True
             self._dialect.software = served.software
-            self._served = served
+            self._served = self._last = served
             return served
 
     def _try_hearing(self) -> None:

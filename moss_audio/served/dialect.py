@@ -12,8 +12,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import openai
+
 from moss_audio.answers import Options
+from moss_audio.served.faults import said
 from moss_audio.served.questions import AudioPart
+from moss_audio.thinking import name_says_thinking
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +33,16 @@ _OPTIONAL = (
     "seed",
     "temperature",
 )
+THOUGHT_TOKENS = 4096
+"""Room beside the answer for a thought that cannot be bounded or left out."""
+
+_HOLDS = re.compile(r"maximum context length (?:is|of) ([\d,]+)|holds ([\d,]+)", re.IGNORECASE)
+_PROMPT = re.compile(
+    r"([\d,]+)(?: tokens)? (?:in|from) the (?:input )?(?:messages|prompt)|([\d,]+) of them the prompt",
+    re.IGNORECASE,
+)
+"""What vLLM, SGLang and this program's server say of a request that is too long."""
+
 _UNKNOWN = re.compile(
     r"unrecogni[sz]ed|unknown|unsupported|not supported|does not support|only supports|not permitted"
     r"|extra[ _](?:inputs|fields|forbidden)|unexpected|not allowed|not (?:enabled|configured)|invalid value"
@@ -48,6 +62,8 @@ class Dialect:
         self.audio_part: AudioPart = "audio_url"
         self.software = ""
         """Who serves, as its list of models says: ``vllm``, ``sglang``, ``moss-agent`` or another word."""
+        self.thinks = False
+        """Whether the model was seen to think, whatever its name says."""
         self._limit = "max_completion_tokens"
         self._refused: set[str] = set()
         self._processor = thinking_processor
@@ -65,12 +81,13 @@ class Dialect:
         tools: list[Any] | None = None,
     ) -> dict[str, Any]:
         """A request, always for a stream: it can be ended at any moment, and silence is seen early."""
+        heard = _has_part({"messages": messages}, self.audio_part)
         wanted: dict[str, Any] = {
             "model": model,
             "messages": messages,
             "stream": True,
             "stream_options": {"include_usage": True},
-            self._limit: options.max_new_tokens,
+            self._limit: options.max_new_tokens + self._room_to_think(model, options, heard),
             "temperature": options.temperature,
         }
         if tools:
@@ -114,10 +131,23 @@ class Dialect:
                 return True
         return False
 
+    @property
+    def _keeps_budget(self) -> bool:
+        usable = self._processor is not None and "custom_logit_processor" not in self._refused
+        return self.software == "sglang" and usable
+
+    def _room_to_think(self, model: str, options: Options, heard: bool) -> int:
+        """Tokens for a thought that nobody asked for: in SGLang the template's switch does not reach
+        questions about audio, and without a logit processor there is no budget either."""
+        if self.software != "sglang" or self._keeps_budget or not (self.thinks or name_says_thinking(model)):
+            return 0
+        unwanted = options.thinking is False and heard
+        return THOUGHT_TOKENS if unwanted or options.thinking_budget is not None else 0
+
     def _budget(self, tokens: int, asked: bool) -> dict[str, Any]:
         if self.software == "moss-agent" and asked:
             return {"thinking_budget": tokens}
-        if self.software == "sglang" and self._processor:
+        if self._keeps_budget:
             # Its template's switch does not reach questions about audio; a budget of nothing does.
             return {"custom_logit_processor": self._processor, "custom_params": {"thinking_budget": tokens}}
         if asked and "thinking_budget" not in self._refused:
@@ -130,6 +160,18 @@ def _names(said: str, field: str) -> bool:
     """Whether a field is named, as it is written in a request or in words."""
     pattern = field.replace("_", "[_ -]")
     return re.search(rf"(?<![a-z_]){pattern}(?![a-z_])", said, re.IGNORECASE) is not None
+
+
+def room_left(error: BaseException) -> int:
+    """Tokens that an answer may have, from a server's refusal of a request that is too long; 0 if unsaid."""
+    words = said(error) if isinstance(error, openai.APIStatusError) else ""
+    holds, prompt = _number(_HOLDS.search(words)), _number(_PROMPT.search(words))
+    return max(0, holds - prompt) if holds and prompt else 0
+
+
+def _number(found: re.Match[str] | None) -> int:
+    digits = next((one for one in found.groups() if one), "") if found else ""
+    return int(digits.replace(",", "") or 0)
 
 
 def has_audio(body: Mapping[str, Any]) -> bool:
