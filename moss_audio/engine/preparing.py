@@ -43,6 +43,7 @@ class Preparer:
         prompt = complete_prompt(request, options.thinking is False and self.thinks)
         inputs = self.processor(prompt, list(request.audios) or None, device=self.model.device)
         ids = inputs["input_ids"][0].tolist()
+        options = options.within(self.most_tokens - len(ids))
         self._check(len(ids), options)
         audio = inputs["audio_input_mask"][0].nonzero().flatten().tolist()
         clips = None
