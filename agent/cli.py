@@ -161,6 +161,35 @@ def ask(
 
 
 @app.command()
+def listen(
+    reference: Reference,
+    start: Annotated[
+        float, typer.Argument(metavar="START", parser=output.parse_time, help="Begin: 95, 1:35, 0:01:35.")
+    ],
+    end: Annotated[
+        float,
+        typer.Argument(metavar="END", parser=output.parse_time, help="At most ten minutes after START."),
+    ],
+    question: Annotated[
+        str, typer.Argument(help="About what can be heard there; times as in the recording.")
+    ],
+    json: Json = False,
+) -> None:
+    """Have MOSS-Audio listen again to a stretch and answer a question about it."""
+    from tools.listen import listen as listen_again
+
+    workspace = _workspace()
+    with output.stoppable() as cancel:
+        heard = listen_again(workspace.toolbox, reference, start, end, question, cancel)
+    if heard["answer"] is None:
+        raise MossAgentError(heard["note"])
+    if json:
+        output.write_json({**heard, "recording": heard["recording"]["id"]})
+    else:
+        output.say(f"{heard['answer']}\n\n{heard['note']}")
+
+
+@app.command()
 def summarize(
     reference: Reference,
     template: Annotated[Template | None, typer.Option(help="What kind of talk it is.")] = None,

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from index.summary import Summary
     from index.transcriber import Transcriber
     from index.vectors import Vectors
+    from tools import Toolbox
 
 
 MANY_WINDOWS = 8
@@ -131,13 +132,19 @@ class Workspace:
         return self.engines.chat_model
 
     @cached_property
+    def toolbox(self) -> Toolbox:
+        """What the tools work with."""
+        from tools import Toolbox
+
+        return Toolbox(self.library, self.search, self.engines.listener)
+
+    @cached_property
     def assistant(self) -> Assistant:
         """The agent with its tools and chat model."""
         from agent.assistant import Assistant
-        from tools import Toolbox, build_tools
+        from tools import build_tools
 
-        tools = build_tools(Toolbox(self.library, self.search, self.engines.listener))
-        return Assistant(self.library, tools, self.chat_model, self.memory.checkpointer)
+        return Assistant(self.library, build_tools(self.toolbox), self.chat_model, self.memory.checkpointer)
 
     @property
     def files_at_once(self) -> int:

@@ -15,6 +15,7 @@ from agent.workspace import Workspace, open_workspace
 from index.indexing import index_recording
 from tests.indexed import heard, store
 from tests.media import cut
+from tests.tiny_moss import chain, letters, writing_checkpoint
 
 TITLE = "Harbour Lights planning call"
 
@@ -103,6 +104,31 @@ def test_a_conversation_goes_on_under_its_name(run, filled):
     run(filled, "ask", "what was said at minute 2?", "--thread", "t")
     code, out, _ = run(filled, "ask", "and after that?", "--thread", "t")
     assert code == 0 and "3:0" in out
+
+
+def test_listen_answers_on_the_recordings_clock(run, filled, sample, tmp_path, monkeypatch):
+    workspace = open_workspace(Settings(home=filled))
+    copy = workspace.library.audio_path(workspace.library.resolve(TITLE).id)
+    copy.parent.mkdir(exist_ok=True)
+    soundfile.write(copy, *cut(sample, 0.0, 80.0), format="FLAC")
+    workspace.close()
+    model = writing_checkpoint(tmp_path, chain(*letters("at 5s.")))
+    monkeypatch.setenv("MOSS_AGENT_MODEL", str(model))
+    asked = ("listen", TITLE, "1:00", "1:10", "Is there a dog at 1:05?")
+    heard = document(run, filled, *asked)
+    assert set(heard) == {"recording", "range", "answer", "evidence", "note"}
+    assert (heard["range"], heard["answer"]) == ([60.0, 70.0], "at 1:05.")
+    assert heard["recording"] == document(run, filled, "list")[0]["id"]
+    code, out, _ = run(filled, *asked)
+    assert code == 0 and out == "at 1:05.\n\nHeard from 1:00 to 1:10.\n"
+    monkeypatch.delenv("MOSS_AGENT_MODEL")
+
+
+def test_listen_without_an_ear_says_what_is_needed(run, filled):
+    code, out, err = run(filled, "listen", TITLE, "0", "10", "Is there a dog?")
+    assert (code, out) == (1, "") and err.startswith("moss-agent: Sounds, music and tone of voice need")
+    code, _, err = run(filled, "listen", TITLE, "soon", "10", "Is there a dog?")
+    assert code == 2 and "is no time" in err
 
 
 def test_summarize_has_the_designed_keys_and_templates(run, filled):
