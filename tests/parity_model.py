@@ -28,6 +28,8 @@ def check_model(folder: Path, report: Report) -> None:
     for item, about in case.meta["items"].items():
         check_item(case, processor, model, item, about, report)
     if "sft" in case.meta:
+        for name in case.meta["sft"].keys() - {"samples", "prompt_default"}:
+            report.error(f"sft {name}", "an entry this runner does not know")
         for item, about in case.meta["sft"]["samples"].items():
             check_training(case, processor, model, item, about, report)
     whole = whole_audio(model)
@@ -107,11 +109,7 @@ def check_features(
     stored = case.take(f"{item}.audio_data")
     with torch.no_grad():
         for source, mel, frames in _mels(inputs, stored):
-            encoded = model.audio_encoder(mel, frames)
-            features = model.encode_audio(mel, frames)
-            stages = {"enc.last_hidden_state": encoded.tokens, "adapter": features.embeds}
-            stages |= {f"enc.deepstack.{i}": one for i, one in enumerate(encoded.taps)}
-            stages |= {f"merger.{i}": one for i, one in enumerate(features.deepstack)}
+            stages = _stages(model, {"audio_data": mel, "audio_data_seqlens": frames})
             for name, found in stages.items():
                 if (wanted := case.take(f"{item}.{name}")) is not None:
                     report.close(f"{item}.{name} from {source}", found, wanted, FEATURES)
@@ -133,6 +131,8 @@ def check_generation(
     stored = case.take(f"full.{item}.generated_ids" if prefix else f"{item}.generated_ids")
     wanted = stored.tolist() if stored is not None else about.get(f"{prefix}generated_ids")
     if wanted is None:
+        if f"{prefix}min_top2_gap" in about:
+            report.error(f"{prefix}{item} min_top2_gap", "a gap without ids")
         return
     out = model.generate(
         **prompt, max_new_tokens=len(wanted), do_sample=False, eos_token_id=None, pad_token_id=0,
@@ -157,18 +157,14 @@ def check_full(
     report: Report,
 ) -> None:
     """The same with one window over the whole audio, where the case stores it."""
-    stored = {name for name in case.tensors if name.startswith(f"full.{item}.")}
-    if not stored:
+    stored = [name for name in case.tensors if name.startswith(f"full.{item}.")]
+    if not stored and not any(name.startswith("full_") for name in about):
         return
-    inputs = processor(about["text"], list(_waves(case, item)))
+    inputs = processor(about["text"], list(_waves(case, item)) or None)
     prompt = {name: inputs[name] for name in inputs}
     with torch.no_grad():
-        encoded = whole.audio_encoder(inputs["audio_data"], inputs["audio_data_seqlens"])
-        features = whole.encode_audio(inputs["audio_data"], inputs["audio_data_seqlens"])
+        stages = _stages(whole, inputs) if "audio_data" in inputs else {}
         logits = whole(**prompt).logits[0]
-    stages = {"enc.last_hidden_state": encoded.tokens, "adapter": features.embeds}
-    stages |= {f"enc.deepstack.{i}": one for i, one in enumerate(encoded.taps)}
-    stages |= {f"merger.{i}": one for i, one in enumerate(features.deepstack)}
     for name, found in stages.items():
         if (wanted := case.take(f"full.{item}.{name}")) is not None:
             report.close(f"full.{item}.{name}", found, wanted, FEATURES)
@@ -237,6 +233,15 @@ def whole_audio(model: MossAudioModel) -> MossAudioModel:
     whole = MossAudioModel(config).eval()
     whole.load_state_dict(model.state_dict())
     return whole
+
+
+def _stages(model: MossAudioModel, inputs: Any) -> dict[str, torch.Tensor]:
+    """What the encoder, its taps, the adapter and the projections give, by the names of the recording."""
+    mel, frames = inputs["audio_data"], inputs["audio_data_seqlens"]
+    encoded, features = model.audio_encoder(mel, frames), model.encode_audio(mel, frames)
+    stages = {"enc.last_hidden_state": encoded.tokens, "adapter": features.embeds}
+    stages |= {f"enc.deepstack.{i}": one for i, one in enumerate(encoded.taps)}
+    return stages | {f"merger.{i}": one for i, one in enumerate(features.deepstack)}
 
 
 def _logits_of_stored(case: Case, model: MossAudioModel, item: str) -> torch.Tensor | None:

@@ -57,6 +57,41 @@ def test_an_entry_nobody_knows_fails(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        # Numbers about the whole audio in one window, of an item that stores no tensors of it.
+        ({"items": {"b": {"full_generated_ids": [0] * 16}}}, "FAIL full_b generated_ids"),
+        ({"items": {"b": {"full_min_top2_gap": 0.5}}}, "FAIL full_b min_top2_gap: a gap without ids"),
+        ({"items": {"text": {"generated_ids": None}}}, "FAIL text min_top2_gap: a gap without ids"),
+        ({"items": {"a": {"full_extra": 1}}}, "FAIL a full_extra"),
+        ({"sft": {"steps": [1, 2, 3]}}, "FAIL sft steps: an entry this runner does not know"),
+    ],
+)
+def test_a_changed_entry_fails_whatever_is_stored_beside_it(tmp_path, capsys, change, found):
+    folder = copied("v1_core", tmp_path)
+    meta = json.loads((folder / "meta.json").read_text())
+    merge(meta, change)
+    (folder / "meta.json").write_text(json.dumps(meta))
+    if change.get("items", {}).get("text"):
+        tensors = load_file(folder / "io.safetensors")
+        tensors.pop("text.generated_ids")
+        save_file(tensors, folder / "io.safetensors")
+    assert main(["--quiet", str(folder)]) == 1
+    assert found in capsys.readouterr().out
+
+
+def merge(into: dict, change: dict) -> None:
+    """Change entries of a nested dictionary; None takes one away."""
+    for name, value in change.items():
+        if isinstance(value, dict):
+            merge(into[name], value)
+        elif value is None:
+            into.pop(name)
+        else:
+            into[name] = value
+
+
+@pytest.mark.parametrize(
     ("name", "found"),
     [
         ("audio_encoder.layers.3.fc2.weight", "FAIL a.enc.last_hidden_state from the stored features"),
