@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 Stopped = Literal["end", "length", "cancelled", "loop"]
 
+THOUGHT_TOKENS = 4096
+"""Tokens added to the room of an answer for the thought of a Thinking model that has no budget."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -24,7 +27,8 @@ class Options:
         top_p: Share of probability that is sampled from.
         top_k: Tokens that are sampled from; 0 is all.
         thinking: False has a Thinking model answer at once; None and True leave a model its way.
-        thinking_budget: Tokens a thought may have before it is closed; None is no limit.
+        thinking_budget: Tokens a thought may have before it is closed; None is no limit. The sentence that
+            closes it comes on top (about twenty tokens), and an answer has to fit behind both.
         seed: Makes sampling repeatable.
         stop_loops: End an answer that says one phrase over and over.
         fit: Where ``max_new_tokens`` do not fit behind the prompt, write as many as do.

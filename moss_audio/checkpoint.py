@@ -27,6 +27,9 @@ SINGLE_FILE = "model.safetensors"
 IGNORED = ("audio_encoder.embed_positions.",)
 """Beginnings of names that some relatives of the released checkpoints carry and this model computes."""
 
+HUB_OPTIONS = ("revision", "cache_dir", "token", "local_files_only")
+"""What transformers' callers say about the hub, and ``hub.resolve`` understands."""
+
 NAMED = 12
 """Tensors named in one error; more are counted."""
 
@@ -42,11 +45,16 @@ def load(
 
     Raises:
         CheckpointError: The checkpoint is missing, unreachable, or not this model's.
+        NotEnoughMemory: It does not fit on the device it would be loaded onto.
     """
+    from moss_audio import memory
+
     if "torch_dtype" not in kwargs:
         kwargs.setdefault("dtype", torch.bfloat16)
     if name_or_folder is None or kwargs.get("state_dict") is not None:
         return load_pretrained(name_or_folder, *args, **kwargs)
+    place = memory.Place.of(kwargs)
+    place.check_released(str(name_or_folder))
     folder = locate(name_or_folder, kwargs)
     config = kwargs.get("config")
     if not isinstance(config, MossAudioConfig):
@@ -54,17 +62,34 @@ def load(
         kwargs["config"] = config
     if not kwargs.get("ignore_mismatched_sizes"):
         check_tensors(folder, expected_shapes(cls, config))
+    place.check(str(name_or_folder), folder)
     try:
         loaded = load_pretrained(folder, *args, **kwargs)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, MemoryError) as error:
+        if memory.ran_out(error):
+            raise place.used_up(str(name_or_folder), folder) from error
         raise CheckpointError(f"The checkpoint in {folder} could not be loaded: {error}") from error
     model = loaded[0] if isinstance(loaded, tuple) else loaded
     model.__dict__["_folder"] = folder
     generation = model.generation_config
     if generation is not None and not isinstance(getattr(generation, "thinking", None), bool):
         # The released checkpoints say this in their names alone, which a copy saved elsewhere would lose.
-        generation.thinking = any(name_says_thinking(str(one)) for one in (name_or_folder, folder))
+        generation.thinking = thinks(folder, str(name_or_folder))
     return loaded
+
+
+def thinks(folder: Path, name: str) -> bool:
+    """Whether a checkpoint is one that thinks, known before it is loaded.
+
+    Args:
+        folder: Where it lies; its ``generation_config.json`` says so if this program wrote it.
+        name: What the user called it; the released ones say so in their names alone.
+    """
+    try:
+        said = json.loads((folder / "generation_config.json").read_text(encoding="utf-8")).get("thinking")
+    except (OSError, ValueError, AttributeError):
+        said = None
+    return said if isinstance(said, bool) else any(name_says_thinking(one) for one in (name, str(folder)))
 
 
 def locate(name_or_folder: str | Path, options: dict[str, Any]) -> Path:
@@ -75,7 +100,7 @@ def locate(name_or_folder: str | Path, options: dict[str, Any]) -> Path:
     """
     from moss_audio.hub import resolve
 
-    hub = {name: options.pop(name) for name in ("revision", "cache_dir", "token") if name in options}
+    hub = {name: options.pop(name) for name in HUB_OPTIONS if name in options}
     return resolve(str(name_or_folder), **hub)
 
 
@@ -144,25 +169,39 @@ def check_tensors(folder: Path, expected: dict[str, tuple[int, ...]]) -> None:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of a checkpoint, all there.
+    """The safetensors files of a checkpoint, all there; those that transformers reads.
 
     Raises:
-        CheckpointError: There are none, or one that the index names is missing.
+        CheckpointError: There are none, one that the index names is missing, or there are two sets.
     """
-    index = folder / INDEX_FILE
+    single, index = folder / SINGLE_FILE, folder / INDEX_FILE
     if not index.exists():
-        if not (folder / SINGLE_FILE).exists():
+        if not single.exists():
             raise CheckpointError(f"{folder} holds no weights ({SINGLE_FILE} or {INDEX_FILE}).")
-        return [folder / SINGLE_FILE]
+        return [single]
+    shards = _indexed(index)
+    missing = [one.name for one in shards if not one.exists()]
+    # Saving a model in one file, transformers removes the shards of an earlier save and leaves their index.
+    if single.exists() and (shards == [single] or len(missing) == len(shards)):
+        return [single]
+    if single.exists():
+        raise CheckpointError(
+            f"{folder} holds weights twice, in {SINGLE_FILE} and in the shards of {INDEX_FILE}, and nothing "
+            "tells which are meant; delete those that are not."
+        )
+    if missing:
+        raise CheckpointError(f"{folder} is incomplete: {', '.join(missing)} is missing; download it again.")
+    return shards
+
+
+def _indexed(index: Path) -> list[Path]:
+    """The shards an index names, there or not."""
     try:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{index} cannot be read: {error}") from error
     # A name from a file is never a path.
-    files = [folder / Path(name).name for name in names]
-    if missing := [file.name for file in files if not file.exists()]:
-        raise CheckpointError(f"{folder} is incomplete: {', '.join(missing)} is missing; download it again.")
-    return files
+    return [index.parent / Path(name).name for name in names]
 
 
 def read_header(file: Path) -> dict[str, tuple[int, ...]]:
@@ -185,6 +224,30 @@ def read_header(file: Path) -> dict[str, tuple[int, ...]]:
         return {name: tuple(entry["shape"]) for name, entry in header.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
         raise CheckpointError(f"{file} is damaged: {error}; download it again.") from error
+
+
+Signature = dict[str, tuple[int, int, int]]
+
+
+def signature(folder: Path) -> Signature:
+    """Which of the two forms of weights a folder holds, so that what a save changed can be told."""
+    found = {name: folder / name for name in (SINGLE_FILE, INDEX_FILE)}
+    stats = {name: file.stat() for name, file in found.items() if file.exists()}
+    return {name: (one.st_mtime_ns, one.st_ino, one.st_size) for name, one in stats.items()}
+
+
+def remove_stale(folder: Path, before: Signature) -> None:
+    """Remove the form of weights that an earlier save left, where this one wrote the other.
+
+    Args:
+        folder: Where a model was saved.
+        before: Its ``signature`` before that.
+    """
+    after = signature(folder)
+    written = [name for name, one in after.items() if before.get(name) != one]
+    if len(written) == 1:
+        for stale in after.keys() - set(written):
+            (folder / stale).unlink()
 
 
 def complete(model: MossAudioModel, folder: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.text import Text
 
 from moss_audio import tasks
+from moss_audio.answers import THOUGHT_TOKENS
 from moss_audio.errors import MossAudioError, PromptError
 
 if TYPE_CHECKING:
@@ -72,7 +73,11 @@ def _answer(
     start: Annotated[float, typer.Option(min=0.0, help="Second of the file to begin at.")] = 0.0,
     end: Annotated[float | None, typer.Option(min=0.0, help="Second of the file to end at.")] = None,
     max_new_tokens: Annotated[
-        int | None, typer.Option(min=1, help="Length of thought and answer; 1024, more for long audio.")
+        int | None,
+        typer.Option(
+            min=1,
+            help="Length of thought and answer; 1024, more for long audio and thoughts without a budget.",
+        ),
     ] = None,
     temperature: Annotated[
         float | None,
@@ -100,6 +105,7 @@ def _answer(
     _Run.quiet = as_json
     clip = _load(file, start, end)
     where = _device(device)
+    from moss_audio.checkpoint import thinks
     from moss_audio.generation import Options
 
     room = max(1024, round(clip.seconds * TOKENS_PER_SECOND)) + (thinking_budget or 0)
@@ -110,7 +116,10 @@ def _answer(
         )
     except PromptError as error:
         raise typer.BadParameter(str(error)) from error
-    loaded = _model(model, where, dtype, clip, options)
+    folder = _folder(model, where, dtype)
+    if max_new_tokens is None and thinking is not False and thinking_budget is None and thinks(folder, model):
+        options = replace(options, max_new_tokens=room + THOUGHT_TOKENS)
+    loaded = _model(model, folder, where, dtype, clip.seconds, options)
     reply = _stream(loaded, chosen.prompt, clip, options)
     if as_json:
         _write_json(_document(model, chosen, clip, reply))
@@ -168,21 +177,29 @@ def _device(name: str | None) -> torch.device:
     return device
 
 
-def _model(name: str, device: torch.device, dtype: Dtype, clip: _Clip, options: Options) -> Any:
-    """The model, after it is known to fit: first by its published size, then by its files."""
+def _folder(name: str, device: torch.device, dtype: Dtype) -> Path:
+    """The checkpoint's folder; nothing is downloaded that would not fit by its published size."""
+    import torch
+
+    from moss_audio.hub import resolve
+    from moss_audio.memory import Place
+
+    Place(device, getattr(torch, dtype)).check_released(name)
+    return _resolve(name, resolve)
+
+
+def _model(
+    name: str, folder: Path, device: torch.device, dtype: Dtype, seconds: float, options: Options
+) -> Any:
+    """The model, after it is known by its files to fit together with the prompt and the answer."""
     import torch
     from transformers.utils import logging
 
-    from moss_audio import memory
-    from moss_audio.hub import RELEASED_BYTES, resolve
+    from moss_audio.memory import Place
     from moss_audio.model import MossAudioModel
 
     kind = getattr(torch, dtype)
-    if name in RELEASED_BYTES and not Path(name).exists():
-        published = RELEASED_BYTES[name] // torch.bfloat16.itemsize * kind.itemsize
-        memory.check(name, memory.Need(weights=published, cache=0), device)
-    folder = _resolve(name, resolve)
-    memory.check(name, memory.need_of(folder, kind, clip.seconds, options.max_new_tokens), device)
+    Place(device, kind).check(name, folder, seconds, options.max_new_tokens)
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     placed = {} if device.type == "cpu" else {"device_map": {"": str(device)}}

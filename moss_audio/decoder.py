@@ -62,38 +62,50 @@ class Decoder(nn.Module):
     def forward(
         self,
         hidden: torch.Tensor,
-        attention_mask: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | dict[str, torch.Tensor | None] | None = None,
         position_ids: torch.Tensor | None = None,
         past_key_values: Cache | None = None,
         deepstack: DeepStack | None = None,
+        states: list[torch.Tensor] | None = None,
     ) -> torch.Tensor:
         """Decode embeddings.
 
         Args:
             hidden: ``[batch, length, hidden]``.
-            attention_mask: ``[batch, cached + length]``, 1 where a token is real; or a finished mask.
+            attention_mask: ``[batch, cached + length]``, 1 where a token is real; or a finished mask, which
+                ``generate`` hands over in a dictionary by kind of layer where the cache is static.
             position_ids: ``[batch, length]``; by default counted from the mask, padding left out.
             past_key_values: Cache that is read and filled.
             deepstack: Rows to add after the first layers.
+            states: Filled with what goes into each layer, and what comes out of the norm.
 
         Returns:
             ``[batch, length, hidden]``, after the final norm.
         """
+        plain = None if isinstance(attention_mask, dict) else attention_mask
         if position_ids is None:
-            position_ids = _positions(hidden, attention_mask, past_key_values)
-        mask = create_causal_mask(
-            config=self.config,
-            inputs_embeds=hidden,
-            attention_mask=attention_mask,
-            past_key_values=past_key_values,
-            position_ids=position_ids,
-        )
+            position_ids = _positions(hidden, plain, past_key_values)
+        if isinstance(attention_mask, dict):
+            mask = attention_mask["full_attention"]
+        else:
+            mask = create_causal_mask(
+                config=self.config,
+                inputs_embeds=hidden,
+                attention_mask=plain,
+                past_key_values=past_key_values,
+                position_ids=position_ids,
+            )
         rotation = rotary(position_ids, self.config, hidden.dtype)
         for number, layer in enumerate(self.layers):
+            if states is not None:
+                states.append(hidden)
             hidden = layer(hidden, mask, rotation, past_key_values=past_key_values)
             if deepstack is not None:
                 hidden = deepstack.add(hidden, number)
-        return self.norm(hidden)
+        hidden = self.norm(hidden)
+        if states is not None:
+            states.append(hidden)
+        return hidden
 
 
 class DecoderLayer(GradientCheckpointingLayer):

@@ -185,18 +185,18 @@ def cut_windows(mel: torch.Tensor, frames: torch.Tensor, window: int | None) -> 
     """
     lengths = frames.tolist()
     size = window or max(lengths)
+    # Without a clip of several windows nothing needs the full width.
+    width = min(size, max(lengths))
     pieces, valid, alone = [], [], []
     for clip, length in zip(mel, lengths, strict=True):
         starts = range(0, length, size)
         for start in starts:
             end = min(start + size, length)
-            pieces.append(F.pad(clip[:, start:end], (0, size - (end - start))))
+            pieces.append(F.pad(clip[:, start:end], (0, width - (end - start))))
             valid.append(end - start)
             alone.append(len(starts) == 1)
-    # Without a clip of several windows nothing needs the full width.
-    width = max(valid) if all(alone) else size
     return Windows(
-        mel=torch.stack(pieces)[:, :, :width],
+        mel=torch.stack(pieces),
         frames=torch.tensor(valid, device=mel.device),
         alone=torch.tensor(alone, device=mel.device),
     )

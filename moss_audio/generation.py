@@ -17,7 +17,8 @@ from transformers.generation.streamers import BaseStreamer
 
 from moss_audio.answer_writer import AnswerWriter
 from moss_audio.answers import FREE, Event, Options, Reply, Request, Stopped, TextDelta, ThinkingDelta
-from moss_audio.errors import NotEnoughMemory
+from moss_audio.errors import NotEnoughMemory, PromptError
+from moss_audio.memory import ran_out
 from moss_audio.processor import Wave
 from moss_audio.prompt import AFTER_AUDIO, NO_THOUGHT, SPAN, Prompt, default_prompt, split_at_spans
 from moss_audio.repetition import is_loop
@@ -140,8 +141,12 @@ class _Run:
         self.stops = stop_ids(model)
         prompts = [complete_prompt(one, options.thinking is False and thinks(model)) for one in requests]
         self.opened = [prompt_opens_thought(one) for one in prompts]
-        inputs = self.processor(prompts, [list(one.audios) for one in requests], padding_side="left")
-        self.inputs = inputs.to(model.device)
+        self.device = input_device(model)
+        audios = [list(one.audios) for one in requests]
+        # Apple's GPUs know no float64, which the features are computed in.
+        features_on = torch.device("cpu") if self.device.type == "mps" else self.device
+        inputs = self.processor(prompts, audios, padding_side="left", device=features_on)
+        self.inputs = inputs.to(self.device)
         self.prompt_tokens = inputs["attention_mask"].sum(dim=1).tolist()
 
     def writer(self, row: int) -> AnswerWriter:
@@ -160,7 +165,7 @@ class _Run:
     def generate(self, streamer: BaseStreamer | None = None) -> list[list[int]]:
         """New ids of each prompt, padding and all that follows the end included."""
         try:
-            with torch.inference_mode(), _seeded(self.options.seed, self.model.device):
+            with torch.inference_mode(), _seeded(self.options.seed, self.device):
                 ids = self.model.generate(
                     **self.inputs,
                     generation_config=self._config(),
@@ -168,9 +173,11 @@ class _Run:
                     stopping_criteria=self._ends(),
                     streamer=streamer,
                 )
-        except torch.cuda.OutOfMemoryError as error:
+        except (RuntimeError, MemoryError) as error:
+            if not ran_out(error):
+                raise
             raise NotEnoughMemory(
-                f"The memory of {self.model.device} was used up ({sum(self.prompt_tokens):,} prompt tokens); "
+                f"The memory of {self.device} was used up ({sum(self.prompt_tokens):,} prompt tokens); "
                 "choose a shorter part of the audio, fewer prompts at once, or a smaller model."
             ) from error
         return ids[:, self.inputs["input_ids"].shape[1] :].tolist()
@@ -210,12 +217,37 @@ class _Run:
 def thinking_budget(
     tokenizer: Any, options: Options, prompt_length: int, opened: Sequence[bool]
 ) -> ThinkingBudget | None:
-    """What closes a thought that uses up its budget; None without a budget."""
-    if options.thinking_budget is None:
+    """What closes a thought that uses up its budget; None without a budget.
+
+    Raises:
+        PromptError: Tags, budget and the sentence that closes the thought leave no token for the answer; not
+            where the length was left open (``fit``), there the budget gives way.
+    """
+    budget = options.thinking_budget
+    if budget is None:
         return None
-    return ThinkingBudget(
-        options.thinking_budget, ThinkTags.of(tokenizer), transition_ids(tokenizer), prompt_length, opened
-    )
+    tags, transition = ThinkTags.of(tokenizer), transition_ids(tokenizer)
+    forced = len(transition) + len(tags.closing) + (0 if all(opened) else len(tags.opening))
+    if budget > (most := options.max_new_tokens - forced - 1):
+        if not options.fit:
+            raise PromptError(
+                f"A thinking_budget of {budget} and the {forced} tokens that open and close a thought leave "
+                f"no token for the answer; raise max_new_tokens above {budget + forced}."
+            )
+        budget = max(0, most)
+    return ThinkingBudget(budget, tags, transition, prompt_length, opened)
+
+
+def input_device(model: Any) -> torch.device:
+    """Where a model takes its inputs: where its weights are, or would be if they were not offloaded.
+
+    Offloaded weights (accelerate's ``device_map``) claim to be on "meta"; they are brought to a device when
+    they are needed.
+    """
+    if model.device.type != "meta":
+        return model.device
+    place = getattr(getattr(model, "_hf_hook", None), "execution_device", None)
+    return torch.device("cpu" if place is None else place)
 
 
 def complete_prompt(request: Request, unthought: bool) -> Prompt:

@@ -71,6 +71,7 @@ def resolve(
     revision: str | None = None,
     cache_dir: str | Path | None = None,
     token: str | bool | None = None,
+    local_files_only: bool = False,
 ) -> Path:
     """The folder of a checkpoint, complete.
 
@@ -80,6 +81,7 @@ def resolve(
         revision: Branch, tag or commit on the hub.
         cache_dir: Where downloads are kept; by default the hub's own cache.
         token: The hub's access token, as ``huggingface_hub`` takes it.
+        local_files_only: Never download.
 
     Raises:
         CheckpointError: Neither here nor to be had: says why, and what to do.
@@ -98,7 +100,18 @@ def resolve(
         raise CheckpointError(
             f"There is no folder {name}, and no model on the hub can be called so."
         ) from error
-    return here or _download(source, progress)
+    if here is not None:
+        return here
+    if local_files_only:
+        raise CheckpointError(absent(name, "local_files_only forbids to download it; leave that out"))
+    return _download(source, progress)
+
+
+def absent(name: str, why: str) -> str:
+    """The sentence for a checkpoint that is not here and was not asked for, with its size where known."""
+    size = RELEASED_BYTES.get(name)
+    weight = f" ({size / GB:.2f} GB)" if size else ""
+    return f"{name}{weight} is not on this machine, and {why}, or {_BY_HAND}."
 
 
 def present(
@@ -147,10 +160,7 @@ def _cached(source: _Source) -> Path | None:
 
 def _download(source: _Source, progress: Progress | None) -> Path:
     if constants.is_offline_mode():
-        raise CheckpointError(
-            f"{source.name} is not on this machine, and HF_HUB_OFFLINE forbids to download it; "
-            f"unset it, or {_BY_HAND}."
-        )
+        raise CheckpointError(absent(source.name, "HF_HUB_OFFLINE forbids to download it; unset it"))
     files = _listing(source)
     meter = _Meter(source, sum(one.size for one in files), progress)
     _check_disk(source, files)
@@ -191,12 +201,8 @@ def _listing(source: _Source) -> list[RemoteFile]:
             "check the name."
         ) from error
     except (HfHubHTTPError, httpx2.HTTPError, OSError) as error:
-        size = RELEASED_BYTES.get(source.name)
-        weight = f" ({size / GB:.2f} GB)" if size else ""
-        raise CheckpointError(
-            f"{source.name}{weight} is not on this machine, and the hub at {constants.ENDPOINT} could not be "
-            f"reached ({_reason(error)}); connect and run it again, or {_BY_HAND}."
-        ) from error
+        why = f"the hub at {constants.ENDPOINT} could not be reached ({_reason(error)})"
+        raise CheckpointError(absent(source.name, f"{why}; connect and run it again")) from error
     large = {one.rfilename: one for one in info.siblings or [] if one.lfs is not None}
     return [
         RemoteFile(source.name, info.sha, name, large[name].lfs.size, large[name].lfs.sha256)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,6 +87,94 @@ def check(name: str, need: Need, device: torch.device) -> None:
         f"weights, and {where} {there / GB:.1f} GB free; close other programs, or choose a smaller model, a "
         "shorter part of the audio or another device."
     )
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where weights are to be loaded, and as what.
+
+    Attributes:
+        device: The one device; None where they are spread over several, or cannot be measured.
+        dtype: None means as the checkpoint says.
+    """
+
+    device: torch.device | None
+    dtype: torch.dtype | None
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Place:
+        """What the keyword arguments of ``from_pretrained`` ask for."""
+        kind = options.get("dtype", options.get("torch_dtype"))
+        if isinstance(kind, str):
+            kind = getattr(torch, kind, None)
+        # Quantised weights take less than their numbers say.
+        quantised = options.get("quantization_config") is not None
+        device = None if quantised else _one_device(options.get("device_map"))
+        return cls(device, kind if isinstance(kind, torch.dtype) else None)
+
+    def check_released(self, name: str) -> None:
+        """Before a released checkpoint is downloaded, see whether its weights would fit.
+
+        Raises:
+            NotEnoughMemory: They would not.
+        """
+        from moss_audio.hub import RELEASED_BYTES
+
+        if self.device is not None and name in RELEASED_BYTES and not Path(name).exists():
+            kind = self.dtype or torch.bfloat16
+            published = RELEASED_BYTES[name] // torch.bfloat16.itemsize * kind.itemsize
+            check(name, Need(weights=published, cache=0), self.device)
+
+    def check(self, name: str, folder: Path, seconds: float = 0.0, new_tokens: int = 0) -> None:
+        """See whether a checkpoint fits; see ``need_of``.
+
+        Raises:
+            NotEnoughMemory: It does not.
+            CheckpointError: Its weights are missing or damaged.
+        """
+        if self.device is not None:
+            check(name, need_of(folder, self.dtype or _saved_dtype(folder), seconds, new_tokens), self.device)
+
+    def used_up(self, name: str, folder: Path) -> NotEnoughMemory:
+        """The error for memory that ran out while a checkpoint was being loaded."""
+        need = need_of(folder, self.dtype or _saved_dtype(folder))
+        where = "The memory" if self.device is None else f"The memory of {self.device}"
+        return NotEnoughMemory(
+            f"{where} was used up while {name} was loaded: it needs at least {need.total / GB:.1f} GB, "
+            f"{need.weights / GB:.1f} GB of it for weights; close other programs, or choose a smaller model "
+            "or another device."
+        )
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether an error says that memory was used up: a GPU's, or the machine's (no type of its own)."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
+        words in str(error) for words in ("DefaultCPUAllocator: ", "MPS backend out of memory")
+    )
+
+
+def _one_device(device_map: Any) -> torch.device | None:
+    if device_map is None:
+        device = torch.get_default_device()
+    else:
+        places = set(device_map.values()) if isinstance(device_map, Mapping) else {device_map}
+        try:
+            (place,) = places
+            device = torch.device(place)
+        except (ValueError, TypeError, RuntimeError):
+            return None  # several, or a word such as "auto"
+    if device.type == "cuda" and not torch.cuda.is_available():
+        return None
+    return device if device.type in ("cpu", "cuda", "mps") else None
+
+
+def _saved_dtype(folder: Path) -> torch.dtype:
+    """What a checkpoint's configuration says its weights are."""
+    content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    kind = getattr(torch, str(content.get("dtype") or content.get("torch_dtype")), None)
+    return kind if isinstance(kind, torch.dtype) else torch.bfloat16
 
 
 def _cache_bytes(config: dict[str, Any], dtype: torch.dtype) -> int:

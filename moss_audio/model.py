@@ -23,7 +23,7 @@ from moss_audio.adapter import GatedMLP
 from moss_audio.config import MossAudioConfig
 from moss_audio.decoder import Decoder, DeepStack, RMSNorm
 from moss_audio.encoder import AudioEncoder
-from moss_audio.errors import PromptError
+from moss_audio.errors import MossAudioError, PromptError
 from moss_audio.mel import token_count
 
 AUDIO_INPUTS = ("audio_data", "audio_data_seqlens", "audio_input_mask", "audio_features")
@@ -40,6 +40,10 @@ class AudioFeatures:
 
     embeds: torch.Tensor
     deepstack: tuple[torch.Tensor, ...]
+
+    def take(self, rows: list[int]) -> AudioFeatures:
+        """These rows, in this order."""
+        return AudioFeatures(self.embeds[rows], tuple(one[rows] for one in self.deepstack))
 
 
 class MossAudioModel(PreTrainedModel, GenerationMixin):
@@ -85,16 +89,23 @@ class MossAudioModel(PreTrainedModel, GenerationMixin):
 
         Raises:
             CheckpointError: Missing, unreachable, or not this model's; names every tensor that does not fit.
+            NotEnoughMemory: The weights do not fit; asked before they are read where all of them go to one
+                device, and before the download of a released checkpoint.
         """
         return checkpoint.load(cls, super().from_pretrained, name_or_folder, *args, **kwargs)
 
     def save_pretrained(self, folder: str | Path, **kwargs: Any) -> None:
         """Write a checkpoint in the form of the released ones, tokenizer and processor included if known.
 
+        Weights that an earlier save left in the folder are replaced, also where those were one file and
+        these are several.
+
         Raises:
             OSError: The folder cannot be written.
         """
+        before = checkpoint.signature(Path(folder))
         super().save_pretrained(folder, **kwargs)
+        checkpoint.remove_stale(Path(folder), before)
         checkpoint.complete(self, Path(folder))
 
     @property
@@ -152,6 +163,7 @@ class MossAudioModel(PreTrainedModel, GenerationMixin):
         labels: torch.Tensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | torch.Tensor = 0,
+        output_hidden_states: bool | None = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
         """Logits of the next token at every position, and the loss if labels are given.
@@ -170,12 +182,17 @@ class MossAudioModel(PreTrainedModel, GenerationMixin):
             labels: int64 ``[batch, length]``, ``ignore_index`` where nothing is learned.
             use_cache: Whether to return a cache.
             logits_to_keep: How many last positions (or which positions) get logits; 0 is all.
+            output_hidden_states: Whether to return the embeddings, audio included, what each decoder layer
+                hands on, and for the last one that after the final norm: ``[batch, length, hidden]`` each.
             **kwargs: ``num_items_in_batch`` (supervised tokens of a whole optimiser step) divides the summed
                 loss; what else transformers passes along is not needed.
 
         Raises:
             PromptError: Placeholders and audio tokens differ in number.
+            MossAudioError: Attention weights are asked for (``output_attentions``).
         """
+        if kwargs.get("output_attentions") or self.config.output_attentions:
+            raise MossAudioError("This model gives no attention weights; leave out output_attentions.")
         if (input_ids is None) == (inputs_embeds is None):
             raise PromptError("Give either input_ids or inputs_embeds.")
         hidden = self.get_input_embeddings()(input_ids) if inputs_embeds is None else inputs_embeds
@@ -193,8 +210,12 @@ class MossAudioModel(PreTrainedModel, GenerationMixin):
             use_cache = False
         if use_cache and past_key_values is None:
             past_key_values = DynamicCache(config=self.config.language_config)
+        keep_states = (
+            self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        )
+        states: list[torch.Tensor] | None = [] if keep_states else None
         hidden = self.language_model(
-            hidden, attention_mask, position_ids, past_key_values if use_cache else None, deepstack
+            hidden, attention_mask, position_ids, past_key_values if use_cache else None, deepstack, states
         )
         keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         logits = self.lm_head(hidden[:, keep])
@@ -202,7 +223,10 @@ class MossAudioModel(PreTrainedModel, GenerationMixin):
         if labels is not None:
             loss = next_token_loss(logits, labels, self.config.ignore_index, kwargs.get("num_items_in_batch"))
         return CausalLMOutputWithPast(
-            loss=loss, logits=logits, past_key_values=past_key_values if use_cache else None
+            loss=loss,
+            logits=logits,
+            past_key_values=past_key_values if use_cache else None,
+            hidden_states=None if states is None else tuple(states),
         )
 
     def _placeholders(
@@ -227,6 +251,15 @@ class MossAudioModel(PreTrainedModel, GenerationMixin):
                 inputs.pop(name, None)
         return inputs
 
+    def _prefill(
+        self, input_ids: torch.Tensor, generation_config: Any, model_kwargs: dict[str, Any], **kwargs: Any
+    ) -> Any:
+        """Read the prompt: with audio, as a whole."""
+        heard = any(model_kwargs.get(name) is not None for name in ("audio_data", "audio_features"))
+        if heard and generation_config.prefill_chunk_size is not None:
+            raise MossAudioError("A prompt with audio is read as a whole; leave out prefill_chunk_size.")
+        return super()._prefill(input_ids, generation_config, model_kwargs, **kwargs)
+
     def _expand_inputs_for_generation(
         self,
         expand_size: int = 1,
@@ -235,13 +268,21 @@ class MossAudioModel(PreTrainedModel, GenerationMixin):
         **kwargs: Any,
     ) -> tuple[torch.Tensor | None, dict[str, Any]]:
         """Repeat every prompt for beams or samples, and with it its clips, together and in order."""
-        audio = {name: kwargs.pop(name) for name in AUDIO_INPUTS[:2] if kwargs.get(name) is not None}
+        taken = ("audio_data", "audio_data_seqlens", "audio_features")
+        audio = {name: kwargs.pop(name) for name in taken if kwargs.get(name) is not None}
         if expand_size > 1 and audio and input_ids is not None:
             mask = kwargs.get("audio_input_mask")
             mask = input_ids == self.config.audio_token_id if mask is None else mask
-            tokens = [token_count(int(one)) for one in audio["audio_data_seqlens"]]
-            order = repeat_by_prompt(mask.sum(1).tolist(), tokens, expand_size)
-            audio = {name: value[order] for name, value in audio.items()}
+            places = mask.sum(1).tolist()
+            if (features := audio.pop("audio_features", None)) is not None:
+                rows = repeat_by_prompt(places, [1] * features.embeds.shape[0], expand_size)
+                audio = {"audio_features": features.take(rows)}
+            elif "audio_data" in audio:
+                if (frames := audio.get("audio_data_seqlens")) is None:
+                    frames = torch.full(audio["audio_data"].shape[:1], audio["audio_data"].shape[-1])
+                    audio["audio_data_seqlens"] = frames
+                clips = repeat_by_prompt(places, [token_count(int(one)) for one in frames], expand_size)
+                audio = {name: value[clips] for name, value in audio.items()}
         input_ids, kwargs = super()._expand_inputs_for_generation(
             expand_size, is_encoder_decoder, input_ids, **kwargs
         )

@@ -13,6 +13,7 @@ import torch
 from transformers import AutoProcessor, BatchFeature, PreTrainedTokenizerBase
 
 from moss_audio.chat_template import Message, clean_messages, defused_json, render_chat
+from moss_audio.checkpoint import HUB_OPTIONS
 from moss_audio.config import MossAudioConfig
 from moss_audio.errors import AudioError, CheckpointError, PromptError
 from moss_audio.mel import as_waveform, log_mel, token_count
@@ -63,12 +64,12 @@ class MossAudioProcessor:
 
         Args:
             name_or_folder: A local folder, or a model's name on the Hugging Face Hub.
-            **hub: ``revision``, ``cache_dir``, ``token``; others are ignored.
+            **hub: ``revision``, ``cache_dir``, ``token``, ``local_files_only``; others are ignored.
 
         Raises:
             CheckpointError: There is no such checkpoint, it has no tokenizer, or it needs other features.
         """
-        used = {name: hub[name] for name in ("revision", "cache_dir", "token") if name in hub}
+        used = {name: hub[name] for name in HUB_OPTIONS if name in hub}
         folder = checkpoint_folder(name_or_folder, **used)
         tokenizer = load_tokenizer(folder)
         config = ProcessorConfig.read(folder)

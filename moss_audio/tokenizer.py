@@ -37,7 +37,7 @@ def checkpoint_folder(name_or_folder: str | Path, **hub: Any) -> Path:
 
     Args:
         name_or_folder: A local folder, or a model's name on the Hugging Face Hub.
-        **hub: ``revision``, ``cache_dir``, ``token`` of the Hub.
+        **hub: ``revision``, ``cache_dir``, ``token`` of the Hub; ``local_files_only`` stays here.
 
     Raises:
         CheckpointError: No such folder, or the Hub does not give the files.
@@ -45,6 +45,7 @@ def checkpoint_folder(name_or_folder: str | Path, **hub: Any) -> Path:
     folder = Path(name_or_folder).expanduser()
     if folder.is_dir():
         return folder
+    local_files_only = hub.pop("local_files_only", False)
     fetch = partial(snapshot_download, str(name_or_folder), allow_patterns=list(FILES), **hub)
     try:
         here = Path(fetch(local_files_only=True))
@@ -54,6 +55,11 @@ def checkpoint_folder(name_or_folder: str | Path, **hub: Any) -> Path:
         raise CheckpointError(f"There is no folder {name_or_folder}.") from error
     except LocalEntryNotFoundError:
         pass
+    if local_files_only:
+        raise CheckpointError(
+            f"The tokenizer of {name_or_folder} is not on this machine, and local_files_only forbids to "
+            "download it; leave that out, or give the folder of a checkpoint."
+        )
     try:
         return Path(fetch())
     except Exception as error:  # the Hub's client raises errors of several libraries

@@ -5,7 +5,11 @@ from __future__ import annotations
 import torch
 
 from moss_audio.config import MossAudioConfig
+from moss_audio.mel import token_count
 from moss_audio.model import MossAudioModel
+
+AUDIO = 300
+"""The placeholder's id in the small configuration."""
 
 RELEASED_LANGUAGE = {
     "4B": {"hidden_size": 2560, "intermediate_size": 9728},
@@ -54,7 +58,7 @@ def small_config(**changes: object) -> MossAudioConfig:
         "max_position_embeddings": 4096,
         **changes.pop("language", {}),  # type: ignore[dict-item]
     }
-    sizes = {"adapter_hidden_size": 48, "audio_token_id": 300, **changes}
+    sizes = {"adapter_hidden_size": 48, "audio_token_id": AUDIO, **changes}
     return MossAudioConfig(audio_config=audio, language_config=language, **sizes)
 
 
@@ -69,3 +73,28 @@ def small_model(seed: int = 0, **changes: object) -> MossAudioModel:
             else:
                 parameter.add_(0.1 * torch.randn_like(parameter))
     return model
+
+
+def noise(samples: int, seed: int = 0) -> torch.Tensor:
+    """The same each time."""
+    return 0.1 * torch.randn(samples, generator=torch.Generator().manual_seed(seed))
+
+
+def prompt(*frames: int, before: int = 3, between: int = 2, after: int = 4) -> torch.Tensor:
+    """Ids with placeholders for clips of that many frames; the rest is arbitrary but fixed."""
+    ids = [*range(10, 10 + before)]
+    for number, one in enumerate(frames):
+        ids += [AUDIO] * token_count(one) + [*range(40 + number, 40 + number + between)]
+    return torch.tensor([[*ids, *range(60, 60 + after)]])
+
+
+def batch_of(prompts: list[torch.Tensor], left: bool = True) -> dict[str, torch.Tensor]:
+    """Prompts filled up to the longest, and their mask."""
+    longest = max(one.shape[1] for one in prompts)
+    ids = torch.zeros(len(prompts), longest, dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for row, one in enumerate(prompts):
+        where = slice(longest - one.shape[1], None) if left else slice(None, one.shape[1])
+        ids[row, where] = one[0]
+        mask[row, where] = 1
+    return {"input_ids": ids, "attention_mask": mask}

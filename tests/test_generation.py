@@ -5,13 +5,15 @@ from __future__ import annotations
 import itertools
 import json
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from moss_audio.errors import AudioError, PromptError
+from moss_audio import processor
+from moss_audio.errors import AudioError, NotEnoughMemory, PromptError
 from moss_audio.generation import (
     FREE,
     Options,
@@ -168,6 +170,26 @@ def test_without_a_budget_the_thought_takes_all_there_is(brooder: MossAudioModel
     assert answer.thinking == ("abc" * 8)[:23]
 
 
+def test_a_budget_that_leaves_no_token_for_the_answer_is_refused_with_the_tokens_it_takes(
+    brooder: MossAudioModel,
+) -> None:
+    # One for <think>, one for </think>, and those of the sentence between the thought and the answer.
+    forced = 2 + len(letters(TRANSITION))
+    enough = reply(brooder, "Hi", (), Options(max_new_tokens=3 + forced + 1, thinking_budget=3))
+    assert (enough.text, enough.stopped) == ("X", "length")
+    with pytest.raises(PromptError, match=f"thinking_budget.*{forced} tokens.*no token for the answer"):
+        reply(brooder, "Hi", (), Options(max_new_tokens=3 + forced, thinking_budget=3))
+    opened = Prompt(default_prompt("Hi", audio=False) + "<think>")
+    assert reply(brooder, opened, (), Options(max_new_tokens=3 + forced, thinking_budget=3)).text == "X"
+
+
+def test_a_budget_gives_way_where_the_length_was_left_open(brooder: MossAudioModel) -> None:
+    forced = 2 + len(letters(TRANSITION))
+    options = Options(max_new_tokens=500, thinking_budget=400, fit=True).within(forced + 6)
+    answer = reply(brooder, "Hi", (), options)
+    assert answer.thinking == "abcab\n\n" + TRANSITION.strip() and answer.text == "X"
+
+
 def test_the_budget_holds_for_each_row_of_a_batch_and_where_the_prompt_opened_the_thought(
     brooder: MossAudioModel,
 ) -> None:
@@ -268,6 +290,39 @@ def test_the_seed_makes_sampling_repeatable_and_leaves_other_chance_alone(
     assert reply(random_model, "Hi", (), hot).text == first.text
     others = {reply(random_model, "Hi", (), Options(12, 1.5, top_k=0, seed=one)).text for one in range(5)}
     assert len(others) > 1
+
+
+@pytest.mark.parametrize(
+    ("device", "computes"), [("cpu", "cpu"), ("cuda:1", "cuda:1"), ("mps", "cpu"), ("meta", "cpu")]
+)
+def test_features_are_computed_where_the_model_is(
+    random_model: MossAudioModel, monkeypatch: pytest.MonkeyPatch, device: str, computes: str
+) -> None:
+    asked: list[object] = []
+
+    def noting(waves: object, device: object) -> None:
+        asked.append(device)
+        raise AudioError("That was all.")
+
+    monkeypatch.setattr(processor, "log_mel", noting)
+    monkeypatch.setattr(MossAudioModel, "device", torch.device(device))
+    calls = [
+        lambda: list(stream(random_model, "Hi", waves(0.5), GREEDY)),
+        lambda: replies(random_model, [Request("Hi", waves(0.5))] * 2, GREEDY),
+    ]
+    for call in calls:
+        with pytest.raises(AudioError, match="That was all"):
+            call()
+    assert asked == [torch.device(computes)] * 2
+
+
+@pytest.mark.parametrize("answer", [reply, lambda *given: list(stream(*given))])
+def test_memory_that_runs_out_is_called_so(
+    random_model: MossAudioModel, monkeypatch: pytest.MonkeyPatch, answer: Callable[..., object]
+) -> None:
+    monkeypatch.setattr(random_model.lm_head, "forward", lambda hidden: torch.empty(1 << 60))
+    with pytest.raises(NotEnoughMemory, match=r"memory of cpu was used up .*prompt tokens"):
+        answer(random_model, "Hi", waves(0.5), GREEDY)
 
 
 def test_both_ends_stop_an_answer(random_model: MossAudioModel) -> None:

@@ -12,8 +12,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from moss_audio import MossAudio
-from moss_audio.errors import CheckpointError
+from moss_audio import MossAudio, memory
+from moss_audio import checkpoint as checkpoints
+from moss_audio.checkpoint import INDEX_FILE, SINGLE_FILE
+from moss_audio.errors import CheckpointError, NotEnoughMemory
 from moss_audio.mel import log_mel
 from tests.moss_sizes import small_config, small_model
 
@@ -64,6 +66,51 @@ def test_shards_are_loaded_like_one_file(checkpoint, tmp_path):
     assert len(list((tmp_path / "shards").glob("*.safetensors"))) > 1
     again = MossAudio.from_pretrained(tmp_path / "shards", dtype=torch.float32)
     assert all(torch.equal(one, model.state_dict()[name]) for name, one in again.state_dict().items())
+
+
+SHARDED = {"max_shard_size": "100KB"}
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [({}, SHARDED), (SHARDED, {}), (SHARDED, {"max_shard_size": "200KB"}), ({}, {})]
+)
+def test_what_was_saved_last_is_what_is_loaded(tmp_path, first, second):
+    small_model().save_pretrained(tmp_path, **first)
+    new = small_model(seed=1)
+    new.save_pretrained(tmp_path, **second)
+    again = MossAudio.from_pretrained(tmp_path, dtype=torch.float32)
+    assert all(torch.equal(one, new.state_dict()[name]) for name, one in again.state_dict().items())
+    assert (tmp_path / SINGLE_FILE).exists() is not (tmp_path / INDEX_FILE).exists()
+
+
+def test_a_save_that_fails_keeps_the_weights_that_were_there(checkpoint, monkeypatch):
+    old = MossAudio.from_pretrained(checkpoint, dtype=torch.float32)
+    with pytest.raises(ValueError):
+        small_model(seed=1).save_pretrained(checkpoint, max_shard_size="much")
+    again = MossAudio.from_pretrained(checkpoint, dtype=torch.float32)
+    assert all(torch.equal(one, old.state_dict()[name]) for name, one in again.state_dict().items())
+
+
+def test_weights_that_lie_there_twice_are_refused(checkpoint, tmp_path):
+    small_model(seed=1).save_pretrained(tmp_path / "other", **SHARDED)
+    for file in (tmp_path / "other").glob("model*"):
+        shutil.copy(file, checkpoint)
+    with pytest.raises(CheckpointError, match=r"weights twice.*model\.safetensors.*index\.json.*delete"):
+        MossAudio.from_pretrained(checkpoint)
+
+
+def test_an_index_whose_shards_are_all_gone_is_a_leftover(checkpoint):
+    index = {"weight_map": {"lm_head.weight": "model-00001-of-00002.safetensors"}}
+    (checkpoint / INDEX_FILE).write_text(json.dumps(index))
+    again = MossAudio.from_pretrained(checkpoint, dtype=torch.float32)
+    assert torch.equal(again.lm_head.weight, small_model().lm_head.weight)
+
+
+def test_an_index_may_name_the_single_file(checkpoint):
+    names = load_file(checkpoint / SINGLE_FILE)
+    (checkpoint / INDEX_FILE).write_text(json.dumps({"weight_map": dict.fromkeys(names, SINGLE_FILE)}))
+    again = MossAudio.from_pretrained(checkpoint, dtype=torch.float32)
+    assert torch.equal(again.lm_head.weight, small_model().lm_head.weight)
 
 
 def test_a_missing_tensor_is_named(checkpoint):
@@ -158,6 +205,39 @@ def test_a_folder_without_weights_says_so(tmp_path):
 def test_a_model_that_was_not_loaded_has_no_processor_and_says_so():
     with pytest.raises(CheckpointError, match="no processor"):
         _ = small_model().processor
+
+
+def test_too_little_memory_is_known_before_the_weights_are_read(checkpoint, monkeypatch):
+    monkeypatch.setattr(memory, "available", lambda device: 300_000)
+    for placed in ({}, {"device_map": "cpu"}, {"device_map": {"": "cpu"}}):
+        with pytest.raises(NotEnoughMemory, match=r"checkpoint needs at least .* this machine has 0\.0 GB"):
+            MossAudio.from_pretrained(checkpoint, dtype=torch.float32, **placed)
+    # Half as wide, the same weights fit; spread over places, they are no single place's affair.
+    monkeypatch.setattr(memory, "available", lambda device: 700_000)
+    assert MossAudio.from_pretrained(checkpoint, dtype="bfloat16").dtype == torch.bfloat16
+    with pytest.raises(NotEnoughMemory):
+        MossAudio.from_pretrained(checkpoint, dtype="float32")
+    assert MossAudio.from_pretrained(checkpoint, dtype="float32", device_map="auto").dtype == torch.float32
+
+
+def test_too_little_memory_is_known_before_a_released_checkpoint_is_downloaded(monkeypatch):
+    monkeypatch.setattr(memory, "available", lambda device: 4_000_000_000)
+    with pytest.raises(NotEnoughMemory, match=r"needs at least 18\.6 GB of memory.*4\.0 GB free"):
+        MossAudio.from_pretrained("OpenMOSS-Team/MOSS-Audio-8B-Thinking")
+
+
+def test_memory_that_runs_out_while_loading_is_called_so(checkpoint):
+    def beyond_this_machine(*args, **kwargs):
+        return torch.empty(1 << 60)
+
+    def beyond_its_gpu(*args, **kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    for load in (beyond_this_machine, beyond_its_gpu):
+        with pytest.raises(NotEnoughMemory, match=r"used up while .*checkpoint was loaded.*needs at least"):
+            checkpoints.load(MossAudio, load, checkpoint)
+        with pytest.raises(NotEnoughMemory, match="used up while"):
+            checkpoints.load(MossAudio, load, checkpoint, device_map="auto")
 
 
 MEASURE_LOADING = """

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from huggingface_hub import constants
 
-from moss_audio import memory
+from moss_audio import generation, memory
 from moss_audio.cli import main
 from moss_audio.errors import NotEnoughMemory
 from tests.hub_server import serving
@@ -86,6 +87,29 @@ def test_a_budget_and_a_length_are_kept(run: Run, model: Path, sound: Path) -> N
     assert "cut off after 12 tokens" in outcome.err
 
 
+def test_a_thought_without_a_budget_has_room_of_its_own(
+    run: Run, model: Path, sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[generation.Options] = []
+    original = generation.stream
+
+    def noting(model: object, prompt: str, audios: object, options: generation.Options) -> object:
+        asked.append(options)
+        return original(model, prompt, audios, options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(generation, "stream", noting)
+    plain = writing_checkpoint(tmp_path, chain(*letters("Hi")), "tiny-Instruct")
+    for folder, arguments in (
+        (model, []),
+        (model, ["--no-thinking"]),
+        (model, ["--thinking-budget", 50]),
+        (model, ["--max-new-tokens", 200]),
+        (plain, []),
+    ):
+        assert run(sound, "--model", folder, *arguments).code == 0
+    assert [one.max_new_tokens for one in asked] == [1024 + 4096, 1024, 1024 + 50, 200, 1024]
+
+
 def test_choices_are_offered_and_read(run: Run, model: Path, sound: Path) -> None:
     arguments = ["--task", "choice", "--prompt", "What is it?", "--option", "noise", "--option", "Hi YZ日."]
     document = json.loads(run(sound, "--model", model, "--json", *arguments).out)
@@ -131,11 +155,20 @@ def test_what_is_missing_is_said_in_one_line(run: Run, model: Path, sound: Path,
 
 
 def test_weights_that_are_not_here_are_named_with_their_size(
-    run: Run, sound: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, sound: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(memory, "available", lambda device: 1 << 50)
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     said = one_line(run(sound))
-    assert "MOSS-Audio-4B-Instruct (10.45 GB)" in said or "HF_HUB_OFFLINE" in said
+    assert "MOSS-Audio-4B-Instruct (10.45 GB) is not on this machine" in said and "HF_HUB_OFFLINE" in said
+    with serving({}) as hub:
+        closed = hub.url
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", closed)
+    said = one_line(run(sound))
+    assert "MOSS-Audio-4B-Instruct (10.45 GB) is not on this machine" in said
+    assert f"the hub at {closed} could not be reached" in said
 
 
 def test_too_little_memory_is_known_before_loading_or_downloading(

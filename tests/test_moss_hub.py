@@ -18,10 +18,11 @@ import numpy as np
 import pytest
 from huggingface_hub import constants
 
-from moss_audio import fetching
+from moss_audio import MossAudio, fetching
 from moss_audio.errors import CheckpointError
 from moss_audio.fetching import partial_path
 from moss_audio.hub import RELEASED_BYTES, resolve
+from moss_audio.processor import MossAudioProcessor
 from tests.hub_server import COMMIT, Hub, serving
 
 NAME = "someone/tiny-model"
@@ -231,6 +232,28 @@ def test_a_hub_that_never_answers_counts_as_offline(
 def test_offline_mode_is_named_as_the_reason(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="HF_HUB_OFFLINE"):
         resolve(NAME, cache_dir=tmp_path)
+
+
+@pytest.mark.parametrize("load", [resolve, MossAudio.from_pretrained, MossAudioProcessor.from_pretrained])
+def test_local_files_only_never_asks_the_hub(
+    model: Path, tmp_path: Path, point: Callable[[str], None], load: Callable[..., object]
+) -> None:
+    with serving({NAME: model}) as hub:
+        point(hub.url)
+        with pytest.raises(CheckpointError, match=r"not on this machine, and local_files_only forbids"):
+            load(NAME, cache_dir=tmp_path, local_files_only=True)
+        assert not hub.requests
+
+
+def test_local_files_only_finds_what_is_there(
+    model: Path, tmp_path: Path, point: Callable[[str], None]
+) -> None:
+    with serving({NAME: model}) as hub:
+        point(hub.url)
+        folder = resolve(NAME, cache_dir=tmp_path)
+        asked = len(hub.requests)
+        assert resolve(NAME, cache_dir=tmp_path, local_files_only=True) == folder
+        assert len(hub.requests) == asked
 
 
 def test_a_disk_that_is_too_small_is_known_before_the_download(

@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from moss_audio.answers import THOUGHT_TOKENS
 from moss_audio.errors import AudioError, DataError
 from moss_audio.evaluate.cases import Case
 from moss_audio.evaluate.predictions import Prediction, PredictionLog
@@ -21,9 +22,6 @@ BASE_TOKENS = 1024
 TOKENS_PER_SECOND = {"asr": 10, "timestamps": 30, "words": 60, "choice": 0}
 """More tokens for longer audio, so that no transcript is cut off: fast speech is about five words a second,
 and the two times of a word take ten tokens. Chosen generously; an answer ends where the model ends it."""
-
-THOUGHT_TOKENS = 4096
-"""Tokens added for the thought of a Thinking model that has no budget."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +110,8 @@ def _load(name: str) -> Any:
     folder = resolve(name)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     check(name, need_of(folder, torch.bfloat16), device)
-    return MossAudioModel.from_pretrained(folder, dtype=torch.bfloat16).to(device).eval()
+    placed = {"device_map": {"": str(device)}} if device.type == "cuda" else {}
+    return MossAudioModel.from_pretrained(folder, dtype=torch.bfloat16, **placed).eval()
 
 
 def _ask(model: Any, batch: Sequence[Case], options: RunOptions) -> Iterator[Prediction]:
