@@ -97,7 +97,7 @@ def ingest_progress(quiet: bool) -> Iterator[Callable[[str], Callable[[IngestPro
             task = bar.add_task(_plain(name), total=1.0, detail="")
 
             def report(progress: IngestProgress) -> None:
-                detail: str = progress.stage
+                detail = ", ".join(one for one in (progress.stage, progress.detail) if one)
                 if progress.speed is not None and progress.seconds_left is not None:
                     detail += f" · {progress.speed:.1f}× realtime · {clock(progress.seconds_left)} left"
                 bar.update(task, completed=progress.fraction, detail=detail)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
     from index.moss_sounds import MossSounds
+    from index.moss_speakers import MossSpeakers
     from index.transcriber import Transcriber
     from moss_audio.backend import Backend
     from moss_audio.listener import Listener
@@ -61,6 +62,7 @@ class Engines:
         why: Why these, as one sentence.
         more: How to get more, as one sentence; empty where there is no more.
         sounds: What lists sounds and music; None leaves that out.
+        speakers: What is asked who speaks, beside the voices; None leaves it to them.
         elsewhere: Host that recordings or questions are sent to; None where they stay on this machine.
     """
 
@@ -73,6 +75,7 @@ class Engines:
     why: str
     more: str
     sounds: MossSounds | None = None
+    speakers: MossSpeakers | None = None
     elsewhere: str | None = None
 
     @property
@@ -172,7 +175,7 @@ def _local(settings: Settings, source: str, machine: Machine, why: str, more: st
         return LocalBackend.load(source, "cuda" if machine.gpu else "cpu", progress=progress)
 
     backend = LoadingBackend(source, load)
-    return _with_moss(settings, backend, backend.name, why, more, sounds=machine.gpu is not None)
+    return _with_moss(settings, backend, backend.name, why, more, fast=machine.gpu is not None)
 
 
 def _served(settings: Settings) -> Engines:
@@ -189,7 +192,7 @@ def _served(settings: Settings) -> Engines:
     if problem:
         why = f"MOSS_AGENT_MODEL names this server, which could not be asked what it is: {problem}"
     if backend.hears:
-        engines = _with_moss(settings, backend, named, why, "", sounds=True, context=_context(found))
+        engines = _with_moss(settings, backend, named, why, "", fast=True, context=_context(found))
     else:
         engines = _thinking_only(settings, backend, named, why, _context(found))
     return replace(engines, elsewhere=host)
@@ -218,18 +221,18 @@ def _with_moss(
     named: str,
     why: str,
     more: str,
-    sounds: bool,
+    fast: bool,
     context: int | None = None,
 ) -> Engines:
     """All of it with one model; the recogniser only where it was asked for by name."""
     from agent.moss_chat import ChatMossAudio
     from index.moss import MossTranscriber
     from index.moss_sounds import MossSounds
+    from index.moss_speakers import MossSpeakers
     from moss_audio.listening import BackendListener
 
     whisper = "transcriber" in settings.model_fields_set
     transcriber = _whisper(settings) if whisper else MossTranscriber(backend)
-    wanted = settings.sounds == "on" or (settings.sounds == "auto" and sounds)
     return Engines(
         backend=backend,
         transcriber=transcriber,
@@ -239,8 +242,14 @@ def _with_moss(
         thinks_with=named,
         why=why,
         more=more,
-        sounds=MossSounds(backend) if wanted else None,
+        sounds=MossSounds(backend) if _is_wanted(settings.sounds, fast) else None,
+        speakers=MossSpeakers(backend) if _is_wanted(settings.speaker_labels, fast) else None,
     )
+
+
+def _is_wanted(choice: str, fast: bool) -> bool:
+    """Whether a pass over the recording that takes a model's time is made; unasked only where it is fast."""
+    return choice == "on" or (choice == "auto" and fast)
 
 
 def _thinking_only(

@@ -40,6 +40,8 @@ class Settings(BaseSettings):
     """Spoken language as an ISO 639-1 code; detected by default."""
     sounds: Literal["auto", "on", "off"] = "auto"
     """Whether MOSS-Audio also lists sounds and music of each recording; by default on a GPU or a server."""
+    speaker_labels: Literal["auto", "on", "off"] = "auto"
+    """Whether MOSS-Audio is asked who speaks, beside the voices; by default on a GPU or a server."""
     threads: Annotated[int, Field(ge=0)] = 0
     """CPU threads for recognition; 0 takes all cores."""
     max_upload_mb: Annotated[int, Field(gt=0)] = 4096

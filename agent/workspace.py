@@ -117,6 +117,7 @@ class Workspace:
             self.vectors,
             self.settings.language,
             self.engines.sounds,
+            self.engines.speakers,
         )
 
     @cached_property

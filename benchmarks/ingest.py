@@ -80,7 +80,7 @@ def whole(workspace: Workspace, file: Path) -> tuple[tuple[float, float], float,
 
 def warm(workspace: Workspace) -> None:
     """Load every model that either side uses."""
-    from index.speakers import voice_encoder
+    from index.voice_pieces import voice_encoder
 
     workspace.transcriber.load()  # type: ignore[attr-defined]
     workspace.embedder.load()

@@ -62,6 +62,8 @@ class WindowRow(Base):
     start: Mapped[float]
     end: Mapped[float]
     done: Mapped[bool] = mapped_column(default=False)
+    labelled: Mapped[bool] = mapped_column(default=False)
+    """Whether a model was asked who speaks in it; flips in the transaction that stores what it said."""
 
 
 class SoundWindowRow(Base):
@@ -106,6 +108,8 @@ class SegmentRow(Base):
     words: Mapped[list[list[Any]]] = mapped_column(JSON, default=list)
     """``[start, end, text, probability]`` a word."""
     engine: Mapped[str] = mapped_column(default="")
+    voice_label: Mapped[str | None]
+    """What a model calls its speaker, within its window only: ``0.S01``, the part of the window first."""
     embedding: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
 
 

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import soundfile
-from sqlalchemy import delete, select, update
+from sqlalchemy import select
 
 from index.audio import declared_duration, decode_to_flac, file_id
 from index.coverage import coverage, find_gaps
-from index.database import RecordingRow, SegmentRow, SpeakerRow, WindowRow
+from index.database import RecordingRow, WindowRow
 from index.errors import Cancelled, MossAgentError
 from index.intake import Intake
 from index.library import Library
@@ -35,6 +35,7 @@ from index.windows import cut_windows
 if TYPE_CHECKING:
     from index.embeddings import Embedder
     from index.moss_sounds import MossSounds
+    from index.moss_speakers import MossSpeakers
     from index.vectors import Vectors
 
 __all__ = ["Ingest", "Progress", "Stage"]
@@ -50,6 +51,7 @@ class Ingest:
         vectors: Where their vectors go.
         language: Spoken language (ISO 639-1) when the user set one; else it is detected.
         sounds: What listens for sounds and music after the transcript; None leaves that out.
+        speakers: What is asked who speaks, beside the voices; None leaves it to them.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Ingest:
         vectors: Vectors,
         language: str | None = None,
         sounds: MossSounds | None = None,
+        speakers: MossSpeakers | None = None,
     ) -> None:
         self.library = library
         self.transcriber = transcriber
@@ -67,6 +70,7 @@ class Ingest:
         self.vectors = vectors
         self.language = language
         self.sounds = sounds
+        self.speakers = speakers
         self._busy: dict[str, threading.Lock] = {}
 
     def add(
@@ -107,8 +111,12 @@ class Ingest:
 
     def relabel_speakers(self, recording: str, speakers: int | None) -> None:
         """Tell the speakers of a recording apart anew, with their number given or estimated."""
-        row_speech = [Span(*pair) for pair in self._speech(recording)]
-        _store_speakers(self.library, recording, row_speech, speakers)
+        from index.telling_apart import tell_apart_anew
+
+        audio = self.library.audio_path(recording)
+        intake = Intake(self.library, recording, audio, lambda _: None, threading.Event())
+        speech = [Span(*pair) for pair in self._speech(recording)]
+        tell_apart_anew(intake, speech, self.speakers, speakers)
 
     def _speech(self, recording: str) -> list[list[float]]:
         with self.library.database.transaction() as session:
@@ -252,18 +260,15 @@ class _Work:
         return found
 
     def _label(self, speech: list[Span]) -> None:
-        """Tell the speakers apart, once: names that the user gave since then stay."""
-        recording = self.intake.recording
-        if recording.speakers:
-            return
-        self.intake.report(Progress("telling speakers apart", recording.duration, recording.duration))
-        with self.library.database.transaction() as session:
-            expected = session.get_one(RecordingRow, recording.id).expected_speakers
-        try:
-            _store_speakers(self.library, recording.id, speech, expected)
-        except MossAgentError as error:
-            # The transcript is worth having without labels; a late stage must not cost an early one.
-            self.intake.note(f"The speakers were not told apart: {error}")
+        """Tell apart who says what has no speaker yet: names that the user gave stay."""
+        from index.speaker_pass import SpeakerPass
+        from index.telling_apart import tell_apart
+
+        model = self.ingest.speakers
+        if model is not None and SpeakerPass(self.intake, model).missing():
+            # What was said can be asked about while a model is asked who said it.
+            self._index()
+        tell_apart(self.intake, speech, model)
 
     def _listen_for_sounds(self) -> None:
         from index.sound_pass import SoundPass
@@ -282,26 +287,6 @@ class _Work:
         duration = self.intake.recording.duration
         self.intake.report(Progress("indexing", duration, duration))
         index_recording(self.library, self.ingest.embedder, self.ingest.vectors, self.intake.id)
-
-
-def _store_speakers(library: Library, recording: str, speech: list[Span], expected: int | None) -> None:
-    """Label every segment anew; names the user gave before are replaced."""
-    from index.speakers import assign_speakers
-
-    segments = [one for one in library.segments(recording) if one.kind == "speech"]
-    labels = assign_speakers(library.audio_path(recording), segments, speech, expected)
-    with library.database.transaction() as session:
-        session.execute(delete(SpeakerRow).where(SpeakerRow.recording_id == recording))
-        rows: dict[str, SpeakerRow] = {}
-        for label in labels:
-            if label is not None and label not in rows:
-                rows[label] = SpeakerRow(recording_id=recording, name=label)
-                session.add(rows[label])
-        session.flush()
-        for segment, label in zip(segments, labels, strict=True):
-            if label is not None:
-                values = {"speaker_id": rows[label].id}
-                session.execute(update(SegmentRow).where(SegmentRow.id == segment.id).values(**values))
 
 
 def _title(text: str) -> str:

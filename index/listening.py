@@ -105,12 +105,12 @@ class _Ladder:
         return found
 
     def _in_halves(self, part: AudioWindow, careful: bool, refusal: TooLong) -> list[Segment]:
-        halves = _halves(part)
-        if not halves:
+        parts = halves(part)
+        if not parts:
             self.trouble = refusal
         found: list[Segment] = []
         try:
-            for half in halves:
+            for half in parts:
                 found += self._pass(half, careful)
         except HearingError:
             self.segments = self._filled(self.segments, found)
@@ -150,7 +150,7 @@ class _Ladder:
 
     def _halve(self, part: AudioWindow, times: int) -> None:
         """Hear the halves of a part that it failed on, and theirs."""
-        for half in _halves(part) if times and self._failed(part) else ():
+        for half in halves(part) if times and self._failed(part) else ():
             if self._failed(half):
                 self.segments = self._filled(self.segments, self._pass(half))
                 self._halve(half, times - 1)
@@ -191,7 +191,7 @@ def _part(window: AudioWindow, stretch: Span) -> AudioWindow:
     return replace(window, audio=window.audio[first:last], start=span.start, speech=speech)
 
 
-def _halves(window: AudioWindow) -> tuple[AudioWindow, ...]:
+def halves(window: AudioWindow) -> tuple[AudioWindow, ...]:
     """A window cut at the longest pause of its middle half; nothing where it is short or has no pause."""
     speech = window.speech
     total = sum(one.duration for one in speech)

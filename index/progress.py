@@ -28,6 +28,7 @@ class Progress:
         total: Seconds of audio in all; 0 while unknown.
         speed: Seconds of audio heard per second, in this run; None before the first window.
         seconds_left: Expected until the stage is complete; None while unknown.
+        detail: Where the stage is, in words, such as ``window 3 of 12``; empty where it does not say.
     """
 
     stage: Stage
@@ -35,6 +36,7 @@ class Progress:
     total: float
     speed: float | None = None
     seconds_left: float | None = None
+    detail: str = ""
 
     @property
     def fraction(self) -> float:

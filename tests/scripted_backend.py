@@ -36,11 +36,11 @@ class Asked:
     """One request, understood.
 
     Attributes:
-        task: ``timestamps`` or ``events``.
+        task: ``timestamps``, ``speakers`` or ``events``.
         start: Where its audio begins on the recording's clock, seconds.
         end: Where it ends there.
         seconds: Length of the clip; less than ``end - start`` where pauses were cut out.
-        parts: What is said (or heard) in it, times on the clip's clock.
+        parts: What is said (or heard) in it, times on the clip's clock; with labels where they are asked for.
         options: As they came.
         again: How often the same audio was asked about before, for this task.
     """
@@ -102,6 +102,10 @@ class ScriptedBackend:
         script = json.loads(SCRIPT.read_text())["segments"]
         shifted = [(one, one["start"] - begins, one["end"] - begins) for one in script]
         self.said = [TimedText(a, b, one["text"]) for one, a, b in shifted if one.get("kind") != "sound"]
+        self.turns = [
+            replace(said, speaker=one["speaker"])
+            for said, (one, _, _) in zip(self.said, (it for it in shifted if "speaker" in it[0]), strict=True)
+        ]
         self.heard = [TimedText(a, b, one["text"]) for one, a, b in shifted if one.get("kind") == "sound"]
         self.heard += sounds
 
@@ -139,14 +143,15 @@ class ScriptedBackend:
         task = next(name for name, one in TASKS.items() if one.prompt == request.prompt)
         clip = np.asarray(request.audios[0])
         pieces = self._locate(clip)
-        told = self.heard if task == "events" else self.said
+        told = {"events": self.heard, "speakers": self.turns}.get(task, self.said)
         least = 0.0 if task == "events" else 0.5
         parts = [placed for one in told if (placed := _in_clip(one, pieces, least)) is not None]
         first, last = pieces[0], pieces[-1]
         start, end = first[1] / RATE, (last[1] + last[2]) / RATE
         with self._lock:
             same = [one for one in self.asked if (one.task, one.start, one.end) == (task, start, end)]
-            asked = Asked(task, start, end, len(clip) / RATE, sorted(parts, key=_start), options, len(same))
+            parts = _labelled(sorted(parts, key=_start))
+            asked = Asked(task, start, end, len(clip) / RATE, parts, options, len(same))
             self.asked.append(asked)
         return asked
 
@@ -198,6 +203,14 @@ def excerpt(sample: Path, path: Path, start: float, end: float) -> Path:
 def shifted(parts: Sequence[TimedText], by: float) -> list[TimedText]:
     """The same words at other times."""
     return [replace(one, start=one.start + by, end=one.end + by) for one in parts]
+
+
+def _labelled(parts: Sequence[TimedText]) -> list[TimedText]:
+    """Speakers' names as a model gives them: numbered by first appearance in the clip."""
+    names = list(dict.fromkeys(one.speaker for one in parts if one.speaker))
+    return [
+        replace(one, speaker=f"S{names.index(one.speaker) + 1:02}") if one.speaker else one for one in parts
+    ]
 
 
 def _start(part: TimedText) -> float:

@@ -410,6 +410,9 @@ def test_a_window_that_fails_twice_is_a_gap_with_a_note_and_is_heard_when_added_
     assert [one.text for one in found] == true_texts(script, 0.0, 306.0)
     assert {one.id for one in kept} <= {one.id for one in found}
     assert "Anna" in recording.speakers, "names that the user gave stay"
+    names = {one["text"]: one["speaker"] for one in script}
+    said_by = {(one.speaker, names[one.text]) for one in found}
+    assert said_by == {("Anna", "Anna"), ("Speaker 2", "Ben"), ("Speaker 3", "Callum")}
 
 
 @pytest.mark.parametrize("error", [Broken("The server broke down."), RuntimeError("CUDA error")])

@@ -21,16 +21,11 @@ import index.voice
 from index.audio import SAMPLE_RATE, decode_to_flac, read_range
 from index.errors import WeightsError
 from index.records import Segment, Span
-from index.speakers import (
-    MAX_ESTIMATED,
-    MIN_SPEECH_SECONDS,
-    _own_speech,
-    assign_speakers,
-    estimate_clusters,
-    known_clusters,
-)
+from index.speakers import assign_speakers
 from index.vad import detect_speech
 from index.voice import VoiceEncoder
+from index.voice_clusters import MAX_ESTIMATED, estimate_clusters, known_clusters
+from index.voice_pieces import MIN_SPEECH_SECONDS, _own_speech
 
 DATA = Path(__file__).parent / "data"
 

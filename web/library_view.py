@@ -110,10 +110,12 @@ def _running(progress: Progress | None) -> str:
     if progress is None:
         return f'{_bar(None, "Starting")}<span class="card-meta">Starting</span>'
     stage = STAGES[progress.stage]
-    if progress.stage not in ("transcribing", "listening for sounds"):
+    if progress.stage not in ("transcribing", "listening for sounds") and not progress.detail:
         share = progress.fraction if progress.stage == "finding speech" else None
         return f'{_bar(share, stage)}<span class="card-meta">{stage}</span>'
     parts = [f"{stage} {progress.fraction:.0%}".replace("%", " %")]
+    if progress.detail:
+        parts.append(progress.detail)
     if progress.speed is not None:
         parts.append(f"{progress.speed:.1f}× realtime")
     if progress.seconds_left is not None:

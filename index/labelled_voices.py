@@ -1,0 +1,178 @@
+"""Voices of a recording, given whom a model takes for the speaker, window by window.
+
+A label such as ``S01`` means one voice within one window only. Which labels of different windows are the
+same voice, the voice vectors say, with one rule: two labels of one window are two voices. A model is not
+believed against the voices, though: what it gives one label but is several voices, and two labels with
+voices as alike as two halves of one speaker, count for nothing. Where that leaves nothing, the vectors
+alone decide (``index/voice_clusters.py``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from index.voice_clusters import (
+    MAX_ESTIMATED,
+    Clusters,
+    absorb_brief_voices,
+    agreement,
+    compact,
+    estimate_clusters,
+    join_like_voices,
+    known_clusters,
+    means,
+    steady,
+    sums,
+    unit,
+)
+from index.voice_pieces import Pieces
+
+ONE_VOICE_SHARE = 0.8
+"""Share of the speech under one label that must be one voice for the label to be believed."""
+
+ONE_SPEAKER = 0.95
+"""Agreement from which two labels of one window are one speaker after all. Halves of one speaker measured
+0.97–1.06, different speakers 0.53–0.76; between this and ``SAME_VOICE`` the labels decide."""
+
+LABEL_BONUS = 0.05
+SHORT_BONUS = 0.15
+"""Cosine by which another voice must be closer to a piece than that of its label to get it, and the same
+for pieces too short to be told by their voice. Twice as much measured worse with a tenth of the labels
+wrong, and no better with all of them right."""
+
+_NEVER = 10.0
+"""More than any cosine."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a model said of pieces.
+
+    Attributes:
+        groups: int ``[n]``, the label of each piece; labels are numbered over the recording; -1 for none.
+        scopes: int ``[n_groups]``, where each label is valid: labels of one scope are different voices.
+    """
+
+    groups: np.ndarray
+    scopes: np.ndarray
+
+
+@dataclass(frozen=True)
+class Units:
+    """Pieces that are taken together when voices are clustered.
+
+    Attributes:
+        of: int ``[n]``, the unit of each piece; -1 for those too short to be told by their voice.
+        apart: bool ``[n_units, n_units]``, units that are two voices.
+        groups: int ``[n]``, the label of each piece, where it is believed; else -1.
+        scopes: As in ``Told``.
+        of_label: The unit of each believed label that has one.
+    """
+
+    of: np.ndarray
+    apart: np.ndarray
+    groups: np.ndarray
+    scopes: np.ndarray
+    of_label: dict[int, int]
+
+
+def labelled_clusters(pieces: Pieces, told: Told, speakers: int | None = None) -> np.ndarray:
+    """Cluster pieces into speakers, with the help of labels.
+
+    Args:
+        pieces: Voices along the recording.
+        told: The labels.
+        speakers: The number of speakers when known; it goes before what the labels say.
+
+    Returns:
+        int ``[n]``, cluster numbers from 0; where the labels tell nothing, those of the vectors alone.
+    """
+    vectors, seconds = pieces.vectors, pieces.seconds
+    alone = known_clusters(vectors, seconds, speakers) if speakers else estimate_clusters(vectors, seconds)
+    units = take_together(pieces, told, alone)
+    least = speakers or 1
+    if not units.apart.any() or len(units.apart) < least:
+        return alone
+    firm = units.of >= 0
+    clusters = Clusters.made(vectors[firm], seconds[firm], units.of[firm], units.apart)
+    join_like_voices(clusters, at_least=least)
+    absorb_brief_voices(clusters, at_least=least)
+    join_like_voices(clusters, at_most=speakers or MAX_ESTIMATED, at_least=least)
+    centres = means(vectors[firm], seconds[firm], clusters.of)
+    return compact(likeness_to(centres, pieces, units, clusters.of).argmax(axis=1))
+
+
+def take_together(pieces: Pieces, told: Told, alone: np.ndarray) -> Units:
+    """Units of pieces: one for each label that is believed, and voices of what is left.
+
+    Args:
+        pieces: Voices along the recording.
+        told: The labels.
+        alone: int ``[n]``, clusters by the vectors alone, which labels are held against.
+    """
+    firm = steady(pieces.seconds)
+    groups = _believed(pieces, told.groups, alone, firm)
+    labels = np.unique(groups[firm & (groups >= 0)])
+    of = np.full(len(groups), -1, dtype=np.int64)
+    for number, label in enumerate(labels):
+        of[firm & (groups == label)] = number
+    free = np.flatnonzero(firm & (groups < 0))
+    if len(free):
+        of[free] = len(labels) + compact(estimate_clusters(pieces.vectors[free], pieces.seconds[free]))
+    count = int(of.max(initial=-1)) + 1
+    apart = np.zeros((count, count), dtype=bool)
+    if len(labels):
+        own = (of >= 0) & (of < len(labels))
+        whole = sums(pieces.vectors[own], pieces.seconds[own], of[own])
+        totals = np.bincount(of[own], weights=pieces.seconds[own])
+        scopes = told.scopes[labels]
+        differ = agreement(whole, totals, whole, totals) < ONE_SPEAKER
+        apart[: len(labels), : len(labels)] = (scopes[:, None] == scopes[None]) & differ
+        np.fill_diagonal(apart, False)
+    return Units(of, apart, groups, told.scopes, {int(one): at for at, one in enumerate(labels)})
+
+
+def _believed(pieces: Pieces, groups: np.ndarray, alone: np.ndarray, firm: np.ndarray) -> np.ndarray:
+    """The labels without those that are several voices, and without pieces that are plainly another's."""
+    kept = groups.copy()
+    for label in np.unique(groups[groups >= 0]):
+        own = np.flatnonzero(firm & (groups == label))
+        if not len(own):
+            continue
+        heard = np.bincount(alone[own], weights=pieces.seconds[own])
+        if heard.max() < ONE_VOICE_SHARE * heard.sum():
+            kept[groups == label] = -1
+        else:
+            kept[own[alone[own] != heard.argmax()]] = -1
+    return kept
+
+
+def likeness_to(centres: np.ndarray, pieces: Pieces, units: Units, clusters: np.ndarray) -> np.ndarray:
+    """How likely each piece is of each voice: by its vector, and more so of the one that its label became.
+
+    Args:
+        centres: ``[n_clusters, d]``, mean voices.
+        pieces: Voices along the recording.
+        units: What was clustered.
+        clusters: int ``[n_firm]``, the cluster of each piece that is in a unit.
+
+    Returns:
+        ``[n, n_clusters]``, cosines and a bonus; for a label of which nothing is long enough to be told by
+        its voice, the same for all its pieces, and never the voice of another label of its window.
+    """
+    firm = units.of >= 0
+    of_unit = dict(zip(units.of[firm].tolist(), clusters.tolist(), strict=True))
+    of_label = {label: of_unit[one] for label, one in units.of_label.items()}
+    found = pieces.vectors @ centres.T
+    for label in np.unique(units.groups[units.groups >= 0]).tolist():
+        own = units.groups == label
+        if label in of_label:
+            found[own, of_label[label]] += np.where(firm[own], LABEL_BONUS, SHORT_BONUS)
+            continue
+        found[own] = unit(pieces.seconds[own] @ pieces.vectors[own][None]) @ centres.T
+        rivals = {one for other, one in of_label.items() if units.scopes[other] == units.scopes[label]}
+        if len(rivals) < len(centres):
+            found[np.ix_(own, sorted(rivals))] -= _NEVER
+    return found
