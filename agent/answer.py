@@ -30,7 +30,7 @@ class Answer:
     """A finished answer.
 
     ``text`` carries one ``[2:05]`` label a citation, in the order of ``citations``; ``marked_text`` is the
-    same text with ``[#segment]`` markers in their place (see ``agent.citations.split_markers``).
+    same text with ``[#segment]`` markers in their place (see ``agent.markers.split_markers``).
     """
 
     text: str

@@ -18,8 +18,10 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.types import StreamMode
 
 from agent.answer import Answer, Citation, Event, Step, StepFinished, StepStarted, TextDelta, ThoughtDelta
-from agent.citations import Checker, LineStream, fold
-from agent.graph import MOST_ROUNDS, build_graph, evidence_ids, result_titles, titles
+from agent.by_rule import by_rule
+from agent.citations import Checker, LineStream
+from agent.comparing import fold
+from agent.graph import MOST_ROUNDS, build_graph, evidence_ids, remembered, result_titles, titles, told
 from agent.state import State
 from index.errors import Cancelled, MossAgentError
 from index.library import Library
@@ -113,8 +115,7 @@ class Assistant:
             "recursion_limit": 2 * MOST_ROUNDS + 8,
         }
         try:
-            if self._remembers:
-                turn.recall(self._graph.get_state(config).values)
+            turn.recall(self._graph.get_state(config).values if self._remembers else {}, count)
             asked: State = {
                 "messages": [HumanMessage(question)],
                 "question": question,
@@ -163,20 +164,24 @@ class _Turn:
     def __init__(self, library: Library, thread: str, question: str, focus: Recording | None) -> None:
         self._library = library
         self._thread = thread
+        self._focus = focus
         self._noted: set[str] = set()
         self._checker = Checker(library, (), [focus.title] if focus else [], question)
         self._lines: LineStream | None = None
         self._message: str | None = None
+        self._ruled = False
         self._steps: list[Step] = []
         self._wrote: str | None = None
         self._answer: dict[str, Any] = {}
         if focus:
             self._note({focus.id})
 
-    def recall(self, state: dict[str, Any]) -> None:
-        """Learn what earlier turns of the conversation brought."""
-        if state:
-            self._checker.learn(state.get("seen", ()), titles(state), soon=False)  # type: ignore[arg-type]
+    def recall(self, state: dict[str, Any], recordings: int) -> None:
+        """Learn what the prompt tells, and what earlier turns of the conversation brought."""
+        past = remembered([*state.get("messages", ()), HumanMessage("")])
+        self._checker.learn(state.get("seen", ()), titles({"messages": past}), soon=False)
+        for result in told(past, _plain(self._focus) if self._focus else None, recordings):
+            self._checker.learn_facts(result)
 
     def events(self, mode: str, payload: Any) -> Iterator[Event]:
         """What one item of the graph's stream means."""
@@ -208,7 +213,9 @@ class _Turn:
             yield ThoughtDelta(str(thought))
         if message.id != self._message or self._lines is None:
             self._message, self._lines = message.id, LineStream(self._checker)
-        if out := self._lines.feed(str(message.text)):
+            self._ruled = False
+        self._ruled = self._ruled or by_rule(message) > 0
+        if out := self._lines.feed(str(message.text), self._ruled):
             yield TextDelta(out)
 
     def _called(self, message: AIMessage) -> Iterator[Event]:
@@ -226,6 +233,7 @@ class _Turn:
     def _finished(self, payload: dict[str, Any]) -> StepFinished:
         result = payload["result"]
         self._checker.learn(evidence_ids(result), result_titles(result))
+        self._checker.learn_facts(result)
         self._note(recordings_in(result))
         return StepFinished(str(payload["id"]), payload["tool"], result)
 

@@ -1,20 +1,23 @@
 """Citations: markers in an answer's text, checked against what tools returned and against the database.
 
-A marker is ``[#12]`` (one segment) or ``[#12-#18]`` (a run of segments, first and last). Markers inside
-quotation marks are words of a recording, not citations: a transcript cannot cite on its own behalf.
-
-A *claim* is the text up to and including its markers. A claim is dropped when none of its markers is
-valid, or when it puts words in quotation marks that the segments cited on its line do not contain.
+A *claim* is the text up to and including its markers (``agent.markers``). A claim is dropped when none of its
+markers is valid, or when it puts words in quotation marks that the segments cited on its line do not contain.
+Of what is left, each sentence that claims something and has no marker is marked (``agent.uncited``), unless
+it was composed by rule from what tools returned.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from agent.answer import Citation
+from agent.comparing import contains, fold, tidy
+from agent.facts import Facts
+from agent.markers import Broken, Marker, Quote, Token, claims, split_markers, tokens
+from agent.uncited import LEGEND, mark_uncited, unmarked
 from index.clock import clock
 from index.records import Segment
 
@@ -31,69 +34,11 @@ class Segments(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Marker:
-    """A citation in marked text: a run of segments from ``first`` to ``last`` (the same for one)."""
-
-    first: int
-    last: int
-
-    def __str__(self) -> str:
-        return f"[#{self.first}]" if self.first == self.last else f"[#{self.first}-#{self.last}]"
-
-
-@dataclass(frozen=True)
-class _Quote:
-    text: str
-
-
-@dataclass(frozen=True)
-class _Broken:
-    """Looks like a marker and is none."""
-
-
-_Token = str | Marker | _Quote | _Broken
-
-_TOKEN = re.compile(
-    r"(?P<quote>“[^“”]*”|„[^„“”]*[“”]|«[^«»]*»|「[^「」]*」|\"[^\"]*\")|(?P<marker>\[#[^\[\]]*\])"
-)
-_PART = re.compile(r"\s*#?\s*([0-9]{1,18})(?:\s*[-–—]\s*#?\s*([0-9]{1,18}))?\s*")
-_EXACT = re.compile(r"\[#([0-9]{1,18})(?:-#([0-9]{1,18}))?\]")
 _BULLET = re.compile(r"\s*(?:[-*•]\s+|\d{1,3}[.)]\s+|#{1,6}\s+|>\s+)*")
-_AFTER_MARKER = re.compile(r"[.,;:!?…)\]}*_]*")
-_ELLIPSIS = re.compile(r"\[?(?:\.{3,}|…)\]?")
 _NEGATION = re.compile(r"\b(?:no|not|none|nothing|never|nobody|nowhere|without|neither)\b|n['’]t\b", re.I)
 _LONGEST_QUOTE = 400
 
 UNVERIFIED = "I could not verify an answer to this against the recordings, so I give none."
-
-
-def split_markers(text: str) -> list[str | Marker]:
-    """Cut marked text at its markers; ``"".join(map(str, parts))`` gives the text back.
-
-    Only markers outside quotation marks count, as in the check.
-    """
-    parts: list[str | Marker] = []
-
-    def plain(piece: str) -> None:
-        if parts and isinstance(parts[-1], str):
-            parts[-1] += piece
-        elif piece:
-            parts.append(piece)
-
-    for number, line in enumerate(text.split("\n")):
-        plain("\n" if number else "")
-        at = 0
-        for match in _TOKEN.finditer(line):
-            exact = _EXACT.fullmatch(match.group()) if match.group("marker") else None
-            plain(line[at : match.start()])
-            if exact:
-                parts.append(Marker(int(exact[1]), int(exact[2] or exact[1])))
-            else:
-                plain(match.group())
-            at = match.end()
-        plain(line[at:])
-    return parts
 
 
 def label(citation: Citation) -> str:
@@ -110,12 +55,14 @@ def render(marked_text: str, citations: Sequence[Citation]) -> str:
 
 @dataclass(frozen=True)
 class Checked:
-    """Text of which every citation holds."""
+    """Text of which every citation holds, and of which every claim has one or is marked."""
 
     marked_text: str
     citations: tuple[Citation, ...]
     dropped: int = 0
     """Claims left out."""
+    uncited: bool = False
+    """Whether sentences in it are marked."""
 
     @property
     def text(self) -> str:
@@ -141,7 +88,8 @@ class Checker:
         self._allowed: set[int] = set()
         self._fresh: set[int] = set()
         self._titles: set[str] = set()
-        self._question = fold(question)
+        self._question = question
+        self._facts = Facts()
         self._known: dict[int, Segment] = {}
         self.learn(allowed, titles, soon=False)
 
@@ -153,29 +101,41 @@ class Checker:
             self._fresh |= new
         self._titles.update(fold(title) for title in titles)
 
-    def check(self, text: str) -> Checked:
-        """Check a whole answer; when nothing of what it claimed holds, it becomes ``UNVERIFIED``."""
-        tokens = [token for line in text.split("\n") for token in _tokens(line)]
-        markers = [token for token in tokens if isinstance(token, Marker)]
+    def learn_facts(self, result: Mapping[str, Any]) -> None:
+        """Add what may be told without a citation: the fields of a tool's result that are no evidence."""
+        self._facts.learn(result)
+
+    def check(self, text: str, by_rule: int = 0) -> Checked:
+        """Check a whole answer; when nothing of what it claimed holds, it becomes ``UNVERIFIED``.
+
+        Args:
+            text: The answer.
+            by_rule: Characters at its end that were composed by rule.
+        """
+        found = [token for line in text.split("\n") for token in tokens(line)]
+        markers = [token for token in found if isinstance(token, Marker)]
         self._load(number for marker in markers for number in (marker.first, marker.last))
         stream = LineStream(self)
-        stream.feed(text)
+        cut = max(0, len(text) - by_rule)
+        stream.feed(text[:cut])
+        if by_rule:
+            stream.feed(text[cut:], by_rule=True)
         stream.finish()
         return stream.checked
 
-    def check_line(self, line: str) -> Checked:
+    def check_line(self, line: str, by_rule: bool = False) -> Checked:
         """Check one line: its claims that hold, with bullets and headings kept; empty when none does."""
+        if not by_rule:
+            line = unmarked(line).rstrip()
         indent = _BULLET.match(line)
         prefix = indent.group() if indent else ""
-        claims = [_Claim.of(tokens) for tokens in _claims(_tokens(line[len(prefix) :]))]
-        cited = {
-            marker: found for claim in claims for marker in claim.markers if (found := self._run(marker))
-        }
+        made = [_Claim.of(one) for one in claims(tokens(line[len(prefix) :]))]
+        cited = {marker: found for claim in made for marker in claim.markers if (found := self._run(marker))}
         # A quote may rest on a neighbour's segments, but only on those of claims that hold by themselves.
-        sure = [claim for claim in claims if self._holds(claim, cited, "", line)]
+        sure = [claim for claim in made if self._holds(claim, cited, "", line)]
         on_line = _joined(one for claim in sure for marker in claim.markers for one in cited.get(marker, ()))
-        holding = [claim for claim in claims if claim in sure or self._holds(claim, cited, on_line, line)]
-        dropped = len(claims) - len(holding)
+        holding = [claim for claim in made if claim in sure or self._holds(claim, cited, on_line, line)]
+        dropped = len(made) - len(holding)
         kept = [claim.rebuilt(cited) for claim in holding]
         citations = [
             _citation(cited[marker]) for claim in holding for marker in claim.markers if marker in cited
@@ -188,7 +148,8 @@ class Checker:
         # otherwise than they were checked, and the line goes too.
         if sum(isinstance(part, Marker) for part in split_markers(marked)) != len(citations):
             return Checked("", (), dropped + 1)
-        return Checked(marked, tuple(citations), dropped)
+        shown = marked if by_rule else mark_uncited(marked, len(prefix), self._facts, self._question)
+        return Checked(shown, tuple(citations), dropped, shown != marked)
 
     def _holds(self, claim: _Claim, cited: dict[Marker, list[Segment]], on_line: str, line: str) -> bool:
         own = [segment for marker in claim.markers for segment in cited.get(marker, ())]
@@ -204,7 +165,7 @@ class Checker:
         folded = fold(quote)
         if not folded or folded in self._titles:
             return True
-        return contains(self._question, quote) and _NEGATION.search(line) is not None
+        return contains(fold(self._question), quote) and _NEGATION.search(line) is not None
 
     def _load(self, ids: Iterable[int]) -> None:
         wanted = {one for one in ids if one in self._allowed and one not in self._known}
@@ -243,29 +204,50 @@ class LineStream:
         self._blank = 0
         self._citations: list[Citation] = []
         self._dropped = 0
+        self._uncited = False
+        self._by_rule = False
 
     @property
     def checked(self) -> Checked:
         """What has come out so far."""
-        return Checked("\n".join(self._lines), tuple(self._citations), self._dropped)
+        return Checked("\n".join(self._lines), tuple(self._citations), self._dropped, self._uncited)
 
-    def feed(self, text: str) -> str:
-        """Take the next piece of text; returns the text, with labels, that is certain now."""
+    def feed(self, text: str, by_rule: bool = False) -> str:
+        """Take the next piece of text; returns the text, with labels, that is certain now.
+
+        Args:
+            text: More of the answer.
+            by_rule: Whether this, and all that follows, was composed by rule.
+        """
+        out = ""
+        if by_rule and not self._by_rule:
+            out = self._end_of_claims()
+            self._by_rule = True
         *whole, self._rest = (self._rest + text).split("\n")
-        return "".join(self._line(line) for line in whole)
+        return out + "".join(self._line(line) for line in whole)
 
     def finish(self) -> str:
         """The text ends here; returns what was still held back."""
+        out = self._line(self._rest) if self._by_rule else self._end_of_claims()
+        self._rest = ""
+        if self._uncited:
+            self._held += [Checked("", ()), Checked(LEGEND, ())]
+        return out + self._release()
+
+    def _end_of_claims(self) -> str:
+        """All that a model claimed is known; what comes now is composed by rule, or nothing."""
         out = self._line(self._rest)
         self._rest = ""
         if self._dropped and not self._citations:
             self._held = [Checked(UNVERIFIED, ())]
-        return out + self._release()
+            self._uncited = False
+        return out
 
     def _line(self, line: str) -> str:
-        one = self._checker.check_line(line.rstrip())
+        one = self._checker.check_line(line.rstrip(), self._by_rule)
         self._dropped += one.dropped
         self._citations += one.citations
+        self._uncited = self._uncited or one.uncited
         if one.marked_text.strip() or not line.strip():
             self._held.append(one)
         return self._release() if self._citations else ""
@@ -287,10 +269,10 @@ class LineStream:
 
 @dataclass(frozen=True)
 class _Claim:
-    tokens: tuple[_Token, ...]
+    tokens: tuple[Token, ...]
 
     @classmethod
-    def of(cls, tokens: Sequence[_Token]) -> _Claim:
+    def of(cls, tokens: Sequence[Token]) -> _Claim:
         return cls(tuple(tokens))
 
     @property
@@ -299,11 +281,11 @@ class _Claim:
 
     @property
     def cites(self) -> bool:
-        return any(isinstance(one, (Marker, _Broken)) for one in self.tokens)
+        return any(isinstance(one, (Marker, Broken)) for one in self.tokens)
 
     @property
     def quotes(self) -> list[str]:
-        return [one.text[1:-1] for one in self.tokens if isinstance(one, _Quote)]
+        return [one.text[1:-1] for one in self.tokens if isinstance(one, Quote)]
 
     def rebuilt(self, valid: dict[Marker, list[Segment]]) -> str:
         """The claim's text with the valid markers only."""
@@ -314,62 +296,10 @@ class _Claim:
                 if token in valid:
                     pieces.append(f" {token}" if after_marker else str(token))
                     after_marker = True
-            elif not isinstance(token, _Broken):
-                pieces.append(token.text if isinstance(token, _Quote) else token)
+            elif not isinstance(token, Broken):
+                pieces.append(token.text if isinstance(token, Quote) else token)
                 after_marker = False
         return "".join(pieces)
-
-
-def _tokens(line: str) -> list[_Token]:
-    """A line as text, quotes and markers; lists such as ``[#1, #4]`` become several markers."""
-    tokens: list[_Token] = []
-    at = 0
-    for match in _TOKEN.finditer(line):
-        if match.start() > at:
-            tokens.append(line[at : match.start()])
-        if match.group("quote"):
-            tokens.append(_Quote(match.group()))
-        else:
-            tokens += _markers(match.group()[2:-1])
-        at = match.end()
-    if at < len(line):
-        tokens.append(line[at:])
-    return tokens
-
-
-def _markers(inside: str) -> list[Marker | _Broken]:
-    markers: list[Marker | _Broken] = []
-    for part in re.split(r"[,;]", inside):
-        match = _PART.fullmatch(part)
-        if match is None:
-            return [_Broken()]
-        markers.append(Marker(int(match[1]), int(match[2] or match[1])))
-    return markers
-
-
-def _claims(tokens: Iterable[_Token]) -> list[list[_Token]]:
-    """Group tokens: a claim ends with its markers and the punctuation that follows them."""
-    claims: list[list[_Token]] = [[]]
-    marked = False
-    for token in tokens:
-        if isinstance(token, (Marker, _Broken)):
-            marked = True
-        elif marked and isinstance(token, str):
-            after = _AFTER_MARKER.match(token)
-            cut = after.end() if after else 0
-            if not token[cut:].strip():
-                cut = len(token)
-            if cut:
-                claims[-1].append(token[:cut])
-            if cut == len(token):
-                continue
-            claims.append([])
-            token, marked = token[cut:], False
-        elif marked:
-            claims.append([])
-            marked = False
-        claims[-1].append(token)
-    return [claim for claim in claims if claim]
 
 
 def _citation(segments: Sequence[Segment]) -> Citation:
@@ -386,46 +316,3 @@ def _citation(segments: Sequence[Segment]) -> Citation:
 
 def _joined(segments: Iterable[Segment]) -> str:
     return fold(" ".join(one.text for one in segments))
-
-
-def tidy(text: str) -> str:
-    """Text on one line with single spaces."""
-    return " ".join(text.split())
-
-
-def quoted(text: str) -> str:
-    """Words of a recording in quotation marks: verbatim, on one line; inner double quotes become single."""
-    return "“" + tidy(text).translate(_INNER_QUOTES) + "”"
-
-
-_INNER_QUOTES = str.maketrans('“”„"«»「」', "‘’‚'‹›‘’")
-_FOLDED = str.maketrans(dict.fromkeys("“”„\"«»‹›「」‘’‚'`´", " ") | dict.fromkeys("‐‑‒–—―", "-"))
-
-
-def fold(text: str) -> str:
-    """Text as it is compared: lower case, single spaces, quotation marks and outer punctuation gone."""
-    return tidy(text.casefold().translate(_FOLDED)).strip(" .,;:!?…-")
-
-
-def contains(folded: str, quote: str) -> bool:
-    """Whether the folded text contains the quote's words, in order where an ellipsis divides them."""
-    parts = [part for piece in _ELLIPSIS.split(quote) if (part := fold(piece))]
-    at = 0
-    for part in parts:
-        at = _find_words(folded, part, at)
-        if at < 0:
-            return False
-    return bool(parts)
-
-
-def _find_words(text: str, words: str, start: int) -> int:
-    """Where ``words`` end in ``text`` as whole words at or after ``start``; -1 when they do not occur."""
-    at = text.find(words, start)
-    while at >= 0:
-        end = at + len(words)
-        before = at == 0 or not (text[at - 1].isalnum() and words[0].isalnum())
-        after = end == len(text) or not (text[end].isalnum() and words[-1].isalnum())
-        if before and after:
-            return end
-        at = text.find(words, at + 1)
-    return -1

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from agent.citations import quoted
+from agent.comparing import quoted
 from agent.hearing import compose_listen
 from agent.intents import WHICH, Intent
 from agent.quoting import compose_around, compose_narrowed_items, compose_search

@@ -20,6 +20,7 @@ from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
+from agent.by_rule import BY_RULE
 from agent.composing import compose
 from agent.intents import understand
 from agent.planning import Call, next_calls
@@ -57,7 +58,8 @@ class ExtractiveChatModel(BaseChatModel):
             {"name": call.tool, "args": dict(call.arguments), "id": _call_id(), "type": "tool_call"}
             for call in calls
         ]
-        return ChatResult(generations=[ChatGeneration(message=AIMessage(text, tool_calls=asked))])
+        message = AIMessage(text, tool_calls=asked, additional_kwargs={BY_RULE: len(text)})
+        return ChatResult(generations=[ChatGeneration(message=message)])
 
     def _stream(
         self,
@@ -78,8 +80,10 @@ class ExtractiveChatModel(BaseChatModel):
             ]
             yield _said(AIMessageChunk(content="", tool_call_chunks=chunks), run_manager)
             return
+        mark = {BY_RULE: len(text)}
         for piece in text.splitlines(keepends=True):
-            yield _said(AIMessageChunk(content=piece), run_manager)
+            yield _said(AIMessageChunk(content=piece, additional_kwargs=mark), run_manager)
+            mark = {}
 
 
 def respond(messages: Sequence[BaseMessage], tools: frozenset[str]) -> tuple[list[Call], str]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
@@ -30,6 +30,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import StreamWriter
 
+from agent.by_rule import BY_RULE, by_rule
 from agent.citations import Checked, Checker, Segments
 from agent.prompts import system_prompt
 from agent.state import State
@@ -88,6 +89,18 @@ def this_turn(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
     return list(messages)
 
 
+def remembered(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
+    """The messages of this turn and of those before it that ended in an answer and are not too old."""
+    turns: list[list[AnyMessage]] = []
+    for message in messages:
+        if isinstance(message, HumanMessage) or not turns:
+            turns.append([])
+        turns[-1].append(message)
+    current = turns.pop() if turns else []
+    whole = [turn for turn in turns if isinstance(turn[-1], AIMessage) and not turn[-1].tool_calls]
+    return [message for turn in [*whole[-TURNS_KEPT:], current] for message in turn]
+
+
 def rounds(messages: Sequence[AnyMessage]) -> int:
     """How often tools were asked for in this turn."""
     return sum(isinstance(one, AIMessage) and bool(one.tool_calls) for one in this_turn(messages))
@@ -104,14 +117,7 @@ class _Nodes:
 
     def begin(self, state: State) -> dict[str, Any]:
         """Forget old turns, and turns that broke off before their answer."""
-        turns: list[list[AnyMessage]] = []
-        for message in state["messages"]:
-            if isinstance(message, HumanMessage) or not turns:
-                turns.append([])
-            turns[-1].append(message)
-        current = turns.pop()
-        whole = [turn for turn in turns if isinstance(turn[-1], AIMessage) and not turn[-1].tool_calls]
-        kept = {message.id for turn in [*whole[-TURNS_KEPT:], current] for message in turn}
+        kept = {one.id for one in remembered(state["messages"])}
         gone = [one for one in state["messages"] if one.id not in kept]
         return {"messages": [RemoveMessage(id=str(one.id)) for one in gone], "answer": {}}
 
@@ -122,7 +128,12 @@ class _Nodes:
         reply = (self._bound if may_call else self._plain).invoke([prompt, *state["messages"]])
         if not may_call:
             # Some models call tools that they were not offered; what they said beside it is the answer.
-            reply = AIMessage(reply.content, id=reply.id, response_metadata=reply.response_metadata)
+            reply = AIMessage(
+                reply.content,
+                id=reply.id,
+                response_metadata=reply.response_metadata,
+                additional_kwargs={BY_RULE: by_rule(reply)},
+            )
         return {"messages": [reply]}
 
     def tools(self, state: State, writer: StreamWriter) -> dict[str, Any]:
@@ -153,8 +164,10 @@ class _Nodes:
         """Put the checked text in the place of the model's, and keep it as the turn's answer."""
         last = state["messages"][-1]
         checker = Checker(self._segments, state.get("seen", ()), titles(state), state.get("question", ""))
-        text = str(last.text).strip()
-        checked = checker.check(text) if text else Checked(NO_ANSWER, ())
+        for result in told(state["messages"], state.get("focus"), state.get("recordings", 0)):
+            checker.learn_facts(result)
+        text = str(last.text)
+        checked = checker.check(text, by_rule(last)) if text.strip() else Checked(NO_ANSWER, ())
         answer = {
             "marked_text": checked.marked_text,
             "text": checked.text,
@@ -185,6 +198,14 @@ def result_titles(result: dict[str, Any]) -> list[str]:
     """Titles of recordings in a tool result."""
     named = [result.get("recording"), *(result.get("recordings") or ()), *(result.get("passages") or ())]
     return [str(one["title"]) for one in named if isinstance(one, dict) and "title" in one]
+
+
+def told(
+    messages: Sequence[AnyMessage], focus: Mapping[str, Any] | None, recordings: int
+) -> list[dict[str, Any]]:
+    """What a model was told in this conversation: results of tools, and the record it has in every prompt."""
+    results = [read_result(str(one.content)) for one in messages if isinstance(one, ToolMessage)]
+    return [{"recording": dict(focus or {}), "total": recordings}, *results]
 
 
 def titles(state: State) -> list[str]:

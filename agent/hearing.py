@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.citations import quoted, tidy
+from agent.comparing import quoted, tidy
 from agent.intents import Intent
 from agent.planning import MOST_LISTENED, moment_of
 from agent.situation import Result, Situation

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from agent import phrases
-from agent.citations import fold
+from agent.comparing import fold
 from agent.situation import Focus, Situation, Turn
 from agent.time_expressions import TimeRange, find_time
 from agent.topic_expressions import TopicRange

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from agent.citations import quoted
+from agent.comparing import quoted
 from agent.intents import Intent, content_words
 from agent.planning import place_of, within
 from agent.reporting import compose_items, shared

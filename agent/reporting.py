@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from agent.citations import fold, quoted
+from agent.comparing import fold, quoted
 from agent.intents import Intent, Span, content_words
 from agent.situation import Result, Situation
 from agent.wording import Evidence, between, listed, lower_first, paragraphs, plain_name

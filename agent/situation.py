@@ -9,7 +9,7 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
-from agent.citations import Marker, split_markers
+from agent.markers import Marker, split_markers
 from agent.prompts import read_focus
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from agent.citations import quoted
+from agent.comparing import quoted
 from agent.intents import Intent, Span
 from agent.reporting import topic_rows
 from agent.situation import Result, Situation

@@ -8,6 +8,7 @@ from typing import Any
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk
 
+from agent.by_rule import BY_RULE
 from agent.chunks import calls_chunk
 from agent.extractive import respond
 from agent.moss_messages import TAKEN_OVER, last_turn
@@ -40,9 +41,10 @@ def extractive(
         message = calls_chunk([Call(one.tool, one.arguments) for one in calls], None)
         message.additional_kwargs, message.response_metadata = mark, about
     else:
+        content = ("\n\n" if behind else "") + f"{note}, so these are quotes chosen by rule.\n\n{text}"
         message = AIMessageChunk(
-            content=("\n\n" if behind else "") + f"{note}, so these are quotes chosen by rule.\n\n{text}",
-            additional_kwargs=mark,
+            content=content,
+            additional_kwargs={**mark, BY_RULE: len(content)},
             response_metadata=about,
         )
     yield ChatGenerationChunk(message=message)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from agent.citations import quoted
+from agent.comparing import quoted
 from agent.situation import Situation
 from index.clock import clock
 

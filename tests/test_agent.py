@@ -15,10 +15,11 @@ from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, Tool
 
 from agent.answer import Answer, StepFinished, StepStarted, TextDelta
 from agent.assistant import Assistant, named_in
-from agent.citations import UNVERIFIED, Marker, split_markers
+from agent.citations import UNVERIFIED
 from agent.extractive import ExtractiveChatModel
 from agent.graph import MOST_ROUNDS, TURNS_KEPT
 from agent.intents import WHICH
+from agent.markers import Marker, split_markers
 from agent.memory import Memory
 from index.clock import clock
 from index.errors import MossAgentError, UnknownRecording

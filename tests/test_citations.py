@@ -9,19 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.citations import (
-    UNVERIFIED,
-    Checked,
-    Checker,
-    LineStream,
-    Marker,
-    contains,
-    fold,
-    quoted,
-    render,
-    split_markers,
-    tidy,
-)
+from agent.citations import UNVERIFIED, Checked, Checker, LineStream, render
+from agent.comparing import contains, fold, quoted, tidy
+from agent.markers import Marker, split_markers
 from index.clock import clock
 from index.records import Segment
 
@@ -106,8 +96,8 @@ def test_several_segments_may_be_cited_at_once(marker: str) -> None:
 )
 def test_a_claim_that_cannot_be_verified_is_dropped(line: str) -> None:
     assert check(line).text == UNVERIFIED
-    kept = check(f"Before.\n{line}\n- “Good morning” [#1]")
-    assert kept.text == "Before.\n- “Good morning” [0:10]"
+    kept = check(f"Before:\n{line}\n- “Good morning” [#1]")
+    assert kept.text == "Before:\n- “Good morning” [0:10]"
     assert kept.dropped >= 1
 
 
@@ -150,7 +140,7 @@ def test_quotation_marks_inside_a_recordings_words_cannot_end_the_quote() -> Non
 
 
 def test_text_without_claims_is_left_alone() -> None:
-    text = "Ask me:\n\n- What was said at minute 2?\n\nThat is all."
+    text = "Ask me:\n\n- What was said at minute 2?\n\nI can search your recordings."
     assert check(text).text == text
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from gradio import ChatMessage
 
 from agent.answer import Answer, Citation, StepFinished, StepStarted
-from agent.citations import split_markers
+from agent.markers import split_markers
 from index.clock import clock
 from index.markdown import escape_markdown
 from index.records import Recording
