@@ -10,6 +10,7 @@ from langchain_core.messages import AIMessageChunk
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.messages.tool import tool_call_chunk
 
+from agent.by_rule import BY_RULE
 from agent.moss_messages import REASONING
 from agent.tool_calls import Call
 from moss_audio.answers import Reply
@@ -18,6 +19,11 @@ from moss_audio.answers import Reply
 def thinking_chunk(words: str) -> AIMessageChunk:
     """More of a thought."""
     return AIMessageChunk(content="", additional_kwargs={REASONING: words})
+
+
+def notice_chunk(words: str) -> AIMessageChunk:
+    """What is said about an answer, by rule; nothing of the model's comes behind it."""
+    return AIMessageChunk(content=words, additional_kwargs={BY_RULE: len(words)})
 
 
 def calls_chunk(calls: Sequence[Call], reply: Reply | None) -> AIMessageChunk:
@@ -40,7 +46,8 @@ def last_chunk(reply: Reply | None) -> AIMessageChunk:
 
 
 def _usage(reply: Reply | None) -> UsageMetadata | None:
-    if reply is None:
+    if reply is None or not reply.prompt_tokens:
+        # What was stopped by a sequence was not counted to its end.
         return None
     return UsageMetadata(
         input_tokens=reply.prompt_tokens,

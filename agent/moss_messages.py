@@ -15,7 +15,7 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
-from agent.citations import tidy
+from agent.comparing import tidy
 from agent.prompts import read_focus
 from index.clock import clock
 from moss_audio.errors import MossAudioError

@@ -30,6 +30,8 @@ class Settings(BaseSettings):
     """What the server of ``model`` asks for."""
     served_model: str | None = None
     """Which of the server's models, where it has several."""
+    answer_tokens: Annotated[int | None, Field(ge=16)] = None
+    """Tokens an answer may have, thoughts included; by default 2,048, or 4,096 where the model thinks."""
     thinking_processor: str | None = None
     """For SGLang: its serialised logit processor that bounds thoughts, or a file that holds it."""
     transcriber: str = "base"

@@ -1,8 +1,7 @@
-"""Tool calls as a language model writes them, read from its text as it comes.
+"""The JSON of tool calls as language models write it, repaired where it can be read for sure.
 
-Qwen3 writes ``<tool_call>{"name": …, "arguments": {…}}</tool_call>``, one block a call. Models also forget
-the closing tag or a brace, put single quotes, fences or Python's ``None``, or leave the tags out. What can
-be read for sure becomes calls; what cannot is reported as broken; neither is ever shown as text.
+Models forget a brace or the comma's place, put single quotes, fences or Python's ``None``, encode twice, or
+call the fields by other names. ``agent.call_reader`` finds the calls in a text.
 """
 
 from __future__ import annotations
@@ -16,24 +15,15 @@ from typing import Any
 
 from moss_audio.tasks.halfjson import Object, Value, read_object
 
-OPEN, CLOSE = "<tool_call>", "</tool_call>"
-
 LONGEST_CALL = 20_000
 """Characters of one block that are read; arguments are short, loops are long."""
 
 Tools = Mapping[str, Mapping[str, Any]]
 """The tools there are: from each name to the JSON schema of its arguments."""
 
-_TAG = re.compile(f"({re.escape(OPEN)}|{re.escape(CLOSE)})")
 _FENCE = re.compile(r"```[\w+-]{0,20}[ \t]{0,4}\n?|```")
-_BARE = r"[ \t]{0,8}(?=```|\{|\[\s{0,8}\{)"
-_MAYBE = r"[ \t]{0,8}(?:`{0,2}|\[\s{0,8})\Z"
-_HOLD_FIRST = re.compile(rf"{_TAG.pattern}|(?:\A|(?<=\n)){_BARE}")
-_HOLD_LATER = re.compile(rf"{_TAG.pattern}|(?<=\n){_BARE}")
-_MAYBE_FIRST = re.compile(rf"(?:\A|\n){_MAYBE}")
-_MAYBE_LATER = re.compile(rf"\n{_MAYBE}")
-_NAMES = ("name", "tool", "tool_name", "function_name")
-_ARGUMENTS = ("arguments", "parameters", "args", "input", "params")
+NAMES = ("name", "tool", "tool_name", "function_name")
+ARGUMENTS = ("arguments", "parameters", "args", "input", "params")
 _DECODER = json.JSONDecoder(strict=False)
 
 
@@ -43,90 +33,6 @@ class Call:
 
     name: str
     arguments: Mapping[str, Any]
-
-
-class CallReader:
-    """Parts words from calls while a text is written.
-
-    ``feed`` gives out words that are certain to be no part of a call, ``finish`` the rest; together they do
-    not depend on how the text was cut into pieces. From the first tag on, or from a line that begins like
-    JSON or like a fence, everything waits for the end.
-
-    Args:
-        tools: The tools there are; a call without its tags counts only if it names one of them.
-
-    Attributes:
-        calls: What was called, in order; complete after ``finish``.
-        broken: What was meant as a call and cannot be read, as written.
-    """
-
-    def __init__(self, tools: Tools | None = None) -> None:
-        self.calls: list[Call] = []
-        self.broken: list[str] = []
-        self._tools = tools or {}
-        self._buffer = ""
-        self._holding = False
-        self._begun = False
-
-    def feed(self, text: str) -> str:
-        """Take more text; returns the words that are certain now."""
-        self._buffer += text
-        if self._holding:
-            return ""
-        found = (_HOLD_LATER if self._begun else _HOLD_FIRST).search(self._buffer)
-        if found:
-            self._holding, certain = True, found.start()
-        else:
-            certain = self._certain()
-        words, self._buffer = self._buffer[:certain], self._buffer[certain:]
-        self._begun = self._begun or bool(words)
-        return words
-
-    def finish(self, complete: bool = True) -> str:
-        """The text has ended; returns the words that were still held back.
-
-        Args:
-            complete: Whether the model ended it; false where it was cut off.
-        """
-        rest, self._buffer = self._buffer, ""
-        if not self._holding:
-            return rest
-        words: list[str] = []
-        inside = False
-        parts = _TAG.split(rest)
-        for part, tag in zip(parts[::2], [*parts[1::2], None], strict=True):
-            if inside:
-                self._block(part, complete or tag is not None)
-            elif not self._untagged(part, complete or tag is not None):
-                words.append(part)
-            inside = tag == OPEN
-        return _without_empty_fences("".join(words)) if self.calls or self.broken else "".join(words)
-
-    def _certain(self) -> int:
-        """Up to where no call can begin any more."""
-        maybe = (_MAYBE_LATER if self._begun else _MAYBE_FIRST).search(self._buffer)
-        begun = next(
-            (
-                len(self._buffer) - length
-                for length in range(min(len(CLOSE) - 1, len(self._buffer)), 0, -1)
-                if OPEN.startswith(self._buffer[-length:]) or CLOSE.startswith(self._buffer[-length:])
-            ),
-            len(self._buffer),
-        )
-        return min(begun, maybe.start() if maybe else begun)
-
-    def _block(self, body: str, complete: bool) -> None:
-        calls = read_calls(body, self._tools, complete)
-        self.calls += calls
-        if not calls and body.strip():
-            self.broken.append(body.strip()[:LONGEST_CALL])
-
-    def _untagged(self, part: str, complete: bool) -> bool:
-        calls = read_calls(part, self._tools, complete) if "{" in part else []
-        if not calls or any(one.name not in self._tools for one in calls):
-            return False
-        self.calls += calls
-        return True
 
 
 def read_calls(body: str, tools: Tools | None = None, complete: bool = True) -> list[Call]:
@@ -257,15 +163,15 @@ def _call(value: Any, tools: Tools) -> Call | None:
         value = value["function"]
     if not isinstance(value, dict):
         return None
-    key = next((one for one in (*_NAMES, "function") if isinstance(value.get(one), str)), None)
+    key = next((one for one in (*NAMES, "function") if isinstance(value.get(one), str)), None)
     if key is None:
         # {"search_recordings": {"query": …}}
         if len(value) == 1 and isinstance(next(iter(value.values())), dict) and next(iter(value)) in tools:
             name, arguments = next(iter(value.items()))
             return Call(name, coerced(arguments, tools[name]))
         return None
-    name = _known(value[key].strip(), tools)
-    given = next((one for one in _ARGUMENTS if one in value), None)
+    name = known_name(value[key].strip(), tools)
+    given = next((one for one in ARGUMENTS if one in value), None)
     if given is None:
         rest = {one: value[one] for one in value if one not in (key, "type", "id")}
         arguments = rest
@@ -281,14 +187,9 @@ def _call(value: Any, tools: Tools) -> Call | None:
     return Call(name, coerced(arguments, tools.get(name, {})))
 
 
-def _known(name: str, tools: Tools) -> str:
+def known_name(name: str, tools: Tools) -> str:
     """The tool's own name, where the model wrote it in another way."""
     if name in tools:
         return name
     plain = name.rpartition(".")[2].replace("-", "_").replace(" ", "_").casefold()
     return next((one for one in tools if one.casefold() == plain), name)
-
-
-def _without_empty_fences(text: str) -> str:
-    """Words beside calls, without the fences that stood around those."""
-    return "" if not _FENCE.sub("", text).strip() else text

@@ -12,7 +12,7 @@ from moss_audio.answers import Event, Options, Reply, Request, Stopped, TextDelt
 from moss_audio.errors import MossAudioError
 from moss_audio.thinking import ThoughtSplitter
 
-Said = str | tuple[str, Stopped] | MossAudioError
+Said = str | tuple[str, Stopped] | Exception
 Messages = Sequence[Mapping[str, Any]]
 
 
@@ -88,7 +88,7 @@ class RuleBackend:
     def _write(
         self, said: Said, options: Options, cancel: threading.Event | None, prompt: int
     ) -> Iterator[Event]:
-        if isinstance(said, MossAudioError):
+        if isinstance(said, Exception):
             raise said
         text, stopped = said if isinstance(said, tuple) else (said, "end")
         if len(text) > 4 * options.max_new_tokens:

@@ -21,11 +21,15 @@ from agent.answer import Answer, StepFinished, StepStarted, TextDelta, ThoughtDe
 from agent.assistant import Assistant
 from agent.citations import UNVERIFIED
 from agent.graph import MOST_ROUNDS
-from agent.moss_chat import CONTEXT_TOKENS, UNCITED, ChatMossAudio
+from agent.moss_chat import ChatMossAudio
 from agent.moss_messages import ContextTooLong, openai_messages, render_result, tokens
+from agent.moss_turn import CONTEXT_TOKENS
 from agent.prompts import system_prompt
+from agent.stopping import Stop
+from agent.uncited import LEGEND, MARK
 from index.errors import Cancelled, MossAgentError
 from moss_audio.answers import Options
+from moss_audio.answers import TextDelta as MossDelta
 from moss_audio.errors import MossAudioError, NotEnoughMemory
 from moss_audio.listening import BackendListener
 from tests.conversing import HARBOUR, Desk, heard
@@ -161,24 +165,50 @@ def test_what_it_claims_without_evidence_does_not_come_through(desk: Desk) -> No
     assert ask(invented)[1].text == UNVERIFIED
 
 
+LIST = '<tool_call>{"name": "list_recordings", "arguments": {}}</tool_call>'
+PENGUINS = SEARCH.replace("rowing club", "penguins")
+FAILS = READ.replace("aaaaaaaaaaaa", "zzzz")
+SINK = "They decided to sink the ferry."
+SUNK = f"They decided to sink the ferry {MARK}.\n\n{LEGEND}"
+
+
 @pytest.mark.parametrize(
-    ("question", "said", "marked"),
+    ("question", "said", "shown"),
     [
-        (ROWING, ["Ben calls them."], True),
-        (ROWING, [SEARCH, "Ben calls them."], True),
-        (ROWING, [SEARCH, cite_rowing], False),
-        ("what did they say about penguins?", [SEARCH.replace("rowing club", "penguins"), "Nothing."], False),
-        ("hello", ["Hello! What would you like to know?"], False),
+        (ROWING, [SINK], SUNK),
+        (ROWING, [SEARCH, SINK], SUNK),
+        (ROWING, [PENGUINS, SINK], SUNK),
+        (ROWING, [FAILS, SINK], SUNK),
+        ("who is speaking?", [SINK], SUNK),
+        ("which recordings are there?", [LIST, SINK], SUNK),
+        (ROWING, [SEARCH, lambda results: f"{cite_rowing(results)}. {SINK}"],
+         f"“I'll call the rowing club this afternoon” [3:43]. {SUNK}"),
+        (ROWING, [SEARCH, cite_rowing], "“I'll call the rowing club this afternoon” [3:43]"),
+        ("what about penguins?", [PENGUINS, "Nothing was said about penguins."],
+         "Nothing was said about penguins."),
+        ("hello", ["Hello! What would you like to know?"], "Hello! What would you like to know?"),
+        ("what is there?", [LIST, "One recording, “Harbour Lights planning call” (5:06)."],
+         "One recording, “Harbour Lights planning call” (5:06)."),
+        ("how long is it?", ["It is 5 minutes and 6 seconds long."], "It is 5 minutes and 6 seconds long."),
+        ("who is speaking?", ["Speaker 1, Speaker 2 and Speaker 3."], "Speaker 1, Speaker 2 and Speaker 3."),
     ],
-)
-def test_an_answer_that_could_have_cited_and_did_not_is_marked(
-    desk: Desk, question: str, said: list[Any], marked: bool
+)  # fmt: skip
+def test_what_it_claims_without_citing_is_marked_and_nothing_else(
+    desk: Desk, question: str, said: list[Any], shown: str
 ) -> None:
     chat, _ = assistant(desk, *said)
     events, answer = ask(chat, question)
-    assert answer.text.endswith(UNCITED) == marked
+    assert answer.text == shown
     last = max((at for at, one in enumerate(events) if isinstance(one, StepFinished)), default=0)
     assert "".join(one.text for one in events[last:] if isinstance(one, TextDelta)) == answer.text
+
+
+def test_what_an_earlier_turn_told_may_be_told_again(desk: Desk) -> None:
+    chat, _ = assistant(desk, LIST, "One.", "It is ready, and it is English.")
+    ask(chat, "which recordings are there?", thread="t")
+    events, answer = ask(chat, "and its status?", thread="t")
+    assert answer.text == "It is ready, and it is English."
+    assert "".join(one.text for one in events if isinstance(one, TextDelta)) == answer.text
 
 
 def test_options_suit_a_model_that_thinks_and_one_that_does_not(desk: Desk) -> None:
@@ -225,6 +255,38 @@ def test_a_call_that_cannot_be_read_is_asked_for_once_more(desk: Desk) -> None:
     assert "could not be read" in backend.chats[1][0][-1]["content"]
     assert len(backend.chats) == 3
     assert not any("search for the club" in one.text for one in events if isinstance(one, TextDelta))
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        '{"name": "search_recordings", "arguments": {"query": "fer',
+        '```json\n{"name": "search_recordings", "arguments": {"query": "fer',
+        'I will search. {"name": "search_recordings", "arguments": {"query": "fer',
+        '{"name": "browse_web", "arguments": {}}',
+        "I will search. <tool_call",
+        "<TOOL_CALL>search</TOOL_CALL>",
+    ],
+)
+def test_what_begins_like_a_call_is_asked_for_once_more_and_never_shown(desk: Desk, damaged: str) -> None:
+    chat, backend = assistant(desk, damaged, SEARCH, cite_rowing)
+    events, answer = ask(chat)
+    assert answer.text == "“I'll call the rowing club this afternoon” [3:43]"
+    assert "could not be read" in backend.chats[1][0][-1]["content"]
+    shown = "".join(one.text for one in events if isinstance(one, TextDelta))
+    assert not set("{<`") & set(shown)
+
+
+def test_a_call_in_the_last_round_is_not_shown_though_nothing_may_be_called(desk: Desk) -> None:
+    count = iter(range(1000))
+
+    def bare(_: str) -> str:
+        return (
+            f'I look. {{"name": "search_recordings", "arguments": {{"query": "rowing club {next(count)}"}}}}'
+        )
+
+    _, answer = ask(assistant(desk, bare)[0])
+    assert answer.text == "I look."
 
 
 def test_a_call_that_cannot_be_read_twice_is_given_up(desk: Desk) -> None:
@@ -294,6 +356,11 @@ def assert_taken_over(answer: Answer, reason: str) -> None:
         (("<think>Hm", "length"), "it used up its tokens"),
         (("no no no no", "loop"), "it ran into a loop"),
         (MossAudioError("He said “yes” [#3]\nand (more)."), "He said yes 3 and more"),
+        (
+            RuntimeError("CUDA error: an illegal access\nSet CUDA_LAUNCH_BLOCKING"),
+            "RuntimeError: CUDA error: an illegal access",
+        ),
+        (KeyError(), "KeyError"),
     ],
 )
 def test_the_extractive_model_takes_over_and_says_so(desk: Desk, said: Said, reason: str) -> None:
@@ -303,6 +370,97 @@ def test_the_extractive_model_takes_over_and_says_so(desk: Desk, said: Said, rea
     assert len(backend.chats) == 1
     last = max(at for at, one in enumerate(events) if isinstance(one, StepFinished))
     assert "".join(one.text for one in events[last:] if isinstance(one, TextDelta)) == answer.text
+
+
+def test_words_before_a_failure_are_marked_and_the_quotes_behind_are_not(desk: Desk) -> None:
+    class Breaks(RuleBackend):
+        def chat(self, *given: Any) -> Iterator[Any]:
+            yield MossDelta("They decided to sink the fer")
+            raise RuntimeError("CUDA error")
+
+    events, answer = ask(desk.with_model(ChatMossAudio(backend=Breaks())), "hello")
+    first, note, *_ = answer.text.split("\n\n")
+    assert first == f"They decided to sink the fer {MARK}"
+    assert (
+        note
+        == "RuleMoss-1B could not answer this (RuntimeError: CUDA error), so these are quotes chosen by rule."
+    )
+    assert answer.text.count(MARK) == 2
+    assert answer.text.endswith(LEGEND)
+    assert "".join(one.text for one in events if isinstance(one, TextDelta)) == answer.text
+
+
+def test_a_backend_that_cannot_say_what_it_is_is_replaced_too(desk: Desk) -> None:
+    class Dead(RuleBackend):
+        @property
+        def thinks(self) -> bool:  # type: ignore[override]
+            raise ConnectionError("gone")
+
+    assert_taken_over(ask(desk.with_model(ChatMossAudio(backend=Dead())))[1], "ConnectionError: gone")
+
+
+def test_a_failure_of_a_library_while_stopping_is_a_stop(desk: Desk) -> None:
+    stop = threading.Event()
+
+    def think(*_: Any) -> Said:
+        stop.set()
+        return RuntimeError("torn down")
+
+    chat = desk.with_model(ChatMossAudio(backend=RuleBackend(think=think)))
+    with pytest.raises(Cancelled):
+        list(chat.stream(ROWING, cancel=stop))
+
+
+# --- limits -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "notice"),
+    [
+        ({"answer_tokens": 100},
+         "The answer was cut short at 100 tokens; MOSS_AGENT_ANSWER_TOKENS allows it more."),
+        ({"context": 6000},
+         "The answer was cut short at 2,000 tokens, a third of the 6,000 that the model holds; it needs a "
+         "larger context for more."),
+    ],
+)  # fmt: skip
+def test_an_answer_that_was_cut_short_says_so_and_by_what(
+    desk: Desk, given: dict[str, int], notice: str
+) -> None:
+    backend = RuleBackend(think=steps(("You can ask me about the fer", "length")))
+    events, answer = ask(desk.with_model(ChatMossAudio(backend=backend, **given)))
+    assert answer.text == f"You can ask me about the fer {MARK}\n\n{notice}\n\n{LEGEND}"
+    assert "".join(one.text for one in events if isinstance(one, TextDelta)) == answer.text
+    whole, _ = assistant(desk, "You can ask me.")
+    assert ask(whole)[1].text == "You can ask me."
+
+
+@pytest.mark.parametrize("stop", [["END"], ["xyz", "D of"], ["E"]])
+def test_stop_sequences_end_the_answer(stop: list[str]) -> None:
+    backend = RuleBackend(think=steps("<think>END.</think>It is the END of it. " + "And more. " * 500))
+    model = ChatMossAudio(backend=backend)
+    whole = model.invoke("Is it?", stop=stop)
+    assert whole.text == "It is the END of it."[: "It is the END of it.".index(stop[-1])]
+    assert whole.content_blocks[0] == {"type": "reasoning", "reasoning": "END."}
+    assert backend.written < 100
+    assert "".join(one.text for one in model.stream("Is it?", stop=stop)) == whole.text
+    assert (
+        ChatMossAudio(backend=RuleBackend(think=steps("No EN"))).invoke("?", stop=["END", ""]).text == "No EN"
+    )
+
+
+@given(
+    st.text("abc", max_size=30), st.lists(st.text("abc", max_size=3), max_size=3), st.lists(st.integers(0, 5))
+)
+def test_stopping_does_not_depend_on_the_pieces(text: str, sequences: list[str], cuts: list[int]) -> None:
+    stop, at, out = Stop(sequences), 0, ""
+    for size in cuts:
+        out += stop.feed(text[at : at + size])
+        at += size
+    out += stop.feed(text[at:]) + stop.finish()
+    found = [text.find(one) for one in sequences if one and one in text]
+    assert out == stop.text == text[: min(found, default=len(text))]
+    assert stop.met == bool(found)
 
 
 def test_it_is_asked_again_for_the_next_question(desk: Desk) -> None:
@@ -617,7 +775,7 @@ def test_a_real_model_runs_the_graph_and_its_citation_is_checked(desk: Desk, tmp
         folder = writing_checkpoint(tmp_path / "plain", chain(*letters("So it.")))
         spoken = LocalBackend.load(folder, "cpu", EngineOptions(cache_bytes=64_000_000))
         _, answer = ask(desk.with_model(ChatMossAudio(backend=spoken)))
-        assert answer.text == f"So it.\n\n{UNCITED}"
+        assert answer.text == f"So it {MARK}.\n\n{LEGEND}"
         assert answer.model == spoken.name
         spoken.close()
     finally:

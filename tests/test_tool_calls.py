@@ -10,7 +10,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from agent.tool_calls import Call, CallReader, coerced, read_calls
+from agent.call_reader import CallReader
+from agent.tool_calls import Call, coerced, read_calls
 
 TOOLS = {
     "search_recordings": {"properties": {"query": {"type": "string"}, "k": {"type": "integer"}}},
@@ -179,8 +180,121 @@ def test_words_that_are_no_call_come_out_as_they_were(text: str) -> None:
 
 @given(st.text())
 def test_any_text_without_tags_and_braces_is_left_alone(text: str) -> None:
-    assume("tool_call>" not in text and "{" not in text)
+    assume("tool_call" not in text.casefold() and "{" not in text)
+    # What may be the first characters of a call is dropped at the very end.
+    assume(not text.rstrip().endswith(("<", "</", "[", "`")))
     assert read(text) == (text, [], [])
+
+
+UNREADABLE = [
+    '{"name": "search_recordings", "arguments": {"query": "fer',
+    '```json\n{"name": "search_recordings", "arguments": {"query": "fer',
+    '```json\n{"name": "search_recordings", "arguments": {"query": "fer\n```',
+    'I will search. {"name": "search_recordings", "arguments": {"query": "fer',
+    '{"name": "browse_web", "arguments": {}}',
+    'I will search. [{"name": "browse_web", "arguments": {}}]',
+    '{"tool_calls": [{"name": "x"}]}',
+    '{"name": "search_recordings" "arguments": ferry}',
+    "<tool_call",
+    "I will search. </tool_cal",
+    "<TOOL_CALL>search</TOOL_CALL>",
+    '<tool_call\n{"name": "browse',
+    "<TOOL_CALL>",
+]
+
+
+@pytest.mark.parametrize("text", UNREADABLE[:-1])
+@pytest.mark.parametrize("complete", [True, False])
+def test_what_begins_like_a_call_and_cannot_be_read_is_broken(text: str, complete: bool) -> None:
+    words, calls, broken = read(text, complete)
+    assert words.strip() in ("", "I will search.")
+    assert calls == []
+    assert len(broken) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (f"I will search. {BODY}", "I will search."),
+        (f"I will search. {BODY} Wait.", "I will search. Wait."),
+        (f"I will search.\n```json\n[{BODY}]\n```\nWait.", "I will search.\n\nWait."),
+        (f"<TOOL_CALL>{BODY}</TOOL_CALL>", ""),
+        (f"I will <Tool_Call>{BODY}</tool_call>", "I will"),
+        (f"`{BODY}`", ""),
+        (f"<tool_call>{BODY}</tool_call><tool_call", ""),
+    ],
+)
+def test_calls_are_found_in_any_case_and_behind_words(text: str, words: str) -> None:
+    shown, calls, _ = read(text)
+    assert (shown.strip(), calls) == (words, [READ])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'He read out {"name": "Ben", "age": 4} and {"a": [1, {"b": 2}]}, slowly.',
+        'The file has {"id": 5, "type": "boat"} in it.',
+        'Their API takes {"input": "x"} [#12].',
+        "Write {name} or {type}, and {} for nothing.",
+        "They discussed JSON, “{” and “}”, for an hour.",
+        '```json\n{"ferry": "nine"}\n```',
+        'It was [{"speed": 4}, {"speed": 5}].',
+        '{"outline": "a word"} is what she said.',
+        "<tools> and <tool_caller> are other things",
+        "x < y and y > z",
+        "```python\nprint(1)\n```\n",
+    ],
+)
+def test_words_about_json_survive(text: str) -> None:
+    assert read(text) == (text, [], [])
+
+
+def test_without_tools_only_tags_are_read() -> None:
+    reader = CallReader()
+    assert reader.feed(f"{BODY} <tool_call>x</tool_call>") + reader.finish() == f"{BODY} "
+    assert reader.broken == ["x"]
+
+
+WRAPS = {
+    "tagged": "<tool_call>\n{}\n</tool_call>",
+    "tagged in capitals": "<TOOL_CALL>{}</TOOL_CALL>",
+    "bare": "{}",
+    "fenced": "```json\n{}\n```",
+    "fenced without a name": "```\n{}\n```",
+    "in a list": "[{}]",
+    "in a list in a fence": "```json\n[\n  {}\n]\n```",
+    "in code marks": "`{}`",
+    "twice": "{0}\n{0}",
+    "tagged twice": "<tool_call>{0}</tool_call>\n<tool_call>{0}</tool_call>",
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPS)
+@given(
+    call=PLAIN,
+    damage=st.sampled_from([None, *DAMAGES]),
+    before=st.sampled_from(["", "I will search. ", "I will search.\n", "“Yes” [#1], and then\n\n"]),
+    cut=st.integers(0, 400),
+    complete=st.booleans(),
+    steps=st.lists(st.integers(1, 20), min_size=1, max_size=30),
+)
+def test_of_a_call_cut_anywhere_no_fragment_is_shown(
+    wrap: str, call: Call, damage: str | None, before: str, cut: int, complete: bool, steps: list[int]
+) -> None:
+    written = DAMAGES[damage](body(call)) if damage else body(call)
+    # A fence in a fence is nothing that anyone writes.
+    assume(damage != "fenced" or "tagged" in wrap or wrap == "bare")
+    text = (before + WRAPS[wrap].format(written))[: len(before) + cut]
+    reader, at, shown, step = CallReader(TOOLS), 0, "", iter(steps)
+    while at < len(text):
+        size = next(step, len(text))
+        shown += reader.feed(text[at : at + size])
+        at += size
+        assert before.startswith(shown.rstrip())
+    shown += reader.finish(complete)
+    assert shown.strip() == before.strip()
+    if len(text) > len(before) + 40:
+        assert reader.calls or reader.broken
 
 
 PIECES = st.lists(
