@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import resource
 from collections import Counter
+from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from moss_audio.engine.cache import CacheShape, KVCache
 from moss_audio.engine.pages import Grant, PagePool, page_names
 from moss_audio.repetition import LOOP_TOKENS, is_loop
 
@@ -144,3 +148,14 @@ def test_an_answer_that_never_repeats_is_no_loop(ids):
 
 def test_a_word_said_three_times_is_no_loop():
     assert not is_loop([*range(50), 7, 7, 7])
+
+
+def test_a_cache_takes_memory_only_as_it_is_written():
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+    before = resident()
+    cache = KVCache(CacheShape(4, 8, 128, 1_000, 256), torch.bfloat16, torch.device("cpu"))
+    assert sum(one.nbytes for one in (*cache.keys, *cache.values)) > 4_000_000_000
+    assert not any(one[-1].any() for one in (*cache.keys, *cache.values))
+    assert resident() - before < 200_000_000

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from transformers.models.qwen3 import Qwen3Config
 
@@ -75,8 +77,8 @@ class KVCache:
     def __init__(self, shape: CacheShape, dtype: torch.dtype, device: torch.device) -> None:
         self.shape = shape
         size = (shape.n_pages, shape.page_size, shape.heads, shape.head_dim)
-        self.keys = [torch.zeros(size, dtype=dtype, device=device) for _ in range(shape.layers)]
-        self.values = [torch.zeros(size, dtype=dtype, device=device) for _ in range(shape.layers)]
+        self.keys = [_zeros(size, dtype, device) for _ in range(shape.layers)]
+        self.values = [_zeros(size, dtype, device) for _ in range(shape.layers)]
 
     def write(self, layer: int, keys: torch.Tensor, values: torch.Tensor, slots: torch.Tensor) -> None:
         """Store keys and values ``[tokens, heads, head_dim]`` at int64 slots (page · page_size + offset)."""
@@ -106,3 +108,14 @@ class KVCache:
                 place.first * row,
             )
         return found.transpose(1, 2)
+
+
+def _zeros(size: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """Zeros; in a machine's own memory such that take up room only as they are written.
+
+    torch writes its zeros, so a cache for a million tokens would take all its gigabytes at once; NumPy asks
+    the system for memory that is zero already.
+    """
+    if device.type != "cpu":
+        return torch.zeros(size, dtype=dtype, device=device)
+    return torch.from_numpy(np.zeros(math.prod(size) * dtype.itemsize, dtype=np.uint8)).view(dtype).view(size)
