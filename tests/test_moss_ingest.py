@@ -66,11 +66,11 @@ def strung(clips: list[Clip]) -> tuple[np.ndarray, list[Part]]:
     return np.concatenate(waves), said
 
 
-def ingest(library: Library, backend: LocalBackend) -> Ingest:
+def ingest(library: Library, backend: LocalBackend, sounds: MossSounds | None = None) -> Ingest:
     transcriber = MossTranscriber(backend)
     transcriber.max_window_seconds = BETWEEN - 1.0
     vectors = Vectors(library.home / "vectors", embedder())
-    return Ingest(library, transcriber, embedder(), vectors, None, MossSounds(backend))
+    return Ingest(library, transcriber, embedder(), vectors, None, sounds)
 
 
 def test_what_is_said_is_written_down_word_for_word_in_its_place_and_found(library, backend, clips, tmp_path):
@@ -94,7 +94,7 @@ def test_what_is_said_is_written_down_word_for_word_in_its_place_and_found(libra
 
 def test_a_door_chime_is_heard_as_a_sound_in_its_place(library, backend, clips, tmp_path):
     soundfile.write(tmp_path / "chime.wav", clips["chime.wav"].wave, SAMPLE_RATE)
-    result = ingest(library, backend).add(tmp_path / "chime.wav")
+    result = ingest(library, backend, MossSounds(backend)).add(tmp_path / "chime.wav")
     (chime,) = [one for one in library.segments(result.id) if one.kind != "speech"]
     assert chime.kind == "sound" and "chime" in chime.text and chime.speaker is None
     before, after = clips["chime.wav"].sentences
