@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from agent.answer import Citation
 from agent.comparing import contains, fold, tidy
 from agent.facts import Facts
-from agent.markers import Broken, Marker, Quote, Token, claims, split_markers, tokens
+from agent.markers import Broken, Marker, Quote, Token, bullet, claims, split_markers, tokens
 from agent.uncited import LEGEND, mark_uncited, unmarked
 from index.clock import clock
 from index.records import Segment
@@ -34,7 +34,6 @@ class Segments(Protocol):
         ...
 
 
-_BULLET = re.compile(r"\s*(?:[-*•]\s+|\d{1,3}[.)]\s+|#{1,6}\s+|>\s+)*")
 _NEGATION = re.compile(r"\b(?:no|not|none|nothing|never|nobody|nowhere|without|neither)\b|n['’]t\b", re.I)
 _LONGEST_QUOTE = 400
 
@@ -127,8 +126,7 @@ class Checker:
         """Check one line: its claims that hold, with bullets and headings kept; empty when none does."""
         if not by_rule:
             line = unmarked(line).rstrip()
-        indent = _BULLET.match(line)
-        prefix = indent.group() if indent else ""
+        prefix = bullet(line)
         made = [_Claim.of(one) for one in claims(tokens(line[len(prefix) :]))]
         cited = {marker: found for claim in made for marker in claim.markers if (found := self._run(marker))}
         # A quote may rest on a neighbour's segments, but only on those of claims that hold by themselves.
@@ -148,7 +146,7 @@ class Checker:
         # otherwise than they were checked, and the line goes too.
         if sum(isinstance(part, Marker) for part in split_markers(marked)) != len(citations):
             return Checked("", (), dropped + 1)
-        shown = marked if by_rule else mark_uncited(marked, len(prefix), self._facts, self._question)
+        shown = marked if by_rule else mark_uncited(marked, self._facts, self._question)
         return Checked(shown, tuple(citations), dropped, shown != marked)
 
     def _holds(self, claim: _Claim, cited: dict[Marker, list[Segment]], on_line: str, line: str) -> bool:

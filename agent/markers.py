@@ -41,7 +41,14 @@ TOKEN = re.compile(
 )
 _PART = re.compile(r"\s*#?\s*([0-9]{1,18})(?:\s*[-–—]\s*#?\s*([0-9]{1,18}))?\s*")
 _EXACT = re.compile(r"\[#([0-9]{1,18})(?:-#([0-9]{1,18}))?\]")
+_BULLET = re.compile(r"\s*(?:[-*•]\s+|\d{1,3}[.)]\s+|#{1,6}\s+|>\s+)*")
 _AFTER = re.compile(r"[.,;:!?…)\]}*_]*")
+
+
+def bullet(line: str) -> str:
+    """What a line begins with beside its words: white space, list markers, signs of headings."""
+    found = _BULLET.match(line)
+    return found.group() if found else ""
 
 
 def split_markers(text: str) -> list[str | Marker]:

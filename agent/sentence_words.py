@@ -35,7 +35,7 @@ TALK = ADDRESS | _words(
     wait moment just need below above place places section sections part parts result results good morning
     afternoon evening day happy glad now if passage passages word words cannot can't not don't couldn't no
     conversation conversations name named exact exactly relevant right library today further detail details
-    go through check checked come back"""
+    go through check checked come back unfortunately"""
 )
 """Words of a conversation about recordings."""
 
@@ -72,7 +72,10 @@ LOOKED = re.compile(
 """Beginnings of sentences on what was asked for; they may repeat the question's words."""
 
 _NOT = r"(?:not|never|\w+n['’]t)"
-_SAID = r"(?:said|mentioned|discussed|talked about|spoken of|brought up|stated|addressed|heard|found)"
+_SAID = (
+    r"(?:said|mentioned|discussed|talked about|spoken of|brought up|stated|addressed|heard|found|detected|"
+    r"recorded|transcribed)"
+)
 _FIND = r"(?:find|see|hear|tell|say|verify|confirm|determine|answer|know|locate|identify|be sure)"
 _SAY = (
     r"(?:say|said|mention\w*|discuss\w*|talk(?:ed)? about|speak of|spoken of|stated?|brought up|come up|"
@@ -83,6 +86,9 @@ _DENIALS = (
     # I could not find, we found nothing
     rf"\b(?:i|we)\b[^.]{{0,30}}?\b(?:{_NOT}|cannot)\s+(?:\w+\s+){{0,2}}?{_FIND}\b",
     r"\b(?:i|we)\s+(?:have\s+)?(?:found|find|see|have|heard)\s+(?:no|nothing|none)\b",
+    r"\b(?:found|contains?)\s+(?:no|nothing)\s+(?:mention|evidence|information|record|reference|about|on)\b",
+    rf"\b(?:{_NOT}|no)\s+(?:\w+\s+)?(?:enough|sufficient)\s+(?:information|evidence|context)\b",
+    rf"\b(?:nobody|no one|none of them)\s+(?:\w+ly\s+|ever\s+)?{_SAY}\b",
     # nothing was said, no penguins are mentioned
     r"\b(?:nothing|none|no one|nobody|no)\b[^.]{0,50}?\b(?:is|are|was|were|been|gets|got)\s+"
     rf"(?:\w+ly\s+|ever\s+)?{_SAID}\b",
@@ -98,11 +104,11 @@ _DENIALS = (
 DENIES = re.compile("|".join(_DENIALS), re.I)
 """That something was not said, or not found."""
 
-GOES_ON = re.compile(
-    r"[;:；]|，但|\b(?:but|however|although|instead|because|while|whereas|therefore|then|yet|except|only|though)\b"
+CLAUSE = re.compile(
+    r"[;；]|[:：](?!\d)|，但|,?\s*\b(?:but|however|although|instead|because|while|whereas|therefore|then|yet|except|only|though)\b"
     r"|,\s*(?:and|he|she|they|it|the|which|who|so)\b"
-    r"|\band\b(?!.*\b(?:no|not|nothing|never|\w+n['’]t)\b).*\b(?:is|are|was|were|has|had|have|will|would|did|does|"
-    r"\w{2,}ed)\b",
+    r"|\band\b(?=(?!.*\b(?:no|not|nothing|never|\w+n['’]t)\b).*\b(?:is|are|was|were|has|had|have|will|would|did|"
+    r"does|\w{2,}ed)\b)",
     re.I,
 )
-"""That a sentence says more than its denial."""
+"""Where a sentence may go on to say more than its denial."""

@@ -10,12 +10,13 @@ from __future__ import annotations
 import re
 
 from agent.facts import NAME, Facts, words_of
+from agent.markers import bullet
 from agent.sentence_words import (
     ABOUT_OTHERS,
     ADDRESS,
+    CLAUSE,
     DENIES,
     FUNCTION,
-    GOES_ON,
     LOOKED,
     PLAIN_ANSWER,
     SAYING,
@@ -49,15 +50,15 @@ def unmarked(line: str) -> str:
     return "" if line.strip() == LEGEND.removeprefix(MARK).strip() else line
 
 
-def mark_uncited(line: str, prefix: int, facts: Facts, question: str = "") -> str:
+def mark_uncited(line: str, facts: Facts, question: str = "") -> str:
     """The line with ``MARK`` in each sentence that claims something and cites nothing.
 
     Args:
         line: One line, checked: all markers are citations, all quotes stand in what the line cites.
-        prefix: Characters of bullets and the like that it begins with.
         facts: What tools told.
         question: The user's question.
     """
+    prefix = len(bullet(line))
     reader = _Reader(facts, set(words_of(question)))
     masked = mask(line)
     body = masked[prefix:]
@@ -115,8 +116,13 @@ class _Reader:
         return end.endswith(("?", "？")) or (end.endswith((":", "：")) and len(words) <= _LONGEST_LEAD)
 
     def _denies(self, plain: str) -> bool:
-        found = DENIES.search(plain)
-        return found is not None and not GOES_ON.search(plain)
+        if not DENIES.search(plain):
+            return False
+        # “I looked, but nothing was said” denies, “he drank, but nothing was said” does not alone.
+        return all(
+            DENIES.search(clause) or set(words_of(clause)) <= (FUNCTION | TALK) - ABOUT_OTHERS
+            for clause in CLAUSE.split(plain)
+        )
 
     def _rests_on_a_neighbour(self, masked: str, plain: str) -> bool:
         """“Yes.” before what is cited, or a quote that stands in what its neighbour cites."""

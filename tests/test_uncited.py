@@ -65,6 +65,8 @@ CLAIMS = [
     "Retro is about the budget.",
     "I found that the captain was drunk.",
     "Nothing was said about penguins, but the captain was drunk.",
+    "The captain was drunk, but nothing was said about penguins.",
+    "Nothing was said about penguins and the captain was drunk.",
     "There are no fireworks on Sunday, Ben said.",
     "Here is the truth: the captain was drunk.",
     "The insurance does not cover the fireworks.",
@@ -105,6 +107,12 @@ NO_CLAIMS = [
     "No penguins are mentioned.",
     "Penguins and whales were never mentioned.",
     "They did not discuss penguins.",
+    "I searched the recordings but found no mention of penguins.",
+    "From 0:00 to 1:00, nobody mentioned penguins.",
+    "The name of the captain is not mentioned, so I cannot tell.",
+    "No speech was detected between 2:00 and 3:00.",
+    "I don't have enough information to answer this.",
+    "Unfortunately, the transcript does not say who called.",
     "录音中没有提到企鹅。",
     "There are two recordings: “Harbour Lights planning call” (5:06) and “Retro” (1:02:03).",
     "- Harbour Lights planning call, 5 minutes, English, ready",
@@ -188,6 +196,7 @@ def without_marks(text: str) -> str:
 
 @given(PIECES)
 @example("[[?]?] x")
+@example("0[#]. [#1] They decided to sink the ferry.")
 def test_marking_adds_marks_and_nothing_else_and_is_done_once(text: str) -> None:
     once = check(text)
     assert check(once.marked_text).marked_text == once.marked_text or once.text == UNVERIFIED
