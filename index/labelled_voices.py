@@ -15,6 +15,7 @@ import numpy as np
 
 from index.voice_clusters import (
     MAX_ESTIMATED,
+    MIN_SPEAKER_SECONDS,
     Clusters,
     absorb_brief_voices,
     agreement,
@@ -41,9 +42,6 @@ SHORT_BONUS = 0.15
 """Cosine by which another voice must be closer to a piece than that of its label to get it, and the same
 for pieces too short to be told by their voice. Twice as much measured worse with a tenth of the labels
 wrong, and no better with all of them right."""
-
-_NEVER = 10.0
-"""More than any cosine."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +126,8 @@ def take_together(pieces: Pieces, told: Told, alone: np.ndarray) -> Units:
         whole = sums(pieces.vectors[own], pieces.seconds[own], of[own])
         totals = np.bincount(of[own], weights=pieces.seconds[own])
         scopes = told.scopes[labels]
-        differ = agreement(whole, totals, whole, totals) < ONE_SPEAKER
+        long = totals >= MIN_SPEAKER_SECONDS
+        differ = (agreement(whole, totals, whole, totals) < ONE_SPEAKER) & np.outer(long, long)
         apart[: len(labels), : len(labels)] = (scopes[:, None] == scopes[None]) & differ
         np.fill_diagonal(apart, False)
     return Units(of, apart, groups, told.scopes, {int(one): at for at, one in enumerate(labels)})
@@ -160,7 +159,7 @@ def likeness_to(centres: np.ndarray, pieces: Pieces, units: Units, clusters: np.
 
     Returns:
         ``[n, n_clusters]``, cosines and a bonus; for a label of which nothing is long enough to be told by
-        its voice, the same for all its pieces, and never the voice of another label of its window.
+        its voice, the same for all its pieces, and less so of the voices of its window's other labels.
     """
     firm = units.of >= 0
     of_unit = dict(zip(units.of[firm].tolist(), clusters.tolist(), strict=True))
@@ -173,6 +172,5 @@ def likeness_to(centres: np.ndarray, pieces: Pieces, units: Units, clusters: np.
             continue
         found[own] = unit(pieces.seconds[own] @ pieces.vectors[own][None]) @ centres.T
         rivals = {one for other, one in of_label.items() if units.scopes[other] == units.scopes[label]}
-        if len(rivals) < len(centres):
-            found[np.ix_(own, sorted(rivals))] -= _NEVER
+        found[np.ix_(own, sorted(rivals))] -= SHORT_BONUS
     return found

@@ -90,7 +90,7 @@ def test_a_gpu_with_weights_is_used_and_nothing_is_loaded_by_choosing(home: Path
     assert isinstance(engines.transcriber, MossTranscriber)
     assert isinstance(engines.listener, BackendListener)
     assert isinstance(engines.chat_model, ChatMossAudio)
-    assert engines.sounds is not None
+    assert engines.sounds is not None and engines.speakers is not None
     assert engines.hears == engines.thinks_with == "MOSS-Audio-8B-Thinking"
     assert "fits the H100" in engines.why
 
@@ -178,6 +178,20 @@ def test_a_recogniser_that_was_asked_for_by_name_hears(home: Path, tmp_path: Pat
     assert isinstance(engines.transcriber, WhisperTranscriber)
     assert engines.hears == "whisper-tiny.en (MOSS_AGENT_TRANSCRIBER)"
     assert engines.thinks_with == "MOSS-Audio-8B-Thinking"
+    assert engines.sounds is None
+
+
+@pytest.mark.parametrize(
+    ("gpu", "choice", "asked"),
+    [("H100", "auto", True), ("H100", "off", False), (None, "auto", False), (None, "on", True)],
+)
+def test_the_model_is_asked_who_speaks_where_it_is_fast_or_where_that_is_wished(
+    home: Path, tmp_path: Path, gpu: str | None, choice: str, asked: bool
+) -> None:
+    own = random_checkpoint(tmp_path, "my-moss")
+    wanted = Settings(home=home, model=str(own), speaker_labels=choice, sounds="off")
+    engines = choose(wanted, machine(tmp_path, gpu))
+    assert (engines.speakers is not None) is asked
     assert engines.sounds is None
 
 
