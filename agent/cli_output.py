@@ -146,7 +146,7 @@ def show_added(document: dict[str, Any], note: str | None) -> None:
     taken = max(document["seconds_taken"], 0.01)
     say(
         f"“{document['title']}” ({document['id'][:12]}): {clock(document['duration'])} long, "
-        f"{document['segments']} sentences, {document['speakers']} speakers (estimated), language "
+        f"{_counted(document['segments'], 'sentence')}, {_counted(document['speakers'], 'speaker')} (estimated), language "
         f"{document['language'] or 'unknown'}, {_percent(document['coverage'])} of detected speech accounted "
         f"for, heard in {taken:.0f} s ({document['duration'] / taken:.1f}× realtime)."
     )
@@ -302,6 +302,10 @@ def _gb(size: int) -> str:
 
 def _percent(share: float | None) -> str:
     return "–" if share is None else f"{100 * share:.0f} %"
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def _plain(text: str) -> str:

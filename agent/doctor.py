@@ -139,6 +139,6 @@ def _sounds(workspace: Workspace) -> Check:
     if engines.listener is None:
         return Check(name, False, NO_EAR.format(more=engines.more.rstrip(".")), required=False)
     listed = (
-        "and lists those of each recording" if engines.sounds else "(MOSS_AGENT_SOUNDS=on also lists them)"
+        " and lists those of each recording" if engines.sounds else "; MOSS_AGENT_SOUNDS=on lists them too"
     )
-    return Check(name, True, f"{engines.thinks_with} listens again when asked, {listed}", required=False)
+    return Check(name, True, f"{engines.thinks_with} listens again when asked{listed}", required=False)

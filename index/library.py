@@ -220,7 +220,8 @@ def _only_match(names: dict[str, SpeakerRow], wanted: str) -> SpeakerRow | None:
 
 
 def _folded(title: str) -> str:
-    return unicodedata.normalize("NFC", " ".join(title.split())).casefold()
+    # Underscores became spaces when a file's name became a title.
+    return unicodedata.normalize("NFC", " ".join(title.replace("_", " ").split())).casefold()
 
 
 def _unknown(reference: str) -> UnknownRecording:

@@ -94,6 +94,7 @@ def test_a_recording_is_found_by_id_prefix_and_title(library: Library) -> None:
         recording[:10].upper(),
         "harbour lights",
         "  Harbour  Lights ",
+        "harbour_lights",
     ):
         assert library.resolve(reference).id == recording
 
