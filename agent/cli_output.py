@@ -144,11 +144,12 @@ def added_json(recording: Recording, segments: int) -> dict[str, Any]:
 def show_added(document: dict[str, Any], note: str | None) -> None:
     """What `add` says of one recording."""
     taken = max(document["seconds_taken"], 0.01)
+    sentences, speakers = document["segments"], document["speakers"]
     say(
         f"“{document['title']}” ({document['id'][:12]}): {clock(document['duration'])} long, "
-        f"{_counted(document['segments'], 'sentence')}, {_counted(document['speakers'], 'speaker')} (estimated), language "
-        f"{document['language'] or 'unknown'}, {_percent(document['coverage'])} of detected speech accounted "
-        f"for, heard in {taken:.0f} s ({document['duration'] / taken:.1f}× realtime)."
+        f"{_counted(sentences, 'sentence')}, {_counted(speakers, 'speaker')} (estimated), "
+        f"language {document['language'] or 'unknown'}, {_percent(document['coverage'])} of detected speech "
+        f"accounted for, heard in {taken:.0f} s ({document['duration'] / taken:.1f}× realtime)."
     )
     for start, end in document["gaps"]:
         say(f"  not transcribed: {clock(start)}–{clock(end)}")
