@@ -230,7 +230,10 @@ def relabel_speakers(
     json: Json = False,
 ) -> None:
     """Tell the speakers apart anew, for example with their true number; names given before are lost."""
-    recording = _workspace().relabel_speakers(reference, speakers)
+    workspace = _workspace()
+    with output.ingest_progress(quiet=json) as reporting:
+        report = reporting(workspace.library.resolve(reference).title)
+        recording = workspace.relabel_speakers(reference, speakers, report)
     if json:
         output.write_json({"id": recording.id, "speakers": list(recording.speakers)})
     else:

@@ -21,6 +21,7 @@ from index.database import Database
 from index.errors import IndexOutOfDate, MossAgentError
 from index.ingest import Ingest, Progress
 from index.library import Library
+from index.progress import Report
 from index.records import Recording
 
 if TYPE_CHECKING:
@@ -201,11 +202,13 @@ class Workspace:
         """Give a speaker another name, or merge two; returns the number of segments under the new name."""
         return self.library.rename_speaker(self.library.resolve(reference).id, old, new)
 
-    def relabel_speakers(self, reference: str, speakers: int | None) -> Recording:
+    def relabel_speakers(
+        self, reference: str, speakers: int | None, report: Report | None = None
+    ) -> Recording:
         """Tell the speakers of a ready recording apart anew, with their number given or estimated."""
         recording = self.library.resolve(reference)
         with self.writing():
-            self.ingest.relabel_speakers(recording.id, speakers)
+            self.ingest.relabel_speakers(recording.id, speakers, report)
         return self.library.recording(recording.id)
 
     def summarize(self, reference: str, template: str | None = None) -> Summary:

@@ -109,12 +109,23 @@ class Ingest:
         with self._busy.setdefault(work.intake.id, threading.Lock()):
             return work.run(title, speakers)
 
-    def relabel_speakers(self, recording: str, speakers: int | None) -> None:
-        """Tell the speakers of a recording apart anew, with their number given or estimated."""
+    def relabel_speakers(
+        self, recording: str, speakers: int | None, progress: Callable[[Progress], None] | None = None
+    ) -> None:
+        """Tell the speakers of a recording apart anew, with their number given or estimated.
+
+        Ctrl+C ends it, and leaves the names as they were; what a model was asked until then is kept.
+
+        Args:
+            recording: Its id; it is ready.
+            speakers: How many; None estimates it.
+            progress: Called often where a model is asked window by window, from this thread.
+        """
         from index.telling_apart import tell_apart_anew
 
+        cancel = threading.Event()
         audio = self.library.audio_path(recording)
-        intake = Intake(self.library, recording, audio, lambda _: None, threading.Event())
+        intake = Intake(self.library, recording, audio, progress or (lambda _: None), cancel)
         speech = [Span(*pair) for pair in self._speech(recording)]
         tell_apart_anew(intake, speech, self.speakers, speakers)
 

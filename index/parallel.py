@@ -74,5 +74,9 @@ def _handed_over(
                 except CancelledError:
                     continue
                 yield task, result
+        except KeyboardInterrupt:
+            # Who works asks for this, so that nobody waits for them to finish.
+            stop.set()
+            raise
         finally:
             pool.shutdown(wait=False, cancel_futures=True)

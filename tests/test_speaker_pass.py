@@ -62,7 +62,7 @@ def listen(library: Library, sample: Path, tmp_path: Path) -> Listen:
         ingest = Ingest(library, ShortWindows(backend), embedder(), vectors, speakers=labels)
         if relabel:
             (recording,) = library.recordings()
-            ingest.relabel_speakers(recording.id, None)
+            ingest.relabel_speakers(recording.id, None, **more)
             return library.recording(recording.id), backend
         return ingest.add(excerpt(sample, tmp_path / "talk.wav", begins, ends), **more), backend
 
@@ -154,8 +154,10 @@ def test_a_recording_made_without_labels_keeps_its_names_until_told_apart_anew(l
     library.rename_speaker(recording.id, "Speaker 1", "Callum")
     recording, backend = listen()
     assert backend.asked == [] and "Callum" in recording.speakers
-    recording, backend = listen(relabel=True)
+    told: list[str | None] = []
+    recording, backend = listen(relabel=True, progress=lambda at: told.append(at.detail))
     assert len(backend.of("speakers")) >= 3 and not backend.of("timestamps")
+    assert told[0] == "window 1 of 3"
     assert true_names(library, recording, script) == THREE
 
 
