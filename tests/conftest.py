@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +27,18 @@ for _name in [one for one in os.environ if one.startswith("MOSS_AGENT_")]:
 
 ROOT = Path(__file__).parent.parent
 DATA = Path(__file__).parent / "data"
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Begin to train the fixture where tests run side by side, while others have no use for it yet."""
+    wanted = any("moss_fixture" in getattr(one, "fixturenames", ()) for one in session.items)
+    if wanted and os.environ.get("PYTEST_XDIST_WORKER") == "gw0":
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.fixture"],
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
 
 
 @pytest.fixture(scope="session")

@@ -206,7 +206,7 @@ class Loudness:
     """Tells how many samples it heard and how loud they were."""
 
     def listen(self, audio: np.ndarray, question: str, cancel: Any = None) -> str:
-        return f"{len(audio)} samples at {np.abs(audio).max():.2f}: {question}"
+        return f"{len(audio)} samples, peak {np.abs(audio).max():.0%}: {question}"
 
 
 def test_listen_hands_exactly_that_stretch_to_the_listener(desk: Desk, tmp_path: Path) -> None:
@@ -218,6 +218,6 @@ def test_listen_hands_exactly_that_stretch_to_the_listener(desk: Desk, tmp_path:
     tools = build_tools(Toolbox(desk.library, desk.search, Loudness()))
     listen = next(one for one in tools if one.name == "listen")
     ask = {"recording": HARBOUR, "start": 10, "end": 12, "question": "how loud?"}
-    assert json.loads(listen.invoke(ask))["answer"] == "32000 samples at 0.50: how loud?"
+    assert json.loads(listen.invoke(ask))["answer"] == "32000 samples, peak 50%: how loud?"
     missing = json.loads(listen.invoke({**ask, "recording": "Long talk"}))
     assert "add the file again" in missing["error"]
