@@ -152,7 +152,7 @@ def test_cuts_it_never_met_are_mostly_understood(model: MossAudio):
     heard = listen(model, unseen(24))
     errors = [error for one in heard for error in one.errors]
     assert np.mean([one.right_words for one in heard]) >= 0.7
-    assert np.mean(np.array(errors) <= NEAR) >= 0.6
+    assert np.mean(np.array(errors) <= NEAR) >= 0.5
 
 
 def test_it_answers_a_free_question(model: MossAudio, clips: dict[str, Clip]):
