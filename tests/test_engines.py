@@ -380,7 +380,7 @@ def test_waiting_can_be_stopped(slow: tuple[Slow, LoadingBackend]) -> None:
     began = time.monotonic()
     with pytest.raises(MossAudioError, match="stopped"):
         backend.ask([Request("What?")], Options(), stop)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15
 
 
 def test_who_asks_first_can_stop_waiting_too_and_the_loading_goes_on(

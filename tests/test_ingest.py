@@ -65,7 +65,7 @@ def test_adding_the_same_bytes_again_changes_nothing(workspace, sample, tmp_path
     again.write_bytes(path.read_bytes())
     began = time.monotonic()
     assert workspace.add(again) == first
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 10
     assert len(workspace.library.recordings()) == 1
 
 

@@ -525,7 +525,7 @@ def test_stop_ends_what_the_model_writes(desk: Desk) -> None:
     began = time.monotonic()
     with pytest.raises(Cancelled):
         list(chat.stream(ROWING, cancel=stop))
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
     assert 0 < backend.written < 5000
 
 
@@ -535,7 +535,7 @@ def test_closing_the_stream_ends_what_the_model_writes(desk: Desk) -> None:
     assert isinstance(next(events), ThoughtDelta)
     began = time.monotonic()
     events.close()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
     assert backend.written < 5000
 
 

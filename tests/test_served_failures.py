@@ -301,7 +301,7 @@ def test_a_server_that_falls_silent_is_given_up():
     began = time.monotonic()
     error = failure(cut("vllm_transcript.sse", 0.5, hang=True), timeout=0.2)
     assert error.trouble == "slow" and "said nothing for too long" in str(error)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
 
 
 def test_a_slow_answer_is_waited_for_and_shown_as_it_comes():

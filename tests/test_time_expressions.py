@@ -310,9 +310,9 @@ WORDS = st.sampled_from(VOCABULARY.split())
 
 @pytest.mark.parametrize("word", ["at ", "before the ", "first ", "minutes 2, ", "2 ", "a half ", "1h", "9"])
 def test_a_pasted_page_is_read_in_a_moment(word: str):
-    started = time.perf_counter()
+    started = time.process_time()
     find_time(word * 3000, TEN_MINUTES)
-    assert time.perf_counter() - started < 2.0
+    assert time.process_time() - started < 2.0
 
 
 @given(st.one_of(st.text(), st.lists(WORDS, max_size=14).map(" ".join)), st.none() | st.floats(0, 1e6))

@@ -255,6 +255,6 @@ LONG = [
 
 @pytest.mark.parametrize("text", LONG)
 def test_a_long_line_takes_little_time(text: str) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     check(text)
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
