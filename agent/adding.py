@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from agent.workspace import Workspace
-from index.errors import MossAgentError
 from index.progress import Report
+from index.recording_errors import MossAgentError
 from index.records import Recording
 
 

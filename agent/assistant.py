@@ -18,16 +18,15 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.types import StreamMode
 
 from agent.answer import Answer, Citation, Event, Step, StepFinished, StepStarted, TextDelta, ThoughtDelta
-from agent.by_rule import by_rule
-from agent.citations import Checker, LineStream
-from agent.comparing import fold
-from agent.graph import MOST_ROUNDS, build_graph, evidence_ids, remembered, result_titles, titles, told
-from agent.state import State
-from index.errors import Cancelled, MossAgentError
-from index.library import Library
+from agent.citations.check import Checker, LineStream
+from agent.citations.quotes import fold
+from agent.graph import MOST_ROUNDS, State, build_graph, evidence_ids, remembered, result_titles, titles, told
+from agent.models.extractive import by_rule
+from index.recording_errors import Cancelled, MossAgentError
 from index.records import Recording
+from index.store.library import Library
 from moss_audio.errors import MossAudioError
-from tools.cancelling import CANCEL
+from tools.result import CANCEL
 
 LONGEST_QUESTION = 4000
 """Characters a question may have."""

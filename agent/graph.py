@@ -5,6 +5,8 @@
        check_citations → end
 
 It works with any LangChain chat model that can bind tools and never asks which one it has.
+
+The state of a conversation, kept from turn to turn; plain types and messages only.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypedDict
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import (
@@ -27,13 +29,36 @@ from langchain_core.messages import (
 from langchain_core.tools import BaseTool
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
+from langgraph.graph.message import add_messages
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import StreamWriter
 
-from agent.by_rule import BY_RULE, by_rule
-from agent.citations import Checked, Checker, Segments
+from agent.citations.check import Checked, Checker, Segments
+from agent.models.extractive import BY_RULE, by_rule
 from agent.prompts import system_prompt
-from agent.state import State
+
+
+def union(known: list[int], new: list[int]) -> list[int]:
+    """Ids in the order they were first seen, each once."""
+    return list(dict.fromkeys([*known, *new]))
+
+
+class State(TypedDict, total=False):
+    """What the graph's nodes read and write."""
+
+    messages: Annotated[list[AnyMessage], add_messages]
+    """The conversation: questions, tool calls, tool results, answers (checked, with markers)."""
+    question: str
+    """The question of this turn."""
+    focus: dict[str, Any]
+    """``{"id", "title", "duration", "speakers"}`` of the recording in focus; empty for none."""
+    recordings: int
+    """How many recordings the library has."""
+    seen: Annotated[list[int], union]
+    """Ids of all segments that tools returned in this conversation; only these can be cited."""
+    answer: dict[str, Any]
+    """The checked answer of this turn: ``{"marked_text", "text", "citations": [{…}], "dropped"}``."""
+
 
 MOST_ROUNDS = 8
 """Rounds of tool calls a turn may take; after them the model has to answer with what it has."""

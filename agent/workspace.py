@@ -17,24 +17,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.settings import Settings
-from index.database import Database
-from index.errors import IndexOutOfDate, MossAgentError
-from index.ingest import Ingest, Progress
-from index.library import Library
+from index.pipeline.ingest import Ingest, Progress
 from index.progress import Report
+from index.recording_errors import IndexOutOfDate, MossAgentError
 from index.records import Recording
+from index.store.database import Database
+from index.store.library import Library
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
     from agent.assistant import Assistant
-    from agent.engines import Engines
-    from agent.memory import Memory
-    from index.embeddings import Embedder
-    from index.search import Search
+    from agent.checkpointer import Memory
+    from agent.engines.engine_choice import Engines
+    from index.search.embeddings import Embedder
+    from index.search.searching import Search
+    from index.search.vectors import Vectors
     from index.summary import Summary
-    from index.transcriber import Transcriber
-    from index.vectors import Vectors
+    from index.transcription.transcriber import Transcriber
     from tools import Toolbox
 
 
@@ -69,21 +69,21 @@ class Workspace:
     @cached_property
     def embedder(self) -> Embedder:
         """The sentence embedder of the settings."""
-        from index.embeddings import Embedder
+        from index.search.embeddings import Embedder
 
         return Embedder(self.settings.embedder)
 
     @cached_property
     def vectors(self) -> Vectors:
         """The Chroma collection."""
-        from index.vectors import Vectors
+        from index.search.vectors import Vectors
 
         return Vectors(self.settings.vectors_url or self.home / "vectors", self.embedder)
 
     @cached_property
     def engines(self) -> Engines:
         """What hears and what thinks; see ``agent.engines``."""
-        from agent.engines import choose
+        from agent.engines.engine_choice import choose
 
         try:
             return choose(self.settings)
@@ -104,7 +104,7 @@ class Workspace:
     @cached_property
     def search(self) -> Search:
         """Keyword and vector search over the library."""
-        from index.search import Search
+        from index.search.searching import Search
 
         return Search(self.library, self.embedder, self.vectors)
 
@@ -124,7 +124,7 @@ class Workspace:
     @cached_property
     def memory(self) -> Memory:
         """Conversations, kept in a database of their own."""
-        from agent.memory import Memory
+        from agent.checkpointer import Memory
 
         return Memory(self.home / "conversations.sqlite")
 
@@ -217,7 +217,7 @@ class Workspace:
         Raises:
             MossAgentError: It is not ready yet, or there is no such template.
         """
-        from tools.summarize import summarize_recording
+        from tools.summarize_recording import summarize_recording
 
         recording = self.library.resolve(reference)
         return summarize_recording(
@@ -228,14 +228,14 @@ class Workspace:
         self, reference: str, format: str, start: float | None = None, end: float | None = None
     ) -> bytes:
         """A transcript, or the part of it that overlaps ``[start, end)``, as a file's bytes."""
-        from index.export import export
+        from index.export.formats import export
 
         recording = self.library.resolve(reference)
         return export(recording, self.library.segments(recording.id, start, end), format)
 
     def reindex(self, progress: Callable[[float], None] | None = None) -> int:
         """Rebuild the vector collection from the database; returns the number of passages."""
-        from index.indexing import rebuild
+        from index.search.indexing import rebuild
 
         with self.writing():
             return rebuild(self.library, self.embedder, self.vectors, progress)

@@ -21,12 +21,12 @@ from agent.privacy import switch_off_telemetry
 
 switch_off_telemetry()
 
-from agent.settings import Settings  # noqa: E402
-from agent.workspace import Workspace, open_workspace  # noqa: E402
-from benchmarks.common import percentiles, show  # noqa: E402
-from index.database import RecordingRow, SegmentRow, SpeakerRow  # noqa: E402
-from index.indexing import index_recording  # noqa: E402
-from index.passage_store import PassageStore  # noqa: E402
+from agent.settings import Settings
+from agent.workspace import Workspace, open_workspace
+from benchmarks.common import percentiles, show
+from index.search.indexing import index_recording
+from index.search.passages import PassageStore
+from index.store.database import RecordingRow, SegmentRow, SpeakerRow
 
 PER_RECORDING = 1000
 SECONDS_A_SEGMENT = 4.0

@@ -19,31 +19,31 @@ import time
 BEGAN = time.monotonic()
 """Loading the libraries counts as well."""
 
-import argparse  # noqa: E402
-import random  # noqa: E402
-import statistics  # noqa: E402
-import string  # noqa: E402
-from collections.abc import Callable, Sequence  # noqa: E402
-from dataclasses import dataclass  # noqa: E402
-from typing import TypeVar  # noqa: E402
+import argparse
+import random
+import statistics
+import string
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
-from agent.privacy import switch_off_telemetry  # noqa: E402
+from agent.privacy import switch_off_telemetry
 
 switch_off_telemetry()
 
-import torch  # noqa: E402
-from transformers import StoppingCriteria, StoppingCriteriaList  # noqa: E402
+import torch
+from transformers import StoppingCriteria, StoppingCriteriaList
 
-from benchmarks.common import show  # noqa: E402
-from benchmarks.random_models import CONFIGS, build, with_processor  # noqa: E402
-from moss_audio.answers import Options, Reply, Request  # noqa: E402
-from moss_audio.engine import Engine, EngineOptions, Ticket  # noqa: E402
-from moss_audio.engine.cache import bytes_per_token  # noqa: E402
-from moss_audio.generation import reply  # noqa: E402
-from moss_audio.mel import SAMPLE_RATE  # noqa: E402
-from moss_audio.model import MossAudioModel  # noqa: E402
-from moss_audio.prompt import Prompt  # noqa: E402
-from moss_audio.tasks import TASKS  # noqa: E402
+from benchmarks.common import show
+from benchmarks.random_models import CONFIGS, build, with_processor
+from moss_audio.engine import Engine, EngineOptions, Ticket
+from moss_audio.engine.kv_cache import bytes_per_token
+from moss_audio.generation.generate import reply
+from moss_audio.generation.requests import Options, Reply, Request
+from moss_audio.model.chat_template import Prompt
+from moss_audio.model.mel import SAMPLE_RATE
+from moss_audio.model.modeling import MossAudioModel
+from moss_audio.tasks import TASKS
 
 BATCHES = (1, 8, 64)
 

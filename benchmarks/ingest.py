@@ -22,13 +22,13 @@ from agent.privacy import switch_off_telemetry
 
 switch_off_telemetry()
 
-from faster_whisper import WhisperModel  # noqa: E402
+from faster_whisper import WhisperModel
 
-from agent.settings import Settings  # noqa: E402
-from agent.workspace import Workspace, open_workspace  # noqa: E402
-from benchmarks.common import SAMPLE, show  # noqa: E402
-from index.ingest import Progress  # noqa: E402
-from index.weights import whisper_folder  # noqa: E402
+from agent.settings import Settings
+from agent.workspace import Workspace, open_workspace
+from benchmarks.common import SAMPLE, show
+from index.pipeline.ingest import Progress
+from index.weights import whisper_folder
 
 
 @dataclass
@@ -80,7 +80,7 @@ def whole(workspace: Workspace, file: Path) -> tuple[tuple[float, float], float,
 
 def warm(workspace: Workspace) -> None:
     """Load every model that either side uses."""
-    from index.voice_pieces import voice_encoder
+    from index.diarization.voice_embeddings import voice_encoder
 
     workspace.transcriber.load()  # type: ignore[attr-defined]
     workspace.embedder.load()

@@ -19,14 +19,14 @@ from agent.privacy import switch_off_telemetry
 
 switch_off_telemetry()
 
-import torch  # noqa: E402
-from transformers import Qwen3ForCausalLM  # noqa: E402
+import torch
+from transformers import Qwen3ForCausalLM
 
-from benchmarks.common import show  # noqa: E402
-from benchmarks.random_models import build  # noqa: E402
-from moss_audio.mel import SAMPLE_RATE, log_mel, token_count  # noqa: E402
-from moss_audio.model import MossAudioModel  # noqa: E402
-from moss_audio.tokens import AudioTokens, audio_span  # noqa: E402
+from benchmarks.common import show
+from benchmarks.random_models import build
+from moss_audio.model.mel import SAMPLE_RATE, log_mel, token_count
+from moss_audio.model.modeling import MossAudioModel
+from moss_audio.model.processor import AudioTokens, audio_span
 
 PROMPT_TOKENS = 128
 NEW_TOKENS = 48

@@ -8,10 +8,9 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from moss_audio.config import MossAudioConfig
-from moss_audio.model import MossAudioModel
-from moss_audio.processor import MossAudioProcessor
-from moss_audio.tokens import AudioTokens
+from moss_audio.model.config import MossAudioConfig
+from moss_audio.model.modeling import MossAudioModel
+from moss_audio.model.processor import AudioTokens, MossAudioProcessor
 
 
 @dataclass(frozen=True)

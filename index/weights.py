@@ -3,6 +3,11 @@
 The packaged weights were uploaded by people we do not know, so their integrity rests on hashes: those
 that the official repositories publish for the same files. Nothing else is loaded. The packages' code
 is never imported; only their data files are read.
+
+How many threads torch may use, asked once.
+
+Several places lower the number for a while, and each must put back the machine's own number and not what
+another had set just then.
 """
 
 from __future__ import annotations
@@ -11,9 +16,19 @@ import hashlib
 import importlib.util
 import shutil
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
-from index.errors import WeightsError
+from index.recording_errors import WeightsError
+
+
+@cache
+def torch_threads() -> int:
+    """Torch's number of threads as it was when first asked for; call it before setting another."""
+    import torch
+
+    return torch.get_num_threads()
+
 
 _INSTALL = "install them with `pip install 'moss-agent[embedded]'`"
 

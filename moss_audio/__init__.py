@@ -17,25 +17,25 @@ from typing import TYPE_CHECKING, Any
 from moss_audio.listener import Listener
 
 if TYPE_CHECKING:
-    from moss_audio.answers import Options, Reply, Request
     from moss_audio.audio import load_audio
-    from moss_audio.config import MossAudioConfig
-    from moss_audio.generation import replies, reply, stream
-    from moss_audio.model import MossAudio, MossAudioModel
-    from moss_audio.processor import MossAudioProcessor
+    from moss_audio.generation.generate import replies, reply, stream
+    from moss_audio.generation.requests import Options, Reply, Request
+    from moss_audio.model.config import MossAudioConfig
+    from moss_audio.model.modeling import MossAudio, MossAudioModel
+    from moss_audio.model.processor import MossAudioProcessor
 
 _HOMES = {
-    "MossAudio": "model",
-    "MossAudioConfig": "config",
-    "MossAudioModel": "model",
-    "MossAudioProcessor": "processor",
-    "Options": "answers",
-    "Reply": "answers",
-    "Request": "answers",
+    "MossAudio": "model.modeling",
+    "MossAudioConfig": "model.config",
+    "MossAudioModel": "model.modeling",
+    "MossAudioProcessor": "model.processor",
+    "Options": "generation.requests",
+    "Reply": "generation.requests",
+    "Request": "generation.requests",
     "load_audio": "audio",
-    "replies": "generation",
-    "reply": "generation",
-    "stream": "generation",
+    "replies": "generation.generate",
+    "reply": "generation.generate",
+    "stream": "generation.generate",
 }
 
 __all__ = [

@@ -13,7 +13,7 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 
 from moss_audio.errors import AudioError
-from moss_audio.mel import SAMPLE_RATE
+from moss_audio.model.mel import SAMPLE_RATE
 
 MODEL_SECONDS = 600.0
 """The length the model's makers recommend at most: ten minutes in one request."""

@@ -6,8 +6,8 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
-from moss_audio.answers import Event, Options, Reply, Request
 from moss_audio.errors import MossAudioError
+from moss_audio.generation.requests import Event, Options, Reply, Request
 
 
 class Backend(Protocol):

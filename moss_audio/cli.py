@@ -18,14 +18,14 @@ from rich.console import Console
 from rich.text import Text
 
 from moss_audio import tasks
-from moss_audio.answers import THOUGHT_TOKENS
 from moss_audio.errors import MossAudioError, PromptError
+from moss_audio.generation.requests import THOUGHT_TOKENS
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from moss_audio.generation import Options, Reply
+    from moss_audio.generation.generate import Options, Reply
 
 DEFAULT_MODEL = "OpenMOSS-Team/MOSS-Audio-4B-Instruct"
 
@@ -105,8 +105,8 @@ def _answer(
     _Run.quiet = as_json
     clip = _load(file, start, end)
     where = _device(device)
-    from moss_audio.checkpoint import thinks
-    from moss_audio.generation import Options
+    from moss_audio.checkpoints.files import thinks
+    from moss_audio.generation.generate import Options
 
     room = max(1024, round(clip.seconds * TOKENS_PER_SECOND)) + (thinking_budget or 0)
     warmth = temperature if temperature is not None else 0.0 if chosen.greedy else 1.0
@@ -181,8 +181,8 @@ def _folder(name: str, device: torch.device, dtype: Dtype) -> Path:
     """The checkpoint's folder; nothing is downloaded that would not fit by its published size."""
     import torch
 
-    from moss_audio.hub import resolve
-    from moss_audio.memory import Place
+    from moss_audio.checkpoints.hub import resolve
+    from moss_audio.checkpoints.memory import Place
 
     Place(device, getattr(torch, dtype)).check_released(name)
     return _resolve(name, resolve)
@@ -195,8 +195,8 @@ def _model(
     import torch
     from transformers.utils import logging
 
-    from moss_audio.memory import Place
-    from moss_audio.model import MossAudioModel
+    from moss_audio.checkpoints.memory import Place
+    from moss_audio.model.modeling import MossAudioModel
 
     kind = getattr(torch, dtype)
     Place(device, kind).check(name, folder, seconds, options.max_new_tokens)
@@ -235,7 +235,7 @@ def _download_bar(name: str, total: int) -> Any:
 
 def _stream(model: Any, prompt: str, clip: _Clip, options: Options) -> Reply:
     """Show the answer as it comes, the thought dimmed on stderr; both are kept back where JSON is wanted."""
-    from moss_audio.generation import TextDelta, ThinkingDelta, stream
+    from moss_audio.generation.generate import TextDelta, ThinkingDelta, stream
 
     reply: Reply | None = None
     thought = False

@@ -1,4 +1,7 @@
-"""The seam between the program and an ear: one stretch of audio, one question, one answer."""
+"""An ear over a backend: one stretch of audio, one question, one answer.
+
+The seam between the program and an ear: one stretch of audio, one question, one answer.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,11 @@ import threading
 from typing import Protocol
 
 import numpy as np
+
+from moss_audio.backend import Backend
+from moss_audio.errors import AudioError, MossAudioError, PromptError
+from moss_audio.generation.requests import Options, Reply, Request
+from moss_audio.tasks import ask
 
 
 class Listener(Protocol):
@@ -26,3 +34,71 @@ class Listener(Protocol):
             MossAudioError: There is no answer.
         """
         ...
+
+
+SAMPLE_RATE = 16_000
+
+LONGEST_S = 600.0
+"""Longest stretch one request may carry, seconds; MOSS-Audio's authors advise at most ten minutes."""
+
+LONGEST_QUESTION = 2000
+"""Characters of a question."""
+
+GREEDY = Options(max_new_tokens=1024, thinking_budget=512, stop_loops=True)
+"""The likeliest answer, so that the same question about the same seconds is answered the same way."""
+
+SAMPLED = Options(max_new_tokens=1024, temperature=1.0, thinking_budget=512, seed=0, stop_loops=True)
+"""The second try: greedy decoding loops on laughter, music and noise where sampling does not."""
+
+
+class BackendListener:
+    """A ``Listener`` that puts its questions to a backend.
+
+    Args:
+        backend: Something that hears.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+
+    @property
+    def name(self) -> str:
+        """Who listens."""
+        return self.backend.name
+
+    def listen(self, audio: np.ndarray, question: str, cancel: threading.Event | None = None) -> str:
+        """See ``Listener``.
+
+        Raises:
+            AudioError: The audio is empty or longer than ten minutes.
+            PromptError: The question is empty or too long.
+            MossAudioError: The backend failed, was cancelled, or gave no answer in two tries.
+        """
+        if not 0 < len(audio) <= LONGEST_S * SAMPLE_RATE:
+            raise AudioError(
+                f"{len(audio) / SAMPLE_RATE:.1f} s cannot be listened to at once; choose a stretch of at "
+                f"most {LONGEST_S / 60:g} minutes."
+            )
+        if len(question) > LONGEST_QUESTION:
+            raise PromptError(
+                f"The question is longer than {LONGEST_QUESTION} characters; ask a shorter one."
+            )
+        # Control strings are the prompt's own; a question, which may repeat what a recording says, has none.
+        task = ask(question.replace("<|", "< |"))
+        for options in (GREEDY, SAMPLED):
+            reply = self._reply(Request(task.prompt, [audio]), options, cancel)
+            answer = task.parse(reply.text).value.text.strip()
+            if reply.stopped == "cancelled":
+                raise MossAudioError("Listening was stopped.")
+            if answer and reply.stopped != "loop":
+                return answer
+        raise MossAudioError(
+            f"{self.name} gave no answer about these {len(audio) / SAMPLE_RATE:.0f} seconds; ask about a "
+            "shorter stretch, or in other words."
+        )
+
+    def _reply(self, request: Request, options: Options, cancel: threading.Event | None) -> Reply:
+        for event in self.backend.stream(request, options, cancel):
+            if isinstance(event, Reply):
+                return event
+        raise MossAudioError(f"{self.name} broke off without an answer; ask again.")

@@ -11,10 +11,9 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from moss_audio.finetune import sequence
-from moss_audio.mel import log_mel, token_count
-from moss_audio.model import AudioFeatures, MossAudioModel, insert
-from moss_audio.processor import MossAudioProcessor
-from moss_audio.tokens import AudioTokens
+from moss_audio.model.mel import log_mel, token_count
+from moss_audio.model.modeling import AudioFeatures, MossAudioModel, insert
+from moss_audio.model.processor import AudioTokens, MossAudioProcessor
 from tests.parity_report import ABOUT_THE_RECORDING, FEATURES, GRADIENT, LOGITS, LOSS, Case, Report
 
 

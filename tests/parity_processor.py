@@ -14,11 +14,10 @@ from transformers import PreTrainedTokenizerFast
 
 from moss_audio.errors import MossAudioError
 from moss_audio.finetune import cut, sequence
-from moss_audio.finetune.sequences import IGNORED
-from moss_audio.mel import log_mel_float32, token_count
-from moss_audio.processor import MossAudioProcessor
-from moss_audio.prompt import default_prompt
-from moss_audio.tokens import audio_span
+from moss_audio.finetune.training_data import IGNORED
+from moss_audio.model.chat_template import default_prompt
+from moss_audio.model.mel import log_mel_float32, token_count
+from moss_audio.model.processor import MossAudioProcessor, audio_span
 from tests.parity_report import ABOUT_THE_RECORDING, MEL, Case, Report
 
 

@@ -10,8 +10,8 @@ import torch
 
 from benchmarks import engine
 from benchmarks.engine import MEASURED, Plan, answers, main, run
-from moss_audio.answers import Reply
 from moss_audio.engine import Ticket
+from moss_audio.generation.requests import Reply
 
 ROW = {"size", "context", *MEASURED}
 

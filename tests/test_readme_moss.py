@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from index.clock import clock
+from moss_audio.timestamps import clock
 from tests.conftest import ROOT
 from tests.fixture import lessons
 from tests.fixture.building import FOLDER

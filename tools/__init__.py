@@ -8,9 +8,9 @@ from tools.list_recordings import list_recordings_tool
 from tools.listen import listen_tool
 from tools.outline import outline_tool
 from tools.read_transcript import read_transcript_tool
+from tools.result import Toolbox
 from tools.search_recordings import search_recordings_tool
-from tools.summarize import summarize_tool
-from tools.toolbox import Toolbox
+from tools.summarize_recording import summarize_tool
 
 __all__ = ["Toolbox", "build_tools"]
 

@@ -7,8 +7,7 @@ from typing import Any
 from langchain_core.tools import BaseTool, StructuredTool
 from pydantic import BaseModel
 
-from tools.evidence import as_json, invalid_arguments
-from tools.toolbox import Toolbox
+from tools.result import Toolbox, as_json, invalid_arguments
 
 MOST_RECORDINGS = 100
 """Recordings one result lists at most, newest first."""

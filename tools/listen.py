@@ -9,25 +9,25 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool, StructuredTool
 from pydantic import BaseModel, Field
 
-from index.audio import read_range
-from index.clock import clock
-from index.errors import MossAgentError
+from index.audio.decode import read_range
+from index.recording_errors import MossAgentError
 from index.records import Recording
 from moss_audio.errors import MossAudioError
-from moss_audio.listening import LONGEST_S
-from tools.cancelling import cancel_of
-from tools.evidence import (
+from moss_audio.listener import LONGEST_S
+from moss_audio.timestamps import clock
+from tools.clip_times import Heard, on_the_clips_clock, on_the_recordings_clock
+from tools.result import (
     MOST_EVIDENCE,
     Seconds,
+    Toolbox,
     about,
     as_json,
+    cancel_of,
     evidence,
     invalid_arguments,
     joined,
     span_text,
 )
-from tools.heard_times import Heard, on_the_clips_clock, on_the_recordings_clock
-from tools.toolbox import Toolbox
 
 __all__ = ["LONGEST_S", "NEEDS_MOSS_AUDIO", "listen", "listen_tool"]
 

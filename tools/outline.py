@@ -8,9 +8,8 @@ from langchain_core.tools import BaseTool, StructuredTool
 from pydantic import BaseModel, Field
 
 from index.records import Segment
-from tools.evidence import about, as_json, evidence, invalid_arguments, joined, unfinished
-from tools.summarize import embeddings_of, speech_of
-from tools.toolbox import Toolbox
+from tools.result import Toolbox, about, as_json, evidence, invalid_arguments, joined, unfinished
+from tools.summarize_recording import embeddings_of, speech_of
 
 
 class Outline(BaseModel):

@@ -7,12 +7,13 @@ from typing import Any
 from langchain_core.tools import BaseTool, StructuredTool
 from pydantic import BaseModel, Field
 
-from index.clock import clock
-from index.errors import MossAgentError
+from index.recording_errors import MossAgentError
 from index.records import Recording, Segment, Span
-from tools.evidence import (
+from moss_audio.timestamps import clock
+from tools.result import (
     MOST_EVIDENCE,
     Seconds,
+    Toolbox,
     about,
     as_json,
     evidence,
@@ -21,7 +22,6 @@ from tools.evidence import (
     span_text,
     unfinished,
 )
-from tools.toolbox import Toolbox
 
 DESCRIPTION = (
     "Read what was said in a stretch of a recording: exactly the segments that overlap [start, end), in "

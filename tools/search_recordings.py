@@ -10,11 +10,10 @@ from typing import Any
 from langchain_core.tools import BaseTool, StructuredTool
 from pydantic import BaseModel, Field
 
-from index.errors import MossAgentError
+from index.recording_errors import MossAgentError
 from index.records import Hit, Recording, Segment
-from tools.evidence import as_json, evidence, invalid_arguments, joined, unfinished
 from tools.read_transcript import known_speaker
-from tools.toolbox import Toolbox
+from tools.result import Toolbox, as_json, evidence, invalid_arguments, joined, unfinished
 
 PASSAGES = 8
 """Passages looked at for one query."""
@@ -49,7 +48,7 @@ def search_recordings(
     Raises:
         MossAgentError: The query is empty, or no such recording or speaker.
     """
-    from index.search import RELEVANT
+    from index.search.searching import RELEVANT
 
     if not query.strip():
         raise MossAgentError("The query is empty; say what to look for.")

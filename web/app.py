@@ -19,7 +19,7 @@ from fastapi import FastAPI, HTTPException
 from starlette.responses import FileResponse, Response
 
 from agent.privacy import switch_off_telemetry
-from index.errors import MossAgentError, UnknownRecording
+from index.recording_errors import MossAgentError, UnknownRecording
 from web.guard import Guard
 from web.jobs import Jobs
 from web.uploads import Uploads
@@ -53,8 +53,8 @@ def create_app(workspace: Workspace, jobs: Jobs, host: str = "127.0.0.1") -> Fas
 
     import gradio
 
-    from web.look import head, theme
-    from web.page import create_page
+    from web.page.page import create_page
+    from web.page.theme import head, theme
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     _add_routes(app, workspace)
@@ -72,7 +72,7 @@ def create_app(workspace: Workspace, jobs: Jobs, host: str = "127.0.0.1") -> Fas
         mcp_server=False,
         enable_monitoring=False,
         show_error=False,
-        favicon_path=str(Path(__file__).parent / "static" / "icon.svg"),
+        favicon_path=str(Path(__file__).parent / "page" / "static" / "icon.svg"),
         max_file_size=workspace.settings.max_upload_mb * 2**20,
     )
     app.add_middleware(Guard, host=host)
@@ -112,7 +112,7 @@ def _add_routes(app: FastAPI, workspace: Workspace) -> None:
     @app.get("/summary/{recording}.md")
     def summary(recording: str, template: str = "meeting") -> Response:
         """The summary as a Markdown file."""
-        from index.summary.markdown import to_markdown
+        from index.export.markdown import to_markdown
 
         found = workspace.library.recording(_known(workspace, recording))
         try:

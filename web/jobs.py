@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
-from index.audio import file_id
-from index.errors import Cancelled, MediaError, MossAgentError
-from index.ingest import Progress
+from index.audio.decode import file_id
+from index.pipeline.ingest import Progress
+from index.recording_errors import Cancelled, MediaError, MossAgentError
 from index.records import Recording
 
 State = Literal["waiting", "running", "failed", "stopped"]

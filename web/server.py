@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from agent.privacy import switch_off_telemetry
-from index.audio import file_id
-from index.errors import MossAgentError
+from index.audio.decode import file_id
+from index.recording_errors import MossAgentError
 
 if TYPE_CHECKING:
     from agent.workspace import Workspace

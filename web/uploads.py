@@ -17,8 +17,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from index.audio import file_id
-from index.errors import MediaError, MossAgentError
+from index.audio.decode import file_id
+from index.recording_errors import MediaError, MossAgentError
 
 _NAME = re.compile(r"[0-9a-f]{32}")
 # The page puts it before a file's name: two files alike, sent one after the other, must not meet.

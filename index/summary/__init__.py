@@ -1,6 +1,6 @@
 """Extractive summaries: topics, decisions, action items, open questions, key quotes; nothing invented."""
 
-from index.summary.model import TEMPLATES, ActionItem, Item, Summary, Topic
+from index.summary.items import TEMPLATES, ActionItem, Item, Summary, Topic
 from index.summary.summarize import summarize
 from index.summary.topics import topics
 

@@ -6,12 +6,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from index.summary.clauses import Clause
-from index.summary.cues import join, rest_of_sentence, said_before
-from index.summary.due import due_words
-from index.summary.model import Item
-from index.summary.questions import leaves_open
-from index.summary.verbs import kind_of
+from index.summary.clauses import Clause, due_words, join, kind_of, rest_of_sentence, said_before
+from index.summary.items import Item
+from index.summary.open_questions import leaves_open
 
 AGREE_SECONDS = 8.0
 """A proposal is agreed to within this time."""

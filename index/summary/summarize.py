@@ -9,19 +9,16 @@ from typing import TypeVar
 
 import numpy as np
 
-from index.clock import clock
 from index.records import Segment
 from index.summary.actions import action_items
 from index.summary.clauses import Clause, clauses
 from index.summary.decisions import decisions, is_explicit
-from index.summary.exchanges import exchanges
-from index.summary.model import TEMPLATES, ActionItem, Item, Summary, Topic
-from index.summary.names import infer_names
-from index.summary.questions import open_questions, questions_asked
-from index.summary.sentences import key_sentences
-from index.summary.titles import announces
-from index.summary.topics import topics
-from index.summary.updates import updates
+from index.summary.items import TEMPLATES, ActionItem, Item, Summary, Topic
+from index.summary.open_questions import open_questions, questions_asked
+from index.summary.speaker_names import infer_names
+from index.summary.template_parts import exchanges, updates
+from index.summary.topics import announces, key_sentences, topics
+from moss_audio.timestamps import clock
 
 KEY_QUOTES = 5
 MOST_LISTED = 25

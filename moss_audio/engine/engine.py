@@ -19,18 +19,16 @@ from dataclasses import dataclass
 
 import torch
 
-from moss_audio.answers import FREE, Options, Reply, Request, Stopped
-from moss_audio.engine.cache import CacheShape, KVCache
-from moss_audio.engine.decoding import Chosen, Steps, stepping
-from moss_audio.engine.hearing import EncoderCache
-from moss_audio.engine.pages import PagePool
-from moss_audio.engine.prefill import hear, read, stretches
-from moss_audio.engine.preparing import Preparer
-from moss_audio.engine.sequence import Sequence, Statistics, Ticket
-from moss_audio.engine.sizes import Budget, EngineOptions
+from moss_audio.engine.block_pool import PagePool
+from moss_audio.engine.encoder_cache import EncoderCache
+from moss_audio.engine.kv_cache import CacheShape, KVCache
+from moss_audio.engine.model_runner import Chosen, Steps, hear, read, stepping, stretches
+from moss_audio.engine.options import Budget, EngineOptions
+from moss_audio.engine.sequence import Preparer, Sequence, Statistics, Ticket
 from moss_audio.errors import MemoryUsedUp, MossAudioError
-from moss_audio.model import MossAudioModel
-from moss_audio.repetition import is_loop
+from moss_audio.generation.loops import is_loop
+from moss_audio.generation.requests import FREE, Options, Reply, Request, Stopped
+from moss_audio.model.modeling import MossAudioModel
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from moss_audio.evaluate.bootstrap import LEVEL, RESAMPLES, SEED
-from moss_audio.evaluate.cases import Case
-from moss_audio.evaluate.normalise import Normaliser
-from moss_audio.evaluate.predictions import Prediction
-from moss_audio.evaluate.scoring import CaseScore, Row, score_cases, table
+from moss_audio.evaluate.cases import Case, Prediction
+from moss_audio.evaluate.scoring import LEVEL, RESAMPLES, SEED, CaseScore, Normaliser, Row, score_cases, table
 
 SHOWN = 10
 """Ids of missing predictions written out in Markdown; JSON has them all."""

@@ -2,20 +2,257 @@
 
 A case without a prediction counts as an empty answer: every word missed, no slot matched, the choice wrong.
 Nothing is left out to flatter a mean; how many were missing, unreadable or cut off stands in every row.
+
+From text to the units that are compared: words, or characters where a language does not space words.
+
+Both sides of every comparison go through the normaliser that the Whisper paper scores with, as
+transformers ships it: for English with contractions and spelled-out numbers resolved, for every other
+language lower case without punctuation or bracketed asides. Its table of British and American spellings
+does not come with transformers but with Whisper checkpoints (``normalizer.json``); without it the table is
+empty, so that "colour" and "color" differ, and the report says so.
+
+Confidence intervals by resampling cases.
+
+Word and character error rates.
+
+The rate of a set of cases is all its errors over all its reference units (not the mean of the cases'
+rates), so that long cases count for what they are. It passes 100 % where much is inserted.
+
+AAS: how far predicted times are from the true ones.
+
+    AAS = (1/N) Σ |t̂ᵢ − tᵢ|     over N timestamp slots, in milliseconds; lower is better
+
+Every sentence or word has two slots, its start and its end (the MOSS-Audio report, arXiv 2606.01802,
+defines the mean; it does not say what happens where the texts differ). Ours, for that: both sides are read
+as one row of units, aligned by the fewest edits. A start slot of the reference is matched when the first
+unit of its sentence or word is aligned with an equal unit that begins a predicted sentence or word; an end
+slot likewise by the last unit. N counts matched slots, and the share of slots matched is reported beside
+the mean, which says nothing about words that were missed: read the two together.
+
+What a model wrote, read by the parsers of its task.
+
+No clip length is handed to the parsers, so that times beyond a clip's end count as the errors they are.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
 
-from moss_audio.evaluate.bootstrap import interval
-from moss_audio.evaluate.cases import Case
-from moss_audio.evaluate.normalise import Normaliser
-from moss_audio.evaluate.predictions import Prediction
-from moss_audio.evaluate.reading import Reading, read
-from moss_audio.evaluate.recognition import count_errors, rate_name
-from moss_audio.evaluate.timing import slot_errors
+import jiwer
+import numpy as np
+from transformers.models.whisper.english_normalizer import BasicTextNormalizer, EnglishTextNormalizer
+
+from moss_audio.errors import DataError
+from moss_audio.evaluate.cases import Case, Prediction, Timed
+from moss_audio.tasks import TASKS, choice
+
+CHARACTER_LANGUAGES = frozenset({"zh", "yue", "ja", "th", "lo", "my"})
+"""Languages written without spaces between words, scored by characters (CER), as the Whisper paper does."""
+
+
+def read_spellings(path: Path) -> dict[str, str]:
+    """Read a table of spellings, ``{"colour": "color", …}``, such as a Whisper checkpoint's normalizer.json.
+
+    Raises:
+        DataError: The file is missing or not a JSON object of texts.
+    """
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"The table of spellings {path} does not exist.") from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"The table of spellings {path} cannot be read as JSON: {error}.") from error
+    if not isinstance(table, dict) or not all(isinstance(one, str) for one in table.values()):
+        raise DataError(f'The table of spellings {path} must be an object like {{"colour": "color"}}.')
+    return table
+
+
+class Normaliser:
+    """Turns texts into comparable units.
+
+    Args:
+        spellings: British to American words for English; empty where no table is at hand.
+    """
+
+    def __init__(self, spellings: Mapping[str, str] | None = None):
+        self.spellings = dict(spellings or {})
+        self._english = EnglishTextNormalizer(self.spellings)
+        self._basic = BasicTextNormalizer()
+        # References are seen twice (their text, their times) and words repeat; the normaliser is slow.
+        self._units = lru_cache(maxsize=100_000)(self._split)
+
+    def units(self, text: str, language: str | None) -> tuple[str, ...]:
+        """Split ``text`` into normalised words, or characters for ``CHARACTER_LANGUAGES``."""
+        return self._units(text, language)
+
+    def _split(self, text: str, language: str | None) -> tuple[str, ...]:
+        if language in CHARACTER_LANGUAGES:
+            return tuple("".join(self._basic(text).split()))
+        if language != "en":
+            return tuple(self._basic(text).split())
+        try:
+            return tuple(self._english(text).split())
+        except ValueError:
+            # Looping models emit runs of thousands of digits, more than Python turns into a number.
+            return tuple(self._basic(text).split())
+
+
+RESAMPLES = 1000
+SEED = 0
+LEVEL = 0.95
+
+
+def interval(numerators: Sequence[float], denominators: Sequence[float]) -> tuple[float, float] | None:
+    """Return the percentile bootstrap interval of sum(numerators) / sum(denominators).
+
+    Cases, not units, are drawn with replacement (Efron's percentile interval, 95 %, 1000 draws, fixed seed:
+    the same scores give the same interval). None with fewer than two cases or nothing to divide by.
+    """
+    over, under = np.asarray(numerators, float), np.asarray(denominators, float)
+    if len(over) < 2 or not under.any():
+        return None
+    generator = np.random.default_rng(SEED)
+    ratios = []
+    for _ in range(RESAMPLES):
+        drawn = generator.integers(len(over), size=len(over))
+        total = under[drawn].sum()
+        if total:
+            ratios.append(over[drawn].sum() / total)
+    low, high = np.quantile(ratios, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Counts of one comparison, in units (words or characters); ``reference`` is the reference's length."""
+
+    substitutions: int
+    deletions: int
+    insertions: int
+    reference: int
+
+    @property
+    def total(self) -> int:
+        """All errors."""
+        return self.substitutions + self.deletions + self.insertions
+
+
+def rate_name(language: str | None) -> str:
+    """Return "CER" for languages that are compared by characters, otherwise "WER"."""
+    return "CER" if language in CHARACTER_LANGUAGES else "WER"
+
+
+def count_errors(reference: Sequence[str], predicted: Sequence[str]) -> Errors:
+    """Count the fewest edits from ``predicted`` to ``reference``; units hold no white space."""
+    found = jiwer.process_words(" ".join(reference), " ".join(predicted))
+    return Errors(found.substitutions, found.deletions, found.insertions, len(reference))
+
+
+def matches(reference: Sequence[str], predicted: Sequence[str]) -> list[tuple[int, int]]:
+    """Return the places (in the reference, in the prediction) of units that are aligned and equal."""
+    if not reference or not predicted:
+        return []
+    found = jiwer.process_words(" ".join(reference), " ".join(predicted))
+    return [
+        (chunk.ref_start_idx + step, chunk.hyp_start_idx + step)
+        for chunk in found.alignments[0]
+        if chunk.type == "equal"
+        for step in range(chunk.ref_end_idx - chunk.ref_start_idx)
+    ]
+
+
+@dataclass(frozen=True)
+class SlotErrors:
+    """Absolute errors of the matched slots in milliseconds, and how many slots the reference has."""
+
+    milliseconds: tuple[float, ...]
+    slots: int
+
+
+@dataclass(frozen=True)
+class _Row:
+    """Timed pieces as one row of units: which units begin or end a piece, and when (seconds)."""
+
+    units: list[str]
+    starts: dict[int, float]
+    ends: dict[int, float]
+
+
+def _slot_row(pieces: Sequence[Timed], language: str | None, normaliser: Normaliser) -> _Row:
+    row = _Row([], {}, {})
+    for piece in pieces:
+        units = normaliser.units(piece.text, language)
+        if units:  # "um" and "…" leave nothing to align by, and have no slots on either side
+            row.starts[len(row.units)] = piece.start
+            row.units.extend(units)
+            row.ends[len(row.units) - 1] = piece.end
+    return row
+
+
+def slot_errors(
+    reference: Sequence[Timed], predicted: Sequence[Timed], language: str | None, normaliser: Normaliser
+) -> SlotErrors:
+    """Compare the times (seconds) of two timed texts slot by slot."""
+    true, heard = _slot_row(reference, language, normaliser), _slot_row(predicted, language, normaliser)
+    found = [
+        abs(heard_times[there] - true_times[here]) * 1000
+        for here, there in matches(true.units, heard.units)
+        for true_times, heard_times in ((true.starts, heard.starts), (true.ends, heard.ends))
+        if here in true_times and there in heard_times
+    ]
+    return SlotErrors(tuple(found), len(true.starts) + len(true.ends))
+
+
+NAMES = {"asr": "transcribe", "timestamps": "timestamps", "words": "words"}
+"""The task of ``moss_audio.tasks`` that stands behind each task of a case; ``choice`` makes its own."""
+
+HARMLESS = frozenset({"thinking", "special token"})
+"""What surrounds an answer by rights; anything else that a parser set aside is counted as mended."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """An answer as read: a text, timed pieces, or a letter, whichever the task has.
+
+    ``mended`` is true where the parser set something aside that belongs to no transcript; a
+    choice is clear or it is not, whatever stands around it.
+    """
+
+    text: str = ""
+    pieces: tuple[Timed, ...] = ()
+    letter: str | None = None
+    mended: bool = False
+
+    @property
+    def readable(self) -> bool:
+        """Whether there is anything to score."""
+        return bool(self.text.strip() or self.pieces or self.letter)
+
+
+def task_of(case: Case) -> Any:
+    """Return the task of ``moss_audio.tasks`` that asks and reads this case."""
+    if case.task == "choice":
+        return choice(case.question, case.options)
+    return TASKS[NAMES[case.task]]
+
+
+def read(case: Case, text: str) -> Reading:
+    """Read one answer; any text can be read, to nothing at worst."""
+    parsed = task_of(case).parse(text, None)
+    value = parsed.value
+    if case.task == "choice":
+        return Reading(letter=None if value is None else value.letter)
+    mended = bool(parsed.kinds - HARMLESS)
+    if case.task == "asr":
+        return Reading(text=value.text, mended=mended)
+    pieces = tuple(Timed(one.start, one.end, one.text) for one in value)
+    return Reading(" ".join(one.text for one in pieces), pieces, mended=mended)
+
 
 UNITS = {"WER": "%", "CER": "%", "AAS": "ms", "accuracy": "%"}
 

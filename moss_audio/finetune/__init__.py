@@ -13,25 +13,29 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from moss_audio.finetune.adapters import load_adapter, lora_config
-    from moss_audio.finetune.collate import Collator
-    from moss_audio.finetune.conversations import Conversation, read_conversations
-    from moss_audio.finetune.merging import merge
-    from moss_audio.finetune.options import TrainOptions
-    from moss_audio.finetune.sequences import Example, cut, sequence
+    from moss_audio.finetune.adapters import load_adapter, lora_config, merge
     from moss_audio.finetune.training import train
+    from moss_audio.finetune.training_data import (
+        Collator,
+        Conversation,
+        Example,
+        cut,
+        read_conversations,
+        sequence,
+    )
+    from moss_audio.finetune.training_options import TrainOptions
 
 _HOMES = {
-    "Collator": "collate",
-    "Conversation": "conversations",
-    "Example": "sequences",
-    "TrainOptions": "options",
-    "cut": "sequences",
+    "Collator": "training_data",
+    "Conversation": "training_data",
+    "Example": "training_data",
+    "TrainOptions": "training_options",
+    "cut": "training_data",
     "load_adapter": "adapters",
     "lora_config": "adapters",
-    "merge": "merging",
-    "read_conversations": "conversations",
-    "sequence": "sequences",
+    "merge": "adapters",
+    "read_conversations": "training_data",
+    "sequence": "training_data",
     "train": "training",
 }
 

@@ -80,9 +80,9 @@ def train(
     chosen = dict(locals())
     if precision not in ("auto", "bfloat16", "float32"):
         raise typer.BadParameter("give auto, bfloat16 or float32", param_hint="--precision")
-    from moss_audio.finetune.options import TrainOptions
     from moss_audio.finetune.training import describe
     from moss_audio.finetune.training import train as run
+    from moss_audio.finetune.training_options import TrainOptions
 
     options = TrainOptions(**chosen)
     run(options)
@@ -99,7 +99,7 @@ def merge(
     ] = None,
 ) -> None:
     """Make an ordinary checkpoint of an adapter and its base."""
-    from moss_audio.finetune.merging import merge as run
+    from moss_audio.finetune.adapters import merge as run
 
     folder = run(adapter, output, model)
     typer.echo(f"The model is in {folder}. Use it: python -m moss_audio FILE --model {folder}")
@@ -115,7 +115,7 @@ def check(
     decode: Annotated[bool, typer.Option("--decode", help="Decode every recording, to find damage.")] = False,
 ) -> None:
     """Say what is in DATA.jsonl: examples, hours, tokens, and every line that cannot be used."""
-    from moss_audio.finetune.checking import check as run
+    from moss_audio.finetune.training_data import check as run
 
     report = run(data, model, (max_length, time_markers, prompt_default), decode)
     typer.echo(report.text)

@@ -1,29 +1,261 @@
-"""One training run, from a data file to an adapter or a checkpoint."""
+"""One training run, from a data file to an adapter or a checkpoint.
+
+What a person sees of a run on stderr, and what happens when they stop it.
+
+transformers' ``Trainer``, with our order of examples, our loss and our files.
+"""
 
 from __future__ import annotations
 
+import math
+import os
+import signal
+import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import FrameType, TracebackType
+from typing import Any, Self
 
 import torch
+from peft import PeftModel
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors import safe_open
-from transformers import TrainingArguments, set_seed
+from torch.nn import functional as F
+from torch.utils.data import Sampler
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments, set_seed
+from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.trainer_callback import PrinterCallback
 
-from moss_audio.checkpoint import read_config, weight_files
+from moss_audio.checkpoints.files import read_config, weight_files
+from moss_audio.checkpoints.hub import resolve
 from moss_audio.errors import MossAudioError
-from moss_audio.finetune import memory
-from moss_audio.finetune.adapters import add_adapter, lora_config
-from moss_audio.finetune.collate import Collator
-from moss_audio.finetune.conversations import read_conversations
-from moss_audio.finetune.dataset import Examples, Order, Reading, prepare, total_time
-from moss_audio.finetune.options import TrainOptions, begin, last_checkpoint
-from moss_audio.finetune.progress import Finite, Reporter, Stop
-from moss_audio.finetune.trainer import AnswerTrainer
-from moss_audio.hub import resolve
-from moss_audio.model import MossAudioModel
-from moss_audio.processor import MossAudioProcessor
+from moss_audio.finetune import training_options as memory
+from moss_audio.finetune.adapters import add_adapter, lora_config, save_adapter
+from moss_audio.finetune.training_data import (
+    IGNORED,
+    Collator,
+    Examples,
+    Order,
+    Reading,
+    prepare,
+    read_conversations,
+    total_time,
+)
+from moss_audio.finetune.training_options import TrainOptions, begin, last_checkpoint
+from moss_audio.model.modeling import MossAudioModel
+from moss_audio.model.processor import MossAudioProcessor
+
+
+class Reporter(TrainerCallback):
+    """A bar with the loss where stderr is a terminal, else a line for every step."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self.bar: Progress | None = None
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Show the bar."""
+        if not self.console.is_terminal:
+            return
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("steps, loss {task.fields[loss]}"),
+            TimeRemainingColumn(),
+        )
+        self.bar = Progress(*columns, console=self.console)
+        self.bar.add_task("Training", total=state.max_steps, completed=state.global_step, loss="…")
+        self.bar.start()
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Move the bar."""
+        if self.bar is not None:
+            self.bar.update(self.bar.task_ids[0], completed=state.global_step)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **_: Any,
+    ) -> None:
+        """Show a step's loss, or the evaluation's."""
+        logs = logs or {}
+        if "loss" in logs:
+            if self.bar is not None:
+                self.bar.update(self.bar.task_ids[0], loss=f"{logs['loss']:.4f}")
+            else:
+                self.say(
+                    f"step {state.global_step} of {state.max_steps}: loss {logs['loss']:.4f}, gradient norm "
+                    f"{logs.get('grad_norm', float('nan')):.3g}, learning rate {logs['learning_rate']:.2e}"
+                )
+        if "eval_loss" in logs:
+            self.say(f"step {state.global_step}: loss on the evaluation data {logs['eval_loss']:.4f}")
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Take the bar away."""
+        self.close()
+
+    def close(self) -> None:
+        """Take the bar away, however the run ended."""
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None
+
+    def say(self, text: str) -> None:
+        """One line on stderr."""
+        self.console.print(text, markup=False)
+
+
+class Finite(TrainerCallback):
+    """Ends a run whose loss is no number any more; nothing after it could be used."""
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **_: Any,
+    ) -> None:
+        """Look at a step's loss and gradient.
+
+        Raises:
+            MossAudioError: One of them is not finite.
+        """
+        for name in ("loss", "grad_norm"):
+            if not math.isfinite((logs or {}).get(name, 0.0)):
+                raise MossAudioError(
+                    f"At step {state.global_step} the {'loss' if name == 'loss' else 'gradient'} is no "
+                    "number any more; begin again with a smaller --lr or some --warmup."
+                )
+
+
+class Stop(TrainerCallback):
+    """Ctrl-C, or a scheduler's SIGTERM, ends the run after the step at hand, with a checkpoint.
+
+    A second one ends it at once. Use as a context manager around training.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._owner = os.getpid()
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            try:
+                self._before[number] = signal.signal(number, self._on_signal)
+            except ValueError:  # not the main thread: whoever owns it decides
+                break
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._owner:  # a process that decodes audio; it ends with this one
+            return
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+        # Writing through rich could wait for a lock that the interrupted code holds.
+        sys.stderr.write("\nStopping after this step, with a checkpoint; once more to stop at once.\n")
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> TrainerControl:
+        """Ask the trainer to save and stop."""
+        if self.asked and state.global_step < state.max_steps:
+            control.should_save = True
+            control.should_training_stop = True
+        return control
+
+
+def learned_columns(labels: torch.Tensor) -> torch.Tensor:
+    """Positions int64 ``[n]`` whose next token is learned in some row of ``labels`` ``[B, L]``."""
+    return (labels[:, 1:] != IGNORED).any(dim=0).nonzero()[:, 0]
+
+
+def answer_loss(
+    outputs: CausalLMOutputWithPast,
+    labels: torch.Tensor,
+    num_items_in_batch: torch.Tensor | int | None = None,
+) -> torch.Tensor:
+    """Cross entropy of the learned tokens, in float32.
+
+    Args:
+        outputs: Logits ``[B, n, vocab]`` at ``learned_columns(labels)``.
+        labels: int64 ``[B, L]``.
+        num_items_in_batch: Learned tokens of all batches of one optimiser step, by which the sum is divided,
+            so that accumulated batches weigh as one large batch does. None: those of this batch.
+    """
+    targets = labels[:, learned_columns(labels) + 1].flatten()
+    logits = outputs.logits.float().flatten(0, 1)
+    total = F.cross_entropy(logits, targets, ignore_index=IGNORED, reduction="sum")
+    return total / ((targets != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch)
+
+
+class AnswerTrainer(Trainer):
+    """Learns answers.
+
+    Logits are computed only where an answer is: over a whole sequence of 8192 tokens and 151,936 ids they
+    alone would take 5 GB in float32, and as much again for their gradient.
+
+    Args:
+        order: In which examples are learned.
+        **options: Of ``Trainer``.
+    """
+
+    def __init__(self, order: Order, **options: Any) -> None:
+        super().__init__(compute_loss_func=answer_loss, **options)
+        self.order = order
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler:
+        return self.order
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """Loss of one batch."""
+        keep = learned_columns(inputs["labels"])
+        return super().compute_loss(model, {**inputs, "logits_to_keep": keep}, *args, **kwargs)
+
+    def evaluate(
+        self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, float]:
+        """Loss a learned token over the evaluation data; every token weighs the same, in whatever batch."""
+        model = self.model.eval()
+        total = torch.zeros((), dtype=torch.float64)
+        count = 0
+        for batch in self.get_eval_dataloader(eval_dataset):
+            inputs = self._prepare_inputs(batch)
+            items = int((inputs["labels"][:, 1:] != IGNORED).sum())
+            with torch.no_grad(), self.compute_loss_context_manager():
+                total += float(self.compute_loss(model, inputs)) * items
+            count += items
+        metrics = {f"{metric_key_prefix}_loss": float(total) / count}
+        self.log(metrics)
+        self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        """An adapter alone, or a checkpoint like the released ones; nothing that is a pickle."""
+        folder = Path(output_dir or self.args.output_dir)
+        if isinstance(self.model, PeftModel):
+            save_adapter(self.model, folder)
+        else:
+            self.model.save_pretrained(folder, state_dict=state_dict)
 
 
 class Stopped(MossAudioError):

@@ -14,10 +14,10 @@ from typing import Any
 
 import openai
 
-from moss_audio.answers import Options
-from moss_audio.served.faults import said
-from moss_audio.served.questions import AudioPart
-from moss_audio.thinking import name_says_thinking
+from moss_audio.generation.requests import Options
+from moss_audio.generation.thinking import name_says_thinking
+from moss_audio.served.connection import said
+from moss_audio.served.messages import AudioPart
 
 log = logging.getLogger(__name__)
 

@@ -5,10 +5,8 @@ into typed values, with a report of all that was dropped. Pure Python: nothing h
 """
 
 from moss_audio.tasks.caption import parse_caption
-from moss_audio.tasks.choosing import ask_choice, parse_choice
-from moss_audio.tasks.events import parse_events
-from moss_audio.tasks.plain import parse_description, parse_transcript
-from moss_audio.tasks.registry import TASKS, Task, ask, choice
+from moss_audio.tasks.choice import ask_choice, parse_choice
+from moss_audio.tasks.registry import TASKS, Task, ask, choice, parse_description, parse_transcript
 from moss_audio.tasks.results import (
     CAPTION_FIELDS,
     Caption,
@@ -24,7 +22,8 @@ from moss_audio.tasks.results import (
     Transcript,
     official,
 )
-from moss_audio.tasks.timed import parse_sentences, parse_speakers, parse_words
+from moss_audio.tasks.sound_events import parse_events
+from moss_audio.tasks.timed_text import parse_sentences, parse_speakers, parse_words
 
 __all__ = [
     "CAPTION_FIELDS",

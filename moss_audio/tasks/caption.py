@@ -6,9 +6,8 @@ import re
 from collections.abc import Iterator
 
 from moss_audio.tasks.cleaning import clean, without_fences, without_loops
-from moss_audio.tasks.halfjson import Found, Object, Value, as_text, read_object
-from moss_audio.tasks.marks import has_words
-from moss_audio.tasks.results import CAPTION_FIELDS, Caption, Dropped, Parsed
+from moss_audio.tasks.json_objects import Found, Object, Value, as_text, read_object
+from moss_audio.tasks.results import CAPTION_FIELDS, Caption, Dropped, Parsed, has_words
 
 _OTHER_NAMES = {
     "sex": "gender",

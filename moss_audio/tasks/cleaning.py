@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 
-from moss_audio.tasks.loops import cut_loops
-from moss_audio.tasks.marks import has_words
-from moss_audio.tasks.results import Dropped
+from moss_audio.generation.loops import cut_loops
+from moss_audio.tasks.results import Dropped, has_words
 
 _SPECIAL = re.compile(r"<\|([A-Za-z_][\w/ -]{0,40})\|>")
 _THOUGHT_TAG = re.compile(r"<(/?)think(?:ing)?>", re.IGNORECASE)

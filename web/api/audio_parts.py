@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from index.clock import clock
 from moss_audio.audio import load_audio
 from moss_audio.errors import AudioError
-from moss_audio.mel import SAMPLE_RATE
-from web.api.errors import ApiError, bad_request, too_much, unusable
+from moss_audio.model.mel import SAMPLE_RATE
+from moss_audio.timestamps import clock
+from web.api.error_responses import ApiError, bad_request, too_much, unusable
 
 _DATA_URL = re.compile(r"data:(?P<kind>[\w.+-]*/?[\w.+-]*)(?:;[\w.+=\"-]*)*?;base64,", re.IGNORECASE)
 

@@ -1,32 +1,238 @@
-"""``POST /v1/chat/completions``."""
+"""``POST /v1/chat/completions``.
+
+Server-sent events.
+
+Stop strings: an answer ends before the first of them, however the stream cuts it.
+
+From what a model writes to what OpenAI's clients read: thought, content and calls of tools.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Literal, TypeVar
 
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.requests import Request as HttpRequest
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
-from moss_audio.answers import Reply
-from web.api.answering import Content, Done, Part, Thought, answer
-from web.api.chat_request import read_chat_request
-from web.api.errors import ApiError
-from web.api.event_stream import EventStream, events
-from web.api.queueing import Feed, collected, first_item
+from moss_audio.backend import Backend
+from moss_audio.generation.requests import Event, Reply, Request, TextDelta, ThinkingDelta
+from web.api.audio_parts import decode_part
+from web.api.call_splitter import Call, CallSplitter
+from web.api.chat_request import ChatRequest, read_chat_request
+from web.api.error_responses import ApiError, as_api_error
+from web.api.limiter import BEAT_SECONDS, Ended, Feed, Limits, collected, first_item
 from web.api.service import Service
-from web.api.tool_calls import Call
+
+Item = TypeVar("Item")
+
+
+class EventStream(StreamingResponse):
+    """Events as they come; whatever becomes of the client, the work ends with the response.
+
+    Args:
+        feed: The work behind the events.
+        events: As ``event`` writes them.
+    """
+
+    def __init__(self, feed: Feed[Any], events: AsyncIterator[str]) -> None:
+        headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+        super().__init__(events, media_type="text/event-stream", headers=headers)
+        self._feed = feed
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One response, as ASGI asks for it."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._feed.stop()
+
+
+def event(document: dict[str, Any]) -> str:
+    """One event that holds a JSON document."""
+    return f"data: {json.dumps(document, ensure_ascii=False, separators=(',', ':'))}\n\n"
+
+
+async def events(
+    feed: Feed[Item], first: Item | None, write: Callable[[Item], Iterable[dict[str, Any]]]
+) -> AsyncIterator[str]:
+    """The stream of a feed, up to ``[DONE]``.
+
+    Args:
+        feed: Where items come from.
+        first: The first one, or None if it has not come yet.
+        write: An item as the documents that tell of it.
+    """
+    item = first
+    while True:
+        # Comments keep proxies from closing a stream that waits for its turn.
+        if item is None:
+            yield ": waiting\n\n"
+        else:
+            for document in write(item):
+                yield event(document)
+        try:
+            item = await feed.next(BEAT_SECONDS)
+        except TimeoutError:
+            item = None
+        except Ended:
+            break
+        except Exception as error:
+            yield event(as_api_error(error).document())
+            break
+    yield "data: [DONE]\n\n"
+
+
+class StopSplitter:
+    """Lets text through up to the first stop string.
+
+    Args:
+        stops: None of them empty.
+    """
+
+    def __init__(self, stops: Sequence[str]) -> None:
+        self._stops = tuple(stops)
+        self._held = ""
+        self.stopped = False
+        """Whether a stop string has come; nothing goes through after it."""
+
+    def feed(self, text: str) -> str:
+        """What is certain to belong to the answer by now."""
+        if self.stopped:
+            return ""
+        self._held += text
+        # The one that was whole first counts, as if the text had come letter by letter.
+        found = [(at + len(stop), at) for stop in self._stops if (at := self._held.find(stop)) >= 0]
+        if found:
+            self.stopped = True
+            out, self._held = self._held[: min(found)[1]], ""
+            return out
+        keep = max((_begun(self._held, stop) for stop in self._stops), default=0)
+        certain = len(self._held) - keep
+        out, self._held = self._held[:certain], self._held[certain:]
+        return out
+
+    def flush(self) -> str:
+        """The text has ended: what was held back."""
+        out, self._held = ("" if self.stopped else self._held), ""
+        return out
+
+
+def _begun(text: str, stop: str) -> int:
+    return next((n for n in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:n])), 0)
+
+
+Finish = Literal["stop", "length", "tool_calls"]
+
+
+@dataclass(frozen=True)
+class Thought:
+    """More of the thought."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Content:
+    """More of the answer."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Done:
+    """The end: why, and what it took."""
+
+    finish: Finish
+    reply: Reply
+
+
+Part = Thought | Content | Call | Done
+
+
+def answer(backend: Backend, asked: ChatRequest, limits: Limits, cancel: threading.Event) -> Iterator[Part]:
+    """Answer a chat request; blocks, and ends soon after ``cancel`` is set.
+
+    Raises:
+        ApiError: Its recording cannot be used.
+        MossAudioError: The model cannot answer it.
+    """
+    enough = threading.Event()
+    both = _Either(cancel, enough)
+    if asked.audio is None:
+        tools = asked.tools or None
+        events = backend.chat(asked.messages, tools, asked.options, both)
+    else:
+        wave = decode_part(asked.audio, limits.chat_seconds)
+        events = backend.stream(Request(harmless(asked.question), [wave]), asked.options, both)
+    yield from shape(events, asked, enough)
+
+
+def shape(events: Iterator[Event], asked: ChatRequest, enough: threading.Event) -> Iterator[Part]:
+    """Parts of an answer from a model's events; sets ``enough`` when no more need be written."""
+    stops = StopSplitter(asked.stops)
+    calls = CallSplitter() if asked.tools else None
+    called = 0
+
+    def parts(text: str, last: bool = False) -> Iterator[Part]:
+        nonlocal called
+        pieces: list[str | Call] = [text] if text else []
+        if calls is not None:
+            pieces = calls.feed(text) + (calls.flush() if last else [])
+        for piece in pieces:
+            if asked.one_call and called:
+                return
+            if isinstance(piece, Call):
+                called += 1
+                yield piece
+            else:
+                yield Content(piece)
+
+    for event in events:
+        if isinstance(event, Reply):
+            yield from parts(stops.flush(), last=True)
+            cut = event.stopped == "length" and not enough.is_set()
+            yield Done("length" if cut else "tool_calls" if called else "stop", event)
+        elif enough.is_set():
+            continue
+        elif isinstance(event, ThinkingDelta):
+            yield Thought(event.text)
+        elif isinstance(event, TextDelta):
+            yield from parts(stops.feed(event.text))
+            if stops.stopped or (asked.one_call and called):
+                enough.set()
+
+
+def harmless(text: str) -> str:
+    """Text of others with every control string (``<|im_end|>``, an audio span) broken by a space."""
+    return re.sub(r"<\|(?=\w+\|>)", "< |", text)
+
+
+class _Either(threading.Event):
+    """Set when it or one of two others is set."""
+
+    def __init__(self, *others: threading.Event) -> None:
+        super().__init__()
+        self._others = others
+
+    def is_set(self) -> bool:
+        """See ``threading.Event``."""
+        return super().is_set() or any(one.is_set() for one in self._others)
+
 
 CHUNK = "chat.completion.chunk"
 
 
-async def chat_completions(request: Request) -> Response:
+async def chat_completions(request: HttpRequest) -> Response:
     """Answer a conversation, or a question about a recording; whole or as it is written."""
     service: Service = request.app.state.service
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":

@@ -1,19 +1,124 @@
-"""What the routes share: the engines, their queues, the limits and the numbers."""
+"""What the routes share: the engines, their queues, the limits and the numbers.
+
+Whether the model behind the server can be used, as far as is known; asking loads nothing.
+
+Numbers for Prometheus; none of them says what was asked or heard.
+"""
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Literal
 
-from index.transcriber import Transcriber
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+
+from agent.engines.loading import LoadingBackend
+from index.transcription.transcriber import Transcriber
 from moss_audio.backend import Backend
 from moss_audio.engine import LocalBackend
-from web.api.errors import ApiError
-from web.api.health import Health
-from web.api.hearing import Shared
-from web.api.holding import Room
-from web.api.limits import Limits
-from web.api.metrics import Metrics
-from web.api.queueing import Gate
+from moss_audio.errors import MossAudioError
+from moss_audio.served import ServedBackend
+from web.api.error_responses import ApiError
+from web.api.file_transcription import Shared
+from web.api.limiter import Gate, Limits, Room
+
+if TYPE_CHECKING:
+    from prometheus_client.metrics_core import Metric
+
+Status = Literal["ready", "waiting", "loading", "failed"]
+
+AGAIN_SECONDS = 10.0
+"""How often a server that was away is looked for, while somebody asks."""
+
+
+class Health:
+    """Of one server.
+
+    Args:
+        backend: What answers; None where there is no such model, and files are transcribed alone.
+    """
+
+    def __init__(self, backend: Backend | None) -> None:
+        self._backend = backend
+        self._lock = threading.Lock()
+        self._asked = float("-inf")
+
+    def status(self) -> Status:
+        """What is known now; waits for nothing.
+
+        ``waiting`` is a model that is loaded when the first request comes. A server that was away is looked
+        for in the background, so that a later answer is another one once it is back.
+        """
+        if isinstance(self._backend, LoadingBackend):
+            return self._backend.state
+        if not isinstance(self._backend, ServedBackend) or self._backend.reached:
+            return "ready"
+        self._look_for(self._backend)
+        return "loading" if self._backend.reached is None else "failed"
+
+    def _look_for(self, backend: ServedBackend) -> None:
+        with self._lock:
+            if time.monotonic() - self._asked < AGAIN_SECONDS:
+                return
+            self._asked = time.monotonic()
+        threading.Thread(target=_ask, args=(backend,), name="looking-for-server", daemon=True).start()
+
+
+def _ask(backend: ServedBackend) -> None:
+    # Where it is still away, the backend remembers that.
+    with suppress(MossAudioError):
+        backend.check()
+
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1200.0)
+
+
+class Metrics:
+    """Of one server; several servers in one process do not share them."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "moss_agent_requests_total", "Requests answered.", ["route", "status"], registry=self.registry
+        )
+        self.seconds = Histogram(
+            "moss_agent_request_seconds", "From a request to the end of its answer.", ["route"],
+            buckets=_SECONDS, registry=self.registry,
+        )  # fmt: skip
+        self.first_part = Histogram(
+            "moss_agent_first_part_seconds", "From a chat request's turn to the first part of its answer.",
+            buckets=_SECONDS, registry=self.registry,
+        )  # fmt: skip
+        self.tokens = Counter(
+            "moss_agent_tokens_total", "Tokens read and written by chat.", ["kind"], registry=self.registry
+        )
+        self.audio = Counter(
+            "moss_agent_transcribed_seconds_total", "Seconds of audio transcribed.", registry=self.registry
+        )
+
+    def watch(self, gauges: Callable[[], dict[str, tuple[str, float]]]) -> None:
+        """Show numbers that are read when they are asked for: name to description and value."""
+        self.registry.register(_Watched(gauges))
+
+    def text(self) -> bytes:
+        """All of it in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+
+class _Watched:
+    def __init__(self, gauges: Callable[[], dict[str, tuple[str, float]]]) -> None:
+        self._gauges = gauges
+
+    def collect(self) -> Iterable[Metric]:
+        for name, (description, value) in self._gauges().items():
+            yield GaugeMetricFamily(name, description, value)
+
 
 ANY_TRANSCRIBER = "whisper-1"
 """A name under which clients ask for transcription wherever they are; it means what transcribes here."""

@@ -18,13 +18,13 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from index.export import export
+from index.export.formats import export
 from index.records import Recording, Segment
 from web.api.audio_parts import safe_suffix
-from web.api.errors import ApiError, bad_request, unusable
-from web.api.event_stream import EventStream, events
-from web.api.hearing import Shared, Transcript, hear_file
-from web.api.queueing import Feed, collected, first_item
+from web.api.chat import EventStream, events
+from web.api.error_responses import ApiError, bad_request, unusable
+from web.api.file_transcription import Shared, Transcript, hear_file
+from web.api.limiter import Feed, collected, first_item
 from web.api.service import Service
 
 FORMATS = ("json", "verbose_json", "srt", "vtt", "text")

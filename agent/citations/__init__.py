@@ -1,0 +1,1 @@
+"""Citations: markers in an answer, checked against evidence; sentences without one, marked."""

@@ -1,0 +1,315 @@
+"""Citations: markers in an answer's text, checked against what tools returned and against the database.
+
+A *claim* is the text up to and including its markers (``agent.markers``). A claim is dropped when none of its
+markers is valid, or when it puts words in quotation marks that the segments cited on its line do not contain.
+Of what is left, each sentence that claims something and has no marker is marked (``agent.uncited``), unless
+it was composed by rule from what tools returned.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from agent.answer import Citation
+from agent.citations.markers import Broken, Marker, Quote, Token, bullet, claims, split_markers, tokens
+from agent.citations.quotes import contains, fold, tidy
+from agent.citations.uncited import LEGEND, Facts, mark_uncited, unmarked
+from index.records import Segment
+from moss_audio.timestamps import clock
+
+
+class Segments(Protocol):
+    """The part of ``index.library.Library`` that a check reads."""
+
+    def segments_by_id(self, ids: Iterable[int]) -> list[Segment]:
+        """Segments by number; unknown numbers are left out."""
+        ...
+
+    def segments(self, recording: str, start: float | None = None, end: float | None = None) -> list[Segment]:
+        """Segments of a stretch, in time order."""
+        ...
+
+
+_NEGATION = re.compile(r"\b(?:no|not|none|nothing|never|nobody|nowhere|without|neither)\b|n['’]t\b", re.I)
+_LONGEST_QUOTE = 400
+
+UNVERIFIED = "I could not verify an answer to this against the recordings, so I give none."
+
+
+def label(citation: Citation) -> str:
+    """How a citation reads in an answer's text: ``[2:05]``."""
+    return f"[{clock(citation.start)}]"
+
+
+def render(marked_text: str, citations: Sequence[Citation]) -> str:
+    """Marked text with each marker replaced by its citation's label, in order."""
+    remaining = iter(citations)
+    parts = split_markers(marked_text)
+    return "".join(part if isinstance(part, str) else label(next(remaining)) for part in parts)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Text of which every citation holds, and of which every claim has one or is marked."""
+
+    marked_text: str
+    citations: tuple[Citation, ...]
+    dropped: int = 0
+    """Claims left out."""
+    uncited: bool = False
+    """Whether sentences in it are marked."""
+
+    @property
+    def text(self) -> str:
+        """The text with labels."""
+        return render(self.marked_text, self.citations)
+
+
+class Checker:
+    """Checks text against the segments that tools returned in a conversation.
+
+    Args:
+        segments: Where segments are looked up; the database has the last word.
+        allowed: Ids of segments that tools returned in this conversation.
+        titles: Names that may stand in quotation marks without a citation: titles of recordings.
+        question: The user's question; its words may be repeated in quotation marks in a denial
+            (``nothing was said about “penguins”``).
+    """
+
+    def __init__(
+        self, segments: Segments, allowed: Iterable[int] = (), titles: Iterable[str] = (), question: str = ""
+    ) -> None:
+        self._segments = segments
+        self._allowed: set[int] = set()
+        self._fresh: set[int] = set()
+        self._titles: set[str] = set()
+        self._question = question
+        self._facts = Facts()
+        self._known: dict[int, Segment] = {}
+        self.learn(allowed, titles, soon=False)
+
+    def learn(self, allowed: Iterable[int], titles: Iterable[str] = (), soon: bool = True) -> None:
+        """Add what a tool result brought; ``soon`` when the next lines will probably cite it."""
+        new = set(allowed)
+        self._allowed |= new
+        if soon:
+            self._fresh |= new
+        self._titles.update(fold(title) for title in titles)
+
+    def learn_facts(self, result: Mapping[str, Any]) -> None:
+        """Add what may be told without a citation: the fields of a tool's result that are no evidence."""
+        self._facts.learn(result)
+
+    def check(self, text: str, by_rule: int = 0) -> Checked:
+        """Check a whole answer; when nothing of what it claimed holds, it becomes ``UNVERIFIED``.
+
+        Args:
+            text: The answer.
+            by_rule: Characters at its end that were composed by rule.
+        """
+        found = [token for line in text.split("\n") for token in tokens(line)]
+        markers = [token for token in found if isinstance(token, Marker)]
+        self._load(number for marker in markers for number in (marker.first, marker.last))
+        stream = LineStream(self)
+        cut = max(0, len(text) - by_rule)
+        stream.feed(text[:cut])
+        if by_rule:
+            stream.feed(text[cut:], by_rule=True)
+        stream.finish()
+        return stream.checked
+
+    def check_line(self, line: str, by_rule: bool = False) -> Checked:
+        """Check one line: its claims that hold, with bullets and headings kept; empty when none does."""
+        if not by_rule:
+            line = unmarked(line).rstrip()
+        prefix = bullet(line)
+        made = [_Claim.of(one) for one in claims(tokens(line[len(prefix) :]))]
+        cited = {marker: found for claim in made for marker in claim.markers if (found := self._run(marker))}
+        # A quote may rest on a neighbour's segments, but only on those of claims that hold by themselves.
+        sure = [claim for claim in made if self._holds(claim, cited, "", line)]
+        on_line = _joined(one for claim in sure for marker in claim.markers for one in cited.get(marker, ()))
+        holding = [claim for claim in made if claim in sure or self._holds(claim, cited, on_line, line)]
+        dropped = len(made) - len(holding)
+        kept = [claim.rebuilt(cited) for claim in holding]
+        citations = [
+            _citation(cited[marker]) for claim in holding for marker in claim.markers if marker in cited
+        ]
+        rest = "".join(kept)
+        if dropped and not any(character.isalnum() for character in rest):
+            return Checked("", (), dropped)
+        marked = (prefix + (rest.lstrip() if dropped else rest)).rstrip()
+        # What is left out can bring loose quotation marks or brackets together; then markers would be read
+        # otherwise than they were checked, and the line goes too.
+        if sum(isinstance(part, Marker) for part in split_markers(marked)) != len(citations):
+            return Checked("", (), dropped + 1)
+        shown = marked if by_rule else mark_uncited(marked, self._facts, self._question)
+        return Checked(shown, tuple(citations), dropped, shown != marked)
+
+    def _holds(self, claim: _Claim, cited: dict[Marker, list[Segment]], on_line: str, line: str) -> bool:
+        own = [segment for marker in claim.markers for segment in cited.get(marker, ())]
+        if claim.cites and not own:
+            return False
+        text = _joined(own)
+        return all(
+            contains(text, quote) or contains(on_line, quote) or self._is_name(quote, line)
+            for quote in claim.quotes
+        )
+
+    def _is_name(self, quote: str, line: str) -> bool:
+        folded = fold(quote)
+        if not folded or folded in self._titles:
+            return True
+        return contains(fold(self._question), quote) and _NEGATION.search(line) is not None
+
+    def _load(self, ids: Iterable[int]) -> None:
+        wanted = {one for one in ids if one in self._allowed and one not in self._known}
+        if wanted:
+            # An answer mostly cites what the last tool returned: one query instead of one a line.
+            wanted |= self._fresh - self._known.keys()
+            self._fresh = set()
+            self._known.update((one.id, one) for one in self._segments.segments_by_id(wanted))
+
+    def _run(self, marker: Marker) -> list[Segment]:
+        """The segments a marker stands for; empty when it is not valid."""
+        self._load((marker.first, marker.last))
+        first, last = self._known.get(marker.first), self._known.get(marker.last)
+        if first is None or last is None or first.recording != last.recording:
+            return []
+        if first.id == last.id:
+            return [first]
+        if last.start < first.start:
+            return []
+        between = self._segments.segments(first.recording, first.start, max(first.end, last.end))
+        return [one for one in between if first.start <= one.start <= last.start]
+
+
+class LineStream:
+    """Checks an answer while it is written: text goes in as it comes, checked lines come out.
+
+    Nothing comes out before the first line with a citation that holds, because an answer of which no claim
+    holds is replaced as a whole. All that comes out together is ``checked.text``.
+    """
+
+    def __init__(self, checker: Checker) -> None:
+        self._checker = checker
+        self._rest = ""
+        self._held: list[Checked] = []
+        self._lines: list[str] = []
+        self._blank = 0
+        self._citations: list[Citation] = []
+        self._dropped = 0
+        self._uncited = False
+        self._by_rule = False
+
+    @property
+    def checked(self) -> Checked:
+        """What has come out so far."""
+        return Checked("\n".join(self._lines), tuple(self._citations), self._dropped, self._uncited)
+
+    def feed(self, text: str, by_rule: bool = False) -> str:
+        """Take the next piece of text; returns the text, with labels, that is certain now.
+
+        Args:
+            text: More of the answer.
+            by_rule: Whether this, and all that follows, was composed by rule.
+        """
+        out = ""
+        if by_rule and not self._by_rule:
+            out = self._end_of_claims()
+            self._by_rule = True
+        *whole, self._rest = (self._rest + text).split("\n")
+        return out + "".join(self._line(line) for line in whole)
+
+    def finish(self) -> str:
+        """The text ends here; returns what was still held back."""
+        out = self._line(self._rest) if self._by_rule else self._end_of_claims()
+        self._rest = ""
+        if self._uncited:
+            self._held += [Checked("", ()), Checked(LEGEND, ())]
+        return out + self._release()
+
+    def _end_of_claims(self) -> str:
+        """All that a model claimed is known; what comes now is composed by rule, or nothing."""
+        out = self._line(self._rest)
+        self._rest = ""
+        if self._dropped and not self._citations:
+            self._held = [Checked(UNVERIFIED, ())]
+            self._uncited = False
+        return out
+
+    def _line(self, line: str) -> str:
+        one = self._checker.check_line(line.rstrip(), self._by_rule)
+        self._dropped += one.dropped
+        self._citations += one.citations
+        self._uncited = self._uncited or one.uncited
+        if one.marked_text.strip() or not line.strip():
+            self._held.append(one)
+        return self._release() if self._citations else ""
+
+    def _release(self) -> str:
+        out = ""
+        for one in self._held:
+            if not one.marked_text:
+                # Blank lines wait for what follows, so that none ends the text or begins it.
+                self._blank += 1
+                continue
+            gap = min(self._blank, 1) if self._lines else 0
+            out += "\n" * (gap + bool(self._lines)) + one.text
+            self._lines += [""] * gap + [one.marked_text]
+            self._blank = 0
+        self._held = []
+        return out
+
+
+@dataclass(frozen=True)
+class _Claim:
+    tokens: tuple[Token, ...]
+
+    @classmethod
+    def of(cls, tokens: Sequence[Token]) -> _Claim:
+        return cls(tuple(tokens))
+
+    @property
+    def markers(self) -> list[Marker]:
+        return [one for one in self.tokens if isinstance(one, Marker)]
+
+    @property
+    def cites(self) -> bool:
+        return any(isinstance(one, (Marker, Broken)) for one in self.tokens)
+
+    @property
+    def quotes(self) -> list[str]:
+        return [one.text[1:-1] for one in self.tokens if isinstance(one, Quote)]
+
+    def rebuilt(self, valid: dict[Marker, list[Segment]]) -> str:
+        """The claim's text with the valid markers only."""
+        pieces: list[str] = []
+        after_marker = False
+        for token in self.tokens:
+            if isinstance(token, Marker):
+                if token in valid:
+                    pieces.append(f" {token}" if after_marker else str(token))
+                    after_marker = True
+            elif not isinstance(token, Broken):
+                pieces.append(token.text if isinstance(token, Quote) else token)
+                after_marker = False
+        return "".join(pieces)
+
+
+def _citation(segments: Sequence[Segment]) -> Citation:
+    """One citation of a run: its quote is its text, cut at a segment's end when it is long."""
+    quote = ""
+    for segment in segments:
+        longer = f"{quote} {tidy(segment.text)}".strip()
+        if quote and len(longer) > _LONGEST_QUOTE:
+            break
+        quote = longer
+    last = max(segments, key=lambda one: one.end)
+    return Citation(segments[0].recording, segments[0].start, last.end, quote)
+
+
+def _joined(segments: Iterable[Segment]) -> str:
+    return fold(" ".join(one.text for one in segments))

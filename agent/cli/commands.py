@@ -1,0 +1,393 @@
+"""The command line: `moss-agent`. Results on stdout, progress and errors on stderr.
+
+Exit code 0: done. 1: it failed, with one line on stderr that says what and what to do. 2: wrong usage.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from pydantic import ValidationError
+
+from agent.cli import output
+from agent.privacy import switch_off_telemetry
+from agent.settings import Settings
+from agent.workspace import Workspace, open_workspace
+from index.recording_errors import MossAgentError
+from moss_audio.errors import MossAudioError
+
+app = typer.Typer(
+    name="moss-agent",
+    help="Talk to your long recordings: every answer cites seconds you can play.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
+Reference = Annotated[str, typer.Argument(metavar="ID", help="A recording: id, unique prefix, or title.")]
+Format = Literal["txt", "srt", "vtt", "md", "json", "docx"]
+Template = Literal["meeting", "lecture", "interview", "standup", "call"]
+
+
+class _Run:
+    """What the global options chose."""
+
+    home: Path | None = None
+    debug: bool = False
+    workspace: Workspace | None = None
+
+
+@app.callback()
+def _global(
+    home: Annotated[
+        Path | None, typer.Option(help="Folder everything is kept in (or MOSS_AGENT_HOME).", file_okay=False)
+    ] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    _Run.home, _Run.debug = home, debug
+
+
+@app.command()
+def add(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Media files: audio or video.")],
+    title: Annotated[str | None, typer.Option(help="Shown name; by default the file's name.")] = None,
+    speakers: Annotated[
+        int | None, typer.Option(min=1, max=50, help="Number of speakers; by default it is estimated.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Listen to recordings and index them; a file that was begun before is gone on with."""
+    from agent.adding import add_files
+
+    workspace = _workspace()
+    added, failed = [], []
+    with output.ingest_progress(quiet=json) as reporting:
+        for _, result in add_files(workspace, files, reporting, title, speakers):
+            if isinstance(result, MossAgentError):
+                if len(files) == 1:
+                    raise result
+                failed.append(str(result))
+                continue
+            added.append(output.added_json(result, workspace.library.segment_count(result.id)))
+            if not json:
+                output.show_added(added[-1], result.error)
+    if json:
+        output.write_json(added)
+    for line in failed:
+        output.complain(line)
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command("list")
+def list_recordings(json: Json = False) -> None:
+    """List the recordings."""
+    recordings = _workspace().library.recordings()
+    if json:
+        output.write_json([output.listed_json(one) for one in recordings])
+    else:
+        output.show_list(recordings)
+
+
+@app.command()
+def transcript(
+    reference: Reference,
+    start: Annotated[
+        float | None,
+        typer.Option("--from", metavar="T", parser=output.parse_time, help="Begin: 95, 1:35, 0:01:35."),
+    ] = None,
+    end: Annotated[
+        float | None, typer.Option("--to", metavar="T", parser=output.parse_time, help="End, not included.")
+    ] = None,
+    format: Annotated[Format, typer.Option(help="Of what is printed or written.")] = "txt",
+    out: Annotated[Path | None, typer.Option("-o", "--output", help="File to write.", dir_okay=False)] = None,
+    json: Json = False,
+) -> None:
+    """Print or export the transcript, or the part of it in a range of time."""
+    workspace = _workspace()
+    # With a file named, --json is about what is printed; the file keeps its format.
+    data = workspace.export(reference, "json" if json and out is None else format, start, end)
+    if out is not None:
+        output.write_file(out, data)
+        if json:
+            output.write_json({"file": str(out), "bytes": len(data)})
+    elif format == "docx" and not json:
+        raise MossAgentError("A docx file is no text; name a file for it with -o FILE.")
+    else:
+        sys.stdout.write(data.decode("utf-8"))
+        if not data.endswith(b"\n"):
+            sys.stdout.write("\n")
+
+
+@app.command()
+def search(
+    query: Annotated[str, typer.Argument(help="Words or a question.")],
+    recording: Annotated[str | None, typer.Option(help="Search only this recording.")] = None,
+    k: Annotated[int, typer.Option("-k", min=1, max=100, help="Number of results.")] = 8,
+    json: Json = False,
+) -> None:
+    """Find passages by word and by meaning."""
+    workspace = _workspace()
+    wanted = workspace.library.resolve(recording).id if recording else None
+    hits = workspace.search.search(query, wanted, k)
+    if json:
+        output.write_json([output.hit_json(one) for one in hits])
+    else:
+        output.show_hits(hits, workspace.library)
+
+
+@app.command()
+def ask(
+    question: Annotated[str, typer.Argument(help="A question in plain words.")],
+    recording: Annotated[str | None, typer.Option(help="The recording that is meant.")] = None,
+    thread: Annotated[str | None, typer.Option(help="Conversation to go on with; any name.")] = None,
+    json: Json = False,
+) -> None:
+    """Ask about the recordings; the answer cites the seconds it rests on."""
+    workspace = _workspace()
+    wanted = workspace.library.resolve(recording).id if recording else None
+    assistant = workspace.assistant
+    with output.stoppable() as cancel:
+        answer = assistant.ask(question, wanted, thread, cancel)
+    if json:
+        output.write_json(answer.to_json())
+    else:
+        output.show_answer(answer, workspace.library)
+
+
+@app.command()
+def listen(
+    reference: Reference,
+    start: Annotated[
+        float, typer.Argument(metavar="START", parser=output.parse_time, help="Begin: 95, 1:35, 0:01:35.")
+    ],
+    end: Annotated[
+        float,
+        typer.Argument(metavar="END", parser=output.parse_time, help="At most ten minutes after START."),
+    ],
+    question: Annotated[
+        str, typer.Argument(help="About what can be heard there; times as in the recording.")
+    ],
+    json: Json = False,
+) -> None:
+    """Have MOSS-Audio listen again to a stretch and answer a question about it."""
+    from tools.listen import listen as listen_again
+
+    workspace = _workspace()
+    with output.stoppable() as cancel:
+        heard = listen_again(workspace.toolbox, reference, start, end, question, cancel)
+    if heard["answer"] is None:
+        raise MossAgentError(heard["note"])
+    if json:
+        output.write_json({**heard, "recording": heard["recording"]["id"]})
+    else:
+        output.say(f"{heard['answer']}\n\n{heard['note']}")
+
+
+@app.command()
+def summarize(
+    reference: Reference,
+    template: Annotated[Template | None, typer.Option(help="What kind of talk it is.")] = None,
+    json: Json = False,
+) -> None:
+    """Write the summary: topics, decisions, action items, open questions, each with its time."""
+    from index.export.markdown import to_markdown
+
+    workspace = _workspace()
+    summary = workspace.summarize(reference, template)
+    if json:
+        output.write_json(summary.to_json())
+    else:
+        sys.stdout.write(to_markdown(summary, workspace.library.resolve(reference).title) + "\n")
+
+
+@app.command("rename-speaker")
+def rename_speaker(
+    reference: Reference,
+    old: Annotated[str, typer.Argument(help="The name shown now, e.g. “Speaker 1”.")],
+    new: Annotated[str, typer.Argument(help="The new name; the name of another speaker merges the two.")],
+    json: Json = False,
+) -> None:
+    """Give a speaker a name, everywhere."""
+    count = _workspace().rename_speaker(reference, old, new)
+    if json:
+        output.write_json({"speaker": new, "segments": count})
+    else:
+        output.say(f"{count} segments are now by {new}.")
+
+
+@app.command("relabel-speakers")
+def relabel_speakers(
+    reference: Reference,
+    speakers: Annotated[
+        int | None, typer.Option(min=1, max=50, help="Number of speakers; by default it is estimated.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Tell the speakers apart anew, for example with their true number; names given before are lost."""
+    workspace = _workspace()
+    with output.ingest_progress(quiet=json) as reporting:
+        report = reporting(workspace.library.resolve(reference).title)
+        recording = workspace.relabel_speakers(reference, speakers, report)
+    if json:
+        output.write_json({"id": recording.id, "speakers": list(recording.speakers)})
+    else:
+        output.say(f"Speakers (estimated): {', '.join(recording.speakers) or 'none'}.")
+
+
+@app.command()
+def remove(reference: Reference, json: Json = False) -> None:
+    """Delete a recording from every store; the original file is not touched."""
+    workspace = _workspace()
+    recording = workspace.remove(reference)
+    if json:
+        output.write_json({"removed": recording.id, "title": recording.title})
+    else:
+        output.say(f"Removed “{recording.title}”; nothing of it is left in {workspace.home}.")
+
+
+@app.command()
+def reindex(json: Json = False) -> None:
+    """Rebuild the search index from the database, after it was lost or the embedder changed."""
+    with output.plain_progress("Indexing", quiet=json) as report:
+        count = _workspace().reindex(report)
+    if json:
+        output.write_json({"passages": count})
+    else:
+        output.say(f"{count} passages are indexed.")
+
+
+@app.command()
+def doctor(json: Json = False) -> None:
+    """Check that everything is in place, and say which engines hear and think."""
+    from agent.cli.doctor import examine
+
+    checks = examine(_workspace())
+    if json:
+        output.write_json([one.to_json() for one in checks])
+    else:
+        output.show_checks(checks)
+    if not all(one.ok for one in checks if one.required):
+        raise typer.Exit(1)
+
+
+@app.command()
+def models(
+    action: Annotated[
+        Literal["download"] | None, typer.Argument(metavar="[download]", help="Get the one that is named.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="A checkpoint; “8b-thinking” will do.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """List the released checkpoints, what they need and whether that is here; or download one."""
+    from agent.engines.released_models import download, full_name, released, this_machine
+
+    if action is None:
+        machine = this_machine()
+        found = released(machine)
+        if json:
+            output.write_json([one.to_json() for one in found])
+        else:
+            output.show_models(found, machine)
+        return
+    if name is None:
+        raise MossAgentError("Say which: `moss-agent models download NAME`; `moss-agent models` lists them.")
+    wanted = full_name(name)
+    try:
+        with output.download_progress(wanted, quiet=json) as report:
+            folder = download(wanted, report)
+    except KeyboardInterrupt:
+        raise MossAgentError(f"Stopped; what is there of {wanted} is kept, run it again to go on.") from None
+    if json:
+        output.write_json({"name": wanted, "folder": str(folder)})
+    else:
+        output.say(f"{wanted} is in {folder}; choose it with MOSS_AGENT_MODEL={wanted}.")
+
+
+@app.command()
+def web(
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; others can reach all but 127.0.0.1.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 7860,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the address as JSON once the page is ready.")
+    ] = False,
+) -> None:
+    """Open the page."""
+    # The page lies above this room, so it is found by name: web imports agent, never the other way.
+    from importlib import import_module
+
+    import_module("web.server").serve(_workspace(), host, port, json)
+
+
+@app.command()
+def serve(
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; others can reach all but 127.0.0.1.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8000,
+    api_key: Annotated[
+        str | None, typer.Option(help="Key that clients must send.", envvar="MOSS_AGENT_SERVE_API_KEY")
+    ] = None,
+    no_auth: Annotated[bool, typer.Option("--no-auth", help="Let other machines in without a key.")] = False,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(help="Without a key: another name that browsers and clients may use (repeatable)."),
+    ] = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the address as JSON once the server is ready.")
+    ] = False,
+) -> None:
+    """Serve the model and the recogniser to OpenAI's clients (docs/api.md)."""
+    from importlib import import_module
+
+    import_module("web.api.api_server").serve(
+        _workspace(), host, port, api_key, no_auth, json, allow_host or ()
+    )
+
+
+def _workspace() -> Workspace:
+    # Only what was given on the command line goes in here; the rest comes from the environment.
+    chosen: dict[str, Any] = {"home": _Run.home} if _Run.home else {}
+    try:
+        settings = Settings(**chosen)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = "_".join(str(part) for part in first["loc"]).upper()
+        raise MossAgentError(
+            f"MOSS_AGENT_{name} cannot be “{first['input']}”: {first['msg']} (docs/settings.md)."
+        ) from error
+    _Run.workspace = open_workspace(settings)
+    return _Run.workspace
+
+
+def main() -> None:
+    """Entry point: turns every error into one line on stderr and an exit code."""
+    switch_off_telemetry()
+    try:
+        app()
+    except (MossAgentError, MossAudioError) as error:
+        if _Run.debug:
+            raise
+        output.complain(str(error))
+        raise SystemExit(1) from None
+    except BrokenPipeError:
+        raise SystemExit(1) from None
+    except Exception as error:
+        if _Run.debug:
+            raise
+        kind = type(error).__name__
+        output.complain(f"It failed unexpectedly ({kind}: {output.one_line(error)}); --debug shows where.")
+        raise SystemExit(1) from None
+    finally:
+        if _Run.workspace is not None:
+            _Run.workspace.close()
+            _Run.workspace = None

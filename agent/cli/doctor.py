@@ -1,0 +1,144 @@
+"""`moss-agent doctor`: what is in place, which engines hear and think, and how to get more."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from agent.workspace import Workspace
+from index.recording_errors import MossAgentError
+from moss_audio.errors import MossAudioError
+from moss_audio.served import ServedBackend
+
+NO_EAR = "nothing here can listen to them: they need MOSS-Audio; {more} (docs/engines.md)"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at; ``detail`` says what was found, and what to do when not ok."""
+
+    name: str
+    ok: bool
+    detail: str
+    required: bool = True
+    """Whether the program needs it; what this version does not have yet is not required."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The check as the command line's JSON."""
+        return {"name": self.name, "ok": self.ok, "required": self.required, "detail": self.detail}
+
+
+def examine(workspace: Workspace) -> list[Check]:
+    """Look at everything; loads the models, since that is the only proof that they load."""
+    return [
+        _check("home", lambda: _home(workspace)),
+        _check("library", lambda: _library(workspace)),
+        _check("media decoding", _decoding),
+        _check("model", lambda: _model(workspace)),
+        _check("hears", lambda: _recogniser(workspace)),
+        _check("speakers", _voices),
+        _check("search", lambda: _search(workspace)),
+        _check("thinks", lambda: _thinks(workspace)),
+        _sounds(workspace),
+    ]
+
+
+def _check(name: str, look: Callable[[], str]) -> Check:
+    try:
+        return Check(name, True, look())
+    except MossAgentError as error:
+        return Check(name, False, str(error))
+    except Exception as error:
+        # A broken installation can raise anything from any library; the doctor reports and goes on.
+        return Check(name, False, f"{type(error).__name__}: {error}; `make install` sets it up anew.")
+
+
+def _home(workspace: Workspace) -> str:
+    free = shutil.disk_usage(workspace.home).free / 1e9
+    if free < 1:
+        raise MossAgentError(f"{workspace.home} has only {free:.1f} GB left; free some space.")
+    return f"{workspace.home}, {free:.0f} GB free"
+
+
+def _library(workspace: Workspace) -> str:
+    recordings = workspace.library.recordings()
+    unfinished = [one.title for one in recordings if one.status != "ready"]
+    found = f"{len(recordings)} recordings"
+    return (
+        f"{found}; not finished: {', '.join(unfinished)} (add them again to go on)" if unfinished else found
+    )
+
+
+def _decoding() -> str:
+    import av
+
+    codec = ".".join(str(part) for part in av.library_versions["libavcodec"])
+    return f"PyAV {av.__version__} with FFmpeg's libavcodec {codec}"
+
+
+def _model(workspace: Workspace) -> str:
+    """Which engines were chosen and why; loads the model, or asks the server."""
+    engines = workspace.engines
+    if isinstance(engines.backend, ServedBackend):
+        try:
+            served = engines.backend.check()
+        except MossAudioError as error:
+            raise MossAgentError(str(error)) from error
+        context = f", {served.context:,} tokens of context" if served.context else ""
+        sent = "questions and recordings are" if engines.listener else "questions, with what was said, are"
+        found = f"{served.model} at {engines.elsewhere}{context}; {sent} sent there"
+    else:
+        loaded = engines.loaded()
+        found = f"{loaded.name} is loaded" if loaded else "none"
+    return ". ".join(one.rstrip(".") for one in (found, engines.why, engines.more) if one)
+
+
+def _recogniser(workspace: Workspace) -> str:
+    from index.transcription.whisper import WhisperTranscriber
+    from index.weights import PACKAGED_WHISPER
+
+    transcriber = workspace.transcriber
+    if not isinstance(transcriber, WhisperTranscriber):
+        return f"{workspace.engines.hears}: what is said, with times"
+    model = transcriber.load().model
+    languages = "many languages" if model.is_multilingual else "English only"
+    packaged = transcriber.model in PACKAGED_WHISPER
+    origin = "published hashes checked" if packaged else "a model of your own choice"
+    return f"{transcriber.name} on {model.device} ({model.compute_type}), {languages}, {origin}"
+
+
+def _voices() -> str:
+    from index.diarization.voice_embeddings import VoiceEncoder
+
+    VoiceEncoder().load()
+    return "Resemblyzer's voice encoder, hash checked; labels are estimates"
+
+
+def _search(workspace: Workspace) -> str:
+    workspace.embedder.load()
+    workspace.vectors.check(workspace.library)
+    return f"keywords (SQLite FTS5) and meaning ({workspace.embedder.name} in Chroma)"
+
+
+def _thinks(workspace: Workspace) -> str:
+    from agent.models.extractive import ExtractiveChatModel
+
+    if isinstance(workspace.chat_model, ExtractiveChatModel):
+        return "extractive: answers are quotes chosen by rule, no language model is used"
+    return f"{workspace.engines.thinks_with}; where it fails, quotes chosen by rule take its place"
+
+
+def _sounds(workspace: Workspace) -> Check:
+    name = "sounds, music, tone of voice"
+    try:
+        engines = workspace.engines
+    except MossAgentError as error:
+        return Check(name, False, str(error), required=False)
+    if engines.listener is None:
+        return Check(name, False, NO_EAR.format(more=engines.more.rstrip(".")), required=False)
+    listed = (
+        " and lists those of each recording" if engines.sounds else "; MOSS_AGENT_SOUNDS=on lists them too"
+    )
+    return Check(name, True, f"{engines.thinks_with} listens again when asked{listed}", required=False)

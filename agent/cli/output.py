@@ -1,0 +1,314 @@
+"""What the command line prints: tables and answers for people, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from index.recording_errors import MossAgentError
+from index.records import Hit, Recording
+from moss_audio.timestamps import clock
+
+if TYPE_CHECKING:
+    from agent.answer import Answer
+    from agent.cli.doctor import Check
+    from agent.engines.released_models import Machine, Model
+    from index.pipeline.ingest import Progress as IngestProgress
+    from index.store.library import Library
+
+_errors = Console(stderr=True, highlight=False, markup=False)
+_console = Console(highlight=False, markup=False)
+
+
+def write_json(document: object) -> None:
+    """One JSON document on stdout."""
+    sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2) + "\n")
+
+
+def say(line: str) -> None:
+    """One line for a person, on stdout."""
+    _console.print(_plain(line), soft_wrap=True)
+
+
+def complain(line: str) -> None:
+    """One line on stderr: what went wrong and what to do."""
+    sys.stderr.write(f"moss-agent: {_plain(line)}\n")
+
+
+def one_line(error: BaseException) -> str:
+    """An error's text without line breaks."""
+    return " ".join(str(error).split())[:300]
+
+
+def parse_time(text: str) -> float:
+    """Seconds of ``95``, ``95.5``, ``1:35`` or ``1:02:03``.
+
+    Raises:
+        typer.BadParameter: It is no time.
+    """
+    match = re.fullmatch(r"(?:(?:(\d+):)?(\d{1,2}):)?(\d+(?:\.\d+)?)s?", text.strip())
+    if not match:
+        raise typer.BadParameter(
+            f"“{text}” is no time; write seconds (95), minutes (1:35) or hours (1:02:03)."
+        )
+    hours, minutes, seconds = (float(part or 0) for part in match.groups())
+    return hours * 3600 + minutes * 60 + seconds
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write an export.
+
+    Raises:
+        MossAgentError: The file cannot be written.
+    """
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise MossAgentError(f"{path} cannot be written ({error.strerror}); choose another place.") from error
+
+
+@contextmanager
+def ingest_progress(quiet: bool) -> Iterator[Callable[[str], Callable[[IngestProgress], None]]]:
+    """A progress bar on stderr for each file that is begun: stage, percent, × realtime, time left."""
+    with _bar(quiet) as bar:
+
+        def begin(name: str) -> Callable[[IngestProgress], None]:
+            task = bar.add_task(_plain(name), total=1.0, detail="")
+
+            def report(progress: IngestProgress) -> None:
+                detail = ", ".join(one for one in (progress.stage, progress.detail) if one)
+                if progress.speed is not None and progress.seconds_left is not None:
+                    detail += f" · {progress.speed:.1f}× realtime · {clock(progress.seconds_left)} left"
+                bar.update(task, completed=progress.fraction, detail=detail)
+
+            return report
+
+        yield begin
+
+
+@contextmanager
+def plain_progress(name: str, quiet: bool) -> Iterator[Callable[[float], None]]:
+    """A progress bar on stderr over a fraction in [0, 1]."""
+    with _bar(quiet) as bar:
+        task = bar.add_task(name, total=1.0, detail="")
+        yield lambda fraction: bar.update(task, completed=fraction)
+
+
+def _bar(quiet: bool) -> Progress:
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        TaskProgressColumn(markup=False),
+        TextColumn("{task.fields[detail]}", markup=False),
+    )
+    return Progress(*columns, console=_errors, disable=quiet or not _errors.is_terminal)
+
+
+def added_json(recording: Recording, segments: int) -> dict[str, Any]:
+    """What `add --json` says of one recording."""
+    return {
+        "id": recording.id,
+        "title": recording.title,
+        "duration": round(recording.duration, 3),
+        "language": recording.language,
+        "status": recording.status,
+        "coverage": recording.coverage,
+        "gaps": [[one.start, one.end] for one in recording.gaps],
+        "segments": segments,
+        "speakers": len(recording.speakers),
+        "seconds_taken": round(recording.seconds_taken, 2),
+    }
+
+
+def show_added(document: dict[str, Any], note: str | None) -> None:
+    """What `add` says of one recording."""
+    taken = max(document["seconds_taken"], 0.01)
+    sentences, speakers = document["segments"], document["speakers"]
+    say(
+        f"“{document['title']}” ({document['id'][:12]}): {clock(document['duration'])} long, "
+        f"{_counted(sentences, 'sentence')}, {_counted(speakers, 'speaker')} (estimated), "
+        f"language {document['language'] or 'unknown'}, {_percent(document['coverage'])} of detected speech "
+        f"accounted for, heard in {taken:.0f} s ({document['duration'] / taken:.1f}× realtime)."
+    )
+    for start, end in document["gaps"]:
+        say(f"  not transcribed: {clock(start)}–{clock(end)}")
+    if note:
+        say(f"  {note}")
+
+
+def listed_json(recording: Recording) -> dict[str, Any]:
+    """What `list --json` says of one recording."""
+    return {
+        "id": recording.id,
+        "title": recording.title,
+        "duration": round(recording.duration, 3),
+        "status": recording.status,
+        "coverage": recording.coverage,
+        "added_at": recording.added_at,
+    }
+
+
+def show_list(recordings: Sequence[Recording]) -> None:
+    """The library as a table."""
+    if not recordings:
+        say("There are no recordings yet; `moss-agent add FILE` takes one in.")
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in ("id", "title", "length", "status", "coverage", "added"):
+        table.add_column(column, no_wrap=column != "title")
+    for one in recordings:
+        cells = (
+            one.id[:12],
+            one.title,
+            clock(one.duration),
+            one.status,
+            _percent(one.coverage),
+            one.added_at,
+        )
+        table.add_row(*(Text(_plain(cell)) for cell in cells))
+    _console.print(table)
+
+
+def hit_json(hit: Hit) -> dict[str, Any]:
+    """What `search --json` says of one hit."""
+    return {
+        "recording": hit.recording,
+        "start": hit.start,
+        "end": hit.end,
+        "text": hit.text,
+        "score": round(hit.score, 6),
+    }
+
+
+def show_hits(hits: Sequence[Hit], library: Library) -> None:
+    """Search results, best first."""
+    if not hits:
+        say("Nothing was found.")
+    for hit in hits:
+        title = library.recording(hit.recording).title
+        say(f"{title} [{clock(hit.start)}–{clock(hit.end)}]\n  {hit.text}\n")
+
+
+def show_answer(answer: Answer, library: Library) -> None:
+    """An answer, and what its citations rest on."""
+    say(answer.text)
+    titles = {one.recording: library.recording(one.recording).title for one in answer.citations}
+    if len(titles) > 1:
+        say("")
+        for one in answer.citations:
+            say(f"  [{clock(one.start)}] {titles[one.recording]}")
+
+
+def show_checks(checks: Sequence[Check]) -> None:
+    """What `doctor` found."""
+    for one in checks:
+        mark = "ok" if one.ok else "NO" if one.required else "–"
+        say(f"{mark:2} {one.name}: {one.detail}")
+
+
+@contextmanager
+def download_progress(name: str, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on stderr: bytes of how many, speed, time left."""
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=_errors, disable=quiet) as bar:
+        task = bar.add_task(_plain(name), total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
+def stoppable() -> Iterator[threading.Event]:
+    """An event that the first Ctrl+C sets, so that work ends in order; the second one ends it at once."""
+    cancel = threading.Event()
+
+    def stop(number: int, frame: object) -> None:
+        if cancel.is_set():
+            raise KeyboardInterrupt
+        cancel.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield cancel
+        return
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield cancel
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def show_models(models: Sequence[Model], machine: Machine) -> None:
+    """The released checkpoints as a table, and what this machine has."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("checkpoint", "download", "memory, GPU", "memory, CPU", "here"):
+        table.add_column(column, no_wrap=True)
+    for one in models:
+        cells = (
+            one.name.rpartition("/")[2],
+            *map(_gb, (one.download_bytes, one.gpu_bytes, one.cpu_bytes)),
+            _verdict(one),
+        )
+        table.add_row(*(Text(cell) for cell in cells))
+    _console.print(table)
+    gpu = f"{machine.gpu} with {_gb(machine.gpu_bytes)}" if machine.gpu else "no GPU"
+    say("")
+    say(
+        f"Free on this machine: {gpu}, {_gb(machine.cpu_bytes)} of memory, {_gb(machine.disk_bytes)} of disk "
+        f"in {machine.cache}."
+    )
+    say(
+        "`moss-agent models download NAME` gets one; MOSS_AGENT_MODEL chooses what is used (docs/engines.md)."
+    )
+
+
+def _verdict(model: Model) -> str:
+    if model.fits_gpu:
+        fits = "fits the GPU"
+    elif model.fits_cpu:
+        fits = "fits, slowly" if model.fits_gpu is None else "too large for the GPU"
+    else:
+        fits = "does not fit"
+    if model.folder is not None:
+        return f"{fits}, present"
+    if model.there_bytes:
+        fits += f", {100 * model.there_bytes // model.download_bytes} % downloaded"
+    return fits if model.fits_disk else f"{fits}, no room on the disk"
+
+
+def _gb(size: int) -> str:
+    return f"{size / 1e9:.1f} GB"
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.0f} %"
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
+def _plain(text: str) -> str:
+    """Without control characters: a transcript or title must not steer the terminal."""
+    return "".join(char for char in text if char in "\n\t" or (char.isprintable() or char == "\u200d"))

@@ -1,0 +1,1 @@
+"""Which engine hears and which thinks: chosen, loaded, downloaded."""

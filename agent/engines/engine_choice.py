@@ -1,0 +1,328 @@
+"""Which engine hears and which thinks: what the settings say, else the best that is here.
+
+MOSS_AGENT_MODEL is a URL      a server hears and thinks; one that does not hear only thinks
+                 a name/folder a MOSS-Audio in this program, loaded when it is needed
+                 auto          the largest checkpoint on this machine that fits its GPU, one in the home
+                               folder before one of the hub, Thinking before Instruct; else the packaged
+                               recogniser and quotes chosen by rule
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agent.engines.loading import LoadingBackend, Progress
+from agent.engines.released_models import (
+    GB,
+    NAMES,
+    Machine,
+    cache_folder,
+    memory_needed,
+    own_checkpoints,
+    released,
+    this_machine,
+)
+from agent.models.extractive import ExtractiveChatModel
+from agent.settings import Settings
+from index.recording_errors import MossAgentError
+from moss_audio.errors import MossAudioError
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+
+    from index.diarization.moss_speakers import MossSpeakers
+    from index.sounds.moss_sounds import MossSounds
+    from index.transcription.transcriber import Transcriber
+    from moss_audio.backend import Backend
+    from moss_audio.listener import Listener
+    from moss_audio.served import Served
+
+CONTACT_SECONDS = 20.0
+"""How long a server may take to say what it is; it may still answer questions later."""
+
+SERVING = "docs/serving.md says how to serve one"
+GET = "`moss-agent models` says which MOSS-Audio fits here; MOSS_AGENT_MODEL chooses one, or a server"
+
+
+@dataclass(frozen=True)
+class Engines:
+    """What works on recordings and questions.
+
+    Attributes:
+        backend: A MOSS-Audio, or another model behind a server; None in the embedded default.
+        transcriber: What writes recordings down.
+        listener: What listens again; None where nothing can.
+        chat_model: What answers.
+        hears: What writes down, in a few words.
+        thinks_with: What answers, in a few words.
+        why: Why these, as one sentence.
+        more: How to get more, as one sentence; empty where there is no more.
+        sounds: What lists sounds and music; None leaves that out.
+        speakers: What is asked who speaks, beside the voices; None leaves it to them.
+        elsewhere: Host that recordings or questions are sent to; None where they stay on this machine.
+    """
+
+    backend: Backend | None
+    transcriber: Transcriber
+    listener: Listener | None
+    chat_model: BaseChatModel
+    hears: str
+    thinks_with: str
+    why: str
+    more: str
+    sounds: MossSounds | None = None
+    speakers: MossSpeakers | None = None
+    elsewhere: str | None = None
+
+    @property
+    def progress(self) -> str:
+        """How far the loading of a model is; empty where there is nothing to wait for."""
+        return self.backend.progress if isinstance(self.backend, LoadingBackend) else ""
+
+    @property
+    def failed(self) -> bool:
+        """Whether the model could not be loaded; ``progress`` says why."""
+        return isinstance(self.backend, LoadingBackend) and self.backend.state == "failed"
+
+    def start(self) -> None:
+        """Begin to load in the background, where there is something to load."""
+        if isinstance(self.backend, LoadingBackend):
+            self.backend.start()
+
+    def loaded(self) -> Backend | None:
+        """The model itself, once it is there; None in the embedded default.
+
+        Raises:
+            MossAgentError: It cannot be loaded.
+        """
+        if not isinstance(self.backend, LoadingBackend):
+            return self.backend
+        try:
+            return self.backend.loaded()
+        except MossAudioError as error:
+            raise MossAgentError(str(error)) from error
+
+    def close(self) -> None:
+        """Give memory and connections back."""
+        if self.backend is not None:
+            self.backend.close()
+
+
+def choose(settings: Settings, machine: Machine | None = None) -> Engines:
+    """The engines of the settings; nothing is loaded yet, but a server is asked what it is.
+
+    Args:
+        settings: What was wished for.
+        machine: What is here; by default it is measured, where that matters.
+
+    Raises:
+        MossAgentError: The address of the server is none.
+    """
+    try:
+        if settings.model.casefold().startswith(("http://", "https://")):
+            return _served(settings)
+        if settings.model != "auto":
+            return _named(settings, machine or this_machine())
+        return _automatic(settings, machine)
+    except MossAudioError as error:
+        raise MossAgentError(f"MOSS_AGENT_MODEL: {error}") from error
+
+
+def _automatic(settings: Settings, machine: Machine | None) -> Engines:
+    """The best of what is here, without a download."""
+    owned = own_checkpoints(settings.home.expanduser() / "models")
+    if not owned and not _any_released(machine.cache if machine else cache_folder()):
+        return _embedded(settings, "There is no MOSS-Audio on this machine and no server is named.", GET)
+    machine = machine or this_machine()
+    if machine.gpu is None:
+        why = (
+            "A MOSS-Audio is on this machine, but no GPU, without which it is too slow to be chosen unasked."
+        )
+        return _embedded(
+            settings, why, "MOSS_AGENT_MODEL names the checkpoint that shall be used all the same"
+        )
+    for mine in owned:
+        if memory_needed(mine.weight_bytes, 2) <= machine.gpu_bytes:
+            why = f"It is the largest in {mine.folder.parent} that fits the {machine.gpu}."
+            return _local(settings, str(mine.folder), machine, why, "")
+    for one in released(machine):
+        if one.folder is not None and one.fits_gpu:
+            why = f"It is the best checkpoint on this machine that fits the {machine.gpu}."
+            return _local(settings, one.name, machine, why, _better(one.name))
+    free = f"{machine.gpu_bytes / GB:.1f} GB"
+    why = f"No whole MOSS-Audio on this machine fits the {free} that are free on the {machine.gpu}."
+    return _embedded(settings, why, GET)
+
+
+def _named(settings: Settings, machine: Machine) -> Engines:
+    """The checkpoint of the settings, on whatever there is."""
+    where = f"the {machine.gpu}" if machine.gpu else "the CPU, which is slow"
+    why = f"MOSS_AGENT_MODEL names it; it runs on {where}."
+    more = "" if machine.gpu else f"A GPU or a server makes it fast; {SERVING}"
+    return _local(settings, settings.model, machine, why, more)
+
+
+def _local(settings: Settings, source: str, machine: Machine, why: str, more: str) -> Engines:
+    """A MOSS-Audio in this program."""
+
+    def load(progress: Progress | None) -> Backend:
+        from moss_audio.engine import LocalBackend
+
+        return LocalBackend.load(source, "cuda" if machine.gpu else "cpu", progress=progress)
+
+    backend = LoadingBackend(source, load)
+    return _with_moss(settings, backend, backend.name, why, more, fast=machine.gpu is not None)
+
+
+def _served(settings: Settings) -> Engines:
+    """A model behind a server."""
+    from moss_audio.served import ServedBackend
+
+    key = settings.api_key.get_secret_value() if settings.api_key else None
+    processor = _processor(settings.thinking_processor)
+    backend = ServedBackend(settings.model, settings.served_model, key, thinking_processor=processor)
+    host = backend.address.host
+    found, problem = _asked(lambda: backend.check(listen=True))
+    named = f"{backend.name} at {host}" if found else f"the server at {host}"
+    why = f"MOSS_AGENT_MODEL names this server{_software(found)}."
+    if problem:
+        why = f"MOSS_AGENT_MODEL names this server, which could not be asked what it is: {problem}"
+    if backend.hears:
+        engines = _with_moss(settings, backend, named, why, "", fast=True, context=_context(found))
+    else:
+        engines = _thinking_only(settings, backend, named, why, _context(found))
+    return replace(engines, elsewhere=host)
+
+
+def _processor(given: str | None) -> str | None:
+    """A logit processor as it is sent: a JSON document, from a file where one is named.
+
+    Raises:
+        MossAgentError: The file cannot be read.
+    """
+    if not given or given.lstrip().startswith("{"):
+        return given or None
+    try:
+        return Path(given).expanduser().read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise MossAgentError(
+            f"MOSS_AGENT_THINKING_PROCESSOR: the file {given[:200]} cannot be read "
+            f"({getattr(error, 'strerror', None) or 'it is no text'}); docs/serving.md says how to write it."
+        ) from error
+
+
+def _with_moss(
+    settings: Settings,
+    backend: Backend,
+    named: str,
+    why: str,
+    more: str,
+    fast: bool,
+    context: int | None = None,
+) -> Engines:
+    """All of it with one model; the recogniser only where it was asked for by name."""
+    from agent.models.moss_chat import ChatMossAudio
+    from index.diarization.moss_speakers import MossSpeakers
+    from index.sounds.moss_sounds import MossSounds
+    from index.transcription.moss_transcriber import MossTranscriber
+    from moss_audio.listener import BackendListener
+
+    whisper = "transcriber" in settings.model_fields_set
+    transcriber = _whisper(settings) if whisper else MossTranscriber(backend)
+    return Engines(
+        backend=backend,
+        transcriber=transcriber,
+        listener=BackendListener(backend),
+        chat_model=ChatMossAudio(backend=backend, context=context, answer_tokens=settings.answer_tokens),
+        hears=f"{transcriber.name} (MOSS_AGENT_TRANSCRIBER)" if whisper else named,
+        thinks_with=named,
+        why=why,
+        more=more,
+        sounds=MossSounds(backend) if _is_wanted(settings.sounds, fast) else None,
+        speakers=MossSpeakers(backend) if _is_wanted(settings.speaker_labels, fast) else None,
+    )
+
+
+def _is_wanted(choice: str, fast: bool) -> bool:
+    """Whether a pass over the recording that takes a model's time is made; unasked only where it is fast."""
+    return choice == "on" or (choice == "auto" and fast)
+
+
+def _thinking_only(
+    settings: Settings, backend: Backend, named: str, why: str, context: int | None
+) -> Engines:
+    """A model that reads and writes, and Whisper to hear."""
+    from agent.models.moss_chat import ChatMossAudio
+
+    transcriber = _whisper(settings)
+    return Engines(
+        backend=backend,
+        transcriber=transcriber,
+        listener=None,
+        chat_model=ChatMossAudio(backend=backend, context=context, answer_tokens=settings.answer_tokens),
+        hears=f"{transcriber.name} on this machine",
+        thinks_with=named,
+        why=f"{why} It does not hear, so recordings are written down here.",
+        more=f"Sounds, music and tone of voice need a server with MOSS-Audio; {SERVING}",
+    )
+
+
+def _embedded(settings: Settings, why: str, more: str) -> Engines:
+    """What works everywhere."""
+    transcriber = _whisper(settings)
+    return Engines(
+        backend=None,
+        transcriber=transcriber,
+        listener=None,
+        chat_model=ExtractiveChatModel(),
+        hears=transcriber.name,
+        thinks_with="quotes chosen by rule",
+        why=why,
+        more=more,
+    )
+
+
+def _whisper(settings: Settings) -> Transcriber:
+    from index.transcription.whisper import WhisperTranscriber
+
+    return WhisperTranscriber(settings.transcriber, settings.home.expanduser() / "models", settings.threads)
+
+
+def _any_released(cache: Path) -> bool:
+    """Whether anything of a released checkpoint is here; quick, so that most starts do no more."""
+    return any((cache / f"models--{name.replace('/', '--')}").is_dir() for name in NAMES)
+
+
+def _better(name: str) -> str:
+    best = NAMES[0]
+    if name == best:
+        return ""
+    return f"`moss-agent models` says whether {best.rpartition('/')[2]} fits here"
+
+
+def _asked(check: Callable[[], Served]) -> tuple[Served | None, str]:
+    """What a server is, and what went wrong with asking; it may not hold up a start for long."""
+    outcome: list[tuple[Served | None, str]] = []
+
+    def ask() -> None:
+        try:
+            outcome.append((check(), ""))
+        except MossAudioError as error:
+            outcome.append((None, str(error)))
+
+    thread = threading.Thread(target=ask, name="asking-server", daemon=True)
+    thread.start()
+    thread.join(CONTACT_SECONDS)
+    return outcome[0] if outcome else (None, f"it did not answer within {CONTACT_SECONDS:.0f} s.")
+
+
+def _context(served: Served | None) -> int | None:
+    return served.context if served else None
+
+
+def _software(served: Served | None) -> str:
+    return f" ({served.software})" if served and served.software else ""

@@ -1,0 +1,281 @@
+"""Answers found by searching: the best quote first, then what supports it.
+
+Answers that read a stretch of the transcript: its quotes in order, with the range named.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from agent.citations.quotes import quoted
+from agent.planning.intents import Intent, Span, content_words
+from agent.planning.plan import place_of, within
+from agent.planning.reporting import compose_items, shared, topic_rows
+from agent.planning.situation import Result, Situation
+from agent.planning.wording import (
+    Evidence,
+    between,
+    failed,
+    line,
+    listed,
+    lower_first,
+    paragraphs,
+    plain_name,
+    said,
+)
+from moss_audio.timestamps import clock
+
+
+def compose_read(intent: Intent, situation: Situation) -> str:
+    """What was said at the time that was asked for."""
+    read = situation.found("read_transcript")
+    if read is None:
+        before_start = intent.direction == "before"
+        return "That is the beginning of the recording." if before_start else failed(situation)
+    return stretch(read, intent, situation.found("outline"))
+
+
+def stretch(read: Result, intent: Intent, outline: Result | None = None) -> str:
+    """What was said in a stretch, with the range named."""
+    title, duration = quoted(read.content["recording"]["title"]), read.content["recording"]["duration"]
+    start, end = read.content["range"]
+    if start >= duration:
+        if intent.direction == "after":
+            return f"Nothing comes after that: {title} ends at {clock(duration)}."
+        return f"{title} is {clock(duration)} long, so there is nothing at {clock(start)}."
+    items = read.evidence
+    if not items:
+        nobody = f"{plain_name(intent.speaker)} said nothing" if intent.speaker else "Nothing was said"
+        return paragraphs([f"{nobody} {lower_first(between(start, end))} in {title}.", read.note])
+    topics = topic_rows(outline, Span(start, end)) if outline else []
+    if topics:
+        heading = listed(f"{between(start, end)} in {title}, by topic:", topics)
+        return paragraphs([heading, listed("It begins like this:", [line(one) for one in items]), read.note])
+    heading = _heading(intent, start, end, items) + f" in {title}"
+    who = f", {plain_name(intent.speaker)} said:" if intent.speaker else ":"
+    return paragraphs([listed(heading + who, [line(one) for one in items]), read.note])
+
+
+def _heading(intent: Intent, start: float, end: float, items: Sequence[Evidence]) -> str:
+    """``From 2:00 to 3:00``; a moment is named with the whole sentences around it."""
+    span = intent.span
+    if span is None or span.kind != "moment":
+        return between(start, end)
+    # Rain that goes on for an hour does not make the moment an hour long.
+    spoken = [one for one in items if one.get("kind", "speech") == "speech"]
+    start = min([start, *(float(one["start"]) for one in spoken)])
+    end = max([end, *(float(one["end"]) for one in spoken)])
+    if span.start <= 0:
+        # Cut off at the start of the recording, the stretch no longer has the moment in its middle.
+        return between(start, end)
+    return f"Around {clock((span.start + span.end) / 2)} ({lower_first(between(start, end))})"
+
+
+SUPPORT = 3
+"""Quotes that may follow the leading one."""
+SUPPORT_SHARE = 0.62
+"""A supporting quote is at least this relevant, as a share of the leading one's relevance."""
+NEAR = 0.8
+"""A quote of the right kind leads over others if it is at least this relevant, as a share of the best."""
+GOES_ON_S = 3.0
+"""What is said within this many seconds after a quote goes on with it."""
+
+
+def compose_search(intent: Intent, situation: Situation) -> str:
+    """What a search found: one leading quote with support, or all places, or that there is nothing."""
+    found = situation.found("search_recordings")
+    if found is None:
+        return failed(situation)
+    items = [one for one in within(found, intent.span) if one["id"] not in intent.exclude]
+    read = situation.found("read_transcript")
+    if not items and read is not None:
+        nothing = f"I found nothing there about {_topic(intent, situation)}."
+        return paragraphs([nothing, stretch(read, intent)])
+    if not items:
+        return "That is all I found about it." if intent.exclude else _nothing(intent, situation)
+    unnamed = f"No voice is named {plain_name(intent.unnamed)} here, so this is from everyone."
+    if intent.wants == "mentioned":
+        text = _moments(intent, items, found, situation)
+    elif intent.wants == "all" or intent.exclude:
+        text = listed("This was said about it:", _rows(sorted(items, key=_place), found, situation))
+    else:
+        text = _lead_and_support(intent, items, found, situation)
+    return paragraphs([text, unnamed if intent.unnamed else "", found.note])
+
+
+def _lead_and_support(intent: Intent, items: Sequence[Evidence], found: Result, situation: Situation) -> str:
+    lead = leading(items, intent.wants)
+    text = _with_question(lead, items, _title_of(lead, found, situation))
+    rows = _rows(supporting(lead, items, intent.query), found, situation)
+    return f"{text}\n\n{listed('Also:', rows)}" if rows else text
+
+
+def leading(items: Sequence[Evidence], wants: str = "") -> Evidence:
+    """The quote to begin with: the most relevant one, or one of the right kind that is nearly so.
+
+    The right kind is a statement, no question; where an amount is asked for, it has one.
+    """
+    best = items[0]
+    near = [one for one in items if one["relevance"] >= NEAR * best["relevance"]]
+    replies = [one for one in near if one.get("reply_to") == best["id"]] if _asks(best) else []
+    statements = replies or [one for one in near if not _asks(one)] or near
+    kind = _KINDS.get(wants)
+    return next((one for one in statements if kind and kind.search(one["text"])), statements[0])
+
+
+_KINDS = {
+    "how much": re.compile(
+        r"\d|\b(?:hundred|thousand|million|half|dozen|t(?:en|wo|hree|welve|wenty)|f(?:our|ive))\b", re.I
+    ),
+    "when": re.compile(
+        r"\d|\b(?:\w+day|today|tomorrow|tonight|noon|midnight|morning|afternoon|evening|week|weekend|month|year|"
+        r"january|february|march|april|may|june|july|august|september|october|november|december)\b",
+        re.I,
+    ),
+}
+
+
+def _asks(item: Evidence) -> bool:
+    return str(item["text"]).rstrip().endswith(("?", "？"))
+
+
+def supporting(lead: Evidence, items: Sequence[Evidence], query: str) -> list[Evidence]:
+    """Up to ``SUPPORT`` quotes worth reading beside the leading one, in the order they were said.
+
+    Each shares a word with the question, or is what the leading quote goes on with.
+    """
+    words = content_words(query)
+    used = {lead["id"], lead.get("reply_to")}
+    worth = [
+        one
+        for one in items
+        if one["id"] not in used
+        and one["relevance"] >= SUPPORT_SHARE * lead["relevance"]
+        and len(str(one["text"]).split()) > 2
+        and (shared(words, content_words(str(one["text"]))) or _goes_on(lead, one))
+    ]
+    return sorted(worth[:SUPPORT], key=_place)
+
+
+def _goes_on(lead: Evidence, other: Evidence) -> bool:
+    return other["recording"] == lead["recording"] and 0 <= other["start"] - lead["end"] <= GOES_ON_S
+
+
+def _with_question(item: Evidence, items: Sequence[Evidence], title: str | None) -> str:
+    """The leading sentence; a reply stands with the question it answers."""
+    question = next((one for one in items if one["id"] == item.get("reply_to")), None)
+    if question is None:
+        return said(item, title)
+    return f"Asked {quoted(question['text'])} [#{question['id']}], {_inside(said(item, title))}"
+
+
+def _inside(sentence: str) -> str:
+    """A sentence as the end of another one; names keep their capitals."""
+    return "somebody" + sentence[8:] if sentence.startswith("Somebody ") else sentence
+
+
+def _moments(intent: Intent, items: Sequence[Evidence], found: Result, situation: Situation) -> str:
+    """Where something comes up: the quotes that say most of its words, else the most relevant ones."""
+    words = content_words(intent.query, situation.focus)
+    counts = [shared(words, content_words(str(one["text"]))) for one in items]
+    least = SUPPORT_SHARE * items[0]["relevance"]
+    said_there = [
+        one
+        for one, count in zip(items, counts, strict=True)
+        if (count == max(counts) if max(counts) else one["relevance"] >= least)
+    ]
+    return listed("It comes up here:", _rows(sorted(said_there, key=_place), found, situation))
+
+
+def _rows(items: Sequence[Evidence], found: Result, situation: Situation) -> list[str]:
+    return [line(one, _title_of(one, found, situation)) for one in items]
+
+
+def _place(item: Evidence) -> tuple[str, float]:
+    return str(item["recording"]), float(item["start"])
+
+
+def _title_of(item: Evidence, found: Result, situation: Situation) -> str | None:
+    """The recording's title where several were searched; None where it goes without saying."""
+    if found.arguments.get("recording") or situation.recordings == 1:
+        return None
+    passages = found.content.get("passages") or ()
+    return next((str(one["title"]) for one in passages if one["recording"] == item["recording"]), None)
+
+
+def _nothing(intent: Intent, situation: Situation) -> str:
+    where = f" in {quoted(situation.focus.title)}" if situation.focus else " in any recording"
+    found = situation.found("search_recordings")
+    speaker = f" by {plain_name(intent.speaker)}" if intent.speaker else ""
+    said_nothing = f"I found nothing that was said{speaker} about {_topic(intent, situation)}{where}."
+    notes = found.note.replace("Nothing relevant to this was said.", "").strip() if found else ""
+    return paragraphs([said_nothing, notes])
+
+
+def _topic(intent: Intent, situation: Situation) -> str:
+    """What was looked for, in the question's own words."""
+    text = plain_name(intent.about or intent.query)
+    match = re.search(r"\b(?:about|regarding|mention(?:s|ed|ing)?|said on) (.+)$", text, re.I)
+    if match and content_words(match[1]):
+        return match[1].strip(" ?.!")[:120]
+    words = content_words(text, situation.focus, intent.speaker)
+    kept = [word for word in re.findall(r"[\w'-]+", text) if word.casefold() in words]
+    return " ".join(kept[:8]) or "that"
+
+
+def compose_around(intent: Intent, situation: Situation) -> str:
+    """What was said before or after something that was searched for."""
+    found = situation.found("search_recordings")
+    place = place_of(intent, found) if found else None
+    if found is None or place is None:
+        return _nothing(intent, situation)
+    best = found.evidence[0]
+    read = situation.found("read_transcript")
+    lead = f"The nearest to that: {said(best, _title_of(best, found, situation))}"
+    if read is None:
+        return f"{lead}\n\nThe recording begins there."
+    return f"{lead}\n\n{stretch(read, intent)}"
+
+
+def compose_narrowed_items(intent: Intent, situation: Situation) -> str:
+    """Decisions, action items or open questions; where there are none, what comes nearest, and says so."""
+    found = situation.found("search_recordings")
+    listed_items = compose_items(intent, situation)
+    if listed_items:
+        return paragraphs([listed_items, _around_items(intent, situation)])
+    nothing = _NO_ITEMS[intent.items or "decisions"]
+    narrowed = intent.person or intent.about
+    if not narrowed:
+        where = f" {lower_first(between(intent.span.start, intent.span.end))}" if intent.span else ""
+        return f"I found no {nothing}{where}."
+    items = found.evidence if found else []
+    if not items:
+        for_whom = f"I found no {nothing} for {plain_name(intent.person)}."
+        return for_whom if intent.person else _nothing(intent, situation)
+    assert found is not None
+    head = f"I found no {nothing} about {plain_name(narrowed)}; this was said about it:"
+    if intent.person:
+        head = f"I found no {nothing} for {plain_name(narrowed)}; this comes nearest:"
+    return listed(head, _rows(sorted(items[:4], key=_place), found, situation))
+
+
+def _around_items(intent: Intent, situation: Situation) -> str:
+    """What else was said about the topic of the items, as quotes."""
+    found = situation.found("search_recordings")
+    if found is None or not found.evidence or not intent.about:
+        return ""
+    summaries = [one for one in situation.results if one.tool == "summarize" and not one.error]
+    listed_ids = {
+        number
+        for one in summaries
+        for item in one.content["summary"].get(intent.items or "", ())
+        for number in item.get("segments", ())
+    }
+    rest = [one for one in found.evidence if one["id"] not in listed_ids and not _asks(one)]
+    best = {**found.evidence[0], "id": 0}
+    rows = _rows(supporting(best, rest, intent.query), found, situation)
+    return listed("What was said about it:", rows) if rows else ""
+
+
+_NO_ITEMS = {"decisions": "decision", "action_items": "action item", "open_questions": "open question"}

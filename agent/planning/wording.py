@@ -1,0 +1,69 @@
+"""Words and lines that every composed answer uses: who said what, names of recordings, lists."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from agent.citations.quotes import quoted
+from agent.planning.situation import Situation
+from moss_audio.timestamps import clock
+
+Evidence = Mapping[str, Any]
+
+
+def said(item: Evidence, title: str | None = None) -> str:
+    """``Speaker 2 said: “…” [#12]``; with a title, also where."""
+    where = f" in {quoted(title)}" if title else ""
+    if item.get("kind", "speech") != "speech":
+        return f"Heard{where}: {quoted(item['text'])} [#{item['id']}]"
+    who = item.get("speaker") or "Somebody"
+    return f"{plain_name(who)} said{where}: {quoted(item['text'])} [#{item['id']}]"
+
+
+def line(item: Evidence, title: str | None = None) -> str:
+    """One quote as a list item: ``- Speaker 2: “…” [#12]``."""
+    who = plain_name(item["speaker"]) if item.get("speaker") else ""
+    if item.get("kind", "speech") != "speech":
+        who = str(item["kind"]).capitalize()
+    where = f"in {quoted(title)}" if title else ""
+    head = " ".join(part for part in (who, where) if part)
+    return (
+        f"- {head}: {quoted(item['text'])} [#{item['id']}]"
+        if head
+        else f"- {quoted(item['text'])} [#{item['id']}]"
+    )
+
+
+def plain_name(name: str) -> str:
+    """A speaker's name as it may stand in an answer: it cannot quote, cite or break the line."""
+    return " ".join(str(name).translate(_UNMARKED).split()) or "Somebody"
+
+
+_UNMARKED = str.maketrans(dict.fromkeys('“”„"«»「」[]#', " "))
+
+
+def listed(title: str, rows: Sequence[str]) -> str:
+    """A heading and its rows."""
+    return f"{title}\n\n" + "\n".join(rows)
+
+
+def between(start: float, end: float) -> str:
+    """``From 2:00 to 3:00``."""
+    return f"From {clock(start)} to {clock(end)}"
+
+
+def paragraphs(parts: Iterable[str]) -> str:
+    """The parts that are there, with a blank line between them."""
+    return "\n\n".join(part for part in parts if part)
+
+
+def lower_first(text: str) -> str:
+    """A phrase's first letter in lower case, to stand inside a sentence."""
+    return text[:1].lower() + text[1:]
+
+
+def failed(situation: Situation) -> str:
+    """Why there is nothing to answer with: the last tool's error."""
+    errors = [one.error for one in situation.results if one.error]
+    return str(errors[-1]) if errors else "I could not look that up."

@@ -1,0 +1,1 @@
+"""Who speaks: voice embeddings, clustering, constraints from a model's labels, alignment with sentences."""

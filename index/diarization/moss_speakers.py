@@ -1,0 +1,83 @@
+"""MOSS-Audio as a witness of who speaks: what is said in a window, with a speaker's label for each turn."""
+
+from __future__ import annotations
+
+import threading
+
+from index.audio.decode import SAMPLE_RATE
+from index.audio.windows import AudioWindow, original_time, squeeze
+from index.recording_errors import TooLong
+from index.transcription.moss_requests import Asker
+from index.transcription.moss_transcriber import KEEP_PAUSE_SECONDS
+from index.transcription.retry import halves
+from moss_audio.backend import Backend
+from moss_audio.generation.requests import Options
+from moss_audio.tasks import TASKS, Parsed, TimedText, TimedTexts
+
+TOKENS = 64
+TOKENS_PER_SECOND = 12.0
+"""Tokens an answer may have, in all and a second of speech: as for a transcript, and three for each label."""
+
+
+class MossSpeakers:
+    """Labels turns with any MOSS-Audio backend.
+
+    Args:
+        backend: What answers; stays open.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self._asker = Asker(backend)
+
+    @property
+    def at_once(self) -> int:
+        """How many windows it listens to side by side."""
+        return self._asker.at_once
+
+    def prepare(self, stop: threading.Event | None = None) -> None:
+        """Load what is not loaded yet; ``at_once`` is exact from then on.
+
+        Raises:
+            HearingError: It cannot be loaded.
+            Cancelled: ``stop`` was set.
+        """
+        self._asker.prepare(stop)
+
+    def label(self, window: AudioWindow) -> list[list[TimedText]]:
+        """Who says what in a window, on the recording's clock.
+
+        Returns:
+            Turns with labels, in order, for each part of the window that was heard on its own: labels mean
+            something within one of these lists only. It is one list, unless the window is longer than the
+            engine takes at a time.
+
+        Raises:
+            HearingError: The engine failed, also when asked again.
+            Cancelled: The window's ``stop`` was set.
+        """
+        try:
+            return [self._once(window)]
+        except TooLong:
+            parts = halves(window)
+            if not parts:
+                raise
+            return [turns for part in parts for turns in self.label(part)]
+
+    def _once(self, window: AudioWindow) -> list[TimedText]:
+        audio, pieces = squeeze(window, KEEP_PAUSE_SECONDS)
+        if not len(audio):
+            return []
+        tokens = TOKENS + round(TOKENS_PER_SECOND * sum(one.duration for one in window.speech))
+        options = Options(max_new_tokens=tokens, thinking=False, stop_loops=True)
+        (reply,) = self._asker.ask(TASKS["speakers"].prompt, [audio], options, window.stop)
+        parsed: Parsed[TimedTexts] = TASKS["speakers"].parse(reply.text, len(audio) / SAMPLE_RATE)
+        return [
+            TimedText(
+                original_time(one.start, pieces),
+                original_time(one.end, pieces, ends=True),
+                one.text,
+                one.speaker,
+            )
+            for one in parsed.value
+            if one.speaker is not None
+        ]

@@ -1,0 +1,231 @@
+"""A transcript as a file: plain text, subtitles, Markdown, JSON, Word.
+
+The words of the recording survive as they were written down: nothing in them is taken for a tag, a
+time or a mark of the format. Times are the recording's own.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from io import BytesIO
+
+from index.export.markdown import escape_markdown
+from index.recording_errors import MossAgentError
+from index.records import Recording, Segment
+from index.text import one_line
+from moss_audio.timestamps import clock
+
+PARAGRAPH_SECONDS = 60.0
+"""A turn that goes on longer is cut into paragraphs of about this length, at a sentence's end."""
+SOUND_CUE_SECONDS = 6.0
+"""A sound's subtitle stands at most this long; rain for an hour would cover the talk."""
+SUBTITLE_HOURS = 100
+"""Subtitle files write hours with two digits."""
+
+
+def export(recording: Recording, segments: Sequence[Segment], format: str) -> bytes:
+    """Write a transcript in one of ``FORMATS``, as the bytes of a file (UTF-8 where it is text).
+
+    Args:
+        recording: Whose transcript it is.
+        segments: All of it or a part, in time order.
+        format: ``txt``, ``srt``, ``vtt``, ``md``, ``json`` or ``docx``, in any case.
+
+    Raises:
+        MossAgentError: There is no such format, or it cannot hold times this late.
+    """
+    write = _WRITERS.get(format.strip().lower().removeprefix("."))
+    if write is None:
+        raise MossAgentError(f"There is no export format “{format}”; choose one of {', '.join(FORMATS)}.")
+    return write(recording, segments)
+
+
+def _txt(recording: Recording, segments: Sequence[Segment]) -> bytes:
+    """One line a segment: ``[2:05] Speaker 1: text``."""
+    lines = [f"[{clock(one.start)}] {_named(one)}\n" for one in _spoken(segments)]
+    return _encode("".join(lines))
+
+
+def _json(recording: Recording, segments: Sequence[Segment]) -> bytes:
+    """The ``transcript`` document of the command line, words with their times included."""
+    document = {
+        "recording": recording.id,
+        "title": recording.title,
+        "duration": recording.duration,
+        "language": recording.language,
+        "segments": [
+            {
+                "start": one.start,
+                "end": one.end,
+                "speaker": one.speaker,
+                "kind": one.kind,
+                "text": one.text,
+                "words": [asdict(word) for word in one.words],
+            }
+            for one in segments
+        ],
+    }
+    return _encode(json.dumps(document, ensure_ascii=False, indent=2) + "\n")
+
+
+# --- subtitles ----------------------------------------------------------------------------------------
+
+_TAG_MARKS, _STAND_INS = "\\{}", "\ufdd0\ufdd1\ufdd2"
+"""pysubs2 reads these as tags of its own (and drops a line with ``{\\p1}``), so it sees noncharacters,
+which ``one_line`` has removed from the text."""
+
+
+def _srt(recording: Recording, segments: Sequence[Segment]) -> bytes:
+    # SubRip has no escapes; an arrow in the text must not look like the arrow between two times.
+    return _subtitles(segments, "srt", lambda one: _named(one).replace("-->", "→"))
+
+
+def _vtt(recording: Recording, segments: Sequence[Segment]) -> bytes:
+    return _subtitles(segments, "vtt", _voiced)
+
+
+def _voiced(segment: Segment) -> str:
+    """WebVTT cue text: the speaker in a voice tag, the words with ``&``, ``<``, ``>`` as references."""
+    speaker = one_line(segment.speaker or "")
+    voice = f"<v {html.escape(speaker, quote=False)}>" if speaker else ""
+    return voice + html.escape(_words(segment), quote=False)
+
+
+def _subtitles(segments: Sequence[Segment], format: str, text: Callable[[Segment], str]) -> bytes:
+    from pysubs2 import SSAEvent, SSAFile
+
+    shield = str.maketrans(_TAG_MARKS, _STAND_INS)
+    subtitles = SSAFile()
+    for one in _spoken(segments):
+        start = max(0, round(one.start * 1000))
+        until = one.end if one.kind == "speech" else min(one.end, one.start + SOUND_CUE_SECONDS)
+        end = max(start + 1, round(until * 1000))
+        if end >= SUBTITLE_HOURS * 3_600_000:
+            raise MossAgentError(
+                f"Subtitles cannot hold times from {SUBTITLE_HOURS} hours on; export txt, md, json or docx."
+            )
+        subtitles.append(SSAEvent(start=start, end=end, text=text(one).translate(shield)))
+    written = subtitles.to_string(format, keep_ssa_tags=True)
+    return _encode(written.translate(str.maketrans(_STAND_INS, _TAG_MARKS)))
+
+
+# --- documents ----------------------------------------------------------------------------------------
+
+
+def _markdown(recording: Recording, segments: Sequence[Segment]) -> bytes:
+    """Title, what is known of the recording, then paragraphs by speaker turn."""
+    parts = [f"# {escape_markdown(recording.title)}"]
+    parts += [escape_markdown(line) for line in _about(recording)]
+    for turn in _turns(segments):
+        speaker = escape_markdown(turn[0].speaker or "")
+        parts.append(f"**{speaker}** ({_times(turn)})" if speaker else f"({_times(turn)})")
+        parts.append(escape_markdown(" ".join(_words(one) for one in turn)))
+    return _encode("\n\n".join(parts) + "\n")
+
+
+def _docx(recording: Recording, segments: Sequence[Segment]) -> bytes:
+    """The same as a Word document."""
+    from docx import Document
+    from docx.shared import RGBColor
+
+    document = Document()
+    title = one_line(recording.title)
+    properties = document.core_properties
+    properties.title, properties.author, properties.comments = title[:255], "moss-agent", ""
+    properties.created = properties.modified = _added(recording)
+    document.add_heading(title, level=0)
+    for line in _about(recording):
+        document.add_paragraph(one_line(line))
+    for turn in _turns(segments):
+        heading = document.add_paragraph()
+        heading.paragraph_format.keep_with_next = True
+        speaker = one_line(turn[0].speaker or "")
+        if speaker:
+            heading.add_run(speaker).bold = True
+        times = heading.add_run(f" ({_times(turn)})" if speaker else f"({_times(turn)})")
+        times.font.color.rgb = RGBColor(0x66, 0x66, 0x66)
+        document.add_paragraph(" ".join(_words(one) for one in turn))
+    file = BytesIO()
+    document.save(file)
+    return file.getvalue()
+
+
+def _about(recording: Recording) -> list[str]:
+    """What is known of the recording, and what of its speech is missing: one or two lines."""
+    facts = [f"Duration {clock(recording.duration)}"]
+    if recording.language:
+        facts.append(f"language {recording.language}")
+    if recording.speakers:
+        facts.append("speakers: " + ", ".join(recording.speakers))
+    if recording.coverage is not None:
+        # Cut, not rounded: 100 % must mean all of it.
+        facts.append(f"{int(recording.coverage * 100)} % of the speech transcribed")
+    lines = [" · ".join(facts)]
+    if recording.gaps:
+        gaps = ", ".join(f"{clock(gap.start)}–{clock(gap.end)}" for gap in recording.gaps)
+        lines.append(f"Not transcribed: {gaps}")
+    return lines
+
+
+def _turns(segments: Sequence[Segment]) -> Iterator[list[Segment]]:
+    """Neighbouring segments of one speaker and kind, cut where a paragraph gets long."""
+    turn: list[Segment] = []
+    for one in _spoken(segments):
+        same = turn and (turn[-1].speaker, turn[-1].kind) == (one.speaker, one.kind)
+        if turn and not (same and one.end - turn[0].start <= PARAGRAPH_SECONDS):
+            yield turn
+            turn = []
+        turn.append(one)
+    if turn:
+        yield turn
+
+
+def _times(turn: Sequence[Segment]) -> str:
+    return f"{clock(turn[0].start)}–{clock(max(one.end for one in turn))}"
+
+
+def _added(recording: Recording) -> datetime:
+    try:
+        return datetime.fromisoformat(recording.added_at).replace(tzinfo=None)
+    except ValueError:
+        return datetime(1970, 1, 1)
+
+
+# --- one segment --------------------------------------------------------------------------------------
+
+
+def _spoken(segments: Sequence[Segment]) -> Iterator[Segment]:
+    """Segments that have words; an empty subtitle or line says nothing."""
+    return (one for one in segments if one_line(one.text))
+
+
+def _words(segment: Segment) -> str:
+    """The text as one line; what is heard but not said stands in parentheses."""
+    text = one_line(segment.text)
+    return text if segment.kind == "speech" else f"({text})"
+
+
+def _named(segment: Segment) -> str:
+    """``Speaker 1: text``, or the text alone where nobody is known."""
+    speaker = one_line(segment.speaker or "")
+    return f"{speaker}: {_words(segment)}" if speaker else _words(segment)
+
+
+def _encode(text: str) -> bytes:
+    return text.encode("utf-8", errors="replace")
+
+
+_WRITERS: dict[str, Callable[[Recording, Sequence[Segment]], bytes]] = {
+    "txt": _txt,
+    "srt": _srt,
+    "vtt": _vtt,
+    "md": _markdown,
+    "json": _json,
+    "docx": _docx,
+}
+FORMATS = tuple(_WRITERS)
+"""The formats of ``export``, each the suffix of its files."""

@@ -1,0 +1,112 @@
+"""A summary as Markdown; what was said is escaped, so that nothing in it is ever interpreted.
+
+Text of a recording inside Markdown: shown as it was said, never interpreted.
+
+The rules cover CommonMark, GitHub's extensions (tables, strikethrough, autolinks) and renderers that
+also turn bare host names into links. Only characters that can start something are escaped, so that the
+Markdown stays readable as plain text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+from index.summary.items import ActionItem, Item, Summary, Topic
+from index.summary.template_parts import update_kind
+from index.text import one_line
+from moss_audio.timestamps import clock
+
+WORD_JOINER = "\u2060"
+"""Invisible; put after the ``@`` of an address, because GitHub links addresses even when ``@`` is escaped."""
+
+_ADDRESS = re.compile(r"(?<=[\w.+-])@(?=\w)")
+_SPECIAL = re.compile(
+    r"""
+      [\\`*_\[\]<>~|$\#@]           # emphasis, code, links, HTML, strikethrough, tables, formulas, headings
+    | &(?=[#A-Za-z])                # character references
+    | :(?=/) | /(?=/) | (?<=/)/     # https://…, //host
+    | (?<=www)\.                    # www.…
+    | (?<!\d)\.(?=\w) | (?<=\d)\.(?=[^\W\d])   # bare host names, but not 3.5
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+_BLOCK_START = re.compile(r"(\d{1,9}(?=[.)](?:\s|$))|(?=[-+=:]))(.)")
+
+
+def escape_markdown(text: str) -> str:
+    """Make text safe anywhere in a line of Markdown, as one line.
+
+    White space collapses to single spaces (a line break could start a block), control characters go.
+    Rendered, the result reads exactly as the text, but for an invisible word joiner in e-mail addresses.
+    """
+    line = one_line(text)
+    line = _ADDRESS.sub("@" + WORD_JOINER, line)
+    line = _SPECIAL.sub(lambda found: "\\" + found[0], line)
+    # A list item, a rule, an underlined heading or a table's delimiter row only at the start of a line.
+    opening = _BLOCK_START.match(line)
+    return f"{opening[1]}\\{line[opening.start(2) :]}" if opening else line
+
+
+_HEADINGS = {
+    "topics": {"interview": "Questions and answers", "standup": "Updates"},
+    "key_quotes": {"lecture": "Key points"},
+    "action_items": {"call": "Next steps"},
+    "open_questions": {"lecture": "Questions"},
+}
+_ORDER = {
+    "meeting": ("topics", "decisions", "action_items", "open_questions", "key_quotes"),
+    "call": ("action_items", "decisions", "topics", "open_questions", "key_quotes"),
+    "lecture": ("key_quotes", "topics", "open_questions", "action_items", "decisions"),
+    "interview": ("topics", "key_quotes", "decisions", "action_items", "open_questions"),
+    "standup": ("topics", "action_items", "decisions", "open_questions"),
+}
+_EXPECTED = {
+    "meeting": ("decisions", "action_items", "open_questions"),
+    "call": ("action_items", "decisions"),
+}
+"""Sections that say "None was found." when empty; others are left out."""
+
+
+def to_markdown(summary: Summary, title: str, time: Callable[[float, float], str] | None = None) -> str:
+    """Render a summary.
+
+    Args:
+        summary: What ``summarize`` found.
+        title: The recording's title.
+        time: How a time span is shown, from start and end in seconds; by default ``\\[2:05\\]``, which
+            reads as ``[2:05]`` and is no link.
+    """
+    shown = time or (lambda start, _end: f"\\[{clock(start)}\\]")
+    lines = [f"# {escape_markdown(title)}", "", escape_markdown(summary.overview)]
+    for section in _ORDER[summary.template]:
+        body = _section(summary, section, shown)
+        if not body and section not in _EXPECTED.get(summary.template, ()):
+            continue
+        heading = _HEADINGS.get(section, {}).get(summary.template, section.replace("_", " ").capitalize())
+        lines += ["", f"## {heading}", "", *(body or ["None was found."])]
+    return "\n".join(lines) + "\n"
+
+
+def _section(summary: Summary, section: str, time: Callable[[float, float], str]) -> list[str]:
+    found: Sequence[Topic | Item] = getattr(summary, section)
+    lines: list[str] = []
+    for one in found:
+        when = time(one.start, one.end)
+        if isinstance(one, Topic):
+            voice = f"{escape_markdown(one.speaker)}: " if one.speaker else ""
+            lines += [f"- {when} {voice}**{escape_markdown(one.title)}**"]
+            lines += [f"    - {_lead(summary, point)}{escape_markdown(point)}" for point in one.points]
+        elif isinstance(one, ActionItem):
+            owner = f"**{escape_markdown(one.owner)}**: " if one.owner else ""
+            due = f" *(due: {escape_markdown(one.due)})*" if one.due else ""
+            lines.append(f"- {when} {owner}{escape_markdown(one.text)}{due}")
+        else:
+            voice = f"{escape_markdown(one.speaker)}: " if section == "key_quotes" and one.speaker else ""
+            lines.append(f"- {when} {voice}“{escape_markdown(one.text)}”")
+    return lines
+
+
+def _lead(summary: Summary, point: str) -> str:
+    kind = update_kind(point) if summary.template == "standup" else None
+    return f"{kind.capitalize()}: " if kind else ""

@@ -1,0 +1,1 @@
+"""Passages, embeddings, vectors and ranking."""

@@ -1,0 +1,322 @@
+"""Stored passages: written with their embeddings, read by number, by recording and by keyword.
+
+The full-text index over them is kept in step by triggers (see the first migration).
+
+Cut a recording's segments into passages: the pieces that are embedded and retrieved.
+
+A passage is a run of whole segments, 30 to 60 s where the talk allows it. Of all ways to cut, the one
+with the lowest total cost is taken (dynamic programming over the boundaries), so a cut moves to the
+longest pause or to a change of speaker near the target length instead of falling where a clock runs out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from sqlalchemy import case, delete, func, select, text, update
+
+from index.records import Passage, Segment
+from index.store.database import Database, PassageRow, RecordingRow, SegmentRow
+from index.text import fts_query, unspaced_pairs
+
+TARGET_SECONDS = 45.0
+LONGEST_SECONDS = 60.0
+"""No passage of more than one segment is longer."""
+
+MOST_PIECES = 230
+"""Estimated word pieces of a passage; the packaged embedder reads 256 and drops the rest."""
+
+LONG_PAUSE_SECONDS = 2.0
+"""From this pause on, a longer one is no better a place to cut."""
+
+PAUSE_REWARD = 0.6
+TURN_REWARD = 0.2
+"""What a long pause, and a change of speaker, are worth, in units of one passage that is all too short."""
+
+# Characters of scripts that are written without spaces: the tokenizer makes a piece of each.
+_DENSE = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
+# BERT takes a Hangul syllable apart into two or three letters.
+_HANGUL = re.compile(r"[\uac00-\ud7af]")
+_TOKEN = re.compile(r"[^\W_]+|[^\w\s]|_")
+
+
+def estimated_pieces(text: str) -> int:
+    """About how many word pieces a text has, rather too many than too few for English.
+
+    A word of up to six ASCII letters counts as one piece, longer ones add half a piece for each seven
+    letters; in an English vocabulary, letters of other alphabets are mostly pieces of their own.
+    """
+    count = 0.0
+    for token in _TOKEN.findall(_HANGUL.sub(" x x ", _DENSE.sub(" x ", text))):
+        if token.isascii() and token.isalpha():
+            count += 1 + 0.5 * (len(token) // 7)
+        elif token.isdigit():
+            count += (len(token) + 1) // 2
+        elif max(token) < "\u0250":  # Latin with accents
+            count += max(1.0, len(token) / 3)
+        else:
+            count += len(token)
+    return int(count) + 1
+
+
+def cut_passages(segments: Sequence[Segment]) -> list[Passage]:
+    """Put every segment into exactly one passage, in time order.
+
+    A passage of several segments lasts at most ``LONGEST_SECONDS`` and has at most ``MOST_PIECES``
+    estimated word pieces; one segment that is longer alone is a passage of its own.
+
+    Args:
+        segments: The segments of one recording, in any order.
+    """
+    ordered = sorted(segments, key=lambda one: (one.start, one.end, one.id))
+    rewards = [_cut_reward(ordered, index) for index in range(len(ordered) + 1)]
+    pieces = [estimated_pieces(one.text) for one in ordered]
+    cost = [0.0] + [float("inf")] * len(ordered)
+    best_start = [0] * (len(ordered) + 1)
+    for first in range(len(ordered)):
+        end, total = ordered[first].end, 0
+        for last in range(first, len(ordered)):
+            end = max(end, ordered[last].end)
+            total += pieces[last]
+            seconds = end - ordered[first].start
+            if last > first and (seconds > LONGEST_SECONDS or total > MOST_PIECES):
+                break
+            candidate = cost[first] + _length_cost(seconds, total) - rewards[last + 1]
+            if candidate < cost[last + 1]:
+                cost[last + 1], best_start[last + 1] = candidate, first
+    return [_passage(ordered[first:last]) for first, last in _bounds(best_start)]
+
+
+def _bounds(best_start: list[int]) -> list[tuple[int, int]]:
+    """Walk the best cuts back from the end; ``[first, last)`` of each passage in order."""
+    bounds: list[tuple[int, int]] = []
+    last = len(best_start) - 1
+    while last > 0:
+        bounds.append((best_start[last], last))
+        last = best_start[last]
+    return bounds[::-1]
+
+
+def _length_cost(seconds: float, pieces: int) -> float:
+    """0 at the target, 1 for a passage of no length; a constant keeps the number of passages down.
+
+    A passage that is full of words is as long as it may be, however few seconds it lasts.
+    """
+    fullness = max(seconds / TARGET_SECONDS, pieces / (0.8 * MOST_PIECES))
+    return 1.0 + (1.0 - fullness) ** 2
+
+
+def _cut_reward(segments: Sequence[Segment], index: int) -> float:
+    """How good it is to cut before ``segments[index]``, in [0, PAUSE_REWARD + TURN_REWARD]."""
+    if index in (0, len(segments)):
+        return 0.0
+    before, after = segments[index - 1], segments[index]
+    pause = min(max(0.0, after.start - before.end), LONG_PAUSE_SECONDS) / LONG_PAUSE_SECONDS
+    return PAUSE_REWARD * pause + (TURN_REWARD if before.speaker != after.speaker else 0.0)
+
+
+def _passage(segments: Sequence[Segment]) -> Passage:
+    return Passage(
+        recording=segments[0].recording,
+        start=segments[0].start,
+        end=max(one.end for one in segments),
+        text=" ".join(_told(one) for one in segments if one.text.strip()),
+        segment_ids=tuple(one.id for one in segments),
+    )
+
+
+def _told(segment: Segment) -> str:
+    """A segment's words; what is heard but not said stands in parentheses, and music is called that.
+
+    The kind of other sounds is not named: a search for a “sound stage” should not find every door.
+    """
+    text = segment.text.strip()
+    if segment.kind == "music" and "music" not in text.casefold():
+        text = f"music: {text}"
+    return text if segment.kind == "speech" else f"({text})"
+
+
+BATCH = 5_000
+"""Rows a query; SQLite takes at most 32,766 parameters in one statement."""
+
+
+@dataclass(frozen=True)
+class PassageVectors:
+    """Embeddings of stored passages.
+
+    Attributes:
+        ids: Passage numbers.
+        embeddings: float32 ``[n_passages, dimensions]``, unit length, in the order of ``ids``.
+        embedders: Names of the models that made them.
+    """
+
+    ids: list[int]
+    embeddings: np.ndarray
+    embedders: frozenset[str]
+
+
+class PassageStore:
+    """The passages of a database."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def count(self) -> int:
+        """Number of passages of all recordings."""
+        with self.database.transaction() as session:
+            return session.scalar(select(func.count()).select_from(PassageRow)) or 0
+
+    def of_recording(self, recording: str) -> tuple[list[Passage], frozenset[str]]:
+        """A recording's passages in time order, and the names of the models that embedded them."""
+        query = select(PassageRow).where(PassageRow.recording_id == recording)
+        with self.database.transaction() as session:
+            rows = session.scalars(query.order_by(PassageRow.start, PassageRow.id)).all()
+            return [_stored_passage(row) for row in rows], frozenset(row.embedder for row in rows)
+
+    def by_id(self, ids: Sequence[int]) -> dict[int, Passage]:
+        """Passages by their numbers; numbers that do not exist are left out."""
+        found: dict[int, Passage] = {}
+        with self.database.transaction() as session:
+            for at in range(0, len(ids), BATCH):
+                query = select(PassageRow).where(PassageRow.id.in_(ids[at : at + BATCH]))
+                found.update((row.id, _stored_passage(row)) for row in session.scalars(query))
+        return found
+
+    def indexed_recordings(self) -> list[str]:
+        """Recordings that have been, or should have been, put into the index."""
+        has_passages = select(PassageRow.recording_id)
+        wanted = (RecordingRow.status == "ready") | RecordingRow.id.in_(has_passages)
+        with self.database.transaction() as session:
+            query = select(RecordingRow.id).where(wanted).order_by(RecordingRow.added_at, RecordingRow.id)
+            return list(session.scalars(query))
+
+    def embedders(self) -> set[str]:
+        """Names of the models that made the stored embeddings."""
+        with self.database.transaction() as session:
+            return set(session.scalars(select(PassageRow.embedder).distinct()))
+
+    def vectors(self, recording: str | None = None) -> PassageVectors:
+        """Embeddings of one recording's passages, or of all, by number."""
+        query = select(PassageRow.id, PassageRow.embedding, PassageRow.embedder).order_by(PassageRow.id)
+        if recording is not None:
+            query = query.where(PassageRow.recording_id == recording)
+        with self.database.transaction() as session:
+            rows = session.execute(query).all()
+        widths = {len(row.embedding) for row in rows}
+        if len(widths) > 1:  # two models; the caller sees it by their names
+            rows = [row for row in rows if len(row.embedding) == max(widths)]
+        data = b"".join(row.embedding for row in rows)
+        matrix = np.frombuffer(data, dtype=np.float32).reshape(len(rows), -1) if rows else np.zeros((0, 0))
+        return PassageVectors([row.id for row in rows], matrix, frozenset(row.embedder for row in rows))
+
+    def batches(self) -> Iterator[tuple[list[Passage], np.ndarray]]:
+        """All passages with their embeddings, in pieces that fit into memory."""
+        last = 0
+        while True:
+            query = select(PassageRow, PassageRow.embedding).where(PassageRow.id > last)
+            with self.database.transaction() as session:
+                rows = session.execute(query.order_by(PassageRow.id).limit(BATCH)).all()
+            if not rows:
+                return
+            passages = [_stored_passage(row) for row, _ in rows]
+            yield passages, np.stack([np.frombuffer(data, dtype=np.float32) for _, data in rows])
+            last = passages[-1].id
+
+    def replace(
+        self,
+        recording: str,
+        passages: Sequence[Passage],
+        embeddings: np.ndarray,
+        embedder: str,
+        segment_embeddings: dict[int, np.ndarray],
+    ) -> None:
+        """Store a recording's passages instead of those it had, and sentence embeddings, in one transaction.
+
+        Args:
+            recording: Its id.
+            passages: In time order; their ``id`` is not used.
+            embeddings: float32 ``[n_passages, dimensions]``.
+            embedder: Name of the model that made them.
+            segment_embeddings: By segment number; kept as float16.
+        """
+        with self.database.transaction() as session:
+            session.execute(delete(PassageRow).where(PassageRow.recording_id == recording))
+            for passage, embedding in zip(passages, embeddings, strict=True):
+                session.add(
+                    PassageRow(
+                        recording_id=recording,
+                        start=passage.start,
+                        end=passage.end,
+                        text=passage.text,
+                        segment_ids=list(passage.segment_ids),
+                        embedder=embedder,
+                        embedding=embedding.astype(np.float32).tobytes(),
+                    )
+                )
+            rows = [
+                {"id": number, "embedding": one.astype(np.float16).tobytes()}
+                for number, one in segment_embeddings.items()
+            ]
+            if rows:
+                session.execute(update(SegmentRow), rows)
+
+    def unembedded_segments(self, recording: str) -> set[int]:
+        """Numbers of a recording's segments that have no embedding yet."""
+        query = select(SegmentRow.id).where(
+            SegmentRow.recording_id == recording, SegmentRow.embedding.is_(None)
+        )
+        with self.database.transaction() as session:
+            return set(session.scalars(query))
+
+    def keyword_matches(self, question: str, recording: str | None, limit: int) -> list[int]:
+        """Numbers of the passages that have words of the question, best first.
+
+        Words are ranked by bm25; scripts without spaces by how many character pairs a passage shares.
+        """
+        return list(
+            dict.fromkeys(self._bm25(question, recording, limit) + self._pairs(question, recording, limit))
+        )
+
+    def _bm25(self, question: str, recording: str | None, limit: int) -> list[int]:
+        expression = fts_query(question)
+        if expression is None:
+            return []
+        # Alone, FTS5 keeps only the best rows while it ranks; a join would fetch every match's passage first.
+        sql = "SELECT rowid FROM passages_fts WHERE passages_fts MATCH :words {} ORDER BY rank LIMIT :most"
+        # A recording's passages are numbered without a gap, in the one transaction that stores them, so a
+        # range of numbers is exact; `rowid IN (…)` would rank the whole library's matches first.
+        inside = (
+            "AND rowid BETWEEN (SELECT min(id) FROM passages WHERE recording_id = :recording)"
+            " AND (SELECT max(id) FROM passages WHERE recording_id = :recording)"
+            if recording
+            else ""
+        )
+        values = {"words": expression, "recording": recording, "most": limit}
+        with self.database.transaction() as session:
+            return list(session.scalars(text(sql.format(inside)), values))
+
+    def _pairs(self, question: str, recording: str | None, limit: int) -> list[int]:
+        pairs = unspaced_pairs(question)
+        if not pairs:
+            return []
+        has = [case((func.instr(PassageRow.text, pair) > 0, 1), else_=0) for pair in pairs]
+        shared = sum(has[1:], start=has[0])
+        query = select(PassageRow.id).where(shared > 0).order_by(shared.desc(), PassageRow.id).limit(limit)
+        if recording is not None:
+            query = query.where(PassageRow.recording_id == recording)
+        with self.database.transaction() as session:
+            return list(session.scalars(query))
+
+
+def _stored_passage(row: PassageRow) -> Passage:
+    return Passage(
+        recording=row.recording_id,
+        start=row.start,
+        end=row.end,
+        text=row.text,
+        segment_ids=tuple(row.segment_ids),
+        id=row.id,
+    )

@@ -1,0 +1,204 @@
+"""Search by keyword and by meaning together, and choose the sentences worth quoting.
+
+The two rankings are joined by reciprocal-rank fusion (Cormack, Clarke and Büttcher, SIGIR 2009): a passage
+scores the sum of 1/(60 + rank) over the rankings it is in.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import numpy as np
+
+from index.recording_errors import IndexOutOfDate
+from index.records import Hit, Passage, Segment
+from index.search.embeddings import Embedder
+from index.search.passages import PassageStore
+from index.search.ranking import RELEVANT, as_heard, relevance
+from index.search.vectors import REINDEX, Vectors, another_embedder
+from index.store.library import Library
+
+__all__ = ["RELEVANT", "Search"]
+
+RRF_K = 60
+DEPTH = 50
+"""Passages taken from each ranking."""
+
+LONGEST_HIT_SECONDS = 120.0
+"""Neighbouring passages are merged into one hit up to this length."""
+
+LEAST_SIMILARITY = 0.12
+"""Cosine below which a passage is not about the question; every question has a nearest vector."""
+
+QUERIES_KEPT = 64
+"""Embedded questions kept, since searching and quoting ask for the same one."""
+
+_log = logging.getLogger(__name__)
+
+
+class Search:
+    """Search over a library.
+
+    Args:
+        library: The recordings.
+        embedder: What questions are embedded with.
+        vectors: The collection of passage vectors.
+    """
+
+    def __init__(self, library: Library, embedder: Embedder, vectors: Vectors) -> None:
+        self.library = library
+        self.embedder = embedder
+        self.vectors = vectors
+        self._store = PassageStore(library.database)
+        self._queries: OrderedDict[str, np.ndarray] = OrderedDict()
+        self._warned = False
+
+    def search(self, query: str, recording: str | None = None, k: int = 8) -> list[Hit]:
+        """The stretches that best match a question, best first; no two share a sentence.
+
+        Args:
+            query: Any text.
+            recording: Full id, to search in one recording only.
+            k: At most this many hits.
+
+        Raises:
+            IndexOutOfDate: The index was made with another embedder.
+        """
+        if not query.strip() or k < 1:
+            return []
+        keyword = self._store.keyword_matches(query, recording, DEPTH)
+        scores = fuse([keyword, self._by_meaning(query, recording)])
+        passages = self._store.by_id(list(scores))
+        ranked = sorted((one for one in scores if one in passages), key=lambda one: (-scores[one], one))
+        groups = merge_neighbours([passages[one] for one in ranked], k)
+        return self._hits(groups, scores)
+
+    def best_segments(self, query: str, hits: Sequence[Hit], limit: int) -> list[tuple[Segment, float]]:
+        """The sentences inside the hits that best answer a question, best first, with their relevance.
+
+        Relevance is in [0, 1]; from ``RELEVANT`` on a sentence is about the question. When the first one
+        is below it, nothing relevant was said.
+        """
+        unique = {one.id: one for hit in hits for one in hit.segments}
+        segments = sorted(unique.values(), key=lambda one: (one.recording, one.start, one.id))
+        if not segments or limit < 1:
+            return []
+        embeddings = self.library.segment_embeddings(segments)
+        if embeddings is None:
+            embeddings = self.embedder.encode_passages([one.text for one in segments])
+        wordings = dict.fromkeys((query, as_heard(query, segments)))
+        queries = np.stack([self._embed(one) for one in wordings])
+        scores = relevance(query, queries, segments, embeddings)
+        order = np.argsort(-scores, kind="stable")[:limit]
+        return [(segments[at], float(scores[at])) for at in order]
+
+    def _embed(self, text: str) -> np.ndarray:
+        # Several threads ask; another may drop the entry between a look and a read.
+        vector = self._queries.get(text)
+        if vector is None:
+            vector = self._queries[text] = self.embedder.encode_query(text)
+            while len(self._queries) > QUERIES_KEPT:
+                self._queries.popitem(last=False)
+        return vector
+
+    def _by_meaning(self, query: str, recording: str | None) -> list[int]:
+        """Passage numbers by similarity: exact over one recording, through Chroma over the library.
+
+        A metadata filter in Chroma is a scan (45 ms at 100,000 rows); a recording's rows are few.
+        """
+        embedding = self._embed(query)
+        if recording is not None or not self._collection_is_complete():
+            found = self._exact(embedding, recording)
+        else:
+            found = self.vectors.query(embedding, DEPTH)
+        return [number for number, similarity in found if similarity >= LEAST_SIMILARITY]
+
+    def _collection_is_complete(self) -> bool:
+        """Whether Chroma has at least what the database has; else its answers would silently lack some.
+
+        It lags while a recording is being indexed, and is behind for good after it was lost.
+        """
+        wanted = self._store.count()
+        try:
+            held = self.vectors.count()
+        except IndexOutOfDate as error:
+            if self._made_with_another_embedder():
+                raise
+            held, reason = 0, str(error)
+        else:
+            reason = f"The search index holds {held} of {wanted} passages; {REINDEX} to rebuild it."
+        if held < wanted and not self._warned:
+            self._warned = True
+            _log.warning("Searching the database instead, more slowly. %s", reason)
+        return held >= wanted
+
+    def _made_with_another_embedder(self) -> bool:
+        return not self._store.embedders() <= {self.embedder.name}
+
+    def _exact(self, embedding: np.ndarray, recording: str | None) -> list[tuple[int, float]]:
+        stored = self._store.vectors(recording)
+        if not stored.embedders <= {self.embedder.name}:
+            made_by = ", ".join(sorted(stored.embedders - {self.embedder.name}))
+            raise another_embedder(made_by, self.embedder.name)
+        if not stored.ids:
+            return []
+        similarities = stored.embeddings @ embedding
+        order = np.argsort(-similarities, kind="stable")[:DEPTH]
+        return [(stored.ids[at], float(similarities[at])) for at in order]
+
+    def _hits(self, groups: Sequence[Sequence[Passage]], scores: dict[int, float]) -> list[Hit]:
+        numbers = [number for group in groups for one in group for number in one.segment_ids]
+        segments = {one.id: one for one in self.library.segments_by_id(numbers)}
+        hits = []
+        for group in groups:
+            inside = [segments[n] for one in group for n in one.segment_ids if n in segments]
+            hits.append(
+                Hit(
+                    recording=group[0].recording,
+                    start=min(one.start for one in group),
+                    end=max(one.end for one in group),
+                    text=" ".join(one.text for one in group),
+                    score=max(scores[one.id] for one in group),
+                    segments=tuple(inside),
+                )
+            )
+        return hits
+
+
+def fuse(rankings: Sequence[Sequence[int]]) -> dict[int, float]:
+    """Reciprocal-rank fusion: score of everything that is in any of the rankings (best first)."""
+    scores: dict[int, float] = {}
+    for ranking in rankings:
+        for rank, one in enumerate(ranking, start=1):
+            scores[one] = scores.get(one, 0.0) + 1.0 / (RRF_K + rank)
+    return scores
+
+
+def merge_neighbours(ranked: Sequence[Passage], most: int) -> list[list[Passage]]:
+    """Put neighbouring passages together, best group first, each group in time order.
+
+    A recording's passages are numbered one after another, so neighbours differ by one. A passage joins the
+    best group it touches while that stays within ``LONGEST_HIT_SECONDS``; reading stops when a further group
+    would be one too many.
+    """
+    groups: list[list[Passage]] = []
+    for passage in ranked:
+        home = next((group for group in groups if _joins(group, passage)), None)
+        if home is not None:
+            home.append(passage)
+            home.sort(key=lambda one: one.id)
+        elif len(groups) < most:
+            groups.append([passage])
+        else:
+            break
+    return groups
+
+
+def _joins(group: Sequence[Passage], passage: Passage) -> bool:
+    touches = passage.recording == group[0].recording and (
+        passage.id == group[0].id - 1 or passage.id == group[-1].id + 1
+    )
+    start, end = min(passage.start, group[0].start), max(passage.end, *(one.end for one in group))
+    return touches and end - start <= LONGEST_HIT_SECONDS

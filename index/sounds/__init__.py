@@ -1,0 +1,1 @@
+"""Sounds and music: heard window by window, joined, and stored beside speech."""

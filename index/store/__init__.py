@@ -1,0 +1,1 @@
+"""The database, its migrations, and the library read and changed through it."""

@@ -1,0 +1,139 @@
+"""Whose name belongs to which label: what people call each other tells who "Speaker 2" is."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+from index.records import Segment
+from index.text import similarity
+
+ANSWER_SECONDS = 12.0
+"""A person who is called by name answers within this time."""
+
+ENOUGH_EVIDENCE = 2
+"""Times a name must have fitted a label, with no other name fitting as often, to be believed."""
+
+_NO_NAMES = """
+a about absolutely actually agreed all alright also although always and another answer any anybody anyone
+anything april are as at august away awesome back basically because before believe both boys brilliant but
+by bye can certainly cheers clearly come congratulations cool could darling dear december definitely did do
+does don done dude during each either else enough even every everybody everyone everything exactly excellent
+fantastic february finally fine first folks for friday from gentlemen girls go going good goodbye great guys
+had has have he hello hence her here here's hey hi his honestly honey how however i if in indeed instead is
+it it's item its january july june just ladies last later legal let let's like listen long look lot lots
+lovely madam man many march mate may maybe me meanwhile might mine monday more most much must my near never
+next nice no nobody nope nothing november now number obviously october of off oh ok okay old on once one
+only or other our ours out over own part people perfect perhaps personally please point probably put
+question quite really right same saturday say second see september seriously she should side since sir so
+some somebody someone something sometimes sorry speaker still stop such sunday super sure take team than
+thank thanks that that's the their them then there there's therefore these they thing think third this those
+though thursday thus till to today today's together tomorrow tonight too topic true try tuesday two under
+unfortunately until up upon us very via wait was we wednesday welcome well were what whatever when where
+wherever whether which while who whoever whom whose why will with without wonderful would wow yeah yep yes
+yesterday yet you your yours
+"""
+_NOT_NAMES = frozenset(_NO_NAMES.split())
+
+_NAME = r"(?P<name>[A-Z][a-z’'-]+)"
+_ASKS = r"(?:please|can|could|would|will|do|did|have|are|how|what|where|when|why|who|you|i heard|any)\b"
+# Without a comma only what cannot follow the subject of a statement: "People who apply …" calls nobody.
+_ASKS_PLAINLY = (
+    r"(?:please|(?:can|could|would|will|do|did|have|are)\s+you|you|i heard|(?:where|how|what|when)\s+"
+    r"(?:is|are|was|were|do|did|can|could|will|about))\b"
+)
+_OPENING = r"^(?:(?:okay|ok|so|and|well|right|then|alright|hey|now|but)[,]?\s+)?"
+_VOCATIVE = (
+    re.compile(rf"(?i:{_OPENING}){_NAME}(?:,\s+(?i:{_ASKS})|\s+(?i:{_ASKS_PLAINLY}))"),
+    re.compile(rf"(?:^|[.?!,]\s+|\b(?:thanks|thank you|please|you)\s+){_NAME}\s*[?.!]*$"),
+)
+_THANKS = re.compile(
+    rf"\b(?i:thanks|thank you)(?:\s+(?:a lot|so much|very much|again))?,?\s+{_NAME}\s*(?:[.!,]|$)"
+)
+_I_AM = re.compile(
+    rf"\b(?:(?i:my name is|my name's|i'm|i am|this is|it's))\s+{_NAME}(?:\s+(?:here|speaking))?\s*(?:[.,!]|$)"
+)
+
+
+def plausible_name(word: str) -> bool:
+    """Whether a capitalised word may be a person's name, as far as a word list can tell."""
+    return len(word) > 1 and word[0].isupper() and word.casefold() not in _NOT_NAMES
+
+
+def called(text: str) -> str | None:
+    """The name somebody is addressed by in a clause ("Ben, please …", "where are we, Ben?"), if any."""
+    for pattern in _VOCATIVE:
+        match = pattern.search(text)
+        if match and plausible_name(match["name"]):
+            return match["name"]
+    return None
+
+
+def infer_names(segments: Sequence[Segment]) -> dict[str, str]:
+    """Names for labels, from who answers when somebody is called, is thanked, or says the own name.
+
+    Returns:
+        ``{label: name}`` where at least ``ENOUGH_EVIDENCE`` pieces of evidence agree; labels that do not look
+        estimated ("Speaker 2") keep what the user called them and are left out.
+    """
+    votes: dict[str, Counter[str]] = defaultdict(Counter)
+    common = _common_words(segments)
+    for speaker, name in _evidence(segments):
+        if speaker is None or not is_label(speaker) or name.casefold() in common:
+            continue
+        known = next((one for one in votes[speaker] if same_name(one, name)), name)
+        votes[speaker][known] += 1
+    out: dict[str, str] = {}
+    for label, names in votes.items():
+        (name, count), *rest = names.most_common(2)
+        taken = any(same_name(name, one) for one in out.values())
+        if count >= ENOUGH_EVIDENCE and not (rest and rest[0][1] == count) and not taken:
+            out[label] = name
+    return out
+
+
+def _evidence(segments: Sequence[Segment]) -> Iterator[tuple[str | None, str]]:
+    """Pairs of a speaker and a name that may be that speaker's."""
+    for before, after in pairwise(segments):
+        if before.speaker == after.speaker or after.start - before.end > ANSWER_SECONDS:
+            continue
+        thanked = _THANKS.search(after.text)
+        if thanked and plausible_name(thanked["name"]):
+            yield before.speaker, thanked["name"]
+        if not _THANKS.search(before.text) and (name := _last_called(before.text)):
+            yield after.speaker, name
+    for one in segments:
+        said = _I_AM.search(one.text)
+        if said and plausible_name(said["name"]):
+            yield one.speaker, said["name"]
+
+
+def _last_called(text: str) -> str | None:
+    """The name called last in a sentence, at its beginning or after a comma."""
+    parts = [match.start() for match in re.finditer(r"(?<=[.?!,]\s)(?=[A-Z])", text)]
+    for start in reversed([0, *parts]):
+        if name := called(text[start:]):
+            return name
+    return None
+
+
+def _common_words(segments: Sequence[Segment]) -> frozenset[str]:
+    """Words that stand in lower case more often than not: capitals at the start of a sentence name nobody."""
+    lower: Counter[str] = Counter()
+    upper: Counter[str] = Counter()
+    for one in segments:
+        for word in re.findall(r"[^\W\d_][\w’'-]+", one.text):
+            (lower if word[0].islower() else upper)[word.casefold()] += 1
+    return frozenset(word for word, count in lower.items() if count > upper[word])
+
+
+def is_label(speaker: str) -> bool:
+    """Whether a speaker still has the label that the program gave."""
+    return re.fullmatch(r"Speaker \d+", speaker) is not None
+
+
+def same_name(one: str, other: str) -> bool:
+    """Whether two spellings are one name: recognisers write "Calum" and "Callum"."""
+    return one.casefold() == other.casefold() or similarity(one.casefold(), other.casefold()) > 0

@@ -1,0 +1,1 @@
+"""From windows of audio to timed sentences: transcribers, retries, coverage."""

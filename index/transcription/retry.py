@@ -1,0 +1,229 @@
+"""Hearing one window so that nothing is lost and nothing is invented.
+
+Whatever the engine, its result is checked against the detected speech: text where nobody spoke is dropped,
+loops are heard again and else cut, and speech without text is heard once more on its own. An engine that,
+once astray, loses the rest of a window (``Transcriber.halvings``) hears a window it failed on again with
+other settings first, and then in halves; one that it refuses as too long is halved at once, as often as
+that takes. What is still missing then is reported as a gap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from index.audio.decode import SAMPLE_RATE
+from index.audio.windows import MARGIN_SECONDS, AudioWindow
+from index.recording_errors import HearingError, TooLong
+from index.records import Segment, Span
+from index.transcription.coverage import find_gaps, in_speech, uncovered
+from index.transcription.sentences import join_words
+from index.transcription.transcriber import Transcriber
+from index.transcription.word_loops import cut_loops, has_loop
+
+FAILED_SHARE = 0.2
+"""A pass that leaves more than this share of the speech without text went astray; less is a sentence or two
+that it left out, or noise that the detector took for speech."""
+
+SHORTEST_HALF_SECONDS = 4.0
+"""Speech below which a stretch is not halved; sentences are about as long."""
+
+LONGEST_STRETCH_SECONDS = 30.0
+"""Neighbouring gaps up to this length in all are heard again as one stretch."""
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What was made out of a window.
+
+    Attributes:
+        segments: In time order.
+        gaps: Speech in it that none accounts for.
+        trouble: Why some of it could not be heard, or not again, where the engine failed; else None.
+    """
+
+    segments: tuple[Segment, ...]
+    gaps: tuple[Span, ...]
+    trouble: str | None = None
+
+
+def hear(window: AudioWindow, transcriber: Transcriber, halvings: int = 0) -> Heard:
+    """Transcribe one window and account for all of its speech.
+
+    Args:
+        window: What is to be heard.
+        transcriber: What hears it.
+        halvings: See ``Transcriber.halvings``.
+
+    Raises:
+        HearingError: The engine failed on the window, so that nothing of it was heard.
+        Cancelled: The window's ``stop`` was set.
+    """
+    ladder = _Ladder(window, transcriber)
+    try:
+        ladder.climb(halvings)
+    except HearingError as error:
+        ladder.trouble = error
+    if ladder.trouble is not None and not ladder.answered:
+        raise ladder.trouble
+    segments = [one for one in ladder.segments if one.end > one.start]
+    gaps = tuple(find_gaps(window.speech, segments))
+    return Heard(tuple(segments), gaps, str(ladder.trouble) if ladder.trouble and gaps else None)
+
+
+class _Ladder:
+    """One window and what was made out of it so far; each rung tries to make out more.
+
+    Attributes:
+        answered: Whether the engine has heard any of it.
+        trouble: Why some of it was not heard, or not again.
+    """
+
+    def __init__(self, window: AudioWindow, transcriber: Transcriber) -> None:
+        self.window = window
+        self.transcriber = transcriber
+        self.segments: list[Segment] = []
+        self.answered = False
+        self.trouble: HearingError | None = None
+
+    def climb(self, halvings: int) -> None:
+        self.segments = self._pass(self.window)
+        if halvings and self._failed(self.window):
+            self._take(self._pass(self.window, careful=True))
+            self._halve(self.window, halvings)
+        gaps = find_gaps(self.window.speech, self.segments)
+        for gap in self._joined(gaps) if halvings else gaps:
+            self.segments = _merge(self.segments, self._pass(_part(self.window, gap), careful=True))
+
+    def _pass(self, part: AudioWindow, careful: bool = False) -> list[Segment]:
+        """Hear a part; where it is longer than the engine takes, its halves, down to a sentence or two."""
+        try:
+            found = _once(part, self.transcriber, careful)
+        except TooLong as error:
+            return self._in_halves(part, careful, error)
+        self.answered = True
+        return found
+
+    def _in_halves(self, part: AudioWindow, careful: bool, refusal: TooLong) -> list[Segment]:
+        parts = halves(part)
+        if not parts:
+            self.trouble = refusal
+        found: list[Segment] = []
+        try:
+            for half in parts:
+                found += self._pass(half, careful)
+        except HearingError:
+            self.segments = self._filled(self.segments, found)
+            raise
+        return found
+
+    def _joined(self, gaps: Sequence[Span]) -> list[Span]:
+        """Gaps with nothing heard between them as one stretch, up to a length."""
+        joined: list[Span] = []
+        for gap in gaps:
+            both = Span(joined[-1].start, gap.end) if joined else gap
+            if joined and both.duration <= LONGEST_STRETCH_SECONDS and not self._heard_in(joined[-1], gap):
+                joined[-1] = both
+            else:
+                joined.append(gap)
+        return joined
+
+    def _heard_in(self, before: Span, after: Span) -> bool:
+        between = Span(before.end, after.start)
+        return any(one.span.overlaps(between) for one in self.segments)
+
+    def _failed(self, part: AudioWindow) -> bool:
+        missing = sum(gap.duration for gap in uncovered(part.speech, self.segments))
+        return missing > FAILED_SHARE * sum(one.duration for one in part.speech)
+
+    def _take(self, again: list[Segment]) -> None:
+        """Go on with the better of two passes over the window, and fill what it lacks from the other."""
+        base, other = sorted((self.segments, again), key=self._missing)
+        self.segments = self._filled(base, other)
+
+    def _missing(self, segments: list[Segment]) -> float:
+        return sum(gap.duration for gap in uncovered(self.window.speech, segments))
+
+    def _filled(self, base: list[Segment], other: Sequence[Segment]) -> list[Segment]:
+        missing = uncovered(self.window.speech, base)
+        return _merge(base, [one for one in other if any(gap.overlaps(one.span) for gap in missing)])
+
+    def _halve(self, part: AudioWindow, times: int) -> None:
+        """Hear the halves of a part that it failed on, and theirs."""
+        for half in halves(part) if times and self._failed(part) else ():
+            if self._failed(half):
+                self.segments = self._filled(self.segments, self._pass(half))
+                self._halve(half, times - 1)
+
+
+def _once(window: AudioWindow, transcriber: Transcriber, careful: bool = False) -> list[Segment]:
+    """One pass, repeated with other settings if it ran into a loop, and cut if that did as well."""
+    segments = transcriber.transcribe([window], careful=careful)[0]
+    if has_loop(segments) and not careful:
+        segments = transcriber.transcribe([window], careful=True)[0]
+    segments = cut_loops(segments)
+    return [kept for one in segments if (kept := _only_speech(one, window.speech)) is not None]
+
+
+def _only_speech(segment: Segment, speech: Sequence[Span]) -> Segment | None:
+    """The segment without words where the detector heard nothing; None when nothing is left of it."""
+    if not segment.words:
+        return segment if in_speech(segment.span, speech) else None
+    words = tuple(word for word in segment.words if in_speech(Span(word.start, word.end), speech))
+    if not words:
+        return None
+    if len(words) == len(segment.words):
+        return segment
+    return replace(segment, start=words[0].start, end=words[-1].end, text=join_words(words), words=words)
+
+
+def _part(window: AudioWindow, stretch: Span) -> AudioWindow:
+    """A stretch of a window, with a little around it, as a window of its own."""
+    span = Span(
+        max(window.start, stretch.start - MARGIN_SECONDS), min(window.end, stretch.end + MARGIN_SECONDS)
+    )
+    first, last = (round((time - window.start) * SAMPLE_RATE) for time in (span.start, span.end))
+    speech = tuple(
+        Span(max(one.start, span.start), min(one.end, span.end))
+        for one in window.speech
+        if one.overlaps(span)
+    )
+    return replace(window, audio=window.audio[first:last], start=span.start, speech=speech)
+
+
+def halves(window: AudioWindow) -> tuple[AudioWindow, ...]:
+    """A window cut at the longest pause of its middle half; nothing where it is short or has no pause."""
+    speech = window.speech
+    total = sum(one.duration for one in speech)
+    if len(speech) < 2 or total < 2 * SHORTEST_HALF_SECONDS:
+        return ()
+    before = 0.0
+    best, cut = (False, 0.0), 1
+    for index in range(1, len(speech)):
+        before += speech[index - 1].duration
+        inner = 0.25 * total <= before <= 0.75 * total
+        found = (inner, speech[index].start - speech[index - 1].end)
+        if found > best:
+            best, cut = found, index
+    return (
+        _stretch_of(window, speech[:cut], Span(window.start, speech[cut].start)),
+        _stretch_of(window, speech[cut:], Span(speech[cut - 1].end, window.end)),
+    )
+
+
+def _stretch_of(window: AudioWindow, speech: tuple[Span, ...], within: Span) -> AudioWindow:
+    """Some neighbouring spans of a window as a window; its margins reach no speech beside them."""
+    start = max(within.start, speech[0].start - MARGIN_SECONDS)
+    stop = min(within.end, speech[-1].end + MARGIN_SECONDS)
+    first, last = (round((time - window.start) * SAMPLE_RATE) for time in (start, stop))
+    return replace(window, audio=window.audio[first:last], start=start, speech=speech)
+
+
+def _merge(segments: list[Segment], found: list[Segment]) -> list[Segment]:
+    """Add what was found in a gap, unless most of it lies on a neighbour's time (heard twice)."""
+    new = []
+    for one in found:
+        shared = sum(max(0.0, min(one.end, other.end) - max(one.start, other.start)) for other in segments)
+        if shared < 0.5 * max(one.end - one.start, 0.01):
+            new.append(one)
+    return sorted(segments + new, key=lambda one: (one.start, one.end))

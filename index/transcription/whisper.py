@@ -1,0 +1,194 @@
+"""The packaged recogniser: Whisper through faster-whisper (CTranslate2, int8 on the CPU).
+
+Measured choices (docs/engines.md): beam 1 costs 0.7 points of WER and gains half the time; text is not
+carried from window to window, since that feeds loops; each window is heard in sequential mode, since the
+batched pipeline loses whole sentences.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from index.audio.decode import SAMPLE_RATE
+from index.audio.vad import PADDING_SECONDS
+from index.audio.windows import MAX_SPEECH_SECONDS, MAX_WINDOW_SECONDS, AudioWindow, Piece, squeeze
+from index.records import Segment, Span, Word
+from index.transcription.sentences import join_words, split_sentences
+from index.weights import whisper_folder
+
+if TYPE_CHECKING:
+    from faster_whisper import WhisperModel
+
+KEEP_PAUSE_SECONDS = 1.0
+"""Pauses are shortened to this before recognition; Whisper invents text on silence."""
+
+MAX_WINDOWS_AT_ONCE = 4
+"""Windows heard side by side on the CPU, at most; each holds buffers of its own."""
+
+MAX_WORD_SECONDS = 1.2
+"""Whisper stretches the word beside a pause across it; words are cut to this length."""
+
+
+class WhisperTranscriber:
+    """A ``Transcriber`` over faster-whisper; weights are checked and loaded at first use.
+
+    On the CPU several windows are heard side by side with the threads shared out between them: greedy
+    decoding of one window keeps a second core busy less than half of the time (benchmarks/README.md).
+
+    Args:
+        model: ``base``, ``tiny.en``, another faster-whisper name, or a folder.
+        cache: Folder for joined or downloaded weights.
+        threads: CPU threads, 0 for all cores.
+    """
+
+    window_speech_seconds = MAX_SPEECH_SECONDS
+    max_window_seconds = MAX_WINDOW_SECONDS
+    halvings = 0
+
+    def __init__(self, model: str, cache: Path, threads: int = 0) -> None:
+        self.model = model
+        self.cache = cache
+        self.threads = threads
+        self.name = f"whisper-{Path(model).name}"
+        self._loaded: WhisperModel | None = None
+        self._lock = threading.Lock()
+
+    @cached_property
+    def windows_at_once(self) -> int:
+        """See ``Transcriber``: as many as there are cores on the CPU, up to a limit; one on a GPU."""
+        return 1 if _has_gpu() else min(self._cores, MAX_WINDOWS_AT_ONCE)
+
+    @property
+    def _cores(self) -> int:
+        return self.threads or os.cpu_count() or 1
+
+    def load(self) -> WhisperModel:
+        """The loaded model.
+
+        Raises:
+            WeightsError: The weights are missing or not the published ones.
+        """
+        with self._lock:
+            if self._loaded is None:
+                from faster_whisper import WhisperModel
+
+                folder = whisper_folder(self.model, self.cache)
+                self._loaded = WhisperModel(
+                    str(folder), device="auto", compute_type="default" if _has_gpu() else "int8",
+                    cpu_threads=max(1, self._cores // self.windows_at_once), num_workers=self.windows_at_once,
+                    local_files_only=True,
+                )  # fmt: skip
+            return self._loaded
+
+    def prepare(self, stop: threading.Event | None = None) -> None:
+        """See ``Transcriber``; a few seconds, which are not worth stopping."""
+        self.load()
+
+    def detect_language(self, audio: np.ndarray) -> tuple[str, float] | None:
+        """See ``Transcriber``; English-only models know one language and say None."""
+        model = self.load()
+        if not model.model.is_multilingual:
+            return None
+        language, probability, _ = model.detect_language(audio[: 30 * SAMPLE_RATE])
+        return language, float(probability)
+
+    def transcribe(self, windows: Sequence[AudioWindow], careful: bool = False) -> list[list[Segment]]:
+        """See ``Transcriber``. Careful: beam 5, sampled when unsure, and no phrase said over and over."""
+        return [self._transcribe(window, careful) for window in windows]
+
+    def _transcribe(self, window: AudioWindow, careful: bool) -> list[Segment]:
+        audio, pieces = squeeze(window, KEEP_PAUSE_SECONDS)
+        if not len(audio):
+            return []
+        model = self.load()
+        options: dict[str, Any] = {"beam_size": 1, "temperature": [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]}
+        if careful:
+            options = {
+                "beam_size": 5,
+                "temperature": [0.0, 0.4, 0.8],
+                "repetition_penalty": 1.1,
+                "no_repeat_ngram_size": 4,
+            }
+        heard, _ = model.transcribe(
+            audio,
+            language=window.language if model.model.is_multilingual else "en",
+            condition_on_previous_text=False,
+            word_timestamps=True,
+            vad_filter=False,
+            **options,
+        )
+        words = [
+            fit_to_speech(_place(Word(one.start, one.end, one.word, one.probability), pieces), window.speech)
+            for segment in heard
+            for one in segment.words or ()
+        ]
+        return [
+            Segment(
+                start=sentence[0].start,
+                end=sentence[-1].end,
+                text=join_words(sentence),
+                words=tuple(sentence),
+                engine=self.name,
+            )
+            for sentence in split_sentences(_in_order(words))
+            if join_words(sentence)
+        ]
+
+
+def _place(word: Word, pieces: Sequence[Piece]) -> Word:
+    """A word's time on the recording's clock, inside the piece that holds its middle."""
+    middle = (word.start + word.end) / 2
+    piece = next((one for one in pieces if middle < one.end), pieces[-1])
+    shift = piece.original.start - piece.start
+    start = min(max(word.start + shift, piece.original.start), piece.original.end)
+    end = min(max(word.end + shift, start), piece.original.end)
+    if end - start > MAX_WORD_SECONDS:
+        # The first word of a piece was stretched back over the pause before it; any other, forward.
+        if start <= piece.original.start + 0.01 or word.text.strip()[:1].isupper():
+            start = end - MAX_WORD_SECONDS
+        else:
+            end = start + MAX_WORD_SECONDS
+    return Word(round(start, 3), round(end, 3), word.text, round(word.probability, 3))
+
+
+def fit_to_speech(word: Word, speech: Sequence[Span]) -> Word:
+    """A word without the pause that Whisper stretched it over.
+
+    A word that reaches over a pause between two spans of detected speech belongs to the side on which more
+    of it lies. The spans are padded, so the pause begins and ends that much inside them.
+    """
+    for before, after in pairwise(speech):
+        silence = Span(before.end - PADDING_SECONDS, after.start + PADDING_SECONDS)
+        if after.start - before.end < 0.05 or not silence.overlaps(Span(word.start, word.end)):
+            continue
+        left, right = silence.start - word.start, word.end - silence.end
+        if right > 0 and right >= left:
+            word = replace(word, start=round(max(word.start, silence.end), 3))
+        elif left > 0:
+            word = replace(word, end=round(min(word.end, silence.start), 3))
+    return word
+
+
+def _in_order(words: Sequence[Word]) -> list[Word]:
+    """Words whose times never run backwards: each starts no earlier than the one before it ended."""
+    out: list[Word] = []
+    for word in words:
+        floor = out[-1].end if out else 0.0
+        start = max(word.start, floor)
+        out.append(Word(start, max(word.end, start), word.text, word.probability))
+    return out
+
+
+def _has_gpu() -> bool:
+    import ctranslate2
+
+    return ctranslate2.get_cuda_device_count() > 0

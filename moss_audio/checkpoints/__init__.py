@@ -1,0 +1,1 @@
+"""Checkpoints: found, downloaded, checked tensor by tensor, sized."""

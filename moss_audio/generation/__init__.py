@@ -1,0 +1,1 @@
+"""From prompts to answers: requests, generation, thoughts, streams, tool calls."""

@@ -1,0 +1,298 @@
+"""Prompts in, answers out: whole, streamed word by word, or several at once.
+
+Decoding is transformers' ``generate``. Added here: the thought kept apart from the answer while both are
+being written, a budget for the thought, and an end to the work when nobody listens any more.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
+from transformers.generation.streamers import BaseStreamer
+
+from moss_audio.checkpoints.memory import ran_out
+from moss_audio.errors import NotEnoughMemory, PromptError
+from moss_audio.generation.loops import is_loop
+from moss_audio.generation.requests import (
+    FREE,
+    Event,
+    Options,
+    Reply,
+    Request,
+    Stopped,
+    TextDelta,
+    ThinkingDelta,
+)
+from moss_audio.generation.streaming import AnswerWriter, Cancelled, Looping, Streamer
+from moss_audio.generation.thinking import (
+    ThinkingBudget,
+    ThinkTags,
+    name_says_thinking,
+    prompt_opens_thought,
+    transition_ids,
+)
+from moss_audio.model.chat_template import (
+    AFTER_AUDIO,
+    NO_THOUGHT,
+    SPAN,
+    Prompt,
+    default_prompt,
+    split_at_spans,
+)
+from moss_audio.model.processor import Wave
+
+__all__ = [
+    "FREE",
+    "Event",
+    "Options",
+    "Reply",
+    "Request",
+    "TextDelta",
+    "ThinkingDelta",
+    "complete_prompt",
+    "replies",
+    "reply",
+    "stop_ids",
+    "stream",
+    "thinks",
+]
+
+
+def thinks(model: Any) -> bool:
+    """Whether a model's checkpoint is one that thinks.
+
+    ``thinking`` in its ``generation_config.json`` says so, as this program writes it; the released ones say
+    it in their names alone.
+    """
+    said = getattr(model.generation_config, "thinking", None)
+    return said if isinstance(said, bool) else name_says_thinking(str(model.config._name_or_path or ""))
+
+
+def stop_ids(model: Any) -> list[int]:
+    """Ids that end an answer: the checkpoint's own, the end of a turn, and the end of a text."""
+    own = model.generation_config.eos_token_id
+    given = own if isinstance(own, list | tuple) else [] if own is None else [own]
+    tokens = model.processor.tokens
+    return sorted({*given, tokens.im_end, tokens.endoftext})
+
+
+def stream(
+    model: Any,
+    prompt: str,
+    audios: Sequence[Wave] = (),
+    options: Options = FREE,
+    cancel: threading.Event | None = None,
+) -> Iterator[Event]:
+    """Answer a prompt, and give out what is written as soon as it is certain.
+
+    Args:
+        model: A ``MossAudioModel`` with its processor.
+        prompt: A question, put behind its recordings into the default prompt; or a complete prompt.
+        audios: Recordings.
+        options: How to write.
+        cancel: Setting it ends the answer at the next token. Closing the iterator does so too.
+
+    Yields:
+        Deltas of thought and answer in order, then one ``Reply`` with their whole.
+
+    Raises:
+        PromptError, AudioError: Prompt or recordings cannot be used.
+        NotEnoughMemory: The device's memory was used up.
+    """
+    run = _Run(model, [Request(prompt, audios)], options, cancel or threading.Event())
+    writer = run.writer(0)
+    written: list[int] = []
+    streamer = Streamer()
+    thread = threading.Thread(
+        target=run.generate_into, args=(streamer,), name="moss-audio-answer", daemon=True
+    )
+    thread.start()
+    try:
+        for token in streamer:
+            written.append(token)
+            yield from writer.add(token)
+        yield from writer.finish()
+        yield writer.reply(run.stopped(writer, written), run.prompt_tokens[0])
+    finally:
+        run.cancel.set()
+        thread.join()
+
+
+def reply(model: Any, prompt: str, audios: Sequence[Wave] = (), options: Options = FREE) -> Reply:
+    """Answer a prompt; see ``stream``."""
+    return replies(model, [Request(prompt, audios)], options)[0]
+
+
+def replies(model: Any, requests: Sequence[Request], options: Options = FREE) -> list[Reply]:
+    """Answer several prompts in one batch.
+
+    Without sampling each answer is the one its prompt gets alone. ``seconds`` is the time of the batch.
+
+    Raises:
+        PromptError, AudioError: A prompt or a recording cannot be used.
+        NotEnoughMemory: The device's memory was used up.
+    """
+    if not requests:
+        return []
+    run = _Run(model, requests, options, threading.Event())
+    writers = [run.writer(row) for row in range(len(requests))]
+    answers = []
+    for writer, ids, length in zip(writers, run.generate(), run.prompt_tokens, strict=True):
+        for token in ids:
+            writer.add(token)
+        writer.finish()
+        answers.append(writer.reply(run.stopped(writer, ids), length))
+    return answers
+
+
+class _Run:
+    """One call of ``generate``: its inputs, and what ends it."""
+
+    def __init__(
+        self, model: Any, requests: Sequence[Request], options: Options, cancel: threading.Event
+    ) -> None:
+        self.model, self.options, self.cancel = model, options, cancel
+        self.processor = model.processor
+        self.stops = stop_ids(model)
+        prompts = [complete_prompt(one, options.thinking is False and thinks(model)) for one in requests]
+        self.opened = [prompt_opens_thought(one) for one in prompts]
+        self.device = input_device(model)
+        audios = [list(one.audios) for one in requests]
+        # Apple's GPUs know no float64, which the features are computed in.
+        features_on = torch.device("cpu") if self.device.type == "mps" else self.device
+        inputs = self.processor(prompts, audios, padding_side="left", device=features_on)
+        self.inputs = inputs.to(self.device)
+        self.prompt_tokens = inputs["attention_mask"].sum(dim=1).tolist()
+
+    def writer(self, row: int) -> AnswerWriter:
+        """What turns a row's ids into its answer."""
+        return AnswerWriter(self.processor, self.stops, self.opened[row])
+
+    def stopped(self, writer: AnswerWriter, ids: list[int]) -> Stopped:
+        """Why an answer of these ids ended."""
+        if self.options.stop_loops and is_loop(ids[: writer.count]):
+            return "loop"
+        if writer.ended:
+            return "end"
+        cut = self.cancel.is_set() and writer.count < self.options.max_new_tokens
+        return "cancelled" if cut else "length"
+
+    def generate(self, streamer: BaseStreamer | None = None) -> list[list[int]]:
+        """New ids of each prompt, padding and all that follows the end included."""
+        try:
+            with torch.inference_mode(), _seeded(self.options.seed, self.device):
+                ids = self.model.generate(
+                    **self.inputs,
+                    generation_config=self._config(),
+                    logits_processor=self._budget(),
+                    stopping_criteria=self._ends(),
+                    streamer=streamer,
+                )
+        except (RuntimeError, MemoryError) as error:
+            if not ran_out(error):
+                raise
+            raise NotEnoughMemory(
+                f"The memory of {self.device} was used up ({sum(self.prompt_tokens):,} prompt tokens); "
+                "choose a shorter part of the audio, fewer prompts at once, or a smaller model."
+            ) from error
+        return ids[:, self.inputs["input_ids"].shape[1] :].tolist()
+
+    def generate_into(self, streamer: Streamer) -> None:
+        """``generate`` in a thread of its own; whatever goes wrong reaches the one who reads."""
+        try:
+            self.generate(streamer)
+        except BaseException as error:
+            streamer.fail(error)
+
+    def _config(self) -> GenerationConfig:
+        options = self.options
+        chosen: dict[str, Any] = {"do_sample": False}
+        if options.temperature > 0.0:
+            chosen = {"do_sample": True, "temperature": options.temperature, "top_p": options.top_p}
+            chosen["top_k"] = options.top_k
+        return GenerationConfig(
+            max_new_tokens=options.max_new_tokens,
+            eos_token_id=self.stops,
+            pad_token_id=self.processor.tokens.endoftext,
+            **chosen,
+        )
+
+    def _ends(self) -> StoppingCriteriaList:
+        criteria = StoppingCriteriaList([Cancelled(self.cancel)])
+        if self.options.stop_loops:
+            criteria.append(Looping(self.inputs["input_ids"].shape[1]))
+        return criteria
+
+    def _budget(self) -> LogitsProcessorList:
+        length = self.inputs["input_ids"].shape[1]
+        budget = thinking_budget(self.processor.tokenizer, self.options, length, self.opened)
+        return LogitsProcessorList([] if budget is None else [budget])
+
+
+def thinking_budget(
+    tokenizer: Any, options: Options, prompt_length: int, opened: Sequence[bool]
+) -> ThinkingBudget | None:
+    """What closes a thought that uses up its budget; None without a budget.
+
+    Raises:
+        PromptError: Tags, budget and the sentence that closes the thought leave no token for the answer; not
+            where the length was left open (``fit``), there the budget gives way.
+    """
+    budget = options.thinking_budget
+    if budget is None:
+        return None
+    tags, transition = ThinkTags.of(tokenizer), transition_ids(tokenizer)
+    forced = len(transition) + len(tags.closing) + (0 if all(opened) else len(tags.opening))
+    if budget > (most := options.max_new_tokens - forced - 1):
+        if not options.fit:
+            raise PromptError(
+                f"A thinking_budget of {budget} and the {forced} tokens that open and close a thought leave "
+                f"no token for the answer; raise max_new_tokens above {budget + forced}."
+            )
+        budget = max(0, most)
+    return ThinkingBudget(budget, tags, transition, prompt_length, opened)
+
+
+def input_device(model: Any) -> torch.device:
+    """Where a model takes its inputs: where its weights are, or would be if they were not offloaded.
+
+    Offloaded weights (accelerate's ``device_map``) claim to be on "meta"; they are brought to a device when
+    they are needed.
+    """
+    if model.device.type != "meta":
+        return model.device
+    place = getattr(getattr(model, "_hf_hook", None), "execution_device", None)
+    return torch.device("cpu" if place is None else place)
+
+
+def complete_prompt(request: Request, unthought: bool) -> Prompt:
+    """The whole prompt; ``unthought`` adds the empty thought with which a Thinking model answers at once."""
+    text = request.prompt
+    if not isinstance(text, Prompt):
+        if len(split_at_spans(text)) > 1:
+            text = Prompt(text)
+        else:
+            # Further recordings stand before the first, each on a line of its own.
+            text = default_prompt(text, audio=bool(request.audios))
+            more = (SPAN + AFTER_AUDIO) * (len(request.audios) - 1)
+            text = Prompt(text.replace(SPAN, more + SPAN, 1))
+    if unthought and text.endswith("<|im_start|>assistant\n"):
+        text = Prompt(text + NO_THOUGHT)
+    return text
+
+
+@contextmanager
+def _seeded(seed: int | None, device: torch.device) -> Iterator[None]:
+    """Random numbers from ``seed`` on, and afterwards on from where they were."""
+    if seed is None:
+        yield
+        return
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield

@@ -1,0 +1,1 @@
+"""The model: configuration, features, encoder, decoder, processor, tokenizer."""

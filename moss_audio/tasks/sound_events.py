@@ -1,0 +1,176 @@
+"""The timeline of sound events, one a line: ``0.0 - 1.2: dog barks``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from moss_audio.generation.loops import cut_loops, repeated
+from moss_audio.tasks.cleaning import clean, without_fences
+from moss_audio.tasks.drafts import (
+    Clock,
+    Draft,
+    Step,
+    known_duration,
+    read_drafts,
+    read_lines,
+    sorted_by_start,
+)
+from moss_audio.tasks.json_objects import Object, Value, as_text, read_object
+from moss_audio.tasks.results import (
+    CLOSE,
+    OPEN,
+    TIME,
+    UNIT,
+    Dropped,
+    Event,
+    Events,
+    Parsed,
+    has_words,
+    one_line,
+    seconds,
+)
+
+EVENT_REPEATS = 8
+"""So many events in a row with the same words, length and distance are a loop: no dog keeps such time."""
+
+_LONGEST_CYCLE = 8
+_ONLY_TIME = re.compile(rf"\s{{0,3}}({TIME}){UNIT}\s{{0,3}}", re.IGNORECASE)
+_OFFICIAL = re.compile(
+    rf"{OPEN}\s{{0,3}}{TIME}{UNIT}\s{{0,3}}{CLOSE}([^\n\[［【〔]*){OPEN}\s{{0,3}}[0-9０-９]"
+)
+_JSON = re.compile(r"[\[{]\s{0,40}[{\"']")
+_START = {"start", "begin", "from", "onset", "start_sec", "start_time", "start_s"}
+_END = {"end", "finish", "to", "offset", "end_sec", "end_time", "end_s"}
+_TEXT = ("event", "description", "caption", "label", "text", "sound", "content", "name")
+
+
+def parse_events(text: str, duration: float | None = None) -> Parsed[Events]:
+    """Read a timeline of sound events.
+
+    Args:
+        text: What the model wrote.
+        duration: Length of the clip in seconds; None if unknown, then no time counts as beyond it.
+
+    Returns:
+        Events with ``0 <= start <= end <= duration``, sorted by start, no empty text. Reported: lines without
+        times, times that were missing, swapped, beyond the clip or out of order, and loops.
+    """
+    clock = Clock(known_duration(duration), speech=False)
+    answer, dropped = clean(text)
+    answer, found = without_fences(answer)
+    dropped += found
+    drafts, found = _read(answer)
+    dropped += found
+    for step in (_without_loops, clock.complete, clock.within, sorted_by_start):
+        drafts, found = step(drafts)
+        dropped += found
+    events = [Event(one.start or 0.0, one.end or 0.0, one.text) for one in drafts]
+    return Parsed(Events(events), tuple(dropped))
+
+
+def _read(text: str) -> Step:
+    if _JSON.search(text):
+        drafts, dropped = _from_json(text)
+        if drafts:
+            return drafts, dropped
+    if any(has_words(match[1]) for match in _OFFICIAL.finditer(text)):
+        return read_drafts(text)
+    return read_lines(text)
+
+
+def _from_json(text: str) -> Step:
+    """Read ``[{"start": 0.0, "end": 3.1, "event": "dog"}, …]``."""
+    drafts: list[Draft] = []
+    dropped: list[Dropped] = []
+    reached = 0
+    while (read := read_object(text, reached)) is not None:
+        if has_words(outside := text[reached : read.begin]):
+            dropped.append(Dropped(outside.strip(), "stands outside the JSON", "explanation"))
+        raw = text[read.begin : read.finish]
+        found = [_from_object(one, raw) for one in _objects(read.value)]
+        if not any(draft for draft, _ in found):
+            dropped.append(Dropped(raw, "JSON without the times of an event", "no times"))
+        for draft, rest in found:
+            drafts += [draft] if draft else []
+            dropped += rest
+        if not read.whole:
+            dropped.append(Dropped(read.cut.strip(), "the JSON ends before it is complete", "cut off"))
+        if has_words(read.junk):
+            dropped.append(Dropped(read.junk, "belongs to no field", "not JSON"))
+        reached = read.finish
+    if has_words(text[reached:]):
+        dropped.append(Dropped(text[reached:].strip(), "stands outside the JSON", "explanation"))
+    return drafts, dropped
+
+
+def _objects(value: Value) -> Iterator[Object]:
+    """An object, or those inside it."""
+    if isinstance(value, Object):
+        inner: list[Value] = [one for _, one in value.fields if isinstance(one, (Object, list))]
+        yield value
+        for one in inner:
+            yield from _objects(one)
+    elif isinstance(value, list):
+        for one in value:
+            yield from _objects(one)
+
+
+def _from_object(value: Object, raw: str) -> tuple[Draft | None, list[Dropped]]:
+    start = end = None
+    texts: dict[str, str] = {}
+    others: list[str] = []
+    for name, one in value.fields:
+        plain = name.strip().casefold()
+        time = _ONLY_TIME.fullmatch(one) if isinstance(one, str) else None
+        if plain in _START and start is None and time:
+            start = seconds(time[1])
+        elif plain in _END and end is None and time:
+            end = seconds(time[1])
+        elif plain in _TEXT and plain not in texts and has_words(as_text(one)):
+            texts[plain] = one_line(as_text(one))
+        elif not isinstance(one, (Object, list)):
+            others.append(f"{name}: {as_text(one)}")
+    if start is None or not texts:
+        kept = [f"{name}: {words}" for name, words in texts.items()]
+        lost = "; ".join([*kept, *others])
+        return None, [Dropped(lost, "an object without start and event", "no times")] if lost else []
+    # The most telling name wins; what other names say goes with it.
+    words = "; ".join(texts[name] for name in _TEXT if name in texts)
+    rest = [Dropped(one, "no field of an event", "unknown field") for one in others]
+    return Draft(start, end, words, raw=raw), rest
+
+
+def _without_loops(drafts: Sequence[Draft]) -> Step:
+    """Cut loops of words within an event, and of events that come again at a machine's pace."""
+    kept: list[Draft] = []
+    dropped: list[Dropped] = []
+    seen: set[tuple[float | None, float | None, str]] = set()
+    for one in drafts:
+        texts, cut = cut_loops([one.text])
+        dropped += [Dropped(words, "says again what was just said", "loop") for _, words in cut]
+        one = replace(one, text=texts[0])
+        if (same := (one.start, one.end, one.text)) in seen:
+            dropped.append(Dropped(one.raw, "stands there already, with the same times", "loop"))
+        else:
+            kept.append(one)
+        seen.add(same)
+    bad: set[int] = set()
+    for run in repeated(_paces(kept), _LONGEST_CYCLE, EVENT_REPEATS):
+        bad |= set(run)
+    reason = f"the same events over and over, at one pace, {EVENT_REPEATS} times or more"
+    dropped += [Dropped(kept[index].raw, reason, "loop") for index in sorted(bad)]
+    return [one for index, one in enumerate(kept) if index not in bad], dropped
+
+
+def _paces(drafts: Sequence[Draft]) -> list[tuple[str, float, float]]:
+    """By what events are compared: words, length, and distance from the one before, in seconds."""
+    found = []
+    before = 0.0
+    for one in drafts:
+        start = one.start or 0.0
+        length = (start if one.end is None else one.end) - start
+        found.append((one.text.casefold(), round(length, 2), round(start - before, 2)))
+        before = start
+    return found

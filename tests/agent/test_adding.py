@@ -1,0 +1,155 @@
+"""Several files are taken in at a time where the engine is good for it, one at a time where it is not."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from agent.adding import add_files
+from agent.settings import Settings
+from agent.workspace import FILES_AT_ONCE, Workspace, open_workspace
+from index.audio.decode import SAMPLE_RATE
+from index.recording_errors import Cancelled, MediaError, MossAgentError
+from index.records import Recording
+from index.transcription.moss_transcriber import MossTranscriber
+from tests.support.scripted_backend import ScriptedBackend, ended, excerpt
+from web.jobs import Jobs
+
+
+@pytest.fixture
+def workspace(home: Path):
+    opened = open_workspace(Settings(home=home))
+    # What a setting would choose, had it a checkpoint that knows the sample.
+    opened.__dict__["transcriber"] = MossTranscriber(ScriptedBackend(home, 0.0, at_once=16))
+    yield opened
+    opened.close()
+
+
+def backend_of(workspace: Workspace) -> ScriptedBackend:
+    transcriber = workspace.transcriber
+    assert isinstance(transcriber, MossTranscriber) and isinstance(transcriber.backend, ScriptedBackend)
+    return transcriber.backend
+
+
+def test_files_overlap_with_an_engine_that_batches_and_come_out_in_order(workspace, sample, tmp_path):
+    files = [excerpt(sample, tmp_path / f"{at}.wav", at, at + 12) for at in (0, 100, 204)]
+    (tmp_path / "broken.mp3").write_text("no sound")
+    met = threading.Barrier(3, timeout=60)
+
+    def together(asked):
+        if not asked.again and not asked.careful:
+            met.wait()
+        return f"[0.00]Something that lasts as long as it should in a file of its own[{asked.seconds:.2f}]"
+
+    backend_of(workspace).rule = together
+    begun: list[str] = []
+
+    def reporting(name: str):
+        begun.append(name)
+        return lambda _: None
+
+    wanted = [files[0], tmp_path / "broken.mp3", *files[1:]]
+    results = list(add_files(workspace, wanted, reporting))
+    assert [path for path, _ in results] == wanted and sorted(begun) == sorted(one.name for one in wanted)
+    assert isinstance(results[1][1], MediaError)
+    assert all(
+        isinstance(one, Recording) and one.status == "ready" for _, one in results if one is not results[1][1]
+    )
+
+
+def test_whisper_takes_one_file_at_a_time(home):
+    opened = open_workspace(Settings(home=home, transcriber="tiny.en"))
+    assert opened.files_at_once == 1
+    opened.close()
+
+
+def test_an_engine_that_batches_takes_some(workspace):
+    assert workspace.files_at_once == FILES_AT_ONCE > 1
+
+
+def test_leaving_early_stops_the_rest(workspace, sample, tmp_path):
+    files = [excerpt(sample, tmp_path / f"{at}.wav", at, at + length) for at, length in ((0, 10), (100, 30))]
+    backend, listening = backend_of(workspace), threading.Event()
+    answer = backend.ask
+
+    def ask(requests, options, cancel=None):
+        if len(requests[0].audios[0]) < 14 * SAMPLE_RATE:
+            return answer(requests, options, cancel)
+        listening.set()  # the second file: nothing but a wish to stop ends this
+        assert cancel.wait(60), "it was not stopped"
+        return [ended("", "cancelled")]
+
+    backend.ask = ask
+    results = add_files(workspace, files, lambda _: lambda _: None)
+    next(results)
+    assert listening.wait(60)
+    results.close()
+    status = {one.source_name: one.status for one in workspace.library.recordings()}
+    assert status == {"0.wav": "ready", "100.wav": "cancelled"}
+
+
+class Adder:
+    """Takes files in as long as its gate is closed, and counts how many at a time."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.now = self.most = 0
+        self.lock = threading.Lock()
+
+    def __call__(self, path, title=None, speakers=None, progress=None, cancel=None):
+        with self.lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+        try:
+            while not self.gate.wait(0.02):
+                if cancel.is_set():
+                    raise Cancelled("Stopped.")
+        finally:
+            with self.lock:
+                self.now -= 1
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_the_page_takes_in_as_many_files_at_a_time_as_the_engine_is_good_for(tmp_path, at_once):
+    adder = Adder()
+    jobs = Jobs(adder, lambda: at_once)
+    for number in range(4):
+        path = tmp_path / f"{number}.wav"
+        path.write_bytes(bytes([number]))
+        jobs.submit(path, path.stem)
+        time.sleep(0.05)
+    wait_for(lambda: adder.now == at_once)
+    time.sleep(0.2)
+    assert adder.now == at_once and sum(one.state == "waiting" for one in jobs.list()) == 4 - at_once
+    adder.gate.set()
+    wait_for(lambda: not jobs.list())
+    assert adder.most == at_once
+    jobs.close(timeout=10)
+
+
+def test_closing_stops_every_job(tmp_path):
+    adder = Adder()
+    jobs = Jobs(adder, lambda: 3)
+    for number in range(3):
+        path = tmp_path / f"{number}.wav"
+        path.write_bytes(bytes([number]))
+        jobs.submit(path, path.stem)
+    wait_for(lambda: adder.now == 3)
+    jobs.close(timeout=10)
+    assert adder.now == 0 and all(one.state == "stopped" for one in jobs.list())
+
+
+def wait_for(holds) -> None:
+    until = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < until, "it never came to that"
+        time.sleep(0.02)
+
+
+def test_one_error_of_one_file_is_raised_as_it_is(workspace, tmp_path):
+    (tmp_path / "broken.mp3").write_text("no sound")
+    ((_, result),) = add_files(workspace, [tmp_path / "broken.mp3"], lambda _: lambda _: None)
+    assert isinstance(result, MossAgentError)

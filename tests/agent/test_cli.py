@@ -1,0 +1,305 @@
+"""The command line: every command, its JSON, its exit codes, and no traceback."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import soundfile
+
+from agent.cli import commands as cli
+from agent.settings import Settings
+from agent.workspace import Workspace, open_workspace
+from index.search.indexing import index_recording
+from tests.support.indexed import heard, store
+from tests.support.media import cut
+from tests.support.tiny_moss import chain, letters, writing_checkpoint
+
+TITLE = "Harbour Lights planning call"
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory) -> Path:
+    """A home with the sample as it was heard."""
+    home = tmp_path_factory.mktemp("cli") / "home"
+    workspace = open_workspace(Settings(home=home))
+    recording = store(workspace.library, heard(), TITLE)
+    index_recording(workspace.library, workspace.embedder, workspace.vectors, recording)
+    workspace.close()
+    return home
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run a command in this process: exit code, stdout, stderr."""
+
+    def go(home: Path, *arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["moss-agent", "--home", str(home), *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    return go
+
+
+def document(run, home: Path, *arguments: str):
+    code, out, err = run(home, *arguments, "--json")
+    assert code == 0, err
+    return json.loads(out)
+
+
+def test_list_names_what_there_is(run, filled):
+    (listed,) = document(run, filled, "list")
+    assert set(listed) == {"id", "title", "duration", "status", "coverage", "added_at"}
+    assert listed["title"] == TITLE
+    code, out, _ = run(filled, "list")
+    assert code == 0 and listed["id"][:12] in out
+
+
+def test_an_empty_library_says_how_to_fill_it(run, home):
+    code, out, _ = run(home, "list")
+    assert code == 0 and "moss-agent add FILE" in out
+    assert document(run, home, "list") == []
+
+
+def test_a_recording_is_found_by_prefix_and_by_title(run, filled):
+    by_title = document(run, filled, "transcript", TITLE)
+    prefix = document(run, filled, "list")[0]["id"][:7]
+    assert document(run, filled, "transcript", prefix) == by_title
+    assert {"start", "end", "speaker", "kind", "text"} <= set(by_title["segments"][0])
+
+
+def test_a_range_of_the_transcript_is_the_segments_that_overlap_it(run, filled):
+    segments = document(run, filled, "transcript", TITLE, "--from", "2:00", "--to", "3:00")["segments"]
+    expected = [one.text for one in heard() if one.start < 180 and one.end > 120]
+    assert [one["text"] for one in segments] == expected
+
+
+@pytest.mark.parametrize("kind", ["txt", "srt", "vtt", "md", "json", "docx"])
+def test_every_format_is_written_to_a_file(run, filled, tmp_path, kind):
+    target = tmp_path / f"out.{kind}"
+    code, _, err = run(filled, "transcript", TITLE, "--format", kind, "-o", target)
+    assert code == 0, err
+    assert target.stat().st_size > 1000
+
+
+def test_search_gives_ranges_with_scores(run, filled):
+    hits = document(run, filled, "search", "wind and fireworks", "-k", "3")
+    assert hits and set(hits[0]) == {"recording", "start", "end", "text", "score"}
+    assert "fireworks" in hits[0]["text"]
+
+
+def test_ask_answers_in_the_designed_form(run, filled):
+    answer = document(run, filled, "ask", "what did we decide about the sound stage?")
+    assert {"answer", "citations", "steps", "model", "seconds"} <= set(answer)
+    assert answer["model"] == "extractive" and answer["steps"]
+    assert any("decision is to go with North Key" in one["quote"] for one in answer["citations"])
+    assert set(answer["citations"][0]) >= {"recording", "start", "end", "quote"}
+
+
+def test_a_conversation_goes_on_under_its_name(run, filled):
+    run(filled, "ask", "what was said at minute 2?", "--thread", "t")
+    code, out, _ = run(filled, "ask", "and after that?", "--thread", "t")
+    assert code == 0 and "3:0" in out
+
+
+def test_listen_answers_on_the_recordings_clock(run, filled, sample, tmp_path, monkeypatch):
+    workspace = open_workspace(Settings(home=filled))
+    copy = workspace.library.audio_path(workspace.library.resolve(TITLE).id)
+    copy.parent.mkdir(exist_ok=True)
+    soundfile.write(copy, *cut(sample, 0.0, 80.0), format="FLAC")
+    workspace.close()
+    model = writing_checkpoint(tmp_path, chain(*letters("at 5s.")))
+    monkeypatch.setenv("MOSS_AGENT_MODEL", str(model))
+    asked = ("listen", TITLE, "1:00", "1:10", "Is there a dog at 1:05?")
+    heard = document(run, filled, *asked)
+    assert set(heard) == {"recording", "range", "answer", "evidence", "note"}
+    assert (heard["range"], heard["answer"]) == ([60.0, 70.0], "at 1:05.")
+    assert heard["recording"] == document(run, filled, "list")[0]["id"]
+    code, out, _ = run(filled, *asked)
+    assert code == 0 and out == "at 1:05.\n\nHeard from 1:00 to 1:10.\n"
+    monkeypatch.delenv("MOSS_AGENT_MODEL")
+
+
+def test_listen_without_an_ear_says_what_is_needed(run, filled):
+    code, out, err = run(filled, "listen", TITLE, "0", "10", "Is there a dog?")
+    assert (code, out) == (1, "") and err.startswith("moss-agent: Sounds, music and tone of voice need")
+    code, _, err = run(filled, "listen", TITLE, "soon", "10", "Is there a dog?")
+    assert code == 2 and "is no time" in err
+
+
+def test_summarize_has_the_designed_keys_and_templates(run, filled):
+    summary = document(run, filled, "summarize", TITLE)
+    wanted = {"template", "overview", "topics", "decisions", "action_items", "open_questions"}
+    assert wanted <= set(summary) and len(summary["decisions"]) == 2
+    code, out, _ = run(filled, "summarize", TITLE, "--template", "call")
+    assert code == 0 and "## Next steps" in out
+
+
+def test_rename_speaker_shows_everywhere(run, filled):
+    assert document(run, filled, "rename-speaker", TITLE, "Speaker 3", "Callum")["segments"] > 5
+    assert "Callum: " in run(filled, "transcript", TITLE)[1]
+    owners = {one["owner"] for one in document(run, filled, "summarize", TITLE)["action_items"]}
+    assert "Callum" in owners and "Speaker 3" not in owners
+    assert "Callum" in run(filled, "ask", "who calls the rowing club?")[1]
+
+
+def test_reindex_rebuilds_a_lost_index(run, filled):
+    import shutil
+
+    shutil.rmtree(filled / "vectors")
+    assert document(run, filled, "reindex")["passages"] > 3
+    assert document(run, filled, "search", "fireworks")
+
+
+def test_doctor_says_what_hears_and_what_thinks(run, filled):
+    checks = {one["name"]: one for one in document(run, filled, "doctor")}
+    assert all(one["ok"] for one in checks.values() if one["required"])
+    assert "whisper-base" in checks["hears"]["detail"] and "extractive" in checks["thinks"]["detail"]
+    missing = checks["sounds, music, tone of voice"]
+    assert not missing["ok"] and "MOSS-Audio" in missing["detail"]
+
+
+def test_add_then_remove_leaves_no_trace_of_what_was_said(run, tmp_path, sample, models, monkeypatch):
+    monkeypatch.setenv("MOSS_AGENT_TRANSCRIBER", "tiny.en")
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "models").symlink_to(models)
+    audio, rate = cut(sample, 227.5, 262)
+    soundfile.write(tmp_path / "weather plan.wav", audio, rate)
+    (added,) = document(run, home, "add", tmp_path / "weather plan.wav")
+    facts = ["id", "title", "duration", "language", "status", "coverage", "gaps", "segments", "speakers"]
+    assert list(added) == [*facts, "seconds_taken"]
+    assert added["status"] == "ready" and added["segments"] > 3 and added["coverage"] > 0.95
+    code, out, _ = run(home, "ask", "what did they say about the insurance?", "--thread", "t")
+    assert code == 0 and "insurance" in out
+
+    assert document(run, home, "remove", added["id"][:10])["title"] == "weather plan"
+    assert document(run, home, "list") == []
+    left = [one for one in home.rglob("*") if one.is_file() and "models" not in one.parts]
+    for file in left:
+        content = file.read_bytes().lower()
+        for trace in (b"insurance", b"fireworks", b"weather plan", added["id"].encode()):
+            assert trace not in content, f"{trace!r} is left in {file.name}"
+
+
+@pytest.mark.parametrize(
+    "arguments,expected",
+    [
+        (["transcript", "nope"], "There is no recording “nope”"),
+        (["ask", "what?", "--recording", "nope"], "There is no recording “nope”"),
+        (["transcript", TITLE, "--format", "docx"], "-o FILE"),
+        (["transcript", TITLE, "-o", "/no/such/folder/x.txt"], "cannot be written"),
+        (["rename-speaker", TITLE, "Nobody", "X"], "There is no speaker “Nobody”"),
+        (["remove", "nope"], "There is no recording"),
+        (["add", "/no/such/file.mp3"], "There is no file /no/such/file.mp3"),
+    ],
+)
+def test_what_fails_ends_with_1_and_one_line(run, filled, arguments, expected):
+    code, out, err = run(filled, *arguments)
+    assert code == 1 and out == ""
+    assert expected in err and err.count("\n") == 1 and "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["add"],
+        ["nonsense"],
+        ["ask"],
+        ["search", "x", "-k", "0"],
+        ["list", "--x"],
+        ["summarize", TITLE, "--template", "poem"],
+        ["transcript", TITLE, "--format", "pdf"],
+        ["transcript", TITLE, "--from", "noon"],
+    ],
+)
+def test_wrong_usage_ends_with_2(run, filled, arguments):
+    code, out, err = run(filled, *arguments)
+    assert code == 2 and out == "" and "Traceback" not in err
+
+
+def test_one_broken_file_among_several_does_not_stop_the_others(run, tmp_path, sample, models, monkeypatch):
+    monkeypatch.setenv("MOSS_AGENT_TRANSCRIBER", "tiny.en")
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "models").symlink_to(models)
+    (tmp_path / "broken.mp3").write_text("no sound in here")
+    audio, rate = cut(sample, 2, 6)
+    soundfile.write(tmp_path / "good.wav", audio, rate)
+    code, out, err = run(home, "add", tmp_path / "broken.mp3", tmp_path / "good.wav", "--json")
+    assert code == 1
+    assert [one["title"] for one in json.loads(out)] == ["good"]
+    assert err.count("\n") == 1 and "broken.mp3" in err
+
+
+def test_control_characters_in_a_transcript_do_not_reach_the_terminal(run, home):
+    workspace: Workspace = open_workspace(Settings(home=home))
+    from tests.support.indexed import sentences
+
+    recording = store(workspace.library, sentences("red \x1b[31malert\x07 now", "and more"), "esc\x1b[2Jape")
+    index_recording(workspace.library, workspace.embedder, workspace.vectors, recording)
+    workspace.close()
+    for command in (["ask", "what was said at 0:01?"], ["list"], ["search", "alert"]):
+        _, out, err = run(home, *command)
+        assert "\x1b" not in out + err and "\x07" not in out + err
+
+
+def test_a_file_keeps_its_format_when_json_is_printed(run, filled, tmp_path):
+    printed = document(run, filled, "transcript", TITLE, "--format", "srt", "-o", tmp_path / "x.srt")
+    assert printed["bytes"] == (tmp_path / "x.srt").stat().st_size
+    assert " --> " in (tmp_path / "x.srt").read_text()
+
+
+@pytest.mark.parametrize(
+    "name,value", [("THREADS", "abc"), ("SUMMARY_TEMPLATE", "poem"), ("DATABASE_URL", "postgresql://x/y")]
+)
+def test_a_wrong_setting_is_one_sentence_that_names_it(run, home, monkeypatch, name, value):
+    monkeypatch.setenv(f"MOSS_AGENT_{name}", value)
+    code, _, err = run(home, "list")
+    assert code == 1 and f"MOSS_AGENT_{name}" in err
+    assert err.count("\n") == 1 and "pydantic" not in err
+
+
+def test_a_home_that_was_there_keeps_its_rights_and_a_new_one_is_private(run, tmp_path):
+    (tmp_path / "old").mkdir(mode=0o755)
+    run(tmp_path / "old", "list")
+    run(tmp_path / "new", "list")
+    assert (tmp_path / "old").stat().st_mode & 0o777 == 0o755
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
+
+
+def test_remove_deletes_what_the_page_kept_of_an_unfinished_upload(run, tmp_path):
+    home = tmp_path / "home"
+    workspace = open_workspace(Settings(home=home))
+    recording = store(workspace.library, heard(), TITLE)
+    workspace.close()
+    for job, of in (("one", recording), ("two", "another")):
+        (home / "uploads" / job).mkdir(parents=True)
+        (home / "uploads" / job / "talk.mp3").write_bytes(b"sound")
+        (home / "upload-jobs").mkdir(exist_ok=True)
+        (home / "upload-jobs" / f"{job}.json").write_text(json.dumps({"recording": of}))
+    document(run, home, "remove", recording[:9])
+    assert {one.name for one in (home / "uploads").iterdir()} == {"two"}
+    assert {one.name for one in (home / "upload-jobs").iterdir()} == {"two.json"}
+
+
+def test_relabel_speakers_takes_the_number_that_is_given(run, tmp_path, sample, models, monkeypatch):
+    monkeypatch.setenv("MOSS_AGENT_TRANSCRIBER", "tiny.en")
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "models").symlink_to(models)
+    audio, rate = cut(sample, 27, 64)
+    soundfile.write(tmp_path / "crew.wav", audio, rate)
+    (added,) = document(run, home, "add", tmp_path / "crew.wav", "--speakers", "2")
+    assert added["speakers"] == 2
+    assert len(document(run, home, "relabel-speakers", "crew", "--speakers", "3")["speakers"]) == 3
+
+
+def test_an_unusable_home_is_one_sentence(run, tmp_path):
+    (tmp_path / "file").write_text("x")
+    code, _, err = run(tmp_path / "file" / "home", "list")
+    assert code == 1 and "--home" in err and err.count("\n") == 1

@@ -1,0 +1,150 @@
+"""`moss-agent models`: what the released checkpoints need, and getting one."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from agent.engines.released_models import NAMES, full_name
+from index.recording_errors import MossAgentError
+from moss_audio.checkpoints.hub import RELEASED_BYTES
+from tests.support.hub_server import Hub, serving
+
+SMALL = "OpenMOSS-Team/MOSS-Audio-4B-Instruct"
+SIZE = 12_000_000
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of the right form and of a size that downloads in a moment."""
+    folder = tmp_path_factory.mktemp("model")
+    (folder / "config.json").write_text('{"model_type": "moss_audio"}')
+    header = json.dumps({"t": {"dtype": "U8", "shape": [SIZE], "data_offsets": [0, SIZE]}}).encode()
+    body = np.random.default_rng(1).integers(0, 256, SIZE, np.uint8).tobytes()
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + body)
+    return folder
+
+
+def command(tmp_path: Path, hub: str, *arguments: str) -> subprocess.Popen[str]:
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "MOSS_AGENT_"))}
+    more = {"HF_ENDPOINT": hub, "HF_HOME": str(tmp_path / "hf"), "MOSS_AGENT_HOME": str(tmp_path / "home")}
+    return subprocess.Popen(
+        [sys.executable, "-c", "from agent.cli import main; main()", "models", *arguments],
+        env=kept | more,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(tmp_path: Path, hub: str, *arguments: str) -> tuple[int, str, str]:
+    process = command(tmp_path, hub, *arguments)
+    out, err = process.communicate(timeout=120)
+    return process.returncode, out, err
+
+
+def listed(tmp_path: Path) -> dict[str, dict[str, Any]]:
+    code, out, err = run(tmp_path, "http://127.0.0.1:9", "--json")
+    assert code == 0, err
+    return {one["name"]: one for one in json.loads(out)}
+
+
+def test_the_four_checkpoints_are_listed_with_what_they_need(tmp_path: Path) -> None:
+    models = listed(tmp_path)
+    assert list(models) == list(NAMES)
+    for name, one in models.items():
+        assert one["download_bytes"] == RELEASED_BYTES[name]
+        assert one["memory_bytes"]["gpu"] > one["download_bytes"]
+        assert one["memory_bytes"]["cpu"] > 2 * one["download_bytes"]
+        assert (one["present"], one["folder"], one["downloaded_bytes"]) == (False, None, 0)
+        assert set(one["fits"]) == {"gpu", "cpu", "disk"}
+    code, out, _ = run(tmp_path, "http://127.0.0.1:9")
+    assert code == 0
+    for words in ("MOSS-Audio-8B-Thinking", "18.1 GB", "Free on this machine:", "MOSS_AGENT_MODEL"):
+        assert words in out
+
+
+@pytest.mark.slow
+def test_a_download_is_interrupted_goes_on_and_is_then_present(tmp_path: Path, model: Path) -> None:
+    with serving({SMALL: model}) as hub:
+        hub.stall_after = SIZE // 3
+        process = command(tmp_path, hub.url, "download", "4b-instruct")
+        wait_for(tmp_path, SIZE // 4)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 1
+        assert out == ""
+        assert f"moss-agent: Stopped; what is there of {SMALL} is kept" in err
+        part = listed(tmp_path)[SMALL]
+        assert not part["present"]
+        assert 0 < part["downloaded_bytes"] < SIZE
+        hub.stall_after = None
+        code, out, err = run(tmp_path, hub.url, "download", "4b-instruct", "--json")
+        assert code == 0, err
+        assert err == ""
+        assert json.loads(out)["name"] == SMALL
+        assert hub.ranges[-1] is not None
+        folder = Path(json.loads(out)["folder"])
+    assert (folder / "model.safetensors").read_bytes() == (model / "model.safetensors").read_bytes()
+    now = listed(tmp_path)[SMALL]
+    assert (now["present"], now["folder"]) == (True, str(folder))
+
+
+def wait_for(tmp_path: Path, size: int) -> None:
+    end = time.monotonic() + 60
+    while sum(one.stat().st_size for one in tmp_path.rglob("blobs/*")) < size:
+        assert time.monotonic() < end, "nothing was downloaded"
+        time.sleep(0.05)
+
+
+def test_without_a_connection_it_ends_with_1_and_one_line(tmp_path: Path) -> None:
+    code, out, err = run(tmp_path, "http://127.0.0.1:9", "download", SMALL, "--json")
+    assert (code, out) == (1, "")
+    assert err.count("\n") == 1
+    assert "could not be reached" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["download"], 1, "Say which"),
+        (["download", "whisper"], 1, "names no checkpoint"),
+        (["download", "thinking"], 1, "names no single checkpoint"),
+        (["delete", SMALL], 2, "download"),
+    ],
+)
+def test_wrong_usage_is_told(tmp_path: Path, arguments: list[str], code: int, says: str) -> None:
+    found, _, err = run(tmp_path, "http://127.0.0.1:9", *arguments)
+    assert found == code
+    assert says in err
+
+
+@pytest.mark.parametrize(
+    ("name", "full"), [("8b-thinking", NAMES[0]), (SMALL, SMALL), ("MOSS-Audio-8B-Instruct", NAMES[1])]
+)
+def test_a_short_name_is_enough(name: str, full: str) -> None:
+    assert full_name(name) == full
+
+
+@pytest.mark.parametrize("name", ["", "8b", "x"])
+def test_a_name_of_none_or_several_is_refused(name: str) -> None:
+    with pytest.raises(MossAgentError, match="MOSS-Audio-8B-Thinking"):
+        full_name(name)
+
+
+def test_a_hub_that_serves_nothing_is_one_line(tmp_path: Path) -> None:
+    hub: Hub
+    with serving({}) as hub:
+        code, _, err = run(tmp_path, hub.url, "download", SMALL)
+    assert code == 1
+    assert "nor a public model of that name" in err

@@ -1,0 +1,796 @@
+"""MOSS-Audio as the reasoning core: graph, tools, database and check of citations are those of any model."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
+from pydantic import BaseModel
+
+from agent.answer import Answer, StepFinished, StepStarted, TextDelta, ThoughtDelta
+from agent.assistant import Assistant
+from agent.citations.check import UNVERIFIED
+from agent.citations.uncited import LEGEND, MARK
+from agent.graph import MOST_ROUNDS
+from agent.models.moss_chat import CONTEXT_TOKENS, ChatMossAudio
+from agent.models.moss_messages import ContextTooLong, openai_messages, render_result, tokens
+from agent.prompts import system_prompt
+from index.recording_errors import Cancelled, MossAgentError
+from moss_audio.errors import MossAudioError, NotEnoughMemory
+from moss_audio.generation.requests import Options
+from moss_audio.generation.requests import TextDelta as MossDelta
+from moss_audio.generation.streaming import Stop
+from moss_audio.listener import BackendListener
+from tests.support.conversing import HARBOUR, Desk, heard
+from tests.support.moss_backend import Messages, RuleBackend, Said
+from tools import Toolbox, build_tools
+
+READ = (
+    '<tool_call>\n{"name": "read_transcript", "arguments": {"recording": "aaaaaaaaaaaa", '
+    '"start": 220, "end": 230}}\n</tool_call>'
+)
+SEARCH = '<tool_call>\n{"name": "search_recordings", "arguments": {"query": "rowing club"}}\n</tool_call>'
+LISTEN = (
+    '<tool_call>\n{"name": "listen", "arguments": {"recording": "aaaaaaaaaaaa", "start": 0, "end": 10, '
+    '"question": "Is there a dog?"}}\n</tool_call>'
+)
+ROWING = "who calls the rowing club?"
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with the sample meeting in it, to be copied."""
+    home = tmp_path_factory.mktemp("prepared") / "home"
+    desk = Desk(home)
+    desk.add_harbour()
+    desk.close()
+    desk.vectors.close()
+    return home
+
+
+@pytest.fixture
+def desk(prepared: Path, tmp_path: Path) -> Iterator[Desk]:
+    home = tmp_path / "home"
+    shutil.copytree(prepared, home)
+    opened = Desk(home)
+    yield opened
+    opened.close()
+
+
+def turn_of(messages: Messages) -> list[Any]:
+    """The messages from the last question on."""
+    last = max(at for at, one in enumerate(messages) if one["role"] == "user")
+    return list(messages[last:])
+
+
+def steps(*said: Said | Callable[[str], Said]) -> Callable[[Messages, list[str]], Said]:
+    """A model that says one thing after the other; a function is given what the tools returned last."""
+    left = list(said)
+
+    def think(messages: Messages, tools: list[str]) -> Said:
+        now = left.pop(0) if len(left) > 1 else left[0]
+        results = "\n".join(str(one["content"]) for one in messages if one["role"] == "tool")
+        return now(results) if callable(now) else now
+
+    return think
+
+
+def assistant(desk: Desk, *said: Said | Callable[[str], Said], **more: Any) -> tuple[Assistant, RuleBackend]:
+    backend = RuleBackend(think=steps(*said), **more)
+    return desk.with_model(ChatMossAudio(backend=backend)), backend
+
+
+def marker(results: str, words: str) -> str:
+    """The marker of the evidence line that holds some words."""
+    (line,) = {one for one in results.splitlines() if words in one and one.startswith("[#")}
+    return line.split(" ")[0]
+
+
+def cite_rowing(results: str) -> str:
+    return f"“I'll call the rowing club this afternoon” {marker(results, 'rowing club this afternoon')}"
+
+
+def ask(assistant: Assistant, question: str = ROWING, **more: Any) -> tuple[list[Any], Answer]:
+    *events, answer = assistant.stream(question, **more)
+    assert isinstance(answer, Answer)
+    return events, answer
+
+
+# --- thinking, calling, citing ----------------------------------------------------------------------
+
+
+def test_it_thinks_calls_tools_side_by_side_and_cites_what_they_returned(desk: Desk) -> None:
+    chat, _ = assistant(desk, f"<think>Two ways.</think>Let me look.\n{SEARCH}\n{READ}", cite_rowing)
+    events, answer = ask(chat)
+    assert answer.text == "“I'll call the rowing club this afternoon” [3:43]"
+    assert [one.tool for one in answer.steps] == ["search_recordings", "read_transcript"]
+    assert answer.model == "RuleMoss-1B"
+    kinds = [type(one) for one in events]
+    assert kinds.index(ThoughtDelta) < kinds.index(StepStarted) < kinds.index(StepFinished)
+    assert "".join(one.text for one in events if isinstance(one, ThoughtDelta)) == "Two ways."
+    last = max(at for at, one in enumerate(events) if isinstance(one, StepFinished))
+    assert "".join(one.text for one in events[last:] if isinstance(one, TextDelta)) == answer.text
+    assert not any("tool_call" in one.text for one in events if isinstance(one, TextDelta))
+
+
+def test_a_thought_is_never_in_the_answer_nor_in_the_next_turn(desk: Desk) -> None:
+    secret = "The butler did it."
+    chat, backend = assistant(desk, f"<think>{secret}</think>{SEARCH}", cite_rowing)
+    _, answer = ask(chat, thread="t")
+    assert secret not in answer.text + answer.marked_text
+    in_turn = backend.chats[1][0]
+    assert [one.get("reasoning_content") for one in in_turn if one["role"] == "assistant"] == [secret]
+    chat.ask("and when?", thread="t")
+    assert not any(secret in str(one) for one in backend.chats[-1][0][:2])
+    final = [one for one in backend.chats[-1][0] if one["role"] == "assistant" and not one.get("tool_calls")]
+    assert [one["content"] for one in final] == [answer.marked_text]
+
+
+def test_the_model_reads_numbered_evidence_and_short_ids(desk: Desk) -> None:
+    chat, backend = assistant(desk, READ, "I cannot say.")
+    ask(chat)
+    system, question, call, result = backend.chats[1][0]
+    assert HARBOUR[:12] in system["content"]
+    assert HARBOUR not in system["content"]
+    assert question == {"role": "user", "content": ROWING}
+    assert json.loads(call["tool_calls"][0]["function"]["arguments"])["start"] == 220
+    assert result["tool_call_id"] == call["tool_calls"][0]["id"]
+    segments = desk.library.segments(HARBOUR, 220, 230)
+    lines = [one for one in result["content"].splitlines() if one.startswith("[#")]
+    assert [int(one[2 : one.index("]")]) for one in lines] == [one.id for one in segments]
+    assert all(one.text in line for one, line in zip(segments, lines, strict=True))
+    assert HARBOUR not in result["content"]
+
+
+def test_what_it_claims_without_evidence_does_not_come_through(desk: Desk) -> None:
+    chat, _ = assistant(
+        desk,
+        SEARCH,
+        lambda results: f"{cite_rowing(results)}\n- They bought a yacht [#987654].\n- “I resign” [#1]\n",
+    )
+    _, answer = ask(chat)
+    assert answer.text == "“I'll call the rowing club this afternoon” [3:43]"
+    invented, _ = assistant(desk, "The fee is “nine million” [#4].")
+    assert ask(invented)[1].text == UNVERIFIED
+
+
+LIST = '<tool_call>{"name": "list_recordings", "arguments": {}}</tool_call>'
+PENGUINS = SEARCH.replace("rowing club", "penguins")
+FAILS = READ.replace("aaaaaaaaaaaa", "zzzz")
+SINK = "They decided to sink the ferry."
+SUNK = f"They decided to sink the ferry {MARK}.\n\n{LEGEND}"
+
+
+@pytest.mark.parametrize(
+    ("question", "said", "shown"),
+    [
+        (ROWING, [SINK], SUNK),
+        (ROWING, [SEARCH, SINK], SUNK),
+        (ROWING, [PENGUINS, SINK], SUNK),
+        (ROWING, [FAILS, SINK], SUNK),
+        ("who is speaking?", [SINK], SUNK),
+        ("which recordings are there?", [LIST, SINK], SUNK),
+        (ROWING, [SEARCH, lambda results: f"{cite_rowing(results)}. {SINK}"],
+         f"“I'll call the rowing club this afternoon” [3:43]. {SUNK}"),
+        (ROWING, [SEARCH, cite_rowing], "“I'll call the rowing club this afternoon” [3:43]"),
+        ("what about penguins?", [PENGUINS, "Nothing was said about penguins."],
+         "Nothing was said about penguins."),
+        ("hello", ["Hello! What would you like to know?"], "Hello! What would you like to know?"),
+        ("what is there?", [LIST, "One recording, “Harbour Lights planning call” (5:06)."],
+         "One recording, “Harbour Lights planning call” (5:06)."),
+        ("how long is it?", ["It is 5 minutes and 6 seconds long."], "It is 5 minutes and 6 seconds long."),
+        ("who is speaking?", ["Speaker 1, Speaker 2 and Speaker 3."], "Speaker 1, Speaker 2 and Speaker 3."),
+    ],
+)  # fmt: skip
+def test_what_it_claims_without_citing_is_marked_and_nothing_else(
+    desk: Desk, question: str, said: list[Any], shown: str
+) -> None:
+    chat, _ = assistant(desk, *said)
+    events, answer = ask(chat, question)
+    assert answer.text == shown
+    last = max((at for at, one in enumerate(events) if isinstance(one, StepFinished)), default=0)
+    assert "".join(one.text for one in events[last:] if isinstance(one, TextDelta)) == answer.text
+
+
+def test_what_an_earlier_turn_told_may_be_told_again(desk: Desk) -> None:
+    chat, _ = assistant(desk, LIST, "One.", "It is ready, and it is English.")
+    ask(chat, "which recordings are there?", thread="t")
+    events, answer = ask(chat, "and its status?", thread="t")
+    assert answer.text == "It is ready, and it is English."
+    assert "".join(one.text for one in events if isinstance(one, TextDelta)) == answer.text
+
+
+def test_options_suit_a_model_that_thinks_and_one_that_does_not(desk: Desk) -> None:
+    chat, backend = assistant(desk, "I cannot say.")
+    ask(chat)
+    options = backend.chats[0][2]
+    assert options.stop_loops and options.temperature > 0 and options.thinking_budget is not None
+    assert options.thinking_budget < options.max_new_tokens <= CONTEXT_TOKENS // 3
+    backend.thinks = False
+    ask(chat)
+    assert backend.chats[-1][2] == Options(max_new_tokens=2048, stop_loops=True)
+
+
+# --- calls that go wrong ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        READ.replace("}}", "}"),
+        READ.replace("230}}", "230,},}"),
+        READ.replace('"', "'"),
+        READ.replace("</tool_call>", ""),
+        READ.replace("<tool_call>\n", "```json\n").replace("</tool_call>", "```"),
+        f"<think>I should look. {READ}</think>",
+    ],
+)
+def test_broken_calls_are_repaired_and_never_shown(desk: Desk, damaged: str) -> None:
+    chat, backend = assistant(desk, damaged, cite_rowing)
+    events, answer = ask(chat)
+    assert answer.text == "“I'll call the rowing club this afternoon” [3:43]"
+    assert [dict(one.arguments) for one in answer.steps] == [
+        {"recording": "aaaaaaaaaaaa", "start": 220, "end": 230}
+    ]
+    assert len(backend.chats) == 2
+    shown = "".join(one.text for one in events if isinstance(one, (TextDelta, ThoughtDelta)))
+    assert "{" not in shown and "tool_call" not in shown
+
+
+def test_a_call_that_cannot_be_read_is_asked_for_once_more(desk: Desk) -> None:
+    chat, backend = assistant(desk, "<tool_call>search for the club</tool_call>", SEARCH, cite_rowing)
+    events, answer = ask(chat)
+    assert answer.text == "“I'll call the rowing club this afternoon” [3:43]"
+    assert "could not be read" in backend.chats[1][0][-1]["content"]
+    assert len(backend.chats) == 3
+    assert not any("search for the club" in one.text for one in events if isinstance(one, TextDelta))
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        '{"name": "search_recordings", "arguments": {"query": "fer',
+        '```json\n{"name": "search_recordings", "arguments": {"query": "fer',
+        'I will search. {"name": "search_recordings", "arguments": {"query": "fer',
+        '{"name": "browse_web", "arguments": {}}',
+        "I will search. <tool_call",
+        "<TOOL_CALL>search</TOOL_CALL>",
+    ],
+)
+def test_what_begins_like_a_call_is_asked_for_once_more_and_never_shown(desk: Desk, damaged: str) -> None:
+    chat, backend = assistant(desk, damaged, SEARCH, cite_rowing)
+    events, answer = ask(chat)
+    assert answer.text == "“I'll call the rowing club this afternoon” [3:43]"
+    assert "could not be read" in backend.chats[1][0][-1]["content"]
+    shown = "".join(one.text for one in events if isinstance(one, TextDelta))
+    assert not set("{<`") & set(shown)
+
+
+def test_a_call_in_the_last_round_is_not_shown_though_nothing_may_be_called(desk: Desk) -> None:
+    count = iter(range(1000))
+
+    def bare(_: str) -> str:
+        return (
+            f'I look. {{"name": "search_recordings", "arguments": {{"query": "rowing club {next(count)}"}}}}'
+        )
+
+    _, answer = ask(assistant(desk, bare)[0])
+    assert answer.text == "I look."
+
+
+def test_a_call_that_cannot_be_read_twice_is_given_up(desk: Desk) -> None:
+    chat, backend = assistant(desk, "<tool_call>search</tool_call>")
+    _, answer = ask(chat)
+    assert len(backend.chats) == 2
+    assert_taken_over(answer, "it called tools in a way that cannot be followed")
+
+
+def test_an_unknown_tool_is_told_to_the_model_once(desk: Desk) -> None:
+    unknown = '<tool_call>{"name": "browse_web", "arguments": {}}</tool_call>'
+    chat, backend = assistant(desk, unknown, SEARCH, cite_rowing)
+    assert ask(chat)[1].text == "“I'll call the rowing club this afternoon” [3:43]"
+    told = backend.chats[1][0][-1]
+    assert told["role"] == "tool" and "no tool “browse_web”" in told["content"]
+    again, backend = assistant(desk, unknown)
+    answer = ask(again)[1]
+    assert len(backend.chats) == 3
+    assert_taken_over(answer, "it called tools in a way that cannot be followed")
+
+
+def test_a_call_that_was_made_is_not_made_again(desk: Desk) -> None:
+    chat, backend = assistant(desk, SEARCH, SEARCH, cite_rowing)
+    _, answer = ask(chat)
+    assert [one.tool for one in answer.steps] == ["search_recordings"]
+    assert answer.text == "“I'll call the rowing club this afternoon” [3:43]"
+    assert "called this already" in backend.chats[2][0][-1]["content"]
+    stubborn, _ = assistant(desk, SEARCH)
+    assert_taken_over(ask(stubborn)[1], "it kept asking for what it had been given")
+
+
+def test_a_model_that_only_calls_tools_has_to_answer_in_the_end(desk: Desk) -> None:
+    count = iter(range(1000))
+
+    def another(_: str) -> str:
+        return SEARCH.replace("rowing club", f"rowing club {next(count)}")
+
+    chat, backend = assistant(desk, another)
+    _, answer = ask(chat)
+    assert len([one for one in answer.steps if one.tool == "search_recordings"]) == MOST_ROUNDS
+    assert backend.chats[-1][1] == []
+    assert_taken_over(answer, "it called tools in a way that cannot be followed")
+    assert "rowing club" in answer.citations[0].quote
+
+
+# --- when it fails ----------------------------------------------------------------------------------
+
+
+def assert_taken_over(answer: Answer, reason: str) -> None:
+    """The extractive answer, and one sentence before it."""
+    first, _, rest = answer.text.partition("\n\n")
+    assert first == f"RuleMoss-1B could not answer this ({reason}), so these are quotes chosen by rule."
+    assert "I'll call the rowing club this afternoon" in rest
+    assert answer.model == "extractive"
+    assert answer.citations
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (
+            MossAudioError("The server at gpu:8000 is down; start it."),
+            "The server at gpu:8000 is down; start it",
+        ),
+        ("", "its answer was empty"),
+        ("<think>Hm.</think>", "its answer was empty"),
+        (("<think>Hm", "length"), "it used up its tokens"),
+        (("no no no no", "loop"), "it ran into a loop"),
+        (MossAudioError("He said “yes” [#3]\nand (more)."), "He said yes 3 and more"),
+        (
+            RuntimeError("CUDA error: an illegal access\nSet CUDA_LAUNCH_BLOCKING"),
+            "RuntimeError: CUDA error: an illegal access",
+        ),
+        (KeyError(), "KeyError"),
+    ],
+)
+def test_the_extractive_model_takes_over_and_says_so(desk: Desk, said: Said, reason: str) -> None:
+    chat, backend = assistant(desk, said)
+    events, answer = ask(chat)
+    assert_taken_over(answer, reason)
+    assert len(backend.chats) == 1
+    last = max(at for at, one in enumerate(events) if isinstance(one, StepFinished))
+    assert "".join(one.text for one in events[last:] if isinstance(one, TextDelta)) == answer.text
+
+
+def test_words_before_a_failure_are_marked_and_the_quotes_behind_are_not(desk: Desk) -> None:
+    class Breaks(RuleBackend):
+        def chat(self, *given: Any) -> Iterator[Any]:
+            yield MossDelta("They decided to sink the fer")
+            raise RuntimeError("CUDA error")
+
+    events, answer = ask(desk.with_model(ChatMossAudio(backend=Breaks())), "hello")
+    first, note, *_ = answer.text.split("\n\n")
+    assert first == f"They decided to sink the fer {MARK}"
+    assert (
+        note
+        == "RuleMoss-1B could not answer this (RuntimeError: CUDA error), so these are quotes chosen by rule."
+    )
+    assert answer.text.count(MARK) == 2
+    assert answer.text.endswith(LEGEND)
+    assert "".join(one.text for one in events if isinstance(one, TextDelta)) == answer.text
+
+
+def test_a_backend_that_cannot_say_what_it_is_is_replaced_too(desk: Desk) -> None:
+    class Dead(RuleBackend):
+        @property
+        def thinks(self) -> bool:  # type: ignore[override]
+            raise ConnectionError("gone")
+
+    assert_taken_over(ask(desk.with_model(ChatMossAudio(backend=Dead())))[1], "ConnectionError: gone")
+
+
+def test_a_failure_of_a_library_while_stopping_is_a_stop(desk: Desk) -> None:
+    stop = threading.Event()
+
+    def think(*_: Any) -> Said:
+        stop.set()
+        return RuntimeError("torn down")
+
+    chat = desk.with_model(ChatMossAudio(backend=RuleBackend(think=think)))
+    with pytest.raises(Cancelled):
+        list(chat.stream(ROWING, cancel=stop))
+
+
+# --- limits -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "notice"),
+    [
+        ({"answer_tokens": 100},
+         "The answer was cut short at 100 tokens; MOSS_AGENT_ANSWER_TOKENS allows it more."),
+        ({"context": 6000},
+         "The answer was cut short at 2,000 tokens, a third of the 6,000 that the model holds; it needs a "
+         "larger context for more."),
+    ],
+)  # fmt: skip
+def test_an_answer_that_was_cut_short_says_so_and_by_what(
+    desk: Desk, given: dict[str, int], notice: str
+) -> None:
+    backend = RuleBackend(think=steps(("You can ask me about the fer", "length")))
+    events, answer = ask(desk.with_model(ChatMossAudio(backend=backend, **given)))
+    assert answer.text == f"You can ask me about the fer {MARK}\n\n{notice}\n\n{LEGEND}"
+    assert "".join(one.text for one in events if isinstance(one, TextDelta)) == answer.text
+    whole, _ = assistant(desk, "You can ask me.")
+    assert ask(whole)[1].text == "You can ask me."
+
+
+@pytest.mark.parametrize("stop", [["END"], ["xyz", "D of"], ["E"]])
+def test_stop_sequences_end_the_answer(stop: list[str]) -> None:
+    backend = RuleBackend(think=steps("<think>END.</think>It is the END of it. " + "And more. " * 500))
+    model = ChatMossAudio(backend=backend)
+    whole = model.invoke("Is it?", stop=stop)
+    assert whole.text == "It is the END of it."[: "It is the END of it.".index(stop[-1])]
+    assert whole.content_blocks[0] == {"type": "reasoning", "reasoning": "END."}
+    assert backend.written < 100
+    assert "".join(one.text for one in model.stream("Is it?", stop=stop)) == whole.text
+    assert (
+        ChatMossAudio(backend=RuleBackend(think=steps("No EN"))).invoke("?", stop=["END", ""]).text == "No EN"
+    )
+
+
+@given(
+    st.text("abc", max_size=30), st.lists(st.text("abc", max_size=3), max_size=3), st.lists(st.integers(0, 5))
+)
+def test_stopping_does_not_depend_on_the_pieces(text: str, sequences: list[str], cuts: list[int]) -> None:
+    stop, at, out = Stop(sequences), 0, ""
+    for size in cuts:
+        out += stop.feed(text[at : at + size])
+        at += size
+    out += stop.feed(text[at:]) + stop.finish()
+    found = [text.find(one) for one in sequences if one and one in text]
+    assert out == stop.text == text[: min(found, default=len(text))]
+    assert stop.met == bool(found)
+
+
+def test_it_is_asked_again_for_the_next_question(desk: Desk) -> None:
+    chat, _ = assistant(desk, "", SEARCH, cite_rowing)
+    assert ask(chat, thread="t")[1].model == "extractive"
+    assert ask(chat, thread="t")[1].model == "RuleMoss-1B"
+
+
+def test_what_the_failing_model_looked_up_is_not_what_is_quoted(desk: Desk) -> None:
+    astray = READ.replace("220", "0").replace("230", "5")
+    chat, _ = assistant(desk, astray, "")
+    _, answer = ask(chat, "what was said at minute 2?")
+    assert "From 2:00 to 3:00" in answer.text
+    assert [one.tool for one in answer.steps] == ["read_transcript", "read_transcript"]
+
+
+def test_a_failure_in_the_middle_leaves_only_what_was_said_by_rule(desk: Desk) -> None:
+    chat, _ = assistant(desk, ("They said that they said that they said that", "loop"))
+    _, answer = ask(chat)
+    assert_taken_over(answer, "it ran into a loop")
+
+
+def test_a_question_without_tools_is_answered_too_when_it_fails(desk: Desk) -> None:
+    chat, _ = assistant(desk, "")
+    _, answer = ask(chat, "hello")
+    assert answer.text.startswith("RuleMoss-1B could not answer this (its answer was empty), so")
+    assert "Ask me about your recordings" in answer.text
+
+
+def test_a_context_that_is_too_small_is_said(desk: Desk) -> None:
+    backend = RuleBackend()
+    chat = desk.with_model(ChatMossAudio(backend=backend, context=600))
+    _, answer = ask(chat)
+    assert "context" in answer.text.partition("\n")[0]
+    assert backend.chats == []
+    assert answer.model == "extractive"
+
+
+def test_a_backend_that_cannot_hold_so_much_is_asked_with_half(desk: Desk) -> None:
+    sizes: list[int] = []
+
+    def think(messages: Messages, _: list[str]) -> Said:
+        sizes.append(sum(tokens(str(one["content"])) for one in messages))
+        if len(turn_of(messages)) == 1:
+            return READ.replace("220", "0").replace("230", "306")
+        if len(sizes) == 2:
+            return NotEnoughMemory("This request can take 9,000 tokens, and the cache holds 4,000.")
+        return "I cannot say."
+
+    chat = desk.with_model(ChatMossAudio(backend=RuleBackend(think=think), context=5000))
+    assert ask(chat)[1].text.startswith("I cannot say.")
+    assert sizes[2] < sizes[1]
+
+
+# --- stopping ---------------------------------------------------------------------------------------
+
+
+def test_stop_ends_what_the_model_writes(desk: Desk) -> None:
+    chat, backend = assistant(desk, "I will go on and on. " * 2000, pace=0.01)
+    stop = threading.Event()
+    threading.Timer(0.3, stop.set).start()
+    began = time.monotonic()
+    with pytest.raises(Cancelled):
+        list(chat.stream(ROWING, cancel=stop))
+    assert time.monotonic() - began < 20
+    assert 0 < backend.written < 5000
+
+
+def test_closing_the_stream_ends_what_the_model_writes(desk: Desk) -> None:
+    chat, backend = assistant(desk, f"<think>{'Well. ' * 4000}</think>", pace=0.01)
+    events = chat.stream(ROWING)
+    assert isinstance(next(events), ThoughtDelta)
+    began = time.monotonic()
+    events.close()
+    assert time.monotonic() - began < 20
+    assert backend.written < 5000
+
+
+def test_stop_ends_a_tool_that_listens(desk: Desk) -> None:
+    path = desk.library.audio_path(HARBOUR)
+    path.parent.mkdir(exist_ok=True)
+    soundfile.write(path, [0.0] * 16_000 * 12, 16_000)
+    listening = threading.Event()
+
+    def hear(_: Any) -> str:
+        listening.set()
+        return "woof " * 5000
+
+    backend = RuleBackend(hear, steps(LISTEN), pace=0.01)
+    tools = build_tools(Toolbox(desk.library, desk.search, BackendListener(backend)))
+    chat = Assistant(desk.library, tools, ChatMossAudio(backend=backend), desk.memory.checkpointer)
+    stop = threading.Event()
+    threading.Thread(target=lambda: listening.wait(20) and stop.set(), daemon=True).start()
+    began = time.monotonic()
+    with pytest.raises(Cancelled):
+        list(chat.stream("is there a dog?", cancel=stop))
+    assert listening.is_set()
+    assert time.monotonic() - began < 20
+    assert backend.written < 5000
+
+
+def test_a_stopped_turn_leaves_the_conversation_usable(desk: Desk) -> None:
+    chat, _ = assistant(desk, SEARCH, cite_rowing)
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(Cancelled):
+        list(chat.stream(ROWING, thread="t", cancel=stop))
+    other, _ = assistant(desk, SEARCH, cite_rowing)
+    assert ask(other, thread="t")[1].text == "“I'll call the rowing club this afternoon” [3:43]"
+
+
+# --- structured output ------------------------------------------------------------------------------
+
+
+class Verdict(BaseModel):
+    """What was found out."""
+
+    guilty: bool
+    years: int
+    why: str = ""
+
+
+GUILTY = '{"guilty": true, "years": 3, "why": "He said “no”."}'
+VERDICT = Verdict(guilty=True, years=3, why="He said “no”.")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        f'<tool_call>{{"name": "Verdict", "arguments": {GUILTY}}}</tool_call>',
+        GUILTY,
+        f'<think>{{"guilty": false}}</think>Here it is:\n```json\n{GUILTY[:-1]},}}\n```',
+        "{'guilty': True, 'years': '3', 'why': 'He said “no”.'",
+    ],
+)
+def test_answers_in_a_schema(said: str) -> None:
+    model = ChatMossAudio(backend=RuleBackend(think=steps(said))).with_structured_output(Verdict)
+    assert model.invoke("Is he guilty?") == VERDICT
+
+
+def test_answers_in_a_json_schema_are_dictionaries() -> None:
+    schema = {
+        "title": "Count",
+        "description": "Heads.",
+        "type": "object",
+        "properties": {"n": {"type": "integer"}},
+    }
+    model = ChatMossAudio(backend=RuleBackend(think=steps("{'n': 4}"))).with_structured_output(schema)
+    assert model.invoke("How many?") == {"n": 4}
+
+
+def test_another_form_is_asked_for_once_and_then_an_error() -> None:
+    backend = RuleBackend(think=steps("I think so.", '{"guilty": true}', '{"guilty": true, "years": 1}'))
+    model = ChatMossAudio(backend=backend).with_structured_output(Verdict)
+    with pytest.raises(MossAgentError, match="did not call Verdict"):
+        model.invoke("Is he guilty?")
+    assert "Verdict" in backend.chats[0][0][-1]["content"]
+    assert len(backend.chats) == 2
+
+
+def test_without_taking_over_a_failure_is_an_error_in_one_sentence() -> None:
+    model = ChatMossAudio(backend=RuleBackend(think=steps("")), takes_over=False)
+    with pytest.raises(MossAgentError, match="RuleMoss-1B could not answer: its answer was empty"):
+        model.invoke("Hello?")
+
+
+def test_it_is_a_chat_model_like_any_other() -> None:
+    model = ChatMossAudio(backend=RuleBackend(think=steps("<think>Hm.</think>Yes, it is.")))
+    whole = model.invoke("Is it?")
+    assert whole.text == "Yes, it is."
+    assert whole.content_blocks[0] == {"type": "reasoning", "reasoning": "Hm."}
+    assert whole.usage_metadata is not None
+    chunks = list(model.stream("Is it?"))
+    assert "".join(one.text for one in chunks) == "Yes, it is."
+    assert len(chunks) > 2
+
+
+# --- fitting the context ----------------------------------------------------------------------------
+
+
+def result(count: int, words: int = 8) -> str:
+    evidence = [
+        {
+            "id": number,
+            "recording": HARBOUR,
+            "start": 3.0 * number,
+            "end": 3.0 * number + 2,
+            "speaker": "Speaker 1",
+            "kind": "speech",
+            "text": "word " * words + str(number),
+        }
+        for number in range(1, count + 1)
+    ]
+    return json.dumps({"recording": {"id": HARBOUR, "title": "T", "duration": 900.0}, "evidence": evidence})
+
+
+def turn(question: str, *results: str, answer: str | None = "Fine.") -> list[BaseMessage]:
+    calls = [
+        {"name": "read_transcript", "args": {"start": at}, "id": f"c{at}", "type": "tool_call"}
+        for at in range(len(results))
+    ]
+    messages: list[BaseMessage] = [HumanMessage(question)]
+    if results:
+        messages.append(AIMessage("", tool_calls=calls, additional_kwargs={"reasoning_content": "Hm. " * 20}))
+        messages += [ToolMessage(one, tool_call_id=f"c{at}") for at, one in enumerate(results)]
+    return [*messages, AIMessage(answer)] if answer else messages
+
+
+def total(messages: list[dict[str, Any]]) -> int:
+    return sum(tokens(str(one)) for one in messages)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 60), st.integers(1, 40)), min_size=1, max_size=5),
+    st.integers(0, 3),
+    st.integers(900, 12_000),
+)
+def test_any_conversation_fits_its_budget(now: list[tuple[int, int]], past: int, budget: int) -> None:
+    head = SystemMessage(system_prompt({"id": HARBOUR, "title": "T", "duration": 900.0, "speakers": []}, 1))
+    messages = [head]
+    for _ in range(past):
+        messages += turn("And before?", result(30, 10))
+    messages += turn("What was said?", *(result(*one) for one in now), answer=None)
+    made = openai_messages(messages, budget)
+    assert made[0]["role"] == "system"
+    assert {"role": "user", "content": "What was said?"} in made
+    assert sum(8 + tokens(str(one.get("content"))) for one in made) <= budget
+    called = [call["id"] for one in made for call in one.get("tool_calls", ())]
+    assert called == [one["tool_call_id"] for one in made if one["role"] == "tool"]
+
+
+def test_what_is_cut_is_said_and_what_is_old_goes_first() -> None:
+    messages = [SystemMessage("Rules."), *turn("Old?", result(40)), *turn("New?", result(60), answer=None)]
+    whole = openai_messages(messages, 100_000)
+    assert [one["role"] for one in whole] == [
+        "system", "user", "assistant", "tool", "assistant", "user", "assistant", "tool"
+    ]  # fmt: skip
+    without_old = openai_messages(messages, total(whole) - 300)
+    assert [one["role"] for one in without_old] == [
+        "system",
+        "user",
+        "assistant",
+        "user",
+        "assistant",
+        "tool",
+    ]
+    assert without_old[-1]["content"] == whole[-1]["content"]
+    short = openai_messages(messages, 500)
+    assert [one["content"] for one in short if one["role"] == "user"] == ["New?"]
+    lines = short[-1]["content"].splitlines()
+    assert lines[-1] == f"({62 - len(lines) + 1} more lines did not fit; ask for less at once to see them.)"
+    assert lines[2].startswith("[#1] 0:03-0:05 Speaker 1: word")
+
+
+def test_a_question_that_alone_is_too_long_is_refused() -> None:
+    with pytest.raises(ContextTooLong, match="200 tokens"):
+        openai_messages([SystemMessage("Rules. " * 200), HumanMessage("What?")], 200)
+
+
+@given(
+    st.text() | st.just("[]") | st.just('{"evidence": [1, null, {}], "passages": {}}'), st.integers(0, 200)
+)
+def test_any_tool_result_is_rendered(content: str, room: int) -> None:
+    assert isinstance(render_result(content), str)
+    assert tokens(render_result(content, room)) <= max(room, 40)
+
+
+def test_words_of_a_recording_cannot_look_like_a_marker() -> None:
+    made = json.dumps(
+        {"evidence": [{"id": 7, "start": 0, "end": 1, "text": "I say [#9]\n[#8] 0:01 Eve: hi"}]}
+    )
+    assert render_result(made).splitlines() == [
+        "evidence:",
+        "[#7] 0:00-0:01 somebody: I say [ #9] [ #8] 0:01 Eve: hi",
+    ]
+
+
+def test_several_recordings_are_told_apart_by_title(desk: Desk) -> None:
+    desk.add(
+        "b" * 64,
+        "Retro",
+        [{"start": 1.0, "end": 4.0, "text": "The rowing club again.", "speaker": "Ann"}],
+        9.0,
+    )
+    chat, backend = assistant(desk, SEARCH, "I cannot say.")
+    ask(chat)
+    lines = backend.chats[1][0][-1]["content"].splitlines()
+    assert any("Retro, 0:01-0:04 Ann: The rowing club again." in one for one in lines)
+    assert any("Harbour Lights planning call, 3:4" in one for one in lines)
+
+
+def test_the_estimate_of_tokens_is_rather_too_high() -> None:
+    from tests.support.indexed import embedder
+
+    tokenize = embedder().load().tokenizer.tokenize
+    texts = [one["text"] for one in heard()]
+    assert sum(map(tokens, texts)) >= sum(len(tokenize(one)) for one in texts)
+
+
+# --- a real engine ----------------------------------------------------------------------------------
+
+
+def test_a_real_model_runs_the_graph_and_its_citation_is_checked(desk: Desk, tmp_path: Path) -> None:
+    from moss_audio.engine import EngineOptions, LocalBackend
+    from tests.support.tiny_moss import chain, letters, writing_checkpoint
+
+    folder = writing_checkpoint(tmp_path, chain(*letters("It is [#9]!")))
+    backend = LocalBackend.load(folder, "cpu", EngineOptions(cache_bytes=64_000_000))
+    try:
+        _, answer = ask(desk.with_model(ChatMossAudio(backend=backend)))
+        assert answer.text == UNVERIFIED
+        folder = writing_checkpoint(tmp_path / "plain", chain(*letters("So it.")))
+        spoken = LocalBackend.load(folder, "cpu", EngineOptions(cache_bytes=64_000_000))
+        _, answer = ask(desk.with_model(ChatMossAudio(backend=spoken)))
+        assert answer.text == f"So it {MARK}.\n\n{LEGEND}"
+        assert answer.model == spoken.name
+        spoken.close()
+    finally:
+        backend.close()
+
+
+def test_a_real_model_that_loops_is_replaced(desk: Desk, tmp_path: Path) -> None:
+    from moss_audio.engine import EngineOptions, LocalBackend
+    from tests.support.tiny_moss import NEWLINE, letters, writing_checkpoint
+
+    h, a = letters("ha")
+    folder = writing_checkpoint(tmp_path, {NEWLINE: h, h: a, a: h})
+    backend = LocalBackend.load(folder, "cpu", EngineOptions(cache_bytes=64_000_000))
+    try:
+        _, answer = ask(desk.with_model(ChatMossAudio(backend=backend)))
+        assert "could not answer this (it ran into a loop), so these are quotes" in answer.text
+        assert answer.model == "extractive"
+    finally:
+        backend.close()

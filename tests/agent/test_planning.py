@@ -1,0 +1,403 @@
+"""From a question to tool calls: every kind of question asks for the right tools with the right arguments."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
+
+from agent.models.extractive import respond
+from agent.planning.compose import compose
+from agent.planning.intents import WHICH, content_words, understand
+from agent.planning.plan import next_calls
+from agent.planning.situation import Focus, Result, Situation, Turn, read_situation
+from agent.prompts import read_focus, system_prompt
+
+TOOLS = frozenset(
+    {"read_transcript", "search_recordings", "list_recordings", "outline", "summarize", "listen"}
+)
+CALL = Focus("a" * 64, "Harbour Lights planning call", 306.41, ("Speaker 1", "Speaker 2", "Speaker 3"))
+
+
+def asked(question: str, *past: Turn, focus: Focus | None = CALL, recordings: int = 1) -> Situation:
+    return Situation(question, focus, recordings, (), past)
+
+
+def calls(
+    question: str, *past: Turn, focus: Focus | None = CALL, recordings: int = 1
+) -> list[tuple[str, dict]]:
+    situation = asked(question, *past, focus=focus, recordings=recordings)
+    return [(one.tool, dict(one.arguments)) for one in next_calls(understand(situation), situation)]
+
+
+def reading(start: float, end: float) -> list[tuple[str, dict]]:
+    return [("read_transcript", {"recording": CALL.id, "start": start, "end": end})]
+
+
+def quote(number: int, start: float, end: float, text: str = "Something was said.") -> dict[str, Any]:
+    return {
+        "id": number, "recording": CALL.id, "start": start, "end": end, "speaker": "Speaker 1",
+        "kind": "speech", "text": text,
+    }  # fmt: skip
+
+
+def read_turn(start: float, end: float, *quotes: dict[str, Any], total: int | None = None) -> Turn:
+    content = {
+        "recording": {"id": CALL.id, "title": CALL.title, "duration": CALL.duration},
+        "range": [start, end], "evidence": list(quotes), "total": len(quotes) if total is None else total,
+    }  # fmt: skip
+    answer = "\n".join(f"- “{one['text']}” [#{one['id']}]" for one in quotes)
+    return Turn("what was said?", (Result("read_transcript", {}, content),), answer)
+
+
+def found_turn(*quotes: dict[str, Any], cites: int = 1) -> Turn:
+    content = {"query": "the budget", "evidence": list(quotes), "passages": []}
+    answer = " ".join(f"“{one['text']}” [#{one['id']}]" for one in quotes[:cites])
+    return Turn("and the budget?", (Result("search_recordings", {"recording": CALL.id}, content),), answer)
+
+
+@pytest.mark.parametrize(
+    ("question", "start", "end"),
+    [
+        ("what was said at minute 2?", 120.0, 180.0),
+        ("What was said at minute 2 in Harbour Lights planning call?", 120.0, 180.0),
+        ("what do they say at 2:15", 120.0, 150.0),
+        ("what happens in the first half?", 0.0, 153.205),
+        ("read me the last 30 seconds please", 276.41, 306.41),
+        ("between 1 and 3 minutes", 60.0, 180.0),
+        ("who is speaking at 2:30?", 135.0, 165.0),
+        ("what was said at minute 12?", 720.0, 780.0),
+    ],
+)
+def test_a_time_question_reads_exactly_that_stretch(question: str, start: float, end: float) -> None:
+    assert calls(question) == reading(start, end)
+
+
+@given(st.integers(0, 5000))
+def test_any_minute_reads_that_minute(minute: int) -> None:
+    assert calls(f"what was said at minute {minute}?") == reading(60.0 * minute, 60.0 * (minute + 1))
+
+
+def test_a_time_question_may_ask_for_one_voice() -> None:
+    (call,) = calls("what did Speaker 2 say at minute 1?")
+    assert call == (
+        "read_transcript",
+        {"recording": CALL.id, "start": 60.0, "end": 120.0, "speaker": "Speaker 2"},
+    )
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "and after that?",
+        "what came after that?",
+        "and then?",
+        "go on",
+        "what happened next?",
+        "continue",
+        "after that",
+    ],
+)
+def test_after_that_goes_on_where_the_last_stretch_ended(question: str) -> None:
+    last = read_turn(120.0, 180.0, quote(7, 119.0, 122.0), quote(8, 176.0, 181.5))
+    assert calls(question, last) == reading(181.5, 241.5)
+
+
+def test_after_a_quote_comes_the_minute_after_it() -> None:
+    assert calls("and after that?", found_turn(quote(5, 140.0, 145.0))) == reading(145.0, 205.0)
+
+
+@pytest.mark.parametrize("question", ["before that?", "and before that?", "what was said before that?"])
+def test_before_that_reads_the_stretch_before(question: str) -> None:
+    assert calls(question, read_turn(120.0, 180.0, quote(7, 119.0, 122.0))) == reading(59.0, 119.0)
+
+
+def test_before_the_beginning_there_is_nothing_to_read() -> None:
+    situation = asked("before that?", read_turn(0.0, 60.0, quote(1, 0.0, 5.0)))
+    assert next_calls(understand(situation), situation) == []
+    assert "beginning" in compose(understand(situation), situation)
+
+
+def test_going_on_after_a_cut_list_skips_nothing() -> None:
+    cut = read_turn(0.0, 306.0, quote(1, 0.0, 5.0), quote(2, 5.0, 9.0), total=90)
+    assert calls("go on", cut)[0][1]["start"] == 9.0
+
+
+@pytest.mark.parametrize("question", ["who said that?", "and who said that?", "when was that?"])
+def test_questions_about_the_last_quote_need_no_tool(question: str) -> None:
+    situation = asked(question, found_turn(quote(5, 140.0, 145.0)))
+    assert next_calls(understand(situation), situation) == []
+    text = compose(understand(situation), situation)
+    assert "[#5]" in text
+    assert ("Speaker 1" in text) or ("2:20" in text)
+
+
+def test_what_else_searches_again_and_leaves_out_what_was_quoted() -> None:
+    last = found_turn(quote(5, 140.0, 145.0), quote(6, 150.0, 155.0))
+    intent = understand(asked("what else?", last))
+    assert (intent.kind, intent.query, intent.exclude) == ("search", "the budget", frozenset({5}))
+
+
+def test_what_about_searches_for_the_new_topic() -> None:
+    last = found_turn(quote(5, 140.0, 145.0))
+    assert calls("and what about printing?", last) == [
+        ("search_recordings", {"query": "printing", "recording": CALL.id})
+    ]
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "write the meeting summary", "Summarise the meeting.", "summarize this", "tl;dr", "TLDR please",
+        "recap", "can you write the minutes?", "meeting minutes", "the minutes of the meeting, please",
+        "what are the key points?", "give me the gist",
+    ],
+)  # fmt: skip
+def test_summary_words_summarise(question: str) -> None:
+    ((tool, arguments),) = calls(question)
+    assert (tool, arguments["recording"]) == ("summarize", CALL.id)
+
+
+@pytest.mark.parametrize("template", ["lecture", "interview", "standup", "call"])
+def test_the_kind_of_conversation_chooses_the_template(template: str) -> None:
+    assert calls(f"summarise the {template}")[0][1]["template"] == template
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "what topics are there?", "outline", "what is it about?", "What is this meeting about?",
+        "what was discussed?",
+        "what did they talk about?", "what happened in the meeting?", "show the agenda",
+    ],
+)  # fmt: skip
+def test_questions_for_topics_outline(question: str) -> None:
+    assert calls(question) == [("outline", {"recording": CALL.id})]
+
+
+@pytest.mark.parametrize(
+    ("question", "items", "about", "person"),
+    [
+        ("what did we decide?", "decisions", "", ""),
+        ("what was decided in the meeting?", "decisions", "", ""),
+        ("what did we decide about the sound stage?", "decisions", "the sound stage", ""),
+        ("which decisions were made on the ferry?", "decisions", "the ferry", ""),
+        ("what are the action items?", "action_items", "", ""),
+        ("to-dos?", "action_items", "", ""),
+        ("what are the next steps", "action_items", "", ""),
+        ("who has to do what?", "action_items", "", ""),
+        ("what does Ben have to do?", "action_items", "", "Ben"),
+        ("what will Speaker 2 do?", "action_items", "", "Speaker 2"),
+        ("what are the action items for Callum?", "action_items", "", "Callum"),
+        ("what do we need to do?", "action_items", "", ""),
+        ("which questions are still open?", "open_questions", "", ""),
+        ("open questions?", "open_questions", "", ""),
+        ("what was left open about Sunday?", "open_questions", "Sunday", ""),
+    ],
+)
+def test_decisions_actions_and_open_questions(question: str, items: str, about: str, person: str) -> None:
+    intent = understand(asked(question))
+    assert (intent.kind, intent.items, intent.about, intent.person) == ("items", items, about, person)
+    tools = [tool for tool, _ in calls(question)]
+    assert tools == (["summarize", "search_recordings"] if about or person else ["summarize"])
+
+
+@pytest.mark.parametrize(
+    ("question", "wants"),
+    [
+        ("who will call the rowing club?", "who"),
+        ("how much does the extra crew cost?", "how much"),
+        ("when is the next call?", "when"),
+        ("when was the barge mentioned?", "mentioned"),
+        ("why was the app down?", "why"),
+        ("what did they say about penguins?", ""),
+        ("did anyone object to the price of the 2 minute video?", "how much"),
+    ],
+)
+def test_other_questions_are_searched_as_they_were_asked(question: str, wants: str) -> None:
+    intent = understand(asked(question))
+    assert (intent.kind, intent.wants) == ("search", wants)
+    assert calls(question) == [("search_recordings", {"query": question, "recording": CALL.id})]
+
+
+@pytest.mark.parametrize(
+    "question", ["who said good idea?", "who said that “good idea”?", "Who says good idea"]
+)
+def test_who_said_looks_for_the_very_words(question: str) -> None:
+    ((_, arguments),) = calls(question)
+    assert arguments["query"].strip("“”") == "good idea"
+
+
+def test_a_voice_can_be_asked_about_a_topic() -> None:
+    ((_, arguments),) = calls("what did Speaker 2 say about the app?")
+    assert arguments["speaker"] == "Speaker 2"
+
+
+def test_a_name_that_is_no_voice_is_said_to_be_none() -> None:
+    intent = understand(asked("what did Ben say about the app?"))
+    assert (intent.speaker, intent.unnamed) == (None, "Ben")
+    assert "Ben" not in intent.query
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "how does she sound?", "how does Speaker 1 sound when he says no?", "what music plays?",
+        "is there a dog barking?", "can you hear applause?", "is there any background noise?",
+        "does he sound angry?", "what is her tone of voice?",
+    ],
+)  # fmt: skip
+def test_what_only_an_ear_can_tell_is_listened_for(question: str) -> None:
+    ((tool, arguments),) = calls(question)
+    assert (tool, arguments["question"]) == ("listen", question)
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "what did they say about the sound stage?",
+        "what did we decide about the music?",
+        "who mentioned the dogs?",
+    ],
+)
+def test_words_about_sounds_are_searched_not_listened_for(question: str) -> None:
+    assert "listen" not in [tool for tool, _ in calls(question)]
+
+
+@pytest.mark.parametrize(
+    ("question", "fact"),
+    [
+        ("how long is it?", "duration"),
+        ("how long is the recording?", "duration"),
+        ("how long does Harbour Lights planning call take?", "duration"),
+        ("how many speakers are there?", "speakers"),
+        ("who is speaking?", "speakers"),
+        ("what language do they speak?", "language"),
+    ],
+)
+def test_facts_come_from_the_recordings_record(question: str, fact: str) -> None:
+    intent = understand(asked(question))
+    assert (intent.kind, intent.fact) == ("facts", fact)
+    assert calls(question) == [("list_recordings", {})]
+
+
+@pytest.mark.parametrize("question", ["how long is the ferry ride?", "how many people do we need?"])
+def test_amounts_that_were_talked_about_are_searched(question: str) -> None:
+    assert [tool for tool, _ in calls(question)] == ["search_recordings"]
+
+
+@pytest.mark.parametrize(
+    "question", ["list recordings", "which recordings do you have?", "what do you have?"]
+)
+def test_the_library_can_be_listed(question: str) -> None:
+    assert calls(question, focus=None, recordings=4) == [("list_recordings", {})]
+
+
+@pytest.mark.parametrize("question", ["hello", "Hi!", "help", "what can you do?", "What can I ask?"])
+def test_greetings_say_what_can_be_asked(question: str) -> None:
+    situation = asked(question)
+    assert next_calls(understand(situation), situation) == []
+    assert "minute 2" in compose(understand(situation), situation)
+
+
+def test_an_empty_library_says_how_to_fill_it() -> None:
+    situation = asked("what was said at minute 2?", focus=None, recordings=0)
+    assert next_calls(understand(situation), situation) == []
+    assert "moss-agent add" in compose(understand(situation), situation)
+
+
+# --- several recordings and none in focus ---------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "question", ["what was said at minute 2?", "summarise the meeting", "how does she sound?"]
+)
+def test_a_question_about_one_recording_asks_back_when_several_could_be_meant(question: str) -> None:
+    intent = understand(asked(question, focus=None, recordings=3))
+    assert intent.kind == "which"
+
+
+def test_the_reply_to_asking_back_completes_the_question() -> None:
+    before = Turn("what was said at minute 2?", (), f"{WHICH}\n\n- “Harbour Lights planning call” (5:06)")
+    assert calls("Harbour Lights planning call", before, recordings=3) == reading(120.0, 180.0)
+
+
+def test_a_question_about_content_searches_the_whole_library() -> None:
+    question = "who will call the rowing club?"
+    assert calls(question, focus=None, recordings=3) == [("search_recordings", {"query": question})]
+
+
+def test_the_recording_talked_about_last_is_meant_when_none_is_named() -> None:
+    last = read_turn(120.0, 180.0, quote(7, 130.0, 135.0))
+    assert calls("and at minute 4?", last, focus=None, recordings=3) == reading(240.0, 300.0)
+
+
+# --- what the model reads and how it answers --------------------------------------------------------
+
+
+titles = st.text(max_size=60)
+
+
+@given(titles, st.lists(st.text(max_size=20), max_size=3), st.integers(0, 9999))
+def test_the_focus_line_survives_any_title(title: str, speakers: list[str], count: int) -> None:
+    focus = {"id": "a" * 64, "title": title, "duration": 1.5, "speakers": speakers}
+    assert read_focus(system_prompt(focus, count)) == (focus, count)
+    assert read_focus(system_prompt(None, count)) == (None, count)
+
+
+def test_a_conversation_is_read_back_turn_by_turn() -> None:
+    result = {"query": "x", "evidence": [quote(5, 1.0, 2.0)], "passages": []}
+    made = {"name": "search_recordings", "args": {"query": "x"}, "id": "c1", "type": "tool_call"}
+    messages: list[BaseMessage] = [
+        SystemMessage(system_prompt(None, 2)),
+        HumanMessage("first?"),
+        AIMessage("", tool_calls=[made]),
+        ToolMessage(json.dumps(result), tool_call_id="c1"),
+        AIMessage("“Something was said.” [#5]"),
+        HumanMessage("second?"),
+        AIMessage("", tool_calls=[{**made, "id": "c2"}]),
+        ToolMessage("no JSON", tool_call_id="c2"),
+    ]
+    situation = read_situation(messages)
+    assert (situation.question, situation.recordings, situation.focus) == ("second?", 2, None)
+    assert [one["id"] for one in situation.past[0].cited] == [5]
+    assert situation.results[0].error == "no JSON"
+
+
+def test_only_tools_that_were_bound_are_called() -> None:
+    messages: list[BaseMessage] = [SystemMessage(system_prompt(None, 1)), HumanMessage("list recordings")]
+    assert respond(messages, TOOLS)[0]
+    called, text = respond(messages, frozenset())
+    assert not called
+    assert text
+
+
+VOCABULARY = """what who when and after that before the minute 2 2:15 Ben Speaker said decide about summarise
+action items sound music open question first half last 30 seconds recordings ? ! “ [#1] how long is it"""
+words = st.sampled_from(VOCABULARY.split())
+
+
+@given(st.one_of(st.text(max_size=120), st.lists(words, max_size=12).map(" ".join)))
+def test_any_question_is_understood_and_answered(question: str) -> None:
+    past = read_turn(120.0, 180.0, quote(7, 130.0, 135.0))
+    for focus, recordings in ((CALL, 1), (None, 3), (None, 0)):
+        for before in ((), (past,), (found_turn(quote(5, 1.0, 2.0)),)):
+            situation = Situation(question, focus, recordings, (), before)
+            intent = understand(situation)
+            planned = next_calls(intent, situation)
+            for call in planned:
+                json.dumps(dict(call.arguments), allow_nan=False)
+                assert call.tool in TOOLS
+            failed = tuple(Result(one.tool, one.arguments, {"error": "It failed."}) for one in planned)
+            after = Situation(question, focus, recordings, failed, before)
+            assert next_calls(intent, after) == []
+            assert compose(intent, after)
+
+
+def test_content_words_say_what_a_question_is_about() -> None:
+    assert content_words("What did they say about the sound stage?") == {"sound", "stage"}
+    assert content_words("what was said in Harbour Lights planning call", CALL) == set()

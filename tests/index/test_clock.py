@@ -1,0 +1,44 @@
+"""Times as people write them."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.planning.time_expressions import TimeRange, find_time
+from moss_audio.timestamps import clock
+
+
+@pytest.mark.parametrize(
+    "seconds,label",
+    [
+        (0, "0:00"),
+        (5, "0:05"),
+        (59.999, "0:59"),
+        (60, "1:00"),
+        (125.7, "2:05"),
+        (3599.99, "59:59"),
+        (3600, "1:00:00"),
+        (3723, "1:02:03"),
+        (36_000, "10:00:00"),
+        (-1, "0:00"),
+    ],
+)
+def test_seconds_read_as_a_clock(seconds: float, label: str):
+    assert clock(seconds) == label
+
+
+@given(st.floats(0, 1e6))
+def test_a_label_names_the_second_that_holds_the_time(seconds: float):
+    whole = 0
+    for part in clock(seconds).split(":"):
+        whole = whole * 60 + int(part)
+    assert whole <= seconds < whole + 1
+
+
+@given(st.floats(15, 359_999))
+def test_a_label_asked_for_finds_its_own_second(seconds: float):
+    found = find_time(f"What was said at {clock(seconds)}?", None)
+    assert isinstance(found, TimeRange)
+    assert found.start <= int(seconds) < found.end and found.start + found.end == 2 * int(seconds)

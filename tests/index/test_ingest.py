@@ -1,0 +1,232 @@
+"""From a file to a ready recording, with the real recogniser; nothing is lost to a kill or a cancel."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from agent.settings import Settings
+from agent.workspace import Workspace, open_workspace
+from index.audio.decode import SAMPLE_RATE
+from index.pipeline.ingest import Progress
+from index.recording_errors import Cancelled, MediaError, MossAgentError
+from tests.support.media import cut
+
+
+@pytest.fixture
+def workspace(home: Path, models: Path):
+    home.mkdir()
+    (home / "models").symlink_to(models)
+    opened = open_workspace(Settings(home=home, transcriber="tiny.en"))
+    yield opened
+    opened.close()
+
+
+def excerpt(sample: Path, path: Path, start: float, end: float) -> Path:
+    audio, rate = cut(sample, start, end)
+    soundfile.write(path, audio, rate)
+    return path
+
+
+def texts(workspace: Workspace, recording: str) -> str:
+    return " ".join(one.text for one in workspace.library.segments(recording)).lower()
+
+
+def test_an_excerpt_becomes_a_ready_recording_with_words_in_their_places(workspace, sample, tmp_path):
+    seen: list[Progress] = []
+    path = excerpt(sample, tmp_path / "crew talk.wav", 27, 64)
+    recording = workspace.add(path, progress=seen.append)
+    assert recording.status == "ready" and recording.title == "crew talk"
+    assert recording.coverage is not None and recording.coverage > 0.97
+    assert "we pay for the extra" in texts(workspace, recording.id)
+    # "Does anyone object" begins at 51.86 s of the sample.
+    asked = next(one for one in workspace.library.segments(recording.id) if "object to paying" in one.text)
+    word = next(one for one in asked.words if "object" in one.text)
+    assert word.start == pytest.approx(52.5 - 27, abs=0.6)
+    assert [one.stage for one in seen][-1] == "ready"
+    transcribing = [one for one in seen if one.stage == "transcribing" and one.speed]
+    assert transcribing and transcribing[-1].seconds_left == pytest.approx(0, abs=5)
+    assert workspace.search.search("extra crew", recording.id)
+
+
+def test_adding_the_same_bytes_again_changes_nothing(workspace, sample, tmp_path):
+    path = excerpt(sample, tmp_path / "a.wav", 27, 45)
+    first = workspace.add(path)
+    again = tmp_path / "another name.wav"
+    again.write_bytes(path.read_bytes())
+    began = time.monotonic()
+    assert workspace.add(again) == first
+    assert time.monotonic() - began < 10
+    assert len(workspace.library.recordings()) == 1
+
+
+def test_silence_is_ready_with_no_sentence_and_says_so(workspace, tmp_path):
+    rng = np.random.default_rng(1)
+    soundfile.write(tmp_path / "quiet.wav", 0.0005 * rng.standard_normal(40 * SAMPLE_RATE), SAMPLE_RATE)
+    recording = workspace.add(tmp_path / "quiet.wav")
+    assert recording.status == "ready" and recording.coverage == 1.0
+    assert workspace.library.segments(recording.id) == []
+    assert recording.error == "No speech was found in this recording."
+
+
+def test_a_blip_of_a_fifth_of_a_second_ends_well(workspace, sample, tmp_path):
+    path = excerpt(sample, tmp_path / "blip.wav", 3.0, 3.2)
+    recording = workspace.add(path)
+    assert recording.status == "ready" and recording.duration == pytest.approx(0.2, abs=0.01)
+    assert all(0 <= one.start <= one.end <= 0.2 for one in workspace.library.segments(recording.id))
+
+
+def test_speech_in_one_stereo_channel_at_telephone_quality_is_transcribed(workspace, sample, tmp_path):
+    audio, rate = cut(sample, 27.4, 45)
+    narrow = audio[: len(audio) // 2 * 2].reshape(-1, 2).mean(axis=1) if rate == 16_000 else audio
+    rate = rate // 2 if rate == 16_000 else rate
+    soundfile.write(tmp_path / "t.wav", np.stack([narrow, np.zeros_like(narrow)], 1), rate, subtype="ULAW")
+    recording = workspace.add(tmp_path / "t.wav")
+    assert "extra crew" in texts(workspace, recording.id)
+
+
+def test_a_broken_file_leaves_nothing_in_the_library(workspace, tmp_path):
+    (tmp_path / "broken.mp3").write_text("this is no sound")
+    with pytest.raises(MediaError):
+        workspace.add(tmp_path / "broken.mp3")
+    assert workspace.library.recordings() == []
+    assert not any((workspace.home / "audio").iterdir())
+
+
+def test_cancel_keeps_what_was_heard_and_adding_again_goes_on(workspace, sample):
+    cancel = threading.Event()
+
+    def stop_after_first_window(progress: Progress) -> None:
+        if progress.speed is not None:
+            cancel.set()
+
+    with pytest.raises(Cancelled):
+        workspace.add(sample, progress=stop_after_first_window, cancel=cancel)
+    recording = workspace.library.recordings()[0]
+    kept = workspace.library.segments(recording.id)
+    assert recording.status == "cancelled" and kept
+
+    starts: list[float] = []
+    second = threading.Event()
+
+    def note_and_stop(progress: Progress) -> None:
+        if progress.stage == "transcribing":
+            starts.append(progress.done)
+            if progress.speed is not None:
+                second.set()
+
+    with pytest.raises(Cancelled):
+        workspace.add(sample, progress=note_and_stop, cancel=second)
+    assert starts[0] >= kept[-1].end, "it must go on at the first missing window"
+    after = workspace.library.segments(recording.id)
+    assert after[: len(kept)] == kept and len(after) > len(kept)
+
+
+@pytest.mark.slow
+def test_after_kill_9_adding_again_goes_on_at_the_first_missing_window(home, models, sample):
+    home.mkdir()
+    (home / "models").symlink_to(models)
+    command = [sys.executable, "-m", "agent.cli", "--home", str(home), "add", str(sample)]
+    environment = {**os.environ, "MOSS_AGENT_TRANSCRIBER": "tiny.en"}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    watching = open_workspace(Settings(home=home, transcriber="tiny.en"))
+    kept: list = []
+    for _ in range(600):
+        recordings = watching.library.recordings()
+        kept = watching.library.segments(recordings[0].id) if recordings else []
+        if kept or process.poll() is not None:
+            break
+        time.sleep(0.1)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert kept, "it must have stored the first window before the whole was done"
+    kept = watching.library.segments(recordings[0].id)
+
+    first_seen: list[float] = []
+    recording = watching.add(
+        sample,
+        progress=lambda one: first_seen.append(one.done) if one.stage == "transcribing" else None,
+    )
+    watching.close()
+    assert first_seen[0] >= kept[-1].end
+    assert recording.status == "ready" and recording.coverage > 0.97
+    final = watching.library.segments(recording.id)
+    assert [one.text for one in final[: len(kept)]] == [one.text for one in kept]
+    assert final[-1].end > 300
+
+
+def test_two_processes_cannot_write_to_one_home(workspace, home, sample, tmp_path):
+    path = excerpt(sample, tmp_path / "a.wav", 27, 30)
+    with workspace.writing():
+        command = [sys.executable, "-m", "agent.cli", "--home", str(home), "add", str(path)]
+        result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert "Another moss-agent" in result.stderr and "Traceback" not in result.stderr
+
+
+def test_a_wrong_number_of_speakers_is_refused(workspace, sample):
+    with pytest.raises(MossAgentError, match="between 1 and 50"):
+        workspace.add(sample, speakers=0)
+
+
+@pytest.mark.slow
+def test_the_sample_is_heard_whole_with_its_three_speakers(home, models, sample, script):
+    import re
+
+    import jiwer
+
+    home.mkdir()
+    (home / "models").symlink_to(models)
+    workspace = open_workspace(Settings(home=home))
+    recording = workspace.add(sample)
+    segments = workspace.library.segments(recording.id)
+    workspace.close()
+    assert recording.language == "en"
+    assert recording.coverage >= 0.99 and recording.gaps == ()
+
+    def plain(text: str) -> str:
+        return " ".join(re.sub(r"[^a-z0-9' ]", " ", text.lower()).split())
+
+    said, heard = (
+        " ".join(texts) for texts in ([one["text"] for one in script], [one.text for one in segments])
+    )
+    wer = jiwer.wer(plain(said), plain(heard))
+    assert wer < 0.16
+    assert len(recording.speakers) == 3
+    # Nine seconds of silence before "I did." and the chime at 180.7 s: nobody speaks there.
+    assert not [one for one in segments if one.start < 85 and one.end > 78.5]
+
+
+def test_what_was_wrong_with_a_file_is_still_said_after_going_on(workspace, sample, tmp_path):
+    from tests.support.media import encode
+
+    audio, rate = cut(sample, 12, 72)
+    whole = encode(tmp_path / "w.mp4", audio, rate, "aac", container_options={"movflags": "faststart"})
+    path = tmp_path / "cut.mp4"
+    path.write_bytes(whole.read_bytes()[: int(whole.stat().st_size * 0.7)])
+    cancel = threading.Event()
+    with pytest.raises(Cancelled):
+        workspace.add(
+            path, progress=lambda one: cancel.set() if one.stage == "transcribing" else None, cancel=cancel
+        )
+    recording = workspace.add(path)
+    assert recording.status == "ready" and recording.duration < 55
+    assert recording.error is not None and "cut short" in recording.error
+
+
+def test_a_language_that_is_set_is_not_guessed(home, models, sample, tmp_path):
+    home.mkdir()
+    (home / "models").symlink_to(models)
+    opened = open_workspace(Settings(home=home, transcriber="tiny.en", language="de"))
+    recording = opened.add(excerpt(sample, tmp_path / "a.wav", 3, 6))
+    opened.close()
+    assert recording.language == "de"

@@ -1,0 +1,101 @@
+"""From a file to a searchable recording with a MOSS-Audio that really hears: model, engine, parser, index."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from index.audio.decode import SAMPLE_RATE
+from index.pipeline.ingest import Ingest
+from index.search.searching import Search
+from index.search.vectors import Vectors
+from index.sounds.moss_sounds import MossSounds
+from index.store.library import Library
+from index.transcription.moss_transcriber import MossTranscriber
+from moss_audio.engine import LocalBackend
+from tests.fixture.checking import read_clips
+from tests.fixture.clips import QUIET, Clip, Part, recording
+from tests.support.indexed import embedder, open_library
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+BETWEEN = 15.0
+"""Seconds of the room's noise between clips: more than a window may last, so that each clip is one."""
+
+NEAR, FAR = 0.2, 1.0
+"""Seconds by which half of the times, and any time, may be off; the model writes tenths, and is tiny."""
+
+
+@pytest.fixture(scope="module")
+def backend(moss_fixture: Path) -> Iterator[LocalBackend]:
+    opened = LocalBackend.load(moss_fixture, device="cpu")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def clips(moss_fixture: Path) -> dict[str, Clip]:
+    return read_clips(moss_fixture)
+
+
+@pytest.fixture
+def library(home: Path) -> Iterator[Library]:
+    opened = open_library(home)
+    yield opened
+    opened.database.close()
+
+
+def room(seconds: float) -> np.ndarray:
+    """Nothing but the room's noise, forwards and backwards for as long as is wanted."""
+    first, last = (round(one * SAMPLE_RATE) for one in QUIET)
+    quiet = recording()[first:last]
+    return np.resize(np.concatenate([quiet, quiet[::-1]]), round(seconds * SAMPLE_RATE))
+
+
+def strung(clips: list[Clip]) -> tuple[np.ndarray, list[Part]]:
+    """Clips in a row with quiet between them, and what is said when."""
+    waves, said, at = [room(2.0)], [], 2.0
+    for clip in clips:
+        said += [Part(at + one.start, at + one.end, one.text, one.speaker) for one in clip.sentences]
+        waves += [clip.wave, room(BETWEEN)]
+        at += clip.duration + BETWEEN
+    return np.concatenate(waves), said
+
+
+def ingest(library: Library, backend: LocalBackend, sounds: MossSounds | None = None) -> Ingest:
+    transcriber = MossTranscriber(backend)
+    transcriber.max_window_seconds = BETWEEN - 1.0
+    vectors = Vectors(library.home / "vectors", embedder())
+    return Ingest(library, transcriber, embedder(), vectors, None, sounds)
+
+
+def test_what_is_said_is_written_down_word_for_word_in_its_place_and_found(library, backend, clips, tmp_path):
+    wave, said = strung([clip for name, clip in clips.items() if name != "chime.wav"])
+    soundfile.write(tmp_path / "talk.wav", wave, SAMPLE_RATE)
+    added = ingest(library, backend)
+    result = added.add(tmp_path / "talk.wav")
+    assert result.status == "ready" and result.engine == backend.name and result.error is None
+    assert result.coverage > 0.97 and result.gaps == ()
+    found = [one for one in library.segments(result.id) if one.kind == "speech"]
+    assert [one.text for one in found] == [one.text for one in said]
+    pairs = list(zip(found, said, strict=True))
+    off = [abs(one.start - true.start) for one, true in pairs] + [
+        abs(one.end - true.end) for one, true in pairs
+    ]
+    assert np.median(off) <= NEAR and max(off) <= FAR
+    assert all(one.speaker for one in found)
+    hits = Search(library, embedder(), added.vectors).search("how much does the extra crew cost?", result.id)
+    assert any(one.text == "Four thousand two hundred for the weekend." for one in hits[0].segments)
+
+
+def test_a_door_chime_is_heard_as_a_sound_in_its_place(library, backend, clips, tmp_path):
+    soundfile.write(tmp_path / "chime.wav", clips["chime.wav"].wave, SAMPLE_RATE)
+    result = ingest(library, backend, MossSounds(backend)).add(tmp_path / "chime.wav")
+    (chime,) = [one for one in library.segments(result.id) if one.kind != "speech"]
+    assert chime.kind == "sound" and "chime" in chime.text and chime.speaker is None
+    before, after = clips["chime.wav"].sentences
+    assert before.end < chime.start < chime.end < after.start + FAR

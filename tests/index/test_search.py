@@ -1,0 +1,398 @@
+"""Search finds what was said, by word and by meaning, and knows when nothing was."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import text
+
+from index.recording_errors import IndexOutOfDate, WeightsError
+from index.records import Passage, Segment
+from index.search.embeddings import Embedder
+from index.search.indexing import index_recording
+from index.search.passages import PassageStore
+from index.search.ranking import as_heard
+from index.search.searching import LONGEST_HIT_SECONDS, RELEVANT, RRF_K, Search, fuse, merge_neighbours
+from index.search.vectors import Vectors
+from index.store.database import PassageRow
+from index.text import content_words, fts_query, similarity, stem, words
+from tests.support.indexed import embedder, heard, open_library, sentences, store
+
+LECTURE = """Welcome back to the course on the history of navigation.
+Today we look at how sailors found their longitude.
+Latitude was easy, because the height of the sun at noon gives it directly.
+Longitude needs the time at home, and no clock of the seventeenth century kept time at sea.
+In 1707 four British warships ran onto the rocks of the Scilly Isles.
+Nearly two thousand men drowned that night.
+Parliament then offered a prize of twenty thousand pounds.
+Who do you think tried to win it?
+Astronomers, of course, with tables of the moon.
+But also a carpenter from Yorkshire, John Harrison.
+He taught himself to build clocks out of wood.
+His first sea clock weighed thirty-four kilograms.
+It was tested on a voyage to Lisbon in 1736.
+The captain wrote a letter in praise of it.
+On the way to Jamaica the fourth lost only five seconds in eighty-one days.
+The board still refused to pay him.
+In the end the king himself stepped in.
+For next week please read chapter four.
+The essay is due on the twelfth of March.
+If you have questions, my office hour is on Thursday afternoon.""".splitlines()
+
+CHINESE = ["今天我们讨论了渡轮时刻表。", "最后一班船十点半离开。", "舞台的预算是一万元。"]
+
+
+class Indexed:
+    """One library with the meeting, a lecture and a Chinese note, searched by every test here."""
+
+    def __init__(self, home: Path) -> None:
+        self.library = open_library(home)
+        self.vectors = Vectors(home / "vectors", embedder())
+        self.meeting = store(self.library, heard(), "Harbour meeting")
+        self.lecture = store(self.library, sentences(*LECTURE), "Lecture")
+        self.note = store(self.library, sentences(*CHINESE), "Note")
+        for recording in (self.meeting, self.lecture, self.note):
+            index_recording(self.library, embedder(), self.vectors, recording)
+        self.search = Search(self.library, embedder(), self.vectors)
+
+    def best(
+        self, question: str, recording: str | None = None, limit: int = 3
+    ) -> list[tuple[Segment, float]]:
+        return self.search.best_segments(question, self.search.search(question, recording), limit)
+
+
+@pytest.fixture(scope="module")
+def indexed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Indexed]:
+    made = Indexed(tmp_path_factory.mktemp("indexed"))
+    yield made
+    made.vectors.close()
+    made.library.database.close()
+
+
+# What is relevant, and what is not
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("what did we decide about the sound stage?", "North Key audio"),
+        ("what did we decide about the ferry?", "we pay for the extra fairy crew"),
+        ("who calls the rowing club?", "I'll call the rowing club this afternoon"),
+        ("how much does the extra crew cost?", "4,200 for the weekend"),
+        ("when is the backup server tested?", "next Wednesday at noon"),
+        ("when is the next call?", "Thursday at 9"),
+        ("why was the app down?", "The certificate expired"),
+        ("how many volunteers do we need?", "we need 240"),
+        ("did we lose any sign-ups?", "No, the forms were stored"),
+        ("who signs the contract?", "I'll sign it by the 30th"),
+        ("what happens if it is windy?", "we cancel the fireworks"),
+        ("what does the insurance pay for?", "pays for the barge, but not"),
+    ],
+)
+def test_a_question_about_the_meeting_finds_its_answer(indexed: Indexed, question: str, answer: str) -> None:
+    best = indexed.best(question, indexed.meeting)
+    assert best[0][1] >= RELEVANT
+    assert any(answer in one.text for one, relevance in best if relevance >= RELEVANT), best
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "what did they say about penguins?",
+        "who won the football match?",
+        "what is the price of bitcoin?",
+        "who is the president of France?",
+        "what did we decide about parking?",
+        "what did we decide about the hiring plan?",
+        "how much does the new laptop cost?",
+        "when is the wedding?",
+        "what time does the train leave for London?",
+        "is the elevator broken?",
+        "who ordered pizza?",
+    ],
+)
+def test_a_question_about_something_else_finds_nothing_relevant(indexed: Indexed, question: str) -> None:
+    for recording in (indexed.meeting, None):
+        best = indexed.best(question, recording)
+        assert not best or best[0][1] < RELEVANT, best[0]
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("how many men drowned?", "two thousand men"),
+        ("how heavy was the first sea clock?", "thirty-four kilograms"),
+        ("how big was the prize?", "twenty thousand pounds"),
+        ("when is the essay due?", "twelfth of March"),
+        ("what should we read?", "chapter four"),
+    ],
+)
+def test_relevance_holds_for_a_talk_it_was_not_calibrated_on(
+    indexed: Indexed, question: str, answer: str
+) -> None:
+    best = indexed.best(question, indexed.lecture)
+    assert answer in best[0][0].text
+    assert best[0][1] >= RELEVANT
+
+
+def test_the_whole_library_is_asked_when_no_recording_is_named(indexed: Indexed) -> None:
+    assert indexed.best("how many men drowned?")[0][0].recording == indexed.lecture
+    assert indexed.best("who calls the rowing club?")[0][0].recording == indexed.meeting
+
+
+def test_the_answer_beside_the_question_is_found_though_it_shares_no_word(indexed: Indexed) -> None:
+    question = "how much is the extra crew?"
+    (first, _), *_ = indexed.best(question, indexed.meeting)
+    assert not set(content_words(question)) & set(words(first.text))
+    assert first.text == "4,200 for the weekend."
+
+
+def test_a_speaker_may_be_asked_for_by_name(indexed: Indexed) -> None:
+    talk = [
+        Segment(0, 4, "I would rather wait.", speaker="Anna", id=1),
+        Segment(20, 24, "I would rather wait.", speaker="Ben", id=2),
+    ]
+    from index.search.ranking import relevance
+
+    vectors = embedder().encode_passages([one.text for one in talk])
+    query = embedder().encode_query("what would Ben do?")[None, :]
+    scores = relevance("what would Ben do?", query, talk, vectors)
+    assert scores[1] > scores[0]
+
+
+def test_a_word_the_recogniser_misheard_is_asked_for_as_it_was_heard() -> None:
+    talk = sentences("The fairy timetable comes first.")
+    assert as_heard("what about the ferry?", talk) == "what about the fairy?"
+    assert as_heard("what about the ferry?", sentences("The ferry leaves.", "A fairy tale.")) == (
+        "what about the ferry?"
+    )
+
+
+# Hits
+
+
+def test_hits_come_best_first_and_share_no_sentence(indexed: Indexed) -> None:
+    for question in ("fireworks", "volunteers and the app", "sound stage budget"):
+        hits = indexed.search.search(question, k=5)
+        assert len(hits) <= 5
+        assert [one.score for one in hits] == sorted((one.score for one in hits), reverse=True)
+        numbers = [segment.id for one in hits for segment in one.segments]
+        assert len(numbers) == len(set(numbers))
+
+
+def test_a_hit_is_the_text_and_time_of_its_sentences(indexed: Indexed) -> None:
+    for hit in indexed.search.search("volunteers"):
+        assert hit.segments
+        assert hit.start == min(one.start for one in hit.segments)
+        assert hit.end == max(one.end for one in hit.segments)
+        assert hit.text == " ".join(one.text for one in hit.segments)
+        assert {one.recording for one in hit.segments} == {hit.recording}
+
+
+def test_a_named_recording_is_the_only_one_searched(indexed: Indexed) -> None:
+    for recording in (indexed.meeting, indexed.lecture, indexed.note):
+        assert {one.recording for one in indexed.search.search("the clock", recording)} <= {recording}
+
+
+def test_a_word_said_once_is_found_by_keyword(indexed: Indexed) -> None:
+    assert "Scilly" in indexed.search.search("Scilly", k=1)[0].text
+
+
+def test_scripts_without_spaces_are_found_by_part_of_a_sentence(indexed: Indexed) -> None:
+    assert indexed.search.search("渡轮", k=1)[0].recording == indexed.note
+    assert indexed.search.search("最后一班船几点离开？", k=1)[0].recording == indexed.note
+
+
+@pytest.mark.parametrize("k", [0, -1])
+def test_no_hits_wanted_gives_none(indexed: Indexed, k: int) -> None:
+    assert indexed.search.search("fireworks", k=k) == []
+
+
+@given(query=st.text(max_size=60))
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_text_is_a_safe_keyword_query(indexed: Indexed, query: str) -> None:
+    PassageStore(indexed.library.database).keyword_matches(query, None, 10)
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["", "   ", "🎉🎉", '"', "foo AND (bar", "NEAR(a b)", "text:crew", "crew*", "^crew", "-",
+     "'; DROP TABLE passages", "\x00", "crew\x00club", "\ud800", "a" * 5000, "crew " * 3000],
+)  # fmt: skip
+def test_odd_queries_are_searched_like_any_other(indexed: Indexed, query: str) -> None:
+    hits = indexed.search.search(query)
+    indexed.search.best_segments(query, hits, 3)
+
+
+def test_operators_in_a_query_are_words() -> None:
+    assert fts_query('crew" OR NEAR(club*)') == '"crew" OR "near" OR "club"'
+    assert fts_query("🎉") is None
+
+
+def test_stop_words_count_only_when_there_is_nothing_else() -> None:
+    assert content_words("What did they say about the crew?") == ["crew"]
+    assert content_words("What is it?") == ["what", "is", "it"]
+
+
+# Fusion and merging
+
+
+@given(st.lists(st.lists(st.integers(0, 30), unique=True, max_size=20), min_size=1, max_size=3))
+def test_fusion_adds_reciprocal_ranks(rankings: list[list[int]]) -> None:
+    scores = fuse(rankings)
+    assert set(scores) == {one for ranking in rankings for one in ranking}
+    for one, score in scores.items():
+        ranks = [ranking.index(one) + 1 for ranking in rankings if one in ranking]
+        assert score == pytest.approx(sum(1 / (RRF_K + rank) for rank in ranks))
+
+
+@st.composite
+def rankings(draw: st.DrawFn) -> list[Passage]:
+    passages, clock = [], 0.0
+    for number in range(1, draw(st.integers(1, 25))):
+        length = draw(st.floats(5, 60))
+        passages.append(Passage(draw(st.sampled_from("ab")), clock, clock + length, "", (number,), number))
+        clock += length
+    return draw(st.permutations(passages))[: draw(st.integers(0, 25))]
+
+
+@given(rankings(), st.integers(1, 8))
+@settings(deadline=None)
+def test_merged_groups_are_neighbours_of_one_recording_and_not_too_long(
+    ranked: list[Passage], most: int
+) -> None:
+    groups = merge_neighbours(ranked, most)
+    numbers = [one.id for group in groups for one in group]
+    assert len(numbers) == len(set(numbers))
+    assert len(groups) <= most
+    for group in groups:
+        assert [one.id for one in group] == list(range(group[0].id, group[0].id + len(group)))
+        assert len({one.recording for one in group}) == 1
+        assert len(group) == 1 or group[-1].end - group[0].start <= LONGEST_HIT_SECONDS
+
+
+# Words
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("call", "calls"), ("decide", "decided"), ("ferry", "ferries"), ("stop", "stopped"),
+     ("sign", "signing"), ("cost", "costs"), ("volunteer", "volunteers"), ("leave", "leaves"),
+     ("boxes", "box"), ("test", "tested")],
+)  # fmt: skip
+def test_forms_of_one_word_have_one_stem(one: str, other: str) -> None:
+    assert stem(one) == stem(other)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "heard_as"),
+    [
+        ("ferry", "fairy"),
+        ("harbour", "harbor"),
+        ("callum", "calum"),
+        ("ferries", "fairies"),
+        ("price", "prize"),
+    ],
+)
+def test_words_that_sound_alike_count_but_less_than_the_word_itself(wanted: str, heard_as: str) -> None:
+    assert 0 < similarity(wanted, heard_as) < similarity(wanted, wanted) == 1
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("ferry", "fire"), ("boat", "bath"), ("crew", "club"), ("4200", "4201")]
+)
+def test_words_that_do_not_sound_alike_do_not_count(one: str, other: str) -> None:
+    assert similarity(one, other) == 0
+
+
+# Lost and foreign indexes
+
+
+def test_a_lost_collection_is_said_and_search_still_answers_from_the_database(
+    home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = Indexed(home)
+    complete = made.search.search("fireworks and insurance")
+    made.vectors.reset()
+    with caplog.at_level(logging.WARNING):
+        found = Search(made.library, embedder(), made.vectors).search("fireworks and insurance")
+    assert found == complete
+    assert "moss-agent reindex" in caplog.text
+    made.vectors.close()
+    made.library.database.close()
+
+
+def test_an_index_of_another_embedder_is_refused_with_the_command_that_helps(home: Path) -> None:
+    made = Indexed(home)
+    made.vectors.close()
+    other = Embedder(str(home / "another-model"))
+    other.encode_query = embedder().encode_query  # type: ignore[method-assign]
+    search = Search(made.library, other, Vectors(home / "vectors", other))
+    for recording in (None, made.meeting):
+        with pytest.raises(IndexOutOfDate, match="moss-agent reindex"):
+            search.search("fireworks", recording)
+    search.vectors.close()
+    made.library.database.close()
+
+
+def test_a_passage_that_left_the_database_is_not_found_any_more(home: Path) -> None:
+    made = Indexed(home)
+    with made.library.database.transaction() as session:
+        session.query(PassageRow).filter(PassageRow.recording_id == made.lecture).delete()
+    assert made.lecture not in {one.recording for one in made.search.search("how many men drowned?")}
+    made.vectors.close()
+    made.library.database.close()
+
+
+def test_an_empty_library_finds_nothing(home: Path) -> None:
+    library = open_library(home)
+    search = Search(library, embedder(), Vectors(home / "vectors", embedder()))
+    assert search.search("anything") == []
+    assert search.best_segments("anything", [], 3) == []
+    search.vectors.close()
+    library.database.close()
+
+
+# The embedder
+
+
+def test_importing_search_and_embedder_does_not_import_torch() -> None:
+    heavy = "{'torch', 'chromadb', 'transformers'}"
+    code = f"import sys, index.search, index.indexing; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_vectors_have_unit_length_and_the_promised_width() -> None:
+    found = embedder().encode_passages(
+        ["One sentence.", "", "Another, which is rather longer than the first."]
+    )
+    assert found.shape == (3, embedder().dimensions)
+    assert (found**2).sum(axis=1) == pytest.approx([1.0] * 3, abs=1e-5)
+    assert embedder().encode_passages([]).shape == (0, embedder().dimensions)
+
+
+def test_changed_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "model.safetensors").write_bytes(b"not the published weights")
+    monkeypatch.setattr("index.search.embeddings.package_folder", lambda _: tmp_path)
+    with pytest.raises(WeightsError, match="not the published"):
+        Embedder().load()
+
+
+def test_a_folder_without_a_model_is_one_clear_sentence(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="MOSS_AGENT_EMBEDDER"):
+        Embedder(str(tmp_path)).load()
+
+
+def test_the_keyword_index_follows_the_passages(indexed: Indexed) -> None:
+    with indexed.library.database.transaction() as session:
+        # FTS5 compares its index with the table it indexes, and raises when they differ.
+        session.execute(text("INSERT INTO passages_fts(passages_fts, rank) VALUES ('integrity-check', 1)"))

@@ -1,0 +1,223 @@
+"""The tools: exact evidence, one-sentence errors, and nothing relevant meaning no evidence."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.support.conversing import DURATION, HARBOUR, TITLE, Desk, heard, said
+from tools import Toolbox, build_tools
+from tools.listen import NEEDS_MOSS_AUDIO
+from tools.result import MOST_EVIDENCE
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    made = Desk(tmp_path_factory.mktemp("tools"))
+    made.add_harbour()
+    made.add(
+        "b" * 64, "Long talk", [said(2.0 * at, 2.0 * at + 1.5, f"Sentence {at}.") for at in range(200)], 400.0
+    )
+    made.add(
+        "c" * 64, "Torn call", [said(0.0, 3.0, "We begin.")], 30.0, gaps=[[10.0, 14.0]], status="listening"
+    )
+    made.add("d" * 64, "Silence", [], 60.0)
+    yield made
+    made.close()
+
+
+def use(desk: Desk, tool: str, **arguments: Any) -> dict[str, Any]:
+    tools = {one.name: one for one in build_tools(desk.toolbox)}
+    return json.loads(tools[tool].invoke(arguments))
+
+
+def overlapping(start: float, end: float) -> list[str]:
+    return [one["text"] for one in heard() if one["start"] < end and one["end"] > start]
+
+
+def test_read_transcript_returns_exactly_the_overlapping_segments(desk: Desk) -> None:
+    result = use(desk, "read_transcript", recording=HARBOUR, start=120, end=180)
+    assert [one["text"] for one in result["evidence"]] == overlapping(120, 180)
+    assert result["range"] == [120, 180]
+    assert result["recording"] == {"id": HARBOUR, "title": TITLE, "duration": DURATION}
+    first = result["evidence"][0]
+    assert set(first) == {"id", "recording", "start", "end", "speaker", "kind", "text"}
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.floats(0, 400), st.floats(0.01, 120))
+def test_any_stretch_is_read_exactly(desk: Desk, start: float, length: float) -> None:
+    result = use(desk, "read_transcript", recording=HARBOUR, start=start, end=start + length)
+    expected = overlapping(start, min(start + length, DURATION)) if start < DURATION else []
+    assert [one["text"] for one in result["evidence"]] == expected[:MOST_EVIDENCE]
+    assert result["total"] == len(expected)
+
+
+def test_times_may_be_written_as_clock_times(desk: Desk) -> None:
+    as_text = use(
+        desk, "read_transcript", recording="harbour lights PLANNING call", start="2:00", end="0:03:00"
+    )
+    assert as_text == use(desk, "read_transcript", recording="aaaa", start=120, end=180)
+
+
+def test_a_stretch_beyond_the_end_says_how_long_the_recording_is(desk: Desk) -> None:
+    result = use(desk, "read_transcript", recording=HARBOUR, start=720, end=780)
+    assert result["evidence"] == []
+    assert "5:06 long" in result["note"]
+
+
+def test_a_long_stretch_is_cut_and_says_how_much_is_left(desk: Desk) -> None:
+    result = use(desk, "read_transcript", recording="Long talk", start=0, end=400)
+    assert len(result["evidence"]) == MOST_EVIDENCE
+    assert result["total"] == 200
+    assert "140 more segments follow 1:59" in result["note"]
+
+
+def test_gaps_and_unfinished_transcripts_are_said(desk: Desk) -> None:
+    note = use(desk, "read_transcript", recording="Torn call", start=0, end=20)["note"]
+    assert "from 0:10 to 0:14 could be heard but not transcribed" in note
+    assert "still being transcribed" in note
+
+
+def test_only_one_voice_can_be_read(desk: Desk) -> None:
+    result = use(desk, "read_transcript", recording=HARBOUR, start=60, end=120, speaker="speaker 3")
+    assert {one["speaker"] for one in result["evidence"]} == {"Speaker 3"}
+    unknown = use(desk, "read_transcript", recording=HARBOUR, start=60, end=120, speaker="Zoe")
+    assert "Speaker 1, Speaker 2, Speaker 3" in unknown["error"]
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "says"),
+    [
+        ("read_transcript", {"recording": "nothing", "start": 0, "end": 1}, "no recording"),
+        ("read_transcript", {"recording": HARBOUR, "start": 5, "end": 5}, "after its start"),
+        ("read_transcript", {"recording": HARBOUR, "start": -1, "end": 5}, "start"),
+        ("read_transcript", {"recording": HARBOUR, "start": "soon", "end": 5}, "start"),
+        ("read_transcript", {"recording": HARBOUR, "start": float("nan"), "end": 5}, "start"),
+        ("read_transcript", {"recording": HARBOUR, "start": "a:b", "end": 5}, "start"),
+        ("read_transcript", {"recording": HARBOUR}, "start"),
+        ("search_recordings", {"query": "  "}, "empty"),
+        ("search_recordings", {"query": "x", "recording": "nothing"}, "no recording"),
+        ("search_recordings", {"query": "x", "speaker": "Speaker 1"}, "recording"),
+        ("outline", {"recording": "Silence"}, "no speech"),
+        ("summarize", {"recording": "Silence"}, "no speech"),
+        ("summarize", {"recording": HARBOUR, "template": "poem"}, "template"),
+        ("listen", {"recording": HARBOUR, "start": 400, "end": 500, "question": "?"}, "5:06 long"),
+    ],
+)
+def test_errors_are_one_sentence(desk: Desk, tool: str, arguments: dict[str, Any], says: str) -> None:
+    result = use(desk, tool, **arguments)
+    assert list(result) == ["error"]
+    assert says in result["error"]
+    assert "\n" not in result["error"]
+
+
+def test_search_returns_relevant_evidence_best_first(desk: Desk) -> None:
+    result = use(desk, "search_recordings", query="who will call the rowing club?", recording=HARBOUR)
+    assert "call the rowing club" in result["evidence"][0]["text"]
+    relevances = [one["relevance"] for one in result["evidence"]]
+    assert relevances == sorted(relevances, reverse=True)
+    ids = {one["id"] for one in result["evidence"]}
+    assert {one for passage in result["passages"] for one in passage["evidence"]} == ids
+
+
+def test_a_question_brings_the_reply_it_got(desk: Desk) -> None:
+    result = use(desk, "search_recordings", query="how much does the extra crew cost?", recording=HARBOUR)
+    by_id = {one["id"]: one for one in result["evidence"]}
+    reply = next(one for one in result["evidence"] if one["text"] == "4,200 for the weekend.")
+    assert by_id[reply["reply_to"]]["text"] == "How much is one extra crew?"
+
+
+@pytest.mark.parametrize(
+    "query", ["penguins", "what did they say about penguins?", "who won the football match?"]
+)
+def test_nothing_relevant_is_no_evidence(desk: Desk, query: str) -> None:
+    result = use(desk, "search_recordings", query=query)
+    assert result["evidence"] == result["passages"] == []
+    assert "Nothing relevant" in result["note"]
+
+
+def test_words_said_exactly_so_are_found_however_common_they_are(desk: Desk) -> None:
+    result = use(desk, "search_recordings", query="Good idea!", recording=HARBOUR)
+    assert result["evidence"][0]["text"].startswith("Good idea, I'll call")
+    assert result["evidence"][0]["relevance"] == 1.0
+
+
+def test_search_can_be_kept_to_one_voice(desk: Desk) -> None:
+    result = use(desk, "search_recordings", query="the app", recording=HARBOUR, speaker="Speaker 2")
+    assert {one["speaker"] for one in result["evidence"]} == {"Speaker 2"}
+
+
+def test_list_recordings_tells_what_there_is(desk: Desk) -> None:
+    result = use(desk, "list_recordings")
+    assert result["total"] == 4
+    call = next(one for one in result["recordings"] if one["id"] == HARBOUR)
+    assert (call["title"], call["duration"], call["language"]) == (TITLE, DURATION, "en")
+    assert call["speakers"] == ["Speaker 1", "Speaker 2", "Speaker 3"]
+
+
+def test_outline_covers_the_recording_in_order_with_evidence(desk: Desk) -> None:
+    result = use(desk, "outline", recording=HARBOUR)
+    starts = [one["start"] for one in result["topics"]]
+    assert len(starts) >= 4
+    assert starts == sorted(starts)
+    ids = {one["id"] for one in result["evidence"]}
+    assert all(one["evidence"] and set(one["evidence"]) <= ids for one in result["topics"])
+
+
+def test_summarize_gives_the_designs_json_and_the_segments_it_rests_on(desk: Desk) -> None:
+    result = use(desk, "summarize", recording=HARBOUR, template="meeting")
+    summary = result["summary"]
+    assert {"template", "overview", "topics", "decisions", "action_items", "open_questions"} <= set(summary)
+    known = {one["id"]: one["text"] for one in result["evidence"]}
+    for item in [*summary["decisions"], *summary["action_items"], *summary["open_questions"]]:
+        words = " ".join(known[one] for one in item["segments"])
+        assert item["text"] in words
+
+
+def test_a_renamed_speaker_is_renamed_in_the_next_summary(desk: Desk) -> None:
+    before = use(desk, "summarize", recording=HARBOUR)
+    assert use(desk, "summarize", recording=HARBOUR) == before
+    desk.library.rename_speaker(HARBOUR, "Speaker 3", "Callum")
+    try:
+        after = use(desk, "summarize", recording=HARBOUR)
+        assert "Callum" in {one["speaker"] for one in after["evidence"]}
+    finally:
+        desk.library.rename_speaker(HARBOUR, "Callum", "Speaker 3")
+
+
+def test_listen_without_a_listener_says_what_it_needs(desk: Desk) -> None:
+    result = use(desk, "listen", recording=HARBOUR, start=0, end=60, question="Is there music?")
+    assert result["answer"] is None
+    assert result["note"] == NEEDS_MOSS_AUDIO
+    assert "MOSS_AGENT_MODEL" in NEEDS_MOSS_AUDIO
+    assert NEEDS_MOSS_AUDIO.count(". ") == 0
+
+
+class Loudness:
+    """Tells how many samples it heard and how loud they were."""
+
+    def listen(self, audio: np.ndarray, question: str, cancel: Any = None) -> str:
+        return f"{len(audio)} samples, peak {np.abs(audio).max():.0%}: {question}"
+
+
+def test_listen_hands_exactly_that_stretch_to_the_listener(desk: Desk, tmp_path: Path) -> None:
+    path = desk.library.audio_path(HARBOUR)
+    path.parent.mkdir(exist_ok=True)
+    samples = np.zeros(16000 * 20, dtype=np.float32)
+    samples[16000 * 10 : 16000 * 12] = 0.5
+    soundfile.write(path, samples, 16000)
+    tools = build_tools(Toolbox(desk.library, desk.search, Loudness()))
+    listen = next(one for one in tools if one.name == "listen")
+    ask = {"recording": HARBOUR, "start": 10, "end": 12, "question": "how loud?"}
+    assert json.loads(listen.invoke(ask))["answer"] == "32000 samples, peak 50%: how loud?"
+    missing = json.loads(listen.invoke({**ask, "recording": "Long talk"}))
+    assert "add the file again" in missing["error"]

@@ -1,0 +1,160 @@
+"""What the tests of the page share: homes to serve, the server, and gestures."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from playwright.sync_api import Page
+
+from agent.settings import Settings
+from agent.workspace import Workspace, open_workspace
+from index.audio.decode import decode_to_flac, file_id
+from index.search.indexing import index_recording
+from index.store.database import RecordingRow, SegmentRow, SpeakerRow
+
+TITLE = "Harbour Lights planning call"
+GAP = [151.0, 153.2]
+RUN = "from agent.cli import main; main()"
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """One line of a recording that a test makes."""
+
+    start: float
+    end: float
+    speaker: str
+    text: str
+
+
+@dataclass
+class Site:
+    """A running page."""
+
+    url: str
+    home: Path
+    process: subprocess.Popen = field(repr=False)
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(30)
+
+
+def store(workspace: Workspace, audio: Path, title: str, sentences: list[Sentence], gaps: list) -> str:
+    """Put a recording into a library as if it had been listened to; returns its id."""
+    recording = file_id(audio) if audio.suffix == ".mp3" else sha256(title.encode()).hexdigest()
+    copy = workspace.library.audio_path(recording)
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    if audio.suffix == ".mp3":
+        decode_to_flac(audio, copy)
+    else:
+        shutil.copy(audio, copy)
+    speech = sum(one.end - one.start for one in sentences)
+    missing = sum(end - start for start, end in gaps)
+    with workspace.library.database.transaction() as session:
+        session.add(
+            RecordingRow(
+                id=recording,
+                title=title,
+                source_name=audio.name,
+                duration=soundfile.info(copy).duration,
+                status="ready",
+                added_at=f"2026-01-0{1 + len(workspace.library.recordings())}T10:00:00+00:00",
+                language="en",
+                coverage=speech / (speech + missing),
+                gaps=gaps,
+                speech=[[one.start, one.end] for one in sentences],
+                engine="test",
+            )
+        )
+        session.flush()
+        rows: dict[str, SpeakerRow] = {}
+        for one in sentences:
+            if one.speaker not in rows:
+                rows[one.speaker] = SpeakerRow(recording_id=recording, name=one.speaker)
+                session.add(rows[one.speaker])
+        session.flush()
+        for one in sentences:
+            session.add(
+                SegmentRow(
+                    recording_id=recording,
+                    speaker_id=rows[one.speaker].id,
+                    start=one.start,
+                    end=one.end,
+                    text=one.text,
+                    words=[],
+                )
+            )
+    index_recording(workspace.library, workspace.embedder, workspace.vectors, recording)
+    return recording
+
+
+def heard() -> list[Sentence]:
+    """What was really heard on the sample."""
+    data = json.loads((Path(__file__).parents[2] / "data" / "harbour_heard.json").read_text())
+    return [Sentence(one["start"], one["end"], one["speaker"], one["text"]) for one in data]
+
+
+def tone(path: Path, seconds: float) -> Path:
+    """A quiet tone, 16 kHz mono FLAC, for recordings of which only the text matters."""
+    times = np.arange(round(seconds * 16_000)) / 16_000
+    soundfile.write(path, (0.05 * np.sin(2 * np.pi * 220 * times)).astype(np.float32), 16_000)
+    return path
+
+
+def fill_home(home: Path, sample: Path) -> Workspace:
+    """A home with the sample in it, and the mark that it needs no adding."""
+    workspace = open_workspace(Settings(home=home))
+    store(workspace, sample, TITLE, heard(), [GAP])
+    (home / ".sample-added").touch()
+    return workspace
+
+
+def start(home: Path, run: str = RUN, **settings: str) -> Site:
+    """Run `moss-agent web` over a home and wait for its address; settings are environment variables."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-c", run, "--home", str(home), "web", "--port", str(port), "--json"]
+    log = (home / "server.log").open("w")
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", **settings}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment)
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line:
+        process.wait(10)
+        pytest.fail((home / "server.log").read_text())
+    return Site(json.loads(line)["url"], home, process)
+
+
+def ask(page: Page, question: str) -> None:
+    """Type a question and wait until its answer is complete."""
+    before = page.locator("#answers .bot-row").count()
+    page.fill("#question textarea", question)
+    page.keyboard.press("Enter")
+    page.wait_for_function(
+        """before => document.querySelectorAll("#answers .bot-row").length > before
+          && !document.querySelector("#question .stop-button")""",
+        arg=before,
+    )
+
+
+def answer(page: Page) -> str:
+    """The last answer's text."""
+    return page.locator("#answers .bot-row").last.inner_text()
+
+
+def player(page: Page, what: str) -> object:
+    """A property of the audio element."""
+    return page.evaluate(f"document.getElementById('player').{what}")

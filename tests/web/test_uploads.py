@@ -1,0 +1,154 @@
+"""Uploads: only what a browser really sent is taken, and only that is ever deleted."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from agent.settings import Settings
+from agent.workspace import open_workspace
+from index.audio.decode import file_id
+from index.recording_errors import MossAgentError
+from web.app import create_app
+from web.jobs import Jobs
+from web.uploads import Upload, Uploads
+
+FORGED = "0123456789abcdef" * 2
+
+
+def arrive(uploads: Uploads, name: str, data: bytes = b"x", folder: str = "h") -> str:
+    """Put a file where Gradio puts what a browser sends."""
+    path = uploads.arriving / folder / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(data)
+    return str(path)
+
+
+@pytest.fixture
+def victim(home: Path) -> Path:
+    """A folder that no upload may touch."""
+    folder = home.parent / "victim"
+    folder.mkdir(parents=True)
+    (folder / "thesis.mp3").write_bytes(b"years of work")
+    return folder
+
+
+@pytest.fixture
+def uploads(home: Path) -> Uploads:
+    return Uploads(home)
+
+
+def everything_is_let_go(home: Path) -> list[Upload]:
+    """Start over the home as the page does, and forget every upload that comes back."""
+    uploads = Uploads(home)
+    jobs = Jobs(lambda *_, **__: None)  # type: ignore[arg-type, return-value]
+    found = list(uploads.left_over())
+    for one in found:
+        release = partial(uploads.release, one.name)
+        jobs.dismiss(jobs.submit(one.path, one.title, release=release, state="stopped").id)
+    jobs.close(5)
+    return found
+
+
+@pytest.mark.parametrize("reach", ["../../../victim/thesis.mp3", "{victim}/thesis.mp3", "link.mp3", "..", ""])
+def test_a_forged_note_reaches_no_other_folder(
+    home: Path, uploads: Uploads, victim: Path, reach: str
+) -> None:
+    folder = uploads.folder / FORGED
+    folder.mkdir()
+    (folder / "link.mp3").symlink_to(victim / "thesis.mp3")
+    note = {"file": reach.format(victim=victim), "title": "t", "speakers": None, "recording": None}
+    (uploads.notes / f"{FORGED}.json").write_text(json.dumps(note))
+    assert everything_is_let_go(home) == []
+    assert (victim / "thesis.mp3").read_bytes() == b"years of work"
+    assert not folder.exists()
+
+
+def test_a_note_whose_name_or_folder_leads_elsewhere_deletes_nothing_there(
+    home: Path, uploads: Uploads, victim: Path
+) -> None:
+    (uploads.folder / FORGED).symlink_to(victim)
+    note = json.dumps({"file": "thesis.mp3", "title": "t", "speakers": None, "recording": None})
+    for name in (FORGED, "..", "victim"):
+        (uploads.notes / f"{name}.json").write_text(note)
+    assert everything_is_let_go(home) == []
+    for name in ("..", "../../victim", str(victim), "", "."):
+        uploads.release(name)
+    assert (victim / "thesis.mp3").exists()
+    assert uploads.folder.exists()
+
+
+def test_an_upload_called_like_a_note_is_a_file_like_any_other(
+    home: Path, uploads: Uploads, victim: Path
+) -> None:
+    forged = json.dumps({"path": str(victim / "thesis.mp3"), "file": "x", "title": "t", "speakers": None})
+    talk = uploads.claim(arrive(uploads, "talk.mp3"), "A talk", None)
+    arrive(uploads, "job.json", forged.encode())
+    uploads.claim(arrive(uploads, f"{talk.name}.json", forged.encode()), "Forged", None)
+    assert {one.title for one in everything_is_let_go(home)} == {"A talk", "Forged"}
+    assert (victim / "thesis.mp3").exists()
+    assert list(uploads.folder.iterdir()) == list(uploads.notes.iterdir()) == []
+    assert list(uploads.arriving.iterdir()) == []
+
+
+def test_only_uploaded_files_can_be_claimed(home: Path, uploads: Uploads) -> None:
+    outside = home / "library.sqlite"
+    outside.write_text("secret")
+    (uploads.arriving / "h").mkdir()
+    link = uploads.arriving / "h" / "link.mp3"
+    link.symlink_to(outside)
+    beside = uploads.arriving / "h" / ".." / ".." / "library.sqlite"
+    for path in (outside, beside, link, Path("/etc/passwd"), "a\0b", "x" * 5000):
+        with pytest.raises(MossAgentError, match="did not arrive"):
+            uploads.claim(str(path), "x", None)
+    assert list(uploads.folder.iterdir()) == []
+
+
+def test_uploads_that_were_not_added_come_back_and_others_are_cleared(home: Path, uploads: Uploads) -> None:
+    path = arrive(uploads, "0123456789abcdef-talk.mp3", b"words")
+    recording = file_id(Path(path))
+    uploads.claim(path, "A talk", 3)
+    arrive(uploads, "loose.mp3")
+    (uploads.folder / "loose").mkdir()
+    again = Uploads(home)
+    found = list(again.left_over())
+    assert [(one.title, one.speakers, one.path.name) for one in found] == [("A talk", 3, "talk.mp3")]
+    assert found[0].recording == recording
+    assert [one.name for one in again.folder.iterdir()] == [found[0].name]
+    assert list(again.arriving.iterdir()) == []
+
+
+def test_the_same_bytes_sent_twice_are_two_uploads_that_leave_each_other_alone(uploads: Uploads) -> None:
+    # Both arrive before either is claimed, in Gradio's folder for these bytes.
+    paths = [arrive(uploads, f"{number:016x}-talk.mp3") for number in range(2)]
+    first, second = (uploads.claim(path, title, None) for path, title in zip(paths, "ab", strict=True))
+    third = uploads.claim(arrive(uploads, "talk.mp3"), "c", None)
+    assert first.recording == second.recording == third.recording
+    uploads.release(first.name)
+    uploads.release(first.name)
+    assert not first.path.exists()
+    assert second.path.read_bytes() == third.path.read_bytes() == b"x"
+
+
+def test_the_note_names_the_recording_where_removing_looks_for_it(home: Path, uploads: Uploads) -> None:
+    upload = uploads.claim(arrive(uploads, "talk.mp3"), "A talk", None)
+    note = json.loads((home / "upload-jobs" / f"{upload.name}.json").read_text())
+    assert note["recording"] == file_id(upload.path)
+    assert upload.path.parent == home.resolve() / "uploads" / upload.name
+
+
+def test_a_stopped_upload_of_an_earlier_run_belongs_to_its_recording(home: Path, uploads: Uploads) -> None:
+    upload = uploads.claim(arrive(uploads, "talk.mp3"), "A talk", None)
+    assert upload.recording is not None
+    workspace = open_workspace(Settings(home=home))
+    jobs = Jobs(workspace.add)
+    create_app(workspace, jobs)
+    assert [(one.state, one.recording) for one in jobs.list()] == [("stopped", upload.recording)]
+    jobs.dismiss_recording(upload.recording)
+    assert jobs.list() == []
+    assert not upload.path.exists()
+    jobs.close(5)
+    workspace.close()

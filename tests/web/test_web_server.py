@@ -1,0 +1,45 @@
+"""Starting the page: a taken address, and the sample that is added once."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from agent.settings import Settings
+from agent.workspace import open_workspace
+from index.audio.decode import file_id
+from index.recording_errors import MossAgentError
+from index.store.database import RecordingRow
+from web.jobs import Jobs
+from web.server import SAMPLE, add_sample_once, serve
+
+
+def test_a_taken_address_is_one_sentence(home: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(
+            MossAgentError, match=r"^The page cannot listen on .*; choose another with --port\.$"
+        ):
+            serve(open_workspace(Settings(home=home)), port=taken.getsockname()[1])
+
+
+def test_a_sample_that_was_cancelled_waits_for_the_user_at_the_next_start(home: Path) -> None:
+    workspace = open_workspace(Settings(home=home))
+    jobs = Jobs(lambda *_, **__: None)  # type: ignore[arg-type, return-value]
+    jobs.close(1)  # nothing runs, so that states stay
+    add_sample_once(workspace, jobs)
+    assert [one.state for one in jobs.list()] == ["waiting"]
+    jobs.cancel(jobs.list()[0].id)
+    with workspace.library.database.transaction() as session:
+        session.add(
+            RecordingRow(
+                id=file_id(SAMPLE), title="s", source_name="other", duration=1.0, status="transcribing",
+                added_at="2026-01-01T00:00:00+00:00", gaps=[], speech=[],
+            )
+        )  # fmt: skip
+    add_sample_once(workspace, jobs)
+    assert [one.state for one in jobs.list()] == ["stopped"]
+    workspace.close()

@@ -1,0 +1,195 @@
+"""What stands before the API: who may ask, how much they may send, and one form for every refusal."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import logging
+import time
+import uuid
+from collections.abc import Sequence
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from web.api.error_responses import ApiError, as_api_error, too_much
+from web.api.limiter import MIB, Room
+from web.api.service import Service
+from web.guard import Names, from_elsewhere
+
+log = logging.getLogger(__name__)
+
+CHAT, TRANSCRIPTIONS, HEALTH = "/v1/chat/completions", "/v1/audio/transcriptions", "/health"
+ROUTES = (CHAT, TRANSCRIPTIONS, "/v1/models", HEALTH, "/metrics")
+
+SMALL_BODY = 64 * 1024
+"""Bytes of a body where none is wanted."""
+
+DRAIN_SECONDS = 2.0
+"""How long the rest of a refused body is read, so that its sender gets to the refusal."""
+
+
+class Door:
+    """Lets requests in.
+
+    Without a key the API answers whoever reaches it, but no page of another site: a browser says where a
+    request comes from, and a name that a site has pointed at this machine is none of its names. With a key
+    nobody can ask who does not know it, and health alone is open.
+
+    Args:
+        app: What is guarded.
+        service: Its limits and numbers are used.
+        key: What clients send as ``Authorization: Bearer``; None lets everybody in.
+        host: The address that is listened on.
+        names: Further names that a server without a key answers to.
+    """
+
+    def __init__(
+        self, app: ASGIApp, service: Service, key: str | None, host: str, names: Sequence[str] = ()
+    ) -> None:
+        self.app, self.service = app, service
+        self._key = _digest(key.encode()) if key is not None else None
+        self._names = Names(host, names)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request, as ASGI hands it in."""
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+        elif scope["type"] != "http":
+            await self.app(scope, receive, send)
+        else:
+            await self._answer(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began = time.monotonic()
+        status = 0
+        body = _Body(receive, scope["path"], self.service)
+
+        async def sending(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["x-request-id"] = f"req_{uuid.uuid4().hex}"
+                headers["x-content-type-options"] = "nosniff"
+            await send(message)
+
+        try:
+            self._check(scope, body)
+            await self.app(scope, body.receive, sending)
+        except ClientDisconnect:
+            status = status or 499
+        except Exception as error:
+            refusal = as_api_error(error)
+            if status == 0:
+                await body.drain()
+                await refusal.response()(scope, receive, sending)
+        finally:
+            body.forget()
+            route = _route(scope["path"])
+            self.service.metrics.requests.labels(route, str(status)).inc()
+            self.service.metrics.seconds.labels(route).observe(time.monotonic() - began)
+
+    def _check(self, scope: Scope, body: _Body) -> None:
+        headers = Headers(scope=scope)
+        if scope["path"] != HEALTH:
+            if self._key is not None:
+                self._check_key(headers)
+            else:
+                self._check_origin(headers)
+        declared = headers.get("content-length", "")
+        if declared.isdecimal() and int(declared[:20]) > body.most:
+            raise body.too_large()
+
+    def _check_key(self, headers: Headers) -> None:
+        scheme, _, given = headers.get("authorization", "").partition(" ")
+        assert self._key is not None
+        # Digests have one length, so that comparing them tells nothing of the key's.
+        if scheme.lower() != "bearer" or not hmac.compare_digest(
+            _digest(given.strip().encode("latin-1")), self._key
+        ):
+            raise ApiError(
+                401,
+                "The API key is missing or wrong; send it as Authorization: Bearer ….",
+                "invalid_api_key",
+                headers={"WWW-Authenticate": "Bearer"},
+            )
+
+    def _check_origin(self, headers: Headers) -> None:
+        if not self._names.answers_to(headers.get("host", "")):
+            how = "as http://127.0.0.1" if self._names.loopback else "by its address, or its machine's name"
+            raise ApiError(403, f"Call this server {how}; --allow-host lets in other names.", "wrong_host")
+        if from_elsewhere(headers):
+            raise ApiError(403, "Another site may not use this server.", "wrong_origin")
+
+
+class _Body:
+    """A request's body, up to a size, as long as it makes progress, and as long as there is room for it."""
+
+    def __init__(self, receive: Receive, path: str, service: Service) -> None:
+        limits = service.limits
+        self._receive = receive
+        self._service = service
+        # An upload is counted with the copy of it that is decoded.
+        rooms: dict[str, tuple[Room, int]] = {CHAT: (service.memory, 1), TRANSCRIPTIONS: (service.disk, 2)}
+        self._room: Room | None
+        self._room, self._times = rooms.get(path, (None, 0))
+        self.most = {CHAT: limits.chat_bytes, TRANSCRIPTIONS: limits.upload_bytes}.get(path, SMALL_BODY)
+        self._taken = self._counted = 0
+        self._whole = False
+
+    async def receive(self) -> Message:
+        """The next message.
+
+        Raises:
+            ApiError: 413, the body is too large; 408, nothing came for too long; 429, others' bodies fill
+                the memory or the disk.
+        """
+        if self._whole:
+            return await self._receive()
+        try:
+            async with asyncio.timeout(self._service.limits.idle_seconds):
+                message = await self._receive()
+        except TimeoutError:
+            raise ApiError(408, "The body of the request did not arrive; send it again.", "timeout") from None
+        self._note(message)
+        if self._taken > self.most:
+            raise self.too_large()
+        if self._room is not None:
+            size = self._times * len(message.get("body", b""))
+            self._counted += size
+            self._room.take(size)
+        return message
+
+    def forget(self) -> None:
+        """The request has been answered."""
+        if self._room is not None:
+            self._room.give_back(self._counted)
+            self._counted = 0
+
+    async def drain(self) -> None:
+        """Read on for a moment, keeping nothing."""
+        try:
+            async with asyncio.timeout(DRAIN_SECONDS):
+                while not self._whole:
+                    self._note(await self._receive())
+        except TimeoutError:
+            pass
+
+    def too_large(self) -> ApiError:
+        """What to say of it."""
+        return too_much(f"The body of the request is larger than the {self.most / MIB:g} MiB taken here.")
+
+    def _note(self, message: Message) -> None:
+        self._taken += len(message.get("body", b""))
+        self._whole = message["type"] != "http.request" or not message.get("more_body", False)
+
+
+def _digest(key: bytes) -> bytes:
+    return hashlib.sha256(key).digest()
+
+
+def _route(path: str) -> str:
+    return next((one for one in ROUTES if path == one or path.startswith(f"{one}/")), "other")

@@ -1,0 +1,1 @@
+"""The page: layout, views as HTML, and what happens on its events."""

@@ -1,0 +1,191 @@
+"""Answers and the steps on the way to them as chat messages.
+
+Text of recordings, people and models is escaped for Markdown; the only Markdown that is interpreted is
+what this module writes: list markers and links of the form ``#play/START/END/RECORDING``, which
+``static/player.js`` turns into buttons that play.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gradio import ChatMessage
+
+from agent.answer import Answer, Citation, StepFinished, StepStarted
+from agent.citations.markers import split_markers
+from index.export.markdown import escape_markdown
+from index.records import Recording
+from moss_audio.timestamps import clock
+
+SHOWN_EVIDENCE = 8
+"""Sentences a step shows; the rest is counted."""
+
+SLOW_STEP = 0.5
+"""Seconds from which on it is worth saying how long a step took."""
+
+_ITEM = re.compile(r"(\s*(?:[-*•]|\d{1,3}[.)])\s+|\s*>\s+|#{1,6}\s+)?(.*)", re.DOTALL)
+
+
+def play_link(start: float, end: float, recording: str) -> str:
+    """A Markdown link that plays ``[start, end)`` seconds of a recording."""
+    return f"[{clock(start)}](#play/{start:.3f}/{end:.3f}/{recording})"
+
+
+def question_message(question: str) -> ChatMessage:
+    """What the user asked, as it was typed."""
+    return ChatMessage(role="user", content=plain(question))
+
+
+def step_message(step: StepStarted, titles: Mapping[str, str]) -> ChatMessage:
+    """A tool call that goes on; ``titles`` are those of the recordings worth naming, by id."""
+    title = escape_markdown(describe(step.tool, step.arguments, titles))
+    return ChatMessage(
+        role="assistant", content="", metadata={"title": title, "id": step.id, "status": "pending"}
+    )
+
+
+def finish_step(message: ChatMessage, step: StepFinished, seconds: float) -> None:
+    """Put what a tool returned into its message."""
+    message.content = step_content(step.result)
+    message.metadata["status"] = "done"
+    if seconds >= SLOW_STEP:
+        message.metadata["duration"] = round(seconds, 1)
+
+
+class Thought:
+    """What a model thinks, as a step that folds away once it is done; it stands before what comes of it."""
+
+    def __init__(self, messages: list[ChatMessage]) -> None:
+        self.text = ""
+        self.began = time.monotonic()
+        self.message = ChatMessage(
+            role="assistant", content="", metadata={"title": "Thinking", "status": "pending"}
+        )
+        messages.append(self.message)
+
+    def add(self, text: str) -> None:
+        """More of it."""
+        self.text += text
+        self.message.content = plain(self.text)
+
+    def end(self) -> None:
+        """It is done."""
+        self.message.metadata["title"] = "Thought"
+        self.message.metadata["status"] = "done"
+        if (seconds := time.monotonic() - self.began) >= SLOW_STEP:
+            self.message.metadata["duration"] = round(seconds, 1)
+
+
+def end(messages: list[ChatMessage]) -> None:
+    """Leave no step pending and no question without a word; nothing changes for a complete answer."""
+    for message in messages:
+        if message.metadata and message.metadata.get("status") == "pending":
+            message.metadata["status"] = "done"
+    if messages and (messages[-1].role == "user" or (messages[-1].metadata or {}).get("title")):
+        messages.append(ChatMessage(role="assistant", content="Stopped."))
+
+
+def answer_text(answer: Answer) -> str:
+    """The answer with its citations as links that play."""
+    citations = iter(answer.citations)
+    parts = []
+    for part in split_markers(answer.marked_text):
+        if isinstance(part, str):
+            # NUL frames the links below; no text of a recording may bring its own.
+            parts.append(part.replace("\0", ""))
+        else:
+            parts.append(f"\0{_cite(next(citations))}\0")
+    return "\n".join(_line(line) for line in "".join(parts).split("\n"))
+
+
+def plain(text: str) -> str:
+    """Text of several lines, none of it interpreted but list markers at the start of a line."""
+    return "\n".join(_line(line) for line in text.split("\n"))
+
+
+def describe(tool: str, arguments: Mapping[str, Any], titles: Mapping[str, str]) -> str:
+    """One line that says what a tool call does."""
+    where = _title(arguments.get("recording"), titles)
+    what = {
+        "read_transcript": f"Read {_range(arguments)}",
+        "search_recordings": f"Search for “{arguments.get('query', '')}”",
+        "list_recordings": "List the recordings",
+        "outline": "Outline the recording",
+        "summarize": "Summarise the recording",
+        "listen": f"Listen to {_range(arguments)}",
+    }
+    return what.get(tool, tool) + where
+
+
+def step_content(result: Mapping[str, Any]) -> str:
+    """What a tool returned: its note or error, and the first sentences it found."""
+    lines = [escape_markdown(str(result[key])) for key in ("error", "answer", "note") if result.get(key)]
+    found: Sequence[Mapping[str, Any]] = result.get("evidence") or ()
+    lines += [_sentence(one) for one in found[:SHOWN_EVIDENCE]]
+    if len(found) > SHOWN_EVIDENCE:
+        lines.append(f"and {len(found) - SHOWN_EVIDENCE} more")
+    if not lines and result.get("recordings") is not None:
+        count = len(result["recordings"])
+        lines.append(f"{count} recording{'' if count == 1 else 's'}")
+    return "\n\n".join(lines) or "Nothing was found."
+
+
+def recordings_of(result: Mapping[str, Any]) -> set[str]:
+    """Ids of the recordings whose words a tool returned."""
+    return {str(one["recording"]) for one in result.get("evidence") or () if one.get("recording")}
+
+
+def suggestions(recording: Recording | None) -> list[str]:
+    """First questions that make sense for what is open."""
+    if recording is None or recording.duration <= 0:
+        return ["Which recordings are there?", "What was decided?"]
+    minute = 2 if recording.duration > 180 else 0
+    first = f"What was said at minute {minute}?" if minute else "What was said in the first 30 seconds?"
+    return [first, "What was decided?", "What are the action items?", "Summarise this recording."]
+
+
+def _cite(citation: Citation) -> str:
+    return play_link(citation.start, citation.end, citation.recording)
+
+
+def _line(line: str) -> str:
+    """One line: its list marker kept, links of this module kept (between NULs), the rest escaped."""
+    match = _ITEM.match(line)
+    assert match is not None
+    marker, rest = match[1] or "", match[2]
+    if marker.strip() in ("•", "*"):
+        marker = marker.replace("•", "-").replace("*", "-")
+    pieces = rest.split("\0")
+    escaped = [piece if number % 2 else _spaced(piece) for number, piece in enumerate(pieces)]
+    return marker + "".join(escaped)
+
+
+def _spaced(text: str) -> str:
+    """Escape, but keep the spaces at both ends, which belong between words and citations."""
+    body = escape_markdown(text)
+    before = " " if body and text[:1].isspace() else ""
+    after = " " if text[-1:].isspace() else ""
+    return before + body + after
+
+
+def _sentence(one: Mapping[str, Any]) -> str:
+    speaker = f"{escape_markdown(str(one['speaker']))}: " if one.get("speaker") else ""
+    link = play_link(float(one["start"]), float(one["end"]), str(one["recording"]))
+    return f"{link} {speaker}{escape_markdown(str(one['text']))}"
+
+
+def _range(arguments: Mapping[str, Any]) -> str:
+    try:
+        return f"{clock(float(arguments['start']))}–{clock(float(arguments['end']))}"
+    except (KeyError, TypeError, ValueError):
+        return "a stretch"
+
+
+def _title(reference: object, titles: Mapping[str, str]) -> str:
+    if not reference:
+        return ""
+    title = titles.get(str(reference), "")
+    return f" · {title}" if title else ""

@@ -1,0 +1,328 @@
+"""What happens on the page's events: thin calls into the workspace, and HTML back.
+
+Each user's open recording lives in the browser session; jobs and recordings live in the server.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+from gradio import ChatMessage
+
+from agent.answer import Answer, StepFinished, StepStarted, TextDelta, ThoughtDelta
+from index.recording_errors import Cancelled, MossAgentError, UnknownRecording
+from index.records import Recording
+from web.jobs import Jobs
+from web.page import chat_view
+from web.page.chat_sessions import Conversations
+from web.page.layout import render_actions
+from web.page.library_view import render_engines, render_library
+from web.page.transcript_view import render_head, render_player, render_transcript
+from web.uploads import Uploads
+
+if TYPE_CHECKING:
+    from agent.workspace import Workspace
+
+log = logging.getLogger(__name__)
+
+Kept = dict[str, str | None]
+"""What the browser remembers: the open ``recording`` and the ``thread`` of the conversation."""
+
+
+class Handlers:
+    """The page's events over one workspace."""
+
+    def __init__(self, workspace: Workspace, jobs: Jobs, uploads: Uploads) -> None:
+        self.workspace = workspace
+        self.library = workspace.library
+        self.jobs = jobs
+        self.uploads = uploads
+        self.conversations = Conversations()
+
+    # Opening and following recordings
+
+    def load(self, kept: Kept) -> tuple[Any, ...]:
+        """A page was opened or reloaded: what was open is open again, else the newest recording."""
+        recordings = self.library.recordings()
+        known = {one.id for one in recordings}
+        wanted = kept.get("recording")
+        if wanted not in known:
+            wanted = recordings[0].id if recordings else None
+        messages = self.conversations.messages(kept.get("thread"))
+        thread = kept.get("thread") if messages else None
+        return (*self._open(wanted, {"recording": wanted, "thread": thread}, bool(messages)), messages)
+
+    def open(self, kept: Kept, event: gr.EventData) -> tuple[Any, ...]:
+        """A recording was chosen, in the library or by a citation."""
+        wanted = str(event.id)
+        if self._recording(wanted) is None:
+            gr.Warning("This recording is no longer there.")
+        talking = bool(self.conversations.messages(kept.get("thread")))
+        return self._open(wanted, {**kept, "recording": wanted}, talking)
+
+    def tick(self, opened: str | None, seen: str, kept: Kept) -> list[Any]:
+        """Once a second: the library, and the open recording when something about it changed."""
+        recording = self._recording(opened)
+        if recording is None and opened is None:
+            recordings = self.library.recordings()
+            recording = recordings[0] if recordings else None
+        mark = self._mark(recording)
+        identity = recording.id if recording else None
+        shelf = self._shelf(identity)
+        if seen == mark:
+            return [shelf, *[gr.skip()] * 6]
+        talking = bool(self.conversations.messages(kept.get("thread")))
+        return [shelf, *self._middle(recording), self._chips(recording, talking), identity, mark]
+
+    def engines(self, seen: str) -> list[Any]:
+        """Which engines hear and answer; drawn anew only when that changed, since its reasons fold."""
+        shown = render_engines(self.workspace.engines_chosen, self.workspace.engines_problem)
+        return [gr.skip(), gr.skip()] if shown == seen else [shown, shown]
+
+    def _open(self, wanted: str | None, kept: Kept, talking: bool) -> tuple[Any, ...]:
+        recording = self._recording(wanted)
+        identity = recording.id if recording else None
+        head, player, transcript = self._middle(recording)
+        chips = self._chips(recording, talking)
+        tabs = gr.Tabs(selected="transcript")
+        shelf = self._shelf(identity)
+        return (
+            head, player, transcript, chips, shelf, tabs, "", "", identity, self._mark(recording), kept,
+        )  # fmt: skip
+
+    def _middle(self, recording: Recording | None) -> tuple[str, str, str]:
+        if recording is None:
+            return render_head(None), "", ""
+        heard = self.library.audio_path(recording.id).exists()
+        segments = self.library.segments(recording.id)
+        return (
+            render_head(recording, bool(segments)),
+            render_player(recording, heard),
+            render_transcript(recording, segments),
+        )
+
+    def _chips(self, recording: Recording | None, talking: bool) -> str:
+        if talking:
+            return ""
+        buttons = "".join(
+            f'<button type="button" class="chip" data-suggest>{escape(text)}</button>'
+            for text in chat_view.suggestions(recording)
+        )
+        return (
+            '<p class="hint">Answers quote what was said, and play from their second.</p>'
+            f'<div class="chips" role="group" aria-label="Suggested questions">{buttons}</div>'
+        )
+
+    def _shelf(self, selected: str | None) -> str:
+        engines = self.workspace.engines_chosen
+        elsewhere = engines.elsewhere if engines else None
+        return render_library(self.library.recordings(), self.jobs.list(), selected, elsewhere)
+
+    def _recording(self, wanted: str | None) -> Recording | None:
+        if not wanted:
+            return None
+        try:
+            return self.library.recording(wanted)
+        except UnknownRecording:
+            return None
+
+    def _mark(self, recording: Recording | None) -> str:
+        """Changes whenever the middle column must be drawn anew."""
+        if recording is None:
+            return "nothing"
+        parts = [recording.id, recording.status, str(recording.coverage), *recording.speakers]
+        if recording.status != "ready":
+            parts.append(str(self.library.segment_count(recording.id)))
+        return "\n".join(parts)
+
+    # Files
+
+    def added(self, opened: str | None, event: gr.EventData) -> str:
+        """A file was uploaded or recorded; it joins the queue."""
+        with _told():
+            speakers = int(event.speakers) if event.speakers else None
+            if speakers is not None and not 1 <= speakers <= 50:
+                raise MossAgentError("The number of speakers must be between 1 and 50.")
+            upload = self.uploads.claim(str(event.file), str(event.title), speakers)
+            release = partial(self.uploads.release, upload.name)
+            self.jobs.submit(upload.path, upload.title, upload.speakers, release, recording=upload.recording)
+        return self._shelf(opened)
+
+    def complain(self, event: gr.EventData) -> None:
+        """Something went wrong in the browser; show it the way the server's errors are shown."""
+        gr.Warning(escape(str(event.text)[:300]))
+
+    def cancel(self, opened: str | None, event: gr.EventData) -> str:
+        """Stop a job, or take it out of the queue."""
+        self.jobs.cancel(str(event.id))
+        return self._shelf(opened)
+
+    def resume(self, opened: str | None, event: gr.EventData) -> str:
+        """Go on with a stopped job."""
+        self.jobs.resume(str(event.id))
+        return self._shelf(opened)
+
+    def dismiss(self, opened: str | None, event: gr.EventData) -> str:
+        """Forget a failed or stopped job."""
+        self.jobs.dismiss(str(event.id))
+        return self._shelf(opened)
+
+    def remove(self, opened: str | None, kept: Kept, event: gr.EventData) -> tuple[Any, ...]:
+        """Delete a recording, after the browser asked whether it is meant."""
+        wanted = str(event.id)
+        with _told():
+            if self.jobs.working_on(wanted):
+                raise MossAgentError("This recording is being transcribed; cancel that first.")
+            self.workspace.remove(wanted)
+            self.jobs.dismiss_recording(wanted)
+            self.conversations.forget_recording(wanted)
+        if opened == wanted and self._recording(wanted) is None:
+            return self.load({**kept, "recording": None})
+        return self.load({**kept, "recording": opened})
+
+    def rename(self, opened: str | None, event: gr.EventData) -> tuple[Any, ...]:
+        """Give a speaker another name; the name of another speaker merges the two."""
+        with _told():
+            self.workspace.rename_speaker(opened or "", str(event.old), str(event.new))
+        head, _, transcript = self._middle(self._recording(opened))
+        return self._shelf(opened), head, transcript
+
+    # Summary
+
+    def summarise(self, opened: str | None, template: str) -> tuple[str, str]:
+        """The summary of the open recording as Markdown."""
+        from index.export.markdown import to_markdown
+
+        recording = self._recording(opened)
+        if recording is None:
+            return "Open a recording to see its summary.", ""
+        try:
+            summary = self.workspace.summarize(recording.id, template)
+        except MossAgentError as error:
+            return chat_view.plain(str(error)), ""
+        text = to_markdown(
+            summary, recording.title, lambda start, end: chat_view.play_link(start, end, recording.id)
+        )
+        return text, render_actions(recording, template)
+
+    # Conversation
+
+    def suggest(
+        self, _: str, scope: str, opened: str | None, kept: Kept, event: gr.EventData
+    ) -> Iterator[tuple[Any, ...]]:
+        """A suggested question was chosen."""
+        yield from self.ask(str(event.text), scope, opened, kept)
+
+    def ask(self, question: str, scope: str, opened: str | None, kept: Kept) -> Iterator[tuple[Any, ...]]:
+        """Answer a question step by step: tools as they are used, then the text as it comes."""
+        # ``kept`` goes out with every step: Gradio's "no change" would be merged into a dictionary.
+        question = question.strip()[:2000]
+        if not question:
+            return
+        thread = kept.get("thread") or uuid.uuid4().hex
+        messages = [*self.conversations.messages(thread), chat_view.question_message(question)]
+        kept = {**kept, "thread": thread}
+        quoted: set[str] = set()
+        busy = gr.Textbox(value="", submit_btn=False, stop_btn=True)
+        self.conversations.keep(thread, messages, quoted)
+        stop = self.conversations.begin(thread)
+        try:
+            yield messages, busy, "", kept
+            where = opened if scope == "one" and self._recording(opened) else None
+            for _ in self._answer(question, where, thread, messages, quoted, stop):
+                self.conversations.keep(thread, messages, quoted)
+                # Not by Gradio's ``cancels``: after those its page sends no further question.
+                if self.conversations.is_stopped(thread):
+                    break
+                yield messages, gr.skip(), gr.skip(), kept
+        except Cancelled:
+            pass
+        except MossAgentError as error:
+            messages.append(ChatMessage(role="assistant", content=chat_view.plain(str(error))))
+        except Exception as error:
+            log.exception("a question failed")
+            text = f"It failed unexpectedly ({type(error).__name__}); the terminal shows where."
+            messages.append(ChatMessage(role="assistant", content=chat_view.plain(text)))
+        finally:
+            # Also when the browser went away, which closes this generator: what is there stays.
+            chat_view.end(messages)
+            self.conversations.keep(thread, messages, quoted)
+        if not self.conversations.is_left(thread):
+            yield messages, gr.Textbox(submit_btn=True, stop_btn=False), gr.skip(), kept
+
+    def _answer(
+        self,
+        question: str,
+        where: str | None,
+        thread: str,
+        messages: list[ChatMessage],
+        quoted: set[str],
+        stop: threading.Event,
+    ) -> Iterator[None]:
+        """Stream one answer into ``messages``; yields after every change."""
+        titles = {one.id: one.title for one in self.library.recordings() if one.id != where}
+        steps: dict[str, tuple[ChatMessage, float]] = {}
+        text, writing = "", None
+        thinking: chat_view.Thought | None = None
+        for event in self.workspace.assistant.stream(question, where, thread, stop):
+            if isinstance(event, ThoughtDelta):
+                thinking = thinking or chat_view.Thought(messages)
+                thinking.add(event.text)
+                yield
+                continue
+            if thinking is not None:
+                thinking.end()
+                thinking = None
+            if isinstance(event, StepStarted):
+                text, writing = "", None
+                steps[event.id] = (chat_view.step_message(event, titles), time.monotonic())
+                messages.append(steps[event.id][0])
+            elif isinstance(event, StepFinished):
+                message, began = steps[event.id]
+                chat_view.finish_step(message, event, time.monotonic() - began)
+                quoted |= chat_view.recordings_of(event.result)
+            elif isinstance(event, TextDelta):
+                text += event.text
+                writing = writing or _appended(messages)
+                writing.content = chat_view.plain(text)
+            elif isinstance(event, Answer):
+                writing = writing or _appended(messages)
+                writing.content = chat_view.answer_text(event)
+            yield
+
+    def stopped(self, kept: Kept) -> tuple[Any, ...]:
+        """The user stopped an answer; what is there stays."""
+        self.conversations.stop(kept.get("thread"))
+        messages = self.conversations.messages(kept.get("thread"))
+        chat_view.end(messages)
+        return messages, gr.Textbox(submit_btn=True, stop_btn=False)
+
+    def fresh(self, opened: str | None, kept: Kept) -> tuple[Any, ...]:
+        """Begin a new conversation."""
+        self.conversations.leave(kept.get("thread"))
+        chips = self._chips(self._recording(opened), False)
+        return [], chips, gr.Textbox(value="", submit_btn=True, stop_btn=False), {**kept, "thread": None}
+
+
+def _appended(messages: list[ChatMessage]) -> ChatMessage:
+    message = ChatMessage(role="assistant", content="")
+    messages.append(message)
+    return message
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Show a user's error as a notice instead of failing. Gradio renders notices as HTML."""
+    try:
+        yield
+    except MossAgentError as error:
+        gr.Warning(escape(str(error)))

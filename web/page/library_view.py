@@ -1,0 +1,202 @@
+"""The left column: recordings and the files on their way in, as HTML.
+
+Every text that comes from a file, a person or an error passes through ``html.escape``.
+
+The foot of the left column: which engine hears and which answers, why, and how to get more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import TYPE_CHECKING
+
+from index.pipeline.ingest import Progress
+from index.records import Recording
+from moss_audio.timestamps import clock
+from web.jobs import Job
+from web.page.theme import icon
+
+if TYPE_CHECKING:
+    from agent.engines.engine_choice import Engines
+
+LOOKING = "Looking for engines…"
+
+
+def render_engines(engines: Engines | None, problem: str = "") -> str:
+    """Two lines that are always there, and the reasons behind a click.
+
+    Args:
+        engines: What was chosen; None while that goes on.
+        problem: Why nothing could be chosen.
+    """
+    if engines is None:
+        kind = ' class="bad"' if problem else ""
+        return f'<div class="engines"><p{kind}>{escape(problem or LOOKING)}</p></div>'
+    hears, thinks = escape(engines.hears), escape(engines.thinks_with)
+    reasons = [engines.why, _sent(engines), engines.more]
+    return (
+        '<details class="engines"><summary>'
+        f"<span>Hears: <b>{hears}</b></span><span>Answers: <b>{thinks}</b></span>{_progress(engines)}"
+        "<u>Why, and how to get more</u></summary>"
+        + "".join(f"<p>{_code(one)}</p>" for one in reasons if one)
+        + "</details>"
+    )
+
+
+def _progress(engines: Engines) -> str:
+    if not engines.progress:
+        return ""
+    kind = "bad" if engines.failed else "warn"
+    return f'<span class="{kind}">{escape(engines.progress)}</span>'
+
+
+def _sent(engines: Engines) -> str:
+    if engines.elsewhere is None:
+        return ""
+    what = "Questions and recordings are" if engines.listener else "Questions, with what was said, are"
+    return f"{what} sent to {engines.elsewhere}."
+
+
+def _code(text: str) -> str:
+    """A sentence, its commands set apart."""
+    parts = escape(text if text.endswith(".") else f"{text}.").split("`")
+    return "".join(f"<code>{one}</code>" if at % 2 else one for at, one in enumerate(parts))
+
+
+STAGES = {
+    "reading": "Reading the file",
+    "finding speech": "Finding speech",
+    "transcribing": "Transcribing",
+    "telling speakers apart": "Telling speakers apart",
+    "listening for sounds": "Listening for sounds",
+    "indexing": "Indexing",
+    "ready": "Finishing",
+}
+
+
+def render_library(
+    recordings: Sequence[Recording], jobs: Sequence[Job], selected: str | None, elsewhere: str | None = None
+) -> str:
+    """The list: files on their way in first, then recordings, newest first.
+
+    Args:
+        recordings: Newest first.
+        jobs: First come first.
+        selected: The one that is open.
+        elsewhere: Host of a server that the user chose, where recordings or what is said in them are sent.
+    """
+    known = {one.id: one for one in recordings}
+    rows = [_job(job, known, jobs) for job in jobs]
+    busy = {job.recording for job in jobs}
+    rows += [_recording(one, one.id == selected) for one in recordings if one.id not in busy]
+    if not rows:
+        stays = f"Models run on {escape(elsewhere)}" if elsewhere else "Everything stays on this machine"
+        return (
+            '<div class="hollow"><p>No recordings yet.</p>'
+            f"<p>Add a file, drop one anywhere here, or record with the microphone. {stays}.</p></div>"
+        )
+    # One line each, because gr.HTML compares node by node when it updates.
+    return f'<ul class="cards" aria-label="Recordings">{"".join(rows)}</ul>'
+
+
+def _recording(recording: Recording, selected: bool) -> str:
+    title = escape(recording.title)
+    current = ' aria-current="true"' if selected else ""
+    return (
+        f'<li class="card{" selected" if selected else ""}">'
+        f'<button type="button" class="card-open" data-open="{escape(recording.id)}"{current}>'
+        f'<span class="card-title">{title}</span><span class="card-meta">{_meta(recording)}</span></button>'
+        f'<button type="button" class="quiet card-action" data-remove="{escape(recording.id)}" '
+        f'data-title="{title}" aria-label="Remove {title}" title="Remove">{icon("close")}</button></li>'
+    )
+
+
+def _meta(recording: Recording) -> str:
+    if recording.status == "failed":
+        return f'<span class="bad">{escape(recording.error or "It could not be transcribed.")}</span>'
+    if recording.status != "ready":
+        return f"{clock(recording.duration)} · <span class='warn'>stopped; add the file again to go on</span>"
+    parts = [clock(recording.duration)]
+    if recording.error and not recording.speakers and not recording.gaps:
+        return f"{parts[0]} · {escape(recording.error)}"
+    if recording.speakers:
+        parts.append(_count(len(recording.speakers), "speaker"))
+    if recording.coverage is not None:
+        parts.append(f"{percent(recording.coverage)} covered")
+    return " · ".join(parts)
+
+
+def _job(job: Job, known: dict[str, Recording], jobs: Sequence[Job]) -> str:
+    recording = known.get(job.recording or "")
+    title = escape(recording.title if recording else job.title)
+    name = f'<span class="card-title">{title}</span>'
+    if recording:
+        name = f'<button type="button" class="card-open" data-open="{escape(recording.id)}">{name}</button>'
+    if job.state == "running":
+        body = _running(job.progress) + _button("cancel", job, f"Cancel {title}", "Cancel")
+    elif job.state == "waiting":
+        line = [one.id for one in jobs if one.state == "waiting"].index(job.id)
+        place = "next in line" if line == 0 else f"{line} before it"
+        body = f'<span class="card-meta">Waiting · {place}</span>'
+        body += _button("cancel", job, f"Cancel {title}", "Cancel")
+    elif job.state == "stopped":
+        body = '<span class="card-meta warn">Stopped; what was transcribed is kept.</span>'
+        body += _button("resume", job, f"Go on with {title}", "Go on")
+        body += _button("dismiss", job, f"Forget {title}", "Forget")
+    else:
+        body = f'<span class="card-meta bad" role="alert">{escape(job.error or "It failed.")}</span>'
+        if job.retry:
+            body += _button("resume", job, f"Try {title} again", "Try again")
+        body += _button("dismiss", job, f"Dismiss {title}", "Dismiss")
+    return f'<li class="card job {job.state}" data-job="{job.id}">{name}{body}</li>'
+
+
+def _button(action: str, job: Job, label: str, text: str) -> str:
+    return f'<button type="button" class="btn" data-{action}="{job.id}" aria-label="{label}">{text}</button>'
+
+
+def _running(progress: Progress | None) -> str:
+    if progress is None:
+        return f'{_bar(None, "Starting")}<span class="card-meta">Starting</span>'
+    stage = STAGES[progress.stage]
+    if progress.stage not in ("transcribing", "listening for sounds") and not progress.detail:
+        share = progress.fraction if progress.stage == "finding speech" else None
+        return f'{_bar(share, stage)}<span class="card-meta">{stage}</span>'
+    parts = [f"{stage} {progress.fraction:.0%}".replace("%", " %")]
+    if progress.detail:
+        parts.append(progress.detail)
+    if progress.speed is not None:
+        parts.append(f"{progress.speed:.1f}× realtime")
+    if progress.seconds_left is not None:
+        parts.append(f"{time_left(progress.seconds_left)} left")
+    return f'{_bar(progress.fraction, stage)}<span class="card-meta">{" · ".join(parts)}</span>'
+
+
+def _bar(share: float | None, label: str) -> str:
+    if share is None:
+        return f'<span class="meter unknown" role="progressbar" aria-label="{label}"><i></i></span>'
+    value = round(100 * share)
+    return (
+        f'<span class="meter" role="progressbar" aria-label="{label}" aria-valuemin="0" aria-valuemax="100" '
+        f'aria-valuenow="{value}"><i style="width:{value}%"></i></span>'
+    )
+
+
+def time_left(seconds: float) -> str:
+    """Seconds as a person says them: ``40 s``, ``2 min``, ``1 h 5 min``."""
+    if seconds < 60:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def percent(share: float) -> str:
+    """A share as whole percent; 100 % only when nothing is missing."""
+    return f"{100 if share >= 1 else min(99, round(100 * share))} %"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

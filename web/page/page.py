@@ -1,0 +1,109 @@
+"""The page: its layout, and what happens on it, over one workspace.
+
+Which event of the page calls which handler, and what it draws anew.
+
+Questions and summaries are queued in lanes of their own, short events are never held up, and
+transcription is not here at all: it runs in ``jobs``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from web.jobs import Jobs
+from web.page.handlers import Handlers
+from web.page.layout import Parts, lay_out
+from web.uploads import Uploads
+
+if TYPE_CHECKING:
+    from agent.workspace import Workspace
+
+ASK_LANES = 8
+"""Questions answered at the same time."""
+
+
+def wire(page: gr.Blocks, parts: Parts, handlers: Handlers) -> None:
+    """Connect all events; called inside the page's ``with`` block."""
+    _library(page, parts, handlers)
+    _summary(parts, handlers)
+    _conversation(parts, handlers)
+
+
+def _library(page: gr.Blocks, parts: Parts, handlers: Handlers) -> None:
+    quick = _quick()
+    # These may show a notice, which Gradio does for queued events only; and Gradio drops an event while
+    # the same one is under way, unless told otherwise.
+    every = _queued(trigger_mode="multiple", concurrency_limit=None)
+    middle = [parts.head, parts.player, parts.transcript, parts.chips]
+    whole = [*middle, parts.shelf, parts.tabs, parts.summary, parts.actions]
+    whole += [parts.opened, parts.seen, parts.kept]
+    opened, kept, shelf = parts.opened, parts.kept, parts.shelf
+    page.load(handlers.load, [kept], [*whole, parts.chat], **quick)
+    parts.timer.tick(handlers.tick, [opened, parts.seen, kept], [shelf, *middle, opened, parts.seen], **quick)
+    foot = [parts.engines, parts.engines_seen]
+    page.load(handlers.engines, [parts.engines_seen], foot, **quick)
+    parts.timer.tick(handlers.engines, [parts.engines_seen], foot, **quick)
+    shelf.open(handlers.open, [kept], whole, **_queued(trigger_mode="always_last", concurrency_limit=None))
+    shelf.remove(handlers.remove, [opened, kept], [*whole, parts.chat], **every)
+    shelf.cancel(handlers.cancel, [opened], [shelf], **every)
+    shelf.resume(handlers.resume, [opened], [shelf], **every)
+    shelf.dismiss(handlers.dismiss, [opened], [shelf], **every)
+    parts.add.added(handlers.added, [opened], [shelf], **every)
+    parts.add.complain(handlers.complain, None, None, **every)
+    parts.head.rename(handlers.rename, [opened], [shelf, parts.head, parts.transcript], **every)
+
+
+def _summary(parts: Parts, handlers: Handlers) -> None:
+    event = _queued(
+        fn=handlers.summarise,
+        inputs=[parts.opened, parts.template],
+        outputs=[parts.summary, parts.actions],
+        concurrency_id="summary",
+        concurrency_limit=2,
+    )
+    parts.summary_tab.select(**event)
+    parts.template.change(**event)
+
+
+def _conversation(parts: Parts, handlers: Handlers) -> None:
+    event = _queued(
+        inputs=[parts.question, parts.scope, parts.opened, parts.kept],
+        outputs=[parts.chat, parts.question, parts.chips, parts.kept],
+        concurrency_id="ask",
+        concurrency_limit=ASK_LANES,
+        # A question sent while another is being answered comes next.
+        trigger_mode="always_last",
+    )
+    parts.question.submit(handlers.ask, **event)
+    parts.chips.suggest(handlers.suggest, **event)
+    parts.question.stop(handlers.stopped, [parts.kept], [parts.chat, parts.question], **_quick())
+    parts.asking.fresh(
+        handlers.fresh,
+        [parts.opened, parts.kept],
+        [parts.chat, parts.chips, parts.question, parts.kept],
+        **_quick(),
+    )
+
+
+def _quick(**more: Any) -> dict[str, Any]:
+    return {"show_progress": "hidden", "queue": False, "api_visibility": "private", **more}
+
+
+def _queued(**more: Any) -> dict[str, Any]:
+    return {"show_progress": "hidden", "api_visibility": "private", **more}
+
+
+def create_page(workspace: Workspace, jobs: Jobs, uploads: Uploads) -> gr.Blocks:
+    """Build the page.
+
+    Args:
+        workspace: An open workspace.
+        jobs: The queue of files, which outlives every browser.
+        uploads: Where browsers' files arrive.
+    """
+    with gr.Blocks(title="moss-agent", analytics_enabled=False, fill_width=True, fill_height=True) as page:
+        wire(page, lay_out(workspace.settings.summary_template), Handlers(workspace, jobs, uploads))
+    page.queue(default_concurrency_limit=4, api_open=False)
+    return page

@@ -1,0 +1,169 @@
+"""The middle column: what is known about a recording, its player, and its sentences, as HTML.
+
+Every text that comes from a recording or a person passes through ``html.escape``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from html import escape
+from itertools import groupby
+
+from index.records import Recording, Segment, Span
+from moss_audio.timestamps import clock
+from web.page.library_view import percent
+from web.page.theme import icon
+
+EXPORTS = (
+    ("txt", "Plain text"),
+    ("md", "Markdown"),
+    ("docx", "Word"),
+    ("srt", "Subtitles, SRT"),
+    ("vtt", "Subtitles, WebVTT"),
+    ("json", "JSON"),
+)
+
+
+def render_head(recording: Recording | None, spoken: bool = True) -> str:
+    """Title, coverage, speakers and the export menu; ``spoken`` says whether there are any sentences."""
+    if recording is None:
+        return (
+            '<div class="hollow tall"><h2>Open a recording</h2>'
+            "<p>Choose one in the library, or add a file. Then ask what was said at minute 2, "
+            "what was decided, or who took on what: every answer plays from its second.</p></div>"
+        )
+    return (
+        f'<div class="head-line"><h2>{escape(recording.title)}</h2>{_export_menu(recording)}</div>'
+        f'<div class="facts">{_facts(recording, spoken)}</div>{_note(recording)}{_speakers(recording)}'
+    )
+
+
+def render_player(recording: Recording | None, ready: bool) -> str:
+    """One plain audio element over the 16 kHz copy, whose clock is the transcript's."""
+    if recording is None or not ready:
+        return ""
+    name = escape(recording.id)
+    return (
+        f'<audio id="player" controls preload="metadata" data-recording="{name}" '
+        f'data-duration="{recording.duration:.3f}" src="audio/{name}" '
+        f'aria-label="Player of {escape(recording.title)}"></audio>'
+        '<button type="button" class="btn" data-speed aria-label="Playback speed">1×</button>'
+        '<button type="button" class="btn" data-follow aria-pressed="true" '
+        'title="Scroll along while it plays">Follow</button>'
+    )
+
+
+def render_transcript(recording: Recording | None, segments: Sequence[Segment]) -> str:
+    """Every sentence as a row, grouped by who speaks; stretches that were not transcribed stand between."""
+    if recording is None:
+        return ""
+    if not segments and not recording.gaps:
+        return f'<div class="hollow"><p>{_nothing_yet(recording)}</p></div>'
+    rows: list[Segment | Span] = [*segments, *recording.gaps]
+    rows.sort(key=lambda one: (one.start, one.end))
+    turns = "".join(_turn(speaker, list(turn)) for speaker, turn in groupby(rows, key=_voice))
+    return f'<div class="rows" role="group" aria-label="Transcript">{turns}</div>'
+
+
+def _voice(row: Segment | Span) -> str:
+    return (row.speaker or "") if isinstance(row, Segment) else "\0gap"
+
+
+def _turn(speaker: str, rows: list[Segment | Span]) -> str:
+    if isinstance(rows[0], Span):
+        return "".join(_gap(row) for row in rows if isinstance(row, Span))
+    name = f'<div class="who">{escape(speaker)}</div>' if speaker else ""
+    return f'<div class="turn">{name}{"".join(_rows(rows))}</div>'
+
+
+def _rows(rows: Sequence[Segment | Span]) -> Iterator[str]:
+    for row in rows:
+        if isinstance(row, Segment):
+            # Tab stops at one row only; the arrow keys go on from there (static/transcript.js).
+            yield (
+                f'<div class="line" role="button" tabindex="-1" data-start="{row.start:.3f}" '
+                f'data-end="{row.end:.3f}" data-id="{row.id}"><time>{clock(row.start)}</time>'
+                f'<span class="text {row.kind}">{escape(row.text)}</span></div>'
+            )
+
+
+def _gap(gap: Span) -> str:
+    return (
+        f'<div class="line gap" role="button" tabindex="-1" data-start="{gap.start:.3f}" '
+        f'data-end="{gap.end:.3f}"><time>{clock(gap.start)}</time>'
+        f'<span class="text">not transcribed, {gap.duration:.1f} s of speech</span></div>'
+    )
+
+
+def _facts(recording: Recording, spoken: bool) -> str:
+    parts = [f"<span>{clock(recording.duration)}</span>"]
+    if recording.language:
+        parts.append(f"<span>{escape(recording.language.upper())}</span>")
+    parts.append(f"<span>added {escape(recording.added_at[:10])}</span>")
+    if recording.coverage is not None and (spoken or recording.gaps):
+        parts.append(_coverage(recording))
+    return "".join(parts)
+
+
+def _coverage(recording: Recording) -> str:
+    assert recording.coverage is not None
+    text = f"{percent(recording.coverage)} of detected speech accounted for"
+    if not recording.gaps:
+        return f'<span class="coverage">{text}</span>'
+    gaps = "".join(
+        f'<li><button type="button" class="cite" {_play(recording.id, gap)}>'
+        f"{clock(gap.start)}–{clock(gap.end)}</button></li>"
+        for gap in recording.gaps
+    )
+    return (
+        f'<details class="menu coverage"><summary>{text}</summary>'
+        '<div class="sheet"><p>Speech that could not be transcribed:</p>'
+        f'<ul class="gaps">{gaps}</ul></div></details>'
+    )
+
+
+def _play(recording: str, span: Span) -> str:
+    return f'data-play="{span.start:.3f}" data-until="{span.end:.3f}" data-recording="{escape(recording)}"'
+
+
+def _note(recording: Recording) -> str:
+    if recording.error:
+        return f'<p class="note" role="status">{escape(recording.error)}</p>'
+    if recording.status == "listening":
+        return '<p class="note" role="status">Still being transcribed; what is finished is below.</p>'
+    if recording.status == "cancelled":
+        return '<p class="note" role="status">Stopped before the end; add the file again to go on.</p>'
+    return ""
+
+
+def _speakers(recording: Recording) -> str:
+    if not recording.speakers:
+        return ""
+    chips = "".join(
+        f'<button type="button" class="chip" data-rename="{escape(name)}" '
+        f'title="Rename or merge">{escape(name)}{icon("edit")}</button>'
+        for name in recording.speakers
+    )
+    return (
+        f'<div class="speakers" role="group" aria-label="Speakers, estimated">{chips}'
+        '<span class="hint">estimated; click to rename or merge</span></div>'
+    )
+
+
+def _export_menu(recording: Recording) -> str:
+    links = "".join(
+        f'<a href="export/{escape(recording.id)}.{format}" download>{label}<kbd>.{format}</kbd></a>'
+        for format, label in EXPORTS
+    )
+    return (
+        f'<details class="menu"><summary class="btn">{icon("export")}Export</summary>'
+        f'<div class="sheet links">{links}</div></details>'
+    )
+
+
+def _nothing_yet(recording: Recording) -> str:
+    if recording.status == "listening":
+        return "The first sentences appear here in a moment."
+    if recording.status == "ready":
+        return "No speech was found in this recording."
+    return "Nothing of this recording was transcribed yet; add the file again to go on."
