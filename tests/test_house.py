@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,28 @@ def imported_rooms(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             found.add(node.module.split(".")[0])
     return found & set(ROOMS)
+
+
+def import_graph() -> dict[str, set[str]]:
+    """Each module, and those that it imports anywhere: in functions and for types alone, too."""
+    modules = {}
+    for room in ROOMS:
+        for path in sources(room):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            modules[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    graph: dict[str, set[str]] = {}
+    for name, path in modules.items():
+        wanted = set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                wanted |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+                wanted |= {
+                    full if (full := f"{node.module}.{alias.name}") in modules else node.module
+                    for alias in node.names
+                }
+        graph[name] = (wanted & modules.keys()) - {name}
+    return graph
 
 
 @pytest.mark.parametrize("room", ROOMS)
@@ -76,14 +100,28 @@ def test_every_package_is_listed_for_the_installer():
     assert there == listed
 
 
-def test_files_stay_small_enough_to_hold_in_mind():
-    long = {
-        str(path.relative_to(ROOT)): lines
-        for room in ROOMS
-        for path in sources(room)
-        if (lines := len(path.read_text().splitlines())) > 450
+def test_no_folder_has_more_modules_than_one_can_look_over():
+    folders = {path.parent for room in ROOMS for path in sources(room)}
+    crowded = {
+        str(folder.relative_to(ROOT)): count
+        for folder in folders
+        if (count := len([*folder.glob("*.py")]) - (folder / "__init__.py").exists()) > 20
     }
-    assert not long
+    assert not crowded
+
+
+def test_no_two_modules_have_the_same_name():
+    names = Counter(path.name for room in ROOMS for path in sources(room) if not path.stem.startswith("__"))
+    assert not [name for name, count in names.items() if count > 1]
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    graph = import_graph()
+    sorter = graphlib.TopologicalSorter(graph)
+    try:
+        sorter.prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(" → ".join(error.args[1]))
 
 
 def commands() -> list[str]:
@@ -148,7 +186,7 @@ def test_links_in_the_documents_lead_somewhere():
 def test_help_starts_without_loading_a_model():
     program = (
         "import sys; sys.argv = ['moss-agent', '--help']\n"
-        "from agent.cli import main\n"
+        "from agent.cli.commands import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
     )
