@@ -50,7 +50,7 @@ def add_files(
             yield at, future.result()
     except KeyboardInterrupt:
         raise MossAgentError(
-            f"Stopped at {at.name}; what was transcribed is kept, add it again to go on."
+            f"Stopped at {at.name}; what was transcribed is kept: add it again to resume."
         ) from None
     finally:
         cancel.set()

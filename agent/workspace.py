@@ -62,7 +62,7 @@ class Workspace:
         url = settings.database_url or f"sqlite:///{self.home / 'library.sqlite'}"
         self.library = Library(Database(url), self.home)
         self.engines_problem = ""
-        """Why no engines could be chosen, once something has asked for them."""
+        """Why no engines could be chosen; empty if they were, or were not needed yet."""
         self._locked = threading.RLock()
         self._lock_depth = 0
 
@@ -205,7 +205,7 @@ class Workspace:
     def relabel_speakers(
         self, reference: str, speakers: int | None, report: Report | None = None
     ) -> Recording:
-        """Tell the speakers of a ready recording apart anew, with their number given or estimated."""
+        """Diarize a ready recording again, with the number of speakers given or estimated."""
         recording = self.library.resolve(reference)
         with self.writing():
             self.ingest.relabel_speakers(recording.id, speakers, report)

@@ -61,7 +61,7 @@ def add(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Listen to recordings and index them; a file that was begun before is gone on with."""
+    """Transcribe and index recordings; adding a partly processed file resumes it."""
     from agent.adding import add_files
 
     workspace = _workspace()
@@ -89,7 +89,7 @@ def list_recordings(json: Json = False) -> None:
     """List the recordings."""
     recordings = _workspace().library.recordings()
     if json:
-        output.write_json([output.listed_json(one) for one in recordings])
+        output.write_json([output.listed_json(recording) for recording in recordings])
     else:
         output.show_list(recordings)
 
@@ -99,12 +99,12 @@ def transcript(
     reference: Reference,
     start: Annotated[
         float | None,
-        typer.Option("--from", metavar="T", parser=output.parse_time, help="Begin: 95, 1:35, 0:01:35."),
+        typer.Option("--from", metavar="T", parser=output.parse_time, help="Start: 95, 1:35, 0:01:35."),
     ] = None,
     end: Annotated[
         float | None, typer.Option("--to", metavar="T", parser=output.parse_time, help="End, not included.")
     ] = None,
-    format: Annotated[Format, typer.Option(help="Of what is printed or written.")] = "txt",
+    format: Annotated[Format, typer.Option(help="Format of what is printed or written.")] = "txt",
     out: Annotated[Path | None, typer.Option("-o", "--output", help="File to write.", dir_okay=False)] = None,
     json: Json = False,
 ) -> None:
@@ -117,7 +117,7 @@ def transcript(
         if json:
             output.write_json({"file": str(out), "bytes": len(data)})
     elif format == "docx" and not json:
-        raise MossAgentError("A docx file is no text; name a file for it with -o FILE.")
+        raise MossAgentError("docx is binary: write it to a file with -o FILE.")
     else:
         sys.stdout.write(data.decode("utf-8"))
         if not data.endswith(b"\n"):
@@ -136,7 +136,7 @@ def search(
     wanted = workspace.library.resolve(recording).id if recording else None
     hits = workspace.search.search(query, wanted, k)
     if json:
-        output.write_json([output.hit_json(one) for one in hits])
+        output.write_json([output.hit_json(hit) for hit in hits])
     else:
         output.show_hits(hits, workspace.library)
 
@@ -144,8 +144,10 @@ def search(
 @app.command()
 def ask(
     question: Annotated[str, typer.Argument(help="A question in plain words.")],
-    recording: Annotated[str | None, typer.Option(help="The recording that is meant.")] = None,
-    thread: Annotated[str | None, typer.Option(help="Conversation to go on with; any name.")] = None,
+    recording: Annotated[str | None, typer.Option(help="The recording the question is about.")] = None,
+    thread: Annotated[
+        str | None, typer.Option(help="Name of a conversation to continue; any name starts one.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Ask about the recordings; the answer cites the seconds it rests on."""
@@ -164,18 +166,18 @@ def ask(
 def listen(
     reference: Reference,
     start: Annotated[
-        float, typer.Argument(metavar="START", parser=output.parse_time, help="Begin: 95, 1:35, 0:01:35.")
+        float, typer.Argument(metavar="START", parser=output.parse_time, help="Start: 95, 1:35, 0:01:35.")
     ],
     end: Annotated[
         float,
         typer.Argument(metavar="END", parser=output.parse_time, help="At most ten minutes after START."),
     ],
     question: Annotated[
-        str, typer.Argument(help="About what can be heard there; times as in the recording.")
+        str, typer.Argument(help="A question about what can be heard there; times as in the recording.")
     ],
     json: Json = False,
 ) -> None:
-    """Have MOSS-Audio listen again to a stretch and answer a question about it."""
+    """Let MOSS-Audio listen to a stretch again and answer a question about it."""
     from tools.listen import listen as listen_again
 
     workspace = _workspace()
@@ -192,7 +194,9 @@ def listen(
 @app.command()
 def summarize(
     reference: Reference,
-    template: Annotated[Template | None, typer.Option(help="What kind of talk it is.")] = None,
+    template: Annotated[
+        Template | None, typer.Option(help="Kind of recording; by default MOSS_AGENT_SUMMARY_TEMPLATE.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Write the summary: topics, decisions, action items, open questions, each with its time."""
@@ -218,7 +222,7 @@ def rename_speaker(
     if json:
         output.write_json({"speaker": new, "segments": count})
     else:
-        output.say(f"{count} segments are now by {new}.")
+        output.say(f"{new} is now the speaker of {count} segments.")
 
 
 @app.command("relabel-speakers")
@@ -229,7 +233,7 @@ def relabel_speakers(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Tell the speakers apart anew, for example with their true number; names given before are lost."""
+    """Identify the speakers again, for example with their true number; names you gave are lost."""
     workspace = _workspace()
     with output.ingest_progress(quiet=json) as reporting:
         report = reporting(workspace.library.resolve(reference).title)
@@ -264,57 +268,65 @@ def reindex(json: Json = False) -> None:
 
 @app.command()
 def doctor(json: Json = False) -> None:
-    """Check that everything is in place, and say which engines hear and think."""
+    """Check the installation, and say which engines transcribe and answer."""
     from agent.cli.doctor import examine
 
     checks = examine(_workspace())
     if json:
-        output.write_json([one.to_json() for one in checks])
+        output.write_json([check.to_json() for check in checks])
     else:
         output.show_checks(checks)
-    if not all(one.ok for one in checks if one.required):
+    if not all(check.ok for check in checks if check.required):
         raise typer.Exit(1)
 
 
 @app.command()
 def models(
     action: Annotated[
-        Literal["download"] | None, typer.Argument(metavar="[download]", help="Get the one that is named.")
+        Literal["download"] | None,
+        typer.Argument(metavar="[download]", help="Download the named checkpoint."),
     ] = None,
     name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="A checkpoint; “8b-thinking” will do.")
+        str | None, typer.Argument(metavar="NAME", help="A checkpoint; “8b-thinking” is enough.")
     ] = None,
     json: Json = False,
 ) -> None:
-    """List the released checkpoints, what they need and whether that is here; or download one."""
+    """List the released checkpoints and whether they fit this machine; or download one."""
     from agent.engines.released_models import download, full_name, released, this_machine
 
     if action is None:
         machine = this_machine()
         found = released(machine)
         if json:
-            output.write_json([one.to_json() for one in found])
+            output.write_json([model.to_json() for model in found])
         else:
             output.show_models(found, machine)
         return
     if name is None:
-        raise MossAgentError("Say which: `moss-agent models download NAME`; `moss-agent models` lists them.")
+        raise MossAgentError(
+            "Name a checkpoint: `moss-agent models download NAME`; `moss-agent models` lists them."
+        )
     wanted = full_name(name)
     try:
         with output.download_progress(wanted, quiet=json) as report:
             folder = download(wanted, report)
     except KeyboardInterrupt:
-        raise MossAgentError(f"Stopped; what is there of {wanted} is kept, run it again to go on.") from None
+        raise MossAgentError(
+            f"Stopped; the part of {wanted} already downloaded is kept: run it again to resume."
+        ) from None
     if json:
         output.write_json({"name": wanted, "folder": str(folder)})
     else:
-        output.say(f"{wanted} is in {folder}; choose it with MOSS_AGENT_MODEL={wanted}.")
+        output.say(f"{wanted} is in {folder}; to use it, set MOSS_AGENT_MODEL={wanted}.")
 
 
 @app.command()
 def web(
     host: Annotated[
-        str, typer.Option(help="Address to listen on; others can reach all but 127.0.0.1.")
+        str,
+        typer.Option(
+            help="Address to listen on; any other than 127.0.0.1 can be reached from other machines."
+        ),
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 7860,
     json: Annotated[
@@ -331,22 +343,27 @@ def web(
 @app.command()
 def serve(
     host: Annotated[
-        str, typer.Option(help="Address to listen on; others can reach all but 127.0.0.1.")
+        str,
+        typer.Option(
+            help="Address to listen on; any other than 127.0.0.1 can be reached from other machines."
+        ),
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8000,
     api_key: Annotated[
         str | None, typer.Option(help="Key that clients must send.", envvar="MOSS_AGENT_SERVE_API_KEY")
     ] = None,
-    no_auth: Annotated[bool, typer.Option("--no-auth", help="Let other machines in without a key.")] = False,
+    no_auth: Annotated[
+        bool, typer.Option("--no-auth", help="Accept requests from other machines without a key.")
+    ] = False,
     allow_host: Annotated[
         list[str] | None,
-        typer.Option(help="Without a key: another name that browsers and clients may use (repeatable)."),
+        typer.Option(help="Without a key: another host name to accept (repeatable)."),
     ] = None,
     json: Annotated[
         bool, typer.Option("--json", help="Print the address as JSON once the server is ready.")
     ] = False,
 ) -> None:
-    """Serve the model and the recogniser to OpenAI's clients (docs/api.md)."""
+    """Serve the model and the recogniser through an OpenAI-compatible API (docs/api.md)."""
     from importlib import import_module
 
     import_module("web.api.api_server").serve(
@@ -385,7 +402,7 @@ def main() -> None:
         if _Run.debug:
             raise
         kind = type(error).__name__
-        output.complain(f"It failed unexpectedly ({kind}: {output.one_line(error)}); --debug shows where.")
+        output.complain(f"Unexpected error ({kind}: {output.one_line(error)}); --debug shows the traceback.")
         raise SystemExit(1) from None
     finally:
         if _Run.workspace is not None:

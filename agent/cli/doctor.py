@@ -12,18 +12,18 @@ from index.recording_errors import MossAgentError
 from moss_audio.errors import MossAudioError
 from moss_audio.served import ServedBackend
 
-NO_EAR = "nothing here can listen to them: they need MOSS-Audio; {more} (docs/engines.md)"
+NO_EAR = "not available: they need MOSS-Audio; {more} (docs/engines.md)"
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at; ``detail`` says what was found, and what to do when not ok."""
+    """One check; ``detail`` says what was found and, where it is not ok, what to do."""
 
     name: str
     ok: bool
     detail: str
     required: bool = True
-    """Whether the program needs it; what this version does not have yet is not required."""
+    """Whether the program needs it; optional parts are not required."""
 
     def to_json(self) -> dict[str, Any]:
         """The check as the command line's JSON."""
@@ -31,7 +31,7 @@ class Check:
 
 
 def examine(workspace: Workspace) -> list[Check]:
-    """Look at everything; loads the models, since that is the only proof that they load."""
+    """Run all checks; loads the models, since only that proves that they load."""
     return [
         _check("home", lambda: _home(workspace)),
         _check("library", lambda: _library(workspace)),
@@ -52,7 +52,9 @@ def _check(name: str, look: Callable[[], str]) -> Check:
         return Check(name, False, str(error))
     except Exception as error:
         # A broken installation can raise anything from any library; the doctor reports and goes on.
-        return Check(name, False, f"{type(error).__name__}: {error}; `make install` sets it up anew.")
+        return Check(
+            name, False, f"{type(error).__name__}: {error}; `make install` repairs the installation."
+        )
 
 
 def _home(workspace: Workspace) -> str:
@@ -64,10 +66,10 @@ def _home(workspace: Workspace) -> str:
 
 def _library(workspace: Workspace) -> str:
     recordings = workspace.library.recordings()
-    unfinished = [one.title for one in recordings if one.status != "ready"]
+    unfinished = [recording.title for recording in recordings if recording.status != "ready"]
     found = f"{len(recordings)} recordings"
     return (
-        f"{found}; not finished: {', '.join(unfinished)} (add them again to go on)" if unfinished else found
+        f"{found}; not finished: {', '.join(unfinished)} (add them again to resume)" if unfinished else found
     )
 
 
@@ -92,7 +94,7 @@ def _model(workspace: Workspace) -> str:
     else:
         loaded = engines.loaded()
         found = f"{loaded.name} is loaded" if loaded else "none"
-    return ". ".join(one.rstrip(".") for one in (found, engines.why, engines.more) if one)
+    return ". ".join(part.rstrip(".") for part in (found, engines.why, engines.more) if part)
 
 
 def _recogniser(workspace: Workspace) -> str:
@@ -101,11 +103,11 @@ def _recogniser(workspace: Workspace) -> str:
 
     transcriber = workspace.transcriber
     if not isinstance(transcriber, WhisperTranscriber):
-        return f"{workspace.engines.hears}: what is said, with times"
+        return f"{workspace.engines.hears}: speech, with times"
     model = transcriber.load().model
     languages = "many languages" if model.is_multilingual else "English only"
     packaged = transcriber.model in PACKAGED_WHISPER
-    origin = "published hashes checked" if packaged else "a model of your own choice"
+    origin = "published hashes checked" if packaged else "a model you chose"
     return f"{transcriber.name} on {model.device} ({model.compute_type}), {languages}, {origin}"
 
 
@@ -126,8 +128,8 @@ def _thinks(workspace: Workspace) -> str:
     from agent.models.extractive import ExtractiveChatModel
 
     if isinstance(workspace.chat_model, ExtractiveChatModel):
-        return "extractive: answers are quotes chosen by rule, no language model is used"
-    return f"{workspace.engines.thinks_with}; where it fails, quotes chosen by rule take its place"
+        return "extractive: answers are quotes chosen by rule; no language model is used"
+    return f"{workspace.engines.thinks_with}; if it fails, quotes chosen by rule are shown instead"
 
 
 def _sounds(workspace: Workspace) -> Check:
@@ -139,6 +141,6 @@ def _sounds(workspace: Workspace) -> Check:
     if engines.listener is None:
         return Check(name, False, NO_EAR.format(more=engines.more.rstrip(".")), required=False)
     listed = (
-        " and lists those of each recording" if engines.sounds else "; MOSS_AGENT_SOUNDS=on lists them too"
+        " and lists them for each recording" if engines.sounds else "; MOSS_AGENT_SOUNDS=on also lists them"
     )
-    return Check(name, True, f"{engines.thinks_with} listens again when asked{listed}", required=False)
+    return Check(name, True, f"{engines.thinks_with} can listen again when asked{listed}", required=False)

@@ -97,7 +97,7 @@ def ingest_progress(quiet: bool) -> Iterator[Callable[[str], Callable[[IngestPro
             task = bar.add_task(_plain(name), total=1.0, detail="")
 
             def report(progress: IngestProgress) -> None:
-                detail = ", ".join(one for one in (progress.stage, progress.detail) if one)
+                detail = ", ".join(part for part in (progress.stage, progress.detail) if part)
                 if progress.speed is not None and progress.seconds_left is not None:
                     detail += f" · {progress.speed:.1f}× realtime · {clock(progress.seconds_left)} left"
                 bar.update(task, completed=progress.fraction, detail=detail)
@@ -126,7 +126,7 @@ def _bar(quiet: bool) -> Progress:
 
 
 def added_json(recording: Recording, segments: int) -> dict[str, Any]:
-    """What `add --json` says of one recording."""
+    """A recording as `add --json` prints it; times in seconds."""
     return {
         "id": recording.id,
         "title": recording.title,
@@ -134,7 +134,7 @@ def added_json(recording: Recording, segments: int) -> dict[str, Any]:
         "language": recording.language,
         "status": recording.status,
         "coverage": recording.coverage,
-        "gaps": [[one.start, one.end] for one in recording.gaps],
+        "gaps": [[gap.start, gap.end] for gap in recording.gaps],
         "segments": segments,
         "speakers": len(recording.speakers),
         "seconds_taken": round(recording.seconds_taken, 2),
@@ -142,14 +142,14 @@ def added_json(recording: Recording, segments: int) -> dict[str, Any]:
 
 
 def show_added(document: dict[str, Any], note: str | None) -> None:
-    """What `add` says of one recording."""
+    """A recording that was added, for a person."""
     taken = max(document["seconds_taken"], 0.01)
     sentences, speakers = document["segments"], document["speakers"]
     say(
         f"“{document['title']}” ({document['id'][:12]}): {clock(document['duration'])} long, "
         f"{_counted(sentences, 'sentence')}, {_counted(speakers, 'speaker')} (estimated), "
         f"language {document['language'] or 'unknown'}, {_percent(document['coverage'])} of detected speech "
-        f"accounted for, heard in {taken:.0f} s ({document['duration'] / taken:.1f}× realtime)."
+        f"accounted for, processed in {taken:.0f} s ({document['duration'] / taken:.1f}× realtime)."
     )
     for start, end in document["gaps"]:
         say(f"  not transcribed: {clock(start)}–{clock(end)}")
@@ -158,7 +158,7 @@ def show_added(document: dict[str, Any], note: str | None) -> None:
 
 
 def listed_json(recording: Recording) -> dict[str, Any]:
-    """What `list --json` says of one recording."""
+    """A recording as `list --json` prints it."""
     return {
         "id": recording.id,
         "title": recording.title,
@@ -172,26 +172,26 @@ def listed_json(recording: Recording) -> dict[str, Any]:
 def show_list(recordings: Sequence[Recording]) -> None:
     """The library as a table."""
     if not recordings:
-        say("There are no recordings yet; `moss-agent add FILE` takes one in.")
+        say("There are no recordings yet; add one with `moss-agent add FILE`.")
         return
     table = Table(box=None, pad_edge=False)
     for column in ("id", "title", "length", "status", "coverage", "added"):
         table.add_column(column, no_wrap=column != "title")
-    for one in recordings:
+    for recording in recordings:
         cells = (
-            one.id[:12],
-            one.title,
-            clock(one.duration),
-            one.status,
-            _percent(one.coverage),
-            one.added_at,
+            recording.id[:12],
+            recording.title,
+            clock(recording.duration),
+            recording.status,
+            _percent(recording.coverage),
+            recording.added_at,
         )
         table.add_row(*(Text(_plain(cell)) for cell in cells))
     _console.print(table)
 
 
 def hit_json(hit: Hit) -> dict[str, Any]:
-    """What `search --json` says of one hit."""
+    """A hit as `search --json` prints it; times in seconds."""
     return {
         "recording": hit.recording,
         "start": hit.start,
@@ -213,18 +213,18 @@ def show_hits(hits: Sequence[Hit], library: Library) -> None:
 def show_answer(answer: Answer, library: Library) -> None:
     """An answer, and what its citations rest on."""
     say(answer.text)
-    titles = {one.recording: library.recording(one.recording).title for one in answer.citations}
+    titles = {cited.recording: library.recording(cited.recording).title for cited in answer.citations}
     if len(titles) > 1:
         say("")
-        for one in answer.citations:
-            say(f"  [{clock(one.start)}] {titles[one.recording]}")
+        for citation in answer.citations:
+            say(f"  [{clock(citation.start)}] {titles[citation.recording]}")
 
 
 def show_checks(checks: Sequence[Check]) -> None:
-    """What `doctor` found."""
-    for one in checks:
-        mark = "ok" if one.ok else "NO" if one.required else "–"
-        say(f"{mark:2} {one.name}: {one.detail}")
+    """The checks of `doctor`, one a line."""
+    for check in checks:
+        mark = "ok" if check.ok else "NO" if check.required else "–"
+        say(f"{mark:2} {check.name}: {check.detail}")
 
 
 @contextmanager
@@ -264,11 +264,11 @@ def show_models(models: Sequence[Model], machine: Machine) -> None:
     table = Table(box=None, pad_edge=False)
     for column in ("checkpoint", "download", "memory, GPU", "memory, CPU", "here"):
         table.add_column(column, no_wrap=True)
-    for one in models:
+    for model in models:
         cells = (
-            one.name.rpartition("/")[2],
-            *map(_gb, (one.download_bytes, one.gpu_bytes, one.cpu_bytes)),
-            _verdict(one),
+            model.name.rpartition("/")[2],
+            *map(_gb, (model.download_bytes, model.gpu_bytes, model.cpu_bytes)),
+            _verdict(model),
         )
         table.add_row(*(Text(cell) for cell in cells))
     _console.print(table)
@@ -279,7 +279,8 @@ def show_models(models: Sequence[Model], machine: Machine) -> None:
         f"in {machine.cache}."
     )
     say(
-        "`moss-agent models download NAME` gets one; MOSS_AGENT_MODEL chooses what is used (docs/engines.md)."
+        "`moss-agent models download NAME` downloads one; MOSS_AGENT_MODEL sets which is used "
+        "(docs/engines.md)."
     )
 
 
@@ -294,7 +295,7 @@ def _verdict(model: Model) -> str:
         return f"{fits}, present"
     if model.there_bytes:
         fits += f", {100 * model.there_bytes // model.download_bytes} % downloaded"
-    return fits if model.fits_disk else f"{fits}, no room on the disk"
+    return fits if model.fits_disk else f"{fits}, not enough disk space"
 
 
 def _gb(size: int) -> str:

@@ -1,7 +1,7 @@
-"""Which engine hears and which thinks: what the settings say, else the best that is here.
+"""Which engine transcribes and which answers: what the settings name, else the best on this machine.
 
-MOSS_AGENT_MODEL is a URL      a server hears and thinks; one that does not hear only thinks
-                 a name/folder a MOSS-Audio in this program, loaded when it is needed
+MOSS_AGENT_MODEL is a URL      a server transcribes and answers; one without audio input only answers
+                 a name/folder a MOSS-Audio in this process, loaded when it is needed
                  auto          the largest checkpoint on this machine that fits its GPU, one in the home
                                folder before one of the hub, Thinking before Instruct; else the packaged
                                recogniser and quotes chosen by rule
@@ -45,12 +45,14 @@ CONTACT_SECONDS = 20.0
 """How long a server may take to say what it is; it may still answer questions later."""
 
 SERVING = "docs/serving.md says how to serve one"
-GET = "`moss-agent models` says which MOSS-Audio fits here; MOSS_AGENT_MODEL chooses one, or a server"
+GET = (
+    "`moss-agent models` says which MOSS-Audio fits this machine; set MOSS_AGENT_MODEL to one, or to a server"
+)
 
 
 @dataclass(frozen=True)
 class Engines:
-    """What works on recordings and questions.
+    """The engines that transcribe recordings and answer questions.
 
     Attributes:
         backend: A MOSS-Audio, or another model behind a server; None in the embedded default.
@@ -136,33 +138,31 @@ def _automatic(settings: Settings, machine: Machine | None) -> Engines:
     """The best of what is here, without a download."""
     owned = own_checkpoints(settings.home.expanduser() / "models")
     if not owned and not _any_released(machine.cache if machine else cache_folder()):
-        return _embedded(settings, "There is no MOSS-Audio on this machine and no server is named.", GET)
+        return _embedded(settings, "No MOSS-Audio is on this machine, and no server is set.", GET)
     machine = machine or this_machine()
     if machine.gpu is None:
         why = (
-            "A MOSS-Audio is on this machine, but no GPU, without which it is too slow to be chosen unasked."
+            "A MOSS-Audio is on this machine, but it is not used by default without a GPU, where it is slow."
         )
-        return _embedded(
-            settings, why, "MOSS_AGENT_MODEL names the checkpoint that shall be used all the same"
-        )
-    for mine in owned:
-        if memory_needed(mine.weight_bytes, 2) <= machine.gpu_bytes:
-            why = f"It is the largest in {mine.folder.parent} that fits the {machine.gpu}."
-            return _local(settings, str(mine.folder), machine, why, "")
-    for one in released(machine):
-        if one.folder is not None and one.fits_gpu:
+        return _embedded(settings, why, "Set MOSS_AGENT_MODEL to use it anyway")
+    for checkpoint in owned:
+        if memory_needed(checkpoint.weight_bytes, 2) <= machine.gpu_bytes:
+            why = f"It is the largest checkpoint in {checkpoint.folder.parent} that fits the {machine.gpu}."
+            return _local(settings, str(checkpoint.folder), machine, why, "")
+    for model in released(machine):
+        if model.folder is not None and model.fits_gpu:
             why = f"It is the best checkpoint on this machine that fits the {machine.gpu}."
-            return _local(settings, one.name, machine, why, _better(one.name))
+            return _local(settings, model.name, machine, why, _better(model.name))
     free = f"{machine.gpu_bytes / GB:.1f} GB"
-    why = f"No whole MOSS-Audio on this machine fits the {free} that are free on the {machine.gpu}."
+    why = f"No complete MOSS-Audio on this machine fits into the {free} free on the {machine.gpu}."
     return _embedded(settings, why, GET)
 
 
 def _named(settings: Settings, machine: Machine) -> Engines:
     """The checkpoint of the settings, on whatever there is."""
     where = f"the {machine.gpu}" if machine.gpu else "the CPU, which is slow"
-    why = f"MOSS_AGENT_MODEL names it; it runs on {where}."
-    more = "" if machine.gpu else f"A GPU or a server makes it fast; {SERVING}"
+    why = f"MOSS_AGENT_MODEL selects it; it runs on {where}."
+    more = "" if machine.gpu else f"A GPU or a server would make it fast; {SERVING}"
     return _local(settings, settings.model, machine, why, more)
 
 
@@ -188,9 +188,9 @@ def _served(settings: Settings) -> Engines:
     host = backend.address.host
     found, problem = _asked(lambda: backend.check(listen=True))
     named = f"{backend.name} at {host}" if found else f"the server at {host}"
-    why = f"MOSS_AGENT_MODEL names this server{_software(found)}."
+    why = f"MOSS_AGENT_MODEL selects this server{_software(found)}."
     if problem:
-        why = f"MOSS_AGENT_MODEL names this server, which could not be asked what it is: {problem}"
+        why = f"MOSS_AGENT_MODEL selects this server, but it did not say which model it serves: {problem}"
     if backend.hears:
         engines = _with_moss(settings, backend, named, why, "", fast=True, context=_context(found))
     else:
@@ -211,7 +211,8 @@ def _processor(given: str | None) -> str | None:
     except (OSError, UnicodeDecodeError) as error:
         raise MossAgentError(
             f"MOSS_AGENT_THINKING_PROCESSOR: the file {given[:200]} cannot be read "
-            f"({getattr(error, 'strerror', None) or 'it is no text'}); docs/serving.md says how to write it."
+            f"({getattr(error, 'strerror', None) or 'it is not a text file'}); docs/serving.md says how to "
+            "write it."
         ) from error
 
 
@@ -266,7 +267,7 @@ def _thinking_only(
         chat_model=ChatMossAudio(backend=backend, context=context, answer_tokens=settings.answer_tokens),
         hears=f"{transcriber.name} on this machine",
         thinks_with=named,
-        why=f"{why} It does not hear, so recordings are written down here.",
+        why=f"{why} It takes no audio, so recordings are transcribed on this machine.",
         more=f"Sounds, music and tone of voice need a server with MOSS-Audio; {SERVING}",
     )
 

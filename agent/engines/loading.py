@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 class StillLoading(MossAudioError):
-    """The model is on its way; whoever asks gets an answer without it."""
+    """The model is still being loaded; the question is answered without it."""
 
 
 class LoadingBackend:
@@ -105,7 +105,7 @@ class LoadingBackend:
             self._begin(None)
         while not self._done.wait(POLL_SECONDS):
             if cancel is not None and cancel.is_set():
-                raise MossAudioError("It was stopped.")
+                raise MossAudioError("Stopped.")
         if self._backend is None:
             raise self._error or MossAudioError(f"{self.name} was closed.")
         return self._backend
@@ -142,7 +142,7 @@ class LoadingBackend:
 
     def _now(self, cancel: threading.Event | None) -> Backend:
         if self.state == "loading" and self._in_background:
-            raise StillLoading(f"{self.name} is still {self.progress}; ask again when it is there.")
+            raise StillLoading(f"{self.name} is still {self.progress}; ask again once it is ready.")
         if self.state == "failed":
             assert self._error is not None
             raise self._error

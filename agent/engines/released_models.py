@@ -22,7 +22,7 @@ NAMES = tuple(
 """The released checkpoints, the one to prefer first."""
 
 CACHE_BYTES = 2 * 36 * 8 * 128 * 2
-"""Of keys and values a token takes in bfloat16: 36 layers of 8 heads of 128 in all released checkpoints."""
+"""Bytes of keys and values per token in bfloat16: 36 layers × 8 KV heads × 128 in every checkpoint."""
 
 LISTEN_S, ANSWER_TOKENS = 600.0, 4096
 """What must fit beside the weights: ten minutes of audio, a thought and an answer."""
@@ -163,18 +163,17 @@ def full_name(name: str) -> str:
         MossAgentError: There is none of this name, or several.
     """
     wanted = name.casefold().strip()
-    found = [one for one in NAMES if one.casefold() == wanted]
-    found = found or [one for one in NAMES if wanted and wanted in one.casefold()]
+    found = [known for known in NAMES if known.casefold() == wanted]
+    found = found or [known for known in NAMES if wanted and wanted in known.casefold()]
     if len(found) == 1:
         return found[0]
-    known = ", ".join(one.removeprefix(f"{OWNER}/") for one in NAMES)
-    raise MossAgentError(
-        f"“{name}” names {'no' if not found else 'no single'} checkpoint; there are {known}."
-    )
+    names = ", ".join(known.removeprefix(f"{OWNER}/") for known in NAMES)
+    matches = "more than one checkpoint" if found else "no checkpoint"
+    raise MossAgentError(f"“{name}” matches {matches}; there are {names}.")
 
 
 def download(name: str, progress: Callable[[int, int], None]) -> Path:
-    """Download a released checkpoint, or go on with that; returns its folder.
+    """Download a released checkpoint, or resume it; returns its folder.
 
     Args:
         name: See ``full_name``.
@@ -193,7 +192,7 @@ def download(name: str, progress: Callable[[int, int], None]) -> Path:
 
 @dataclass(frozen=True)
 class Own:
-    """A checkpoint of one's own.
+    """A checkpoint of the user's own.
 
     Attributes:
         folder: Where it is.
@@ -212,14 +211,14 @@ def own_checkpoints(folder: Path) -> list[Own]:
     The largest comes first; of two as large the one that thinks; then by name.
     """
     found = []
-    for one in sorted(folder.glob("*/config.json")):
-        if _content(one).get("model_type") == "moss_audio":
-            found += _own(one.parent)
-    return sorted(found, key=lambda one: (-one.weight_bytes, not one.thinks))
+    for config in sorted(folder.glob("*/config.json")):
+        if _json_object(config).get("model_type") == "moss_audio":
+            found += _own(config.parent)
+    return sorted(found, key=lambda own: (-own.weight_bytes, not own.thinks))
 
 
 def _own(folder: Path) -> list[Own]:
-    """What a folder holds; nothing if that is not whole."""
+    """The checkpoint in a folder; empty if it is incomplete."""
     from moss_audio.checkpoints.files import read_header, weight_files
     from moss_audio.generation.thinking import name_says_thinking
 
@@ -227,13 +226,13 @@ def _own(folder: Path) -> list[Own]:
         shapes = [shape for file in weight_files(folder) for shape in read_header(file).values()]
     except MossAudioError:
         return []
-    said = _content(folder / "generation_config.json").get("thinking")
+    said = _json_object(folder / "generation_config.json").get("thinking")
     thinks = said if isinstance(said, bool) else name_says_thinking(folder.name)
     return [Own(folder, 2 * sum(math.prod(shape) for shape in shapes), thinks)]
 
 
-def _content(file: Path) -> dict[str, Any]:
-    """Of a JSON file; nothing if it is none."""
+def _json_object(file: Path) -> dict[str, Any]:
+    """The object in a JSON file; empty if it cannot be read."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -311,7 +311,7 @@ def test_a_library_from_before_sounds_opens_and_keeps_everything(home):
     home.mkdir()
     engine = create_engine(f"sqlite:///{home / 'library.sqlite'}")
     config = Config()
-    config.set_main_option("script_location", str(ROOT / "index" / "migrations"))
+    config.set_main_option("script_location", str(ROOT / "index" / "store" / "migrations"))
     with engine.begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "0001")
@@ -466,10 +466,10 @@ def test_cancelled_in_the_sound_pass_it_goes_on_there(listen, library):
 PROGRAM = """
 import sys, time
 from pathlib import Path
-from index.ingest import Ingest
-from index.moss import MossTranscriber
-from index.moss_sounds import MossSounds
-from index.vectors import Vectors
+from index.pipeline.ingest import Ingest
+from index.transcription.moss_transcriber import MossTranscriber
+from index.sounds.moss_sounds import MossSounds
+from index.search.vectors import Vectors
 from tests.support.indexed import embedder, open_library
 from tests.support.scripted_backend import ScriptedBackend
 

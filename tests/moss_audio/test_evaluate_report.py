@@ -145,7 +145,7 @@ def test_answers_of_another_program_are_scored_from_the_command_line(tmp_path):
     """As a person runs it: no audio, both reports, and nothing that runs a model is loaded."""
     program = (
         "import sys; from moss_audio.evaluate.__main__ import main; code = main(sys.argv[1:]); "
-        "assert 'moss_audio.generation' not in sys.modules; sys.exit(code)"
+        "assert 'moss_audio.generation.generate' not in sys.modules; sys.exit(code)"
     )
     outputs = [tmp_path / "out" / "report.json", tmp_path / "out" / "report.md"]
     arguments = [CASES, "--predictions", PREDICTIONS, "--output", outputs[0], "--output", outputs[1]]

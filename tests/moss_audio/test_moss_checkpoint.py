@@ -244,7 +244,7 @@ def test_memory_that_runs_out_while_loading_is_called_so(checkpoint):
 MEASURE_LOADING = """
 import sys
 from resource import RUSAGE_SELF, getrusage
-from moss_audio.model import MossAudioModel
+from moss_audio.model.modeling import MossAudioModel
 from tests.support.moss_sizes import small_model
 small_model()
 before = getrusage(RUSAGE_SELF).ru_maxrss

@@ -66,7 +66,7 @@ def point(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 SCRIPT = """
 import json, sys
 from moss_audio.errors import MossAudioError
-from moss_audio.hub import resolve
+from moss_audio.checkpoints.hub import resolve
 told = []
 try:
     folder = resolve(sys.argv[1], lambda done, total: (told.append(done), print(done, total, flush=True)))

@@ -387,7 +387,7 @@ def test_the_command_serves_the_model_of_the_settings_and_ends(home: Path, tmp_p
     command = [
         sys.executable,
         "-m",
-        "agent.cli.commands",
+        "agent.cli",
         "--home",
         str(home),
         "serve",
