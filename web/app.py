@@ -81,7 +81,7 @@ def create_app(workspace: Workspace, jobs: Jobs, host: str = "127.0.0.1") -> Fas
 
 def _take_up(workspace: Workspace, jobs: Jobs, uploads: Uploads) -> None:
     """Show the uploads of an earlier run as stopped, but for those that were added at its very end."""
-    ready = {one.id for one in workspace.library.recordings() if one.status == "ready"}
+    ready = {recording.id for recording in workspace.library.recordings() if recording.status == "ready"}
     for one in uploads.left_over():
         release = partial(uploads.release, one.name)
         if one.recording in ready:
@@ -98,14 +98,14 @@ def _add_routes(app: FastAPI, workspace: Workspace) -> None:
         """The audio copy; ranges are answered, so that a player can seek."""
         path = workspace.library.audio_path(_known(workspace, recording))
         if not path.exists():
-            raise HTTPException(404, "The audio copy is not there yet.")
+            raise HTTPException(404, "The audio copy is not ready yet.")
         return FileResponse(path, media_type="audio/flac", headers={"Cache-Control": "private, no-cache"})
 
     @app.get("/export/{recording}.{format}")
     def export(recording: str, format: str) -> Response:
         """The transcript as a file."""
         if format not in MEDIA_TYPES:
-            raise HTTPException(404, f"There is no format {format}.")
+            raise HTTPException(404, f"Unknown format {format}.")
         found = workspace.library.recording(_known(workspace, recording))
         return _download(workspace.export(found.id, format), f"{found.title}.{format}", format)
 

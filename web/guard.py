@@ -61,7 +61,7 @@ class Names:
         self.names = (
             {"localhost"} if self.loopback else {"localhost", host.lower(), machine, f"{machine}.local"}
         )
-        self.names |= {one.strip().lower() for one in more}
+        self.names |= {name.strip().lower() for name in more}
 
     def answers_to(self, host: str) -> bool:
         """Whether a request's ``Host`` is one of them."""
@@ -111,7 +111,7 @@ class Guard:
         if not self.names.answers_to(headers.get("host", "")):
             return PlainTextResponse("Open this page as http://127.0.0.1.", status_code=403)
         if scope["method"] not in ("GET", "HEAD") and from_elsewhere(headers):
-            return PlainTextResponse("Another site may not do this.", status_code=403)
+            return PlainTextResponse("Pages of other sites may not do this.", status_code=403)
         if not _OPEN.fullmatch(scope["path"]):
             return PlainTextResponse("Not found.", status_code=404)
         return None

@@ -111,7 +111,7 @@ class Jobs:
     def _wake(self) -> None:
         """A job waits: tell the threads, and where all are busy see whether one more is worth it."""
         self._changed.notify_all()
-        running = sum(one.state == "running" for one in self._jobs.values())
+        running = sum(job.state == "running" for job in self._jobs.values())
         if running >= len(self._workers):
             threading.Thread(target=self._call_help, daemon=True).start()
 
@@ -203,7 +203,7 @@ class Jobs:
                 self._begin_worker()
 
     def _next(self) -> Job | None:
-        return next((one for one in self._jobs.values() if one.state == "waiting"), None)
+        return next((job for job in self._jobs.values() if job.state == "waiting"), None)
 
     def _run(self, job: Job) -> None:
         try:
@@ -227,7 +227,7 @@ class Jobs:
         except Exception as error:
             log.exception("adding %s failed", job.path.name)
             kind = type(error).__name__
-            self._update(job.id, state="failed", error=f"It failed unexpectedly ({kind}: {error}).")
+            self._update(job.id, state="failed", error=f"Unexpected error ({kind}: {error}).")
         else:
             with self._changed:
                 self._forget(job)

@@ -81,7 +81,7 @@ def add_sample_once(workspace: Workspace, jobs: Jobs) -> None:
     recordings = workspace.library.recordings()
     first = not marker.exists() and not recordings
     sample = file_id(SAMPLE)
-    begun = any(one.id == sample and one.status != "ready" for one in recordings)
+    begun = any(recording.id == sample and recording.status != "ready" for recording in recordings)
     if first or begun:
         # Who cancelled it finds it stopped, and may go on with it.
         given_up = marker.exists() and marker.read_text() == CANCELLED
@@ -117,7 +117,7 @@ def address_of(host: str, port: int) -> str:
 
 
 def _announce(address: str, json: bool) -> None:
-    line = json_module.dumps({"url": address}) if json else f"The page is open on {address} (Ctrl+C ends it)"
+    line = json_module.dumps({"url": address}) if json else f"The page is open on {address} (Ctrl+C to stop)"
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 

@@ -56,8 +56,8 @@ class Uploads:
         self.folder = home.resolve() / "uploads"
         self.notes = home.resolve() / "upload-jobs"
         shutil.rmtree(self.arriving, ignore_errors=True)
-        for one in (self.arriving, self.folder, self.notes):
-            one.mkdir(parents=True, exist_ok=True)
+        for folder in (self.arriving, self.folder, self.notes):
+            folder.mkdir(parents=True, exist_ok=True)
 
     def claim(self, path: str, title: str, speakers: int | None) -> Upload:
         """Take charge of an uploaded file, which the browser names by its path on this machine.
@@ -93,7 +93,7 @@ class Uploads:
     def left_over(self) -> Iterator[Upload]:
         """Uploads of an earlier run that were not added; whatever else lies there is deleted."""
         found = [one for path in sorted(self.notes.iterdir()) if (one := self._read(path)) is not None]
-        kept = {one.name for one in found}
+        kept = {path.name for path in found}
         for path in self.notes.iterdir():
             if path.stem not in kept:
                 path.unlink(missing_ok=True)

@@ -376,7 +376,7 @@ def test_waiting_can_be_stopped(slow: tuple[Slow, LoadingBackend]) -> None:
     stop = threading.Event()
     threading.Timer(0.2, stop.set).start()
     began = time.monotonic()
-    with pytest.raises(MossAudioError, match="(?i)stopped"):
+    with pytest.raises(MossAudioError, match=r"(?i)stopped"):
         backend.ask([Request("What?")], Options(), stop)
     assert time.monotonic() - began < 15
 

@@ -364,7 +364,7 @@ def test_every_response_has_an_id_and_no_guessing_of_types():
 def test_other_machines_are_let_in_with_a_key_or_a_word_only(home: Path):
     workspace = open_workspace(Settings(home=home))
     for host in ("0.0.0.0", "::", "192.0.2.7"):
-        with pytest.raises(MossAgentError, match=r"--api-key, or say --no-auth if everyone may use it\.$"):
+        with pytest.raises(MossAgentError, match=r"--api-key.*--no-auth"):
             serve(workspace, host)
     with pytest.raises(MossAgentError, match="empty"):
         serve(workspace, key=" ")

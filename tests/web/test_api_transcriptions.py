@@ -132,14 +132,14 @@ def test_the_recogniser_gives_segments_and_words_in_time_order(models: Path, cli
     (word,) = [one for one in heard.words if one.word == "planning"]
     assert 3.0 < word.start < word.end < 5.0
     assert all(-1.0 < one.avg_logprob <= 0.0 for one in heard.segments)
-    assert "prompt makes no difference here." in heard.note and "temperature" in heard.note
+    assert "prompt is ignored here." in heard.note and "temperature" in heard.note
 
 
 def test_times_of_words_are_refused_where_only_sentences_are_timed(clip: Path):
     backend = RuleBackend(hear=lambda _: "[0.10]Good morning.[1.00]")
     with serving(backend, MossTranscriber(backend)) as served:
         for wanted in (["word"], ["segment", "word"]):
-            with pytest.raises(openai.BadRequestError, match="sentences, not of words") as error:
+            with pytest.raises(openai.BadRequestError, match="segments, not of words") as error:
                 write(served, clip, response_format="verbose_json", timestamp_granularities=wanted)
             assert error.value.code == "unsupported_parameter"
             assert error.value.param == "timestamp_granularities"

@@ -31,7 +31,8 @@ def client(host: str = "127.0.0.1", base: str = HOME) -> TestClient:
 )
 def test_another_site_cannot_act_here(path: str, headers: dict[str, str]) -> None:
     reply = client().post(f"/{path}", headers=headers)
-    assert (reply.status_code, reply.text) == (403, "Another site may not do this.")
+    assert reply.status_code == 403
+    assert "other sites" in reply.text
 
 
 @pytest.mark.parametrize("headers", [{}, {"Origin": HOME}, {"Origin": HOME, "Sec-Fetch-Site": "same-origin"}])

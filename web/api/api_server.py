@@ -23,7 +23,7 @@ from starlette.routing import Route
 
 from agent.privacy import switch_off_telemetry
 from index.recording_errors import MossAgentError
-from web.api.auth import CHAT, HEALTH, TRANSCRIPTIONS, Door
+from web.api.auth import CHAT, HEALTH, TRANSCRIPTIONS, AuthMiddleware
 from web.api.chat import chat_completions
 from web.api.error_responses import RETRY_SECONDS, ApiError
 from web.api.service import CONTENT_TYPE, Service
@@ -66,13 +66,13 @@ def create_api(
         lifespan=lifespan,
     )
     app.state.service = service
-    app.add_middleware(Door, service=service, key=key, host=host, names=names)
+    app.add_middleware(AuthMiddleware, service=service, key=key, host=host, names=names)
     return app
 
 
 async def _models(request: Request) -> Response:
     service: Service = request.app.state.service
-    return JSONResponse({"object": "list", "data": [_described(service, one) for one in service.models]})
+    return JSONResponse({"object": "list", "data": [_described(service, name) for name in service.models]})
 
 
 async def _model(request: Request) -> Response:
@@ -81,7 +81,7 @@ async def _model(request: Request) -> Response:
     if name not in service.known:
         raise ApiError(
             404,
-            f"There is no model “{name[:100]}” here; /v1/models lists what there is.",
+            f"There is no model “{name[:100]}” here; /v1/models lists the models.",
             "model_not_found",
             "model",
         )
@@ -108,7 +108,7 @@ def _described(service: Service, name: str) -> dict[str, Any]:
 async def _failed(request: Request, error: HTTPException) -> Response:
     sentences = {
         404: f"There is nothing at {request.url.path[:200]}.",
-        405: "This address takes another method.",
+        405: "This address does not accept that method.",
     }
     message = sentences.get(error.status_code, str(error.detail))
     return ApiError(error.status_code, message, "not_found" if error.status_code == 404 else None).response()
@@ -144,11 +144,11 @@ def serve(
     """
     switch_off_telemetry()
     if key is not None and not key.strip():
-        raise MossAgentError("The API key is empty; give one with --api-key, or leave it out.")
+        raise MossAgentError("The API key is empty; pass one with --api-key, or leave the option out.")
     if key is None and not no_auth and not is_loopback(host):
         raise MossAgentError(
-            f"On {host} other machines reach this server; set an API key with --api-key, or say --no-auth if "
-            "everyone may use it."
+            f"On {host} other machines can reach this server; set an API key with --api-key, or pass "
+            "--no-auth if anyone may use it."
         )
     with listen(host, port, "The server") as listener:
         import uvicorn
@@ -204,7 +204,7 @@ def _announce(address: str, service: Service, json: bool) -> None:
     if json:
         line = json_module.dumps({"url": f"{address}/v1", "model": chats, "transcriber": hears})
     else:
-        answers = f"{chats} answers" if chats else "no model answers (MOSS_AGENT_MODEL chooses one)"
-        line = f"Listening on {address}/v1: {answers}, {hears} transcribes (Ctrl+C ends it)"
+        answers = f"{chats} answers" if chats else "no chat model (MOSS_AGENT_MODEL sets one)"
+        line = f"Listening on {address}/v1: {answers}, {hears} transcribes (Ctrl+C to stop)"
     sys.stdout.write(line + "\n")
     sys.stdout.flush()

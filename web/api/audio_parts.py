@@ -39,17 +39,17 @@ def audio_part(part: Mapping[str, Any], where: str) -> AudioPart:
     if part["type"] == "input_audio":
         audio = part.get("input_audio")
         if not isinstance(audio, Mapping) or not isinstance(audio.get("data"), str):
-            raise unusable("input_audio must hold data, the recording as base64, and its format.", where)
+            raise unusable("input_audio must contain data (the recording as base64) and format.", where)
         return AudioPart(audio["data"], safe_suffix(str(audio.get("format") or "")))
     given = part.get("audio_url")
     url = given.get("url") if isinstance(given, Mapping) else given
     if not isinstance(url, str):
-        raise unusable("audio_url must hold a url.", where)
+        raise unusable("audio_url must contain a url.", where)
     head = _DATA_URL.match(url[:200])
     if head is None:
         raise bad_request(
-            "Only data URLs with base64 are taken (data:audio/wav;base64,…): this server fetches no address "
-            "and opens no file of its own.",
+            "Only base64 data URLs are accepted (data:audio/wav;base64,…): this server fetches no addresses "
+            "and opens no local files.",
             where,
             "url_not_allowed",
         )
@@ -69,7 +69,7 @@ def decode_part(part: AudioPart, seconds: float) -> np.ndarray:
     try:
         data = base64.b64decode("".join(part.data.split()), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise unusable("The recording is no valid base64.", "messages") from error
+        raise unusable("The recording is not valid base64.", "messages") from error
     with TemporaryDirectory(prefix="moss-agent-") as folder:
         path = Path(folder) / f"audio.{part.format}"
         path.write_bytes(data)
@@ -82,7 +82,7 @@ def decode_part(part: AudioPart, seconds: float) -> np.ndarray:
             ) from error
     if len(audio) > (seconds + 0.1) * SAMPLE_RATE:
         raise too_much(
-            f"The recording is longer than {clock(seconds)}, the most in one chat request; "
+            f"The recording is longer than {clock(seconds)}, the limit of a chat request; "
             "send a part of it, or use /v1/audio/transcriptions.",
             "messages",
         )

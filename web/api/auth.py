@@ -1,4 +1,4 @@
-"""What stands before the API: who may ask, how much they may send, and one form for every refusal."""
+"""Authentication, body limits, and one form for every refusal, in front of the API."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from web.api.error_responses import ApiError, as_api_error, too_much
-from web.api.limiter import MIB, Room
+from web.api.limiter import MIB, ByteBudget
 from web.api.service import Service
 from web.guard import Names, from_elsewhere
 
@@ -25,25 +25,25 @@ CHAT, TRANSCRIPTIONS, HEALTH = "/v1/chat/completions", "/v1/audio/transcriptions
 ROUTES = (CHAT, TRANSCRIPTIONS, "/v1/models", HEALTH, "/metrics")
 
 SMALL_BODY = 64 * 1024
-"""Bytes of a body where none is wanted."""
+"""Bytes accepted as the body of a request that needs none."""
 
 DRAIN_SECONDS = 2.0
 """How long the rest of a refused body is read, so that its sender gets to the refusal."""
 
 
-class Door:
-    """Lets requests in.
+class AuthMiddleware:
+    """ASGI middleware that checks the key or the origin, and the size, of every request.
 
-    Without a key the API answers whoever reaches it, but no page of another site: a browser says where a
-    request comes from, and a name that a site has pointed at this machine is none of its names. With a key
-    nobody can ask who does not know it, and health alone is open.
+    Without a key the API answers anyone who can reach it, but no page of another site: a browser says where a
+    request comes from, and a host name that a site has pointed at this machine is refused. With a key, all
+    routes but health need it.
 
     Args:
-        app: What is guarded.
-        service: Its limits and numbers are used.
-        key: What clients send as ``Authorization: Bearer``; None lets everybody in.
-        host: The address that is listened on.
-        names: Further names that a server without a key answers to.
+        app: The application behind it.
+        service: Provides limits, budgets and metrics.
+        key: The key that clients send as ``Authorization: Bearer``; None accepts requests without one.
+        host: The address the server listens on.
+        names: Further host names that a server without a key accepts.
     """
 
     def __init__(
@@ -119,10 +119,10 @@ class Door:
 
     def _check_origin(self, headers: Headers) -> None:
         if not self._names.answers_to(headers.get("host", "")):
-            how = "as http://127.0.0.1" if self._names.loopback else "by its address, or its machine's name"
-            raise ApiError(403, f"Call this server {how}; --allow-host lets in other names.", "wrong_host")
+            how = "as http://127.0.0.1" if self._names.loopback else "by its address or its machine's name"
+            raise ApiError(403, f"Call this server {how}; --allow-host accepts other names.", "wrong_host")
         if from_elsewhere(headers):
-            raise ApiError(403, "Another site may not use this server.", "wrong_origin")
+            raise ApiError(403, "Pages of other sites may not use this server.", "wrong_origin")
 
 
 class _Body:
@@ -132,10 +132,13 @@ class _Body:
         limits = service.limits
         self._receive = receive
         self._service = service
-        # An upload is counted with the copy of it that is decoded.
-        rooms: dict[str, tuple[Room, int]] = {CHAT: (service.memory, 1), TRANSCRIPTIONS: (service.disk, 2)}
-        self._room: Room | None
-        self._room, self._times = rooms.get(path, (None, 0))
+        # An upload is counted twice: a copy of it is decoded.
+        budgets: dict[str, tuple[ByteBudget, int]] = {
+            CHAT: (service.memory, 1),
+            TRANSCRIPTIONS: (service.disk, 2),
+        }
+        self._budget: ByteBudget | None
+        self._budget, self._times = budgets.get(path, (None, 0))
         self.most = {CHAT: limits.chat_bytes, TRANSCRIPTIONS: limits.upload_bytes}.get(path, SMALL_BODY)
         self._taken = self._counted = 0
         self._whole = False
@@ -144,7 +147,7 @@ class _Body:
         """The next message.
 
         Raises:
-            ApiError: 413, the body is too large; 408, nothing came for too long; 429, others' bodies fill
+            ApiError: 413, the body is too large; 408, nothing came for too long; 429, others' bodies use up
                 the memory or the disk.
         """
         if self._whole:
@@ -157,16 +160,16 @@ class _Body:
         self._note(message)
         if self._taken > self.most:
             raise self.too_large()
-        if self._room is not None:
+        if self._budget is not None:
             size = self._times * len(message.get("body", b""))
             self._counted += size
-            self._room.take(size)
+            self._budget.take(size)
         return message
 
     def forget(self) -> None:
         """The request has been answered."""
-        if self._room is not None:
-            self._room.give_back(self._counted)
+        if self._budget is not None:
+            self._budget.release(self._counted)
             self._counted = 0
 
     async def drain(self) -> None:
@@ -179,8 +182,8 @@ class _Body:
             pass
 
     def too_large(self) -> ApiError:
-        """What to say of it."""
-        return too_much(f"The body of the request is larger than the {self.most / MIB:g} MiB taken here.")
+        """The refusal of a body over the limit."""
+        return too_much(f"The body of the request is larger than the {self.most / MIB:g} MiB accepted here.")
 
     def _note(self, message: Message) -> None:
         self._taken += len(message.get("body", b""))
@@ -192,4 +195,4 @@ def _digest(key: bytes) -> bytes:
 
 
 def _route(path: str) -> str:
-    return next((one for one in ROUTES if path == one or path.startswith(f"{one}/")), "other")
+    return next((route for route in ROUTES if path == route or path.startswith(f"{route}/")), "other")

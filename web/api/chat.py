@@ -237,15 +237,15 @@ async def chat_completions(request: HttpRequest) -> Response:
     service: Service = request.app.state.service
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise ApiError(415, "Send the request as application/json.", "unsupported_media_type")
-    seat = service.chats.enter()
+    slot = service.chats.enter()
     try:
         body = await request.body()
         asked = await asyncio.to_thread(read_chat_request, body, service.limits)
         backend = service.backend_for(asked.model)
         work = partial(_counted, service, partial(answer, backend, asked, service.limits))
-        feed: Feed[Part] = Feed(work, service.chats, seat)
+        feed: Feed[Part] = Feed(work, service.chats, slot)
     except BaseException:
-        seat.leave()
+        slot.leave()
         raise
     shown = _Shown(backend.name)
     if not asked.stream:

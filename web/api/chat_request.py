@@ -77,14 +77,14 @@ _REFUSED = frozenset(
 )  # fmt: skip
 
 _INSTEAD = {
-    "n": "one answer a request; send the request again for another",
-    "response_format": "text; ask for JSON in words, or give the form as a tool",
+    "n": "one answer per request; send it again for another",
+    "response_format": "plain text; ask for JSON in the prompt, or define a tool",
     "functions": "tools",
     "function_call": "tool_choice",
     "stop_token_ids": "stop",
     "thinking_token_budget": "thinking_budget",
-    "guided_json": "text; ask for JSON in words, or give the form as a tool",
-    "structured_outputs": "text; ask for JSON in words, or give the form as a tool",
+    "guided_json": "plain text; ask for JSON in the prompt, or define a tool",
+    "structured_outputs": "plain text; ask for JSON in the prompt, or define a tool",
 }
 
 
@@ -104,14 +104,14 @@ def refuse_unfollowed(document: Mapping[str, Any], read: Collection[str]) -> Non
         if name in _NEUTRAL or name in _REFUSED:
             raise unsupported(name)
         if name not in read:
-            raise bad_request(f"The field {_shown(name)} is unknown here.", _shown(name), "unknown_parameter")
+            raise bad_request(f"The field {_shown(name)} is not known.", _shown(name), "unknown_parameter")
 
 
 def unsupported(name: str) -> ApiError:
     """A field that is understood and cannot be followed: status 400."""
-    hint = f"; what there is: {_INSTEAD[name]}" if name in _INSTEAD else ""
+    hint = f"; it gives {_INSTEAD[name]}" if name in _INSTEAD else ""
     return bad_request(
-        f"This server does not support {name} as the request wants it{hint}.", name, "unsupported_parameter"
+        f"This server does not support this value of {name}{hint}.", name, "unsupported_parameter"
     )
 
 
@@ -201,18 +201,18 @@ def read_chat_request(body: bytes, limits: Limits) -> ChatRequest:
     tools = _tools(fields)
     if len(parts) > 1:
         raise bad_request(
-            f"The request has {len(parts)} recordings; the model hears one a request. Ask about each.",
+            f"The request has {len(parts)} recordings; send one per request.",
             "messages",
         )
     if parts and tools:
         raise bad_request(
-            "Tools and audio do not go together, since the model was taught either; leave one out.",
+            "Tools and audio cannot be combined: the model was not trained for it. Leave one out.",
             "tools",
         )
-    size = sum(len(json.dumps(one, ensure_ascii=False)) for one in (*messages, *tools))
+    size = sum(len(json.dumps(item, ensure_ascii=False)) for item in (*messages, *tools))
     if size > limits.text_chars:
         raise too_much(
-            f"The text of the request has {size:,} characters, and {limits.text_chars:,} are taken.",
+            f"The text of the request has {size:,} characters; the limit is {limits.text_chars:,}.",
             "messages",
         )
     return ChatRequest(
@@ -240,10 +240,14 @@ def single_turn(messages: Sequence[Message]) -> str:
     """
     if messages[-1]["role"] != "user" or not messages[-1]["content"].strip():
         raise bad_request(
-            "Write what you want to know about the recording as text in the last user message.", "messages"
+            "Add your question about the recording as text to the last user message.", "messages"
         )
     told = {"user": "User", "assistant": "Assistant", "tool": "Tool"}
-    parts = [one["content"] for one in messages if one["role"] == "system" and one["content"].strip()]
+    parts = [
+        message["content"]
+        for message in messages
+        if message["role"] == "system" and message["content"].strip()
+    ]
     earlier = [
         f"{told[one['role']]}: {one['content']}"
         for one in messages[:-1]
@@ -258,7 +262,7 @@ def _fields(body: bytes) -> _Body:
     try:
         document = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise bad_request("The body is no JSON document.", code="invalid_json") from error
+        raise bad_request("The body is not valid JSON.", code="invalid_json") from error
     if not isinstance(document, dict):
         raise bad_request("The body must be a JSON object.", code="invalid_json")
     refuse_unfollowed(document, _Body.model_fields)
@@ -274,7 +278,7 @@ def _refuse_unsupported(fields: _Body) -> None:
     template = fields.chat_template_kwargs or {}
     refused = {
         "response_format": (fields.response_format or {}).get("type", "text") != "text",
-        "modalities": any(one != "text" for one in fields.modalities or ()),
+        "modalities": any(modality != "text" for modality in fields.modalities or ()),
         "function_call": fields.function_call not in (None, "none", "auto"),
         "chat_template_kwargs": any(
             name != "enable_thinking" or value not in (True, False, None) for name, value in template.items()
@@ -306,8 +310,8 @@ def _options(fields: _Body, limits: Limits) -> Options:
 
 def _stops(given: str | list[str] | None) -> tuple[str, ...]:
     stops = (given,) if isinstance(given, str) else tuple(given or ())
-    if len(stops) > 16 or any(not one or len(one) > 200 for one in stops):
-        raise unusable("stop takes up to 16 strings of 1 to 200 characters.", "stop")
+    if len(stops) > 16 or any(not stop or len(stop) > 200 for stop in stops):
+        raise unusable("stop accepts up to 16 strings of 1 to 200 characters each.", "stop")
     return stops
 
 
@@ -315,13 +319,15 @@ def _tools(fields: _Body) -> list[dict[str, Any]]:
     choice = fields.tool_choice
     if choice not in (None, "auto", "none"):
         raise bad_request(
-            "The model cannot be made to call a tool: tool_choice is auto or none.", "tool_choice",
+            "A tool call cannot be forced: tool_choice must be auto or none.", "tool_choice",
             "unsupported_parameter",
         )  # fmt: skip
     for index, tool in enumerate(fields.tools or ()):
         function = tool.get("function")
         if tool.get("type") != "function" or not isinstance(function, dict):
-            raise bad_request(f"Tool {index + 1} is no function; only these can be called.", f"tools.{index}")
+            raise bad_request(
+                f"Tool {index + 1} is not a function; only functions can be called.", f"tools.{index}"
+            )
         if not isinstance(function.get("name"), str) or not function["name"]:
             raise unusable(f"Tool {index + 1} has no name.", f"tools.{index}.function.name")
     if choice == "none" or not fields.tools:
@@ -335,9 +341,7 @@ def _messages(given: list[dict[str, Any]]) -> tuple[list[Message], list[AudioPar
     for index, message in enumerate(given):
         role = {"developer": "system"}.get(str(message.get("role")), message.get("role"))
         if role not in ("system", "user", "assistant", "tool"):
-            raise unusable(
-                f"Message {index + 1} has the role {role!r}, which there is not.", f"messages.{index}.role"
-            )
+            raise unusable(f"Message {index + 1} has the unknown role {role!r}.", f"messages.{index}.role")
         text, found = _content(index, role, message.get("content"))
         recordings += found
         plain: Message = {"role": role, "content": text}
@@ -364,7 +368,7 @@ def _content(index: int, role: str, content: Any) -> tuple[str, list[AudioPart]]
             recordings.append(audio_part(part, where))
         else:
             raise bad_request(
-                f"Message {index + 1} has a part of type {kind!r}; what can be read is text, and a user's "
+                f"Message {index + 1} has a part of type {kind!r}; supported are text and, from the user, "
                 "input_audio or audio_url.",
                 where,
             )
@@ -379,9 +383,11 @@ def _said(index: int, message: dict[str, Any]) -> Message:
         said["reasoning_content"] = _sound(thought)
     calls = message.get("tool_calls") or []
     if not isinstance(calls, list):
-        raise unusable(f"The tool_calls of message {index + 1} are no list.", f"messages.{index}.tool_calls")
+        raise unusable(
+            f"The tool_calls of message {index + 1} must be a list.", f"messages.{index}.tool_calls"
+        )
     if calls:
-        said["tool_calls"] = [_call(index, one) for one in calls]
+        said["tool_calls"] = [_call(index, call) for call in calls]
     return said
 
 

@@ -101,9 +101,11 @@ def as_api_error(error: BaseException) -> ApiError:
         case NotEnoughMemory():
             return bad_request(str(error), code="context_length_exceeded")
         case ServerError(trouble="too-long"):
-            return bad_request("The request is longer than the model takes.", code="context_length_exceeded")
+            return bad_request(
+                "The request is longer than the model's context.", code="context_length_exceeded"
+            )
         case ServerError(trouble="deaf"):
-            return bad_request("The model behind this server cannot hear; send text alone.", "messages")
+            return bad_request("The model behind this server takes no audio; send text only.", "messages")
         case ServerError(trouble="busy"):
             return queue_full("The model behind this server is busy; try again later.")
         case AudioError() | MediaError():
@@ -119,14 +121,14 @@ def as_api_error(error: BaseException) -> ApiError:
         case MemoryUsedUp():
             log.warning("a request failed: %s", error)
             return ApiError(
-                503, "The server's memory was used up; try again later.", "out_of_memory",
+                503, "The server ran out of memory; try again later.", "out_of_memory",
                 headers={"Retry-After": str(RETRY_SECONDS)},
             )  # fmt: skip
         case MossAudioError() | MossAgentError():
             log.warning("a request failed: %s", error)
             return ApiError(
-                503, "The model cannot answer now; the server's log says why.", "unavailable",
+                503, "The model cannot answer now; see the server's log.", "unavailable",
                 headers={"Retry-After": str(RETRY_SECONDS)},
             )  # fmt: skip
     log.error("a request failed unexpectedly", exc_info=error)
-    return ApiError(500, "The server failed unexpectedly; its log says where.", "internal_error")
+    return ApiError(500, "Unexpected error; see the server's log.", "internal_error")

@@ -1,9 +1,4 @@
-"""Who may come in: a bounded number of requests, and blocking work in threads for them.
-
-How much the server takes.
-
-Room that requests share: memory for bodies, disk for uploads.
-"""
+"""How much the server accepts: limits of a request, bytes that requests share, slots, and work in threads."""
 
 from __future__ import annotations
 
@@ -28,7 +23,7 @@ MIB = 2**20
 
 @dataclass(frozen=True)
 class Limits:
-    """Of one server.
+    """Limits of one server.
 
     Attributes:
         waiting: Requests of a kind that may wait for their turn; more are refused.
@@ -59,12 +54,12 @@ class Limits:
     idle_seconds: float = 60.0
 
 
-class Room:
-    """So many bytes for all requests at a time.
+class ByteBudget:
+    """Bytes of memory or disk that all requests share.
 
     Args:
-        most: Bytes there are.
-        full: What to say when they are taken.
+        most: Bytes in all.
+        full: The sentence of the refusal when they are used up.
     """
 
     def __init__(self, most: int, full: str) -> None:
@@ -73,10 +68,10 @@ class Room:
         self.taken = 0
 
     def take(self, size: int) -> None:
-        """Take some, also if that is too much: what has arrived is there.
+        """Count bytes that have arrived, also beyond the budget.
 
         Raises:
-            ApiError: 429, there is no more.
+            ApiError: 429, the budget is used up.
         """
         with self._lock:
             self.taken += size
@@ -84,8 +79,8 @@ class Room:
         if full:
             raise queue_full(self._full)
 
-    def give_back(self, size: int) -> None:
-        """Give some back."""
+    def release(self, size: int) -> None:
+        """Return bytes to the budget."""
         with self._lock:
             self.taken -= size
 
@@ -93,31 +88,31 @@ class Room:
 Item = TypeVar("Item")
 
 BEAT_SECONDS = 10.0
-"""How often something is said to a client while there is nothing to say."""
+"""Seconds between keep-alive events while there is nothing to send."""
 
 
 class Ended(Exception):
     """A feed has no more items."""
 
 
-class Seat:
-    """A request's place; given back once, from any thread."""
+class Slot:
+    """The slot of one request; freed once, from any thread."""
 
-    def __init__(self, gate: Gate) -> None:
-        self._gate: Gate | None = gate
+    def __init__(self, limiter: Limiter) -> None:
+        self._limiter: Limiter | None = limiter
         self._since = time.monotonic()
         self._lock = threading.Lock()
 
     def leave(self) -> None:
-        """Give the place back; again does nothing."""
+        """Free the slot; calling it again does nothing."""
         with self._lock:
-            gate, self._gate = self._gate, None
-        if gate is not None:
-            gate._left(time.monotonic() - self._since)
+            limiter, self._limiter = self._limiter, None
+        if limiter is not None:
+            limiter._left(time.monotonic() - self._since)
 
 
-class Gate:
-    """Lets in as many requests as are worked on at once, and a few that wait.
+class Limiter:
+    """Bounds the requests that are worked on at once, and those that wait.
 
     Args:
         at_once: Worked on side by side.
@@ -131,11 +126,11 @@ class Gate:
         self.feeds: WeakSet[Feed[Any]] = WeakSet()
         self.pool = ThreadPoolExecutor(self.at_once, thread_name_prefix="moss-api")
         self._usual = 1.0
-        """Seconds that requests took lately."""
+        """Moving average of the seconds that requests took."""
         self._lock = threading.Lock()
 
-    def enter(self) -> Seat:
-        """Take a place.
+    def enter(self) -> Slot:
+        """Take a slot.
 
         Raises:
             ApiError: 429, there is none; ``Retry-After`` says when one may be.
@@ -145,11 +140,11 @@ class Gate:
                 turns = (self.limit - self.at_once + 1) / self.at_once
                 seconds = min(60, max(1, math.ceil(self._usual * turns)))
                 raise queue_full(
-                    f"{self.inside} requests are being answered or wait already; try again in {seconds} s.",
+                    f"The server is busy with {self.inside} requests; try again in {seconds} s.",
                     seconds,
                 )
             self.inside += 1
-        return Seat(self)
+        return Slot(self)
 
     def close(self) -> None:
         """End all work."""
@@ -166,31 +161,33 @@ class Gate:
 class Feed(Generic[Item]):
     """Items of a blocking iterator, made in a thread and read in the event loop.
 
-    The seat is given back when the thread is through, so that threads never outnumber seats.
+    The slot is freed when the thread is done, so that threads never outnumber slots.
 
     Args:
         work: Gives the iterator; it is to end soon after the event it is given is set.
-        gate: Its threads are used.
-        seat: Of this request.
+        limiter: Its threads are used.
+        slot: The slot of this request.
     """
 
-    def __init__(self, work: Callable[[threading.Event], Iterator[Item]], gate: Gate, seat: Seat) -> None:
+    def __init__(
+        self, work: Callable[[threading.Event], Iterator[Item]], limiter: Limiter, slot: Slot
+    ) -> None:
         self._cancel = threading.Event()
-        self._seat = seat
+        self._slot = slot
         self._loop = asyncio.get_running_loop()
         self._queue: asyncio.Queue[tuple[str, Item | BaseException | None]] = asyncio.Queue()
         try:
-            self._future = gate.pool.submit(self._run, work)
+            self._future = limiter.pool.submit(self._run, work)
         except RuntimeError:
-            seat.leave()
+            slot.leave()
             raise
-        gate.feeds.add(self)
+        limiter.feeds.add(self)
 
     def stop(self) -> None:
-        """Nobody listens any more: end the work."""
+        """End the work: nobody waits for it any more."""
         self._cancel.set()
         if self._future.cancel():
-            self._seat.leave()
+            self._slot.leave()
 
     async def next(self, patience: float | None = None) -> Item:
         """The next item.
@@ -216,7 +213,7 @@ class Feed(Generic[Item]):
         except BaseException as error:
             self._put("error", error)
         finally:
-            self._seat.leave()
+            self._slot.leave()
 
     def _put(self, kind: str, what: Item | BaseException | None) -> None:
         # A loop that is closed has nobody who reads.

@@ -24,7 +24,7 @@ from moss_audio.errors import MossAudioError
 from moss_audio.served import ServedBackend
 from web.api.error_responses import ApiError
 from web.api.file_transcription import Shared
-from web.api.limiter import Gate, Limits, Room
+from web.api.limiter import ByteBudget, Limiter, Limits
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
@@ -139,14 +139,16 @@ class Service:
         self.backend = backend
         self.transcriber = Shared(transcriber) if transcriber is not None else None
         self.limits = limits or Limits()
-        self.chats = Gate(backend.at_once if backend else 1, self.limits.waiting)
-        self.transcriptions = Gate(self.limits.transcriptions, self.limits.waiting)
+        self.chats = Limiter(backend.at_once if backend else 1, self.limits.waiting)
+        self.transcriptions = Limiter(self.limits.transcriptions, self.limits.waiting)
         self.metrics = Metrics()
         self.metrics.watch(self._gauges)
         self.health = Health(backend)
-        busy = "Too many large requests are here; try again later."
-        self.memory = Room(self.limits.held_bytes, busy)
-        self.disk = Room(self.limits.disk_bytes, "Too many large files are being heard; try again later.")
+        busy = "Too many large requests are being processed; try again later."
+        self.memory = ByteBudget(self.limits.held_bytes, busy)
+        self.disk = ByteBudget(
+            self.limits.disk_bytes, "Too many large files are being transcribed; try again later."
+        )
         self.since = int(time.time())
         self._same = bool(backend and transcriber and backend.name in transcriber.name)
         """Whether the chat model is what transcribes."""
@@ -171,7 +173,7 @@ class Service:
             ApiError: 404, it is not here.
         """
         if self.backend is None:
-            raise _unknown(model, "this server has no chat model; it is chosen with MOSS_AGENT_MODEL")
+            raise _unknown(model, "this server has no chat model; set one with MOSS_AGENT_MODEL")
         if model not in self._chats():
             raise _unknown(model, f"the chat model of this server is {self.backend.name}")
         return self.backend
@@ -185,7 +187,7 @@ class Service:
         if self.transcriber is None:
             raise _unknown(model, "this server does not transcribe")
         if model not in {ANY_TRANSCRIBER, *self._hears()}:
-            raise _unknown(model, f"what transcribes here is {self.models[-1]}")
+            raise _unknown(model, f"the transcription model of this server is {self.models[-1]}")
         return self.transcriber
 
     def _chats(self) -> set[str]:
@@ -201,31 +203,31 @@ class Service:
 
     def close(self) -> None:
         """End all work."""
-        for gate in (self.chats, self.transcriptions):
-            gate.close()
+        for limiter in (self.chats, self.transcriptions):
+            limiter.close()
         if self.backend is not None:
             self.backend.close()
 
     def _gauges(self) -> dict[str, tuple[str, float]]:
         shown: dict[str, tuple[str, float]] = {}
-        for name, gate in (("chat", self.chats), ("transcription", self.transcriptions)):
-            running, waiting = min(gate.inside, gate.at_once), max(0, gate.inside - gate.at_once)
-            shown[f"moss_agent_{name}_running"] = (f"Requests for {name} that have a turn.", running)
-            shown[f"moss_agent_{name}_waiting"] = (f"Requests for {name} that wait for a turn.", waiting)
+        for name, limiter in (("chat", self.chats), ("transcription", self.transcriptions)):
+            running, waiting = min(limiter.inside, limiter.at_once), max(0, limiter.inside - limiter.at_once)
+            shown[f"moss_agent_{name}_running"] = (f"Requests for {name} being processed.", running)
+            shown[f"moss_agent_{name}_waiting"] = (f"Requests for {name} waiting in the queue.", waiting)
         if isinstance(self.backend, LocalBackend):
             engine = self.backend.engine.statistics()
-            shown["moss_agent_engine_running"] = ("Sequences that the engine works on.", engine.running)
+            shown["moss_agent_engine_running"] = ("Sequences running in the engine.", engine.running)
             shown["moss_agent_engine_waiting"] = (
-                "Sequences that wait for room in the cache.",
+                "Sequences waiting for free blocks of the KV cache.",
                 engine.waiting,
             )
-            shown["moss_agent_engine_pages"] = ("Pages of the KV cache.", engine.pages)
+            shown["moss_agent_engine_pages"] = ("Blocks of the KV cache.", engine.pages)
             shown["moss_agent_engine_pages_free"] = (
-                "Pages of the KV cache that are free.",
+                "Free blocks of the KV cache.",
                 engine.pages_free,
             )
             shown["moss_agent_engine_reused_tokens"] = (
-                "Prompt tokens that were in the cache already.", engine.reused_tokens
+                "Prompt tokens found in the KV cache.", engine.reused_tokens
             )  # fmt: skip
         return shown
 

@@ -53,13 +53,13 @@ async def transcriptions(request: Request) -> Response:
     service: Service = request.app.state.service
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         raise ApiError(415, "Send the file as multipart/form-data.", "unsupported_media_type")
-    seat = service.transcriptions.enter()
+    slot = service.transcriptions.enter()
     try:
         form = await request.form(max_files=1, max_fields=50)
         asked = await asyncio.to_thread(_read, form, service)
-        feed: Feed[Heard] = Feed(partial(_hear, service, asked), service.transcriptions, seat)
+        feed: Feed[Heard] = Feed(partial(_hear, service, asked), service.transcriptions, slot)
     except BaseException:
-        seat.leave()
+        slot.leave()
         raise
     if asked.stream:
         first = await first_item(feed, request)
@@ -90,25 +90,25 @@ def _hear(service: Service, asked: _Asked, cancel: threading.Event) -> Iterator[
 def _read(form: FormData, service: Service) -> _Asked:
     file = form.get("file")
     if not isinstance(file, UploadFile):
-        raise bad_request("There is no file; send it in the field file.", "file")
+        raise bad_request("The file is missing; send it in the field file.", "file")
     if file.size == 0:
         raise unusable("The file is empty (0 bytes).", "file")
     model = _text(form, "model")
     if not model:
-        raise bad_request("The field model is missing; /v1/models lists what there is.", "model")
+        raise bad_request("The field model is missing; /v1/models lists the models.", "model")
     format = _text(form, "response_format") or "json"
     if format not in FORMATS:
-        raise bad_request(f"response_format is one of {', '.join(FORMATS)}.", "response_format")
+        raise bad_request(f"response_format must be one of {', '.join(FORMATS)}.", "response_format")
     stream = _text(form, "stream").lower() in ("true", "1")
     if stream and format not in ("json", "text"):
-        raise bad_request("A stream has no response_format but json and text.", "response_format")
+        raise bad_request("A stream supports only the response_format json or text.", "response_format")
     if _texts(form, "include"):
-        raise bad_request("Log probabilities cannot be included.", "include", "unsupported_parameter")
+        raise bad_request("Log probabilities are not available.", "include", "unsupported_parameter")
     transcriber = service.transcriber_for(model)
     granularities = _granularities(_texts(form, "timestamp_granularities"), format)
     if "word" in granularities and not transcriber.times_words:
         raise bad_request(
-            f"{transcriber.name} gives times of sentences, not of words; ask for the granularity segment.",
+            f"{transcriber.name} gives times of segments, not of words; use the granularity segment.",
             "timestamp_granularities",
             "unsupported_parameter",
         )
@@ -126,10 +126,10 @@ def _read(form: FormData, service: Service) -> _Asked:
 def _granularities(given: Sequence[str], format: str) -> tuple[str, ...]:
     if given and format != "verbose_json":
         raise bad_request(
-            "timestamp_granularities needs response_format verbose_json.", "timestamp_granularities"
+            "timestamp_granularities requires response_format verbose_json.", "timestamp_granularities"
         )
-    if any(one not in GRANULARITIES for one in given):
-        raise bad_request("timestamp_granularities are segment and word.", "timestamp_granularities")
+    if any(value not in GRANULARITIES for value in given):
+        raise bad_request("timestamp_granularities must be segment or word.", "timestamp_granularities")
     return tuple(given) or ("segment",)
 
 
@@ -138,9 +138,7 @@ def _language(given: str) -> str | None:
         return None
     code = given.strip().lower()
     if code not in _languages():
-        raise unusable(
-            f"“{given[:40]}” is no language; write an ISO 639-1 code such as en or zh.", "language"
-        )
+        raise unusable(f"“{given[:40]}” is not a language code; use ISO 639-1, such as en or zh.", "language")
     return code
 
 
@@ -151,7 +149,7 @@ def _unused(form: FormData) -> tuple[str, ...]:
     except ValueError:
         wrong = True
     if wrong:
-        raise unusable("temperature is a number from 0 to 1.", "temperature")
+        raise unusable("temperature must be a number from 0 to 1.", "temperature")
     given = {"prompt": bool(_text(form, "prompt")), "temperature": temperature not in ("", "0", "0.0")}
     return tuple(name for name, there in given.items() if there)
 
@@ -163,7 +161,7 @@ def _text(form: FormData, name: str) -> str:
 
 def _texts(form: FormData, name: str) -> list[str]:
     """All values of a list, whose field is written with brackets or without."""
-    return [one for key in (name, f"{name}[]") for one in form.getlist(key) if isinstance(one, str)]
+    return [value for key in (name, f"{name}[]") for value in form.getlist(key) if isinstance(value, str)]
 
 
 # --- the response -------------------------------------------------------------------------------------
@@ -226,10 +224,10 @@ def _account(transcript: Transcript, asked: _Asked) -> dict[str, Any]:
     notes = [transcript.note] if transcript.note else []
     if not transcript.segments and transcript.coverage == 1.0:
         notes.append("No speech was found in this recording.")
-    notes += [f"{name} makes no difference here." for name in asked.unused]
+    notes += [f"{name} is ignored here." for name in asked.unused]
     return {
         "coverage": round(transcript.coverage, 4),
-        "gaps": [[one.start, one.end] for one in transcript.gaps],
+        "gaps": [[gap.start, gap.end] for gap in transcript.gaps],
     } | ({"note": " ".join(notes)} if notes else {})
 
 
@@ -238,7 +236,7 @@ def _usage(transcript: Transcript) -> dict[str, Any]:
 
 
 def _whole(segments: Sequence[Segment]) -> str:
-    return " ".join(one.text.strip() for one in segments if one.text.strip())
+    return " ".join(segment.text.strip() for segment in segments if segment.text.strip())
 
 
 class _Deltas:

@@ -124,7 +124,7 @@ def step_content(result: Mapping[str, Any]) -> str:
     """What a tool returned: its note or error, and the first sentences it found."""
     lines = [escape_markdown(str(result[key])) for key in ("error", "answer", "note") if result.get(key)]
     found: Sequence[Mapping[str, Any]] = result.get("evidence") or ()
-    lines += [_sentence(one) for one in found[:SHOWN_EVIDENCE]]
+    lines += [_sentence(row) for row in found[:SHOWN_EVIDENCE]]
     if len(found) > SHOWN_EVIDENCE:
         lines.append(f"and {len(found) - SHOWN_EVIDENCE} more")
     if not lines and result.get("recordings") is not None:
@@ -135,7 +135,7 @@ def step_content(result: Mapping[str, Any]) -> str:
 
 def recordings_of(result: Mapping[str, Any]) -> set[str]:
     """Ids of the recordings whose words a tool returned."""
-    return {str(one["recording"]) for one in result.get("evidence") or () if one.get("recording")}
+    return {str(row["recording"]) for row in result.get("evidence") or () if row.get("recording")}
 
 
 def suggestions(recording: Recording | None) -> list[str]:

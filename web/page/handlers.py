@@ -53,7 +53,7 @@ class Handlers:
     def load(self, kept: Kept) -> tuple[Any, ...]:
         """A page was opened or reloaded: what was open is open again, else the newest recording."""
         recordings = self.library.recordings()
-        known = {one.id for one in recordings}
+        known = {recording.id for recording in recordings}
         wanted = kept.get("recording")
         if wanted not in known:
             wanted = recordings[0].id if recordings else None
@@ -118,7 +118,7 @@ class Handlers:
             for text in chat_view.suggestions(recording)
         )
         return (
-            '<p class="hint">Answers quote what was said, and play from their second.</p>'
+            '<p class="hint">Answers quote what was said and cite moments you can play.</p>'
             f'<div class="chips" role="group" aria-label="Suggested questions">{buttons}</div>'
         )
 
@@ -167,7 +167,7 @@ class Handlers:
         return self._shelf(opened)
 
     def resume(self, opened: str | None, event: gr.EventData) -> str:
-        """Go on with a stopped job."""
+        """Resume a stopped job."""
         self.jobs.resume(str(event.id))
         return self._shelf(opened)
 
@@ -181,7 +181,7 @@ class Handlers:
         wanted = str(event.id)
         with _told():
             if self.jobs.working_on(wanted):
-                raise MossAgentError("This recording is being transcribed; cancel that first.")
+                raise MossAgentError("This recording is being transcribed; cancel it first.")
             self.workspace.remove(wanted)
             self.jobs.dismiss_recording(wanted)
             self.conversations.forget_recording(wanted)
@@ -250,7 +250,7 @@ class Handlers:
             messages.append(ChatMessage(role="assistant", content=chat_view.plain(str(error))))
         except Exception as error:
             log.exception("a question failed")
-            text = f"It failed unexpectedly ({type(error).__name__}); the terminal shows where."
+            text = f"Unexpected error ({type(error).__name__}); the terminal shows details."
             messages.append(ChatMessage(role="assistant", content=chat_view.plain(text)))
         finally:
             # Also when the browser went away, which closes this generator: what is there stays.
@@ -269,7 +269,7 @@ class Handlers:
         stop: threading.Event,
     ) -> Iterator[None]:
         """Stream one answer into ``messages``; yields after every change."""
-        titles = {one.id: one.title for one in self.library.recordings() if one.id != where}
+        titles = {other.id: other.title for other in self.library.recordings() if other.id != where}
         steps: dict[str, tuple[ChatMessage, float]] = {}
         text, writing = "", None
         thinking: chat_view.Thought | None = None

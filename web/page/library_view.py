@@ -39,7 +39,7 @@ def render_engines(engines: Engines | None, problem: str = "") -> str:
         '<details class="engines"><summary>'
         f"<span>Hears: <b>{hears}</b></span><span>Answers: <b>{thinks}</b></span>{_progress(engines)}"
         "<u>Why, and how to get more</u></summary>"
-        + "".join(f"<p>{_code(one)}</p>" for one in reasons if one)
+        + "".join(f"<p>{_code(reason)}</p>" for reason in reasons if reason)
         + "</details>"
     )
 
@@ -68,7 +68,7 @@ STAGES = {
     "reading": "Reading the file",
     "finding speech": "Finding speech",
     "transcribing": "Transcribing",
-    "telling speakers apart": "Telling speakers apart",
+    "telling speakers apart": "Identifying speakers",
     "listening for sounds": "Listening for sounds",
     "indexing": "Indexing",
     "ready": "Finishing",
@@ -86,10 +86,14 @@ def render_library(
         selected: The one that is open.
         elsewhere: Host of a server that the user chose, where recordings or what is said in them are sent.
     """
-    known = {one.id: one for one in recordings}
+    known = {recording.id: recording for recording in recordings}
     rows = [_job(job, known, jobs) for job in jobs]
     busy = {job.recording for job in jobs}
-    rows += [_recording(one, one.id == selected) for one in recordings if one.id not in busy]
+    rows += [
+        _recording(recording, recording.id == selected)
+        for recording in recordings
+        if recording.id not in busy
+    ]
     if not rows:
         stays = f"Models run on {escape(elsewhere)}" if elsewhere else "Everything stays on this machine"
         return (
@@ -116,7 +120,9 @@ def _meta(recording: Recording) -> str:
     if recording.status == "failed":
         return f'<span class="bad">{escape(recording.error or "It could not be transcribed.")}</span>'
     if recording.status != "ready":
-        return f"{clock(recording.duration)} · <span class='warn'>stopped; add the file again to go on</span>"
+        return (
+            f"{clock(recording.duration)} · <span class='warn'>stopped; add the file again to resume</span>"
+        )
     parts = [clock(recording.duration)]
     if recording.error and not recording.speakers and not recording.gaps:
         return f"{parts[0]} · {escape(recording.error)}"
@@ -136,13 +142,13 @@ def _job(job: Job, known: dict[str, Recording], jobs: Sequence[Job]) -> str:
     if job.state == "running":
         body = _running(job.progress) + _button("cancel", job, f"Cancel {title}", "Cancel")
     elif job.state == "waiting":
-        line = [one.id for one in jobs if one.state == "waiting"].index(job.id)
-        place = "next in line" if line == 0 else f"{line} before it"
+        line = [waiting.id for waiting in jobs if waiting.state == "waiting"].index(job.id)
+        place = "next in line" if line == 0 else f"{line} ahead of it"
         body = f'<span class="card-meta">Waiting · {place}</span>'
         body += _button("cancel", job, f"Cancel {title}", "Cancel")
     elif job.state == "stopped":
         body = '<span class="card-meta warn">Stopped; what was transcribed is kept.</span>'
-        body += _button("resume", job, f"Go on with {title}", "Go on")
+        body += _button("resume", job, f"Resume {title}", "Resume")
         body += _button("dismiss", job, f"Forget {title}", "Forget")
     else:
         body = f'<span class="card-meta bad" role="alert">{escape(job.error or "It failed.")}</span>'

@@ -30,7 +30,7 @@ def render_head(recording: Recording | None, spoken: bool = True) -> str:
         return (
             '<div class="hollow tall"><h2>Open a recording</h2>'
             "<p>Choose one in the library, or add a file. Then ask what was said at minute 2, "
-            "what was decided, or who took on what: every answer plays from its second.</p></div>"
+            "what was decided, or who took on what: every answer cites moments you can play.</p></div>"
         )
     return (
         f'<div class="head-line"><h2>{escape(recording.title)}</h2>{_export_menu(recording)}</div>'
@@ -60,7 +60,7 @@ def render_transcript(recording: Recording | None, segments: Sequence[Segment]) 
     if not segments and not recording.gaps:
         return f'<div class="hollow"><p>{_nothing_yet(recording)}</p></div>'
     rows: list[Segment | Span] = [*segments, *recording.gaps]
-    rows.sort(key=lambda one: (one.start, one.end))
+    rows.sort(key=lambda row: (row.start, row.end))
     turns = "".join(_turn(speaker, list(turn)) for speaker, turn in groupby(rows, key=_voice))
     return f'<div class="rows" role="group" aria-label="Transcript">{turns}</div>'
 
@@ -130,9 +130,9 @@ def _note(recording: Recording) -> str:
     if recording.error:
         return f'<p class="note" role="status">{escape(recording.error)}</p>'
     if recording.status == "listening":
-        return '<p class="note" role="status">Still being transcribed; what is finished is below.</p>'
+        return '<p class="note" role="status">Still being transcribed; the finished part is below.</p>'
     if recording.status == "cancelled":
-        return '<p class="note" role="status">Stopped before the end; add the file again to go on.</p>'
+        return '<p class="note" role="status">Stopped before the end; add the file again to resume.</p>'
     return ""
 
 
@@ -166,4 +166,4 @@ def _nothing_yet(recording: Recording) -> str:
         return "The first sentences appear here in a moment."
     if recording.status == "ready":
         return "No speech was found in this recording."
-    return "Nothing of this recording was transcribed yet; add the file again to go on."
+    return "Nothing has been transcribed yet; add the file again to resume."

@@ -124,7 +124,7 @@ def test_cancelling_a_waiting_job_removes_it_and_its_upload(
             "The weights are missing; install them.",
             True,
         ),
-        (ZeroDivisionError("x"), "It failed unexpectedly (ZeroDivisionError: x).", True),
+        (ZeroDivisionError("x"), "Unexpected error (ZeroDivisionError: x).", True),
     ],
 )
 def test_a_failure_is_one_sentence_and_the_next_file_is_added(

@@ -72,7 +72,7 @@ def test_a_running_and_a_waiting_job_can_be_cancelled_and_the_first_goes_on(
     expect(first).to_contain_text("Transcribing", timeout=60_000)
     first.get_by_role("button", name="Cancel").click()
     expect(first).to_contain_text("Stopped; what was transcribed is kept.", timeout=60_000)
-    first.get_by_role("button", name="Go on").click()
+    first.get_by_role("button", name="Resume").click()
     expect(page.locator(".card:not(.job)", has_text="first")).to_contain_text("covered", timeout=120_000)
 
 
@@ -193,7 +193,7 @@ def test_an_upload_of_an_earlier_run_can_go_on_or_be_forgotten(interrupted_site:
     page = visit(interrupted_site)
     card = page.locator(".card.job", has_text="Half a talk")
     expect(card).to_contain_text("Stopped")
-    expect(card.get_by_role("button", name="Go on")).to_be_visible()
+    expect(card.get_by_role("button", name="Resume")).to_be_visible()
     card.get_by_role("button", name="Forget").click()
     expect(card).to_have_count(0)
     assert list((interrupted_site.home / "uploads").iterdir()) == []
