@@ -371,8 +371,8 @@ def _workspace() -> Workspace:
 def main() -> None:
     """Entry point: turns every error into one line on stderr and an exit code."""
     switch_off_telemetry()
-    # A shell without job control starts background jobs with SIGINT ignored, and Python keeps it so: `kill -INT`
-    # would not stop a download of gigabytes, nor a recording that is being added. What both have done is kept.
+    # A shell without job control starts background jobs with SIGINT ignored, and Python keeps it so:
+    # `kill -INT` would not stop a download of gigabytes. What a stopped command has done is kept.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:

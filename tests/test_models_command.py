@@ -40,9 +40,9 @@ def command(tmp_path: Path, hub: str, *arguments: str, background: bool = False)
     """Start `moss-agent models`; ``background``: as a job of a script, which starts with SIGINT ignored."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "MOSS_AGENT_"))}
     more = {"HF_ENDPOINT": hub, "HF_HOME": str(tmp_path / "hf"), "MOSS_AGENT_HOME": str(tmp_path / "home")}
+    code = f"{_IGNORING if background else ''}from agent.cli import main; main()"
     return subprocess.Popen(
-        [sys.executable, "-c", f"{_IGNORING if background else ''}from agent.cli import main; main()"]
-        + ["models", *arguments],
+        [sys.executable, "-c", code, "models", *arguments],
         env=kept | more,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
