@@ -37,8 +37,8 @@ bench: install-test ## run the benchmarks and print their tables
 	$(BIN)/python -m benchmarks.model
 	$(BIN)/python -m benchmarks.engine
 
-fixture: install-test ## train the tiny model that tests run on; write it and its clips to build/moss-fixture
-	$(BIN)/python -m tests.fixture build/moss-fixture
+fixture: install-test ## train anew the tiny model that is shipped for tests, in tests/data/moss-fixture
+	$(BIN)/python -m tests.fixture
 
 clean: ## remove what was set up here; recordings are elsewhere and stay
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

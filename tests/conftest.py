@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,18 +25,6 @@ for _name in [one for one in os.environ if one.startswith("MOSS_AGENT_")]:
 
 ROOT = Path(__file__).parent.parent
 DATA = Path(__file__).parent / "data"
-
-
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """Begin to train the fixture where tests run side by side, while others have no use for it yet."""
-    wanted = any("moss_fixture" in getattr(one, "fixturenames", ()) for one in session.items)
-    if wanted and os.environ.get("PYTEST_XDIST_WORKER") == "gw0":
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.fixture"],
-            cwd=ROOT,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
 
 
 @pytest.fixture(scope="session")
@@ -67,12 +53,10 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def moss_fixture() -> Path:
-    """Folder of a tiny MOSS-Audio that has learned the opening of the sample.
+def moss_fixture() -> Iterator[Path]:
+    """Folder of the shipped tiny MOSS-Audio, which has learned the opening of the sample; only to be read."""
+    from tests.fixture.shipped import checked
 
-    It is trained once, which takes a minute or two, and again only when the code behind it changes. What
-    uses it is slow; give the first test ``pytest.mark.timeout(900)``.
-    """
-    from tests.fixture.building import ready
-
-    return ready()
+    folder = checked()
+    yield folder
+    checked(folder)

@@ -16,8 +16,8 @@ import pytest
 from moss_audio.timestamps import clock
 from tests.conftest import ROOT
 from tests.fixture import lessons
-from tests.fixture.building import FOLDER
 from tests.fixture.clips import CLIPS, plain, script
+from tests.fixture.shipped import FOLDER
 
 HEADING = "### All of it on a tiny model"
 CLIP = plain(*CLIPS["ferry_talk"])
@@ -43,19 +43,17 @@ def said(moss_fixture: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     home = tmp_path_factory.mktemp("readme") / "home"
-    first, *rest = commands()
-    assert first == "make fixture"
+    written = commands()
     here = {
-        "build/moss-fixture": str(moss_fixture),
         "build/moss-home": str(home),
         ".venv/bin/": f"{Path(sys.prefix) / 'bin'}/",
         "moss-agent serve &": f"moss-agent serve --port {port} &",
         ":8000/": f":{port}/",
     }
     script = ["set -e", "trap 'kill $(jobs -p) 2>/dev/null || true' EXIT"]
-    for number, command in enumerate(rest):
-        for written, true in here.items():
-            command = command.replace(written, true)
+    for number, command in enumerate(written):
+        for example, true in here.items():
+            command = command.replace(example, true)
         script += [f"printf '\\n@@@{number}\\n'", command]
     done = subprocess.run(
         ["timeout", "1000", "bash", "-c", "\n".join([*script, "wait"])],
@@ -66,8 +64,8 @@ def said(moss_fixture: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
         check=False,
     )
     parts = re.split(r"\n@@@\d+\n", done.stdout)[1:]
-    assert len(parts) == len(rest), done.stderr
-    return {_name(command): part for command, part in zip(rest, parts, strict=True)}
+    assert len(parts) == len(written), done.stderr
+    return {_name(command): part for command, part in zip(written, parts, strict=True)}
 
 
 def _name(command: str) -> str:
@@ -76,9 +74,12 @@ def _name(command: str) -> str:
     return route[1] if route else command.removeprefix(".venv/bin/moss-agent ").split()[0]
 
 
-def test_the_command_that_trains_is_the_one_that_the_tests_rely_on():
-    rule = (ROOT / "Makefile").read_text().partition("\nfixture:")[2].splitlines()[1]
-    assert rule.strip().endswith(f"python -m tests.fixture {FOLDER.relative_to(ROOT)}")
+def test_the_readme_uses_the_shipped_model_and_only_make_fixture_trains_it():
+    assert f"MOSS_AGENT_MODEL={FOLDER.relative_to(ROOT)} " in "\n".join(commands())
+    assert not any("make fixture" in command for command in commands())
+    rules = (ROOT / "Makefile").read_text()
+    assert rules.partition("\nfixture:")[2].splitlines()[1].strip().endswith("python -m tests.fixture")
+    assert rules.count("tests.fixture") == 1
 
 
 def test_a_recording_is_heard_word_for_word_and_found(said: dict[str, str]):

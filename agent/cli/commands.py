@@ -5,6 +5,7 @@ Exit code 0: done. 1: it failed, with one line on stderr that says what and what
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -389,6 +390,10 @@ def _workspace() -> Workspace:
 def main() -> None:
     """Entry point: turns every error into one line on stderr and an exit code."""
     switch_off_telemetry()
+    # A shell without job control starts background jobs with SIGINT ignored, and Python keeps it so:
+    # `kill -INT` would not stop a download of gigabytes. What a stopped command has done is kept.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         app()
     except (MossAgentError, MossAudioError) as error:

@@ -22,6 +22,7 @@ from tests.support.hub_server import Hub, serving
 
 SMALL = "OpenMOSS-Team/MOSS-Audio-4B-Instruct"
 SIZE = 12_000_000
+_IGNORING = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); "
 
 
 @pytest.fixture(scope="module")
@@ -35,11 +36,13 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def command(tmp_path: Path, hub: str, *arguments: str) -> subprocess.Popen[str]:
+def command(tmp_path: Path, hub: str, *arguments: str, background: bool = False) -> subprocess.Popen[str]:
+    """Start `moss-agent models`; ``background``: as a job of a script, which starts with SIGINT ignored."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "MOSS_AGENT_"))}
     more = {"HF_ENDPOINT": hub, "HF_HOME": str(tmp_path / "hf"), "MOSS_AGENT_HOME": str(tmp_path / "home")}
+    code = f"{_IGNORING if background else ''}from agent.cli import main; main()"
     return subprocess.Popen(
-        [sys.executable, "-c", "from agent.cli import main; main()", "models", *arguments],
+        [sys.executable, "-c", code, "models", *arguments],
         env=kept | more,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -75,10 +78,13 @@ def test_the_four_checkpoints_are_listed_with_what_they_need(tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-def test_a_download_is_interrupted_goes_on_and_is_then_present(tmp_path: Path, model: Path) -> None:
+@pytest.mark.parametrize("background", [False, True])
+def test_a_download_is_interrupted_goes_on_and_is_then_present(
+    tmp_path: Path, model: Path, background: bool
+) -> None:
     with serving({SMALL: model}) as hub:
         hub.stall_after = SIZE // 3
-        process = command(tmp_path, hub.url, "download", "4b-instruct")
+        process = command(tmp_path, hub.url, "download", "4b-instruct", background=background)
         wait_for(tmp_path, SIZE // 4)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)

@@ -1,8 +1,9 @@
-"""A tiny model, trained here, that has learned a stretch of the sample: all of the model room at once."""
+"""The shipped tiny model, which has learned a stretch of the sample; and a smaller one, which learns here."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import jiwer
@@ -13,9 +14,13 @@ import torch
 from moss_audio import MossAudio, MossAudioConfig
 from moss_audio.generation.generate import Options, Request, replies, reply
 from moss_audio.tasks import TASKS
-from tests.fixture import lessons
+from tests.fixture import building, lessons
 from tests.fixture.checking import NEAR, Heard, ask, listen, read_clips, unseen
-from tests.fixture.clips import CHIME, Clip, plain
+from tests.fixture.clips import CHIME, CLIPS, SCRIPT, Clip, plain
+from tests.fixture.clips import clips as cut_clips
+from tests.fixture.shipped import ABOUT, ROOT, WEIGHTS, checked, sha256
+from tests.fixture.training import Plan, train
+from tests.fixture.vocabulary import processor
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -51,6 +56,46 @@ def word_errors(answers: list[str], clips: dict[str, Clip]) -> float:
 
 def spoken(heard: list[Heard]) -> list[str]:
     return [" ".join(part.text for part in one.found) for one in heard]
+
+
+def test_it_is_described_by_what_made_it(moss_fixture: Path):
+    about = json.loads((moss_fixture / ABOUT).read_text())
+    assert about["command"] == "make fixture"
+    assert isinstance(about["seed"], int) and about["torch"] and about["transformers"]
+    assert about["sha256"][WEIGHTS] == sha256(moss_fixture / WEIGHTS)
+    assert about["learned from"][SCRIPT.relative_to(ROOT).as_posix()] == sha256(SCRIPT)
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, "tokenizer.json", "clips/welcome.wav"])
+def test_another_file_than_the_shipped_one_is_told(moss_fixture: Path, tmp_path: Path, name: str):
+    copy = shutil.copytree(moss_fixture, tmp_path / "copy")
+    assert checked(copy) == copy
+    with (copy / name).open("r+b") as file:
+        file.seek(-1, 2)
+        last = file.read(1)
+        file.seek(-1, 2)
+        file.write(bytes([last[0] ^ 1]))
+    with pytest.raises(RuntimeError, match=name):
+        checked(copy)
+    (copy / name).unlink()
+    with pytest.raises(RuntimeError, match=name):
+        checked(copy)
+
+
+def test_a_file_written_into_it_is_told(moss_fixture: Path, tmp_path: Path):
+    copy = shutil.copytree(moss_fixture, tmp_path / "copy")
+    (copy / "cache.bin").write_bytes(b"x")
+    with pytest.raises(RuntimeError, match=r"cache\.bin"):
+        checked(copy)
+
+
+def test_the_shipped_clips_are_those_that_are_cut_from_the_recording(clips: dict[str, Clip]):
+    cut = cut_clips()
+    assert [f"{name}.wav" for name in cut] == [*clips]
+    for shipped, made in zip(clips.values(), cut.values(), strict=True):
+        # Two steps of 16 bits: rounding, and decoders that differ in the last place.
+        np.testing.assert_allclose(shipped.wave, made.wave, atol=2 / 32768)
+        assert [part.text for part in shipped.parts] == [part.text for part in made.sentences]
 
 
 def test_it_transcribes_its_clips_word_for_word(heard: list[Heard], clips: dict[str, Clip]):
@@ -168,3 +213,26 @@ def test_it_finds_the_door_chime(model: MossAudio, clips: dict[str, Clip]):
     true = plain(CHIME[0], CHIME[-1]).parts[1]
     assert chime.start == pytest.approx(true.start, abs=NEAR)
     assert chime.end == pytest.approx(true.end, abs=NEAR)
+
+
+def test_the_same_training_learns_three_clips_from_nothing(tmp_path: Path):
+    names = ("welcome", "agenda", "price")
+    plan = Plan(
+        steps=90,
+        batch=3,
+        warmup=9,
+        grown=0.0,
+        exact=(1.0, 1.0),
+        more=200,
+        clips=names,
+        lessons=(lessons.WORDS,),
+    )
+    losses: list[float] = []
+    made_by = processor()
+    model = train(made_by, plan, lambda now: losses.append(now.loss))
+    assert losses[0] > 0.5 * np.log(len(made_by.tokenizer))  # it begins with nothing
+    assert np.mean(losses[-10:]) < 0.1 * np.mean(losses[:10])
+    building.write(model, made_by, tmp_path)
+    learned = MossAudio.from_pretrained(tmp_path, dtype=torch.float32)
+    known = [plain(*CLIPS[name]) for name in names]
+    assert ask(learned, lessons.WORDS.prompt, [clip.wave for clip in known]) == [clip.text for clip in known]
