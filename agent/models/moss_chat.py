@@ -39,7 +39,7 @@ from agent.models.moss_messages import REASONING, TAKEN_OVER, last_turn, openai_
 from index.recording_errors import Cancelled, MossAgentError
 from moss_audio.errors import MossAudioError
 from moss_audio.generation.requests import Options, Reply, TextDelta, ThinkingDelta
-from moss_audio.generation.streaming import Stop
+from moss_audio.generation.stop_sequences import StopSequences
 from moss_audio.generation.tool_calls import Call, CallReader, read_arguments
 from tools.result import cancel_of
 
@@ -211,7 +211,7 @@ class Asking:
         written.limit = options.max_new_tokens
         # In the last round a model is offered no tools, and may call those it had.
         known = {**{name: {} for name, _ in self._made}, **self.schemas}
-        reader, thought, stop = CallReader(known), CallReader(known), Stop(self.asked.stop)
+        reader, thought, stop = CallReader(known), CallReader(known), StopSequences(self.asked.stop)
         with closing(self._events(corrections, options)) as events:
             for event in events:
                 if isinstance(event, ThinkingDelta):

@@ -1,4 +1,4 @@
-"""Calls of tools and stop strings in a stream: nothing guessed, nothing lost, wherever it is cut."""
+"""Calls of tools in a stream: nothing guessed, nothing lost, wherever it is cut."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from web.api.call_splitter import CLOSE_TAG, OPEN_TAG, Call, CallSplitter, read_call
-from web.api.chat import StopSplitter
 
 GOOD = '<tool_call>\n{"name": "search", "arguments": {"query": "ferry"}}\n</tool_call>'
 CALL = Call("search", '{"query": "ferry"}')
@@ -90,16 +89,3 @@ def test_no_word_is_lost(pieces: list[str]):
     for one in out:
         if isinstance(one, Call):
             assert isinstance(json.loads(one.arguments), dict)
-
-
-@given(
-    text=st.text("abc", max_size=40),
-    stops=st.lists(st.text("abc", min_size=1, max_size=4), max_size=3),
-    size=st.integers(1, 5),
-)
-def test_an_answer_ends_before_its_first_stop_string(text: str, stops: list[str], size: int):
-    splitter = StopSplitter(stops)
-    out = "".join(splitter.feed(text[at : at + size]) for at in range(0, len(text), size)) + splitter.flush()
-    found = [(at + len(one), at) for one in stops if (at := text.find(one)) >= 0]
-    assert out == (text[: min(found)[1]] if found else text)
-    assert splitter.stopped == bool(found)

@@ -2,8 +2,6 @@
 
 Server-sent events.
 
-Stop strings: an answer ends before the first of them, however the stream cuts it.
-
 From what a model writes to what OpenAI's clients read: thought, content and calls of tools.
 """
 
@@ -15,7 +13,7 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal, TypeVar
@@ -26,6 +24,7 @@ from starlette.types import Receive, Scope, Send
 
 from moss_audio.backend import Backend
 from moss_audio.generation.requests import Event, Reply, Request, TextDelta, ThinkingDelta
+from moss_audio.generation.stop_sequences import StopSequences
 from web.api.audio_parts import decode_part
 from web.api.call_splitter import Call, CallSplitter
 from web.api.chat_request import ChatRequest, read_chat_request
@@ -92,45 +91,6 @@ async def events(
     yield "data: [DONE]\n\n"
 
 
-class StopSplitter:
-    """Lets text through up to the first stop string.
-
-    Args:
-        stops: None of them empty.
-    """
-
-    def __init__(self, stops: Sequence[str]) -> None:
-        self._stops = tuple(stops)
-        self._held = ""
-        self.stopped = False
-        """Whether a stop string has come; nothing goes through after it."""
-
-    def feed(self, text: str) -> str:
-        """What is certain to belong to the answer by now."""
-        if self.stopped:
-            return ""
-        self._held += text
-        # The one that was whole first counts, as if the text had come letter by letter.
-        found = [(at + len(stop), at) for stop in self._stops if (at := self._held.find(stop)) >= 0]
-        if found:
-            self.stopped = True
-            out, self._held = self._held[: min(found)[1]], ""
-            return out
-        keep = max((_begun(self._held, stop) for stop in self._stops), default=0)
-        certain = len(self._held) - keep
-        out, self._held = self._held[:certain], self._held[certain:]
-        return out
-
-    def flush(self) -> str:
-        """The text has ended: what was held back."""
-        out, self._held = ("" if self.stopped else self._held), ""
-        return out
-
-
-def _begun(text: str, stop: str) -> int:
-    return next((n for n in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:n])), 0)
-
-
 Finish = Literal["stop", "length", "tool_calls"]
 
 
@@ -179,7 +139,7 @@ def answer(backend: Backend, asked: ChatRequest, limits: Limits, cancel: threadi
 
 def shape(events: Iterator[Event], asked: ChatRequest, enough: threading.Event) -> Iterator[Part]:
     """Parts of an answer from a model's events; sets ``enough`` when no more need be written."""
-    stops = StopSplitter(asked.stops)
+    stops = StopSequences(asked.stops)
     calls = CallSplitter() if asked.tools else None
     called = 0
 
@@ -199,7 +159,7 @@ def shape(events: Iterator[Event], asked: ChatRequest, enough: threading.Event) 
 
     for event in events:
         if isinstance(event, Reply):
-            yield from parts(stops.flush(), last=True)
+            yield from parts(stops.finish(), last=True)
             cut = event.stopped == "length" and not enough.is_set()
             yield Done("length" if cut else "tool_calls" if called else "stop", event)
         elif enough.is_set():
@@ -208,7 +168,7 @@ def shape(events: Iterator[Event], asked: ChatRequest, enough: threading.Event) 
             yield Thought(event.text)
         elif isinstance(event, TextDelta):
             yield from parts(stops.feed(event.text))
-            if stops.stopped or (asked.one_call and called):
+            if stops.met or (asked.one_call and called):
                 enough.set()
 
 
