@@ -8,13 +8,11 @@ Calls of tools as servers send them, whole or in pieces, and as Qwen3 writes the
 from __future__ import annotations
 
 import json
-import re
 import time
-from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
-from moss_audio.generation.loops import LONGEST_PERIOD, LOOP_TOKENS, REPETITIONS, is_loop
+from moss_audio.generation.loops import LoopWatch
 from moss_audio.generation.requests import Reply, Stopped, TextDelta, ThinkingDelta
 from moss_audio.generation.thinking import ThoughtSplitter
 
@@ -209,30 +207,6 @@ class AnswerReader:
             prompt, new = usage.get("prompt_tokens"), usage.get("completion_tokens")
             self._prompt_tokens = prompt if isinstance(prompt, int) else self._prompt_tokens
             self._new_tokens = new if isinstance(new, int) else self._new_tokens
-
-
-class LoopWatch:
-    """Looks for loops in words; tokens are not to be had from a server."""
-
-    _WORDS = re.compile(r"[぀-ヿ㐀-鿿가-힯]|(?:(?![぀-ヿ㐀-鿿가-힯])\w)+|[^\w\s]")
-    """A word, a mark, or a character of a script without spaces."""
-
-    def __init__(self) -> None:
-        self.looping = False
-        self._begun = ""
-        """A word that may still go on."""
-        self._numbers: dict[str, int] = {}
-        self._recent: deque[int] = deque(maxlen=max(REPETITIONS * LONGEST_PERIOD, LOOP_TOKENS))
-
-    def feed(self, text: str) -> None:
-        """Take more text."""
-        found = list(self._WORDS.finditer(text := self._begun + text))
-        last = found[-1] if found else None
-        goes_on = last is not None and last.end() == len(text) and text[-1].isalnum() and len(last[0]) < 32
-        self._begun = found.pop()[0] if goes_on else ""
-        for word in found:
-            self._recent.append(self._numbers.setdefault(word[0], len(self._numbers)))
-            self.looping = self.looping or is_loop(list(self._recent))
 
 
 def _text(value: Any) -> str:
