@@ -15,11 +15,12 @@ from typing import Any
 from moss_audio.generation.loops import LoopWatch
 from moss_audio.generation.requests import Reply, Stopped, TextDelta, ThinkingDelta
 from moss_audio.generation.thinking import ThoughtSplitter
+from moss_audio.generation.tool_calls import write_call
 
 
 @dataclass
-class Call:
-    """One call, as far as it has come."""
+class PartialCall:
+    """A call as far as it has come."""
 
     index: Any = None
     id: str = ""
@@ -28,7 +29,7 @@ class Call:
 
     @property
     def whole(self) -> bool:
-        """Whether its arguments are JSON."""
+        """Whether it has a name and its arguments are JSON."""
         try:
             json.loads(self.arguments or "{}")
         except ValueError:
@@ -36,17 +37,15 @@ class Call:
         return bool(self.name)
 
     def text(self) -> str:
-        """The call as the model writes it. Arguments that are no JSON stay as they came: whoever reads them
-        also reads those of a model without a server, and knows what to do about them."""
-        name = json.dumps(self.name, ensure_ascii=False)
-        return f'<tool_call>\n{{"name": {name}, "arguments": {self.arguments.strip() or "{}"}}}\n</tool_call>'
+        """The call as the model wrote it."""
+        return write_call(self.name, self.arguments.strip() or "{}")
 
 
-class Calls:
+class CallAssembler:
     """Puts calls together from what a stream gives."""
 
     def __init__(self) -> None:
-        self.calls: list[Call] = []
+        self.calls: list[PartialCall] = []
 
     @property
     def whole(self) -> bool:
@@ -66,7 +65,7 @@ class Calls:
             is_object = isinstance(arguments, dict)
             call.arguments += json.dumps(arguments, ensure_ascii=False) if is_object else _as_text(arguments)
 
-    def _place(self, piece: dict[str, Any], function: dict[str, Any]) -> Call:
+    def _place(self, piece: dict[str, Any], function: dict[str, Any]) -> PartialCall:
         """The call that a piece belongs to: by its number; without one, a new id or name begins another."""
         index, id_ = piece.get("index"), _as_text(piece.get("id"))
         for call in self.calls if index is not None else ():
@@ -75,7 +74,7 @@ class Calls:
         last = self.calls[-1] if self.calls else None
         if index is None and last is not None and (id_ == last.id or not id_) and not function.get("name"):
             return last
-        self.calls.append(Call(index, id_))
+        self.calls.append(PartialCall(index, id_))
         return self.calls[-1]
 
 
@@ -101,7 +100,7 @@ class AnswerReader:
         self._thoughtless = thoughtless
         self._reasoning = ThoughtSplitter(opened=True)
         self._content = ThoughtSplitter()
-        self._calls = Calls()
+        self._calls = CallAssembler()
         self._loops = LoopWatch() if stop_loops else None
         self._parts: dict[type[Delta], list[str]] = {ThinkingDelta: [], TextDelta: []}
         self._began = time.monotonic()

@@ -46,7 +46,7 @@ def test_a_phrase_at_the_end_is_a_loop_from_six_times_on(phrase: list[int], time
 
 
 def test_a_loop_names_its_first_saying_and_its_repeats():
-    words = "so we begin oh my god oh my god oh my god oh my god and end".split()
-    (loop,) = find_loops(words)
+    text = "so we begin oh my god oh my god oh my god oh my god and end"
+    (loop,) = find_loops(text.split())
     assert (loop.begin, loop.again, loop.end) == (3, 6, 15)
-    assert cut_loops([" ".join(words)])[0] == ["so we begin oh my god and end"]
+    assert cut_loops([text])[0] == ["so we begin oh my god and end"]

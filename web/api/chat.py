@@ -25,8 +25,8 @@ from starlette.types import Receive, Scope, Send
 from moss_audio.backend import Backend
 from moss_audio.generation.requests import Event, Reply, Request, TextDelta, ThinkingDelta
 from moss_audio.generation.stop_sequences import StopSequences
+from moss_audio.generation.tool_calls import Call, CallReader
 from web.api.audio_parts import decode_part
-from web.api.call_splitter import Call, CallSplitter
 from web.api.chat_request import ChatRequest, read_chat_request
 from web.api.error_responses import ApiError, as_api_error
 from web.api.limiter import BEAT_SECONDS, Ended, Feed, Limits, collected, first_item
@@ -140,14 +140,14 @@ def answer(backend: Backend, asked: ChatRequest, limits: Limits, cancel: threadi
 def shape(events: Iterator[Event], asked: ChatRequest, enough: threading.Event) -> Iterator[Part]:
     """Parts of an answer from a model's events; sets ``enough`` when no more need be written."""
     stops = StopSequences(asked.stops)
-    calls = CallSplitter() if asked.tools else None
+    calls = CallReader(repair=False) if asked.tools else None
     called = 0
 
     def parts(text: str, last: bool = False) -> Iterator[Part]:
         nonlocal called
         pieces: list[str | Call] = [text] if text else []
         if calls is not None:
-            pieces = calls.feed(text) + (calls.flush() if last else [])
+            pieces = calls.feed(text) + (calls.finish() if last else [])
         for piece in pieces:
             if asked.one_call and called:
                 return
@@ -244,7 +244,7 @@ class _Shown:
         assert isinstance(done, Done)
         content = "".join(one.text for one in parts if isinstance(one, Content))
         thought = "".join(one.text for one in parts if isinstance(one, Thought))
-        calls = [_call(one) for one in parts if isinstance(one, Call)]
+        calls = [call_document(one) for one in parts if isinstance(one, Call)]
         message: dict[str, Any] = {"role": "assistant", "content": content if content or not calls else None}
         message |= _reasoning(thought) if thought else {}
         message |= {"tool_calls": calls} if calls else {}
@@ -276,7 +276,7 @@ class _Chunks:
         elif isinstance(part, Content):
             yield self._chunk({"content": part.text})
         elif isinstance(part, Call):
-            yield self._chunk({"tool_calls": [{"index": self._calls} | _call(part)]})
+            yield self._chunk({"tool_calls": [{"index": self._calls} | call_document(part)]})
             self._calls += 1
         else:
             yield self._chunk({}, part.finish)
@@ -293,8 +293,14 @@ def _reasoning(text: str) -> dict[str, str]:
     return {"reasoning": text, "reasoning_content": text}
 
 
-def _call(call: Call) -> dict[str, Any]:
-    function = {"name": call.name, "arguments": call.arguments}
+def call_document(call: Call) -> dict[str, Any]:
+    """A call in OpenAI's form, with an id of its own."""
+    # JSON can name halves of surrogate pairs, which no response can hold.
+    name, arguments = (
+        text.encode("utf-8", "replace").decode()
+        for text in (call.name, json.dumps(dict(call.arguments), ensure_ascii=False))
+    )
+    function = {"name": name, "arguments": arguments}
     return {"id": f"call_{uuid.uuid4().hex[:24]}", "type": "function", "function": function}
 
 
