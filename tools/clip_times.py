@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from moss_audio.timestamps import clock
+from moss_audio.timestamps import clock, parse_clock
 
 _ONES = "one|two|three|four|five|six|seven|eight|nine"
 _TEENS = "ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen|eighteen|nineteen"
@@ -358,11 +358,8 @@ _UNITS = {"h": 3600.0, "小": 3600.0, "m": 60.0, "分": 60.0, "'": 60.0, "′": 
 
 def _seconds(text: str, unit: float = 1.0) -> float:
     """A time as written; ``unit`` is that of a number without one."""
-    if ":" in text:
-        total = 0.0
-        for part in re.findall(r"\d+(?:[.,]\d+)?", text):
-            total = total * 60 + float(part.replace(",", "."))
-        return total
+    if found := _CLOCKS.search(text):
+        return parse_clock(found[0])
     total = 0.0
     for match in _PART.finditer(text):
         sign = match["u"]
@@ -469,7 +466,4 @@ def _tidy(seconds: float) -> float:
 
 def _clip_clock(seconds: float) -> str:
     """``m:ss``, or ``m:ss.f``: tenths rounded up, so that moved back they lie in the same second."""
-    tenths = math.ceil(round(seconds * 10, 5))
-    minutes, rest = divmod(tenths, 600)
-    fraction = f".{rest % 10}" if rest % 10 else ""
-    return f"{minutes}:{rest // 10:02d}{fraction}"
+    return clock(math.ceil(round(seconds * 10, 5)) / 10, decimals=1)

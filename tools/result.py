@@ -20,7 +20,7 @@ from index.recording_errors import MossAgentError
 from index.records import Recording, Segment
 from index.store.library import Library
 from moss_audio.listener import Listener
-from moss_audio.timestamps import clock
+from moss_audio.timestamps import clock, parse_clock
 
 if TYPE_CHECKING:
     from index.search.searching import Search
@@ -122,10 +122,7 @@ def _seconds(value: Any) -> Any:
     """Accept ``"2:05"`` and ``"1:02:05"`` beside numbers; language models write times either way."""
     if not isinstance(value, str) or ":" not in value:
         return value
-    total = 0.0
-    for part in value.strip().split(":"):
-        total = total * 60 + float(part)
-    return total
+    return parse_clock(value)
 
 
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0, allow_inf_nan=False)]

@@ -28,7 +28,7 @@ from rich.text import Text
 
 from index.recording_errors import MossAgentError
 from index.records import Hit, Recording
-from moss_audio.timestamps import clock
+from moss_audio.timestamps import clock, parse_clock
 
 if TYPE_CHECKING:
     from agent.answer import Answer
@@ -67,13 +67,12 @@ def parse_time(text: str) -> float:
     Raises:
         typer.BadParameter: It is no time.
     """
-    match = re.fullmatch(r"(?:(?:(\d+):)?(\d{1,2}):)?(\d+(?:\.\d+)?)s?", text.strip())
+    match = re.fullmatch(r"((?:(?:\d+:)?\d{1,2}:)?\d+(?:\.\d+)?)s?", text.strip())
     if not match:
         raise typer.BadParameter(
             f"“{text}” is no time; write seconds (95), minutes (1:35) or hours (1:02:03)."
         )
-    hours, minutes, seconds = (float(part or 0) for part in match.groups())
-    return hours * 3600 + minutes * 60 + seconds
+    return parse_clock(match[1])
 
 
 def write_file(path: Path, data: bytes) -> None:

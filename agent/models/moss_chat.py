@@ -39,8 +39,8 @@ from agent.models.moss_messages import REASONING, TAKEN_OVER, last_turn, openai_
 from index.recording_errors import Cancelled, MossAgentError
 from moss_audio.errors import MossAudioError
 from moss_audio.generation.requests import Options, Reply, TextDelta, ThinkingDelta
-from moss_audio.generation.streaming import Stop
-from moss_audio.generation.tool_calls import Call, CallReader, read_arguments
+from moss_audio.generation.stop_sequences import StopSequences
+from moss_audio.generation.tool_calls import Call, CallReader, read_arguments, words_in
 from tools.result import cancel_of
 
 
@@ -211,14 +211,14 @@ class Asking:
         written.limit = options.max_new_tokens
         # In the last round a model is offered no tools, and may call those it had.
         known = {**{name: {} for name, _ in self._made}, **self.schemas}
-        reader, thought, stop = CallReader(known), CallReader(known), Stop(self.asked.stop)
+        reader, thought, stop = CallReader(known), CallReader(known), StopSequences(self.asked.stop)
         with closing(self._events(corrections, options)) as events:
             for event in events:
                 if isinstance(event, ThinkingDelta):
-                    if words := thought.feed(event.text):
+                    if words := words_in(thought.feed(event.text)):
                         yield thinking_chunk(words)
                 elif isinstance(event, TextDelta):
-                    yield from self._said(reader.feed(stop.feed(event.text)), written)
+                    yield from self._said(words_in(reader.feed(stop.feed(event.text))), written)
                 else:
                     written.reply = event
                 if stop.met:
@@ -229,9 +229,9 @@ class Asking:
         if written.reply is None or written.reply.stopped == "cancelled":
             raise Unusable("it broke off")
         complete = written.reply.stopped == "end"
-        rest = reader.feed(stop.finish()) + reader.finish(complete)
+        rest = words_in(reader.feed(stop.finish()) + reader.finish(complete))
         yield from self._said(rest if rest.strip() else "", written)
-        if words := thought.finish(complete):
+        if words := words_in(thought.finish(complete)):
             yield thinking_chunk(words)
         # A server may leave a call inside the thought.
         inside = thought.calls if not written.words.strip() and not reader.calls else []

@@ -28,6 +28,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from moss_audio.timestamps import parse_clock
+
 TokenKind = Literal["clock", "compact", "ordinal", "number", "word", "other"]
 
 UNITS = {
@@ -141,9 +143,7 @@ def _token(found: re.Match[str]) -> Token:
     lower, capital = raw.lower(), raw[:1].isupper()
     match kind:
         case "clock":
-            parts = reversed(raw.split(":"))
-            seconds = sum(float(part) * 60**power for power, part in enumerate(parts))
-            return Token("clock", lower, *place, seconds=seconds)
+            return Token("clock", lower, *place, seconds=parse_clock(raw))
         case "compact":
             length = _compact_length(lower)
             return Token("compact", lower, *place, *length) if length else Token("other", lower, *place)

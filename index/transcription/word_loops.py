@@ -1,109 +1,63 @@
-"""Repetition loops: the same words over and over, which speech models emit on noise and laughter."""
+"""Repetition loops in segments: what the engine wrote over and over is taken out, and its time with it.
+
+What counts as a loop is said in ``moss_audio.generation.loops``.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from itertools import groupby
 
 from index.records import Segment, Word
 from index.transcription.sentences import join_words
-
-MAX_REPEATS = 4
-"""A phrase said this many times in a row is a loop: people say “no, no, no”, models say it forty times."""
-
-MAX_PHRASE_WORDS = 12
-"""Longest phrase looked at; a sentence said four times in a row within a window is no speech either."""
-
-
-def find_loop(words: Sequence[str]) -> tuple[int, int] | None:
-    """Find the first run of a repeated phrase.
-
-    Args:
-        words: Words in order, normalised.
-
-    Returns:
-        ``(first, last)`` indices, half-open, of all repeats; None when there is no loop. A single word
-        must be repeated twice as often as a phrase, since people do say “yeah, yeah, yeah, yeah”.
-    """
-    for start in range(len(words)):
-        for length in range(1, MAX_PHRASE_WORDS + 1):
-            repeats = _repeats(words, start, length)
-            if repeats >= (MAX_REPEATS * 2 if length == 1 else MAX_REPEATS):
-                return start, start + repeats * length
-    return None
+from moss_audio.generation.loops import find_loops, word_key, words_of
 
 
 def has_loop(segments: Sequence[Segment]) -> bool:
     """Whether the text of these segments, read on, runs into a loop."""
-    return find_loop([_normal(word) for word in _all_words(segments)]) is not None
+    return bool(find_loops([key for segment in segments for key in _keys(segment)]))
 
 
 def cut_loops(segments: Sequence[Segment]) -> list[Segment]:
-    """Remove every loop; what the speech under it was is unknown, so its time becomes a gap.
+    """Remove every loop, its first saying too: what was said there is unknown, so its time becomes a gap.
 
     Segments without word times are dropped whole when they take part in a loop.
     """
     kept = list(segments)
     while True:
-        owners = [(index, word) for index, segment in enumerate(kept) for word in _words(segment)]
-        loop = find_loop([_normal(word) for _, word in owners])
-        if loop is None:
-            return kept
-        spoiled: dict[int, list[Word]] = {}
-        for index, word in owners[loop[0] : loop[1]]:
-            spoiled.setdefault(index, []).append(word)
-        kept = [
-            one
+        places = [
+            (index, place, key)
             for index, segment in enumerate(kept)
-            for one in ([segment] if index not in spoiled else _without(segment, spoiled[index]))
+            for place, key in enumerate(_keys(segment))
+        ]
+        loops = find_loops([key for _, _, key in places])
+        if not loops:
+            return kept
+        spoiled: dict[int, set[int]] = {}
+        for loop in loops:
+            for index, place, _ in places[loop.begin : loop.end]:
+                spoiled.setdefault(index, set()).add(place)
+        kept = [
+            part
+            for index, segment in enumerate(kept)
+            for part in (_without(segment, spoiled[index]) if index in spoiled else [segment])
         ]
 
 
-def _without(segment: Segment, spoiled: list[Word]) -> list[Segment]:
-    """The part of a segment before and after its spoiled words, where any is left."""
-    if not segment.words:
-        return []
-    bad = {id(word) for word in spoiled}
-    runs: list[list[Word]] = [[]]
-    for word in segment.words:
-        if id(word) in bad:
-            runs.append([])
-        else:
-            runs[-1].append(word)
-    return [
-        Segment(
-            start=run[0].start,
-            end=run[-1].end,
-            text=join_words(run),
-            kind=segment.kind,
-            speaker=segment.speaker,
-            words=tuple(run),
-            engine=segment.engine,
-        )
-        for run in runs
-        if run
-    ]
-
-
-def _repeats(words: Sequence[str], start: int, length: int) -> int:
-    phrase = words[start : start + length]
-    if len(phrase) < length or not any(phrase):
-        return 0
-    count = 1
-    while words[start + count * length : start + (count + 1) * length] == phrase:
-        count += 1
-    return count
-
-
-def _words(segment: Segment) -> list[Word]:
+def _keys(segment: Segment) -> list[str]:
+    """What a segment's words are compared by."""
     if segment.words:
-        return list(segment.words)
-    return [Word(segment.start, segment.end, text) for text in segment.text.split()]
+        return [word_key(word.text) for word in segment.words]
+    return [word.key for word in words_of(segment.text)]
 
 
-def _all_words(segments: Sequence[Segment]) -> list[Word]:
-    return [word for segment in segments for word in _words(segment)]
-
-
-def _normal(word: Word) -> str:
-    return re.sub(r"[^\w']+", "", word.text.casefold())
+def _without(segment: Segment, spoiled: Collection[int]) -> list[Segment]:
+    """The parts of a segment between its spoiled words (given by their places)."""
+    places = groupby(range(len(segment.words)), key=lambda place: place in spoiled)
+    runs: list[tuple[Word, ...]] = [
+        tuple(segment.words[place] for place in run) for is_spoiled, run in places if not is_spoiled
+    ]
+    return [
+        replace(segment, start=run[0].start, end=run[-1].end, text=join_words(run), words=run) for run in runs
+    ]

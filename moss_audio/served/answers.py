@@ -8,20 +8,19 @@ Calls of tools as servers send them, whole or in pieces, and as Qwen3 writes the
 from __future__ import annotations
 
 import json
-import re
 import time
-from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
-from moss_audio.generation.loops import LONGEST_PERIOD, LOOP_TOKENS, REPETITIONS, is_loop
+from moss_audio.generation.loops import LoopWatch
 from moss_audio.generation.requests import Reply, Stopped, TextDelta, ThinkingDelta
 from moss_audio.generation.thinking import ThoughtSplitter
+from moss_audio.generation.tool_calls import write_call
 
 
 @dataclass
-class Call:
-    """One call, as far as it has come."""
+class PartialCall:
+    """A call as far as it has come."""
 
     index: Any = None
     id: str = ""
@@ -30,7 +29,7 @@ class Call:
 
     @property
     def whole(self) -> bool:
-        """Whether its arguments are JSON."""
+        """Whether it has a name and its arguments are JSON."""
         try:
             json.loads(self.arguments or "{}")
         except ValueError:
@@ -38,17 +37,15 @@ class Call:
         return bool(self.name)
 
     def text(self) -> str:
-        """The call as the model writes it. Arguments that are no JSON stay as they came: whoever reads them
-        also reads those of a model without a server, and knows what to do about them."""
-        name = json.dumps(self.name, ensure_ascii=False)
-        return f'<tool_call>\n{{"name": {name}, "arguments": {self.arguments.strip() or "{}"}}}\n</tool_call>'
+        """The call as the model wrote it."""
+        return write_call(self.name, self.arguments.strip() or "{}")
 
 
-class Calls:
+class CallAssembler:
     """Puts calls together from what a stream gives."""
 
     def __init__(self) -> None:
-        self.calls: list[Call] = []
+        self.calls: list[PartialCall] = []
 
     @property
     def whole(self) -> bool:
@@ -68,7 +65,7 @@ class Calls:
             is_object = isinstance(arguments, dict)
             call.arguments += json.dumps(arguments, ensure_ascii=False) if is_object else _as_text(arguments)
 
-    def _place(self, piece: dict[str, Any], function: dict[str, Any]) -> Call:
+    def _place(self, piece: dict[str, Any], function: dict[str, Any]) -> PartialCall:
         """The call that a piece belongs to: by its number; without one, a new id or name begins another."""
         index, id_ = piece.get("index"), _as_text(piece.get("id"))
         for call in self.calls if index is not None else ():
@@ -77,7 +74,7 @@ class Calls:
         last = self.calls[-1] if self.calls else None
         if index is None and last is not None and (id_ == last.id or not id_) and not function.get("name"):
             return last
-        self.calls.append(Call(index, id_))
+        self.calls.append(PartialCall(index, id_))
         return self.calls[-1]
 
 
@@ -103,7 +100,7 @@ class AnswerReader:
         self._thoughtless = thoughtless
         self._reasoning = ThoughtSplitter(opened=True)
         self._content = ThoughtSplitter()
-        self._calls = Calls()
+        self._calls = CallAssembler()
         self._loops = LoopWatch() if stop_loops else None
         self._parts: dict[type[Delta], list[str]] = {ThinkingDelta: [], TextDelta: []}
         self._began = time.monotonic()
@@ -209,30 +206,6 @@ class AnswerReader:
             prompt, new = usage.get("prompt_tokens"), usage.get("completion_tokens")
             self._prompt_tokens = prompt if isinstance(prompt, int) else self._prompt_tokens
             self._new_tokens = new if isinstance(new, int) else self._new_tokens
-
-
-class LoopWatch:
-    """Looks for loops in words; tokens are not to be had from a server."""
-
-    _WORDS = re.compile(r"[぀-ヿ㐀-鿿가-힯]|(?:(?![぀-ヿ㐀-鿿가-힯])\w)+|[^\w\s]")
-    """A word, a mark, or a character of a script without spaces."""
-
-    def __init__(self) -> None:
-        self.looping = False
-        self._begun = ""
-        """A word that may still go on."""
-        self._numbers: dict[str, int] = {}
-        self._recent: deque[int] = deque(maxlen=max(REPETITIONS * LONGEST_PERIOD, LOOP_TOKENS))
-
-    def feed(self, text: str) -> None:
-        """Take more text."""
-        found = list(self._WORDS.finditer(text := self._begun + text))
-        last = found[-1] if found else None
-        goes_on = last is not None and last.end() == len(text) and text[-1].isalnum() and len(last[0]) < 32
-        self._begun = found.pop()[0] if goes_on else ""
-        for word in found:
-            self._recent.append(self._numbers.setdefault(word[0], len(self._numbers)))
-            self.looping = self.looping or is_loop(list(self._recent))
 
 
 def _text(value: Any) -> str:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from moss_audio.generation.loops import cut_loops, repeated
+from moss_audio.generation.loops import cut_loops, find_loops
 from moss_audio.tasks.cleaning import clean, without_fences
 from moss_audio.tasks.drafts import (
     Clock,
@@ -157,8 +157,8 @@ def _without_loops(drafts: Sequence[Draft]) -> Step:
             kept.append(one)
         seen.add(same)
     bad: set[int] = set()
-    for run in repeated(_paces(kept), _LONGEST_CYCLE, EVENT_REPEATS):
-        bad |= set(run)
+    for loop in find_loops(_paces(kept), _LONGEST_CYCLE, EVENT_REPEATS):
+        bad |= set(range(loop.again, loop.end))
     reason = f"the same events over and over, at one pace, {EVENT_REPEATS} times or more"
     dropped += [Dropped(kept[index].raw, reason, "loop") for index in sorted(bad)]
     return [one for index, one in enumerate(kept) if index not in bad], dropped

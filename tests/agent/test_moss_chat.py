@@ -29,7 +29,6 @@ from index.recording_errors import Cancelled, MossAgentError
 from moss_audio.errors import MossAudioError, NotEnoughMemory
 from moss_audio.generation.requests import Options
 from moss_audio.generation.requests import TextDelta as MossDelta
-from moss_audio.generation.streaming import Stop
 from moss_audio.listener import BackendListener
 from tests.support.conversing import HARBOUR, Desk, heard
 from tests.support.moss_backend import Messages, RuleBackend, Said
@@ -446,20 +445,6 @@ def test_stop_sequences_end_the_answer(stop: list[str]) -> None:
     assert (
         ChatMossAudio(backend=RuleBackend(think=steps("No EN"))).invoke("?", stop=["END", ""]).text == "No EN"
     )
-
-
-@given(
-    st.text("abc", max_size=30), st.lists(st.text("abc", max_size=3), max_size=3), st.lists(st.integers(0, 5))
-)
-def test_stopping_does_not_depend_on_the_pieces(text: str, sequences: list[str], cuts: list[int]) -> None:
-    stop, at, out = Stop(sequences), 0, ""
-    for size in cuts:
-        out += stop.feed(text[at : at + size])
-        at += size
-    out += stop.feed(text[at:]) + stop.finish()
-    found = [text.find(one) for one in sequences if one and one in text]
-    assert out == stop.text == text[: min(found, default=len(text))]
-    assert stop.met == bool(found)
 
 
 def test_it_is_asked_again_for_the_next_question(desk: Desk) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.planning.time_expressions import TimeRange, find_time
-from moss_audio.timestamps import clock
+from moss_audio.timestamps import clock, parse_clock
 
 
 @pytest.mark.parametrize(
@@ -31,10 +31,34 @@ def test_seconds_read_as_a_clock(seconds: float, label: str):
 
 @given(st.floats(0, 1e6))
 def test_a_label_names_the_second_that_holds_the_time(seconds: float):
-    whole = 0
-    for part in clock(seconds).split(":"):
-        whole = whole * 60 + int(part)
-    assert whole <= seconds < whole + 1
+    assert parse_clock(clock(seconds)) <= seconds < parse_clock(clock(seconds)) + 1
+
+
+@pytest.mark.parametrize(
+    "written,seconds",
+    [
+        ("2:05", 125),
+        ("1:02:05", 3725),
+        ("2:05.5", 125.5),
+        ("00:01:05,200", 65.2),
+        ("95.5", 95.5),
+        ("０１：０５．２", 65.2),
+    ],
+)
+def test_a_clock_time_is_read_in_seconds(written: str, seconds: float):
+    assert parse_clock(written) == seconds
+
+
+def test_what_is_no_number_between_colons_is_refused():
+    with pytest.raises(ValueError):
+        parse_clock("2:x")
+
+
+@given(st.integers(0, 10**7))
+def test_tenths_are_written_and_read_without_loss(tenths: int):
+    written = clock(tenths / 10, decimals=1)
+    assert parse_clock(written) == tenths / 10
+    assert ("." in written) == (tenths % 10 > 0)
 
 
 @given(st.floats(15, 359_999))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import random
+import time
 from typing import Any
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from moss_audio.generation.tool_calls import Call, CallReader, coerced, read_calls
+from moss_audio.generation.tool_calls import Call, CallReader, coerced, read_calls, words_in
 
 TOOLS = {
     "search_recordings": {"properties": {"query": {"type": "string"}, "k": {"type": "integer"}}},
@@ -61,7 +62,7 @@ def body(call: Call) -> str:
 
 def read(text: str, complete: bool = True) -> tuple[str, list[Call], list[str]]:
     reader = CallReader(TOOLS)
-    words = reader.feed(text) + reader.finish(complete)
+    words = words_in(reader.feed(text) + reader.finish(complete))
     return words, reader.calls, reader.broken
 
 
@@ -101,6 +102,35 @@ DAMAGES = {
 @given(PLAIN)
 def test_damaged_calls_are_repaired(damage: str, call: Call) -> None:
     assert read_calls(DAMAGES[damage](body(call)), TOOLS) == [call]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        BODY.replace('"start": 120,', '"start": 120'),
+        BODY.replace('"abc",', '"abc,'),
+        BODY.replace('"recording":', 'recording":'),
+        f"{BODY[:-1]}\n{BODY}",
+        f"json\n{BODY}",
+    ],
+)
+def test_a_forgotten_sign_does_not_cost_a_call(text: str) -> None:
+    assert read_calls(text, TOOLS) in ([READ], [READ, READ])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        BODY.replace("180.5", ""),
+        BODY.replace("180.5", "180.5 or 190"),
+        BODY.replace('"end"', '"e"nd"'),
+        BODY.replace("180.5}}", '"'),
+        BODY.replace('"abc"', '"abc" /* the first one */'),
+        BODY.replace('"end"', '"start": 130, "end"').replace("}", ",}"),
+    ],
+)
+def test_nothing_is_made_up_and_nothing_passed_over_in_a_repair(text: str) -> None:
+    assert read_calls(text, TOOLS) == []
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -250,7 +280,7 @@ def test_words_about_json_survive(text: str) -> None:
 
 def test_without_tools_only_tags_are_read() -> None:
     reader = CallReader()
-    assert reader.feed(f"{BODY} <tool_call>x</tool_call>") + reader.finish() == f"{BODY} "
+    assert words_in(reader.feed(f"{BODY} <tool_call>x</tool_call>") + reader.finish()) == f"{BODY} "
     assert reader.broken == ["x"]
 
 
@@ -287,10 +317,10 @@ def test_of_a_call_cut_anywhere_no_fragment_is_shown(
     reader, at, shown, step = CallReader(TOOLS), 0, "", iter(steps)
     while at < len(text):
         size = next(step, len(text))
-        shown += reader.feed(text[at : at + size])
+        shown += words_in(reader.feed(text[at : at + size]))
         at += size
         assert before.startswith(shown.rstrip())
-    shown += reader.finish(complete)
+    shown += words_in(reader.finish(complete))
     assert shown.strip() == before.strip()
     if len(text) > len(before) + 40:
         assert reader.calls or reader.broken
@@ -316,22 +346,32 @@ def test_reading_never_fails_shows_no_tag_and_does_not_depend_on_the_pieces(
     reader, at, words = CallReader(TOOLS), 0, ""
     while at < len(text):
         step = chance.randint(1, 9)
-        words += reader.feed(text[at : at + step])
+        words += words_in(reader.feed(text[at : at + step]))
         at += step
-    words += reader.finish(complete)
+    words += words_in(reader.finish(complete))
     assert (words, reader.calls, reader.broken) == whole
 
 
 def test_words_before_a_call_come_out_at_once() -> None:
     reader = CallReader(TOOLS)
-    assert reader.feed("Let me look. <tool") == "Let me look. "
-    assert reader.feed("s are there.") == "<tools are there."
+    assert reader.feed("Let me look. <tool") == ["Let me look. "]
+    assert reader.feed("s are there.") == ["<tools are there."]
 
 
 def test_a_call_of_any_length_takes_little_time() -> None:
     for text in ("{" * 100_000, "<tool_call>" * 20_000, '{"a": [' * 20_000, "[" * 100_000, "\n```" * 30_000):
         read("<tool_call>" + text)
         read(text)
+
+
+@pytest.mark.parametrize("unit", ["\\}", "{''\"\",", " (1.", '[""', "it's, ", '"a": "b" "c"', "x: y, ", "“,"])
+def test_damage_of_any_length_takes_seconds_not_minutes(unit: str) -> None:
+    for form in ('{{"name": "a", "arguments": {{"q": "{}"}}}}', '{{"name": "a", "arguments": {{{}}}}}'):
+        for size, blocks in ((60_000, 1), (2_900, 6)):
+            text = f"<tool_call>{form.format(unit * (size // len(unit)))}</tool_call>" * blocks
+            before = time.process_time()
+            read(text)
+            assert time.process_time() - before < 10
 
 
 @pytest.mark.parametrize(

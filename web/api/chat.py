@@ -2,8 +2,6 @@
 
 Server-sent events.
 
-Stop strings: an answer ends before the first of them, however the stream cuts it.
-
 From what a model writes to what OpenAI's clients read: thought, content and calls of tools.
 """
 
@@ -15,7 +13,7 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal, TypeVar
@@ -26,8 +24,9 @@ from starlette.types import Receive, Scope, Send
 
 from moss_audio.backend import Backend
 from moss_audio.generation.requests import Event, Reply, Request, TextDelta, ThinkingDelta
+from moss_audio.generation.stop_sequences import StopSequences
+from moss_audio.generation.tool_calls import Call, CallReader
 from web.api.audio_parts import decode_part
-from web.api.call_splitter import Call, CallSplitter
 from web.api.chat_request import ChatRequest, read_chat_request
 from web.api.error_responses import ApiError, as_api_error
 from web.api.limiter import BEAT_SECONDS, Ended, Feed, Limits, collected, first_item
@@ -92,45 +91,6 @@ async def events(
     yield "data: [DONE]\n\n"
 
 
-class StopSplitter:
-    """Lets text through up to the first stop string.
-
-    Args:
-        stops: None of them empty.
-    """
-
-    def __init__(self, stops: Sequence[str]) -> None:
-        self._stops = tuple(stops)
-        self._held = ""
-        self.stopped = False
-        """Whether a stop string has come; nothing goes through after it."""
-
-    def feed(self, text: str) -> str:
-        """What is certain to belong to the answer by now."""
-        if self.stopped:
-            return ""
-        self._held += text
-        # The one that was whole first counts, as if the text had come letter by letter.
-        found = [(at + len(stop), at) for stop in self._stops if (at := self._held.find(stop)) >= 0]
-        if found:
-            self.stopped = True
-            out, self._held = self._held[: min(found)[1]], ""
-            return out
-        keep = max((_begun(self._held, stop) for stop in self._stops), default=0)
-        certain = len(self._held) - keep
-        out, self._held = self._held[:certain], self._held[certain:]
-        return out
-
-    def flush(self) -> str:
-        """The text has ended: what was held back."""
-        out, self._held = ("" if self.stopped else self._held), ""
-        return out
-
-
-def _begun(text: str, stop: str) -> int:
-    return next((n for n in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:n])), 0)
-
-
 Finish = Literal["stop", "length", "tool_calls"]
 
 
@@ -179,15 +139,15 @@ def answer(backend: Backend, asked: ChatRequest, limits: Limits, cancel: threadi
 
 def shape(events: Iterator[Event], asked: ChatRequest, enough: threading.Event) -> Iterator[Part]:
     """Parts of an answer from a model's events; sets ``enough`` when no more need be written."""
-    stops = StopSplitter(asked.stops)
-    calls = CallSplitter() if asked.tools else None
+    stops = StopSequences(asked.stops)
+    calls = CallReader(repair=False) if asked.tools else None
     called = 0
 
     def parts(text: str, last: bool = False) -> Iterator[Part]:
         nonlocal called
         pieces: list[str | Call] = [text] if text else []
         if calls is not None:
-            pieces = calls.feed(text) + (calls.flush() if last else [])
+            pieces = calls.feed(text) + (calls.finish() if last else [])
         for piece in pieces:
             if asked.one_call and called:
                 return
@@ -199,7 +159,7 @@ def shape(events: Iterator[Event], asked: ChatRequest, enough: threading.Event) 
 
     for event in events:
         if isinstance(event, Reply):
-            yield from parts(stops.flush(), last=True)
+            yield from parts(stops.finish(), last=True)
             cut = event.stopped == "length" and not enough.is_set()
             yield Done("length" if cut else "tool_calls" if called else "stop", event)
         elif enough.is_set():
@@ -208,7 +168,7 @@ def shape(events: Iterator[Event], asked: ChatRequest, enough: threading.Event) 
             yield Thought(event.text)
         elif isinstance(event, TextDelta):
             yield from parts(stops.feed(event.text))
-            if stops.stopped or (asked.one_call and called):
+            if stops.met or (asked.one_call and called):
                 enough.set()
 
 
@@ -284,7 +244,7 @@ class _Shown:
         assert isinstance(done, Done)
         content = "".join(one.text for one in parts if isinstance(one, Content))
         thought = "".join(one.text for one in parts if isinstance(one, Thought))
-        calls = [_call(one) for one in parts if isinstance(one, Call)]
+        calls = [call_document(one) for one in parts if isinstance(one, Call)]
         message: dict[str, Any] = {"role": "assistant", "content": content if content or not calls else None}
         message |= _reasoning(thought) if thought else {}
         message |= {"tool_calls": calls} if calls else {}
@@ -316,7 +276,7 @@ class _Chunks:
         elif isinstance(part, Content):
             yield self._chunk({"content": part.text})
         elif isinstance(part, Call):
-            yield self._chunk({"tool_calls": [{"index": self._calls} | _call(part)]})
+            yield self._chunk({"tool_calls": [{"index": self._calls} | call_document(part)]})
             self._calls += 1
         else:
             yield self._chunk({}, part.finish)
@@ -333,8 +293,14 @@ def _reasoning(text: str) -> dict[str, str]:
     return {"reasoning": text, "reasoning_content": text}
 
 
-def _call(call: Call) -> dict[str, Any]:
-    function = {"name": call.name, "arguments": call.arguments}
+def call_document(call: Call) -> dict[str, Any]:
+    """A call in OpenAI's form, with an id of its own."""
+    # JSON can name halves of surrogate pairs, which no response can hold.
+    name, arguments = (
+        text.encode("utf-8", "replace").decode()
+        for text in (call.name, json.dumps(dict(call.arguments), ensure_ascii=False))
+    )
+    function = {"name": name, "arguments": arguments}
     return {"id": f"call_{uuid.uuid4().hex[:24]}", "type": "function", "function": function}
 
 
