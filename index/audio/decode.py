@@ -20,7 +20,15 @@ from moss_audio.audio import SAMPLE_RATE, AudioStream, DecodeReport, check_media
 from moss_audio.errors import AudioError
 from moss_audio.timestamps import clock
 
-__all__ = ["SAMPLE_RATE", "Decoded", "declared_duration", "decode_to_flac", "file_id", "read_range"]
+__all__ = [
+    "SAMPLE_RATE",
+    "Decoded",
+    "declared_duration",
+    "decode_to_flac",
+    "file_id",
+    "read_open_range",
+    "read_range",
+]
 
 DAMAGED_PACKETS = 5
 """Damaged packets up to which nothing is said: even whole files may have a few at their beginning or end."""
@@ -115,10 +123,15 @@ def read_range(path: Path, start: float = 0.0, end: float | None = None) -> np.n
     A range beyond the end gives what there is of it, possibly nothing.
     """
     with soundfile.SoundFile(path) as flac:
-        first = min(max(0, round(start * SAMPLE_RATE)), flac.frames)
-        last = flac.frames if end is None else min(max(first, round(end * SAMPLE_RATE)), flac.frames)
-        flac.seek(first)
-        return flac.read(last - first, dtype="float32")
+        return read_open_range(flac, start, end)
+
+
+def read_open_range(flac: soundfile.SoundFile, start: float, end: float | None = None) -> np.ndarray:
+    """As ``read_range``, from a copy that is open."""
+    first = min(max(0, round(start * SAMPLE_RATE)), flac.frames)
+    last = flac.frames if end is None else min(max(first, round(end * SAMPLE_RATE)), flac.frames)
+    flac.seek(first)
+    return flac.read(last - first, dtype="float32")
 
 
 def declared_duration(path: Path) -> float | None:
