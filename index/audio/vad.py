@@ -1,4 +1,4 @@
-"""Where somebody speaks: Silero's voice activity detector over a recording of any length.
+"""Voice activity detection: where somebody speaks, by Silero's detector, in a recording of any length.
 
 The detector is the batched ONNX form that faster-whisper packages.
 """
@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from index.audio.decode import SAMPLE_RATE
 from index.recording_errors import Cancelled
 from index.records import Span
+from moss_audio.audio import SAMPLE_RATE
 
 BLOCK_SECONDS = 600.0
 """Audio held at a time, so that memory does not grow with the recording: 38 MB."""
@@ -39,7 +39,7 @@ def detect_speech(
     """Find speech in a 16 kHz mono FLAC copy.
 
     Args:
-        audio: The copy that ``index.audio.decode_to_flac`` wrote.
+        audio: The copy that ``index.audio.decode.decode_to_flac`` wrote.
         progress: Called with the seconds of audio done so far.
         cancelled: Asked between blocks.
 
@@ -54,7 +54,7 @@ def detect_speech(
         offset = 0
         while offset < flac.frames:
             if cancelled():
-                raise Cancelled("Stopped while looking for speech; the audio that was read is kept.")
+                raise Cancelled("Stopped while looking for speech; the decoded audio is kept.")
             block = flac.read(round(BLOCK_SECONDS * SAMPLE_RATE), dtype="float32")
             for span in _detect_block(block):
                 shifted = Span(offset / SAMPLE_RATE + span.start, offset / SAMPLE_RATE + span.end)
@@ -74,8 +74,8 @@ def _detect_block(block: np.ndarray) -> list[Span]:
         min_silence_duration_ms=round(MIN_PAUSE_SECONDS * 1000),
         speech_pad_ms=round(PADDING_SECONDS * 1000),
     )
-    found = get_speech_timestamps(block, options)
-    return [Span(one["start"] / SAMPLE_RATE, one["end"] / SAMPLE_RATE) for one in found]
+    stretches = get_speech_timestamps(block, options)
+    return [Span(found["start"] / SAMPLE_RATE, found["end"] / SAMPLE_RATE) for found in stretches]
 
 
 def _append(spans: list[Span], span: Span) -> None:

@@ -1,8 +1,8 @@
-"""Which pieces of a recording are one voice, from their vectors alone.
+"""Clustering by voice: which chunks of a recording are one speaker, from their vectors alone.
 
-With the number of speakers unknown, pieces are clustered strictly (average linkage), and the clusters are
-then joined while their mean voices agree as well as two samples of one voice of that length would. With
-the number known, the pieces are clustered spectrally, which measured as more robust to noise and
+With the number of speakers unknown, chunks are clustered strictly (average linkage), and the clusters are
+then merged while their mean voices agree as well as two samples of one voice of that length would. With
+the number known, the chunks are clustered spectrally, which measured as more robust to noise and
 reverberation.
 """
 
@@ -14,19 +14,19 @@ import numpy as np
 
 from index.diarization.voice_embeddings import WINDOW_SECONDS
 
-MAX_PIECES = 2000
-"""Pieces compared with one another (time and memory grow with the square); of more, an even
+MAX_CHUNKS = 2000
+"""Chunks compared with one another (time and memory grow with the square); of more, an even
 selection is clustered and the rest go to the nearest voice."""
 
 STRICT_DISTANCE = 0.2
-"""Cosine distance up to which average linkage joins pieces; well inside one speaker's spread."""
+"""Cosine distance up to which average linkage joins chunks; well inside one speaker's spread."""
 
 SAME_VOICE = 0.90
 """Cosine of two mean voices from which they count as one speaker, given enough speech. Halves of one
 speaker measured 0.95–1.0, different speakers up to 0.90 (mostly below 0.8)."""
 
 VOICE_SPREAD = 0.72
-"""Typical cosine of two short pieces of the same voice; sets what little speech can be expected to show."""
+"""Typical cosine of two short chunks of the same voice; sets what little speech can be expected to show."""
 
 STEADY_SECONDS = 1.6
 """Speech that counts as one independent sample of a voice."""
@@ -48,14 +48,14 @@ FAR_VOICE = 0.55
 (vectors of less speech than that lie far from everything)."""
 
 _NEVER = 10.0
-"""Taken from the likeness of two voices that are not one: more than any likeness."""
+"""Taken from the similarity of two clusters that must not be merged: more than any similarity."""
 
 
 def estimate_clusters(vectors: np.ndarray, seconds: np.ndarray) -> np.ndarray:
-    """Cluster pieces into an unknown number of speakers.
+    """Cluster chunks into an unknown number of speakers.
 
     Args:
-        vectors: float32 ``[n, d]``, see ``Pieces``.
+        vectors: float32 ``[n, d]``, see ``SpeechChunks``.
         seconds: ``[n]``.
 
     Returns:
@@ -65,17 +65,17 @@ def estimate_clusters(vectors: np.ndarray, seconds: np.ndarray) -> np.ndarray:
         return np.zeros(len(vectors), dtype=np.int64)
     chosen = selection(seconds)
     some, weights = vectors[chosen], seconds[chosen]
-    strict = Clusters.made(some, weights, _strict_clusters(some))
-    join_like_voices(strict)
-    clusters = Clusters.made(some, weights, refine(some, weights, strict.of))
-    join_like_voices(clusters)
-    absorb_brief_voices(clusters)
-    join_like_voices(clusters, at_most=MAX_ESTIMATED)
-    return nearest(vectors, means(some, weights, refine(some, weights, clusters.of)))
+    strict = Clusters.from_assignment(some, weights, _strict_clusters(some))
+    merge_similar_clusters(strict)
+    clusters = Clusters.from_assignment(some, weights, refine(some, weights, strict.cluster_of))
+    merge_similar_clusters(clusters)
+    absorb_brief_clusters(clusters)
+    merge_similar_clusters(clusters, at_most=MAX_ESTIMATED)
+    return nearest(vectors, means(some, weights, refine(some, weights, clusters.cluster_of)))
 
 
 def known_clusters(vectors: np.ndarray, seconds: np.ndarray, speakers: int) -> np.ndarray:
-    """Cluster pieces into ``speakers`` speakers (fewer where there are fewer pieces).
+    """Cluster chunks into ``speakers`` speakers (fewer where there are fewer chunks).
 
     Returns:
         int ``[n]``, cluster numbers from 0.
@@ -92,18 +92,18 @@ def known_clusters(vectors: np.ndarray, seconds: np.ndarray, speakers: int) -> n
 
 
 def selection(seconds: np.ndarray) -> np.ndarray:
-    """Indices of the pieces to cluster: steady ones, at most ``MAX_PIECES``, spread over the recording."""
-    firm = np.flatnonzero(steady(seconds))
-    even = np.linspace(0, len(firm) - 1, min(len(firm), MAX_PIECES))
-    return firm[np.unique(even.round().astype(np.int64))]
+    """Indices of the chunks to cluster: steady ones, at most ``MAX_CHUNKS``, spread over the recording."""
+    long = np.flatnonzero(is_steady(seconds))
+    even = np.linspace(0, len(long) - 1, min(len(long), MAX_CHUNKS))
+    return long[np.unique(even.round().astype(np.int64))]
 
 
-def steady(seconds: np.ndarray) -> np.ndarray:
-    """Which pieces are long enough to be told by their voice, bool ``[n]``.
+def is_steady(seconds: np.ndarray) -> np.ndarray:
+    """Which chunks are long enough to know a speaker by, bool ``[n]``.
 
     The vector of a single word is far from everything, its speaker included, and a word that is often
-    said (“yes”, “okay”) would come out as a speaker; such pieces only get the nearest voice. Where
-    most speech is in short pieces, the longer ones that make up half of it are taken.
+    said (“yes”, “okay”) would come out as a speaker; such chunks only get the nearest voice. Where
+    most speech is in short chunks, the longer ones that make up half of it are taken.
     """
     if not len(seconds):
         return np.zeros(0, dtype=bool)
@@ -137,67 +137,81 @@ def _spectral_clusters(vectors: np.ndarray, speakers: int) -> np.ndarray:
 
 @dataclass
 class Clusters:
-    """Clusters of voices on their way to being joined.
+    """Clusters of chunks that are being merged.
 
     Attributes:
-        of: int ``[n]``, the cluster of each piece, numbered without holes.
+        cluster_of: int ``[n]``, the cluster of each chunk, numbered without holes.
         sums: float64 ``[k, d]``, weighted sums of their vectors.
         seconds: ``[k]``, speech in each.
-        apart: bool ``[k, k]``, pairs that are two voices.
+        cannot_link: bool ``[k, k]``, pairs that are two speakers.
     """
 
-    of: np.ndarray
+    cluster_of: np.ndarray
     sums: np.ndarray
     seconds: np.ndarray
-    apart: np.ndarray
+    cannot_link: np.ndarray
 
     @classmethod
-    def made(
-        cls, vectors: np.ndarray, seconds: np.ndarray, clusters: np.ndarray, apart: np.ndarray | None = None
+    def from_assignment(
+        cls,
+        vectors: np.ndarray,
+        seconds: np.ndarray,
+        clusters: np.ndarray,
+        cannot_link: np.ndarray | None = None,
     ) -> Clusters:
-        """From vectors ``[n, d]`` and seconds ``[n]`` of pieces; ``apart`` goes by the clusters' numbers."""
-        of = compact(clusters)
-        count = int(of.max()) + 1
-        none = np.zeros((count, count), dtype=bool)
-        totals = np.bincount(of, weights=seconds)
-        return cls(of, sums(vectors, seconds, of), totals, none if apart is None else apart.copy())
+        """Sum up the chunks of each cluster.
 
-    def join(self, kept: int, gone: int) -> None:
+        Args:
+            vectors: ``[n, d]``.
+            seconds: ``[n]``.
+            clusters: int ``[n]``.
+            cannot_link: bool ``[k, k]``, by the clusters' numbers; None for no such pair.
+        """
+        cluster_of = compact(clusters)
+        count = int(cluster_of.max()) + 1
+        pairs = np.zeros((count, count), dtype=bool) if cannot_link is None else cannot_link.copy()
+        totals = np.bincount(cluster_of, weights=seconds)
+        return cls(cluster_of, sums(vectors, seconds, cluster_of), totals, pairs)
+
+    def merge(self, kept: int, gone: int) -> None:
         """Make one cluster of two; the other's number stays unused until ``compact``."""
         self.sums[kept] += self.sums[gone]
         self.seconds[kept] += self.seconds[gone]
-        self.of[self.of == gone] = kept
-        self.apart[kept] |= self.apart[gone]
-        self.apart[:, kept] |= self.apart[:, gone]
+        self.cluster_of[self.cluster_of == gone] = kept
+        self.cannot_link[kept] |= self.cannot_link[gone]
+        self.cannot_link[:, kept] |= self.cannot_link[:, gone]
 
     def compact(self) -> None:
         """Number the clusters 0, 1, … without holes."""
-        left = np.unique(self.of)
-        self.of = compact(self.of)
+        left = np.unique(self.cluster_of)
+        self.cluster_of = compact(self.cluster_of)
         self.sums, self.seconds = self.sums[left], self.seconds[left]
-        self.apart = self.apart[np.ix_(left, left)]
+        self.cannot_link = self.cannot_link[np.ix_(left, left)]
 
 
-def join_like_voices(clusters: Clusters, at_most: int | None = None, at_least: int = 1) -> None:
-    """Join the most alike pair of clusters, again and again, while the pair counts as one speaker.
+def merge_similar_clusters(clusters: Clusters, at_most: int | None = None, at_least: int = 1) -> None:
+    """Merge the most similar pair of clusters, again and again, while the pair counts as one speaker.
 
-    With ``at_most``, pairs that do not are joined too until so few clusters are left, and where there is no
-    other way those that are two voices. With ``at_least``, joining ends at so many.
+    Args:
+        clusters: Changed in place.
+        at_most: Pairs that are not one speaker are merged too until so few clusters are left; those that
+            cannot be linked only where there are no others.
+        at_least: Merging ends at so many clusters.
     """
-    like = agreement(clusters.sums, clusters.seconds, clusters.sums, clusters.seconds)
-    like[clusters.apart] -= _NEVER
-    np.fill_diagonal(like, -np.inf)
-    for left in range(len(like), at_least, -1):
-        kept, gone = np.unravel_index(int(like.argmax()), like.shape)
-        if like[kept, gone] < SAME_VOICE and (at_most is None or left <= at_most):
+    similarity = agreement(clusters.sums, clusters.seconds, clusters.sums, clusters.seconds)
+    similarity[clusters.cannot_link] -= _NEVER
+    np.fill_diagonal(similarity, -np.inf)
+    for left in range(len(similarity), at_least, -1):
+        kept, gone = np.unravel_index(int(similarity.argmax()), similarity.shape)
+        if similarity[kept, gone] < SAME_VOICE and (at_most is None or left <= at_most):
             break
-        clusters.join(int(kept), int(gone))
-        # Only the joined cluster's agreements change; the gone one's can never be the largest again.
+        clusters.merge(int(kept), int(gone))
+        # Only the merged cluster's similarities change; the gone one's can never be the largest again.
         row = agreement(clusters.sums[[kept]], clusters.seconds[[kept]], clusters.sums, clusters.seconds)[0]
-        row[clusters.apart[kept]] -= _NEVER
-        row[np.isneginf(like[kept])] = -np.inf
-        like[kept] = like[:, kept] = row
-        like[gone] = like[:, gone] = -np.inf
+        row[clusters.cannot_link[kept]] -= _NEVER
+        row[np.isneginf(similarity[kept])] = -np.inf
+        similarity[kept] = similarity[:, kept] = row
+        similarity[gone] = similarity[:, gone] = -np.inf
     clusters.compact()
 
 
@@ -218,11 +232,13 @@ def mean_length(seconds: np.ndarray) -> np.ndarray:
     return VOICE_SPREAD + (1 - VOICE_SPREAD) / np.maximum(seconds / STEADY_SECONDS, 1.0)
 
 
-def absorb_brief_voices(clusters: Clusters, at_least: int = 1, settled: np.ndarray | None = None) -> None:
-    """Give clusters with hardly any speech to the nearest one, briefest first, unless they are far away.
+def absorb_brief_clusters(clusters: Clusters, at_least: int = 1, settled: np.ndarray | None = None) -> None:
+    """Merge clusters with hardly any speech into the nearest one, briefest first, unless they are far away.
 
-    Clusters that are two voices are joined only where there is no other. Those that are ``settled``, bool
-    ``[k]``, stay; so do all once ``at_least`` so many are left.
+    Args:
+        clusters: Changed in place. Those that cannot be linked are merged only where there are no others.
+        at_least: All stay once so many are left.
+        settled: bool ``[k]``, clusters that stay however brief they are.
     """
     enough = max(MIN_SPEAKER_SECONDS, MIN_SPEAKER_SHARE * float(clusters.seconds.sum()))
     done = clusters.seconds >= enough
@@ -234,16 +250,16 @@ def absorb_brief_voices(clusters: Clusters, at_least: int = 1, settled: np.ndarr
         done[brief] = True
         cosines = np.where(alive, unit(clusters.sums) @ unit(clusters.sums[[brief]])[0], -np.inf)
         cosines[brief] = -np.inf
-        closest = int((cosines - _NEVER * clusters.apart[brief]).argmax())
+        closest = int((cosines - _NEVER * clusters.cannot_link[brief]).argmax())
         if clusters.seconds[brief] >= WINDOW_SECONDS and cosines[closest] < FAR_VOICE:
             continue
-        clusters.join(closest, brief)
+        clusters.merge(closest, brief)
         alive[brief] = False
     clusters.compact()
 
 
 def refine(vectors: np.ndarray, seconds: np.ndarray, clusters: np.ndarray, rounds: int = 5) -> np.ndarray:
-    """Move each piece to the nearest mean voice until nothing moves (spherical k-means)."""
+    """Move each chunk to the nearest mean voice until nothing moves (spherical k-means)."""
     clusters = compact(clusters)
     for _ in range(rounds):
         moved = compact(nearest(vectors, means(vectors, seconds, clusters)))
@@ -254,7 +270,7 @@ def refine(vectors: np.ndarray, seconds: np.ndarray, clusters: np.ndarray, round
 
 
 def nearest(vectors: np.ndarray, voices: np.ndarray) -> np.ndarray:
-    """The nearest of some voices for each piece, int ``[n]``."""
+    """The nearest of some voices for each chunk, int ``[n]``."""
     return (vectors @ voices.T).argmax(axis=1)
 
 

@@ -1,23 +1,30 @@
-"""The stage that tells speakers apart, and stores who says each sentence.
+"""The diarization stage: who says each sentence, from voices, and from a model's labels where there are any.
 
-The stage that asks a model who speaks, window by window, and lays its labels on the sentences.
+    segments → chunks of speech → voice vectors → clusters → names by first appearance
 
-The transcript is not changed. What is said of a window is stored in one transaction, so a ``kill -9`` costs
-the windows in work. A window on which the model fails has no labels; there the voices alone decide.
+A model that labels speakers is asked window by window, and its labels are laid on the sentences; the
+transcript is not changed. What is said of a window is stored in one transaction, so a ``kill -9`` costs the
+windows in work. A window on which the model fails has no labels; there the voices alone decide.
+
+Names are estimates: similar voices, a change of microphone and overlapping talk mislead.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 from sqlalchemy import delete, func, select, update
 
 from index.audio.decode import read_range
 from index.audio.windows import AudioWindow
-from index.diarization.alignment import Label, labels_of
+from index.diarization.alignment import VoiceLabel, align_labels
+from index.diarization.constraints import SpeakerLabels, constrained_clusters, incremental_clusters
 from index.diarization.moss_speakers import MossSpeakers
+from index.diarization.voice_embeddings import SpeechChunks, embed_speech
 from index.pipeline.parallel import as_finished
 from index.pipeline.stage import Failures, Intake
 from index.progress import Meter, Progress
@@ -27,23 +34,24 @@ from index.store.database import RecordingRow, SegmentRow, SpeakerRow, WindowRow
 from index.store.library import Library
 from moss_audio.tasks import TimedText
 
-_NOT_ASKED = re.compile(r"Who speaks was told by the voices alone in places \(.*?\)\.")
+_VOICE_ONLY = "Some windows were diarized by voice only"
+_NOT_ASKED = re.compile(rf"(?:{_VOICE_ONLY}|Who speaks was told by the voices alone in places) \(.*?\)\.")
 
 Turns = list[list[TimedText]]
 
 
-def stored_labels(library: Library, recording: str) -> dict[int, Label]:
+def stored_labels(library: Library, recording: str) -> dict[int, VoiceLabel]:
     """What a model called the speaker of each sentence, by the sentence's number."""
-    query = select(SegmentRow.id, SegmentRow.window_id, SegmentRow.voice_label).where(
-        SegmentRow.recording_id == recording, SegmentRow.voice_label.is_not(None)
-    )
+    query = select(
+        SegmentRow.id, SegmentRow.window_id, SegmentRow.voice_label_part, SegmentRow.voice_label
+    ).where(SegmentRow.recording_id == recording, SegmentRow.voice_label.is_not(None))
     with library.database.transaction() as session:
         rows = session.execute(query).all()
-    found: dict[int, Label] = {}
-    for number, window, told in rows:
-        part, _, label = (told or "").partition(".")
-        found[number] = ((window, part), label)
-    return found
+    return {
+        sentence: VoiceLabel(window, part, name)
+        for sentence, window, part, name in rows
+        if window is not None and part is not None and name is not None
+    }
 
 
 class SpeakerPass:
@@ -91,7 +99,7 @@ class SpeakerPass:
         self.intake.check_cancel()
         if failures.error is not None:
             reason = str(failures.error).rstrip(".")
-            self.intake.note(f"Who speaks was told by the voices alone in places ({reason}).")
+            self.intake.note(f"{_VOICE_ONLY} ({reason}).")
 
     def _ask(self, missing: Sequence[WindowRow], speech: Sequence[Span], failures: Failures) -> None:
         intake = self.intake
@@ -139,13 +147,14 @@ class SpeakerPass:
         with self.intake.database.transaction() as session:
             rows = session.scalars(query.order_by(SegmentRow.start, SegmentRow.id)).all()
             sentences = [Segment(one.start, one.end, one.text) for one in rows]
-            for row, label in zip(rows, labels_of(sentences, turns), strict=True):
-                row.voice_label = label
+            for row, label in zip(rows, align_labels(sentences, turns, window.id), strict=True):
+                row.voice_label_part = None if label is None else label.part
+                row.voice_label = None if label is None else label.name
             session.execute(update(WindowRow).where(WindowRow.id == window.id).values(labelled=True))
         self.intake.count_time()
 
 
-def tell_apart(intake: Intake, speech: Sequence[Span], model: MossSpeakers | None) -> None:
+def diarize(intake: Intake, speech: Sequence[Span], model: MossSpeakers | None) -> None:
     """Name the sentences that have no speaker; names that there are stay.
 
     Args:
@@ -156,8 +165,7 @@ def tell_apart(intake: Intake, speech: Sequence[Span], model: MossSpeakers | Non
     Raises:
         Cancelled: The intake's ``cancel`` was set.
     """
-    said = _said(intake.library, intake.id)
-    if all(one.speaker is not None for one in said):
+    if all(sentence.speaker is not None for sentence in _sentences(intake.library, intake.id)):
         return
     if model is not None:
         SpeakerPass(intake, model).run(speech)
@@ -166,13 +174,13 @@ def tell_apart(intake: Intake, speech: Sequence[Span], model: MossSpeakers | Non
     with intake.database.transaction() as session:
         expected = session.get_one(RecordingRow, intake.id).expected_speakers
     try:
-        _store(intake.library, intake.id, speech, expected)
+        _name_sentences(intake.library, intake.id, speech, expected)
     except MossAgentError as error:
         # The transcript is worth having without names; a late stage must not cost an early one.
-        intake.note(f"The speakers were not told apart: {error}")
+        intake.note(f"The speakers could not be told apart: {error}")
 
 
-def tell_apart_anew(
+def diarize_again(
     intake: Intake, speech: Sequence[Span], model: MossSpeakers | None, speakers: int | None
 ) -> None:
     """Name every sentence anew, with the number of speakers given or estimated; former names are lost."""
@@ -180,14 +188,14 @@ def tell_apart_anew(
         SpeakerPass(intake, model).run(speech, anew=True)
     with intake.database.transaction() as session:
         former = session.scalars(select(SpeakerRow.id).where(SpeakerRow.recording_id == intake.id)).all()
-    _store(intake.library, intake.id, speech, speakers, former)
+    _name_sentences(intake.library, intake.id, speech, speakers, former)
 
 
-def _said(library: Library, recording: str) -> list[Segment]:
-    return [one for one in library.segments(recording) if one.kind == "speech"]
+def _sentences(library: Library, recording: str) -> list[Segment]:
+    return [segment for segment in library.segments(recording) if segment.kind == "speech"]
 
 
-def _store(
+def _name_sentences(
     library: Library,
     recording: str,
     speech: Sequence[Span],
@@ -195,24 +203,117 @@ def _store(
     former: Sequence[int] | None = None,
 ) -> None:
     """Name sentences: all of them where ``former`` speakers are to go, else those that have no speaker."""
-    from index.diarization.alignment import assign_rest, assign_speakers
-
-    said = _said(library, recording)
-    assign = assign_speakers if former is not None or not any(one.speaker for one in said) else assign_rest
-    told = stored_labels(library, recording)
-    labels = [told.get(one.id) for one in said]
-    names = assign(library.audio_path(recording), said, speech, expected, labels)
+    sentences = _sentences(library, recording)
+    anew = former is not None or not any(sentence.speaker for sentence in sentences)
+    assign = assign_speakers if anew else assign_remaining_speakers
+    stored = stored_labels(library, recording)
+    labels = [stored.get(sentence.id) for sentence in sentences]
+    names = assign(library.audio_path(recording), sentences, speech, expected, labels)
     with library.database.transaction() as session:
         if former:
             session.execute(delete(SpeakerRow).where(SpeakerRow.id.in_(former)))
         rows = session.scalars(select(SpeakerRow).where(SpeakerRow.recording_id == recording))
         speakers = {row.name: row for row in rows}
-        for segment, name in zip(said, names, strict=True):
-            if name is None or (former is None and segment.speaker is not None):
+        for sentence, name in zip(sentences, names, strict=True):
+            if name is None or (former is None and sentence.speaker is not None):
                 continue
             if name not in speakers:
                 speakers[name] = SpeakerRow(recording_id=recording, name=name)
                 session.add(speakers[name])
                 session.flush()
             values = {"speaker_id": speakers[name].id}
-            session.execute(update(SegmentRow).where(SegmentRow.id == segment.id).values(**values))
+            session.execute(update(SegmentRow).where(SegmentRow.id == sentence.id).values(**values))
+
+
+def assign_speakers(
+    audio_path: Path,
+    segments: Sequence[Segment],
+    speech: Sequence[Span],
+    speakers: int | None = None,
+    labels: Sequence[VoiceLabel | None] = (),
+) -> list[str | None]:
+    """Find who says each segment of a recording.
+
+    Args:
+        audio_path: 16 kHz mono FLAC; only the segments' own audio is read, a little at a time.
+        segments: In order of time.
+        speech: Detected speech; pauses inside segments are left out with it.
+        speakers: Their number when known; by default it is estimated.
+        labels: A model's label for each segment, where there is any.
+
+    Returns:
+        One name a segment, ``Speaker 1`` being the first to speak; None where nobody can be heard
+        (sounds, music, digital silence).
+
+    Raises:
+        WeightsError: The encoder's weights are missing or not the published ones.
+    """
+    chunks = embed_speech(audio_path, segments, speech)
+    clusters = constrained_clusters(chunks, _speaker_labels(chunks, labels), speakers)
+    heard = _longest_heard(len(segments), chunks, clusters)
+    order = dict.fromkeys(cluster for cluster in heard if cluster is not None)
+    names = {cluster: f"Speaker {number}" for number, cluster in enumerate(order, 1)}
+    return [None if cluster is None else names[cluster] for cluster in heard]
+
+
+def assign_remaining_speakers(
+    audio_path: Path,
+    segments: Sequence[Segment],
+    speech: Sequence[Span],
+    speakers: int | None = None,
+    labels: Sequence[VoiceLabel | None] = (),
+) -> list[str | None]:
+    """Give the segments without a speaker to those that there are, and to new ones where none is near.
+
+    As ``assign_speakers``, but segments that have a speaker keep it.
+    """
+    chunks = embed_speech(audio_path, segments, speech)
+    names = list(dict.fromkeys(segment.speaker for segment in segments if segment.speaker is not None))
+    numbers = {name: number for number, name in enumerate(names)}
+    known = np.array(
+        [-1 if segment.speaker is None else numbers[segment.speaker] for segment in segments], dtype=np.int64
+    )
+    open_labels = [
+        None if segment.speaker is not None else label
+        for segment, label in zip(segments, labels or [None] * len(segments), strict=True)
+    ]
+    clusters = incremental_clusters(
+        chunks, known[chunks.owner], len(names), _speaker_labels(chunks, open_labels), speakers
+    )
+    heard = _longest_heard(len(segments), chunks, clusters)
+    count = 1 + max((cluster for cluster in heard if cluster is not None), default=-1)
+    while len(names) < count:
+        names.append(_new_name(names))
+    given = [None if cluster is None else names[cluster] for cluster in heard]
+    return [segment.speaker or name for segment, name in zip(segments, given, strict=True)]
+
+
+def _speaker_labels(chunks: SpeechChunks, labels: Sequence[VoiceLabel | None]) -> SpeakerLabels:
+    """The labels of segments as those of their chunks, in numbers."""
+    known = list(dict.fromkeys(label for label in labels if label is not None))
+    numbers = {label: number for number, label in enumerate(known)}
+    scopes: dict[Hashable, int] = {}
+    for label in known:
+        scopes.setdefault(label.scope, len(scopes))
+    of_segment = np.array([-1 if label is None else numbers[label] for label in labels], dtype=np.int64)
+    none = np.full(len(chunks.owner), -1, dtype=np.int64)
+    return SpeakerLabels(
+        of_segment[chunks.owner] if len(of_segment) else none,
+        np.array([scopes[label.scope] for label in known], dtype=np.int64),
+    )
+
+
+def _longest_heard(count: int, chunks: SpeechChunks, clusters: np.ndarray) -> list[int | None]:
+    """The cluster heard longest in each of ``count`` segments; None where nobody is heard."""
+    heard: list[int | None] = [None] * count
+    for segment in np.unique(chunks.owner).tolist():
+        own = chunks.owner == segment
+        heard[segment] = int(np.bincount(clusters[own], weights=chunks.seconds[own]).argmax())
+    return heard
+
+
+def _new_name(names: Sequence[str]) -> str:
+    number = len(names) + 1
+    while f"Speaker {number}" in names:
+        number += 1
+    return f"Speaker {number}"

@@ -1,15 +1,16 @@
-"""MOSS-Audio as a witness of who speaks: what is said in a window, with a speaker's label for each turn."""
+"""Who speaks according to MOSS-Audio: what is said in a window, with a speaker's label for each turn."""
 
 from __future__ import annotations
 
 import threading
 
-from index.audio.decode import SAMPLE_RATE
-from index.audio.windows import AudioWindow, original_time, squeeze
+from index.audio.silence_trimming import original_time, trim_silence
+from index.audio.windows import AudioWindow
 from index.recording_errors import TooLong
 from index.transcription.moss_requests import Asker
 from index.transcription.moss_transcriber import KEEP_PAUSE_SECONDS
 from index.transcription.retry import halves
+from moss_audio.audio import SAMPLE_RATE
 from moss_audio.backend import Backend
 from moss_audio.generation.requests import Options
 from moss_audio.tasks import TASKS, Parsed, TimedText, TimedTexts
@@ -64,20 +65,20 @@ class MossSpeakers:
             return [turns for part in parts for turns in self.label(part)]
 
     def _once(self, window: AudioWindow) -> list[TimedText]:
-        audio, pieces = squeeze(window, KEEP_PAUSE_SECONDS)
+        audio, kept = trim_silence(window, KEEP_PAUSE_SECONDS)
         if not len(audio):
             return []
-        tokens = TOKENS + round(TOKENS_PER_SECOND * sum(one.duration for one in window.speech))
+        tokens = TOKENS + round(TOKENS_PER_SECOND * sum(span.duration for span in window.speech))
         options = Options(max_new_tokens=tokens, thinking=False, stop_loops=True)
         (reply,) = self._asker.ask(TASKS["speakers"].prompt, [audio], options, window.stop)
         parsed: Parsed[TimedTexts] = TASKS["speakers"].parse(reply.text, len(audio) / SAMPLE_RATE)
         return [
             TimedText(
-                original_time(one.start, pieces),
-                original_time(one.end, pieces, ends=True),
-                one.text,
-                one.speaker,
+                original_time(turn.start, kept),
+                original_time(turn.end, kept, ends=True),
+                turn.text,
+                turn.speaker,
             )
-            for one in parsed.value
-            if one.speaker is not None
+            for turn in parsed.value
+            if turn.speaker is not None
         ]

@@ -1,10 +1,11 @@
-"""Voices along a recording: its speech in pieces of a few seconds, with a voice vector for each.
+"""Voice embeddings: a recording's speech in chunks of about three seconds, with a voice vector for each.
 
-Whose voice is it: one vector for 1.6 seconds of speech, close for the same speaker.
+    segments → their speech → mel windows of 1.6 s → a vector each → their mean over a chunk
 
-The network is Resemblyzer's speaker encoder (GE2E, Wan et al. 2018, "Generalized end-to-end loss for
-speaker verification"): three LSTM layers of 256 over 40 mel bands, a linear layer, ReLU, unit length.
-Only the weights come from that package; its code would need compiled dependencies and is never run.
+Vectors of one speaker are close to one another. The network is Resemblyzer's speaker encoder (GE2E, Wan et
+al. 2018, "Generalized end-to-end loss for speaker verification"): three LSTM layers of 256 over 40 mel bands,
+a linear layer, ReLU, unit length. Only the weights come from that package; its code would need compiled
+dependencies and is never run.
 """
 
 from __future__ import annotations
@@ -20,17 +21,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 import soundfile
 
-from index.audio.decode import SAMPLE_RATE
+from index.audio.decode import read_open_range
 from index.recording_errors import WeightsError
 from index.records import Segment, Span
-from index.weights import check_sha256, package_folder, torch_threads
+from index.torch_threads import torch_threads
+from index.weights import check_sha256, package_folder
+from moss_audio.audio import SAMPLE_RATE
 
 if TYPE_CHECKING:
     import torch
 
 WEIGHTS_PACKAGE = "resemblyzer"
 WEIGHTS_SHA256 = "39373b86598fa3da9fcddee6142382efe09777e8d37dc9c0561f41f0070f134e"
-"""Of ``pretrained.pt`` in Resemblyzer 0.1.4's wheel."""
+"""``pretrained.pt`` in Resemblyzer 0.1.4's wheel has this hash."""
 
 # Without its dependencies, which must be compiled and which only its code needs.
 _INSTALL = "pip install --no-deps Resemblyzer==0.1.4"
@@ -53,6 +56,18 @@ BATCH = 64
 """Windows that go through the network together; larger ones are no faster on a CPU. Batches run side by
 side with one thread each: an LSTM split over threads waits for all of them at every one of 480 steps,
 which measured over ten times slower on a busy machine."""
+
+WINDOW_STEP = 80
+"""Frames between windows: 0.8 s, half a window."""
+
+WAITING_WINDOWS = 8 * BATCH
+"""Windows that are embedded at a time (13 MB): some batches for every core."""
+
+CHUNK_SECONDS = 3.2
+"""Speech that gets one voice vector: long enough to be steady, short enough to hold one speaker."""
+
+MIN_SPEECH_SECONDS = 0.2
+"""A segment with less detected speech than this is embedded whole instead."""
 
 
 class VoiceEncoder:
@@ -154,14 +169,14 @@ def _layers() -> tuple[torch.nn.LSTM, torch.nn.Linear]:
     folder = package_folder(WEIGHTS_PACKAGE)
     if folder is None:
         raise WeightsError(
-            f"The weights that tell speakers apart are not installed; install them with `{_INSTALL}`."
+            f"The weights of the voice encoder are not installed; install them with `{_INSTALL}`."
         )
     path = folder / "pretrained.pt"
     try:
         check_sha256(path, WEIGHTS_SHA256)
     except WeightsError as error:
         raise WeightsError(
-            f"The weights that tell speakers apart ({path}) are not the published ones; "
+            f"The weights of the voice encoder ({path}) are not the published ones; "
             f"replace them with `{_INSTALL} --force-reinstall`."
         ) from error
     state = torch.load(path, map_location="cpu", weights_only=True)["model_state"]
@@ -182,41 +197,33 @@ def _raise_volume(audio: np.ndarray) -> np.ndarray:
     return audio * np.float32(gain) if gain > 1 else audio
 
 
-WINDOW_STEP = 80
-"""Frames between windows: 0.8 s, half a window."""
-
-WAITING_WINDOWS = 8 * BATCH
-"""Windows that are embedded at a time (13 MB): some batches for every core."""
-
-PIECE_SECONDS = 3.2
-"""Speech that gets one voice vector: long enough to be steady, short enough to hold one speaker."""
-
-MIN_SPEECH_SECONDS = 0.2
-"""A segment with less detected speech than this is heard whole instead."""
-
-
 @dataclass(frozen=True)
-class Pieces:
+class SpeechChunks:
     """Voices along a recording.
 
     Attributes:
-        vectors: float32 ``[n_pieces, 256]``, means of unit window vectors (so shorter than 1 where
+        vectors: float32 ``[n_chunks, 256]``, means of unit window vectors (so shorter than 1 where
             the windows disagree).
-        seconds: float64 ``[n_pieces]``, speech behind each.
-        owner: int ``[n_pieces]``, index of the segment each was cut from.
+        seconds: float64 ``[n_chunks]``, speech behind each.
+        owner: int ``[n_chunks]``, index of the segment each was cut from.
     """
 
     vectors: np.ndarray
     seconds: np.ndarray
     owner: np.ndarray
 
-    def some(self, which: np.ndarray) -> Pieces:
-        """Some of them, by their indices."""
-        return Pieces(self.vectors[which], self.seconds[which], self.owner[which])
+    def some(self, which: np.ndarray) -> SpeechChunks:
+        """The chunks with these indices."""
+        return SpeechChunks(self.vectors[which], self.seconds[which], self.owner[which])
 
 
-def hear_voices(audio_path: Path, segments: Sequence[Segment], speech: Sequence[Span]) -> Pieces:
-    """Voice vectors of the segments' speech, cut in pieces of about 3 s.
+def embed_speech(audio_path: Path, segments: Sequence[Segment], speech: Sequence[Span]) -> SpeechChunks:
+    """Cut the speech of segments in chunks of about 3 s, and embed each.
+
+    Args:
+        audio_path: 16 kHz mono FLAC; only the segments' own audio is read, a little at a time.
+        segments: In order of time.
+        speech: Detected speech; pauses inside segments are left out with it.
 
     Raises:
         WeightsError: The encoder's weights are missing or not the published ones.
@@ -236,25 +243,28 @@ def hear_voices(audio_path: Path, segments: Sequence[Segment], speech: Sequence[
         counts.clear()
 
     with soundfile.SoundFile(audio_path) as flac:
-        for index, parts in enumerate(_own_speech(segments, speech)):
+        for index, parts in enumerate(own_speech(segments, speech)):
             audio = (
-                np.concatenate([_read(flac, part) for part in parts]) if parts else np.zeros(0, np.float32)
+                np.concatenate([read_open_range(flac, part.start, part.end) for part in parts])
+                if parts
+                else np.zeros(0, np.float32)
             )
             if not np.any(audio):
                 continue
             windows = _windows(encoder, audio)
-            cuts = np.array_split(np.arange(len(windows)), _piece_count(len(audio)))
-            for cut in (one for one in cuts if len(one)):
-                waiting.extend(windows[at] for at in cut)
-                counts.append(len(cut))
-                seconds.append(len(audio) / SAMPLE_RATE * len(cut) / len(windows))
+            for chunk in np.array_split(np.arange(len(windows)), _chunk_count(len(audio))):
+                if not len(chunk):
+                    continue
+                waiting.extend(windows[at] for at in chunk)
+                counts.append(len(chunk))
+                seconds.append(len(audio) / SAMPLE_RATE * len(chunk) / len(windows))
                 owner.append(index)
             if len(waiting) >= WAITING_WINDOWS:
                 embed()
     if waiting:
         embed()
     matrix = np.stack(vectors) if vectors else np.zeros((0, encoder.dimensions), np.float32)
-    return Pieces(matrix, np.array(seconds), np.array(owner, dtype=np.int64))
+    return SpeechChunks(matrix, np.array(seconds), np.array(owner, dtype=np.int64))
 
 
 @lru_cache(maxsize=1)
@@ -263,8 +273,8 @@ def voice_encoder() -> VoiceEncoder:
     return VoiceEncoder()
 
 
-def _own_speech(segments: Sequence[Segment], speech: Sequence[Span]) -> Iterator[list[Span]]:
-    """Where each segment's speaker is heard: the segment without its pauses. Nothing for sounds."""
+def own_speech(segments: Sequence[Segment], speech: Sequence[Span]) -> Iterator[list[Span]]:
+    """Where each segment's speaker is heard: the segment without its pauses; nothing for sounds."""
     starts = np.array([span.start for span in speech])
     for segment in segments:
         if segment.kind != "speech" or segment.end <= segment.start:
@@ -281,15 +291,8 @@ def _own_speech(segments: Sequence[Segment], speech: Sequence[Span]) -> Iterator
         yield parts if heard >= MIN_SPEECH_SECONDS else [segment.span]
 
 
-def _read(flac: soundfile.SoundFile, span: Span) -> np.ndarray:
-    first = min(max(0, round(span.start * SAMPLE_RATE)), flac.frames)
-    last = min(max(first, round(span.end * SAMPLE_RATE)), flac.frames)
-    flac.seek(first)
-    return flac.read(last - first, dtype="float32")
-
-
-def _piece_count(samples: int) -> int:
-    return max(1, round(samples / SAMPLE_RATE / PIECE_SECONDS))
+def _chunk_count(samples: int) -> int:
+    return max(1, round(samples / SAMPLE_RATE / CHUNK_SECONDS))
 
 
 def _windows(encoder: VoiceEncoder, audio: np.ndarray) -> list[np.ndarray]:

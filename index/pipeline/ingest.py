@@ -121,13 +121,13 @@ class Ingest:
             speakers: How many; None estimates it.
             progress: Called often where a model is asked window by window, from this thread.
         """
-        from index.diarization.diarize_stage import tell_apart_anew
+        from index.diarization.diarize_stage import diarize_again
 
         cancel = threading.Event()
         audio = self.library.audio_path(recording)
         intake = Intake(self.library, recording, audio, progress or (lambda _: None), cancel)
         speech = [Span(*pair) for pair in self._speech(recording)]
-        tell_apart_anew(intake, speech, self.speakers, speakers)
+        diarize_again(intake, speech, self.speakers, speakers)
 
     def _speech(self, recording: str) -> list[list[float]]:
         with self.library.database.transaction() as session:
@@ -272,13 +272,13 @@ class _Work:
 
     def _label(self, speech: list[Span]) -> None:
         """Tell apart who says what has no speaker yet: names that the user gave stay."""
-        from index.diarization.diarize_stage import SpeakerPass, tell_apart
+        from index.diarization.diarize_stage import SpeakerPass, diarize
 
         model = self.ingest.speakers
         if model is not None and SpeakerPass(self.intake, model).missing():
             # What was said can be asked about while a model is asked who said it.
             self._index()
-        tell_apart(self.intake, speech, model)
+        diarize(self.intake, speech, model)
 
     def _listen_for_sounds(self) -> None:
         from index.sounds.sound_stage import SoundPass

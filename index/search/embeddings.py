@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from index.recording_errors import WeightsError
-from index.weights import check_sha256, package_folder, torch_threads
+from index.torch_threads import torch_threads
+from index.weights import check_sha256, package_folder
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

@@ -108,8 +108,10 @@ class SegmentRow(Base):
     words: Mapped[list[list[Any]]] = mapped_column(JSON, default=list)
     """``[start, end, text, probability]`` a word."""
     engine: Mapped[str] = mapped_column(default="")
+    voice_label_part: Mapped[int | None]
+    """In which part of its window ``voice_label`` means one voice, from 0."""
     voice_label: Mapped[str | None]
-    """What a model calls its speaker, within its window only: ``0.S01``, the part of the window first."""
+    """What a model calls its speaker, for example ``S01``; NULL where it has no label."""
     embedding: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
 
 

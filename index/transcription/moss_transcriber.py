@@ -24,7 +24,8 @@ from itertools import pairwise
 import numpy as np
 
 from index.audio.decode import SAMPLE_RATE
-from index.audio.windows import AudioWindow, Piece, original_time, squeeze
+from index.audio.silence_trimming import KeptSpan, original_time, trim_silence
+from index.audio.windows import AudioWindow
 from index.records import Segment, Span, Word
 from index.transcription.moss_requests import Asker, sampled
 from index.transcription.sentences import join_words, split_sentences
@@ -209,33 +210,33 @@ class MossTranscriber:
 
     def transcribe(self, windows: Sequence[AudioWindow], careful: bool = False) -> list[list[Segment]]:
         """See ``Transcriber``. Careful: sampled at a low temperature, with more tokens."""
-        squeezed = [squeeze(one, KEEP_PAUSE_SECONDS) for one in windows]
-        asked = [at for at, (audio, _) in enumerate(squeezed) if len(audio)]
+        trimmed = [trim_silence(window, KEEP_PAUSE_SECONDS) for window in windows]
+        asked = [at for at, (audio, _) in enumerate(trimmed) if len(audio)]
         found: list[list[Segment]] = [[] for _ in windows]
         if not asked:
             return found
         seconds = max(sum(one.duration for one in windows[at].speech) for at in asked)
         replies = self._asker.ask(
             TASKS["timestamps"].prompt,
-            [squeezed[at][0] for at in asked],
+            [trimmed[at][0] for at in asked],
             _options(seconds, careful),
             windows[0].stop,
         )
         for at, reply in zip(asked, replies, strict=True):
-            audio, pieces = squeezed[at]
-            found[at] = self._segments(reply, len(audio) / SAMPLE_RATE, pieces, windows[at])
+            audio, kept = trimmed[at]
+            found[at] = self._segments(reply, len(audio) / SAMPLE_RATE, kept, windows[at])
         return found
 
     def _segments(
-        self, reply: Reply, seconds: float, pieces: Sequence[Piece], window: AudioWindow
+        self, reply: Reply, seconds: float, kept: Sequence[KeptSpan], window: AudioWindow
     ) -> list[Segment]:
         """The sentences of an answer about ``seconds`` of audio, on the recording's clock."""
         parsed: Parsed[TimedTexts] = TASKS["timestamps"].parse(reply.text, seconds)
         whole = parsed.value[:-1] if _breaks_off(reply, parsed) else parsed.value
         placed = [
             Segment(
-                start=round(original_time(one.start, pieces), 3),
-                end=round(original_time(one.end, pieces, ends=True), 3),
+                start=round(original_time(one.start, kept), 3),
+                end=round(original_time(one.end, kept, ends=True), 3),
                 text=one.text,
                 engine=self.name,
             )

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from index.audio.decode import SAMPLE_RATE
+from index.audio.silence_trimming import KeptSpan, trim_silence
 from index.audio.vad import PADDING_SECONDS
-from index.audio.windows import MAX_SPEECH_SECONDS, MAX_WINDOW_SECONDS, AudioWindow, Piece, squeeze
+from index.audio.windows import MAX_SPEECH_SECONDS, MAX_WINDOW_SECONDS, AudioWindow
 from index.records import Segment, Span, Word
 from index.transcription.sentences import join_words, split_sentences
 from index.weights import whisper_folder
@@ -106,7 +107,7 @@ class WhisperTranscriber:
         return [self._transcribe(window, careful) for window in windows]
 
     def _transcribe(self, window: AudioWindow, careful: bool) -> list[Segment]:
-        audio, pieces = squeeze(window, KEEP_PAUSE_SECONDS)
+        audio, kept = trim_silence(window, KEEP_PAUSE_SECONDS)
         if not len(audio):
             return []
         model = self.load()
@@ -127,7 +128,7 @@ class WhisperTranscriber:
             **options,
         )
         words = [
-            fit_to_speech(_place(Word(one.start, one.end, one.word, one.probability), pieces), window.speech)
+            fit_to_speech(_place(Word(one.start, one.end, one.word, one.probability), kept), window.speech)
             for segment in heard
             for one in segment.words or ()
         ]
@@ -144,16 +145,16 @@ class WhisperTranscriber:
         ]
 
 
-def _place(word: Word, pieces: Sequence[Piece]) -> Word:
-    """A word's time on the recording's clock, inside the piece that holds its middle."""
+def _place(word: Word, kept: Sequence[KeptSpan]) -> Word:
+    """A word's time on the recording's clock, inside the kept span that holds its middle."""
     middle = (word.start + word.end) / 2
-    piece = next((one for one in pieces if middle < one.end), pieces[-1])
-    shift = piece.original.start - piece.start
-    start = min(max(word.start + shift, piece.original.start), piece.original.end)
-    end = min(max(word.end + shift, start), piece.original.end)
+    span = next((span for span in kept if middle < span.end), kept[-1])
+    shift = span.original.start - span.start
+    start = min(max(word.start + shift, span.original.start), span.original.end)
+    end = min(max(word.end + shift, start), span.original.end)
     if end - start > MAX_WORD_SECONDS:
-        # The first word of a piece was stretched back over the pause before it; any other, forward.
-        if start <= piece.original.start + 0.01 or word.text.strip()[:1].isupper():
+        # The first word of a span was stretched back over the pause before it; any other, forward.
+        if start <= span.original.start + 0.01 or word.text.strip()[:1].isupper():
             start = end - MAX_WORD_SECONDS
         else:
             end = start + MAX_WORD_SECONDS

@@ -14,10 +14,8 @@ import numpy as np
 import torch
 from transformers.audio_utils import mel_filter_bank
 
+from moss_audio.audio import SAMPLE_RATE
 from moss_audio.errors import AudioError
-
-SAMPLE_RATE = 16_000
-"""Hz."""
 
 HOP_LENGTH = 160
 """Samples from one frame to the next: 10 ms."""

@@ -11,15 +11,17 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from index.audio.decode import SAMPLE_RATE, decode_to_flac, file_id, read_range, stream
+from index.audio.decode import decode_to_flac, file_id, read_range
 from index.recording_errors import Cancelled, MediaError
+from moss_audio.audio import SAMPLE_RATE, AudioStream
 from tests.support.media import CLICK_RATE, click_track, cut, encode, find_clicks
 
 CLICKS = click_track()
 
 
 def decoded(path: Path) -> np.ndarray:
-    return np.concatenate(list(stream(path)))
+    with AudioStream(path, downmix="ffmpeg") as stream:
+        return np.concatenate(list(stream.blocks()))
 
 
 FORMATS = {

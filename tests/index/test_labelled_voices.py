@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from index.audio.decode import decode_to_flac, read_range
-from index.diarization.alignment import Label, assign_rest, assign_speakers, labels_of
+from index.diarization.alignment import VoiceLabel, align_labels
 from index.diarization.clustering import estimate_clusters, known_clusters
-from index.diarization.constraints import Told, labelled_clusters, later_clusters
-from index.diarization.voice_embeddings import Pieces
+from index.diarization.constraints import SpeakerLabels, constrained_clusters, incremental_clusters
+from index.diarization.diarize_stage import assign_remaining_speakers, assign_speakers
+from index.diarization.voice_embeddings import SpeechChunks
 from index.records import Segment
 from moss_audio.tasks import TimedText
 from tests.index.test_speakers import lay_out, other_voice, spans
@@ -41,8 +42,8 @@ class Talk:
         self.segments, self.who = lay_out(list(said), path)
 
     def names(self, labels: Sequence[str | None], speakers: int | None = None) -> list[str | None]:
-        told: list[Label | None] = [
-            None if label is None else (at // 6, label) for at, label in enumerate(labels)
+        told: list[VoiceLabel | None] = [
+            None if label is None else VoiceLabel(at // 6, 0, label) for at, label in enumerate(labels)
         ]
         return assign_speakers(self.path, self.segments, spans(self.segments), speakers, told)
 
@@ -122,7 +123,7 @@ def rest(talk: Talk, known: dict[int, str], speakers: int | None = None, labels=
     segments = [
         Segment(one.start, one.end, one.text, speaker=known.get(at)) for at, one in enumerate(talk.segments)
     ]
-    return assign_rest(talk.path, segments, spans(segments), speakers, labels)
+    return assign_remaining_speakers(talk.path, segments, spans(segments), speakers, labels)
 
 
 def test_later_sentences_get_the_nearest_speaker_and_new_ones_a_new_name(three):
@@ -151,7 +152,7 @@ def test_there_are_no_more_speakers_than_their_known_number(three):
 
 
 def test_labels_help_later_sentences_too(like_voices):
-    labels: list[Label | None] = [("later", "S01" if at % 2 else "S02") for at in range(12)]
+    labels: list[VoiceLabel | None] = [VoiceLabel(9, 0, "S01" if at % 2 else "S02") for at in range(12)]
     found = rest(like_voices, {0: "One", 1: "Other", 2: "One", 3: "Other"}, labels=labels)
     assert found == ["One", "Other"] * 6
 
@@ -163,27 +164,30 @@ def unit_rows(count: int, seed: int) -> np.ndarray:
 
 @settings(max_examples=60)
 @given(st.data(), st.integers(1, 14), st.sampled_from([None, 1, 2, 5]))
-def test_whatever_is_told_every_piece_gets_a_cluster_and_known_numbers_are_kept(data, count, speakers):
+def test_whatever_is_told_every_chunk_gets_a_cluster_and_known_numbers_are_kept(data, count, speakers):
     groups = np.array(data.draw(st.lists(st.integers(-1, 4), min_size=count, max_size=count)))
     scopes = np.array(data.draw(st.lists(st.integers(0, 2), min_size=5, max_size=5)))
     seconds = np.array(data.draw(st.lists(st.floats(0.2, 4), min_size=count, max_size=count)))
-    pieces = Pieces(unit_rows(count, data.draw(st.integers(0, 9))), seconds, np.arange(count))
-    found = labelled_clusters(pieces, Told(groups, scopes), speakers)
+    chunks = SpeechChunks(unit_rows(count, data.draw(st.integers(0, 9))), seconds, np.arange(count))
+    found = constrained_clusters(chunks, SpeakerLabels(groups, scopes), speakers)
     assert len(found) == count and found.min() == 0
     if speakers is not None:
         assert len(set(found.tolist())) <= speakers
-    nothing = Told(np.full(count, -1), scopes)
+    nothing = SpeakerLabels(np.full(count, -1), scopes)
     alone = known_clusters if speakers else estimate_clusters
-    expected = alone(pieces.vectors, seconds, *([speakers] if speakers else []))
-    assert labelled_clusters(pieces, nothing, speakers).tolist() == expected.tolist()
+    expected = alone(chunks.vectors, seconds, *([speakers] if speakers else []))
+    assert constrained_clusters(chunks, nothing, speakers).tolist() == expected.tolist()
     named = np.array(data.draw(st.lists(st.integers(-1, 2), min_size=count, max_size=count)))
-    later = later_clusters(pieces, named, 3, Told(groups, scopes), speakers)
+    later = incremental_clusters(chunks, named, 3, SpeakerLabels(groups, scopes), speakers)
     assert (later[named >= 0] == named[named >= 0]).all() and later.min() >= 0
     if speakers is not None and (named >= 0).any():
         assert later.max() < max(3, speakers)
 
 
 # --- labels on sentences -----------------------------------------------------------------------------------
+
+
+S01, S02 = VoiceLabel(7, 0, "S01"), VoiceLabel(7, 0, "S02")
 
 
 def sentence(start: float, end: float, text: str) -> Segment:
@@ -193,20 +197,21 @@ def sentence(start: float, end: float, text: str) -> Segment:
 def test_words_tell_the_label_where_times_are_off_and_times_where_words_are():
     sentences = [sentence(0, 2, "Where are we now?"), sentence(2, 4, "Nearly there."), sentence(5, 6, "Yes.")]
     late = [TimedText(20, 22, "where are we now", "S01"), TimedText(22, 24, "Nearly there", "S02")]
-    assert labels_of(sentences, [late]) == ["0.S01", "0.S02", None]
+    assert align_labels(sentences, [late], 7) == [S01, S02, None]
     others = [TimedText(0, 2, "Wo sind wir", "S01"), TimedText(2, 6, "Fast da. Ja.", "S02")]
-    assert labels_of(sentences, [others]) == ["0.S01", "0.S02", "0.S02"]
+    assert align_labels(sentences, [others], 7) == [S01, S02, S02]
 
 
 def test_a_sentence_shared_by_two_labels_has_none():
     halves = [TimedText(0, 2, "we pay for", "S01"), TimedText(2, 4, "the ferry crew", "S02")]
-    assert labels_of([sentence(0, 4, "We pay for the ferry crew.")], [halves]) == [None]
+    assert align_labels([sentence(0, 4, "We pay for the ferry crew.")], [halves], 7) == [None]
 
 
 def test_labels_of_two_parts_of_a_window_are_two():
     parts = [[TimedText(0, 2, "hello there", "S01")], [TimedText(4, 6, "good morning", "S01")]]
     sentences = [sentence(0, 2, "Hello there."), sentence(4, 6, "Good morning.")]
-    assert labels_of(sentences, parts) == ["0.S01", "1.S01"]
+    first, second = align_labels(sentences, parts, 7)
+    assert (first, second) == (S01, VoiceLabel(7, 1, "S01")) and first.scope != second.scope
 
 
 WORDS = ["we", "pay", "for", "the", "ferry", "crew", "now", "好", "的"]
@@ -221,6 +226,6 @@ times = st.tuples(st.floats(0, 60), st.floats(0, 9)).map(lambda one: (one[0], on
 def test_whatever_turns_say_a_sentence_has_one_of_their_labels_or_none(said, told):
     sentences = [sentence(*span, text) for span, text in said]
     turns = [TimedText(*span, text, label) for span, text, label in told]
-    found = labels_of(sentences, [turns])
+    found = align_labels(sentences, [turns], 7)
     assert len(found) == len(sentences)
-    assert set(found) <= {None, *(f"0.{one.speaker}" for one in turns)}
+    assert set(found) <= {None, *(VoiceLabel(7, 0, turn.speaker) for turn in turns)}

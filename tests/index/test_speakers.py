@@ -17,14 +17,15 @@ from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 from scipy.signal import resample_poly
 
-from index.audio.decode import SAMPLE_RATE, decode_to_flac, read_range
+from index.audio.decode import decode_to_flac, read_range
 from index.audio.vad import detect_speech
 from index.diarization import voice_embeddings
-from index.diarization.alignment import assign_speakers
 from index.diarization.clustering import MAX_ESTIMATED, estimate_clusters, known_clusters
-from index.diarization.voice_embeddings import MIN_SPEECH_SECONDS, VoiceEncoder, _own_speech
+from index.diarization.diarize_stage import assign_speakers
+from index.diarization.voice_embeddings import MIN_SPEECH_SECONDS, VoiceEncoder, own_speech
 from index.recording_errors import WeightsError
 from index.records import Segment, Span
+from moss_audio.audio import SAMPLE_RATE
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -229,8 +230,8 @@ def test_other_weights_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 
 
 def test_importing_the_module_loads_neither_torch_nor_resemblyzer() -> None:
-    heavy = {"torch", "resemblyzer", "sklearn"}
-    code = f"import index.diarization.alignment, sys; sys.exit(bool({heavy} & set(sys.modules)))"
+    loaded = "{'torch', 'resemblyzer', 'sklearn', 'av'} & set(sys.modules)"
+    code = f"import index.diarization.diarize_stage, sys; sys.exit(bool({loaded}))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -247,7 +248,7 @@ def synthetic_voices(count: int, speakers: int) -> tuple[np.ndarray, np.ndarray]
 @pytest.mark.parametrize(
     "cluster", [estimate_clusters, lambda vectors, seconds: known_clusters(vectors, seconds, 8)]
 )
-def test_three_hours_are_clustered_in_seconds_and_every_piece_is_right(
+def test_three_hours_are_clustered_in_seconds_and_every_chunk_is_right(
     cluster: Callable[[np.ndarray, np.ndarray], np.ndarray],
 ) -> None:
     vectors, truth = synthetic_voices(12_000, 8)
@@ -276,7 +277,7 @@ def test_an_estimate_never_lists_speakers_by_the_dozen() -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(count=st.integers(0, 12), speakers=st.integers(1, 12), seed=st.integers(0, 99))
-def test_few_pieces_cluster_without_error_and_into_no_more_than_asked(
+def test_few_chunks_cluster_without_error_and_into_no_more_than_asked(
     count: int, speakers: int, seed: int
 ) -> None:
     random = np.random.default_rng(seed)
@@ -298,7 +299,7 @@ def test_a_segments_own_speech_is_inside_both_the_segment_and_the_speech(
 ) -> None:
     speech = [Span(one, other) for one, other in zip(bounds[::2], bounds[1::2], strict=False)]
     segment = Segment(start, start + duration, "…")
-    [parts] = list(_own_speech([segment], speech))
+    [parts] = list(own_speech([segment], speech))
     inside = [
         Span(max(one.start, segment.start), min(one.end, segment.end))
         for one in speech

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
-from moss_audio.audio import SAMPLE_RATE, load_audio
+from moss_audio.audio import SAMPLE_RATE, AudioStream, load_audio
 from moss_audio.errors import AudioError
 from tests.support.media import CLICK_RATE, click_track, encode, find_clicks
 
@@ -41,6 +43,11 @@ def test_sound_that_begins_late_in_a_video_is_preceded_by_silence(tmp_path: Path
     assert find_clicks(load_audio(path)) == pytest.approx([2.5, 3.5, 4.5], abs=0.03)
 
 
+def test_a_hole_in_the_stream_is_filled_so_that_later_times_stay_true(tmp_path: Path) -> None:
+    path = encode(tmp_path / "h.mkv", click_track(9), CLICK_RATE, "flac", video=True, hole=(3.2, 5.7))
+    assert find_clicks(load_audio(path)) == pytest.approx([1, 2, 3, 6, 7, 8], abs=0.03)
+
+
 def test_channels_are_averaged_and_samples_at_16_khz_are_untouched(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     sound = rng.integers(-20_000, 20_000, (4_000, 2)).astype(np.int16)
@@ -54,6 +61,49 @@ def test_six_channels_count_alike(tmp_path: Path) -> None:
     sound[:, 3] = 0.6  # the low-frequency channel, which a cinema downmix would drop
     soundfile.write(tmp_path / "a.wav", sound, SAMPLE_RATE, subtype="FLOAT")
     assert np.allclose(load_audio(tmp_path / "a.wav")[1_000:-1_000], 0.1, atol=1e-3)
+
+
+@pytest.mark.parametrize("downmix", ["mean", "ffmpeg"])
+@pytest.mark.parametrize("channels", [7, 8, 9, 16])
+def test_any_number_of_channels_becomes_one(tmp_path: Path, channels: int, downmix) -> None:
+    soundfile.write(tmp_path / "a.wav", np.full((4_000, channels), 0.1), SAMPLE_RATE, subtype="FLOAT")
+    with AudioStream(tmp_path / "a.wav", downmix) as stream:
+        audio = np.concatenate(list(stream.blocks()))
+    assert audio.shape == (4_000,) and np.abs(audio).max() <= 0.1 * channels
+    if downmix == "mean":
+        assert np.allclose(audio, 0.1)
+
+
+def test_with_one_channel_both_ways_to_mix_give_the_same_samples(tmp_path: Path) -> None:
+    path = encode(tmp_path / "a.m4a", click_track(4), CLICK_RATE, "aac")
+    with AudioStream(path, downmix="ffmpeg") as stream:
+        assert np.array_equal(np.concatenate(list(stream.blocks())), load_audio(path))
+
+
+def test_the_report_says_what_was_read_what_was_declared_and_what_was_damaged(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).normal(scale=0.1, size=12 * CLICK_RATE).astype(np.float32)
+    index_first = {"movflags": "faststart"}
+    whole = encode(tmp_path / "a.m4a", noise, CLICK_RATE, "aac", container_options=index_first)
+    data = bytearray(whole.read_bytes())
+    cut, damaged = tmp_path / "cut.m4a", tmp_path / "damaged.m4a"
+    cut.write_bytes(data[: round(len(data) * 0.6)])
+    data[len(data) // 2 : len(data) // 2 + 1_000] = np.random.default_rng(1).bytes(1_000)
+    damaged.write_bytes(data)
+    reports = {}
+    for path in (whole, cut, damaged):
+        with AudioStream(path) as stream:
+            decoded = sum(len(block) for block in stream.blocks())
+        reports[path] = stream.report
+        assert stream.report.decoded_seconds == pytest.approx(decoded / SAMPLE_RATE)
+        assert stream.report.declared_seconds == pytest.approx(12, abs=0.1)
+    assert reports[whole].damaged_packets == 0 < reports[damaged].damaged_packets
+    assert reports[cut].cut_short and not reports[whole].cut_short
+    assert reports[cut].decoded_seconds < 9
+
+
+def test_the_decoder_is_loaded_with_the_first_file_and_torch_never() -> None:
+    code = "import sys, moss_audio.audio; sys.exit(bool({'av', 'torch', 'transformers'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_a_damaged_file_gives_what_can_be_heard(tmp_path: Path) -> None:
