@@ -12,6 +12,8 @@ from platformdirs import user_data_path
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from index.templates import Template
+
 
 class Settings(BaseSettings):
     """Where things are kept and which engines are used."""
@@ -48,7 +50,7 @@ class Settings(BaseSettings):
     """CPU threads for recognition; 0 takes all cores."""
     max_upload_mb: Annotated[int, Field(gt=0)] = 4096
     """Largest file the page accepts, in MiB."""
-    summary_template: Literal["meeting", "lecture", "interview", "standup", "call"] = "meeting"
+    summary_template: Template = "meeting"
     """Template of a summary when none is named."""
 
     @field_validator("model")

@@ -18,12 +18,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from index.vocabulary import NUMBERS, TENS, number_words, one_of
 from moss_audio.timestamps import clock, parse_clock
 
-_ONES = "one|two|three|four|five|six|seven|eight|nine"
-_TEENS = "ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen|eighteen|nineteen"
-_TENS = "twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety"
-_WORD = rf"(?:(?:{_TENS})(?:[ -](?:{_ONES}))?|{_TEENS}|{_ONES})\b"
+_ONES = one_of(number_words(1, 9))
+_TEENS = one_of(number_words(10, 19))
+_WORD = rf"(?:(?:{one_of([*TENS])})(?:[ -](?:{_ONES}))?|{_TEENS}|{_ONES})\b"
 
 _HEAD = r"(?<![\d.,:])(?<![A-Za-z$€£¥#°])"
 _TAIL = r"(?!\d|[:.,]\d)"
@@ -371,12 +371,8 @@ def _seconds(text: str, unit: float = 1.0) -> float:
 def _number(text: str) -> float:
     if text[0].isdigit():
         return float(text.replace(",", "."))
-    total = 0
-    for word in re.split(r"[ -]", text.lower()):
-        for words, first, step in ((_ONES, 1, 1), (_TEENS, 10, 1), (_TENS, 20, 10)):
-            names = words.split("|")
-            total += first + step * names.index(word) if word in names else 0
-    return float(total)
+    values = {**NUMBERS, **TENS}
+    return float(sum(values.get(word, 0) for word in re.split(r"[ -]", text.lower())))
 
 
 ROUNDING_S = 0.5

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from langchain_core.tools import BaseTool, StructuredTool
@@ -13,13 +13,13 @@ from pydantic import BaseModel, Field
 from index.recording_errors import MossAgentError
 from index.records import Recording, Segment
 from index.store.library import Library
+from index.templates import Template
 from tools.result import Toolbox, about, as_json, evidence, invalid_arguments, joined, unfinished
 
 if TYPE_CHECKING:
     from index.search.embeddings import Embedder
     from index.summary import Summary
 
-Template = Literal["meeting", "lecture", "interview", "standup", "call"]
 KEPT = 16
 """Summaries kept in memory, so that a question about decisions does not summarise the meeting again."""
 

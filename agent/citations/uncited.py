@@ -19,6 +19,7 @@ from typing import Any
 
 from agent.citations.markers import TOKEN, bullet
 from agent.citations.quotes import fold
+from index.vocabulary import CORE_WORDS, NUMBERS, word_set
 
 NAME = "\x03"
 """What stands for a name of the record in text whose names were blotted out."""
@@ -30,11 +31,7 @@ _SPOKEN = ("evidence", "points", "text", "query", "segments")
 _OF_CITED = ("title", "start", "end")
 """What is learnt of something that has segments to cite."""
 _TOKEN = re.compile(r"\d+(?::\d\d)+|\d+(?:[.,]\d+)*|[^\W\d_]+(?:['’][^\W\d_]+)*|\x03")
-_WRITTEN_OUT = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
-    "seventeen eighteen nineteen twenty"
-)
-_NUMBERS = {word: str(number) for number, word in enumerate(_WRITTEN_OUT.split())}
+_NUMBERS = {word: str(number) for word, number in {**NUMBERS, "twenty": 20}.items()}
 
 
 def words_of(text: str) -> list[str]:
@@ -130,29 +127,26 @@ def _written(value: float) -> set[str]:
     return ways
 
 
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-ABOUT_OTHERS = _words("he she they him her them himself herself themselves his their hers theirs we us our")
+ABOUT_OTHERS = word_set("he she they him her them himself herself themselves his their hers theirs we us our")
 """Who is neither of the two that talk."""
 
-FUNCTION = ABOUT_OTHERS | _words(
-    """a an the of in on at to for from by with and or as is are was were be been being has have had having
-    there this that these those it its it's there's that's which who whom both each also too so then than
-    all only between during before after about around here what how when where while until since per into
-    onto over out up do does did will would should i.e e.g etc via one ones other another first second
-    third last next following"""
+FUNCTION = (
+    CORE_WORDS
+    | ABOUT_OTHERS
+    | word_set(
+        """all also another around being between both e.g each etc first following having here i.e it's last next
+    one ones onto other out over per second since that's there's these third those too up via"""
+    )
 )
 """Words that say nothing by themselves."""
 
-ADDRESS = _words(
+ADDRESS = word_set(
     """i i'm i'll i've i'd me my you you're you'd your let let's please hello hi hey thanks thank sorry
     welcome sure okay ok here looking searching ask"""
 )
 """Words by which a sentence is known to be one of the conversation itself."""
 
-TALK = ADDRESS | _words(
+TALK = ADDRESS | word_set(
     """course asking asked question questions answer answers can could may might like want know help search
     searched look looked read reading listen listening listened found find summarise summarize summary quote
     quotes quoting cite citing recording recordings transcript transcripts minute minutes time times any
@@ -164,7 +158,7 @@ TALK = ADDRESS | _words(
 )
 """Words of a conversation about recordings."""
 
-RECORD = _words(
+RECORD = word_set(
     """recording recordings file files library speaker speakers voice voices people person participant
     participants minute minutes min second seconds sec hour hours long length lasts lasted duration title
     titles titled called named name names language spoken english german french spanish italian dutch
@@ -178,13 +172,13 @@ RECORD = _words(
 TOLD = (FUNCTION - ABOUT_OTHERS) | RECORD | {"they"}
 """Words that may stand around names and numbers of the record."""
 
-SAYING = FUNCTION | _words(
+SAYING = FUNCTION | word_set(
     """says say said asks asked adds added replies replied answers answered explains explained notes noted
     suggests suggested states stated repeats repeated later again words someone somebody speaker"""
 )
 """Words around a quote."""
 
-PLAIN_ANSWER = FUNCTION | _words(
+PLAIN_ANSWER = FUNCTION | word_set(
     "yes no not indeed correct right exactly didn't doesn't don't isn't wasn't aren't weren't"
 )
 """Words of an answer that rests on the sentence beside it."""

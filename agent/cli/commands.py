@@ -18,6 +18,7 @@ from agent.privacy import switch_off_telemetry
 from agent.settings import Settings
 from agent.workspace import Workspace, open_workspace
 from index.recording_errors import MossAgentError
+from index.templates import Template
 from moss_audio.errors import MossAudioError
 
 app = typer.Typer(
@@ -32,7 +33,6 @@ app = typer.Typer(
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
 Reference = Annotated[str, typer.Argument(metavar="ID", help="A recording: id, unique prefix, or title.")]
 Format = Literal["txt", "srt", "vtt", "md", "json", "docx"]
-Template = Literal["meeting", "lecture", "interview", "standup", "call"]
 
 
 class _Run:

@@ -15,6 +15,8 @@ from typing import Literal
 from agent.citations.quotes import fold
 from agent.planning.situation import Focus, Situation, Turn
 from agent.planning.time_expressions import TimeRange, TopicRange, find_time
+from index.templates import TEMPLATES
+from index.vocabulary import STOP_WORDS, one_of, word_set
 
 
 def _any(*alternatives: str) -> re.Pattern[str]:
@@ -180,7 +182,7 @@ OUTLINE = _any(
     rf"\bwhat (?:happen(?:s|ed)|goes on|went on)(?: {_OF_IT})?{_END}",
 )
 ONE_TOPIC = _any(r"\b(?:topic|subject|matter) of\b|\b(?:the|that|this) \w+ topic\b")
-TEMPLATE = _any(r"\b(lecture|interview|stand-?up|call|meeting)\b")
+TEMPLATE = _any(rf"\b({one_of(TEMPLATES).replace('standup', 'stand-?up')})\b")
 
 # --- what a search is after -------------------------------------------------------------------------
 
@@ -228,37 +230,34 @@ def named(match: re.Match[str] | None) -> str:
     return next((group.strip() for group in match.groupdict().values() if group), "") if match else ""
 
 
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-GROUPS = _words(
+GROUPS = word_set(
     "we they you i everyone everybody people somebody someone anyone anybody one us team all it he she who "
     "what why when how the did that this there"
 )
 """Words in the place of a name that name nobody."""
-WHOLE_THING = _words(
+WHOLE_THING = word_set(
     "meeting call recording conversation discussion lecture interview standup audio file talk session today "
     "team there everyone all end open please podcast"
 )
 """What “of the …” may be about when it is about the whole recording."""
-SUMMARY_WORDS = _words(
+SUMMARY_WORDS = word_set(
     "summary summaries summarise summarize summarising summarizing tl dr tldr recap write draft prepare key "
     "main points takeaways gist overview short brief nutshell notes important protocol"
 )
-COMMON = _words(
-    """a about above again all also am an and any anybody anyone anything are around as ask asked at audio
-    back be because been before being between but by call came can clip come comes could d did discuss
-    discussed discussion do does doing during each else end everybody everyone everything exactly
-    excerpt for from get give go goes going gone had happen happened happening happens has have he hear
-    heard her here him his how i if in into is it its just last let listen ll long look many me meeting
-    mention mentioned minute minutes moment more much my next no not now of off on one or our out part
-    people person play please point portion quote quotes re read reading recording s said say saying
-    says second seconds section see segment she show so some somebody someone something speak speaker
-    speakers speaking speaks spoke spoken start stretch t talk talked talking tell text than that the
-    their them then there these they thing things this those time times to told transcribe transcript
-    transcription us ve was we went were what what's whats when where which while who whom whose why
-    will with word words would you your"""
+_SUBJECT_IN_A_QUESTION = word_set(
+    """after ain aren away below both cannot couldn didn doesn don done down ever every few further gets
+    getting got hadn hasn haven having hers herself himself however isn itself like m may mean meant
+    might most must myself need nor oh ok okay once only other ours over own same shall should shouldn
+    still such theirs think though through too under until up very want wasn well weren whatever
+    whether within without won wouldn yes yet yours yourself"""
+)
+"""Stop words of talk that a short question may turn on: “what must I do?”, “what do they want?”."""
+COMMON = (STOP_WORDS - _SUBJECT_IN_A_QUESTION) | word_set(
+    """around audio back call came clip come comes discuss discussed discussion else end exactly excerpt
+    happen happened happening happens hear heard last listen long look meeting minute minutes moment
+    next part people person play point portion quote quotes read reading second seconds section see
+    segment show speakers speaking spoke spoken start stretch text time times transcribe transcript
+    transcription what's whats word words"""
 )
 """Words of a question that do not say what it is about."""
 

@@ -28,6 +28,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from index.vocabulary import CLEAR_MONTHS, CORE_WORDS, NUMBERS, ORDINALS, TENS, WEEKDAYS, word_set
 from moss_audio.timestamps import parse_clock
 
 TokenKind = Literal["clock", "compact", "ordinal", "number", "word", "other"]
@@ -41,14 +42,6 @@ UNITS = {
     )
     for name in names
 }
-_SMALL = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen"
-_SMALL += " sixteen seventeen eighteen nineteen"
-_TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
-NUMBERS = {word: value for value, word in enumerate(_SMALL.split())}
-TENS = {word: 10 * value for value, word in enumerate(_TENS.split(), start=2)}
-_ORDINALS = "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth"
-_ORDINALS += " fourteenth fifteenth sixteenth seventeenth eighteenth nineteenth twentieth"
-ORDINALS = {word: value for value, word in enumerate(_ORDINALS.split(), start=1)}
 FEW = 3
 """What “a few minutes” is taken to be."""
 
@@ -268,17 +261,9 @@ def _read_count(tokens: Tokens, index: int) -> tuple[float, int] | None:
     return (1.0, start) if start > index else None
 
 
-def word_set(words: str) -> frozenset[str]:
-    """The words of a text."""
-    return frozenset(words.split())
-
-
-FUNCTION_WORDS = word_set(
-    """a about after am an and any are as at be been before but by can could did do does during for from
-    go had has have he her his how i if in into is it its like me my not of on or our regarding say said
-    says she should so tell than that the their them then there they this to until us was we were what
-    what's when where which while who who's whom whose why will with would you your please again exactly
-    only mark just"""
+FUNCTION_WORDS = CORE_WORDS | word_set(
+    """again am any but can could exactly go i if just like mark me my not please regarding said say says tell
+    what's who's whose why you your"""
 )
 """Words that can follow a finished time expression; a noun that follows would make it part of a name."""
 
@@ -297,10 +282,7 @@ _RECORDINGS = word_set(
     show tape clip track transcript presentation webinar standup seminar hearing film speech lesson class
     it"""
 )
-_DAYS = word_set(
-    """monday tuesday wednesday thursday friday saturday sunday mondays tuesdays wednesdays thursdays fridays
-    saturdays sundays tomorrow today yesterday tonight"""
-)
+_DAYS = frozenset((*WEEKDAYS, *(f"{day}s" for day in WEEKDAYS), "tomorrow", "today", "yesterday", "tonight"))
 _CLOCK_TAILS = word_set("am pm o'clock oclock sharp gmt utc noon midnight aspect ratio odds")
 _PARTS_OF_DAY = word_set("morning afternoon evening night")
 _RATES = word_set("per each every apiece ago late later early away long past to before after old of -")
@@ -552,10 +534,9 @@ _TALKING = word_set(
 _PASSED = word_set(
     "was were is are been got discussed mentioned raised brought came come up over finished ended"
 )
-_DATES = word_set(
-    """monday tuesday wednesday thursday friday saturday sunday tomorrow today yesterday tonight noon midnight
-    lunchtime january february march april june july august september october november december christmas
-    easter o'clock weekend week month year meeting recording call lecture interview session"""
+_DATES = frozenset((*WEEKDAYS, *CLEAR_MONTHS)) | word_set(
+    """tomorrow today yesterday tonight noon midnight lunchtime christmas easter o'clock weekend week month
+    year meeting recording call lecture interview session"""
 )
 _DUTIES = word_set("must should shall will need needs needed due deadline ought wo won't can going")
 _BLOCKED_LEADS = word_set(

@@ -14,7 +14,17 @@ from collections.abc import Sequence
 import numpy as np
 
 from index.records import Segment
-from index.text import SOUND_ALIKE, STOP_WORDS, content_words, similarity, stem, words
+from index.text import SOUND_ALIKE, content_words, similarity, stem, words
+from index.vocabulary import (
+    CLEAR_MONTHS,
+    LARGE_NUMBERS,
+    STOP_WORDS,
+    TENS,
+    WEEKDAYS,
+    number_words,
+    one_of,
+    word_set,
+)
 
 RELEVANT = 0.34
 """From this score on a sentence is about the question.
@@ -51,13 +61,13 @@ DISCUSSED_SECONDS = 90.0
 """Where a decision is asked for: factor of sentences that announce none, and what the discussion before an
 announcement adds to it."""
 
-_GENERIC_WORDS = """
-agree agreed agreement answer best big choose chosen conclude cost decide decided decision discuss
-discussed discussion end explain first good happen happened happens important last long main meeting new
-number old part people person plan planned point price problem question reason recording second start
-started time topic use used way work year
-"""
-GENERIC_WORDS = frozenset(_GENERIC_WORDS.split())
+GENERIC_WORDS = word_set(
+    """agree agreed agreement answer best big choose chosen conclude cost decide decided decision discuss
+    discussed discussion end explain first good happen happened happens important last long main meeting new
+    number old part people person plan planned point price problem question reason recording second start
+    started time topic use used way work year"""
+)
+"""Words that many questions share whatever they are about."""
 
 _AMOUNT = re.compile(
     r"\b(how (much|many|long|often|far|old|big)|what (price|cost|number|percentage)|cost)\b", re.I
@@ -75,13 +85,12 @@ _DECIDES = re.compile(
     re.I,
 )
 _NUMBER = re.compile(
-    r"\d|\b(two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|twenty|thirty|forty|fifty|sixty|seventy|"
-    r"eighty|ninety|hundred|thousand|million|billion|half|dozen|once|twice)\b",
+    # Not “one”, which is mostly a pronoun; without the teens, as `RELEVANT` was calibrated.
+    rf"\d|\b({one_of([*number_words(2, 12), *TENS, *LARGE_NUMBERS])}|half|dozen|once|twice)\b",
     re.I,
 )
 _MOMENT = re.compile(
-    r"\d|\b(monday|tuesday|wednesday|thursday|friday|saturday|sunday|january|february|march|april|june|july|"
-    r"august|september|october|november|december|today|tomorrow|yesterday|tonight|noon|midnight|morning|"
+    rf"\d|\b({one_of([*WEEKDAYS, *CLEAR_MONTHS])}|today|tomorrow|yesterday|tonight|noon|midnight|morning|"
     r"afternoon|evening|week|weekend|month|year|spring|summer|autumn|winter|o'clock)\b",
     re.I,
 )

@@ -13,7 +13,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from index.records import Segment, Span
-from index.text import STOP_WORDS, content_words, stem, words
+from index.text import content_words, stem, words
+from index.vocabulary import STOP_WORDS
 from moss_audio.tasks import Event
 
 _MUSIC = re.compile(

@@ -20,7 +20,8 @@ from typing import Literal
 
 from index.records import Segment
 from index.summary.items import Item
-from index.text import STOP_WORDS, stem, words
+from index.text import stem, words
+from index.vocabulary import MONTHS, ORDINALS, STOP_WORDS, WEEKDAYS, number_words, one_of
 
 Verb = Literal["work", "talk", "other"]
 
@@ -102,14 +103,14 @@ def base_of_gerund(word: str) -> str:
     return next((one for one in (stem, stem + "e", doubled) if one in WORK), folded)
 
 
-_DAY = r"(?:monday|tuesday|wednesday|thursday|friday|saturday|sunday)"
-_MONTH = r"(?:january|february|march|april|may|june|july|august|september|october|november|december)"
+_DAY = rf"(?:{one_of(WEEKDAYS)})"
+_MONTH = rf"(?:{one_of(MONTHS)})"
 _ORDINAL = (
-    r"(?:\d{1,2}(?:st|nd|rd|th)|first|second|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth|eleventh|twelfth|"
-    r"thirteenth|fourteenth|fifteenth|sixteenth|seventeenth|eighteenth|nineteenth|twentieth|thirtieth|"
-    r"(?:twenty|thirty)[- ](?:first|second|third|fourth|fifth|sixth|seventh|eighth|ninth))"
+    rf"(?:\d{{1,2}}(?:st|nd|rd|th)|{one_of([*ORDINALS])}|thirtieth|"
+    rf"(?:twenty|thirty)[- ](?:{one_of([word for word, value in ORDINALS.items() if value < 10])}))"
 )
-_HOUR = r"(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve)"
+_HOUR = rf"(?:{one_of(number_words(1, 12))})"
+_FEW = rf"(?:an?|{one_of(number_words(1, 5))}|\d+)"
 _CLOCK = (
     r"(?:noon|midnight|\d{1,2}(?::\d{2})?(?:\s?[ap]\.?m\.?)?(?:\s?o['’]?clock)?"
     rf"|{_HOUR}\s(?:o['’]?clock|[ap]\.?m\.?)|(?:half|a\squarter)\s(?:past|to)\s{_HOUR})"
@@ -134,8 +135,8 @@ _DUE = re.compile(
     | (?:over|at|during)\s+the\s+weekend | first\s+thing\s+tomorrow | end\s+of\s+(?:the\s+)?(?:day|week|month)
     | (?:this|next)\s+(?:week|month|quarter|weekend)
     | (?:later\s+)?today | tonight | tomorrow | right\s+away | immediately | as\s+soon\s+as\s+possible
-    | within\s+(?:the\s+next\s+)?(?:an?|one|two|three|four|five|\d+)\s+(?:hours?|days?|weeks?|months?)
-    | in\s+(?:an?|one|two|three|four|five|\d+)\s+(?:hours?|days?|weeks?|months?)
+    | within\s+(?:the\s+next\s+)?{_FEW}\s+(?:hours?|days?|weeks?|months?)
+    | in\s+{_FEW}\s+(?:hours?|days?|weeks?|months?)
     | (?:at|by)\s+the\s+end\s+of\s+(?:the\s+|this\s+|next\s+)?(?:{_PERIOD}|{_MONTH})
     | after\s+(?:the|this)\s+(?:call|meeting)
     )(?=\W|$)""",

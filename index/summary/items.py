@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-TEMPLATES = ("meeting", "lecture", "interview", "standup", "call")
-
 
 @dataclass(frozen=True)
 class Item:

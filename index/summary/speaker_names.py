@@ -9,6 +9,7 @@ from itertools import pairwise
 
 from index.records import Segment
 from index.text import similarity
+from index.vocabulary import MONTHS, STOP_WORDS, WEEKDAYS, word_set
 
 ANSWER_SECONDS = 12.0
 """A person who is called by name answers within this time."""
@@ -16,26 +17,19 @@ ANSWER_SECONDS = 12.0
 ENOUGH_EVIDENCE = 2
 """Times a name must have fitted a label, with no other name fitting as often, to be believed."""
 
-_NO_NAMES = """
-a about absolutely actually agreed all alright also although always and another answer any anybody anyone
-anything april are as at august away awesome back basically because before believe both boys brilliant but
-by bye can certainly cheers clearly come congratulations cool could darling dear december definitely did do
-does don done dude during each either else enough even every everybody everyone everything exactly excellent
-fantastic february finally fine first folks for friday from gentlemen girls go going good goodbye great guys
-had has have he hello hence her here here's hey hi his honestly honey how however i if in indeed instead is
-it it's item its january july june just ladies last later legal let let's like listen long look lot lots
-lovely madam man many march mate may maybe me meanwhile might mine monday more most much must my near never
-next nice no nobody nope nothing november now number obviously october of off oh ok okay old on once one
-only or other our ours out over own part people perfect perhaps personally please point probably put
-question quite really right same saturday say second see september seriously she should side since sir so
-some somebody someone something sometimes sorry speaker still stop such sunday super sure take team than
-thank thanks that that's the their them then there there's therefore these they thing think third this those
-though thursday thus till to today today's together tomorrow tonight too topic true try tuesday two under
-unfortunately until up upon us very via wait was we wednesday welcome well were what whatever when where
-wherever whether which while who whoever whom whose why will with without wonderful would wow yeah yep yes
-yesterday yet you your yours
-"""
-_NOT_NAMES = frozenset(_NO_NAMES.split())
+_NOT_NAMES = frozenset((*STOP_WORDS, *WEEKDAYS, *MONTHS)) | word_set(
+    """absolutely actually agreed alright although always another answer awesome back basically believe
+    boys brilliant bye certainly cheers clearly come congratulations cool darling dear definitely dude
+    either else enough even exactly excellent fantastic finally fine first folks gentlemen girls good
+    goodbye great guys hello hence here's hey hi honestly honey indeed instead it's item ladies last
+    later legal let's listen long look lot lots lovely madam man mate maybe meanwhile mine near never
+    next nice nobody nope nothing number obviously old part people perfect perhaps personally point
+    probably put question quite really right second see seriously side since sir sometimes sorry stop
+    super sure take team thank thanks that's there's therefore third thus till today today's together
+    tomorrow tonight topic true try two unfortunately upon via wait welcome wherever whoever wonderful
+    wow yeah yep yesterday"""
+)
+"""Words that stand capitalised where a name could."""
 
 _NAME = r"(?P<name>[A-Z][a-z’'-]+)"
 _ASKS = r"(?:please|can|could|would|will|do|did|have|are|how|what|where|when|why|who|you|i heard|any)\b"

@@ -13,11 +13,12 @@ from index.records import Segment
 from index.summary.actions import action_items
 from index.summary.clauses import Clause, clauses
 from index.summary.decisions import decisions, is_explicit
-from index.summary.items import TEMPLATES, ActionItem, Item, Summary, Topic
+from index.summary.items import ActionItem, Item, Summary, Topic
 from index.summary.open_questions import open_questions, questions_asked
 from index.summary.speaker_names import infer_names
 from index.summary.template_parts import exchanges, updates
 from index.summary.topics import announces, key_sentences, topics
+from index.templates import TEMPLATES
 from moss_audio.timestamps import clock
 
 KEY_QUOTES = 5

@@ -22,7 +22,8 @@ import numpy as np
 
 from index.records import Segment
 from index.summary.items import Topic
-from index.text import STOP_WORDS, stem, words
+from index.text import stem, words
+from index.vocabulary import LARGE_NUMBERS, STOP_WORDS, TENS, WEEKDAYS, number_words, word_set
 
 TITLE_WORDS = 6
 
@@ -48,18 +49,16 @@ _CUE = re.compile(
 _WEAK = re.compile(
     r"what\s+about|how\s+about|one\s+more\s+thing|sum\s+up|summari[sz]e|on\s+to\b", re.IGNORECASE
 )
-_NO_TITLE_WORDS = """
-absolutely actually afternoon agree agreed alright basically bit bye called cheers course definitely
-everyone evening exactly fine folks goodbye goes good great guess guys hello hey hi honestly joining kind
-let look lot lots maybe morning new nice obviously perfect pretty probably really right second sense sort
-start started sure talk talking thank thanks think today tomorrow true way welcome word words work yeah
-yep yesterday first next last also even already quite rather little big much many need needs want wants
-know take takes taken makes made make come comes came year years month months week weeks day days time
-times hour hours minute minutes monday tuesday wednesday thursday friday saturday sunday people person
-one two three four five six seven eight nine ten eleven twelve twenty thirty forty fifty sixty seventy
-eighty ninety hundred thousand million
-"""
-_PLAIN = STOP_WORDS | frozenset(_NO_TITLE_WORDS.split())
+_PLAIN = frozenset((*STOP_WORDS, *WEEKDAYS, *number_words(1, 12), *TENS, *LARGE_NUMBERS[:3])) | word_set(
+    """absolutely actually afternoon agree agreed alright basically bit bye called cheers course definitely
+    everyone evening exactly fine folks goodbye goes good great guess guys hello hey hi honestly joining kind
+    let look lot lots maybe morning new nice obviously perfect pretty probably really right second sense sort
+    start started sure talk talking thank thanks think today tomorrow true way welcome word words work yeah
+    yep yesterday first next last also even already quite rather little big much many need needs want wants
+    know take takes taken makes made make come comes came year years month months week weeks day days time
+    times hour hours minute minutes people person"""
+)
+"""Words that no title is made of: beside stop words those of greeting, agreeing, counting and dating."""
 _BEFORE_NOUN = "the a an our my your his her their this that these those of for with no any some each every"
 _BEFORE_VERB = (
     "we i you they he she it who to will can could would should must may might not did do does don ll"

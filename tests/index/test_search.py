@@ -365,7 +365,7 @@ def test_an_empty_library_finds_nothing(home: Path) -> None:
 
 def test_importing_search_and_embedder_does_not_import_torch() -> None:
     heavy = "{'torch', 'chromadb', 'transformers'}"
-    modules = "index.search.searching, index.search.indexing"
+    modules = "index.search.searching, index.search.embeddings, index.search.indexing"
     code = f"import sys, {modules}; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

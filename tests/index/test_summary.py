@@ -14,9 +14,10 @@ from markdown_it import MarkdownIt
 from index.export.markdown import to_markdown
 from index.records import Segment
 from index.search.embeddings import Embedder
-from index.summary import TEMPLATES, Summary, summarize
+from index.summary import Summary, summarize
 from index.summary.clauses import due_words
 from index.summary.speaker_names import infer_names
+from index.templates import TEMPLATES
 from tests.conftest import DATA
 from tests.support.talks import TALKS, Talk, script
 

@@ -11,15 +11,10 @@ from html import escape
 import gradio as gr
 
 from index.records import Recording
+from index.templates import TEMPLATE_LABELS
 from web.page.theme import icon
 
-TEMPLATES = (
-    ("Meeting", "meeting"),
-    ("Lecture", "lecture"),
-    ("Interview", "interview"),
-    ("Stand-up", "standup"),
-    ("Call", "call"),
-)
+TEMPLATES = tuple((label, name) for name, label in TEMPLATE_LABELS.items())
 
 
 def render_actions(recording: Recording | None, template: str) -> str:
