@@ -75,13 +75,13 @@ def fts_query(text: str) -> str | None:
     return " OR ".join(f'"{term}"' for term in terms) or None
 
 
-def unspaced_pairs(text: str) -> list[str]:
-    """Neighbouring character pairs of scripts without spaces (single characters where a run has but one)."""
-    pairs: dict[str, None] = {}
+def character_bigrams(text: str) -> list[str]:
+    """Character bigrams of scripts without spaces; single characters where a run has but one."""
+    bigrams: dict[str, None] = {}
     for run in _UNSPACED.findall(unicodedata.normalize("NFC", text)):
         for at in range(max(1, len(run) - 1)):
-            pairs[run[at : at + 2]] = None
-    return list(pairs)[:MOST_TERMS]
+            bigrams[run[at : at + 2]] = None
+    return list(bigrams)[:MOST_TERMS]
 
 
 @lru_cache(maxsize=50_000)

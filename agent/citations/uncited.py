@@ -134,8 +134,8 @@ FUNCTION = (
     CORE_WORDS
     | ABOUT_OTHERS
     | word_set(
-        """all also another around being between both e.g each etc first following having here i.e it's last next
-    one ones onto other out over per second since that's there's these third those too up via"""
+        """all also another around being between both e.g each etc first following having here i.e it's last
+        next one ones onto other out over per second since that's there's these third those too up via"""
     )
 )
 """Words that say nothing by themselves."""

@@ -117,7 +117,7 @@ def transcript(
         if json:
             output.write_json({"file": str(out), "bytes": len(data)})
     elif format == "docx" and not json:
-        raise MossAgentError("A docx file is no text; name a file for it with -o FILE.")
+        raise MossAgentError("docx is binary: write it to a file with -o FILE.")
     else:
         sys.stdout.write(data.decode("utf-8"))
         if not data.endswith(b"\n"):
