@@ -55,8 +55,8 @@ def overlaps(item, at: list[float]) -> bool:
     return item.start < at[1] + 3 and at[0] - 3 < item.end
 
 
-# The rules were tuned to this one meeting: what is asserted of it is a regression test, which keeps them where
-# they are and says nothing about how well they do on a meeting that they have not seen.
+# The rules were tuned to this one meeting. What is asserted of it is a regression test: it keeps them where
+# they are, and says nothing about how well they do on a meeting that they have not seen.
 @pytest.fixture(scope="module", params=["harbour_heard.json", "harbour_meeting.json"])
 def sample_summary(request, embedder) -> Summary:
     return summary_of(load(request.param), embedder)
