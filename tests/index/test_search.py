@@ -298,6 +298,25 @@ def test_forms_of_one_word_have_one_stem(one: str, other: str) -> None:
     assert stem(one) == stem(other)
 
 
+def test_sentences_are_ranked_by_the_stems_that_the_keyword_index_holds(indexed: Indexed) -> None:
+    said = {word for text in (*LECTURE, *(segment.text for segment in heard())) for word in words(text)}
+    terms = sorted(word for word in said if word.isalpha())
+    with indexed.library.database.transaction() as session:
+        session.execute(
+            text(
+                "CREATE VIRTUAL TABLE temp.stemmed USING"
+                " fts5(word, tokenize='porter unicode61 remove_diacritics 2')"
+            )
+        )
+        session.execute(text("CREATE VIRTUAL TABLE temp.stems USING fts5vocab(stemmed, 'instance')"))
+        for word in terms:
+            session.execute(text("INSERT INTO temp.stemmed VALUES (:word)"), {"word": word})
+        stored = session.execute(text("SELECT doc, term FROM temp.stems")).all()
+        session.execute(text("DROP TABLE temp.stems"))
+        session.execute(text("DROP TABLE temp.stemmed"))
+    assert {terms[number - 1]: term for number, term in stored} == {word: stem(word) for word in terms}
+
+
 @pytest.mark.parametrize(
     ("wanted", "heard_as"),
     [
