@@ -31,22 +31,22 @@ def export(recording: Recording, segments: Sequence[Segment], format: str) -> by
     """Write a transcript in one of ``FORMATS``, as the bytes of a file (UTF-8 where it is text).
 
     Args:
-        recording: Whose transcript it is.
+        recording: The recording that the transcript is of.
         segments: All of it or a part, in time order.
         format: ``txt``, ``srt``, ``vtt``, ``md``, ``json`` or ``docx``, in any case.
 
     Raises:
-        MossAgentError: There is no such format, or it cannot hold times this late.
+        MossAgentError: There is no such format, or times are too late for it to hold.
     """
     write = _WRITERS.get(format.strip().lower().removeprefix("."))
     if write is None:
-        raise MossAgentError(f"There is no export format “{format}”; choose one of {', '.join(FORMATS)}.")
+        raise MossAgentError(f"There is no export format “{format}”; choose from {', '.join(FORMATS)}.")
     return write(recording, segments)
 
 
 def _txt(recording: Recording, segments: Sequence[Segment]) -> bytes:
     """One line a segment: ``[2:05] Speaker 1: text``."""
-    lines = [f"[{clock(one.start)}] {_named(one)}\n" for one in _spoken(segments)]
+    lines = [f"[{clock(segment.start)}] {_named(segment)}\n" for segment in _spoken(segments)]
     return _encode("".join(lines))
 
 
@@ -59,14 +59,14 @@ def _json(recording: Recording, segments: Sequence[Segment]) -> bytes:
         "language": recording.language,
         "segments": [
             {
-                "start": one.start,
-                "end": one.end,
-                "speaker": one.speaker,
-                "kind": one.kind,
-                "text": one.text,
-                "words": [asdict(word) for word in one.words],
+                "start": segment.start,
+                "end": segment.end,
+                "speaker": segment.speaker,
+                "kind": segment.kind,
+                "text": segment.text,
+                "words": [asdict(word) for word in segment.words],
             }
-            for one in segments
+            for segment in segments
         ],
     }
     return _encode(json.dumps(document, ensure_ascii=False, indent=2) + "\n")
@@ -81,7 +81,7 @@ which ``one_line`` has removed from the text."""
 
 def _srt(recording: Recording, segments: Sequence[Segment]) -> bytes:
     # SubRip has no escapes; an arrow in the text must not look like the arrow between two times.
-    return _subtitles(segments, "srt", lambda one: _named(one).replace("-->", "→"))
+    return _subtitles(segments, "srt", lambda segment: _named(segment).replace("-->", "→"))
 
 
 def _vtt(recording: Recording, segments: Sequence[Segment]) -> bytes:
@@ -100,15 +100,16 @@ def _subtitles(segments: Sequence[Segment], format: str, text: Callable[[Segment
 
     shield = str.maketrans(_TAG_MARKS, _STAND_INS)
     subtitles = SSAFile()
-    for one in _spoken(segments):
-        start = max(0, round(one.start * 1000))
-        until = one.end if one.kind == "speech" else min(one.end, one.start + SOUND_CUE_SECONDS)
+    for segment in _spoken(segments):
+        start = max(0, round(segment.start * 1000))
+        longest = SOUND_CUE_SECONDS if segment.kind != "speech" else float("inf")
+        until = min(segment.end, segment.start + longest)
         end = max(start + 1, round(until * 1000))
         if end >= SUBTITLE_HOURS * 3_600_000:
             raise MossAgentError(
-                f"Subtitles cannot hold times from {SUBTITLE_HOURS} hours on; export txt, md, json or docx."
+                f"Subtitles cannot hold times from {SUBTITLE_HOURS} hours; choose txt, md, json or docx."
             )
-        subtitles.append(SSAEvent(start=start, end=end, text=text(one).translate(shield)))
+        subtitles.append(SSAEvent(start=start, end=end, text=text(segment).translate(shield)))
     written = subtitles.to_string(format, keep_ssa_tags=True)
     return _encode(written.translate(str.maketrans(_STAND_INS, _TAG_MARKS)))
 
@@ -123,7 +124,7 @@ def _markdown(recording: Recording, segments: Sequence[Segment]) -> bytes:
     for turn in _turns(segments):
         speaker = escape_markdown(turn[0].speaker or "")
         parts.append(f"**{speaker}** ({_times(turn)})" if speaker else f"({_times(turn)})")
-        parts.append(escape_markdown(" ".join(_words(one) for one in turn)))
+        parts.append(escape_markdown(" ".join(_words(segment) for segment in turn)))
     return _encode("\n\n".join(parts) + "\n")
 
 
@@ -148,7 +149,7 @@ def _docx(recording: Recording, segments: Sequence[Segment]) -> bytes:
             heading.add_run(speaker).bold = True
         times = heading.add_run(f" ({_times(turn)})" if speaker else f"({_times(turn)})")
         times.font.color.rgb = RGBColor(0x66, 0x66, 0x66)
-        document.add_paragraph(" ".join(_words(one) for one in turn))
+        document.add_paragraph(" ".join(_words(segment) for segment in turn))
     file = BytesIO()
     document.save(file)
     return file.getvalue()
@@ -174,18 +175,18 @@ def _about(recording: Recording) -> list[str]:
 def _turns(segments: Sequence[Segment]) -> Iterator[list[Segment]]:
     """Neighbouring segments of one speaker and kind, cut where a paragraph gets long."""
     turn: list[Segment] = []
-    for one in _spoken(segments):
-        same = turn and (turn[-1].speaker, turn[-1].kind) == (one.speaker, one.kind)
-        if turn and not (same and one.end - turn[0].start <= PARAGRAPH_SECONDS):
+    for segment in _spoken(segments):
+        same = turn and (turn[-1].speaker, turn[-1].kind) == (segment.speaker, segment.kind)
+        if turn and not (same and segment.end - turn[0].start <= PARAGRAPH_SECONDS):
             yield turn
             turn = []
-        turn.append(one)
+        turn.append(segment)
     if turn:
         yield turn
 
 
 def _times(turn: Sequence[Segment]) -> str:
-    return f"{clock(turn[0].start)}–{clock(max(one.end for one in turn))}"
+    return f"{clock(turn[0].start)}–{clock(max(segment.end for segment in turn))}"
 
 
 def _added(recording: Recording) -> datetime:
@@ -200,7 +201,7 @@ def _added(recording: Recording) -> datetime:
 
 def _spoken(segments: Sequence[Segment]) -> Iterator[Segment]:
     """Segments that have words; an empty subtitle or line says nothing."""
-    return (one for one in segments if one_line(one.text))
+    return (segment for segment in segments if one_line(segment.text))
 
 
 def _words(segment: Segment) -> str:

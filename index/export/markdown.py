@@ -1,10 +1,8 @@
-"""A summary as Markdown; what was said is escaped, so that nothing in it is ever interpreted.
+"""A summary as Markdown, and text of a recording inside Markdown: shown as it was said, never interpreted.
 
-Text of a recording inside Markdown: shown as it was said, never interpreted.
-
-The rules cover CommonMark, GitHub's extensions (tables, strikethrough, autolinks) and renderers that
-also turn bare host names into links. Only characters that can start something are escaped, so that the
-Markdown stays readable as plain text.
+The escaping covers CommonMark, GitHub's extensions (tables, strikethrough, autolinks) and renderers that also
+turn bare host names into links. Only characters that can start something are escaped, so that the Markdown
+stays readable as plain text.
 """
 
 from __future__ import annotations
@@ -65,7 +63,7 @@ _EXPECTED = {
     "meeting": ("decisions", "action_items", "open_questions"),
     "call": ("action_items", "decisions"),
 }
-"""Sections that say "None was found." when empty; others are left out."""
+"""Sections that are shown even when empty, and then say so; others are left out."""
 
 
 def to_markdown(summary: Summary, title: str, time: Callable[[float, float], str] | None = None) -> str:
@@ -84,26 +82,26 @@ def to_markdown(summary: Summary, title: str, time: Callable[[float, float], str
         if not body and section not in _EXPECTED.get(summary.template, ()):
             continue
         heading = _HEADINGS.get(section, {}).get(summary.template, section.replace("_", " ").capitalize())
-        lines += ["", f"## {heading}", "", *(body or ["None was found."])]
+        lines += ["", f"## {heading}", "", *(body or ["None found."])]
     return "\n".join(lines) + "\n"
 
 
 def _section(summary: Summary, section: str, time: Callable[[float, float], str]) -> list[str]:
     found: Sequence[Topic | Item] = getattr(summary, section)
     lines: list[str] = []
-    for one in found:
-        when = time(one.start, one.end)
-        if isinstance(one, Topic):
-            voice = f"{escape_markdown(one.speaker)}: " if one.speaker else ""
-            lines += [f"- {when} {voice}**{escape_markdown(one.title)}**"]
-            lines += [f"    - {_lead(summary, point)}{escape_markdown(point)}" for point in one.points]
-        elif isinstance(one, ActionItem):
-            owner = f"**{escape_markdown(one.owner)}**: " if one.owner else ""
-            due = f" *(due: {escape_markdown(one.due)})*" if one.due else ""
-            lines.append(f"- {when} {owner}{escape_markdown(one.text)}{due}")
+    for entry in found:
+        when = time(entry.start, entry.end)
+        if isinstance(entry, Topic):
+            voice = f"{escape_markdown(entry.speaker)}: " if entry.speaker else ""
+            lines += [f"- {when} {voice}**{escape_markdown(entry.title)}**"]
+            lines += [f"    - {_lead(summary, point)}{escape_markdown(point)}" for point in entry.points]
+        elif isinstance(entry, ActionItem):
+            owner = f"**{escape_markdown(entry.owner)}**: " if entry.owner else ""
+            due = f" *(due: {escape_markdown(entry.due)})*" if entry.due else ""
+            lines.append(f"- {when} {owner}{escape_markdown(entry.text)}{due}")
         else:
-            voice = f"{escape_markdown(one.speaker)}: " if section == "key_quotes" and one.speaker else ""
-            lines.append(f"- {when} {voice}“{escape_markdown(one.text)}”")
+            voice = f"{escape_markdown(entry.speaker)}: " if section == "key_quotes" and entry.speaker else ""
+            lines.append(f"- {when} {voice}“{escape_markdown(entry.text)}”")
     return lines
 
 

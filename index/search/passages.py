@@ -1,12 +1,11 @@
-"""Stored passages: written with their embeddings, read by number, by recording and by keyword.
+"""Passages: the pieces of a transcript that are embedded and retrieved; cut, stored, found by keyword.
 
-The full-text index over them is kept in step by triggers (see the first migration).
+A passage is a run of whole segments, 30 to 60 s where the talk allows it. Among all ways to cut a recording,
+the cheapest is taken (dynamic programming over the boundaries), so a cut moves to the longest pause or to a
+change of speaker near the target length instead of falling where a clock runs out.
 
-Cut a recording's segments into passages: the pieces that are embedded and retrieved.
-
-A passage is a run of whole segments, 30 to 60 s where the talk allows it. Of all ways to cut, the one
-with the lowest total cost is taken (dynamic programming over the boundaries), so a cut moves to the
-longest pause or to a change of speaker near the target length instead of falling where a clock runs out.
+Passages are stored with their embeddings; triggers keep the full-text index over them in step (see the first
+migration).
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from sqlalchemy import case, delete, func, select, text, update
 
 from index.records import Passage, Segment
 from index.store.database import Database, PassageRow, RecordingRow, SegmentRow
-from index.text import fts_query, unspaced_pairs
+from index.text import character_bigrams, fts_query
 
 TARGET_SECONDS = 45.0
 LONGEST_SECONDS = 60.0
@@ -71,9 +70,9 @@ def cut_passages(segments: Sequence[Segment]) -> list[Passage]:
     Args:
         segments: The segments of one recording, in any order.
     """
-    ordered = sorted(segments, key=lambda one: (one.start, one.end, one.id))
+    ordered = sorted(segments, key=lambda segment: (segment.start, segment.end, segment.id))
     rewards = [_cut_reward(ordered, index) for index in range(len(ordered) + 1)]
-    pieces = [estimated_pieces(one.text) for one in ordered]
+    pieces = [estimated_pieces(segment.text) for segment in ordered]
     cost = [0.0] + [float("inf")] * len(ordered)
     best_start = [0] * (len(ordered) + 1)
     for first in range(len(ordered)):
@@ -110,7 +109,7 @@ def _length_cost(seconds: float, pieces: int) -> float:
 
 
 def _cut_reward(segments: Sequence[Segment], index: int) -> float:
-    """How good it is to cut before ``segments[index]``, in [0, PAUSE_REWARD + TURN_REWARD]."""
+    """How good a cut before ``segments[index]`` is, from 0 to ``PAUSE_REWARD + TURN_REWARD``."""
     if index in (0, len(segments)):
         return 0.0
     before, after = segments[index - 1], segments[index]
@@ -122,14 +121,14 @@ def _passage(segments: Sequence[Segment]) -> Passage:
     return Passage(
         recording=segments[0].recording,
         start=segments[0].start,
-        end=max(one.end for one in segments),
-        text=" ".join(_told(one) for one in segments if one.text.strip()),
-        segment_ids=tuple(one.id for one in segments),
+        end=max(segment.end for segment in segments),
+        text=" ".join(_shown(segment) for segment in segments if segment.text.strip()),
+        segment_ids=tuple(segment.id for segment in segments),
     )
 
 
-def _told(segment: Segment) -> str:
-    """A segment's words; what is heard but not said stands in parentheses, and music is called that.
+def _shown(segment: Segment) -> str:
+    """A segment's words; sounds stand in parentheses, and music is called music.
 
     The kind of other sounds is not named: a search for a “sound stage” should not find every door.
     """
@@ -140,7 +139,7 @@ def _told(segment: Segment) -> str:
 
 
 BATCH = 5_000
-"""Rows a query; SQLite takes at most 32,766 parameters in one statement."""
+"""Rows per query; SQLite takes at most 32,766 parameters in one statement."""
 
 
 @dataclass(frozen=True)
@@ -186,7 +185,7 @@ class PassageStore:
         return found
 
     def indexed_recordings(self) -> list[str]:
-        """Recordings that have been, or should have been, put into the index."""
+        """Ids of the recordings that are indexed or should be: those that are ready or have passages."""
         has_passages = select(PassageRow.recording_id)
         wanted = (RecordingRow.status == "ready") | RecordingRow.id.in_(has_passages)
         with self.database.transaction() as session:
@@ -233,7 +232,7 @@ class PassageStore:
         embedder: str,
         segment_embeddings: dict[int, np.ndarray],
     ) -> None:
-        """Store a recording's passages instead of those it had, and sentence embeddings, in one transaction.
+        """Replace a recording's passages and store sentence embeddings, in one transaction.
 
         Args:
             recording: Its id.
@@ -257,8 +256,8 @@ class PassageStore:
                     )
                 )
             rows = [
-                {"id": number, "embedding": one.astype(np.float16).tobytes()}
-                for number, one in segment_embeddings.items()
+                {"id": number, "embedding": embedding.astype(np.float16).tobytes()}
+                for number, embedding in segment_embeddings.items()
             ]
             if rows:
                 session.execute(update(SegmentRow), rows)
@@ -274,13 +273,12 @@ class PassageStore:
     def keyword_matches(self, question: str, recording: str | None, limit: int) -> list[int]:
         """Numbers of the passages that have words of the question, best first.
 
-        Words are ranked by bm25; scripts without spaces by how many character pairs a passage shares.
+        Words are ranked by BM25; scripts without spaces by how many character bigrams a passage shares.
         """
-        return list(
-            dict.fromkeys(self._bm25(question, recording, limit) + self._pairs(question, recording, limit))
-        )
+        by_word = self._bm25_matches(question, recording, limit)
+        return list(dict.fromkeys(by_word + self._bigram_matches(question, recording, limit)))
 
-    def _bm25(self, question: str, recording: str | None, limit: int) -> list[int]:
+    def _bm25_matches(self, question: str, recording: str | None, limit: int) -> list[int]:
         expression = fts_query(question)
         if expression is None:
             return []
@@ -298,11 +296,11 @@ class PassageStore:
         with self.database.transaction() as session:
             return list(session.scalars(text(sql.format(inside)), values))
 
-    def _pairs(self, question: str, recording: str | None, limit: int) -> list[int]:
-        pairs = unspaced_pairs(question)
-        if not pairs:
+    def _bigram_matches(self, question: str, recording: str | None, limit: int) -> list[int]:
+        bigrams = character_bigrams(question)
+        if not bigrams:
             return []
-        has = [case((func.instr(PassageRow.text, pair) > 0, 1), else_=0) for pair in pairs]
+        has = [case((func.instr(PassageRow.text, bigram) > 0, 1), else_=0) for bigram in bigrams]
         shared = sum(has[1:], start=has[0])
         query = select(PassageRow.id).where(shared > 0).order_by(shared.desc(), PassageRow.id).limit(limit)
         if recording is not None:

@@ -116,7 +116,7 @@ def relevance(
         own *= NO_WORD_SHARED
     plain = np.array([_with_neighbours(own, segments, at) for at in range(len(segments))])
     ranked = _prefer_decisions(question, own, plain, segments)
-    ranked = ranked * [_kind_factor(question, one.text) for one in segments]
+    ranked = ranked * [_kind_factor(question, segment.text) for segment in segments]
     # Preferring one kind of sentence orders them; it must not make a talk look more relevant than it is.
     ranked *= plain.max() / max(ranked.max(), 1e-9)
     return np.clip(ranked / (1.0 + WORDS_WEIGHT), 0.0, 1.0)
@@ -127,10 +127,10 @@ def as_heard(question: str, segments: Sequence[Segment]) -> str:
 
     Where the recogniser wrote "fairy" for every ferry, asking for the fairy finds them.
     """
-    heard = {word for one in segments for word in words(one.text)} - STOP_WORDS
+    heard = {word for segment in segments for word in words(segment.text)} - STOP_WORDS
     stems = {stem(word) for word in heard}
     for word in content_words(question):
-        alike = sorted(one for one in heard if similarity(word, one) == SOUND_ALIKE)
+        alike = sorted(candidate for candidate in heard if similarity(word, candidate) == SOUND_ALIKE)
         if alike and stem(word) not in stems:
             question = re.sub(rf"\b{re.escape(word)}\b", alike[0], question, flags=re.IGNORECASE)
     return question
@@ -143,8 +143,8 @@ def _shared_words(question: str, segments: Sequence[Segment]) -> np.ndarray:
     if not wanted:
         return np.zeros(len(segments))
     found = [
-        [max((similarity(word, one) for one in heard), default=0.0) for word in wanted]
-        for heard in (words(f"{one.text} {_also(one)}") for one in segments)
+        [max((similarity(word, candidate) for candidate in heard), default=0.0) for word in wanted]
+        for heard in (words(f"{segment.text} {_also(segment)}") for segment in segments)
     ]
     return np.asarray(found) @ weights / weights.sum()
 
@@ -194,13 +194,13 @@ def _prefer_decisions(
     if not _ASKS_DECISION.search(question):
         return plain
     score = plain * NO_DECISION
-    for at, one in enumerate(segments):
-        if _DECIDES.search(one.text) and not _asks(one.text):
+    for at, segment in enumerate(segments):
+        if _DECIDES.search(segment.text) and not _asks(segment.text):
             before = [
-                own[other] * (1.0 - (one.start - segments[other].end) / (2 * DISCUSSED_SECONDS))
+                own[other] * (1.0 - (segment.start - segments[other].end) / (2 * DISCUSSED_SECONDS))
                 for other in range(at)
-                if segments[other].recording == one.recording
-                and one.start - segments[other].end <= DISCUSSED_SECONDS
+                if segments[other].recording == segment.recording
+                and segment.start - segments[other].end <= DISCUSSED_SECONDS
             ]
             score[at] = max(score[at], own[at] + DISCUSSION_WEIGHT * max(before, default=0.0))
     return score

@@ -1,8 +1,4 @@
-"""Search by keyword and by meaning together, and choose the sentences worth quoting.
-
-The two rankings are joined by reciprocal-rank fusion (Cormack, Clarke and Büttcher, SIGIR 2009): a passage
-scores the sum of 1/(60 + rank) over the rankings it is in.
-"""
+"""Hybrid search: BM25 and vector search joined by reciprocal rank fusion, and the sentences worth quoting."""
 
 from __future__ import annotations
 
@@ -23,17 +19,19 @@ from index.store.library import Library
 __all__ = ["RELEVANT", "Search"]
 
 RRF_K = 60
-DEPTH = 50
-"""Passages taken from each ranking."""
+"""Rank constant of reciprocal rank fusion, as in the paper."""
+
+CANDIDATES = 50
+"""Passages taken from each ranking before fusion."""
 
 LONGEST_HIT_SECONDS = 120.0
 """Neighbouring passages are merged into one hit up to this length."""
 
-LEAST_SIMILARITY = 0.12
+MIN_COSINE = 0.12
 """Cosine below which a passage is not about the question; every question has a nearest vector."""
 
-QUERIES_KEPT = 64
-"""Embedded questions kept, since searching and quoting ask for the same one."""
+QUERIES_CACHED = 64
+"""Embedded questions kept, since searching and quoting embed the same question."""
 
 _log = logging.getLogger(__name__)
 
@@ -68,12 +66,12 @@ class Search:
         """
         if not query.strip() or k < 1:
             return []
-        keyword = self._store.keyword_matches(query, recording, DEPTH)
-        scores = fuse([keyword, self._by_meaning(query, recording)])
+        keyword = self._store.keyword_matches(query, recording, CANDIDATES)
+        scores = reciprocal_rank_fusion([keyword, self._vector_matches(query, recording)])
         passages = self._store.by_id(list(scores))
-        ranked = sorted((one for one in scores if one in passages), key=lambda one: (-scores[one], one))
-        groups = merge_neighbours([passages[one] for one in ranked], k)
-        return self._hits(groups, scores)
+        # A passage may have left the database while Chroma still has its vector.
+        ranked = sorted(passages.values(), key=lambda passage: (-scores[passage.id], passage.id))
+        return self._hits(merge_neighbours(ranked, k), scores)
 
     def best_segments(self, query: str, hits: Sequence[Hit], limit: int) -> list[tuple[Segment, float]]:
         """The sentences inside the hits that best answer a question, best first, with their relevance.
@@ -81,15 +79,15 @@ class Search:
         Relevance is in [0, 1]; from ``RELEVANT`` on a sentence is about the question. When the first one
         is below it, nothing relevant was said.
         """
-        unique = {one.id: one for hit in hits for one in hit.segments}
-        segments = sorted(unique.values(), key=lambda one: (one.recording, one.start, one.id))
+        unique = {segment.id: segment for hit in hits for segment in hit.segments}
+        segments = sorted(unique.values(), key=lambda segment: (segment.recording, segment.start, segment.id))
         if not segments or limit < 1:
             return []
         embeddings = self.library.segment_embeddings(segments)
         if embeddings is None:
-            embeddings = self.embedder.encode_passages([one.text for one in segments])
+            embeddings = self.embedder.encode_passages([segment.text for segment in segments])
         wordings = dict.fromkeys((query, as_heard(query, segments)))
-        queries = np.stack([self._embed(one) for one in wordings])
+        queries = np.stack([self._embed(wording) for wording in wordings])
         scores = relevance(query, queries, segments, embeddings)
         order = np.argsort(-scores, kind="stable")[:limit]
         return [(segments[at], float(scores[at])) for at in order]
@@ -99,21 +97,21 @@ class Search:
         vector = self._queries.get(text)
         if vector is None:
             vector = self._queries[text] = self.embedder.encode_query(text)
-            while len(self._queries) > QUERIES_KEPT:
+            while len(self._queries) > QUERIES_CACHED:
                 self._queries.popitem(last=False)
         return vector
 
-    def _by_meaning(self, query: str, recording: str | None) -> list[int]:
-        """Passage numbers by similarity: exact over one recording, through Chroma over the library.
+    def _vector_matches(self, query: str, recording: str | None) -> list[int]:
+        """Passage numbers by cosine: exact over one recording, through Chroma's HNSW over the library.
 
         A metadata filter in Chroma is a scan (45 ms at 100,000 rows); a recording's rows are few.
         """
         embedding = self._embed(query)
         if recording is not None or not self._collection_is_complete():
-            found = self._exact(embedding, recording)
+            found = self._exact_matches(embedding, recording)
         else:
-            found = self.vectors.query(embedding, DEPTH)
-        return [number for number, similarity in found if similarity >= LEAST_SIMILARITY]
+            found = self.vectors.query(embedding, CANDIDATES)
+        return [number for number, cosine in found if cosine >= MIN_COSINE]
 
     def _collection_is_complete(self) -> bool:
         """Whether Chroma has at least what the database has; else its answers would silently lack some.
@@ -137,42 +135,51 @@ class Search:
     def _made_with_another_embedder(self) -> bool:
         return not self._store.embedders() <= {self.embedder.name}
 
-    def _exact(self, embedding: np.ndarray, recording: str | None) -> list[tuple[int, float]]:
+    def _exact_matches(self, embedding: np.ndarray, recording: str | None) -> list[tuple[int, float]]:
         stored = self._store.vectors(recording)
         if not stored.embedders <= {self.embedder.name}:
             made_by = ", ".join(sorted(stored.embedders - {self.embedder.name}))
             raise another_embedder(made_by, self.embedder.name)
         if not stored.ids:
             return []
-        similarities = stored.embeddings @ embedding
-        order = np.argsort(-similarities, kind="stable")[:DEPTH]
-        return [(stored.ids[at], float(similarities[at])) for at in order]
+        cosines = stored.embeddings @ embedding
+        order = np.argsort(-cosines, kind="stable")[:CANDIDATES]
+        return [(stored.ids[at], float(cosines[at])) for at in order]
 
     def _hits(self, groups: Sequence[Sequence[Passage]], scores: dict[int, float]) -> list[Hit]:
-        numbers = [number for group in groups for one in group for number in one.segment_ids]
-        segments = {one.id: one for one in self.library.segments_by_id(numbers)}
+        numbers = [number for group in groups for passage in group for number in passage.segment_ids]
+        segments = {segment.id: segment for segment in self.library.segments_by_id(numbers)}
         hits = []
         for group in groups:
-            inside = [segments[n] for one in group for n in one.segment_ids if n in segments]
+            inside = (number for passage in group for number in passage.segment_ids)
             hits.append(
                 Hit(
                     recording=group[0].recording,
-                    start=min(one.start for one in group),
-                    end=max(one.end for one in group),
-                    text=" ".join(one.text for one in group),
-                    score=max(scores[one.id] for one in group),
-                    segments=tuple(inside),
+                    start=min(passage.start for passage in group),
+                    end=max(passage.end for passage in group),
+                    text=" ".join(passage.text for passage in group),
+                    score=max(scores[passage.id] for passage in group),
+                    segments=tuple(segments[number] for number in inside if number in segments),
                 )
             )
         return hits
 
 
-def fuse(rankings: Sequence[Sequence[int]]) -> dict[int, float]:
-    """Reciprocal-rank fusion: score of everything that is in any of the rankings (best first)."""
+def reciprocal_rank_fusion(rankings: Sequence[Sequence[int]]) -> dict[int, float]:
+    """Join rankings: each item scores the sum of 1 / (``RRF_K`` + rank) over the rankings that have it.
+
+    Cormack, Clarke and Büttcher, SIGIR 2009.
+
+    Args:
+        rankings: Item numbers, best first.
+
+    Returns:
+        Scores of everything that is in any of the rankings, higher is better.
+    """
     scores: dict[int, float] = {}
     for ranking in rankings:
-        for rank, one in enumerate(ranking, start=1):
-            scores[one] = scores.get(one, 0.0) + 1.0 / (RRF_K + rank)
+        for rank, item in enumerate(ranking, start=1):
+            scores[item] = scores.get(item, 0.0) + 1.0 / (RRF_K + rank)
     return scores
 
 
@@ -188,7 +195,7 @@ def merge_neighbours(ranked: Sequence[Passage], most: int) -> list[list[Passage]
         home = next((group for group in groups if _joins(group, passage)), None)
         if home is not None:
             home.append(passage)
-            home.sort(key=lambda one: one.id)
+            home.sort(key=lambda member: member.id)
         elif len(groups) < most:
             groups.append([passage])
         else:
@@ -200,5 +207,5 @@ def _joins(group: Sequence[Passage], passage: Passage) -> bool:
     touches = passage.recording == group[0].recording and (
         passage.id == group[0].id - 1 or passage.id == group[-1].id + 1
     )
-    start, end = min(passage.start, group[0].start), max(passage.end, *(one.end for one in group))
+    start, end = min(passage.start, group[0].start), max(passage.end, *(member.end for member in group))
     return touches and end - start <= LONGEST_HIT_SECONDS

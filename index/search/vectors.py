@@ -1,7 +1,7 @@
 """Passage vectors in Chroma: embedded in a folder of the home, or on a server.
 
 Chroma gets numbers only: passage id, vector, recording id, start and end. No text is stored there, and
-everything in it can be rebuilt from the database (``index.indexing.rebuild``).
+everything in it can be rebuilt from the database (``index.search.indexing.rebuild``).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ M_PERTURB = -6
 
 
 class NamedEmbedder(Protocol):
-    """What the collection needs to know of an ``Embedder``."""
+    """What the collection needs to know about an ``Embedder``."""
 
     name: str
 
@@ -50,7 +50,7 @@ class Vectors:
     Args:
         location: A folder, or the ``http(s)://host:port`` of a Chroma server. Chroma allows one process
             that writes to a folder.
-        embedder: What vectors are made with; the collection remembers its name.
+        embedder: The model that makes the vectors; the collection remembers its name.
     """
 
     def __init__(self, location: Path | str, embedder: NamedEmbedder) -> None:
@@ -86,23 +86,23 @@ class Vectors:
         held, wanted = self.count(), PassageStore(library.database).count()
         if held != wanted:
             raise IndexOutOfDate(
-                f"The search index holds {held} of {wanted} passages, so answers come from a slower path; "
+                f"The search index holds {held} of {wanted} passages, so searches are slower; "
                 f"{REINDEX} to rebuild it."
             )
 
     def replace(self, recording: str, passages: Sequence[Passage], embeddings: np.ndarray) -> None:
-        """Make a recording's vectors these and no others.
+        """Replace a recording's vectors.
 
         Args:
             recording: Its id.
             passages: Stored passages (their ``id`` is set).
             embeddings: float32 ``[n_passages, dimensions]``, unit length.
         """
-        wanted = {str(one.id) for one in passages}
+        wanted = {str(passage.id) for passage in passages}
 
         def drop_stale(collection: Collection) -> None:
             stale = collection.get(where={"recording": recording}, include=[])["ids"]
-            gone = [one for one in stale if one not in wanted]
+            gone = [number for number in stale if number not in wanted]
             for at in range(0, len(gone), self._batch()):
                 collection.delete(ids=gone[at : at + self._batch()])
 
@@ -111,18 +111,22 @@ class Vectors:
             self.add(passages, embeddings)
 
     def add(self, passages: Sequence[Passage], embeddings: np.ndarray) -> None:
-        """Add vectors, or write them again; ids are the passages' numbers, so repeating it is harmless."""
+        """Add or overwrite vectors; their ids are the passages' numbers, so repeating it is harmless."""
 
         def write(collection: Collection) -> None:
             batch = self._batch()
             for at in range(0, len(passages), batch):
                 some = passages[at : at + batch]
                 collection.upsert(
-                    ids=[str(one.id) for one in some],
+                    ids=[str(passage.id) for passage in some],
                     embeddings=np.asarray(embeddings[at : at + batch], dtype=np.float32),
                     metadatas=[
-                        {"recording": one.recording, "start": float(one.start), "end": float(one.end)}
-                        for one in some
+                        {
+                            "recording": passage.recording,
+                            "start": float(passage.start),
+                            "end": float(passage.end),
+                        }
+                        for passage in some
                     ],
                 )
 
@@ -143,13 +147,16 @@ class Vectors:
                 )
             )
         distances = (found["distances"] or [[]])[0]
-        return [(int(one), 1.0 - float(away)) for one, away in zip(found["ids"][0], distances, strict=True)]
+        return [
+            (int(number), 1.0 - float(distance))
+            for number, distance in zip(found["ids"][0], distances, strict=True)
+        ]
 
     def delete(self, recording: str) -> None:
         """Remove a recording's vectors.
 
         Embedded, the files are written anew without them: Chroma only marks what is deleted, and a vector
-        says much about the words it was made of. A server's files are its own business.
+        says much about the words it was made of. A server looks after its own files.
         """
         with self._lock:
             collection = self._existing()
@@ -174,7 +181,7 @@ class Vectors:
             self._collection = None
 
     def rebuild(self, batches: Iterable[tuple[Sequence[Passage], np.ndarray]]) -> int:
-        """Start over with these passages; returns how many there are."""
+        """Drop everything and add these passages; returns how many there are."""
         with self._lock:
             self.reset()
             self._open()
@@ -207,9 +214,9 @@ class Vectors:
                 fresh.upsert(ids=ids, embeddings=embeddings, metadatas=metadatas)
 
     def _run(self, action: Callable[[Collection], Any]) -> Any:
-        """Do something with the collection, mapping Chroma's failures to a sentence.
+        """Call ``action`` with the collection; whatever Chroma raises becomes ``IndexOutOfDate``.
 
-        They come in many types, from Rust too.
+        Its errors come in many types, from Rust too.
         """
         collection = self._open()
         try:
@@ -296,15 +303,15 @@ def _client(folder: Path | None, url: str) -> ClientAPI:
 
 
 def another_embedder(made_by: str, wanted: str) -> IndexOutOfDate:
-    """The error for an index whose vectors mean something else than the embedder that is set."""
+    """The error for an index whose vectors come from another embedder than the one that is set."""
     return IndexOutOfDate(
         f"The search index was made with the embedder “{made_by}”, but “{wanted}” is set; "
-        f"{REINDEX} to make it anew, or set MOSS_AGENT_EMBEDDER back."
+        f"{REINDEX} to rebuild it, or set MOSS_AGENT_EMBEDDER back."
     )
 
 
 def _forget_half_open(folder: Path | None) -> None:
-    """Let a folder be opened again after Chroma failed to: it keeps what it half started, by path."""
+    """Let a folder be opened again after Chroma failed to open it: it keeps half-started systems by path."""
     from chromadb.api.shared_system_client import SharedSystemClient
 
     if folder is not None and str(folder) not in SharedSystemClient._identifier_to_refcount:
@@ -318,5 +325,5 @@ def _damaged(location: Path | str, error: Exception) -> IndexOutOfDate:
             f"MOSS_AGENT_VECTORS_URL, or {REINDEX} if its collection is damaged."
         )
     return IndexOutOfDate(
-        f"The search index at {location} cannot be used ({type(error).__name__}); {REINDEX} to make it anew."
+        f"The search index at {location} cannot be used ({type(error).__name__}); {REINDEX} to rebuild it."
     )

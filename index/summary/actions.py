@@ -1,12 +1,13 @@
 """Action items: who promised or was asked to do what, and by when, in the words that were said.
 
-Whether a clause makes somebody responsible for something: promises, requests, assignments, duties.
+First each clause is read alone (``candidate``): promises, wishes, requests, assignments and duties. Then they
+are read in order (``action_items``): requests are answered, offers taken up, recaps left out.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -84,7 +85,7 @@ class Candidate:
 
 
 def candidate(clause: Clause) -> Candidate | None:
-    """What a clause makes of whom, if anything."""
+    """The action item that a clause by itself may be, or None."""
     if _CONDITIONAL.search((clause.lead + clause.text).strip()):
         return None
     for read in (_request, _promise, _assignment, _duty, _order):
@@ -171,12 +172,8 @@ def _assignment(clause: Clause, due: str | None) -> Candidate | None:
 
 def _third_person(verb: str) -> str:
     """``signs`` → ``sign``, ``fixes`` → ``fix``, ``copies`` → ``copy``."""
-    forms: tuple[Callable[[str], str], ...] = (
-        lambda one: one[:-1],
-        lambda one: one[:-2],
-        lambda one: one[:-3] + "y",
-    )
-    return next((form(verb) for form in forms if kind_of(form(verb)) == "work"), verb)
+    forms = (verb[:-1], verb[:-2], verb[:-3] + "y")
+    return next((form for form in forms if kind_of(form) == "work"), verb)
 
 
 def _duty(clause: Clause, due: str | None) -> Candidate | None:
@@ -259,16 +256,16 @@ class _Reader:
             if new is None or (new.kind == "wish" and not new.due and not self._suggested(new)):
                 continue
             if clause.recap:
-                if not any(_repeats(new, one.item) for one in self.found):
+                if not any(_repeats(new, old.item) for old in self.found):
                     self.found.append(_Open(new, new, self._item(new)))
                 continue
             last = self.found[-1] if self.found else None
             if last and self._takes_up(new, last):
                 self._merge(last, new)
-            elif not self._refused(new) and not any(_same_again(new, one.item) for one in self.found[-3:]):
+            elif not (self._refused(new) or any(_same_again(new, old.item) for old in self.found[-3:])):
                 self.found.append(_Open(new, new, self._item(new)))
-        answered = [self._answered(one) for one in self.found]
-        return [one for one in answered if one is not None]
+        answered = [self._answered(opened) for opened in self.found]
+        return [item for item in answered if item is not None]
 
     def _shown(self, owner: str | None) -> str | None:
         return self.names.get(owner, owner) if owner else None
@@ -294,11 +291,11 @@ class _Reader:
         """Whether "I can do that" answers a suggestion, else it is only an ability."""
         position = self.at[id(new.clause)]
         near = [
-            one
-            for one in self.clauses[max(0, position - 4) : position]
-            if new.clause.start - one.end <= ACCEPT_SECONDS
+            earlier
+            for earlier in self.clauses[max(0, position - 4) : position]
+            if new.clause.start - earlier.end <= ACCEPT_SECONDS
         ]
-        return any(_SUGGESTS.search(one.text) for one in near)
+        return any(_SUGGESTS.search(earlier.text) for earlier in near)
 
     def _takes_up(self, new: Candidate, last: _Open) -> bool:
         """Whether a clause answers the item before it instead of being one of its own."""
@@ -358,12 +355,12 @@ class _Reader:
         answer = self._answer(new) if new.kind == "request" else None
         return answer is not None and _REFUSE.search(answer.text) is not None
 
-    def _answered(self, one: _Open) -> ActionItem | None:
+    def _answered(self, opened: _Open) -> ActionItem | None:
         """A request to nobody by name belongs to whoever said yes; with neither nor a date it is talk."""
-        item = one.item
-        if one.first.kind != "request" or one.taken:
+        item = opened.item
+        if opened.first.kind != "request" or opened.taken:
             return item
-        answer = self._answer(one.first)
+        answer = self._answer(opened.first)
         if answer is not None and _ACCEPT.search(answer.text):
             due = (
                 due_words(answer.segment.text)
@@ -388,8 +385,8 @@ def action_items(
     """Find action items in order.
 
     Args:
-        clauses: Of all segments.
-        segments: The same segments.
+        clauses: The clauses of all segments.
+        segments: The segments themselves, in time order.
         names: Names inferred for labels; an owner is shown by name where one is known.
     """
     return _Reader(clauses, segments, names).read()

@@ -1,13 +1,8 @@
-"""What decisions and open questions have in common: from a clause with a cue to an item.
+"""Clauses, the units that cues are looked for in, and what the finders of items share.
 
-Verbs of work and verbs of talk: "I'll send the list" is a promise, "I'll be honest" is none.
-
-The lists hold common English verbs, nothing about any one subject. A verb in neither list counts as work
-where a date is said with it.
-
-When something is due, in the words that were said.
-
-The units that cues are looked for in: clauses of a sentence, each with its own time.
+A clause is a verbatim stretch of a segment with its own time. What it does is told by its verb ("I'll send
+the list" is a promise, "I'll be honest" is none) and by the date said with it. The lists of verbs hold common
+English, nothing about any subject; a verb in neither list counts as work where a date is said with it.
 """
 
 from __future__ import annotations
@@ -61,11 +56,11 @@ walk, want, watch, wear, win, wish, wonder, yield
 _TO_LISTENERS = frozenset(
     {"announce", "compare", "look", "outline", "present", "review", "show", "summarise"}
 )
-"""Of these "today I will …" says what the talk itself is about."""
+"""Verbs of work that after "today I will" say what the talk itself is about."""
 
 
 def _table(text: str) -> frozenset[str]:
-    return frozenset(" ".join(one.split()) for one in text.split(","))
+    return frozenset(" ".join(entry.split()) for entry in text.split(","))
 
 
 WORK = _table(_WORK)
@@ -100,7 +95,7 @@ def base_of_gerund(word: str) -> str:
         return folded
     stem = folded[:-3]
     doubled = stem[:-1] if len(stem) > 2 and stem[-1] == stem[-2] else stem
-    return next((one for one in (stem, stem + "e", doubled) if one in WORK), folded)
+    return next((verb for verb in (stem, stem + "e", doubled) if verb in WORK), folded)
 
 
 _DAY = rf"(?:{one_of(WEEKDAYS)})"
@@ -286,10 +281,10 @@ def rest_of_sentence(clauses: Sequence[Clause], position: int) -> Item:
 def join(items: Sequence[Item]) -> Item:
     """Several items as one, in order; the text is what was said, one after the other."""
     return Item(
-        text=" ".join(one.text for one in items),
-        start=min(one.start for one in items),
-        end=max(one.end for one in items),
-        segments=tuple(dict.fromkeys(number for one in items for number in one.segments)),
+        text=" ".join(item.text for item in items),
+        start=min(item.start for item in items),
+        end=max(item.end for item in items),
+        segments=tuple(dict.fromkeys(number for item in items for number in item.segments)),
         speaker=items[-1].speaker,
     )
 
@@ -302,11 +297,11 @@ def stems(text: str) -> set[str]:
 def said_before(item: Item, found: Sequence[Item], recap: bool) -> bool:
     """Whether an item repeats one that is listed; while summing up one common word is enough."""
     mine = stems(item.text)
-    for one in found:
-        shared = mine & stems(one.text)
+    for earlier in found:
+        shared = mine & stems(earlier.text)
         if recap and shared:
             return True
-        if len(shared) >= 0.7 * max(1, min(len(mine), len(stems(one.text)))) and len(shared) >= 2:
+        if len(shared) >= 0.7 * max(1, min(len(mine), len(stems(earlier.text)))) and len(shared) >= 2:
             return True
     return False
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
+
+from index.records import Segment
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,11 @@ class Item:
     end: float
     segments: tuple[int, ...]
     speaker: str | None = None
+
+    @classmethod
+    def whole(cls, segment: Segment) -> Self:
+        """A whole segment as an item."""
+        return cls(segment.text, segment.start, segment.end, (segment.id,), segment.speaker)
 
     def to_json(self) -> dict[str, Any]:
         """The item as JSON."""
@@ -77,9 +84,9 @@ class Summary:
         return {
             "template": self.template,
             "overview": self.overview,
-            "topics": [one.to_json() for one in self.topics],
-            "decisions": [one.to_json() for one in self.decisions],
-            "action_items": [one.to_json() for one in self.action_items],
-            "open_questions": [one.to_json() for one in self.open_questions],
-            "key_quotes": [{**one.to_json(), "speaker": one.speaker} for one in self.key_quotes],
+            "topics": [topic.to_json() for topic in self.topics],
+            "decisions": [item.to_json() for item in self.decisions],
+            "action_items": [item.to_json() for item in self.action_items],
+            "open_questions": [item.to_json() for item in self.open_questions],
+            "key_quotes": [{**item.to_json(), "speaker": item.speaker} for item in self.key_quotes],
         }

@@ -97,10 +97,10 @@ def _unanswered(clauses: Sequence[Clause], position: int) -> Item | None:
 def questions_asked(segments: Sequence[Segment], but_by: str | None) -> list[Item]:
     """Every question of some length, but those by one voice (a lecturer's are mostly for effect)."""
     return [
-        Item(one.text, one.start, one.end, (one.id,), one.speaker)
-        for one in segments
-        if one.text.rstrip().endswith("?")
-        and len(one.text.split()) >= ASK_WORDS
-        and one.speaker is not None
-        and one.speaker != but_by
+        Item.whole(segment)
+        for segment in segments
+        if segment.text.rstrip().endswith("?")
+        and len(segment.text.split()) >= ASK_WORDS
+        and segment.speaker is not None
+        and segment.speaker != but_by
     ]

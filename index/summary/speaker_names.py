@@ -1,4 +1,4 @@
-"""Whose name belongs to which label: what people call each other tells who "Speaker 2" is."""
+"""Names for speaker labels: what people call each other tells who "Speaker 2" is."""
 
 from __future__ import annotations
 
@@ -77,12 +77,12 @@ def infer_names(segments: Sequence[Segment]) -> dict[str, str]:
     for speaker, name in _evidence(segments):
         if speaker is None or not is_label(speaker) or name.casefold() in common:
             continue
-        known = next((one for one in votes[speaker] if same_name(one, name)), name)
+        known = next((heard for heard in votes[speaker] if same_name(heard, name)), name)
         votes[speaker][known] += 1
     out: dict[str, str] = {}
     for label, names in votes.items():
         (name, count), *rest = names.most_common(2)
-        taken = any(same_name(name, one) for one in out.values())
+        taken = any(same_name(name, given) for given in out.values())
         if count >= ENOUGH_EVIDENCE and not (rest and rest[0][1] == count) and not taken:
             out[label] = name
     return out
@@ -98,10 +98,10 @@ def _evidence(segments: Sequence[Segment]) -> Iterator[tuple[str | None, str]]:
             yield before.speaker, thanked["name"]
         if not _THANKS.search(before.text) and (name := _last_called(before.text)):
             yield after.speaker, name
-    for one in segments:
-        said = _I_AM.search(one.text)
+    for segment in segments:
+        said = _I_AM.search(segment.text)
         if said and plausible_name(said["name"]):
-            yield one.speaker, said["name"]
+            yield segment.speaker, said["name"]
 
 
 def _last_called(text: str) -> str | None:
@@ -117,8 +117,8 @@ def _common_words(segments: Sequence[Segment]) -> frozenset[str]:
     """Words that stand in lower case more often than not: capitals at the start of a sentence name nobody."""
     lower: Counter[str] = Counter()
     upper: Counter[str] = Counter()
-    for one in segments:
-        for word in re.findall(r"[^\W\d_][\w’'-]+", one.text):
+    for segment in segments:
+        for word in re.findall(r"[^\W\d_][\w’'-]+", segment.text):
             (lower if word[0].islower() else upper)[word.casefold()] += 1
     return frozenset(word for word, count in lower.items() if count > upper[word])
 
@@ -128,6 +128,7 @@ def is_label(speaker: str) -> bool:
     return re.fullmatch(r"Speaker \d+", speaker) is not None
 
 
-def same_name(one: str, other: str) -> bool:
+def same_name(first: str, second: str) -> bool:
     """Whether two spellings are one name: recognisers write "Calum" and "Callum"."""
-    return one.casefold() == other.casefold() or similarity(one.casefold(), other.casefold()) > 0
+    first, second = first.casefold(), second.casefold()
+    return first == second or similarity(first, second) > 0

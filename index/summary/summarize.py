@@ -1,4 +1,4 @@
-"""The summary of a recording, extracted and never invented: every line is a stretch of what was said."""
+"""The summary of a recording, extracted, never invented: every line is a stretch of what was said."""
 
 from __future__ import annotations
 
@@ -43,21 +43,21 @@ def summarize(segments: Sequence[Segment], embeddings: np.ndarray, template: str
     """
     if template not in TEMPLATES:
         raise ValueError(f"There is no template “{template}”; there are: {', '.join(TEMPLATES)}.")
-    speech = [at for at, one in enumerate(segments) if one.kind == "speech" and one.text.strip()]
+    speech = [at for at, segment in enumerate(segments) if segment.kind == "speech" and segment.text.strip()]
     spoken = [segments[at] for at in speech]
     vectors = embeddings[speech] if len(speech) else np.zeros((0, 1), dtype=np.float32)
     names = infer_names(spoken)
     units = clauses(spoken)
-    decided = [one for one in decisions(units) if template != "lecture" or is_explicit(one.text)]
+    decided = [item for item in decisions(units) if template != "lecture" or is_explicit(item.text)]
     actions = action_items(units, spoken, names)
     questions = _questions(units, spoken, template)
     found = Summary(
         template=template,
         overview="",
         topics=tuple(_topics(spoken, vectors, units, names, template)),
-        decisions=tuple(_surest(decided, lambda one: is_explicit(one.text))),
+        decisions=tuple(_surest(decided, lambda item: is_explicit(item.text))),
         action_items=tuple(_surest(actions, _sureness)),
-        open_questions=tuple(_surest(questions, lambda one: 0)),
+        open_questions=tuple(_surest(questions, lambda _: 0)),
         key_quotes=tuple(_quotes(spoken, vectors, [*decided, *actions, *questions])),
     )
     totals = (len(decided), len(actions), len(questions))
@@ -83,12 +83,12 @@ def _questions(units: Sequence[Clause], segments: Sequence[Segment], template: s
     if template != "lecture":
         return left_open
     talked: Counter[str] = Counter()
-    for one in segments:
-        talked[one.speaker or ""] += len(one.text.split())
+    for segment in segments:
+        talked[segment.speaker or ""] += len(segment.text.split())
     lecturer = talked.most_common(1)[0][0] if talked else None
-    known = {number for one in left_open for number in one.segments}
-    asked = [one for one in questions_asked(segments, but_by=lecturer) if not known & set(one.segments)]
-    return sorted([*left_open, *asked], key=lambda one: one.start)
+    known = {number for item in left_open for number in item.segments}
+    asked = [item for item in questions_asked(segments, but_by=lecturer) if not known & set(item.segments)]
+    return sorted([*left_open, *asked], key=lambda item: item.start)
 
 
 def _sureness(item: ActionItem) -> float:
@@ -103,22 +103,21 @@ def _surest(items: Sequence[T], sureness: Callable[[T], float]) -> list[T]:
 
 def _quotes(segments: Sequence[Segment], embeddings: np.ndarray, listed: Sequence[Item]) -> list[Item]:
     """Key statements that are not listed as something else already."""
-    taken = {number for one in listed for number in one.segments}
+    taken = {number for item in listed for number in item.segments}
     able = [
         at
-        for at, one in enumerate(segments)
-        if one.id not in taken and not one.text.rstrip().endswith("?") and not announces(one.text)
+        for at, segment in enumerate(segments)
+        if segment.id not in taken and not segment.text.rstrip().endswith("?") and not announces(segment.text)
     ]
     chosen = key_sentences([segments[at] for at in able], embeddings[able], KEY_QUOTES)
-    quoted = [segments[able[at]] for at in chosen]
-    return [Item(one.text, one.start, one.end, (one.id,), one.speaker) for one in quoted]
+    return [Item.whole(segments[able[at]]) for at in chosen]
 
 
 def _overview(found: Summary, segments: Sequence[Segment], totals: tuple[int, int, int]) -> str:
     """Counted, not written: how long, how many voices, what was found."""
     if not segments:
-        return "Nothing was said in this recording."
-    voices = len({one.speaker for one in segments if one.speaker})
+        return "No speech was found in this recording."
+    voices = len({segment.speaker for segment in segments if segment.speaker})
     parts = {"interview": "question", "standup": "update"}.get(found.template, "topic")
     questions = "question" if found.template == "lecture" else "open question"
     counts = [
@@ -128,7 +127,7 @@ def _overview(found: Summary, segments: Sequence[Segment], totals: tuple[int, in
         _count(len(found.open_questions), totals[2], questions),
     ]
     by = f" by {_count(voices, voices, 'speaker')} (estimated)" if voices else ""
-    length = clock(max(one.end for one in segments))
+    length = clock(max(segment.end for segment in segments))
     return f"{length} of talk{by}: {', '.join(counts[:-1])} and {counts[-1]}."
 
 

@@ -1,6 +1,7 @@
-"""Stand-ups: what each voice has done, does next, and is held up by.
+"""What two templates list in the place of topics: an interview's exchanges, a stand-up's updates.
 
-Interviews: each question with the key sentences of the reply.
+An exchange is a question with the key sentences of the reply; an update is what a voice has done, does next,
+and is held up by.
 """
 
 from __future__ import annotations
@@ -33,27 +34,27 @@ def exchanges(segments: Sequence[Segment], embeddings: np.ndarray, count: int) -
         count: How many to list at most.
 
     Returns:
-        In order; nothing where voices were not told apart.
+        In order; nothing where the speakers are not labelled.
     """
     asked = _questions(segments)
     found: list[Topic] = []
     for number, at in enumerate(asked):
         until = asked[number + 1] if number + 1 < len(asked) else len(segments)
-        reply = [one for one in range(at + 1, until) if segments[one].speaker != segments[at].speaker]
+        reply = [other for other in range(at + 1, until) if segments[other].speaker != segments[at].speaker]
         if reply:
             found.append(_exchange_topic(segments, embeddings, at, reply))
-    longest = sorted(range(len(found)), key=lambda one: found[one].start - found[one].end)[:count]
-    return [found[one] for one in sorted(longest)]
+    longest = sorted(range(len(found)), key=lambda number: found[number].start - found[number].end)[:count]
+    return [found[number] for number in sorted(longest)]
 
 
 def _questions(segments: Sequence[Segment]) -> list[int]:
     """Positions of the interviewers' questions: of each turn the last one."""
     askers = _askers(segments)
     out: list[int] = []
-    for at, one in enumerate(segments):
-        if one.speaker not in askers or not _is_question(one):
+    for at, segment in enumerate(segments):
+        if segment.speaker not in askers or not _is_question(segment):
             continue
-        same_turn = out and all(other.speaker == one.speaker for other in segments[out[-1] : at])
+        same_turn = out and all(other.speaker == segment.speaker for other in segments[out[-1] : at])
         if same_turn:
             out[-1] = at
         else:
@@ -62,7 +63,7 @@ def _questions(segments: Sequence[Segment]) -> list[int]:
 
 
 def _askers(segments: Sequence[Segment]) -> set[str]:
-    asked = Counter(one.speaker for one in segments if one.speaker and _is_question(one))
+    asked = Counter(segment.speaker for segment in segments if segment.speaker and _is_question(segment))
     most = max(asked.values(), default=0)
     return {speaker for speaker, count in asked.items() if speaker and count > most * ASKER_SHARE}
 
@@ -74,15 +75,15 @@ def _is_question(segment: Segment) -> bool:
 def _exchange_topic(
     segments: Sequence[Segment], embeddings: np.ndarray, at: int, reply: Sequence[int]
 ) -> Topic:
-    said = [segments[one] for one in reply]
+    said = [segments[position] for position in reply]
     chosen = key_sentences(said, embeddings[list(reply)], 2) or [0]
     question = segments[at]
     return Topic(
         title=question.text,
         start=question.start,
-        end=max(one.end for one in said),
-        points=tuple(said[one].text for one in chosen),
-        segments=(question.id, *(one.id for one in said)),
+        end=max(segment.end for segment in said),
+        points=tuple(said[position].text for position in chosen),
+        segments=(question.id, *(segment.id for segment in said)),
         speaker=question.speaker,
     )
 

@@ -1,13 +1,10 @@
-"""Topics: stretches that are about one thing, found in the sentences' embeddings and in what people say
-when they change the subject.
+"""Topics: stretches that are about one thing, with a title and key sentences.
 
-The recording is divided so that sentences within a topic are alike (least sum of squared distances to
-the topic's mean, by dynamic programming, as in Utiyama and Isahara, 2001, with embeddings in the place
-of words), at a price for each topic that is lower where somebody announces one.
-
-Titles of topics, in words that were said: what an announcement names, else the most telling phrases.
-
-Key sentences: near the middle of what was said, and unlike each other.
+The recording is divided so that sentences within a topic are alike (least sum of squared distances to the
+topic's mean, by dynamic programming, as in Utiyama and Isahara, 2001, with embeddings in the place of words),
+at a price for each topic that is lower where somebody announces a new subject. A title is made of words that
+were said: what an announcement names, else the most telling phrases. Key sentences are near the middle of
+what was said, and unlike each other.
 """
 
 from __future__ import annotations
@@ -87,7 +84,7 @@ def announces(text: str) -> Announcement | None:
 
 def word_counts(segments: Sequence[Segment]) -> Counter[str]:
     """How often the stem of each word that may stand in a title was said."""
-    found = [word for one in segments for word in words(one.text)]
+    found = [word for segment in segments for word in words(segment.text)]
     return Counter(stem(word) for word in found if _may_stand(word))
 
 
@@ -95,10 +92,10 @@ def title(segments: Sequence[Segment], own: Counter[str], spread: Counter[str], 
     """A title for a topic.
 
     Args:
-        segments: Of the topic.
+        segments: The topic's segments.
         own: Its ``word_counts``.
         spread: In how many topics each stem occurs.
-        count: Of topics.
+        count: How many topics the recording has.
     """
     found = _announced(segments) or _telling(segments, own, spread, count) or segments[0].text[:60]
     return found[:1].upper() + found[1:]
@@ -130,22 +127,22 @@ def _telling(segments: Sequence[Segment], own: Counter[str], spread: Counter[str
     """Two phrases that tell this topic from the others, as they were said, in the order they were said."""
     phrases = _phrases(segments)
     nouns = _noun_weights(segments)
-    worth = {one: own[one] * float(np.log(1 + count / spread[one])) * nouns.get(one, 1.0) for one in own}
+    worth = {word: own[word] * float(np.log(1 + count / spread[word])) * nouns.get(word, 1.0) for word in own}
 
     def score(phrase: tuple[str, ...]) -> float:
         parts = [stem(word) for word in phrase]
-        whole = sum(worth.get(one, 0.0) for one in parts) / len(parts) ** 0.6
+        whole = sum(worth.get(part, 0.0) for part in parts) / len(parts) ** 0.6
         # A phrase should end in a noun: "boat leaves" is worth less than "last boat".
         return whole * min(1.0, nouns.get(parts[-1], 1.0))
 
     chosen: list[tuple[str, ...]] = []
-    for phrase in sorted(phrases, key=lambda one: (-score(one), phrases[one][0])):
-        used = {stem(word) for one in chosen for word in one}
+    for phrase in sorted(phrases, key=lambda phrase: (-score(phrase), phrases[phrase][0])):
+        used = {stem(word) for earlier in chosen for word in earlier}
         if not used & {stem(word) for word in phrase}:
             chosen.append(phrase)
         if len(chosen) == 2:
             break
-    return ", ".join(phrases[one][1] for one in sorted(chosen, key=lambda one: phrases[one][0])) or None
+    return ", ".join(said for _, said in sorted(phrases[phrase] for phrase in chosen)) or None
 
 
 def _may_stand(word: str) -> bool:
@@ -159,7 +156,7 @@ def _phrases(segments: Sequence[Segment]) -> dict[tuple[str, ...], tuple[int, st
     for segment in segments:
         for part in re.split(r"[^\w\s'’-]+", segment.text):
             raw = part.split()
-            plain = [(words(one) or [""])[0] for one in raw]
+            plain = [(words(word) or [""])[0] for word in raw]
             for first in range(len(raw)):
                 place += 1
                 for last in range(first + 1, min(first + 3, len(raw)) + 1):
@@ -182,7 +179,7 @@ def _noun_weights(segments: Sequence[Segment]) -> dict[str, float]:
             after = found[at + 1] if at + 1 < len(found) else ""
             noun[stem(word)] += before in _NOUN_CUES or (bool(before) and _may_stand(before))
             verb[stem(word)] += (before in _VERB_CUES) + (after in _OBJECTS)
-    return {one: float(np.clip((1 + noun[one]) / (1 + verb[one]), 0.4, 2.0)) for one in {*noun, *verb}}
+    return {word: float(np.clip((1 + noun[word]) / (1 + verb[word]), 0.4, 2.0)) for word in {*noun, *verb}}
 
 
 DIVERSITY = 0.4
@@ -200,7 +197,9 @@ def key_sentences(segments: Sequence[Segment], embeddings: np.ndarray, count: in
         embeddings: float32 ``[n_segments, dimensions]``, unit length.
     """
     able = [
-        at for at, one in enumerate(segments) if len(one.text.split()) >= MIN_WORDS and one.kind == "speech"
+        at
+        for at, segment in enumerate(segments)
+        if segment.kind == "speech" and len(segment.text.split()) >= MIN_WORDS
     ]
     telling = [at for at in able if _states(segments[at].text)]
     able = telling if len(telling) >= min(count, len(able)) else able
@@ -218,7 +217,7 @@ def key_sentences(segments: Sequence[Segment], embeddings: np.ndarray, count: in
         best = int(np.argmax(score))
         chosen.append(best)
         likeness = np.maximum(likeness, vectors @ vectors[best])
-    return sorted(able[one] for one in chosen)
+    return sorted(able[at] for at in chosen)
 
 
 def _states(text: str) -> bool:
@@ -263,7 +262,7 @@ def topics(segments: Sequence[Segment], embeddings: np.ndarray) -> list[Topic]:
     borders = _divide(segments, embeddings)
     pieces = list(pairwise(borders))
     counts = [word_counts(segments[first:last]) for first, last in pieces]
-    spread = Counter(word for one in counts for word in one)
+    spread = Counter(word for count in counts for word in count)
     return [
         _topic(segments[first:last], embeddings[first:last], own, spread, len(pieces))
         for (first, last), own in zip(pieces, counts, strict=True)
@@ -294,7 +293,8 @@ def _spread(
     sums = np.zeros((len(starts) + 1, embeddings.shape[1]))
     sizes = np.zeros(len(starts) + 1)
     for at, (first, last) in enumerate(zip(starts, ends, strict=True)):
-        weight = np.array([min(len(one.text.split()), 20) for one in segments[first:last]], dtype=float)
+        lengths = [min(len(segment.text.split()), 20) for segment in segments[first:last]]
+        weight = np.array(lengths, dtype=float)
         sums[at + 1] = sums[at] + weight @ embeddings[first:last]
         sizes[at + 1] = sizes[at] + weight.sum()
     # |b - a|² = a² + b² - 2ab for all pairs at once; a stretch's spread is its size less |sum|² / size.
@@ -374,7 +374,7 @@ def _topic(
     return Topic(
         title=title(segments, own, spread, count),
         start=segments[0].start,
-        end=max(one.end for one in segments),
+        end=max(segment.end for segment in segments),
         points=tuple(segments[at].text for at in chosen),
-        segments=tuple(one.id for one in segments),
+        segments=tuple(segment.id for segment in segments),
     )

@@ -1,4 +1,4 @@
-"""From timed words to sentences: the segments people read and cite."""
+"""From timed words to sentences, by punctuation and pauses: the segments people read and cite."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ CAPITAL_PAUSE_SECONDS = 0.25
 """Before a capital letter this much is enough: Whisper now and then leaves a full stop out, but begins
 the next sentence with a capital all the same."""
 
+# pysbd splits text no better (docs/dependencies.md) and knows nothing of pauses.
 _END = re.compile(r"[.?!…。？！｡]+[\"'”’»)\]]*$")
 _ABBREVIATION = re.compile(
     r"^(?:mr|mrs|ms|dr|prof|st|vs|etc|e\.g|i\.e|no|approx|inc|ltd|jr|sr|[a-z](?:\.[a-z])*)\.$", re.IGNORECASE

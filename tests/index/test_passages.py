@@ -30,21 +30,23 @@ def talks(draw: st.DrawFn) -> list[Segment]:
 @settings(max_examples=150, deadline=None)
 def test_every_segment_is_in_exactly_one_passage_in_time_order(segments: list[Segment]) -> None:
     passages = cut_passages(segments)
-    ordered = sorted(segments, key=lambda one: (one.start, one.end, one.id))
-    assert [number for one in passages for number in one.segment_ids] == [one.id for one in ordered]
+    ordered = sorted(segments, key=lambda segment: (segment.start, segment.end, segment.id))
+    assert [number for passage in passages for number in passage.segment_ids] == [
+        segment.id for segment in ordered
+    ]
 
 
 @given(talks())
 @settings(max_examples=150, deadline=None)
 def test_a_passage_of_several_segments_is_never_too_long(segments: list[Segment]) -> None:
-    by_id = {one.id: one for one in segments}
+    by_id = {segment.id: segment for segment in segments}
     for passage in cut_passages(segments):
         inside = [by_id[number] for number in passage.segment_ids]
-        assert passage.start == min(one.start for one in inside)
-        assert passage.end == max(one.end for one in inside)
+        assert passage.start == min(segment.start for segment in inside)
+        assert passage.end == max(segment.end for segment in inside)
         if len(inside) > 1:
             assert passage.end - passage.start <= LONGEST_SECONDS
-            assert sum(estimated_pieces(one.text) for one in inside) <= MOST_PIECES
+            assert sum(estimated_pieces(segment.text) for segment in inside) <= MOST_PIECES
 
 
 @given(talks(), st.randoms(use_true_random=False))
@@ -57,8 +59,8 @@ def test_the_order_in_which_segments_come_does_not_matter(segments: list[Segment
 
 def test_passages_of_steady_talk_last_between_thirty_and_sixty_seconds() -> None:
     talk = sentences(*["We meet at the pier at six."] * 200, seconds=3.7)
-    lengths = [one.end - one.start for one in cut_passages(talk)]
-    assert all(30 <= one <= 60 for one in lengths)
+    lengths = [passage.end - passage.start for passage in cut_passages(talk)]
+    assert all(30 <= value <= 60 for value in lengths)
 
 
 def test_a_cut_moves_to_the_long_pause() -> None:
@@ -69,7 +71,7 @@ def test_a_cut_moves_to_the_long_pause() -> None:
 
 def test_silence_of_minutes_is_never_inside_a_passage() -> None:
     talk = [Segment(0, 4, "Before.", id=1), Segment(600, 604, "After.", id=2)]
-    assert [one.segment_ids for one in cut_passages(talk)] == [(1,), (2,)]
+    assert [passage.segment_ids for passage in cut_passages(talk)] == [(1,), (2,)]
 
 
 def test_no_segments_make_no_passages() -> None:

@@ -19,7 +19,14 @@ from index.search.embeddings import Embedder
 from index.search.indexing import index_recording
 from index.search.passages import PassageStore
 from index.search.ranking import as_heard
-from index.search.searching import LONGEST_HIT_SECONDS, RELEVANT, RRF_K, Search, fuse, merge_neighbours
+from index.search.searching import (
+    LONGEST_HIT_SECONDS,
+    RELEVANT,
+    RRF_K,
+    Search,
+    merge_neighbours,
+    reciprocal_rank_fusion,
+)
 from index.search.vectors import Vectors
 from index.store.database import PassageRow
 from index.text import content_words, fts_query, similarity, stem, words
@@ -99,7 +106,7 @@ def indexed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Indexed]:
 def test_a_question_about_the_meeting_finds_its_answer(indexed: Indexed, question: str, answer: str) -> None:
     best = indexed.best(question, indexed.meeting)
     assert best[0][1] >= RELEVANT
-    assert any(answer in one.text for one, relevance in best if relevance >= RELEVANT), best
+    assert any(answer in hit.text for hit, relevance in best if relevance >= RELEVANT), best
 
 
 @pytest.mark.parametrize(
@@ -161,7 +168,7 @@ def test_a_speaker_may_be_asked_for_by_name(indexed: Indexed) -> None:
     ]
     from index.search.ranking import relevance
 
-    vectors = embedder().encode_passages([one.text for one in talk])
+    vectors = embedder().encode_passages([segment.text for segment in talk])
     query = embedder().encode_query("what would Ben do?")[None, :]
     scores = relevance("what would Ben do?", query, talk, vectors)
     assert scores[1] > scores[0]
@@ -182,23 +189,23 @@ def test_hits_come_best_first_and_share_no_sentence(indexed: Indexed) -> None:
     for question in ("fireworks", "volunteers and the app", "sound stage budget"):
         hits = indexed.search.search(question, k=5)
         assert len(hits) <= 5
-        assert [one.score for one in hits] == sorted((one.score for one in hits), reverse=True)
-        numbers = [segment.id for one in hits for segment in one.segments]
+        assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+        numbers = [segment.id for hit in hits for segment in hit.segments]
         assert len(numbers) == len(set(numbers))
 
 
 def test_a_hit_is_the_text_and_time_of_its_sentences(indexed: Indexed) -> None:
     for hit in indexed.search.search("volunteers"):
         assert hit.segments
-        assert hit.start == min(one.start for one in hit.segments)
-        assert hit.end == max(one.end for one in hit.segments)
-        assert hit.text == " ".join(one.text for one in hit.segments)
-        assert {one.recording for one in hit.segments} == {hit.recording}
+        assert hit.start == min(segment.start for segment in hit.segments)
+        assert hit.end == max(segment.end for segment in hit.segments)
+        assert hit.text == " ".join(segment.text for segment in hit.segments)
+        assert {segment.recording for segment in hit.segments} == {hit.recording}
 
 
 def test_a_named_recording_is_the_only_one_searched(indexed: Indexed) -> None:
     for recording in (indexed.meeting, indexed.lecture, indexed.note):
-        assert {one.recording for one in indexed.search.search("the clock", recording)} <= {recording}
+        assert {hit.recording for hit in indexed.search.search("the clock", recording)} <= {recording}
 
 
 def test_a_word_said_once_is_found_by_keyword(indexed: Indexed) -> None:
@@ -246,10 +253,10 @@ def test_stop_words_count_only_when_there_is_nothing_else() -> None:
 
 @given(st.lists(st.lists(st.integers(0, 30), unique=True, max_size=20), min_size=1, max_size=3))
 def test_fusion_adds_reciprocal_ranks(rankings: list[list[int]]) -> None:
-    scores = fuse(rankings)
-    assert set(scores) == {one for ranking in rankings for one in ranking}
-    for one, score in scores.items():
-        ranks = [ranking.index(one) + 1 for ranking in rankings if one in ranking]
+    scores = reciprocal_rank_fusion(rankings)
+    assert set(scores) == {value for ranking in rankings for value in ranking}
+    for item, score in scores.items():
+        ranks = [ranking.index(item) + 1 for ranking in rankings if item in ranking]
         assert score == pytest.approx(sum(1 / (RRF_K + rank) for rank in ranks))
 
 
@@ -269,12 +276,12 @@ def test_merged_groups_are_neighbours_of_one_recording_and_not_too_long(
     ranked: list[Passage], most: int
 ) -> None:
     groups = merge_neighbours(ranked, most)
-    numbers = [one.id for group in groups for one in group]
+    numbers = [passage.id for group in groups for passage in group]
     assert len(numbers) == len(set(numbers))
     assert len(groups) <= most
     for group in groups:
-        assert [one.id for one in group] == list(range(group[0].id, group[0].id + len(group)))
-        assert len({one.recording for one in group}) == 1
+        assert [passage.id for passage in group] == list(range(group[0].id, group[0].id + len(group)))
+        assert len({passage.recording for passage in group}) == 1
         assert len(group) == 1 or group[-1].end - group[0].start <= LONGEST_HIT_SECONDS
 
 
@@ -289,6 +296,25 @@ def test_merged_groups_are_neighbours_of_one_recording_and_not_too_long(
 )  # fmt: skip
 def test_forms_of_one_word_have_one_stem(one: str, other: str) -> None:
     assert stem(one) == stem(other)
+
+
+def test_sentences_are_ranked_by_the_stems_that_the_keyword_index_holds(indexed: Indexed) -> None:
+    said = {word for text in (*LECTURE, *(segment.text for segment in heard())) for word in words(text)}
+    terms = sorted(word for word in said if word.isalpha())
+    with indexed.library.database.transaction() as session:
+        session.execute(
+            text(
+                "CREATE VIRTUAL TABLE temp.stemmed USING"
+                " fts5(word, tokenize='porter unicode61 remove_diacritics 2')"
+            )
+        )
+        session.execute(text("CREATE VIRTUAL TABLE temp.stems USING fts5vocab(stemmed, 'instance')"))
+        for word in terms:
+            session.execute(text("INSERT INTO temp.stemmed VALUES (:word)"), {"word": word})
+        stored = session.execute(text("SELECT doc, term FROM temp.stems")).all()
+        session.execute(text("DROP TABLE temp.stems"))
+        session.execute(text("DROP TABLE temp.stemmed"))
+    assert {terms[number - 1]: term for number, term in stored} == {word: stem(word) for word in terms}
 
 
 @pytest.mark.parametrize(
@@ -336,7 +362,7 @@ def test_an_index_of_another_embedder_is_refused_with_the_command_that_helps(hom
     other.encode_query = embedder().encode_query  # type: ignore[method-assign]
     search = Search(made.library, other, Vectors(home / "vectors", other))
     for recording in (None, made.meeting):
-        with pytest.raises(IndexOutOfDate, match="moss-agent reindex"):
+        with pytest.raises(IndexOutOfDate, match="reindex"):
             search.search("fireworks", recording)
     search.vectors.close()
     made.library.database.close()
@@ -346,7 +372,7 @@ def test_a_passage_that_left_the_database_is_not_found_any_more(home: Path) -> N
     made = Indexed(home)
     with made.library.database.transaction() as session:
         session.query(PassageRow).filter(PassageRow.recording_id == made.lecture).delete()
-    assert made.lecture not in {one.recording for one in made.search.search("how many men drowned?")}
+    assert made.lecture not in {hit.recording for hit in made.search.search("how many men drowned?")}
     made.vectors.close()
     made.library.database.close()
 
@@ -384,7 +410,7 @@ def test_changed_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "model.safetensors").write_bytes(b"not the published weights")
     monkeypatch.setattr("index.search.embeddings.package_folder", lambda _: tmp_path)
-    with pytest.raises(WeightsError, match="not the published"):
+    with pytest.raises(WeightsError, match="published"):
         Embedder().load()
 
 

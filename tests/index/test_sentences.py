@@ -13,15 +13,15 @@ from index.transcription.word_loops import cut_loops, has_loop
 
 def words(text: str, pace: float = 0.3, pauses: dict[int, float] | None = None) -> list[Word]:
     time, out = 0.0, []
-    for index, one in enumerate(text.split()):
+    for index, word in enumerate(text.split()):
         time += (pauses or {}).get(index, 0.0)
-        out.append(Word(round(time, 3), round(time + pace, 3), " " + one))
+        out.append(Word(round(time, 3), round(time + pace, 3), " " + word))
         time += pace
     return out
 
 
 def sentences(text: str, **options) -> list[str]:
-    return [join_words(one) for one in split_sentences(words(text, **options))]
+    return [join_words(word) for word in split_sentences(words(text, **options))]
 
 
 @pytest.mark.parametrize(
@@ -65,8 +65,12 @@ def test_no_word_is_lost_and_no_sentence_runs_on(parts):
         given_words.append(Word(time + pause, time + pause + length, " " + text))
         time += pause + length
     split = split_sentences(given_words)
-    assert [word for one in split for word in one] == given_words
-    assert all(one[-1].end - one[0].start <= MAX_SENTENCE_SECONDS for one in split if len(one) > 1)
+    assert [word for sentence in split for word in sentence] == given_words
+    assert all(
+        sentence[-1].end - sentence[0].start <= MAX_SENTENCE_SECONDS
+        for sentence in split
+        if len(sentence) > 1
+    )
 
 
 def test_people_who_repeat_themselves_are_no_loop():
@@ -91,7 +95,7 @@ def test_a_loop_is_cut_and_what_stands_around_it_stays():
     looped = segment("We begin here " + "oh my god " * 6 + "and we end.")
     assert has_loop([looped])
     kept = cut_loops([looped])
-    assert [one.text for one in kept] == ["We begin here", "and we end."]
+    assert [segment.text for segment in kept] == ["We begin here", "and we end."]
     assert kept[0].end <= 0.91 and kept[1].start >= looped.end - 0.91
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 
 import numpy as np
@@ -35,25 +36,27 @@ def load(name: str) -> list[Segment]:
     rows = parsed if isinstance(parsed, list) else parsed["segments"]
     return [
         Segment(
-            one["start"],
-            one["end"],
-            one["text"],
-            speaker=LABELS.get(one["speaker"], one["speaker"]),
+            row["start"],
+            row["end"],
+            row["text"],
+            speaker=LABELS.get(row["speaker"], row["speaker"]),
             id=100 + at,
         )
-        for at, one in enumerate(rows)
-        if one.get("kind") != "sound"
+        for at, row in enumerate(rows)
+        if row.get("kind") != "sound"
     ]
 
 
 def summary_of(segments: list[Segment], embedder: Embedder, template: str = "meeting") -> Summary:
-    return summarize(segments, embedder.encode_passages([one.text for one in segments]), template)
+    return summarize(segments, embedder.encode_passages([segment.text for segment in segments]), template)
 
 
 def overlaps(item, at: list[float]) -> bool:
     return item.start < at[1] + 3 and at[0] - 3 < item.end
 
 
+# The rules were tuned to this one meeting. What is asserted of it is a regression test: it keeps them where
+# they are, and says nothing about how well they do on a meeting that they have not seen.
 @pytest.fixture(scope="module", params=["harbour_heard.json", "harbour_meeting.json"])
 def sample_summary(request, embedder) -> Summary:
     return summary_of(load(request.param), embedder)
@@ -69,42 +72,42 @@ def matches(item, fact) -> bool:
 
 def test_the_sample_s_decisions_are_found(sample_summary: Summary):
     for fact in FACTS["decisions"]:
-        assert any(overlaps(one, fact["at"]) for one in sample_summary.decisions), fact["text"]
+        assert any(overlaps(item, fact["at"]) for item in sample_summary.decisions), fact["text"]
 
 
 def test_the_sample_s_action_items_are_found_with_owner_and_due_words(sample_summary: Summary):
     found = [
         fact
         for fact in FACTS["action_items"]
-        if any(matches(one, fact) for one in sample_summary.action_items)
+        if any(matches(item, fact) for item in sample_summary.action_items)
     ]
     assert len(found) == 6
 
 
 def test_the_sample_s_open_question_is_found(sample_summary: Summary):
     fact = FACTS["open_questions"][0]
-    assert any(overlaps(one, fact["at"]) for one in sample_summary.open_questions)
+    assert any(overlaps(item, fact["at"]) for item in sample_summary.open_questions)
 
 
 def test_what_is_no_decision_action_or_question_is_not_listed(sample_summary: Summary):
     wrong = [
-        one
-        for one in sample_summary.action_items
-        if not any(matches(one, fact) for fact in FACTS["action_items"])
+        item
+        for item in sample_summary.action_items
+        if not any(matches(item, fact) for fact in FACTS["action_items"])
     ]
     for kind in ("decisions", "open_questions"):
         facts = FACTS[kind]
         listed = getattr(sample_summary, kind)
-        wrong += [one for one in listed if not any(overlaps(one, fact["at"]) for fact in facts)]
+        wrong += [item for item in listed if not any(overlaps(item, fact["at"]) for fact in facts)]
     assert len(wrong) == 0
 
 
 def test_the_sample_s_topics_begin_where_people_change_the_subject(sample_summary: Summary):
-    begins = [one.start for one in sample_summary.topics]
+    begins = [topic.start for topic in sample_summary.topics]
     for fact in FACTS["topics"]:
-        assert min(abs(one - fact["span"][0]) for one in begins) < 6, fact["title"]
+        assert min(abs(value - fact["span"][0]) for value in begins) < 6, fact["title"]
     assert len(begins) <= 9
-    titles = " / ".join(one.title.lower() for one in sample_summary.topics)
+    titles = " / ".join(topic.title.lower() for topic in sample_summary.topics)
     assert "sound stage" in titles and "volunteer app" in titles and "weather plan" in titles
 
 
@@ -166,11 +169,13 @@ def test_other_meetings_are_read_the_same_way(name: str, embedder: Embedder):
     text, decided, actions, questions = MEETINGS[name]
     found = summary_of(script(text), embedder)
     assert len(found.decisions) == len(decided)
-    assert all(part in one.text for part, one in zip(decided, found.decisions, strict=True))
-    assert [(one.owner, one.due) for one in found.action_items] == [(owner, due) for owner, due, _ in actions]
-    assert all(part in one.text for (_, _, part), one in zip(actions, found.action_items, strict=True))
+    assert all(part in item.text for part, item in zip(decided, found.decisions, strict=True))
+    assert [(item.owner, item.due) for item in found.action_items] == [
+        (owner, due) for owner, due, _ in actions
+    ]
+    assert all(part in item.text for (_, _, part), item in zip(actions, found.action_items, strict=True))
     assert len(found.open_questions) == len(questions)
-    assert all(part in one.text for part, one in zip(questions, found.open_questions, strict=True))
+    assert all(part in item.text for part, item in zip(questions, found.open_questions, strict=True))
 
 
 def check(talk: Talk, found: Summary) -> tuple[int, list[object], list[object]]:
@@ -180,7 +185,7 @@ def check(talk: Talk, found: Summary) -> tuple[int, list[object], list[object]]:
 
     def take(items, fits, wanted) -> None:
         nonlocal count
-        hit = next((one for one in items if one in left and fits(one)), None)
+        hit = next((item for item in items if item in left and fits(item)), None)
         if hit is None:
             missed.append(wanted)
         else:
@@ -188,17 +193,17 @@ def check(talk: Talk, found: Summary) -> tuple[int, list[object], list[object]]:
             count += 1
 
     for part in talk.decisions:
-        take(found.decisions, lambda one, part=part: part in one.text, part)
+        take(found.decisions, lambda item, part=part: part in item.text, part)
     for owners, due, part in talk.actions:
         take(
             found.action_items,
-            lambda one, owners=owners, due=due, part=part: (
-                part in one.text and one.owner in owners and one.due == due
+            lambda item, owners=owners, due=due, part=part: (
+                part in item.text and item.owner in owners and item.due == due
             ),
             part,
         )
     for part in talk.questions:
-        take(found.open_questions, lambda one, part=part: part in one.text, part)
+        take(found.open_questions, lambda item, part=part: part in item.text, part)
     return count, missed, left
 
 
@@ -209,8 +214,8 @@ def test_in_talks_of_other_kinds_nine_of_ten_things_are_found_and_one_of_ten_lis
     for name, talk in TALKS.items():
         count, lost, extra = check(talk, summary_of(script(talk.lines), embedder, talk.template))
         found += count
-        missed += [(name, one) for one in lost]
-        wrong += [(name, one) for one in extra]
+        missed += [(name, item) for item in lost]
+        wrong += [(name, item) for item in extra]
     assert found >= 0.9 * (found + len(missed)), missed
     assert len(wrong) <= 0.1 * (found + len(wrong)), wrong
 
@@ -226,7 +231,7 @@ def test_a_request_is_taken_up_once_and_by_who_answers(embedder: Embedder):
         ),
         embedder,
     )
-    assert [(one.owner, one.due) for one in found.action_items] == [
+    assert [(item.owner, item.due) for item in found.action_items] == [
         ("Bob", "by Tuesday"),
         ("Cem", "on Monday"),
     ]
@@ -234,14 +239,14 @@ def test_a_request_is_taken_up_once_and_by_who_answers(embedder: Embedder):
 
 def test_a_recap_lists_nothing_twice(embedder: Embedder):
     found = summary_of(script(TALKS["club agm"].lines), embedder)
-    assert sum("parking" in one.text for one in found.action_items) == 1
+    assert sum("parking" in item.text for item in found.action_items) == 1
     assert len(found.decisions) == 2
 
 
 def test_a_proposal_is_a_decision_only_when_somebody_agrees(embedder: Embedder):
     agreed = script("Ann: Let's paint the door green.\nBob: Sounds good.")
     turned_down = script("Ann: Let's paint the door green.\nBob: I would rather keep it white.")
-    assert [one.text for one in summary_of(agreed, embedder).decisions] == ["Let's paint the door green."]
+    assert [item.text for item in summary_of(agreed, embedder).decisions] == ["Let's paint the door green."]
     assert not summary_of(turned_down, embedder).decisions
 
 
@@ -332,11 +337,11 @@ def talks(draw) -> list[Segment]:
 
 def made_of(text: str, sources: list[str]) -> bool:
     """Whether a text is stretches of the sources, one after the other."""
-    if any(text in one for one in sources):
+    if any(text in source for source in sources):
         return True
     borders = [at for at, char in enumerate(text) if char == " "]
     return any(
-        any(text[:at] in one for one in sources) and made_of(text[at + 1 :], sources)
+        any(text[:at] in source for source in sources) and made_of(text[at + 1 :], sources)
         for at in reversed(borders)
     )
 
@@ -347,11 +352,11 @@ def test_every_word_of_a_summary_was_said_at_the_time_it_names(segments, templat
     vectors = np.random.default_rng(seed).standard_normal((len(segments), 8)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True) + 1e-9
     found = summarize(segments, vectors, template)
-    by_id = {one.id: one for one in segments}
+    by_id = {segment.id: segment for segment in segments}
     for item in [*found.decisions, *found.action_items, *found.open_questions, *found.key_quotes]:
         said = [by_id[number] for number in item.segments]
-        assert all(item.start <= one.end + 1e-6 and one.start <= item.end + 1e-6 for one in said)
-        assert made_of(item.text, [one.text for one in said])
+        assert all(item.start <= segment.end + 1e-6 and segment.start <= item.end + 1e-6 for segment in said)
+        assert made_of(item.text, [segment.text for segment in said])
     for topic in found.topics:
         said = [by_id[number].text for number in topic.segments]
         assert all(any(point in text for text in said) for point in topic.points)
@@ -374,7 +379,7 @@ def test_markdown_of_a_summary_lets_nothing_be_interpreted(embedder: Embedder):
 
 
 def test_an_unknown_template_is_named():
-    with pytest.raises(ValueError, match="There is no template “poem”"):
+    with pytest.raises(ValueError, match="poem"):
         summarize([], np.zeros((0, 8)), "poem")
 
 
@@ -396,4 +401,5 @@ def test_three_hours_take_about_a_second():
     assert len(found.topics) <= 12 and len(found.key_quotes) <= 5
     listed = (found.decisions, found.action_items, found.open_questions)
     assert all(0 < len(items) <= 25 for items in listed)
-    assert "of" in found.overview.split("action items")[0]
+    # More was found than is listed, and the overview says how much.
+    assert re.search(r"\b25 of \d+ action items", found.overview)

@@ -17,7 +17,7 @@ def embedder() -> Embedder:
 
 
 def summary_of(segments, embedder: Embedder, template: str) -> Summary:
-    return summarize(segments, embedder.encode_passages([one.text for one in segments]), template)
+    return summarize(segments, embedder.encode_passages([segment.text for segment in segments]), template)
 
 
 def test_an_interview_lists_questions_with_the_reply(embedder: Embedder):
@@ -35,7 +35,7 @@ def test_an_interview_lists_questions_with_the_reply(embedder: Embedder):
         embedder,
         "interview",
     )
-    assert [one.title for one in found.topics] == [
+    assert [topic.title for topic in found.topics] == [
         "How did you come to write this book?",
         "And what did the patients think of it?",
     ]
@@ -55,7 +55,7 @@ def test_a_standup_lists_updates_by_speaker(embedder: Embedder):
         embedder,
         "standup",
     )
-    assert {one.title: one.points for one in found.topics} == {
+    assert {topic.title: topic.points for topic in found.topics} == {
         "Ada": ("Yesterday I finished the parser.", "Today I'm working on the tests."),
         "Bo": ("I'm blocked, I am waiting for the review.",),
     }
@@ -66,7 +66,7 @@ def test_a_standup_lists_updates_by_speaker(embedder: Embedder):
 def test_a_lecture_lists_what_the_audience_asked(embedder: Embedder):
     talk = TALKS["biology lecture"]
     found = summary_of(script(talk.lines), embedder, "lecture")
-    assert [one.text for one in found.open_questions] == ["Do plants respire in daylight as well?"]
+    assert [item.text for item in found.open_questions] == ["Do plants respire in daylight as well?"]
     assert "## Questions" in to_markdown(found, "Biology")
 
 
@@ -78,4 +78,4 @@ def test_a_call_begins_with_the_next_steps(embedder: Embedder):
 def test_an_answer_is_no_question_of_the_interview(embedder: Embedder):
     found = summary_of(script(TALKS["beekeeper"].lines), embedder, "interview")
     assert len(found.topics) == 4
-    assert not any("who wouldn't be" in one.title for one in found.topics)
+    assert not any("who wouldn't be" in topic.title for topic in found.topics)
