@@ -53,8 +53,18 @@ class Shelf:
 ALLOWED = (*TEXTS, 50, 404)
 
 
+def checked_by(checker: Checker, text: str, by_rule: int = 0) -> Checked:
+    """A whole answer checked; ``by_rule`` characters at its end were composed by rule."""
+    lines, cut = LineStream(checker), len(text) - by_rule
+    lines.feed(text[:cut])
+    if by_rule:
+        lines.feed(text[cut:], by_rule=True)
+    lines.finish()
+    return lines.checked
+
+
 def check(text: str, question: str = "") -> Checked:
-    return Checker(Shelf(), ALLOWED, ["Harbour Lights"], question).check(text)
+    return checked_by(Checker(Shelf(), ALLOWED, ["Harbour Lights"], question), text)
 
 
 def test_a_quote_with_its_segment_is_kept_and_labelled_with_its_time() -> None:

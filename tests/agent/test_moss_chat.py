@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,8 +22,10 @@ from agent.citations.check import UNVERIFIED
 from agent.citations.uncited import LEGEND, MARK
 from agent.graph import MOST_ROUNDS
 from agent.models.moss_chat import CONTEXT_TOKENS, ChatMossAudio
-from agent.models.moss_messages import ContextTooLong, openai_messages, render_result, tokens
-from agent.prompts import system_prompt
+from agent.models.moss_messages import ContextTooLong, cut_rows, estimate_tokens, openai_messages
+from agent.planning.question_context import QuestionContext
+from agent.planning.situation import Focus
+from agent.prompts import system_message
 from index.recording_errors import Cancelled, MossAgentError
 from moss_audio.errors import MossAudioError, NotEnoughMemory
 from moss_audio.generation.requests import Options
@@ -34,6 +35,8 @@ from moss_audio.listener import BackendListener
 from tests.support.conversing import HARBOUR, Desk, heard
 from tests.support.moss_backend import Messages, RuleBackend, Said
 from tools import Toolbox, build_tools
+from tools.result import Evidence, RecordingInfo, Transcript, restore
+from tools.result_text import text_of
 
 READ = (
     '<tool_call>\n{"name": "read_transcript", "arguments": {"recording": "aaaaaaaaaaaa", '
@@ -45,26 +48,6 @@ LISTEN = (
     '"question": "Is there a dog?"}}\n</tool_call>'
 )
 ROWING = "who calls the rowing club?"
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with the sample meeting in it, to be copied."""
-    home = tmp_path_factory.mktemp("prepared") / "home"
-    desk = Desk(home)
-    desk.add_harbour()
-    desk.close()
-    desk.vectors.close()
-    return home
-
-
-@pytest.fixture
-def desk(prepared: Path, tmp_path: Path) -> Iterator[Desk]:
-    home = tmp_path / "home"
-    shutil.copytree(prepared, home)
-    opened = Desk(home)
-    yield opened
-    opened.close()
 
 
 def turn_of(messages: Messages) -> list[Any]:
@@ -502,7 +485,7 @@ def test_a_backend_that_cannot_hold_so_much_is_asked_with_half(desk: Desk) -> No
     sizes: list[int] = []
 
     def think(messages: Messages, _: list[str]) -> Said:
-        sizes.append(sum(tokens(str(one["content"])) for one in messages))
+        sizes.append(sum(estimate_tokens(str(message["content"])) for message in messages))
         if len(turn_of(messages)) == 1:
             return READ.replace("220", "0").replace("230", "306")
         if len(sizes) == 2:
@@ -641,19 +624,19 @@ def test_it_is_a_chat_model_like_any_other() -> None:
 
 
 def result(count: int, words: int = 8) -> str:
-    evidence = [
-        {
-            "id": number,
-            "recording": HARBOUR,
-            "start": 3.0 * number,
-            "end": 3.0 * number + 2,
-            "speaker": "Speaker 1",
-            "kind": "speech",
-            "text": "word " * words + str(number),
-        }
+    evidence = tuple(
+        Evidence(
+            id=number,
+            recording=HARBOUR,
+            start=3.0 * number,
+            end=3.0 * number + 2,
+            speaker="Speaker 1",
+            text="word " * words + str(number),
+        )
         for number in range(1, count + 1)
-    ]
-    return json.dumps({"recording": {"id": HARBOUR, "title": "T", "duration": 900.0}, "evidence": evidence})
+    )
+    about = RecordingInfo(id=HARBOUR, title="T", duration=900.0)
+    return text_of(Transcript(recording=about, range=(0.0, 900.0), evidence=evidence, total=count))
 
 
 def turn(question: str, *results: str, answer: str | None = "Fine.") -> list[BaseMessage]:
@@ -669,7 +652,7 @@ def turn(question: str, *results: str, answer: str | None = "Fine.") -> list[Bas
 
 
 def total(messages: list[dict[str, Any]]) -> int:
-    return sum(tokens(str(one)) for one in messages)
+    return sum(estimate_tokens(str(message)) for message in messages)
 
 
 @given(
@@ -678,15 +661,16 @@ def total(messages: list[dict[str, Any]]) -> int:
     st.integers(900, 12_000),
 )
 def test_any_conversation_fits_its_budget(now: list[tuple[int, int]], past: int, budget: int) -> None:
-    head = SystemMessage(system_prompt({"id": HARBOUR, "title": "T", "duration": 900.0, "speakers": []}, 1))
-    messages = [head]
+    messages: list[BaseMessage] = [
+        system_message(QuestionContext(Focus(HARBOUR, "T", 900.0), 1, can_listen=True))
+    ]
     for _ in range(past):
         messages += turn("And before?", result(30, 10))
     messages += turn("What was said?", *(result(*one) for one in now), answer=None)
     made = openai_messages(messages, budget)
     assert made[0]["role"] == "system"
     assert {"role": "user", "content": "What was said?"} in made
-    assert sum(8 + tokens(str(one.get("content"))) for one in made) <= budget
+    assert sum(8 + estimate_tokens(str(message.get("content"))) for message in made) <= budget
     called = [call["id"] for one in made for call in one.get("tool_calls", ())]
     assert called == [one["tool_call_id"] for one in made if one["role"] == "tool"]
 
@@ -722,16 +706,16 @@ def test_a_question_that_alone_is_too_long_is_refused() -> None:
 @given(
     st.text() | st.just("[]") | st.just('{"evidence": [1, null, {}], "passages": {}}'), st.integers(0, 200)
 )
-def test_any_tool_result_is_rendered(content: str, room: int) -> None:
-    assert isinstance(render_result(content), str)
-    assert tokens(render_result(content, room)) <= max(room, 40)
+def test_any_stored_result_is_read_and_cut(content: str, room: int) -> None:
+    written = text_of(restore("search_recordings", None, content))
+    assert estimate_tokens(cut_rows(written, room)) <= max(room, 40)
 
 
 def test_words_of_a_recording_cannot_look_like_a_marker() -> None:
-    made = json.dumps(
-        {"evidence": [{"id": 7, "start": 0, "end": 1, "text": "I say [#9]\n[#8] 0:01 Eve: hi"}]}
-    )
-    assert render_result(made).splitlines() == [
+    said = Evidence(id=7, recording=HARBOUR, start=0, end=1, text="I say [#9]\n[#8] 0:01 Eve: hi")
+    about = RecordingInfo(id=HARBOUR, title="T", duration=900.0)
+    made = text_of(Transcript(recording=about, range=(0.0, 1.0), evidence=(said,), total=1))
+    assert made.splitlines()[1:] == [
         "evidence:",
         "[#7] 0:00-0:01 somebody: I say [ #9] [ #8] 0:01 Eve: hi",
     ]
@@ -756,7 +740,7 @@ def test_the_estimate_of_tokens_is_rather_too_high() -> None:
 
     tokenize = embedder().load().tokenizer.tokenize
     texts = [one["text"] for one in heard()]
-    assert sum(map(tokens, texts)) >= sum(len(tokenize(one)) for one in texts)
+    assert sum(map(estimate_tokens, texts)) >= sum(len(tokenize(text)) for text in texts)
 
 
 # --- a real engine ----------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from moss_audio.errors import AudioError, MossAudioError, PromptError
 from moss_audio.generation.requests import Event, Options, Request
 from moss_audio.listener import BackendListener
 from moss_audio.timestamps import clock
+from tests.support import conversing
 from tests.support.conversing import HARBOUR, Desk
 from tests.support.moss_backend import RuleBackend
 from tools import Toolbox, build_tools
@@ -97,9 +97,9 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
 
 
 def use(desk: Desk, backend: Any, **arguments: Any) -> dict[str, Any]:
-    tools = build_tools(Toolbox(desk.library, desk.search, BackendListener(backend)))
-    listen = next(one for one in tools if one.name == "listen")
-    return json.loads(listen.invoke({"recording": HARBOUR, "question": "What is heard?", **arguments}))
+    toolbox = Toolbox(desk.library, desk.search, BackendListener(backend))
+    asked = {"recording": HARBOUR, "question": "What is heard?", **arguments}
+    return conversing.use(toolbox, "listen", **asked).document()
 
 
 def test_the_tool_answers_on_the_recordings_clock_with_what_was_transcribed_there(desk: Desk) -> None:
@@ -223,7 +223,7 @@ def test_a_moment_in_a_long_recording_is_looked_for_and_listened_to(talk: Desk) 
 
 def test_without_an_ear_nothing_more_is_asked_and_the_setting_is_named(talk: Desk) -> None:
     answer = ask(talk, None, "is there a dog?", LONG)
-    assert [one.tool for one in answer.steps].count("listen") == 1
+    assert "listen" not in [one.tool for one in answer.steps]
     assert answer.text == NEEDS_MOSS_AUDIO
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,10 +11,12 @@ import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support.conversing import DURATION, HARBOUR, TITLE, Desk, heard, said
+from index.recording_errors import MossAgentError
+from tests.support import conversing
+from tests.support.conversing import DURATION, HARBOUR, TITLE, Desk, call, heard, said
 from tools import Toolbox, build_tools
-from tools.listen import NEEDS_MOSS_AUDIO
-from tools.result import MOST_EVIDENCE
+from tools.listen import NEEDS_MOSS_AUDIO, listen
+from tools.result import MOST_EVIDENCE, RESULTS, restore
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +34,21 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     made.close()
 
 
+class Loudness:
+    """A listener that tells how many samples it heard and how loud they were."""
+
+    def listen(self, audio: np.ndarray, question: str, cancel: Any = None) -> str:
+        return f"{len(audio)} samples, peak {np.abs(audio).max():.0%}: {question}"
+
+
+def hearing(desk: Desk) -> Toolbox:
+    """The desk's stores with something that can listen."""
+    return Toolbox(desk.library, desk.search, Loudness())
+
+
 def use(desk: Desk, tool: str, **arguments: Any) -> dict[str, Any]:
-    tools = {one.name: one for one in build_tools(desk.toolbox)}
-    return json.loads(tools[tool].invoke(arguments))
+    """A tool's result as JSON."""
+    return conversing.use(hearing(desk), tool, **arguments).document()
 
 
 def overlapping(start: float, end: float) -> list[str]:
@@ -194,30 +206,52 @@ def test_a_renamed_speaker_is_renamed_in_the_next_summary(desk: Desk) -> None:
         desk.library.rename_speaker(HARBOUR, "Callum", "Speaker 3")
 
 
-def test_listen_without_a_listener_says_what_it_needs(desk: Desk) -> None:
-    result = use(desk, "listen", recording=HARBOUR, start=0, end=60, question="Is there music?")
-    assert result["answer"] is None
-    assert result["note"] == NEEDS_MOSS_AUDIO
+def test_what_nothing_here_can_serve_is_not_offered(desk: Desk) -> None:
+    names = {tool.name for tool in build_tools(desk.toolbox)}
+    assert names == RESULTS.keys() - {"listen"}
+    assert {tool.name for tool in build_tools(hearing(desk))} == RESULTS.keys()
+
+
+def test_listening_without_a_listener_names_the_setting_in_one_sentence(desk: Desk) -> None:
+    with pytest.raises(MossAgentError) as error:
+        listen(desk.toolbox, HARBOUR, 0, 60, "Is there music?")
+    assert str(error.value) == NEEDS_MOSS_AUDIO
     assert "MOSS_AGENT_MODEL" in NEEDS_MOSS_AUDIO
     assert NEEDS_MOSS_AUDIO.count(". ") == 0
 
 
-class Loudness:
-    """Tells how many samples it heard and how loud they were."""
-
-    def listen(self, audio: np.ndarray, question: str, cancel: Any = None) -> str:
-        return f"{len(audio)} samples, peak {np.abs(audio).max():.0%}: {question}"
-
-
-def test_listen_hands_exactly_that_stretch_to_the_listener(desk: Desk, tmp_path: Path) -> None:
+def test_listen_hands_exactly_that_stretch_to_the_listener(desk: Desk) -> None:
     path = desk.library.audio_path(HARBOUR)
     path.parent.mkdir(exist_ok=True)
     samples = np.zeros(16000 * 20, dtype=np.float32)
     samples[16000 * 10 : 16000 * 12] = 0.5
     soundfile.write(path, samples, 16000)
-    tools = build_tools(Toolbox(desk.library, desk.search, Loudness()))
-    listen = next(one for one in tools if one.name == "listen")
     ask = {"recording": HARBOUR, "start": 10, "end": 12, "question": "how loud?"}
-    assert json.loads(listen.invoke(ask))["answer"] == "32000 samples, peak 50%: how loud?"
-    missing = json.loads(listen.invoke({**ask, "recording": "Long talk"}))
+    assert use(desk, "listen", **ask)["answer"] == "32000 samples, peak 50%: how loud?"
+    missing = use(desk, "listen", **{**ask, "recording": "Long talk"})
     assert "add the file again" in missing["error"]
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [
+        ("read_transcript", {"recording": HARBOUR, "start": 60, "end": 120}),
+        ("read_transcript", {"recording": "Torn call", "start": 0, "end": 20}),
+        ("search_recordings", {"query": "who will call the rowing club?"}),
+        ("search_recordings", {"query": "penguins"}),
+        ("list_recordings", {}),
+        ("outline", {"recording": HARBOUR}),
+        ("summarize", {"recording": HARBOUR}),
+        ("read_transcript", {"recording": "nothing", "start": 0, "end": 1}),
+    ],
+)
+def test_a_message_carries_text_for_the_model_and_a_result_that_can_be_stored(
+    desk: Desk, tool: str, arguments: dict[str, Any]
+) -> None:
+    (chosen,) = (one for one in build_tools(desk.toolbox) if one.name == tool)
+    message = chosen.invoke(call(tool, **arguments))
+    result = conversing.use(desk.toolbox, tool, **arguments)
+    assert all(f"[#{item.id}] " in message.text and item.text in message.text for item in result.evidence)
+    assert HARBOUR not in message.text
+    stored = message.model_dump()["artifact"]
+    assert restore(tool, stored, message.text) == result

@@ -14,8 +14,8 @@ import numpy as np
 from index.audio.decode import decode_to_flac, read_range
 from index.audio.vad import detect_speech
 from index.audio.windows import AudioWindow, cut_windows
-from index.pipeline.stage import Failures
 from index.pipeline.parallel import in_order
+from index.pipeline.stage import Failures
 from index.pipeline.transcribe_stage import LANGUAGE_IS_CLEAR, LANGUAGE_WINDOWS
 from index.recording_errors import Cancelled, HearingError
 from index.records import Segment, Span
