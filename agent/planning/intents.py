@@ -304,9 +304,9 @@ class Intent:
     """The topic that decisions, actions or open questions are narrowed to; the words said at the moment that
     is to be listened to."""
     person: str = ""
-    """Whose action items are asked for."""
+    """The person for whom action items are asked for."""
     speaker: str | None = None
-    """Whose words are asked for."""
+    """The speaker whose words are asked for."""
     unnamed: str = ""
     """Somebody the question names who is none of the recording's voices."""
     wants: str = ""

@@ -5,19 +5,7 @@ ten-minute mark``) names a moment, or the minute that starts there; a *section* 
 recording (``the first half``); the readers below combine them with the words around them.
 ``docs/time-expressions.md`` lists every form.
 
-The words of time: text to tokens, and tokens to numbers, lengths and units.
-
-Everything here is about one token after another; what a whole expression means is decided in
-``agent.time_expressions``. All lengths are seconds.
-
-What stands around a time expression: it tells a place in the recording from other talk of time.
-
-“The end of the meeting” is a place, “the end of the month” is not; “at 2:15” is one, “at 2:15 pm” is not.
-
-Places in time, in every notation: ``2:15``, ``minute 2``, ``the third minute``, ``the ten-minute mark``,
-``3 minutes in``, ``1h05``, ``the beginning``.
-
-``before/after <topic>``: a stretch that the topic's own place in the recording bounds.
+All lengths are seconds.
 """
 
 from __future__ import annotations
@@ -27,6 +15,8 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
+
+# --- words of time: text to tokens, tokens to numbers, lengths and units ------------------------------
 
 TokenKind = Literal["clock", "compact", "ordinal", "number", "word", "other"]
 
@@ -80,11 +70,11 @@ class Token:
     start: int
     end: int
     seconds: float = 0.0
-    """Of a clock time or a compact length."""
+    """The value of a clock time or a compact length."""
     unit: int = 0
     """Seconds of the smallest unit that a compact length names."""
     number: float = 0.0
-    """Of a number or an ordinal in digits."""
+    """The value of a number or an ordinal in digits."""
     capital: bool = False
     """Whether it starts with a capital, as a name does."""
 
@@ -268,6 +258,12 @@ def _read_count(tokens: Tokens, index: int) -> tuple[float, int] | None:
     return (1.0, start) if start > index else None
 
 
+# --- what stands around an expression -----------------------------------------------------------------
+
+# “The end of the meeting” is a place in the recording, “the end of the month” is none; “at 2:15” is one,
+# “at 2:15 pm” is not.
+
+
 def word_set(words: str) -> frozenset[str]:
     """The words of a text."""
     return frozenset(words.split())
@@ -366,6 +362,8 @@ def skip_in(tokens: Tokens, index: int) -> int:
         return index + 1
     return index
 
+
+# --- places in time, in every notation ----------------------------------------------------------------
 
 JOINERS = word_set("to until till til through thru and & -")
 """Words between the two ends of a range."""
@@ -526,6 +524,9 @@ def _read_offset(tokens: Tokens, index: int) -> Point | None:
 def _is_single(compact: str) -> bool:
     """Whether a compact length has one unit only: ``5m`` could be metres, ``2m30s`` could not."""
     return compact.lstrip("0123456789.").isalpha()
+
+
+# --- before and after a topic, whose own place bounds the stretch -------------------------------------
 
 
 @dataclass(frozen=True)

@@ -77,8 +77,8 @@ class Desk:
             )
             session.flush()
             speakers: dict[str, int] = {}
-            for one in segments:
-                name = one.get("speaker")
+            for segment in segments:
+                name = segment.get("speaker")
                 if name and name not in speakers:
                     row = SpeakerRow(recording_id=recording, name=name)
                     session.add(row)
@@ -87,10 +87,10 @@ class Desk:
                 session.add(
                     SegmentRow(
                         recording_id=recording,
-                        start=one["start"],
-                        end=one["end"],
-                        text=one["text"],
-                        kind=one.get("kind", "speech"),
+                        start=segment["start"],
+                        end=segment["end"],
+                        text=segment["text"],
+                        kind=segment.get("kind", "speech"),
                         speaker_id=speakers.get(name or ""),
                         words=[],
                     )
@@ -110,7 +110,7 @@ class Desk:
 
 def use(toolbox: Toolbox, name: str, **arguments: Any) -> ToolResult:
     """What a tool returns to a call as a language model writes it, errors included."""
-    (tool,) = (one for one in build_tools(toolbox) if one.name == name)
+    (tool,) = (tool for tool in build_tools(toolbox) if tool.name == name)
     message = tool.invoke(call(name, **arguments))
     assert isinstance(message, ToolMessage)
     return result_of(message)
@@ -149,7 +149,7 @@ class ScriptedModel(BaseChatModel):
         self.heard.append(list(messages))
         self.tools_offered.append(len(kwargs.get("tools") or ()))
         message = self.script[min(len(self.heard), len(self.script)) - 1]
-        results = [result_of(one) for one in messages if isinstance(one, ToolMessage)]
+        results = [result_of(message) for message in messages if isinstance(message, ToolMessage)]
         evidence = [item for result in results for item in result.evidence]
         text = str(message.text)
         if evidence:
