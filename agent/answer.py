@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from tools.result import ToolResult
+
 
 @dataclass(frozen=True)
 class Citation:
@@ -30,7 +32,7 @@ class Answer:
     """A finished answer.
 
     ``text`` carries one ``[2:05]`` label a citation, in the order of ``citations``; ``marked_text`` is the
-    same text with ``[#segment]`` markers in their place (see ``agent.markers.split_markers``).
+    same text with ``[#segment]`` markers in their place (see ``agent.citations.markers.split_markers``).
     """
 
     text: str
@@ -48,8 +50,8 @@ class Answer:
         """The answer as the command line prints it."""
         return {
             "answer": self.text,
-            "citations": [asdict(one) for one in self.citations],
-            "steps": [{"tool": one.tool, "arguments": dict(one.arguments)} for one in self.steps],
+            "citations": [asdict(citation) for citation in self.citations],
+            "steps": [{"tool": step.tool, "arguments": dict(step.arguments)} for step in self.steps],
             "model": self.model,
             "seconds": round(self.seconds, 3),
             "thread": self.thread,
@@ -67,11 +69,11 @@ class StepStarted:
 
 @dataclass(frozen=True)
 class StepFinished:
-    """A tool call is done; ``result`` is its JSON."""
+    """A tool call is done. Calls made side by side are done in any order."""
 
     id: str
     tool: str
-    result: Mapping[str, Any]
+    result: ToolResult
 
 
 @dataclass(frozen=True)

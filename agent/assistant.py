@@ -17,22 +17,21 @@ from langchain_core.tools import BaseTool
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.types import StreamMode
 
-from agent.answer import Answer, Citation, Event, Step, StepFinished, StepStarted, TextDelta, ThoughtDelta
-from agent.citations.check import Checker, LineStream
+from agent.answer import Answer, Citation, Event, Step, StepFinished, StepStarted
 from agent.citations.quotes import fold
-from agent.graph import MOST_ROUNDS, State, build_graph, evidence_ids, remembered, result_titles, titles, told
-from agent.models.extractive import by_rule
+from agent.graph import MOST_ROUNDS, State, build_graph
+from agent.planning.situation import Focus
 from index.recording_errors import Cancelled, MossAgentError
 from index.records import Recording
 from index.store.library import Library
 from moss_audio.errors import MossAudioError
-from tools.result import CANCEL
+from tools.toolbox import CANCEL
 
 LONGEST_QUESTION = 4000
 """Characters a question may have."""
 
-MODES: list[StreamMode] = ["messages", "updates", "custom"]
-"""Text as it is written, what each node did, and each tool result as it is there."""
+MODES: list[StreamMode] = ["updates", "custom"]
+"""What each node did, and the events that nodes write: checked text, thoughts, tool results."""
 
 _log = logging.getLogger(__name__)
 
@@ -108,17 +107,16 @@ class Assistant:
         focus, count = self._focus(question, recording)
         thread = thread or uuid.uuid4().hex
         cancel = cancel or threading.Event()
-        turn = _Turn(self._library, thread, question, focus)
+        turn = _Turn(self._library, thread, focus)
         config: RunnableConfig = {
             "configurable": {"thread_id": thread, CANCEL: cancel},
             "recursion_limit": 2 * MOST_ROUNDS + 8,
         }
         try:
-            turn.recall(self._graph.get_state(config).values if self._remembers else {}, count)
             asked: State = {
                 "messages": [HumanMessage(question)],
                 "question": question,
-                "focus": _plain(focus) if focus else {},
+                "focus": _focus_state(focus) if focus else {},
                 "recordings": count,
             }
             # One checkpoint at the end of the turn: a turn that breaks off is as if it was never asked.
@@ -160,34 +158,22 @@ class Assistant:
 class _Turn:
     """One turn, as its events come in."""
 
-    def __init__(self, library: Library, thread: str, question: str, focus: Recording | None) -> None:
+    def __init__(self, library: Library, thread: str, focus: Recording | None) -> None:
         self._library = library
         self._thread = thread
-        self._focus = focus
         self._noted: set[str] = set()
-        self._checker = Checker(library, (), [focus.title] if focus else [], question)
-        self._lines: LineStream | None = None
-        self._message: str | None = None
-        self._ruled = False
         self._steps: list[Step] = []
         self._wrote: str | None = None
         self._answer: dict[str, Any] = {}
         if focus:
             self._note({focus.id})
 
-    def recall(self, state: dict[str, Any], recordings: int) -> None:
-        """Learn what the prompt tells, and what earlier turns of the conversation brought."""
-        past = remembered([*state.get("messages", ()), HumanMessage("")])
-        self._checker.learn(state.get("seen", ()), titles({"messages": past}), soon=False)
-        for result in told(past, _plain(self._focus) if self._focus else None, recordings):
-            self._checker.learn_facts(result)
-
     def events(self, mode: str, payload: Any) -> Iterator[Event]:
         """What one item of the graph's stream means."""
-        if mode == "messages":
-            yield from self._text(*payload)
-        elif mode == "custom":
-            yield self._finished(payload)
+        if mode == "custom":
+            if isinstance(payload, StepFinished):
+                self._note(payload.result.recording_ids)
+            yield payload
         elif "model" in payload:
             yield from self._called(payload["model"]["messages"][-1])
         elif "check_citations" in payload:
@@ -197,7 +183,7 @@ class _Turn:
         """The finished answer."""
         return Answer(
             text=self._answer["text"],
-            citations=tuple(Citation(**one) for one in self._answer["citations"]),
+            citations=tuple(Citation(**citation) for citation in self._answer["citations"]),
             steps=tuple(self._steps),
             model=self._wrote or model,
             seconds=seconds,
@@ -205,50 +191,18 @@ class _Turn:
             marked_text=self._answer["marked_text"],
         )
 
-    def _text(self, message: Any, metadata: dict[str, Any]) -> Iterator[Event]:
-        if metadata.get("langgraph_node") != "model" or not isinstance(message, AIMessage):
-            return
-        if thought := message.additional_kwargs.get("reasoning_content"):
-            yield ThoughtDelta(str(thought))
-        if message.id != self._message or self._lines is None:
-            self._message, self._lines = message.id, LineStream(self._checker)
-            self._ruled = False
-        self._ruled = self._ruled or by_rule(message) > 0
-        if out := self._lines.feed(str(message.text), self._ruled):
-            yield TextDelta(out)
-
-    def _called(self, message: AIMessage) -> Iterator[Event]:
-        lines, self._lines = self._lines, None
+    def _called(self, message: AIMessage) -> Iterator[StepStarted]:
         wrote = message.response_metadata.get("model_name")
         self._wrote = str(wrote) if wrote else None
-        if not message.tool_calls:
-            if lines and str(message.text).strip() and (out := lines.finish()):
-                yield TextDelta(out)
-            return
         for call in message.tool_calls:
             self._steps.append(Step(call["name"], call["args"]))
             yield StepStarted(call["name"], call["args"], str(call["id"]))
-
-    def _finished(self, payload: dict[str, Any]) -> StepFinished:
-        result = payload["result"]
-        self._checker.learn(evidence_ids(result), result_titles(result))
-        self._checker.learn_facts(result)
-        self._note(recordings_in(result))
-        return StepFinished(str(payload["id"]), payload["tool"], result)
 
     def _note(self, recordings: set[str]) -> None:
         """Link the conversation to the recordings it quotes, before anything of them is kept in it."""
         if new := recordings - self._noted:
             self._library.note_thread(self._thread, new)
             self._noted |= new
-
-
-def recordings_in(result: dict[str, Any]) -> set[str]:
-    """Ids of all recordings whose words or titles stand in a tool result."""
-    items = [result.get("recording"), *(result.get("recordings") or ())]
-    found = {str(one["id"]) for one in items if isinstance(one, dict) and "id" in one}
-    cited = [*(result.get("evidence") or ()), *(result.get("passages") or ())]
-    return found | {str(one["recording"]) for one in cited if isinstance(one, dict) and "recording" in one}
 
 
 def named_in(question: str, recordings: Sequence[Recording]) -> Recording | None:
@@ -259,17 +213,17 @@ def named_in(question: str, recordings: Sequence[Recording]) -> Recording | None
     """
     asked = f" {_words(question)} "
     found: list[tuple[int, Recording]] = []
-    for one in recordings:
-        title = _words(one.title)
+    for recording in recordings:
+        title = _words(recording.title)
         if not title or f" {title} " not in asked:
             continue
         name = re.escape(title)
         pointed = re.search(rf" (?:{_POINTING}) {name} (?:$|(?:{_AFTER_TITLE}) )", asked)
         alone = re.fullmatch(rf" (?:(?:and|what|how|about|the) )*{name} ", asked)
         if " " in title or pointed or alone:
-            found.append((len(title), one))
+            found.append((len(title), recording))
     best = max((length for length, _ in found), default=0)
-    longest = [one for length, one in found if length == best]
+    longest = [recording for length, recording in found if length == best]
     return longest[0] if len(longest) == 1 else None
 
 
@@ -290,13 +244,9 @@ def model_name(chat_model: BaseChatModel) -> str:
     return chat_model._llm_type
 
 
-def _plain(recording: Recording) -> dict[str, Any]:
-    return {
-        "id": recording.id,
-        "title": recording.title,
-        "duration": round(recording.duration, 3),
-        "speakers": list(recording.speakers),
-    }
+def _focus_state(recording: Recording) -> dict[str, Any]:
+    focus = Focus(recording.id, recording.title, round(recording.duration, 3), recording.speakers)
+    return focus.to_state()
 
 
 def _clean(question: str) -> str:

@@ -6,14 +6,18 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+from langchain_core.messages import ToolMessage
 from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import ChannelVersions, Checkpoint, CheckpointMetadata
+from langgraph.checkpoint.base import ChannelVersions, Checkpoint, CheckpointMetadata, CheckpointTuple
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite import SqliteSaver
 
+from tools.result import restore
+from tools.result_text import text_of
+
 
 class NewestCheckpoint(SqliteSaver):
-    """Keeps one checkpoint a conversation: the newest.
+    """Keeps one checkpoint a conversation, the newest, and gives tool messages their typed results back.
 
     A conversation is read back only as it stands, and every checkpoint holds all of it; keeping them all
     would grow with the square of its length and leave quotes of removed turns behind.
@@ -40,6 +44,28 @@ class NewestCheckpoint(SqliteSaver):
                     where,
                 )
         return stored
+
+    def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """The newest checkpoint, its tool messages with typed results."""
+        found = super().get_tuple(config)
+        if found is not None:
+            for message in found.checkpoint["channel_values"].get("messages", ()):
+                if isinstance(message, ToolMessage):
+                    _restore_result(message)
+        return found
+
+
+def _restore_result(message: ToolMessage) -> None:
+    """Make a typed artifact of the stored one, which is plain data.
+
+    Messages of versions before artifacts have none and hold the result as JSON in their content.
+    """
+    stored, text = message.artifact, str(message.text)
+    if stored is None and message.status == "error":
+        return
+    message.artifact = restore(str(message.name), stored, text)
+    if stored is None:
+        message.content = text_of(message.artifact)
 
 
 class Memory:

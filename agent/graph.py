@@ -1,19 +1,17 @@
-"""The agent: a plain tool-calling loop whose answer is checked before anyone sees it.
+"""The agent: a plain tool-calling loop whose answer is checked while it is written.
 
     begin → model ⇄ tools
               ↓
        check_citations → end
 
-It works with any LangChain chat model that can bind tools and never asks which one it has.
-
-The state of a conversation, kept from turn to turn; plain types and messages only.
+It works with any LangChain chat model that can bind tools and never asks which one it has. What the nodes
+write to the stream are the events of ``agent.answer``.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Annotated, Any, Literal, TypedDict
 
@@ -21,21 +19,31 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import (
     AIMessage,
     AnyMessage,
-    HumanMessage,
+    BaseMessage,
     RemoveMessage,
-    SystemMessage,
     ToolMessage,
+    message_chunk_to_message,
 )
+from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool
+from langgraph.channels import UntrackedValue
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import add_messages
 from langgraph.graph.state import CompiledStateGraph
-from langgraph.types import StreamWriter
+from langgraph.prebuilt import ToolNode
+from langgraph.prebuilt.tool_node import ToolCallRequest
+from langgraph.types import Command, StreamWriter
 
-from agent.citations.check import Checked, Checker, Segments
+from agent.answer import StepFinished, TextDelta, ThoughtDelta
+from agent.citations.check import Checked, Checker, LineStream, Segments
 from agent.models.extractive import BY_RULE, by_rule
-from agent.prompts import system_prompt
+from agent.planning.intents import Intent, understand
+from agent.planning.question_context import QuestionContext
+from agent.planning.situation import Focus
+from agent.prompts import system_message
+from agent.turns import last_turn, remembered, rounds
+from tools.result import result_of
 
 
 def union(known: list[int], new: list[int]) -> list[int]:
@@ -44,7 +52,11 @@ def union(known: list[int], new: list[int]) -> list[int]:
 
 
 class State(TypedDict, total=False):
-    """What the graph's nodes read and write."""
+    """What the graph's nodes read and write.
+
+    What a conversation keeps from turn to turn is plain types and messages only; what belongs to one question
+    alone is untracked, which is never stored.
+    """
 
     messages: Annotated[list[AnyMessage], add_messages]
     """The conversation: questions, tool calls, tool results, answers (checked, with markers)."""
@@ -58,14 +70,19 @@ class State(TypedDict, total=False):
     """Ids of all segments that tools returned in this conversation; only these can be cited."""
     answer: dict[str, Any]
     """The checked answer of this turn: ``{"marked_text", "text", "citations": [{…}], "dropped"}``."""
+    intent: Annotated[Intent, UntrackedValue]
+    """What the question asks for, by rule."""
+    checker: Annotated[Checker, UntrackedValue]
+    """What this question's answer is checked with; it learns each tool result once."""
+    checked: Annotated[Checked, UntrackedValue]
+    """The model's last words, checked."""
 
 
 MOST_ROUNDS = 8
 """Rounds of tool calls a turn may take; after them the model has to answer with what it has."""
-TURNS_KEPT = 12
-"""Turns of a conversation a model still sees; older ones are forgotten."""
 
 NO_ANSWER = "I have no answer to this; please ask it another way."
+LOOKUP_FAILED = "Something went wrong while this was looked up; the log says what."
 
 _log = logging.getLogger(__name__)
 
@@ -80,7 +97,7 @@ def build_graph(
 
     Args:
         model: Any chat model that can bind tools.
-        tools: What it may call; each answers in JSON.
+        tools: What it may call; each returns text and a ``tools.result.ToolResult`` as artifact.
         checkpointer: Where conversations are kept; None forgets them.
         segments: The database that citations are checked against.
     """
@@ -88,7 +105,7 @@ def build_graph(
     graph = StateGraph(State)
     graph.add_node("begin", nodes.begin)
     graph.add_node("model", nodes.model)
-    graph.add_node("tools", nodes.tools)
+    graph.add_node("tools", ToolNode(tools, handle_tool_errors=lookup_failed, wrap_tool_call=nodes.call_tool))
     graph.add_node("check_citations", nodes.check_citations)
     graph.add_edge(START, "begin")
     graph.add_edge("begin", "model")
@@ -106,29 +123,10 @@ def wants_tools(state: State) -> Literal["tools", "check_citations"]:
     return "tools" if isinstance(last, AIMessage) and last.tool_calls else "check_citations"
 
 
-def this_turn(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
-    """The messages from the last question on."""
-    for at in range(len(messages) - 1, -1, -1):
-        if isinstance(messages[at], HumanMessage):
-            return list(messages[at:])
-    return list(messages)
-
-
-def remembered(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
-    """The messages of this turn and of those before it that ended in an answer and are not too old."""
-    turns: list[list[AnyMessage]] = []
-    for message in messages:
-        if isinstance(message, HumanMessage) or not turns:
-            turns.append([])
-        turns[-1].append(message)
-    current = turns.pop() if turns else []
-    whole = [turn for turn in turns if isinstance(turn[-1], AIMessage) and not turn[-1].tool_calls]
-    return [message for turn in [*whole[-TURNS_KEPT:], current] for message in turn]
-
-
-def rounds(messages: Sequence[AnyMessage]) -> int:
-    """How often tools were asked for in this turn."""
-    return sum(isinstance(one, AIMessage) and bool(one.tool_calls) for one in this_turn(messages))
+def lookup_failed(error: Exception) -> str:
+    """The sentence for a tool that broke; the turn goes on, and the model can say so or try another way."""
+    _log.error("a tool failed", exc_info=error)
+    return LOOKUP_FAILED
 
 
 class _Nodes:
@@ -137,20 +135,53 @@ class _Nodes:
     def __init__(self, model: BaseChatModel, tools: Sequence[BaseTool], segments: Segments) -> None:
         self._plain = model
         self._bound = model.bind_tools(list(tools))
-        self._tools = {tool.name: tool for tool in tools}
+        self._names = [tool.name for tool in tools]
         self._segments = segments
 
     def begin(self, state: State) -> dict[str, Any]:
-        """Forget old turns, and turns that broke off before their answer."""
-        kept = {one.id for one in remembered(state["messages"])}
-        gone = [one for one in state["messages"] if one.id not in kept]
-        return {"messages": [RemoveMessage(id=str(one.id)) for one in gone], "answer": {}}
+        """Forget old turns and those that broke off before their answer; understand the question."""
+        kept = remembered(state["messages"])
+        ids = {message.id for message in kept}
+        gone = [message for message in state["messages"] if message.id not in ids]
+        context = self._context(state)
+        return {
+            "messages": [RemoveMessage(id=str(message.id)) for message in gone],
+            "answer": {},
+            "intent": understand(context.situation(kept)),
+            "checker": self._checker(state, kept),
+        }
 
-    def model(self, state: State) -> dict[str, Any]:
-        """Ask the model; it gets no tools once the turn has used up its rounds."""
-        prompt = SystemMessage(system_prompt(state.get("focus"), state.get("recordings", 0)))
+    def _context(self, state: State) -> QuestionContext:
+        return QuestionContext(
+            focus=Focus.from_state(state.get("focus")),
+            recordings=state.get("recordings", 0),
+            can_listen="listen" in self._names,
+            intent=state.get("intent"),
+        )
+
+    def _checker(self, state: State, kept: Sequence[AnyMessage]) -> Checker:
+        """A checker that knows what the system prompt tells and what earlier turns brought."""
+        focus = state.get("focus") or {}
+        titles = [str(focus["title"])] if focus else []
+        checker = Checker(self._segments, state.get("seen", ()), titles, state.get("question", ""))
+        checker.learn_facts({"recording": focus, "total": state.get("recordings", 0)})
+        for message in kept:
+            if isinstance(message, ToolMessage):
+                checker.learn(result_of(message), soon=False)
+        return checker
+
+    def model(self, state: State, config: RunnableConfig, writer: StreamWriter) -> dict[str, Any]:
+        """Ask the model, and check its words as it writes them.
+
+        It gets no tools once the turn has used up its rounds.
+        """
+        checker = state["checker"]
+        for message in new_results(state["messages"]):
+            checker.learn(result_of(message))
         may_call = rounds(state["messages"]) < MOST_ROUNDS
-        reply = (self._bound if may_call else self._plain).invoke([prompt, *state["messages"]])
+        prompt = [system_message(self._context(state)), *state["messages"]]
+        lines = LineStream(checker)
+        reply = self._write(self._bound if may_call else self._plain, prompt, config, lines, writer)
         if not may_call:
             # Some models call tools that they were not offered; what they said beside it is the answer.
             reply = AIMessage(
@@ -159,91 +190,78 @@ class _Nodes:
                 response_metadata=reply.response_metadata,
                 additional_kwargs={BY_RULE: by_rule(reply)},
             )
-        return {"messages": [reply]}
+        if reply.tool_calls:
+            return {"messages": [reply]}
+        if not str(reply.text).strip():
+            return {"messages": [reply], "checked": Checked(NO_ANSWER, ())}
+        if out := lines.finish():
+            writer(TextDelta(out))
+        return {"messages": [reply], "checked": lines.checked}
 
-    def tools(self, state: State, writer: StreamWriter) -> dict[str, Any]:
-        """Run every tool call of the last message, in order; an error is a result too."""
-        last = state["messages"][-1]
-        results: list[ToolMessage] = []
-        seen: list[int] = []
-        for call in last.tool_calls if isinstance(last, AIMessage) else []:
-            content = self._run(call["name"], call["args"])
-            result = read_result(content)
-            seen += evidence_ids(result)
-            writer({"id": call["id"], "tool": call["name"], "result": result})
-            results.append(ToolMessage(content, tool_call_id=str(call["id"]), name=call["name"]))
-        return {"messages": results, "seen": seen}
+    def _write(
+        self,
+        model: Any,
+        prompt: Sequence[BaseMessage],
+        config: RunnableConfig,
+        lines: LineStream,
+        writer: StreamWriter,
+    ) -> AIMessage:
+        """The model's message; thoughts and checked text go to the stream as they come."""
+        whole: Any = None
+        for chunk in model.stream(prompt, config):
+            whole = chunk if whole is None else whole + chunk
+            if thought := chunk.additional_kwargs.get("reasoning_content"):
+                writer(ThoughtDelta(str(thought)))
+            text, ruled = str(chunk.text), by_rule(chunk)
+            written = text[: max(0, len(text) - ruled)]
+            out = lines.feed(written)
+            if ruled:
+                out += lines.feed(text[len(written) :], by_rule=True)
+            if out:
+                writer(TextDelta(out))
+        message = message_chunk_to_message(whole)
+        assert isinstance(message, AIMessage)
+        return message
 
-    def _run(self, name: str, arguments: dict[str, Any]) -> str:
-        tool = self._tools.get(name)
-        if tool is None:
-            return _error(f"There is no tool “{name}”; there are {', '.join(self._tools)}.")
-        try:
-            return str(tool.invoke(arguments))
-        except Exception:
-            # The turn goes on: the model sees the failure and can say so or try another way.
-            _log.exception("tool %s failed", name)
-            return _error(f"The tool {name} failed; the log says why.")
+    def call_tool(
+        self, request: ToolCallRequest, execute: Callable[[ToolCallRequest], ToolMessage | Command[Any]]
+    ) -> ToolMessage | Command[Any]:
+        """Make one of the calls that run side by side; its result goes to the stream at once."""
+        call = request.tool_call
+        message: ToolMessage | Command[Any]
+        if request.tool is None:
+            unknown = f"There is no tool “{call['name']}”; there are {', '.join(self._names)}."
+            message = ToolMessage(unknown, name=call["name"], tool_call_id=call["id"], status="error")
+        else:
+            message = execute(request)
+        if isinstance(message, ToolMessage):
+            request.runtime.stream_writer(StepFinished(str(call["id"]), call["name"], result_of(message)))
+        return message
 
     def check_citations(self, state: State) -> dict[str, Any]:
         """Put the checked text in the place of the model's, and keep it as the turn's answer."""
-        last = state["messages"][-1]
-        checker = Checker(self._segments, state.get("seen", ()), titles(state), state.get("question", ""))
-        for result in told(state["messages"], state.get("focus"), state.get("recordings", 0)):
-            checker.learn_facts(result)
-        text = str(last.text)
-        checked = checker.check(text, by_rule(last)) if text.strip() else Checked(NO_ANSWER, ())
+        checked = state["checked"]
+        results = [
+            result_of(message) for message in last_turn(state["messages"]) if isinstance(message, ToolMessage)
+        ]
         answer = {
             "marked_text": checked.marked_text,
             "text": checked.text,
-            "citations": [asdict(one) for one in checked.citations],
+            "citations": [asdict(citation) for citation in checked.citations],
             "dropped": checked.dropped,
         }
-        return {"messages": [AIMessage(checked.marked_text, id=last.id)], "answer": answer}
+        return {
+            "messages": [AIMessage(checked.marked_text, id=state["messages"][-1].id)],
+            "answer": answer,
+            "seen": [item.id for result in results for item in result.evidence],
+        }
 
 
-def read_result(content: str) -> dict[str, Any]:
-    """A tool's JSON as a dict; what is not one becomes ``{"text": …}``."""
-    try:
-        result = json.loads(content)
-    except ValueError:
-        result = None
-    return result if isinstance(result, dict) else {"text": content}
-
-
-def evidence_ids(result: dict[str, Any]) -> list[int]:
-    """Ids of the segments a tool result offers as evidence."""
-    items = result.get("evidence")
-    if not isinstance(items, list):
-        return []
-    return [one["id"] for one in items if isinstance(one, dict) and isinstance(one.get("id"), int)]
-
-
-def result_titles(result: dict[str, Any]) -> list[str]:
-    """Titles of recordings in a tool result."""
-    named = [result.get("recording"), *(result.get("recordings") or ()), *(result.get("passages") or ())]
-    return [str(one["title"]) for one in named if isinstance(one, dict) and "title" in one]
-
-
-def told(
-    messages: Sequence[AnyMessage], focus: Mapping[str, Any] | None, recordings: int
-) -> list[dict[str, Any]]:
-    """What a model was told in this conversation: results of tools, and the record it has in every prompt."""
-    results = [read_result(str(one.content)) for one in messages if isinstance(one, ToolMessage)]
-    return [{"recording": dict(focus or {}), "total": recordings}, *results]
-
-
-def titles(state: State) -> list[str]:
-    """Titles of all recordings that the conversation has come across."""
-    found = [
-        title
-        for one in state["messages"]
-        if isinstance(one, ToolMessage)
-        for title in result_titles(read_result(str(one.content)))
-    ]
-    focus = state.get("focus")
-    return [*found, str(focus["title"])] if focus else found
-
-
-def _error(sentence: str) -> str:
-    return json.dumps({"error": sentence}, ensure_ascii=False)
+def new_results(messages: Sequence[AnyMessage]) -> list[ToolMessage]:
+    """The tool messages behind the last message of the model."""
+    found: list[ToolMessage] = []
+    for message in reversed(messages):
+        if not isinstance(message, ToolMessage):
+            break
+        found.append(message)
+    return found[::-1]

@@ -1,4 +1,4 @@
-"""What the agent may do: one tool a file, each thin, each answering in JSON with time ranges."""
+"""What the agent may do: one tool a file, each thin, each returning a typed result and its text."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from tools.list_recordings import list_recordings_tool
 from tools.listen import listen_tool
 from tools.outline import outline_tool
 from tools.read_transcript import read_transcript_tool
-from tools.result import Toolbox
 from tools.search_recordings import search_recordings_tool
 from tools.summarize_recording import summarize_tool
+from tools.toolbox import Toolbox
 
 __all__ = ["Toolbox", "build_tools"]
 
 
 def build_tools(toolbox: Toolbox) -> list[BaseTool]:
-    """Every tool of the agent, over one toolbox."""
-    makers = (
+    """Every tool that can be served: ``listen`` is among them only where something can listen."""
+    makers = [
         read_transcript_tool,
         search_recordings_tool,
         list_recordings_tool,
         outline_tool,
         summarize_tool,
-        listen_tool,
-    )
+        *([listen_tool] if toolbox.listener is not None else []),
+    ]
     return [make(toolbox) for make in makers]

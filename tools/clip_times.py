@@ -1,9 +1,7 @@
 """Times on their way between two clocks: the recording's, and that of a clip cut from it.
 
-The listener hears a clip that begins at 0; people ask with times of the recording, and read such. What counts
-as a time says ``tools/clip_times.py``.
-
-Times as people and models write them: found in a text, read as seconds, ready to be written anew.
+A listener hears a clip that begins at 0; people ask with times of the recording, and read such. Times are
+found as people and models write them, read as seconds, and written anew.
 
 Only what is written as a position is found: “at 3.5 s”, “[3.50]”, “0:03”, “1m23s”, “second 83”, “1分23秒”.
 How long something lasts (“for 3 seconds”, “a 3 second pause”) is no position, and neither is a number that
@@ -179,19 +177,19 @@ def find_times(text: str) -> Iterator[Written]:
 
 
 def _bracket(match: re.Match[str], before: str, after: str) -> Written | None:
-    items = [one[0] for one in _ITEMS.finditer(match["bracket"])]
-    united = any(one[-1] not in "0123456789" for one in items)
-    if not united and not all("." in one or ":" in one for one in items):
+    items = [item[0] for item in _ITEMS.finditer(match["bracket"])]
+    united = any(item[-1] not in "0123456789" for item in items)
+    if not united and not all("." in item or ":" in item for item in items):
         return None  # [3] is a footnote
     between = ["–"] if len(items) == 2 else [", "] * (len(items) - 1)
-    return _written(match, [_seconds(one) for one in items], ["(", *between, ")"], len(items) == 2)
+    return _written(match, [_seconds(item) for item in items], ["(", *between, ")"], len(items) == 2)
 
 
 def _clock(match: re.Match[str], before: str, after: str) -> Written | None:
-    times = [one[0] for one in _CLOCKS.finditer(match["clock"])]
+    times = [found[0] for found in _CLOCKS.finditer(match["clock"])]
     if _OF_THE_DAY.match(after) or _RATIO.search(before) or _MEASURE.match(after):
         return None
-    if any(int(one.split(":")[1][:2]) > 59 and one.split(":")[0].strip("0") for one in times):
+    if any(int(time.split(":")[1][:2]) > 59 and time.split(":")[0].strip("0") for time in times):
         return None  # 3:75 is no time; 0:75 is a model's
     if len(times) == 2 and not _is_stretch(match, match["clock"][len(times[0]) : -len(times[1])]):
         # “0:05 and 1:10” are two times, of which one may be wrong.
@@ -232,7 +230,7 @@ def _nth(match: re.Match[str], before: str, after: str) -> Written | None:
 
 def _range(match: re.Match[str], before: str, after: str) -> Written | None:
     """“3 to 5 seconds” is a length after “lasts”; “3.0 s to 5.0 s” is a stretch even there."""
-    parts = [one[0] for one in _ELEMENT.finditer(match.string, match.start("range"), match.end("range"))]
+    parts = [part[0] for part in _ELEMENT.finditer(match.string, match.start("range"), match.end("range"))]
     mark = match["range_mark"]
     exact = _exact(parts)
     lasting = _LASTING.search(before) and not (exact and _SPANNING.search(before))
@@ -240,7 +238,7 @@ def _range(match: re.Match[str], before: str, after: str) -> Written | None:
         return None
     if not (exact or mark or _AT.search(before) or _COLON.match(after)):
         return None
-    if not mark and any("-" in one and one[-1] in "dDeEnN" for one in parts):
+    if not mark and any("-" in part and part[-1] in "dDeEnN" for part in parts):
         return None  # a “3- to 5-second” anything
     return _joined(match, match["range"], parts, 60 if _minutes(parts[-1]) else 1, mark)
 
@@ -263,7 +261,7 @@ def _single(match: re.Match[str], before: str, after: str) -> Written | None:
 
 def _bare(match: re.Match[str], before: str, after: str) -> Written | None:
     """Decimals without a unit, where their place says that they are times."""
-    parts = [one[0] for one in _DECIMALS.finditer(match.string, match.start(), match.end())]
+    parts = [found[0] for found in _DECIMALS.finditer(match.string, match.start(), match.end())]
     closed = before.rstrip(" ")[-1:] in ("(", "（") and after.lstrip(" ")[:1] in (")", "）")
     line = _BEGINS_LINE.search(before) and (
         _COLON.match(after) or (len(parts) > 1 and not _MEASURE.match(after))
@@ -297,7 +295,7 @@ def _joined(
     first, last = _around(mark, True)
     kept = ["–"] if signs else between
     stretch = len(parts) == 2 and _is_stretch(match, between[0])
-    return _written(match, [_seconds(one, unit) for one in parts], [first, *kept, last], stretch)
+    return _written(match, [_seconds(part, unit) for part in parts], [first, *kept, last], stretch)
 
 
 def _is_stretch(match: re.Match[str], between: str) -> bool:
@@ -329,10 +327,10 @@ def _around(mark: str | None, placed: bool) -> tuple[str, str]:
 
 def _exact(parts: Sequence[str]) -> bool:
     """Whether each of several times stands on its own: all with a unit, or all with a fraction."""
-    if any(_DECADE.fullmatch(one) for one in parts):
+    if any(_DECADE.fullmatch(part) for part in parts):
         return False
-    return all(not one[-1].isdigit() and not _is_word(one) for one in parts) or all(
-        "." in one for one in parts
+    return all(not part[-1].isdigit() and not _is_word(part) for part in parts) or all(
+        "." in part for part in parts
     )
 
 
@@ -341,7 +339,7 @@ def _is_word(part: str) -> bool:
 
 
 def _several(text: str) -> bool:
-    return sum(1 for one in _PART.finditer(text) if one["u"]) > 1
+    return sum(1 for found in _PART.finditer(text) if found["u"]) > 1
 
 
 def _minutes(text: str) -> bool:
@@ -382,7 +380,7 @@ _MARKER = re.compile(r"[ \t]?\[[ \t]{0,3}#[^\[\]\n]{0,60}\]")
 
 
 @dataclass
-class Heard:
+class MovedAnswer:
     """A listener's answer on the recording's clock.
 
     Attributes:
@@ -396,27 +394,27 @@ class Heard:
     beyond: list[str] = field(default_factory=list)
 
 
-def on_the_recordings_clock(answer: str, start: float, end: float) -> Heard:
+def on_the_recordings_clock(answer: str, start: float, end: float) -> MovedAnswer:
     """Move the times of an answer about ``[start, end)``, seconds of the recording.
 
     Never fails, whatever the answer is.
     """
-    heard = Heard("")
+    moved_answer = MovedAnswer("")
     text = _MARKER.sub("", answer)
     length = max(0.0, end - start)
     parts, done = [], 0
-    for one in find_times(text):
-        moved = _of_the_recording(one, start, length)
-        parts.append(text[done : one.begin])
+    for place in find_times(text):
+        moved = _to_recording(place, start, length)
+        parts.append(text[done : place.begin])
         if moved:
-            heard.times += moved
-            parts.append(one.with_times([clock(time) for time in moved]))
+            moved_answer.times += moved
+            parts.append(place.with_times([clock(time) for time in moved]))
         else:
-            heard.beyond.append(text[one.begin : one.end].strip())
-            parts.append(text[one.begin : one.end])
-        done = one.end
-    heard.text = "".join([*parts, text[done:]]).strip()
-    return heard
+            moved_answer.beyond.append(text[place.begin : place.end].strip())
+            parts.append(text[place.begin : place.end])
+        done = place.end
+    moved_answer.text = "".join([*parts, text[done:]]).strip()
+    return moved_answer
 
 
 def on_the_clips_clock(question: str, start: float, end: float) -> str:
@@ -426,32 +424,32 @@ def on_the_clips_clock(question: str, start: float, end: float) -> str:
     out names the same second when an answer repeats it.
     """
     parts, done = [], 0
-    for one in find_times(question):
-        moved = _of_the_clip(one, start, end)
+    for place in find_times(question):
+        moved = _to_clip(place, start, end)
         if moved:
-            parts += [question[done : one.begin], one.with_times([_clip_clock(time) for time in moved])]
-            done = one.end
+            parts += [question[done : place.begin], place.with_times([_clip_clock(time) for time in moved])]
+            done = place.end
     return "".join([*parts, question[done:]])
 
 
-def _of_the_recording(one: Written, start: float, length: float) -> list[float]:
-    """Its times on the recording's clock; none where one lies beyond the clip."""
-    seconds = list(one.seconds)
-    if one.rough and seconds[0] < length:
+def _to_recording(place: Written, start: float, length: float) -> list[float]:
+    """The times of a place on the recording's clock; none where one lies beyond the clip."""
+    seconds = list(place.seconds)
+    if place.rough and seconds[0] < length:
         seconds[-1] = min(seconds[-1], length)
     if max(seconds) > length + ROUNDING_S:
         return []
     return [max(start, _tidy(start + min(time, length))) for time in seconds]
 
 
-def _of_the_clip(one: Written, start: float, end: float) -> list[float]:
-    """Its times on the clip's clock; none where they lie beyond it."""
-    low, high = min(one.seconds), max(one.seconds)
-    if one.stretch and low < end and high > start:
-        return [min(max(time, start), end) - start for time in one.seconds]
+def _to_clip(place: Written, start: float, end: float) -> list[float]:
+    """The times of a place on the clip's clock; none where they lie beyond it."""
+    low, high = min(place.seconds), max(place.seconds)
+    if place.stretch and low < end and high > start:
+        return [min(max(time, start), end) - start for time in place.seconds]
     # People name whole seconds, of which a cut may have taken a part.
     inside = low >= math.floor(start) and high <= end
-    return [max(0.0, time - start) for time in one.seconds] if inside else []
+    return [max(0.0, time - start) for time in place.seconds] if inside else []
 
 
 def _tidy(seconds: float) -> float:

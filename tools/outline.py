@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from langchain_core.tools import BaseTool, StructuredTool
+from langchain_core.tools import BaseTool
 from pydantic import BaseModel, Field
 
 from index.records import Segment
-from tools.result import Toolbox, about, as_json, evidence, invalid_arguments, joined, unfinished
+from tools import result
+from tools.calling import make_tool
+from tools.result import OutlineTopic, RecordingInfo
 from tools.summarize_recording import embeddings_of, speech_of
+from tools.toolbox import Toolbox
 
 
 class Outline(BaseModel):
@@ -18,7 +19,7 @@ class Outline(BaseModel):
     recording: str = Field(description="Id, unique beginning of the id, or title of the recording.")
 
 
-def outline(toolbox: Toolbox, recording: str) -> dict[str, Any]:
+def outline(toolbox: Toolbox, recording: str) -> result.Outline:
     """Topics with their time spans; evidence holds each topic's first and last segment.
 
     Raises:
@@ -28,40 +29,39 @@ def outline(toolbox: Toolbox, recording: str) -> dict[str, Any]:
 
     found = toolbox.library.resolve(recording)
     segments = speech_of(toolbox.library, found)
-    known = {one.id: one for one in segments}
-    listed: list[dict[str, Any]] = []
+    known = {segment.id: segment for segment in segments}
+    listed: list[OutlineTopic] = []
     cited: dict[int, Segment] = {}
     for topic in topics(segments, embeddings_of(toolbox.library, toolbox.search.embedder, segments)):
-        ids = sorted(topic.segments, key=lambda one: known[one].start)
-        ends = [ids[0], ids[-1]] if len(ids) > 1 else list(ids)
-        cited.update((one, known[one]) for one in ends)
+        ids = sorted(topic.segments, key=lambda number: known[number].start)
+        ends = (ids[0], ids[-1]) if len(ids) > 1 else tuple(ids)
+        cited.update((number, known[number]) for number in ends)
         listed.append(
-            {
-                "title": topic.title,
-                "start": round(topic.start, 3),
-                "end": round(topic.end, 3),
-                "points": list(topic.points),
-                "evidence": ends,
-            }
+            OutlineTopic(
+                title=topic.title,
+                start=round(topic.start, 3),
+                end=round(topic.end, 3),
+                points=topic.points,
+                evidence=ends,
+            )
         )
-    return {
-        "recording": about(found),
-        "topics": listed,
-        "evidence": [evidence(one) for one in cited.values()],
-        **joined([unfinished(found)]),
-    }
+    return result.Outline(
+        recording=RecordingInfo.of(found),
+        topics=tuple(listed),
+        evidence=tuple(result.Evidence.of(segment) for segment in cited.values()),
+        notes=result.notes(result.unfinished(found)),
+    )
 
 
 def outline_tool(toolbox: Toolbox) -> BaseTool:
     """The tool over one toolbox."""
 
-    def run(recording: str) -> dict[str, Any]:
+    def run(recording: str) -> result.Outline:
         return outline(toolbox, recording)
 
-    return StructuredTool.from_function(
-        as_json(run),
-        name="outline",
-        description="List the topics of one recording in order, with their times: what it is about.",
-        args_schema=Outline,
-        handle_validation_error=invalid_arguments,
+    return make_tool(
+        "outline",
+        "List the topics of one recording in order, with their times: what it is about.",
+        Outline,
+        run,
     )

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from langchain_core.tools import BaseTool, StructuredTool
+from langchain_core.tools import BaseTool
 from pydantic import BaseModel, Field
 
 from index.recording_errors import MossAgentError
 from index.records import Recording, Segment, Span
 from moss_audio.timestamps import clock
+from tools.calling import Seconds, make_tool
 from tools.result import (
     MOST_EVIDENCE,
-    Seconds,
-    Toolbox,
-    about,
-    as_json,
+    RecordingInfo,
+    Transcript,
     evidence,
-    invalid_arguments,
-    joined,
+    notes,
     span_text,
     unfinished,
 )
+from tools.toolbox import Toolbox
 
 DESCRIPTION = (
     "Read what was said in a stretch of a recording: exactly the segments that overlap [start, end), in "
@@ -40,7 +37,7 @@ class ReadTranscript(BaseModel):
 
 def read_transcript(
     toolbox: Toolbox, recording: str, start: float, end: float, speaker: str | None = None
-) -> dict[str, Any]:
+) -> Transcript:
     """Segments overlapping ``[start, end)`` seconds, as evidence.
 
     Raises:
@@ -51,19 +48,19 @@ def read_transcript(
         raise MossAgentError("The end of the stretch must lie after its start.")
     if start >= found.duration:
         note = f"“{found.title}” is {clock(found.duration)} long; nothing lies at {clock(start)}."
-        return {"recording": about(found), "range": [start, end], "evidence": [], "total": 0, "note": note}
+        return Transcript(recording=RecordingInfo.of(found), range=(start, end), total=0, notes=(note,))
     end = min(end, found.duration)
     segments = toolbox.library.segments(found.id, start, end)
     if speaker is not None:
         name = known_speaker(found, speaker)
-        segments = [one for one in segments if one.speaker == name]
-    return {
-        "recording": about(found),
-        "range": [round(start, 3), round(end, 3)],
-        "evidence": [evidence(one) for one in segments[:MOST_EVIDENCE]],
-        "total": len(segments),
-        **joined([unfinished(found), _gaps(found, start, end), _cut(segments)]),
-    }
+        segments = [segment for segment in segments if segment.speaker == name]
+    return Transcript(
+        recording=RecordingInfo.of(found),
+        range=(round(start, 3), round(end, 3)),
+        evidence=evidence(segments),
+        total=len(segments),
+        notes=notes(unfinished(found), _gaps(found, start, end), _cut(segments)),
+    )
 
 
 def known_speaker(recording: Recording, name: str) -> str:
@@ -98,13 +95,7 @@ def _cut(segments: list[Segment]) -> str | None:
 def read_transcript_tool(toolbox: Toolbox) -> BaseTool:
     """The tool over one toolbox."""
 
-    def run(recording: str, start: float, end: float, speaker: str | None = None) -> dict[str, Any]:
+    def run(recording: str, start: float, end: float, speaker: str | None = None) -> Transcript:
         return read_transcript(toolbox, recording, start, end, speaker)
 
-    return StructuredTool.from_function(
-        as_json(run),
-        name="read_transcript",
-        description=DESCRIPTION,
-        args_schema=ReadTranscript,
-        handle_validation_error=invalid_arguments,
-    )
+    return make_tool("read_transcript", DESCRIPTION, ReadTranscript, run)

@@ -1,78 +1,316 @@
-"""What tools hand back: evidence with ids, as JSON, so that every chat model cites the same way.
+"""What tools return: typed results for the program; ``tools.result_text`` makes text of them for the model.
 
-How a wish to stop reaches what works on a question: an event in the run's configuration.
-
-What the tools work with.
+Each tool is a LangChain tool with ``response_format="content_and_artifact"``: its message carries the text as
+content and the result as artifact. The program reads the artifact and never its own text.
 """
 
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from functools import wraps
-from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-from pydantic import BeforeValidator, Field, ValidationError
+from langchain_core.messages import ToolMessage
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from index.recording_errors import MossAgentError
 from index.records import Recording, Segment
-from index.store.library import Library
-from moss_audio.listener import Listener
-from moss_audio.timestamps import clock, parse_clock
-
-if TYPE_CHECKING:
-    from index.search.searching import Search
-
-CANCEL = "cancel"
-"""Where the event lies in a run's ``configurable``."""
-
-
-def cancel_of(config: Mapping[str, Any] | None) -> threading.Event | None:
-    """The event that stops a run; None where nobody can stop it."""
-    event = ((config or {}).get("configurable") or {}).get(CANCEL)
-    return event if isinstance(event, threading.Event) else None
-
-
-@dataclass(frozen=True)
-class Toolbox:
-    """The stores and the ear behind the tools.
-
-    Attributes:
-        library: Recordings and segments.
-        search: Keyword and vector search over them.
-        listener: Something that can listen to audio again; None where nothing can.
-    """
-
-    library: Library
-    search: Search
-    listener: Listener | None = None
-
+from index.summary.items import Summary
+from moss_audio.timestamps import clock
 
 MOST_EVIDENCE = 60
 """Segments one tool result carries at most; about ten minutes of talk, and what a reader can take in."""
 
-P = ParamSpec("P")
+NOTHING_RELEVANT = "Nothing relevant to this was said."
 
 
-def evidence(segment: Segment, **more: Any) -> dict[str, Any]:
-    """One segment as citable evidence; ``more`` adds keys such as ``relevance``."""
-    return {
-        "id": segment.id,
-        "recording": segment.recording,
-        "start": round(segment.start, 3),
-        "end": round(segment.end, 3),
-        "speaker": segment.speaker,
-        "kind": segment.kind,
-        "text": segment.text,
-        **more,
-    }
+class _Data(BaseModel):
+    """Plain, immutable data; unknown keys of an older version are ignored."""
+
+    model_config = ConfigDict(frozen=True)
 
 
-def about(recording: Recording) -> dict[str, Any]:
-    """Which recording a result belongs to."""
-    return {"id": recording.id, "title": recording.title, "duration": round(recording.duration, 3)}
+class Evidence(_Data):
+    """One segment that can be cited: ``[start, end)`` seconds of a recording."""
+
+    id: int
+    """The segment's number in the database."""
+    recording: str
+    start: float
+    end: float
+    speaker: str | None = None
+    kind: str = "speech"
+    text: str
+    relevance: float = 0.0
+    """How well it fits a search, in [0, 1]; 0 where nothing was searched for."""
+    reply_to: int | None = None
+    """The number of the question that it answers."""
+
+    @classmethod
+    def of(cls, segment: Segment, relevance: float = 0.0, reply_to: int | None = None) -> Evidence:
+        """A stored segment as evidence; times to the millisecond."""
+        return cls(
+            id=segment.id,
+            recording=segment.recording,
+            start=round(segment.start, 3),
+            end=round(segment.end, 3),
+            speaker=segment.speaker,
+            kind=segment.kind,
+            text=segment.text,
+            relevance=relevance,
+            reply_to=reply_to,
+        )
+
+    def document(self) -> dict[str, Any]:
+        """The evidence as JSON, without what only a search knows."""
+        return self.model_dump(mode="json", exclude={"relevance", "reply_to"})
+
+
+class RecordingInfo(_Data):
+    """The recording a result is about; ``duration`` in seconds."""
+
+    id: str
+    title: str
+    duration: float
+
+    @classmethod
+    def of(cls, recording: Recording) -> RecordingInfo:
+        """What is told about a stored recording."""
+        return cls(id=recording.id, title=recording.title, duration=round(recording.duration, 3))
+
+
+class ToolResult(_Data):
+    """What every tool result has: evidence that can be cited, and remarks."""
+
+    evidence: tuple[Evidence, ...] = ()
+    notes: tuple[str, ...] = ()
+    """Remarks, a sentence each."""
+
+    @property
+    def note(self) -> str:
+        """All remarks in one line; empty for none."""
+        return " ".join(self.notes)
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """Titles of the recordings in it, by id."""
+        return {}
+
+    @property
+    def recording_ids(self) -> set[str]:
+        """Ids of all recordings whose words or titles stand in it."""
+        return {item.recording for item in self.evidence} | self.titles.keys()
+
+    def document(self) -> dict[str, Any]:
+        """The result as JSON: what the command line prints and the model's text is made of."""
+        return {
+            **self._fields(),
+            "evidence": [item.document() for item in self.evidence],
+            **({"note": self.note} if self.note else {}),
+        }
+
+    def _fields(self) -> dict[str, Any]:
+        return self.model_dump(mode="json", exclude={"evidence", "notes"})
+
+
+class Failure(ToolResult):
+    """A tool call that failed: one sentence for the user."""
+
+    error: str
+
+    def document(self) -> dict[str, Any]:
+        """The error alone."""
+        return {"error": self.error}
+
+
+class AboutRecording(ToolResult):
+    """A result about one recording."""
+
+    recording: RecordingInfo
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """The one recording's title."""
+        return {self.recording.id: self.recording.title}
+
+
+class Transcript(AboutRecording):
+    """What was said in ``range``, seconds."""
+
+    range: tuple[float, float]
+    total: int
+    """How many segments there are; more than ``evidence`` holds where the range is long."""
+
+
+class Passage(_Data):
+    """A stretch that a search found, seconds, with the numbers of the evidence in it."""
+
+    recording: str
+    title: str
+    start: float
+    end: float
+    score: float
+    evidence: tuple[int, ...]
+
+
+class SearchResult(ToolResult):
+    """Relevant segments, best first, and the passages they lie in."""
+
+    query: str
+    passages: tuple[Passage, ...] = ()
+
+    @property
+    def note(self) -> str:
+        """Remarks, led by that there is nothing where there is nothing."""
+        return " ".join([*([] if self.evidence else [NOTHING_RELEVANT]), *self.notes])
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """Titles of the recordings in which something was found."""
+        return {passage.recording: passage.title for passage in self.passages}
+
+    def document(self) -> dict[str, Any]:
+        """The result as JSON, with the relevance of each piece of evidence."""
+        return {
+            "query": self.query,
+            "evidence": [
+                item.model_dump(mode="json", exclude={"reply_to"} if item.reply_to is None else None)
+                for item in self.evidence
+            ],
+            "passages": [passage.model_dump(mode="json") for passage in self.passages],
+            **({"note": self.note} if self.note else {}),
+        }
+
+
+class RecordingEntry(RecordingInfo):
+    """One recording of the library."""
+
+    language: str | None = None
+    status: str
+    coverage: float | None = None
+    speakers: tuple[str, ...] = ()
+    added_at: str
+
+
+class RecordingList(ToolResult):
+    """The newest recordings, and how many there are."""
+
+    recordings: tuple[RecordingEntry, ...]
+    total: int
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """The titles listed."""
+        return {entry.id: entry.title for entry in self.recordings}
+
+    def document(self) -> dict[str, Any]:
+        """The list as JSON; nothing of it is evidence."""
+        return self._fields()
+
+
+class OutlineTopic(_Data):
+    """One topic, seconds; ``evidence`` holds the numbers of its first and last segment."""
+
+    title: str
+    start: float
+    end: float
+    points: tuple[str, ...] = ()
+    evidence: tuple[int, ...] = ()
+
+
+class Outline(AboutRecording):
+    """The topics of a recording in order."""
+
+    topics: tuple[OutlineTopic, ...]
+
+
+class SummaryResult(AboutRecording):
+    """The summary of a recording; each topic names its first and last segment alone."""
+
+    summary: Summary
+
+    def _fields(self) -> dict[str, Any]:
+        return {"recording": self.recording.model_dump(mode="json"), "summary": self.summary.to_json()}
+
+
+class Heard(AboutRecording):
+    """What a listener answered about ``range``, seconds; times in the answer are the recording's."""
+
+    range: tuple[float, float]
+    answer: str
+    beyond: tuple[str, ...] = ()
+    """Times that it named and that do not lie in the range."""
+
+    @property
+    def warning(self) -> str:
+        """That some times cannot be trusted; empty where all can."""
+        if not self.beyond:
+            return ""
+        named = ", ".join(self.beyond[:5])
+        return f"It named times that do not lie in this stretch and cannot be trusted: {named}."
+
+    @property
+    def note(self) -> str:
+        """What was heard, and the warning."""
+        return " ".join(part for part in (f"Heard {span_text(*self.range)}.", self.warning) if part)
+
+    def _fields(self) -> dict[str, Any]:
+        return self.model_dump(mode="json", exclude={"evidence", "notes", "beyond"})
+
+
+RESULTS: Mapping[str, type[ToolResult]] = {
+    "read_transcript": Transcript,
+    "search_recordings": SearchResult,
+    "list_recordings": RecordingList,
+    "outline": Outline,
+    "summarize": SummaryResult,
+    "listen": Heard,
+}
+"""What each tool returns."""
+
+
+def result_of(message: ToolMessage) -> ToolResult:
+    """The typed result of a tool message; a message without one is a call that failed."""
+    if isinstance(message.artifact, ToolResult):
+        return message.artifact
+    return Failure(error=str(message.text))
+
+
+def restore(tool: str, stored: Any, text: str) -> ToolResult:
+    """A result read back from a stored conversation.
+
+    Args:
+        tool: The tool's name.
+        stored: The artifact as plain data; None in conversations of versions before artifacts.
+        text: The content of the message, in such conversations the result as JSON.
+
+    Returns:
+        The result; a ``Failure`` with the text for what is none.
+    """
+    if stored is None:
+        stored = _from_json(text)
+    if not isinstance(stored, Mapping) or "error" in stored or tool not in RESULTS:
+        error = stored.get("error") if isinstance(stored, Mapping) else None
+        return Failure(error=str(error or text))
+    try:
+        return RESULTS[tool].model_validate(stored)
+    except ValidationError:
+        return Failure(error=text)
+
+
+def _from_json(text: str) -> dict[str, Any] | None:
+    """The JSON that tools answered in before they returned artifacts, in today's form."""
+    try:
+        stored = json.loads(text)
+    except ValueError:
+        return None
+    if not isinstance(stored, dict):
+        return None
+    if "answer" in stored:
+        # Where nothing could listen, the answer was null.
+        stored["answer"] = stored["answer"] or ""
+    elif "note" in stored:
+        stored["notes"] = [stored["note"]]
+    return stored
 
 
 def unfinished(recording: Recording) -> str | None:
@@ -82,51 +320,24 @@ def unfinished(recording: Recording) -> str | None:
     if recording.status in ("failed", "cancelled"):
         return (
             f"The transcription of “{recording.title}” was not finished ({recording.status}); "
-            "add the file again to go on where it stopped."
+            "add the file again to continue where it stopped."
         )
     return None
 
 
-def joined(notes: Iterable[str | None]) -> dict[str, str]:
-    """``{"note": …}`` of the notes that are there, or nothing."""
-    there = [note for note in notes if note]
-    return {"note": " ".join(there)} if there else {}
+def notes(*sentences: str | None) -> tuple[str, ...]:
+    """The remarks that there are."""
+    return tuple(sentence for sentence in sentences if sentence)
 
 
-def as_json(run: Callable[P, dict[str, Any]]) -> Callable[P, str]:
-    """Turn a tool's result into JSON text, and an error meant for users into ``{"error": sentence}``."""
-
-    @wraps(run)
-    def wrapped(*args: P.args, **kwargs: P.kwargs) -> str:
-        try:
-            result = run(*args, **kwargs)
-        except MossAgentError as error:
-            result = {"error": str(error)}
-        return json.dumps(result, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-
-    return wrapped
-
-
-def invalid_arguments(error: Any) -> str:
-    """The tool message for arguments that do not fit the schema."""
-    if isinstance(error, ValidationError):
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "arguments"
-        problem = f"{where}: {first['msg']}"
-    else:
-        problem = str(error)
-    return json.dumps({"error": f"The arguments do not fit ({problem})."}, ensure_ascii=False)
-
-
-def _seconds(value: Any) -> Any:
-    """Accept ``"2:05"`` and ``"1:02:05"`` beside numbers; language models write times either way."""
-    if not isinstance(value, str) or ":" not in value:
-        return value
-    return parse_clock(value)
-
-
-Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0, allow_inf_nan=False)]
-"""A time on the recording's clock: seconds, or ``m:ss`` text."""
+def evidence(segments: Iterable[Segment]) -> tuple[Evidence, ...]:
+    """Segments as evidence, the first ``MOST_EVIDENCE`` of them."""
+    found: list[Evidence] = []
+    for segment in segments:
+        if len(found) == MOST_EVIDENCE:
+            break
+        found.append(Evidence.of(segment))
+    return tuple(found)
 
 
 def span_text(start: float, end: float) -> str:

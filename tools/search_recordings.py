@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any
 
-from langchain_core.tools import BaseTool, StructuredTool
+from langchain_core.tools import BaseTool
 from pydantic import BaseModel, Field
 
 from index.recording_errors import MossAgentError
 from index.records import Hit, Recording, Segment
+from tools.calling import make_tool
 from tools.read_transcript import known_speaker
-from tools.result import Toolbox, as_json, evidence, invalid_arguments, joined, unfinished
+from tools.result import Evidence, Passage, SearchResult, notes, unfinished
+from tools.toolbox import Toolbox
 
 PASSAGES = 8
 """Passages looked at for one query."""
@@ -39,11 +40,11 @@ class SearchRecordings(BaseModel):
 
 def search_recordings(
     toolbox: Toolbox, query: str, recording: str | None = None, speaker: str | None = None
-) -> dict[str, Any]:
+) -> SearchResult:
     """Relevant segments as evidence, best first, and the passages they lie in.
 
-    Evidence carries ``relevance`` in [0, 1]; what follows a matching question as its reply also carries
-    ``reply_to``, the question's id. Nothing relevant gives no evidence at all.
+    What follows a matching question as its reply carries ``reply_to``, the question's id. Nothing relevant
+    gives no evidence at all.
 
     Raises:
         MossAgentError: The query is empty, or no such recording or speaker.
@@ -59,22 +60,27 @@ def search_recordings(
             raise MossAgentError("Name the recording in which this speaker is to be searched.")
         hits = _only(hits, known_speaker(found, speaker))
     ranked = toolbox.search.best_segments(query, hits, QUOTES)
-    ranked = _verbatim(query, hits, [one for one in ranked if one[1] >= RELEVANT])
-    items = _with_replies(ranked, hits)
-    recordings = {one: toolbox.library.recording(one) for one in {item["recording"] for item in items}}
-    note = None if items else "Nothing relevant to this was said."
-    state = [unfinished(one) for one in ({found.id: found} if found else recordings).values()]
-    passages = _passages(hits, items, recordings)
-    return {"query": query, "evidence": items, "passages": passages, **joined([note, *state])}
+    relevant = [(segment, relevance) for segment, relevance in ranked if relevance >= RELEVANT]
+    items = _with_replies(_verbatim(query, hits, relevant), hits)
+    recordings = {
+        recording: toolbox.library.recording(recording) for recording in {item.recording for item in items}
+    }
+    searched = [found] if found else recordings.values()
+    return SearchResult(
+        query=query,
+        evidence=tuple(items),
+        passages=_passages(hits, items, recordings),
+        notes=notes(*map(unfinished, searched)),
+    )
 
 
 def _only(hits: Sequence[Hit], speaker: str) -> list[Hit]:
     """The hits with this speaker's segments only."""
     kept = []
     for hit in hits:
-        segments = tuple(one for one in hit.segments if one.speaker == speaker)
+        segments = tuple(segment for segment in hit.segments if segment.speaker == speaker)
         if segments:
-            text = " ".join(one.text for one in segments)
+            text = " ".join(segment.text for segment in segments)
             kept.append(Hit(hit.recording, segments[0].start, segments[-1].end, text, hit.score, segments))
     return kept
 
@@ -87,35 +93,34 @@ def _verbatim(
     if " " not in wanted.strip():
         return list(ranked)
     own = {segment.id: relevance for segment, relevance in ranked}
-    said = {one.id: one for hit in hits for one in hit.segments if wanted in _words(one.text)}
-    first = sorted(said.values(), key=lambda one: -own.get(one.id, 0.0))[:QUOTES]
-    rest = [pair for pair in ranked if pair[0].id not in said]
-    return [(one, VERBATIM) for one in first] + rest
+    said = {segment.id: segment for hit in hits for segment in hit.segments if wanted in _words(segment.text)}
+    first = sorted(said.values(), key=lambda segment: -own.get(segment.id, 0.0))[:QUOTES]
+    rest = [(segment, relevance) for segment, relevance in ranked if segment.id not in said]
+    return [(segment, VERBATIM) for segment in first] + rest
 
 
 def _words(text: str) -> str:
     return " ".join(["", *re.findall(r"[^\W_]+", text.casefold()), ""])
 
 
-def _with_replies(ranked: Sequence[tuple[Segment, float]], hits: Sequence[Hit]) -> list[dict[str, Any]]:
+def _with_replies(ranked: Sequence[tuple[Segment, float]], hits: Sequence[Hit]) -> list[Evidence]:
     """Evidence of the ranked segments, each matching question followed by the reply it got."""
     order: dict[int, Segment] = {}
     for hit in hits:
-        spoken = [one for one in hit.segments if one.kind == "speech"]
-        order.update((one.id, following) for one, following in pairwise(spoken))
-    items: dict[int, dict[str, Any]] = {}
+        spoken = [segment for segment in hit.segments if segment.kind == "speech"]
+        order.update((segment.id, following) for segment, following in pairwise(spoken))
+    items: dict[int, Evidence] = {}
     for segment, relevance in ranked:
-        items.setdefault(segment.id, evidence(segment, relevance=round(relevance, 3)))
+        items.setdefault(segment.id, Evidence.of(segment, round(relevance, 3)))
         reply = order.get(segment.id)
         if reply is None or not _answers(segment, reply):
             continue
         share = round(relevance * REPLY_SHARE, 3)
         known = items.get(reply.id)
-        if known is None or known["relevance"] < share:
-            items[reply.id] = evidence(reply, relevance=share, reply_to=segment.id)
-        else:
-            known["reply_to"] = segment.id
-    return sorted(items.values(), key=lambda item: -item["relevance"])
+        # What is relevant by itself keeps its own relevance.
+        share = max(share, known.relevance) if known else share
+        items[reply.id] = Evidence.of(reply, share, reply_to=segment.id)
+    return sorted(items.values(), key=lambda item: -item.relevance)
 
 
 def _answers(question: Segment, reply: Segment) -> bool:
@@ -128,41 +133,35 @@ def _answers(question: Segment, reply: Segment) -> bool:
 
 
 def _passages(
-    hits: Sequence[Hit], items: Sequence[dict[str, Any]], recordings: dict[str, Recording]
-) -> list[dict[str, Any]]:
+    hits: Sequence[Hit], items: Sequence[Evidence], recordings: Mapping[str, Recording]
+) -> tuple[Passage, ...]:
     """The hits that hold evidence, with the ids they hold."""
-    ids = {item["id"] for item in items}
-    passages = []
-    for hit in hits:
-        inside = [one.id for one in hit.segments if one.id in ids]
-        if inside:
-            passages.append(
-                {
-                    "recording": hit.recording,
-                    "title": recordings[hit.recording].title,
-                    "start": round(hit.start, 3),
-                    "end": round(hit.end, 3),
-                    "score": round(hit.score, 5),
-                    "evidence": inside,
-                }
-            )
-    return passages
+    ids = {item.id for item in items}
+    return tuple(
+        Passage(
+            recording=hit.recording,
+            title=recordings[hit.recording].title,
+            start=round(hit.start, 3),
+            end=round(hit.end, 3),
+            score=round(hit.score, 5),
+            evidence=tuple(inside),
+        )
+        for hit in hits
+        if (inside := [segment.id for segment in hit.segments if segment.id in ids])
+    )
 
 
 def search_recordings_tool(toolbox: Toolbox) -> BaseTool:
     """The tool over one toolbox."""
 
-    def run(query: str, recording: str | None = None, speaker: str | None = None) -> dict[str, Any]:
+    def run(query: str, recording: str | None = None, speaker: str | None = None) -> SearchResult:
         return search_recordings(toolbox, query, recording, speaker)
 
-    return StructuredTool.from_function(
-        as_json(run),
-        name="search_recordings",
-        description=(
-            "Find where something was said, by words and by meaning, in one recording or in all. Returns the "
-            "relevant segments, best first, each with its relevance from 0 to 1; none when nothing relevant "
-            "was said."
-        ),
-        args_schema=SearchRecordings,
-        handle_validation_error=invalid_arguments,
+    return make_tool(
+        "search_recordings",
+        "Find where something was said, by words and by meaning, in one recording or in all. Returns the "
+        "relevant segments, best first, each with its relevance from 0 to 1; none when nothing relevant "
+        "was said.",
+        SearchRecordings,
+        run,
     )

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-from langchain_core.tools import BaseTool, StructuredTool
+from langchain_core.tools import BaseTool
 from pydantic import BaseModel, Field
 
 from index.recording_errors import MossAgentError
 from index.records import Recording, Segment
 from index.store.library import Library
+from index.summary.items import Summary
 from index.templates import Template
-from tools.result import Toolbox, about, as_json, evidence, invalid_arguments, joined, unfinished
+from tools.calling import make_tool
+from tools.result import Evidence, RecordingInfo, SummaryResult, notes, unfinished
+from tools.toolbox import Toolbox
 
 if TYPE_CHECKING:
     from index.search.embeddings import Embedder
-    from index.summary import Summary
 
 KEPT = 16
 """Summaries kept in memory, so that a question about decisions does not summarise the meeting again."""
@@ -43,7 +46,12 @@ def summarize_recording(
         MossAgentError: Nothing is transcribed yet, or there is no such template.
     """
     segments = speech_of(library, recording)
-    key = (recording.id, template, embedder.name, tuple((one.id, one.speaker) for one in segments))
+    key = (
+        recording.id,
+        template,
+        embedder.name,
+        tuple((segment.id, segment.speaker) for segment in segments),
+    )
     with _lock:
         if key in _kept:
             _kept.move_to_end(key)
@@ -62,7 +70,7 @@ def speech_of(library: Library, recording: Recording) -> list[Segment]:
     Raises:
         MossAgentError: There is none.
     """
-    segments = [one for one in library.segments(recording.id) if one.kind == "speech"]
+    segments = [segment for segment in library.segments(recording.id) if segment.kind == "speech"]
     if not segments:
         raise MossAgentError(f"“{recording.title}” has no speech that could be summarised.")
     return segments
@@ -73,7 +81,7 @@ def embeddings_of(library: Library, embedder: Embedder, segments: list[Segment])
     stored = library.segment_embeddings(segments)
     if stored is not None and stored.shape[1] == embedder.dimensions:
         return stored
-    return embedder.encode_passages([one.text for one in segments])
+    return embedder.encode_passages([segment.text for segment in segments])
 
 
 def _summarize(segments: list[Segment], embeddings: np.ndarray, template: str) -> Summary:
@@ -85,65 +93,54 @@ def _summarize(segments: list[Segment], embeddings: np.ndarray, template: str) -
         raise MossAgentError(f"There is no summary template “{template}”.") from error
 
 
-def cited_ids(summary: object) -> list[int]:
-    """Every segment id that stands under a ``segments`` key anywhere in a summary's JSON, in order."""
-    found: dict[int, None] = {}
-
-    def walk(value: object) -> None:
-        if isinstance(value, dict):
-            for key, inner in value.items():
-                if key == "segments":
-                    found.update((int(one), None) for one in inner)
-                else:
-                    walk(inner)
-        elif isinstance(value, list):
-            for inner in value:
-                walk(inner)
-
-    walk(summary)
-    return list(found)
+def cited_ids(summary: Summary) -> list[int]:
+    """The number of every segment that an item of the summary rests on, each once."""
+    parts = (
+        summary.topics,
+        summary.decisions,
+        summary.action_items,
+        summary.open_questions,
+        summary.key_quotes,
+    )
+    return list(dict.fromkeys(number for part in parts for item in part for number in item.segments))
 
 
-def summarize_json(toolbox: Toolbox, recording: str, template: str = "meeting") -> dict[str, Any]:
-    """The summary as the design's JSON, with the segments it rests on as evidence.
+def summarize(toolbox: Toolbox, recording: str, template: str = "meeting") -> SummaryResult:
+    """The summary, with the segments it rests on as evidence.
 
     Raises:
         MossAgentError: No such recording, nothing transcribed, or no such template.
     """
     found = toolbox.library.resolve(recording)
-    summary = summarize_recording(toolbox.library, toolbox.search.embedder, found, template)
-    document = _trimmed(summary.to_json())
-    segments = toolbox.library.segments_by_id(cited_ids(document))
-    return {
-        "recording": about(found),
-        "summary": document,
-        "evidence": [evidence(one) for one in segments],
-        **joined([unfinished(found)]),
-    }
+    summary = _with_topic_ends(summarize_recording(toolbox.library, toolbox.search.embedder, found, template))
+    segments = toolbox.library.segments_by_id(cited_ids(summary))
+    return SummaryResult(
+        recording=RecordingInfo.of(found),
+        summary=summary,
+        evidence=tuple(Evidence.of(segment) for segment in segments),
+        notes=notes(unfinished(found)),
+    )
 
 
-def _trimmed(document: dict[str, Any]) -> dict[str, Any]:
-    """The summary with its topics' segments cut to first and last, which is all a citation needs."""
+def _with_topic_ends(summary: Summary) -> Summary:
+    """The summary with each topic's segments cut to first and last, which is all a citation needs."""
     topics = [
-        {**topic, "segments": [ids[0], ids[-1]] if len(ids := topic.get("segments", [])) > 2 else list(ids)}
-        for topic in document.get("topics", [])
+        replace(topic, segments=(topic.segments[0], topic.segments[-1])) if len(topic.segments) > 2 else topic
+        for topic in summary.topics
     ]
-    return {**document, "topics": topics}
+    return replace(summary, topics=tuple(topics))
 
 
 def summarize_tool(toolbox: Toolbox) -> BaseTool:
     """The tool over one toolbox."""
 
-    def run(recording: str, template: str = "meeting") -> dict[str, Any]:
-        return summarize_json(toolbox, recording, template)
+    def run(recording: str, template: str = "meeting") -> SummaryResult:
+        return summarize(toolbox, recording, template)
 
-    return StructuredTool.from_function(
-        as_json(run),
-        name="summarize",
-        description=(
-            "Summarise one recording with times: overview, topics, decisions, action items with owner and "
-            "due date, open questions, key quotes."
-        ),
-        args_schema=Summarize,
-        handle_validation_error=invalid_arguments,
+    return make_tool(
+        "summarize",
+        "Summarise one recording with times: overview, topics, decisions, action items with owner and "
+        "due date, open questions, key quotes.",
+        Summarize,
+        run,
     )

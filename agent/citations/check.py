@@ -1,9 +1,9 @@
 """Citations: markers in an answer's text, checked against what tools returned and against the database.
 
-A *claim* is the text up to and including its markers (``agent.markers``). A claim is dropped when none of its
-markers is valid, or when it puts words in quotation marks that the segments cited on its line do not contain.
-Of what is left, each sentence that claims something and has no marker is marked (``agent.uncited``), unless
-it was composed by rule from what tools returned.
+A *claim* is the text up to and including its markers (``agent.citations.markers``). A claim is dropped when
+none of its markers is valid, or when it puts words in quotation marks that the segments cited on its line do
+not contain. Of what is left, each sentence that claims something and has no marker is marked
+(``agent.citations.uncited``), unless it was composed by rule from what tools returned.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from agent.citations.quotes import contains, fold, tidy
 from agent.citations.uncited import LEGEND, Facts, mark_uncited, unmarked
 from index.records import Segment
 from moss_audio.timestamps import clock
+from tools.result import ToolResult
 
 
 class Segments(Protocol):
-    """The part of ``index.library.Library`` that a check reads."""
+    """The part of ``index.store.library.Library`` that a check reads."""
 
     def segments_by_id(self, ids: Iterable[int]) -> list[Segment]:
         """Segments by number; unknown numbers are left out."""
@@ -89,48 +90,34 @@ class Checker:
         self._question = question
         self._facts = Facts()
         self._known: dict[int, Segment] = {}
-        self.learn(allowed, titles, soon=False)
+        self._allowed.update(allowed)
+        self._titles.update(map(fold, titles))
 
-    def learn(self, allowed: Iterable[int], titles: Iterable[str] = (), soon: bool = True) -> None:
-        """Add what a tool result brought; ``soon`` when the next lines will probably cite it."""
-        new = set(allowed)
+    def learn(self, result: ToolResult, soon: bool = True) -> None:
+        """Add what a tool returned; ``soon`` when the next lines will probably cite it."""
+        new = {item.id for item in result.evidence}
         self._allowed |= new
         if soon:
             self._fresh |= new
-        self._titles.update(fold(title) for title in titles)
+        self._titles.update(map(fold, result.titles.values()))
+        self.learn_facts(result.document())
 
-    def learn_facts(self, result: Mapping[str, Any]) -> None:
-        """Add what may be told without a citation: the fields of a tool's result that are no evidence."""
-        self._facts.learn(result)
-
-    def check(self, text: str, by_rule: int = 0) -> Checked:
-        """Check a whole answer; when nothing of what it claimed holds, it becomes ``UNVERIFIED``.
-
-        Args:
-            text: The answer.
-            by_rule: Characters at its end that were composed by rule.
-        """
-        found = [token for line in text.split("\n") for token in tokens(line)]
-        markers = [token for token in found if isinstance(token, Marker)]
-        self._load(number for marker in markers for number in (marker.first, marker.last))
-        stream = LineStream(self)
-        cut = max(0, len(text) - by_rule)
-        stream.feed(text[:cut])
-        if by_rule:
-            stream.feed(text[cut:], by_rule=True)
-        stream.finish()
-        return stream.checked
+    def learn_facts(self, told: Mapping[str, Any]) -> None:
+        """Add what may be told without a citation: fields that are no evidence."""
+        self._facts.learn(told)
 
     def check_line(self, line: str, by_rule: bool = False) -> Checked:
         """Check one line: its claims that hold, with bullets and headings kept; empty when none does."""
         if not by_rule:
             line = unmarked(line).rstrip()
         prefix = bullet(line)
-        made = [_Claim.of(one) for one in claims(tokens(line[len(prefix) :]))]
+        made = [_Claim(tuple(claim)) for claim in claims(tokens(line[len(prefix) :]))]
         cited = {marker: found for claim in made for marker in claim.markers if (found := self._run(marker))}
         # A quote may rest on a neighbour's segments, but only on those of claims that hold by themselves.
         sure = [claim for claim in made if self._holds(claim, cited, "", line)]
-        on_line = _joined(one for claim in sure for marker in claim.markers for one in cited.get(marker, ()))
+        on_line = _joined(
+            segment for claim in sure for marker in claim.markers for segment in cited.get(marker, ())
+        )
         holding = [claim for claim in made if claim in sure or self._holds(claim, cited, on_line, line)]
         dropped = len(made) - len(holding)
         kept = [claim.rebuilt(cited) for claim in holding]
@@ -165,12 +152,12 @@ class Checker:
         return contains(fold(self._question), quote) and _NEGATION.search(line) is not None
 
     def _load(self, ids: Iterable[int]) -> None:
-        wanted = {one for one in ids if one in self._allowed and one not in self._known}
+        wanted = {number for number in ids if number in self._allowed and number not in self._known}
         if wanted:
             # An answer mostly cites what the last tool returned: one query instead of one a line.
             wanted |= self._fresh - self._known.keys()
             self._fresh = set()
-            self._known.update((one.id, one) for one in self._segments.segments_by_id(wanted))
+            self._known.update((segment.id, segment) for segment in self._segments.segments_by_id(wanted))
 
     def _run(self, marker: Marker) -> list[Segment]:
         """The segments a marker stands for; empty when it is not valid."""
@@ -183,11 +170,11 @@ class Checker:
         if last.start < first.start:
             return []
         between = self._segments.segments(first.recording, first.start, max(first.end, last.end))
-        return [one for one in between if first.start <= one.start <= last.start]
+        return [segment for segment in between if first.start <= segment.start <= last.start]
 
 
 class LineStream:
-    """Checks an answer while it is written: text goes in as it comes, checked lines come out.
+    """Checks one answer while it is written: text goes in as it comes, checked lines come out.
 
     Nothing comes out before the first line with a citation that holds, because an answer of which no claim
     holds is replaced as a whole. All that comes out together is ``checked.text``.
@@ -241,24 +228,24 @@ class LineStream:
         return out
 
     def _line(self, line: str) -> str:
-        one = self._checker.check_line(line.rstrip(), self._by_rule)
-        self._dropped += one.dropped
-        self._citations += one.citations
-        self._uncited = self._uncited or one.uncited
-        if one.marked_text.strip() or not line.strip():
-            self._held.append(one)
+        checked = self._checker.check_line(line.rstrip(), self._by_rule)
+        self._dropped += checked.dropped
+        self._citations += checked.citations
+        self._uncited = self._uncited or checked.uncited
+        if checked.marked_text.strip() or not line.strip():
+            self._held.append(checked)
         return self._release() if self._citations else ""
 
     def _release(self) -> str:
         out = ""
-        for one in self._held:
-            if not one.marked_text:
+        for checked in self._held:
+            if not checked.marked_text:
                 # Blank lines wait for what follows, so that none ends the text or begins it.
                 self._blank += 1
                 continue
             gap = min(self._blank, 1) if self._lines else 0
-            out += "\n" * (gap + bool(self._lines)) + one.text
-            self._lines += [""] * gap + [one.marked_text]
+            out += "\n" * (gap + bool(self._lines)) + checked.text
+            self._lines += [""] * gap + [checked.marked_text]
             self._blank = 0
         self._held = []
         return out
@@ -268,21 +255,17 @@ class LineStream:
 class _Claim:
     tokens: tuple[Token, ...]
 
-    @classmethod
-    def of(cls, tokens: Sequence[Token]) -> _Claim:
-        return cls(tuple(tokens))
-
     @property
     def markers(self) -> list[Marker]:
-        return [one for one in self.tokens if isinstance(one, Marker)]
+        return [token for token in self.tokens if isinstance(token, Marker)]
 
     @property
     def cites(self) -> bool:
-        return any(isinstance(one, (Marker, Broken)) for one in self.tokens)
+        return any(isinstance(token, (Marker, Broken)) for token in self.tokens)
 
     @property
     def quotes(self) -> list[str]:
-        return [one.text[1:-1] for one in self.tokens if isinstance(one, Quote)]
+        return [token.text[1:-1] for token in self.tokens if isinstance(token, Quote)]
 
     def rebuilt(self, valid: dict[Marker, list[Segment]]) -> str:
         """The claim's text with the valid markers only."""
@@ -307,9 +290,9 @@ def _citation(segments: Sequence[Segment]) -> Citation:
         if quote and len(longer) > _LONGEST_QUOTE:
             break
         quote = longer
-    last = max(segments, key=lambda one: one.end)
+    last = max(segments, key=lambda segment: segment.end)
     return Citation(segments[0].recording, segments[0].start, last.end, quote)
 
 
 def _joined(segments: Iterable[Segment]) -> str:
-    return fold(" ".join(one.text for one in segments))
+    return fold(" ".join(segment.text for segment in segments))

@@ -4,11 +4,8 @@ What else a model writes is left alone: questions, headings, what leads to a lis
 about the conversation itself, and facts that a tool told and no segment can be cited for. All of it goes by
 closed lists of words, so that a sentence which is not understood is marked rather than believed.
 
-What tools told about recordings that no segment can be cited for: titles, lengths, speakers, remarks.
-
-Words and turns of phrase by which a sentence is known to claim nothing about what was said.
-
-Where the sentences of a line of marked text begin and end.
+``Facts`` holds what tools told that no segment can be cited for: titles, lengths, speakers, remarks. Lists of
+words and turns of phrase follow it, then how a line is cut into sentences, then the marking itself.
 """
 
 from __future__ import annotations
@@ -36,7 +33,7 @@ _NUMBERS = {word: str(number) for word, number in {**NUMBERS, "twenty": 20}.item
 
 def words_of(text: str) -> list[str]:
     """The words and numbers of a text, small; numbers up to twenty in digits."""
-    return [_NUMBERS.get(one, one) for one in _TOKEN.findall(text.casefold().replace("’", "'"))]
+    return [_NUMBERS.get(word, word) for word in _TOKEN.findall(text.casefold().replace("’", "'"))]
 
 
 class Facts:
@@ -67,7 +64,7 @@ class Facts:
 
     def echoes(self, words: set[str]) -> bool:
         """Whether all of some words stand in one statement."""
-        return bool(words) and any(words <= one for one in self.statements)
+        return bool(words) and any(words <= statement for statement in self.statements)
 
     def _take(self, key: str, value: Any) -> None:
         if isinstance(value, str):
@@ -83,31 +80,31 @@ class Facts:
             self.numbers |= _written(value)
         elif isinstance(value, Mapping):
             cited = "segments" in value or "evidence" in value
-            for inner, one in value.items():
-                if not cited or inner in _OF_CITED:
-                    self._take(str(inner), one)
+            for field, inner in value.items():
+                if not cited or field in _OF_CITED:
+                    self._take(str(field), inner)
         elif isinstance(value, list):
             self._list(key, value)
 
     def _list(self, key: str, values: list[Any]) -> None:
         if key not in _SPOKEN:
             self.numbers.add(str(len(values)))
-            for one in values:
-                self._take(key, one)
+            for value in values:
+                self._take(key, value)
             return
-        for one in values:
-            if isinstance(one, Mapping) and isinstance(one.get("speaker"), str):
-                self._name(one["speaker"])
+        for value in values:
+            if isinstance(value, Mapping) and isinstance(value.get("speaker"), str):
+                self._name(value["speaker"])
 
     def _name(self, name: str) -> None:
         if any(map(str.isalnum, name)):
             self.names.add(fold(name))
 
     def _learn_words(self, text: str) -> None:
-        for one in words_of(text):
-            (self.numbers if one[0].isdigit() else self.words).add(one.lstrip("0") or "0")
-            if one[0].isdigit():
-                self.numbers.add(one)
+        for word in words_of(text):
+            (self.numbers if word[0].isdigit() else self.words).add(word.lstrip("0") or "0")
+            if word[0].isdigit():
+                self.numbers.add(word)
 
 
 def _written(value: float) -> set[str]:
@@ -326,7 +323,7 @@ def unmarked(line: str) -> str:
         first, *rest = line.split(MARK)
         before, line = (
             line,
-            "".join([first.rstrip(" \t"), *(one.rstrip(" \t") for one in rest[:-1]), *rest[-1:]]),
+            "".join([first.rstrip(" \t"), *(piece.rstrip(" \t") for piece in rest[:-1]), *rest[-1:]]),
         )
     return "" if line.strip() == LEGEND.removeprefix(MARK).strip() else line
 
@@ -417,15 +414,15 @@ class _Reader:
             return False
         known: set[str] | frozenset[str] = FUNCTION | TALK
         if LOOKED.match(text) and "that" not in said:
-            known = known | self._question | {one for one in said if one[0].isdigit()}
+            known = known | self._question | {word for word in said if word[0].isdigit()}
         return said <= known
 
     def _told(self, words: list[str]) -> bool:
         """What a tool told: fields of the record alone, or the words of one remark."""
         said = set(words)
         facts = self._facts
-        rest = {one for one in said - {NAME} if one not in facts.numbers and one not in facts.words}
+        rest = {word for word in said - {NAME} if word not in facts.numbers and word not in facts.words}
         named = NAME in said or bool(said & facts.numbers) or bool(said & facts.words)
         if named and rest <= TOLD:
             return True
-        return facts.echoes({one for one in said - {NAME} if one not in FUNCTION})
+        return facts.echoes({word for word in said - {NAME} if word not in FUNCTION})

@@ -184,12 +184,10 @@ def listen(
     workspace = _workspace()
     with output.stoppable() as cancel:
         heard = listen_again(workspace.toolbox, reference, start, end, question, cancel)
-    if heard["answer"] is None:
-        raise MossAgentError(heard["note"])
     if json:
-        output.write_json({**heard, "recording": heard["recording"]["id"]})
+        output.write_json({**heard.document(), "recording": heard.recording.id})
     else:
-        output.say(f"{heard['answer']}\n\n{heard['note']}")
+        output.say(f"{heard.answer}\n\n{heard.note}")
 
 
 @app.command()

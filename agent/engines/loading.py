@@ -71,6 +71,11 @@ class LoadingBackend:
         return getattr(self._backend, "context_tokens", None)
 
     @property
+    def count_tokens(self) -> Callable[[str], int] | None:
+        """Counts the tokens of a text; None before it is there, and where its tokenizer is not."""
+        return getattr(self._backend, "count_tokens", None)
+
+    @property
     def progress(self) -> str:
         """Where it stands, in a few words; empty once it is ready, and before anybody wanted it."""
         if self.state == "failed":

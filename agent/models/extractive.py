@@ -2,13 +2,13 @@
 
 It stands behind the same interface as a language model, so the graph, the tools and the check of citations
 are the same for both. It cannot invent: every sentence about a recording is a quote, a computed fact, or a
-field of the recording's record.
-
-Text that was composed by rule from what tools returned, told apart from what a language model wrote.
+field of the recording's record. What it writes is marked as composed by rule (``BY_RULE``), which tells it
+from what a language model wrote.
 """
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -23,9 +23,8 @@ from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from agent.planning.compose import compose
-from agent.planning.intents import understand
 from agent.planning.plan import Call, next_calls
-from agent.planning.situation import read_situation
+from agent.planning.question_context import context_of
 
 BY_RULE = "by_rule"
 """Key of ``additional_kwargs``: how many characters at the end of the message were composed by rule.
@@ -80,8 +79,6 @@ class ExtractiveChatModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        import json
-
         calls, text = respond(messages, _names(kwargs.get("tools")))
         if calls:
             chunks = [
@@ -100,8 +97,9 @@ class ExtractiveChatModel(BaseChatModel):
 
 def respond(messages: Sequence[BaseMessage], tools: frozenset[str]) -> tuple[list[Call], str]:
     """The next tool calls, or the answer's text when there is nothing left to call."""
-    situation = read_situation(messages)
-    intent = understand(situation)
+    context = context_of(messages)
+    situation = context.situation(messages)
+    intent = context.intent_of(situation)
     calls = [call for call in next_calls(intent, situation) if call.tool in tools]
     return (calls, "") if calls else ([], compose(intent, situation))
 

@@ -1,36 +1,40 @@
-"""A conversation as a language model reads it: numbered evidence, one line each, as much as fits.
-
-Tools answer in JSON that repeats long ids and exact times for every sentence. A model is given the same as
-lines such as ``[#12] 2:05-2:11 Speaker 1: …``: far fewer tokens, each line with the marker to cite it by.
-"""
+"""A conversation in OpenAI's form, as much of it as fits the context of a language model."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.messages import (
+    AIMessage,
+    BaseMessage,
+    HumanMessage,
+    SystemMessage,
+    ToolMessage,
+    trim_messages,
+)
 
-from agent.citations.quotes import tidy
-from agent.prompts import read_focus
+from agent.turns import split_turns
 from moss_audio.errors import MossAudioError
-from moss_audio.timestamps import clock
-
-ID_SHOWN = 12
-"""Characters of a recording's id that a model sees; tools take any unique beginning."""
+from tools.result_text import shortened
 
 TURN_TOKENS = 8
-"""What a turn costs beside its text: its role and the tokens around it."""
+"""What a message costs beside its text: its role and the tokens around it."""
 
 TAKEN_OVER = "taken_over"
 """Key of ``additional_kwargs`` of messages that the extractive model wrote in the place of another: why."""
 
 REASONING = "reasoning_content"
 """Key of ``additional_kwargs`` that LangChain reads thoughts from."""
+
+NOTICE_TOKENS = 24
+"""Kept free for the line that says how much was cut."""
+
+Counter = Callable[[str], int]
+"""From a text to its number of tokens."""
 
 _PIECE = re.compile(r"[A-Za-z]+|\d|[^\W\d_]|[^\w\s]+|_+|\n+")
 
@@ -39,8 +43,8 @@ class ContextTooLong(MossAudioError):
     """Not even the question fits the model's context."""
 
 
-def tokens(text: str) -> int:
-    """About how many tokens a text is, rather too many than too few; no tokenizer is asked.
+def estimate_tokens(text: str) -> int:
+    """About how many tokens a text is, rather too many than too few, where no tokenizer is at hand.
 
     Qwen's writes each digit alone, English words in pieces of four letters and more, other scripts in pieces
     of a character and more, signs in pairs.
@@ -56,160 +60,112 @@ def tokens(text: str) -> int:
     return total
 
 
-def openai_messages(messages: Sequence[BaseMessage], budget: int) -> list[dict[str, Any]]:
+def openai_messages(
+    messages: Sequence[BaseMessage], budget: int, count: Counter = estimate_tokens
+) -> list[dict[str, Any]]:
     """The conversation in OpenAI's form, within a budget of tokens.
 
     What is given up, in this order, until it fits: what tools returned in earlier turns; the earliest turns;
     the ends of what tools returned in this turn, each of which says that it was cut.
 
+    Args:
+        messages: The conversation, with its system message first.
+        budget: Tokens it may take.
+        count: The tokenizer of the model, or an estimate.
+
     Raises:
         ContextTooLong: The system prompt and the question alone do not fit.
     """
-    system = [_message(one) for one in messages if isinstance(one, SystemMessage)]
-    turns = [_Turn(turn) for turn in _turns(messages)]
-    head = sum(map(_cost, system))
-    if head + sum(turn.cost for turn in turns) > budget:
-        for turn in turns[:-1]:
-            turn.forget_tools()
-    while len(turns) > 1 and head + sum(turn.cost for turn in turns) > budget:
-        del turns[0]
-    over = head + sum(turn.cost for turn in turns) - budget
-    if over > 0 and turns:
-        turns[-1].cut(over)
-    if head + sum(turn.cost for turn in turns) > budget:
-        raise ContextTooLong(
-            f"the question and the rules alone take more than the {budget:,} tokens its context has for them"
+    sizes = _Sizes(count)
+    kept: Sequence[BaseMessage] = messages
+    if sizes.total(messages) > budget:
+        system = [message for message in messages if isinstance(message, SystemMessage)]
+        *before, turn = split_turns(messages[len(system) :]) or [[]]
+        # `trim_messages` drops whole messages from the beginning on, and no more: what tools returned in the
+        # middle of the conversation goes before that, and rows of a result that is too long after it.
+        earlier = [message for past in before for message in past if not _of_tools(message)]
+        kept = trim_messages(
+            [*system, *earlier, *turn],
+            max_tokens=budget,
+            token_counter=sizes.total,
+            strategy="last",
+            start_on="human",
+            include_system=True,
         )
-    return [*system, *(one for turn in turns for one in turn.messages)]
+        if not any(isinstance(message, HumanMessage) for message in kept):
+            kept = [*system, *turn]
+    made = [_openai_message(message) for message in kept]
+    over = sizes.sum(made) - budget
+    if over > 0:
+        _cut_evidence(made, over, count)
+        if sizes.sum(made) > budget:
+            raise ContextTooLong(
+                f"the question and the rules alone take more than the {budget:,} tokens its context has for "
+                "them"
+            )
+    return made
 
 
-def render_result(content: str, room: int | None = None) -> str:
-    """A tool's JSON as lines; with a room of tokens, the first lines that fit and how many do not."""
-    try:
-        result = json.loads(content)
-    except ValueError:
-        result = None
-    if not isinstance(result, dict):
-        return _cut([tidy(content)], room, "characters")
-    head = {key: one for key, one in result.items() if not _is_rows(one)}
-    lines = [json.dumps(_short(head), ensure_ascii=False)] if head else []
-    for key, rows in result.items():
-        # Passages are where evidence was found; the evidence says it all.
-        if _is_rows(rows) and key not in ("evidence", "passages"):
-            lines += [f"{key}:", *(json.dumps(_short(one), ensure_ascii=False) for one in rows)]
-    evidence = result.get("evidence")
-    if isinstance(evidence, list):
-        lines.append("evidence:" if evidence else "evidence: none")
-        titles = _titles(result)
-        lines += [_evidence(one, titles) for one in evidence if isinstance(one, Mapping)]
-    return _cut(lines, room, "lines")
+class _Sizes:
+    """Counts messages; a text is counted once."""
+
+    def __init__(self, count: Counter) -> None:
+        self._count = count
+        self._known: dict[str, int] = {}
+
+    def total(self, messages: Iterable[BaseMessage]) -> int:
+        """Tokens of messages, as ``trim_messages`` asks for them."""
+        return self.sum(map(_openai_message, messages))
+
+    def sum(self, made: Iterable[Mapping[str, Any]]) -> int:
+        """Tokens of messages in OpenAI's form."""
+        return sum(self._size(message) for message in made)
+
+    def _size(self, message: Mapping[str, Any]) -> int:
+        calls = json.dumps(message["tool_calls"]) if message.get("tool_calls") else ""
+        texts = (message["content"], message.get(REASONING, ""), calls)
+        return TURN_TOKENS + sum(self._tokens(text) for text in texts if text)
+
+    def _tokens(self, text: str) -> int:
+        if text not in self._known:
+            self._known[text] = self._count(text)
+        return self._known[text]
 
 
-def _cut(lines: Sequence[str], room: int | None, what: str) -> str:
-    if room is None or sum(tokens(one) + 1 for one in lines) <= room:
-        return "\n".join(lines)
+def _of_tools(message: BaseMessage) -> bool:
+    """Whether a message calls tools or is what one returned."""
+    return isinstance(message, ToolMessage) or (isinstance(message, AIMessage) and bool(message.tool_calls))
+
+
+def _cut_evidence(made: Sequence[dict[str, Any]], over: int, count: Counter) -> None:
+    """Make messages smaller by so many tokens: thoughts go first, then rows of the longest results."""
+    for message in made:
+        over -= count(message.pop(REASONING, ""))
+    results = [message for message in made if message["role"] == "tool"]
+    sizes = [count(message["content"]) for message in results]
+    if over <= 0 or not results:
+        return
+    room = _level(sizes, sum(sizes) - over)
+    for message, size in zip(results, sizes, strict=True):
+        if size > room:
+            message["content"] = cut_rows(message["content"], room, count)
+
+
+def cut_rows(text: str, room: int, count: Counter = estimate_tokens) -> str:
+    """The first lines of a tool's result that fit a room of tokens, and how many do not."""
+    lines = text.split("\n")
+    if sum(count(line) + 1 for line in lines) <= room:
+        return text
     kept: list[str] = []
-    left = room - 24
+    left = room - NOTICE_TOKENS
     for line in lines:
-        left -= tokens(line) + 1
+        left -= count(line) + 1
         if left < 0:
             break
         kept.append(line)
     missing = len(lines) - len(kept)
-    return "\n".join([*kept, f"({missing} more {what} did not fit; ask for less at once to see them.)"])
-
-
-def _is_rows(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(one, dict) for one in value)
-
-
-def _short(value: Any) -> Any:
-    """A value without the precision and the length of ids that no reader needs."""
-    if isinstance(value, float):
-        return round(value, 1)
-    if isinstance(value, str):
-        return value[:ID_SHOWN] if re.fullmatch(r"[0-9a-f]{64}", value) else _harmless(value)
-    if isinstance(value, Mapping):
-        return {key: _short(one) for key, one in value.items()}
-    return [_short(one) for one in value] if isinstance(value, list) else value
-
-
-def _titles(result: Mapping[str, Any]) -> dict[str, str]:
-    """Titles by recording where the evidence is from several, else none."""
-    named = {
-        str(one.get("recording")): str(one.get("title"))
-        for one in result.get("passages") or ()
-        if isinstance(one, Mapping) and one.get("title")
-    }
-    return named if len(named) > 1 else {}
-
-
-def _evidence(one: Mapping[str, Any], titles: Mapping[str, str]) -> str:
-    title = titles.get(str(one.get("recording")))
-    where = f"{tidy(_harmless(title))}, " if title else ""
-    try:
-        when = f"{clock(float(one['start']))}-{clock(float(one['end']))}"
-    except (KeyError, TypeError, ValueError):
-        when = ""
-    kind = one.get("kind", "speech")
-    who = tidy(str(one.get("speaker") or "somebody")) if kind == "speech" else f"({kind})"
-    return f"[#{one.get('id')}] {where}{when} {_harmless(who)}: {tidy(_harmless(str(one.get('text', ''))))}"
-
-
-def _harmless(text: str) -> str:
-    """Words of a recording, which must not look like a marker of ours."""
-    return text.replace("[#", "[ #")
-
-
-def last_turn(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
-    """The messages from the last question on."""
-    for at in range(len(messages) - 1, -1, -1):
-        if isinstance(messages[at], HumanMessage):
-            return list(messages[at:])
-    return list(messages)
-
-
-def _turns(messages: Sequence[BaseMessage]) -> list[list[BaseMessage]]:
-    turns: list[list[BaseMessage]] = []
-    for message in messages:
-        if isinstance(message, SystemMessage):
-            continue
-        if isinstance(message, HumanMessage) or not turns:
-            turns.append([])
-        turns[-1].append(message)
-    return turns
-
-
-@dataclass
-class _Turn:
-    """One turn's messages in OpenAI's form."""
-
-    source: Sequence[BaseMessage]
-    messages: list[dict[str, Any]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.messages = [_message(one) for one in self.source]
-
-    @property
-    def cost(self) -> int:
-        return sum(map(_cost, self.messages))
-
-    def forget_tools(self) -> None:
-        """Keep question and answer."""
-        self.messages = [one for one in self.messages if one["role"] != "tool" and not one.get("tool_calls")]
-
-    def cut(self, over: int) -> None:
-        """Make the turn smaller by this many tokens: thoughts first, then the longest results."""
-        for message in self.messages:
-            over -= tokens(message.pop(REASONING, ""))
-        contents = {at: str(one.text) for at, one in enumerate(self.source) if isinstance(one, ToolMessage)}
-        sizes = {at: tokens(self.messages[at]["content"]) for at in contents}
-        if over <= 0 or not sizes:
-            return
-        room = _level(list(sizes.values()), sum(sizes.values()) - over)
-        for at, content in contents.items():
-            if sizes[at] > room:
-                self.messages[at]["content"] = render_result(content, room)
+    rows = "line" if missing == 1 else "lines"
+    return "\n".join([*kept, f"({missing} more {rows} did not fit; ask for less at once to see them.)"])
 
 
 def _level(sizes: Sequence[int], total: int) -> int:
@@ -223,22 +179,12 @@ def _level(sizes: Sequence[int], total: int) -> int:
     return max(sizes, default=0)
 
 
-def _cost(message: Mapping[str, Any]) -> int:
-    calls = json.dumps(message["tool_calls"]) if message.get("tool_calls") else ""
-    return TURN_TOKENS + tokens(message["content"]) + tokens(message.get(REASONING, "")) + tokens(calls)
-
-
-def _message(message: BaseMessage) -> dict[str, Any]:
+def _openai_message(message: BaseMessage) -> dict[str, Any]:
     text = str(message.text)
     if isinstance(message, SystemMessage):
-        focus, _ = read_focus(text)
-        identity = str((focus or {}).get("id", ""))
-        return {
-            "role": "system",
-            "content": text.replace(identity, identity[:ID_SHOWN]) if identity else text,
-        }
+        return {"role": "system", "content": text}
     if isinstance(message, ToolMessage):
-        return {"role": "tool", "tool_call_id": message.tool_call_id, "content": render_result(text)}
+        return {"role": "tool", "tool_call_id": message.tool_call_id, "content": text}
     if not isinstance(message, AIMessage):
         return {"role": "user", "content": text}
     # What another model began to say before it failed is no part of the conversation.
@@ -248,12 +194,12 @@ def _message(message: BaseMessage) -> dict[str, Any]:
     if isinstance(thought, str) and thought:
         made[REASONING] = thought
     if message.tool_calls:
-        made["tool_calls"] = [_call(call) for call in message.tool_calls]
+        made["tool_calls"] = [_openai_call(call) for call in message.tool_calls]
     return made
 
 
-def _call(call: Mapping[str, Any]) -> dict[str, Any]:
-    arguments = json.dumps(_short(dict(call["args"])), ensure_ascii=False)
+def _openai_call(call: Mapping[str, Any]) -> dict[str, Any]:
+    arguments = json.dumps(shortened(dict(call["args"])), ensure_ascii=False)
     return {
         "id": str(call["id"]),
         "type": "function",

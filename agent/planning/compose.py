@@ -1,14 +1,12 @@
 """Answers made of what tools returned: quotes with markers, and the few words that hold them together.
 
-Nothing here states anything about a recording that is not quoted, computed or read from its record.
-
-Answers of a listener: what it said, told apart from what was transcribed, with the seconds it heard.
+Nothing here states anything about a recording that is not quoted, computed or read from its record. What a
+listener said is told apart from what was transcribed, with the seconds it heard.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from agent.citations.quotes import quoted, tidy
 from agent.planning.intents import WHICH, Intent
@@ -16,74 +14,20 @@ from agent.planning.plan import MOST_LISTENED, moment_of
 from agent.planning.quoting import compose_around, compose_narrowed_items, compose_read, compose_search
 from agent.planning.reporting import compose_outline, compose_summary
 from agent.planning.situation import Result, Situation
-from agent.planning.wording import between, failed, line, listed, lower_first, paragraphs, plain_name, said
+from agent.planning.wording import (
+    between,
+    failed,
+    line,
+    listed,
+    lower_first,
+    paragraphs,
+    plain_name,
+    run_marker,
+    said,
+)
 from moss_audio.timestamps import clock
-
-
-def compose_listen(intent: Intent, situation: Situation) -> str:
-    """What a listener heard where the question means; without one, what it takes to have one."""
-    results = [one for one in situation.results if one.tool == "listen" and one.error is None]
-    heard = [one for one in results if one.content.get("answer")]
-    if not heard:
-        return paragraphs([_written_down(situation), results[0].note if results else failed(situation)])
-    if len(heard) == 1:
-        return paragraphs([_moment(situation), _words(heard[0]), _seconds(heard[0]), _beyond(heard[0])])
-    rows = [f"- {between(*one.content['range'])}: {_words(one)}{_marker(one)}" for one in heard]
-    errors = [one.error for one in situation.results if one.tool == "listen" and one.error]
-    return paragraphs([listed(f"Heard in {_title(heard[0])}:", rows), *errors[:1], _unheard(intent, heard)])
-
-
-def _words(result: Result) -> str:
-    """The listener's answer; its quotation marks are not those of a transcript, so they are single ones."""
-    return quoted(tidy(str(result.content["answer"])))[1:-1]
-
-
-def _seconds(result: Result) -> str:
-    return f"Heard {lower_first(between(*result.content['range']))} in {_title(result)}{_marker(result)}."
-
-
-def _marker(result: Result) -> str:
-    """A citation of all that was transcribed there, which plays what was heard."""
-    ids = [one["id"] for one in sorted(result.evidence, key=lambda one: one["start"])]
-    if not ids:
-        return ""
-    return f" [#{ids[0]}]" if len(ids) == 1 else f" [#{ids[0]}-#{ids[-1]}]"
-
-
-def _title(result: Result) -> str:
-    return quoted(str(result.content["recording"]["title"]))
-
-
-def _moment(situation: Situation) -> str:
-    """The sentence around which was listened, where one was searched for."""
-    found = situation.found("search_recordings")
-    if found is None or moment_of(situation) is None:
-        return ""
-    return said(found.evidence[0])
-
-
-def _beyond(result: Result) -> str:
-    """What the tool remarked about times that cannot be."""
-    _, beyond, rest = result.note.partition("It named times")
-    return beyond + rest
-
-
-def _unheard(intent: Intent, heard: list[Result]) -> str:
-    end = max(float(one.content["range"][1]) for one in heard)
-    if intent.span is None or intent.span.end - end < 1:
-        return ""
-    return (
-        f"At most {MOST_LISTENED} stretches are listened to for one question; name a time to hear what comes "
-        f"after {clock(end)}."
-    )
-
-
-def _written_down(situation: Situation) -> str:
-    """Sounds and music that were found among what is written down."""
-    found = situation.found("search_recordings")
-    sounds = [one for one in found.evidence if one.get("kind", "speech") != "speech"] if found else []
-    return "\n".join(line(one) for one in sounds)
-
+from tools.listen import NEEDS_MOSS_AUDIO
+from tools.result import Evidence, Heard, Outline, RecordingEntry, RecordingList, SearchResult, SummaryResult
 
 MOST_TITLES = 20
 """Titles listed when asking back."""
@@ -107,8 +51,10 @@ EMPTY = "There are no recordings yet: add one on the page or with `moss-agent ad
 
 def compose(intent: Intent, situation: Situation) -> str:
     """The answer's text, with markers."""
-    errors = [one.error for one in situation.results if one.error]
-    if errors and len(errors) == len(situation.results):
+    errors = situation.errors
+    # What needs a listener where there is none is answered with the setting, whatever else failed.
+    unheard = intent.kind == "listen" and not situation.can_listen
+    if errors and len(errors) == len(situation.results) and not unheard:
         return errors[0]
     return _COMPOSERS[intent.kind](intent, situation)
 
@@ -123,16 +69,16 @@ def _listing(_: Intent, situation: Situation) -> str:
     total = _total(situation)
     head = "There is 1 recording:" if total == 1 else f"There are {total} recordings:"
     more = f"\n- … and {total - len(rows)} more" if total > len(rows) else ""
-    return listed(head, [_recording_row(one) for one in rows]) + more
+    return listed(head, [_recording_row(entry) for entry in rows]) + more
 
 
-def _recording_row(one: Mapping[str, Any]) -> str:
-    facts = [clock(one["duration"])]
-    if one["speakers"]:
-        facts.append(_count(len(one["speakers"]), "speaker"))
-    if one["status"] != "ready":
-        facts.append(_STATES.get(one["status"], str(one["status"])))
-    return f"- {quoted(one['title'])} ({', '.join(facts)})"
+def _recording_row(entry: RecordingEntry) -> str:
+    facts = [clock(entry.duration)]
+    if entry.speakers:
+        facts.append(_count(len(entry.speakers), "speaker"))
+    if entry.status != "ready":
+        facts.append(_STATES.get(entry.status, entry.status))
+    return f"- {quoted(entry.title)} ({', '.join(facts)})"
 
 
 _STATES = {"listening": "still being transcribed", "failed": "transcription failed", "cancelled": "cancelled"}
@@ -140,33 +86,33 @@ _STATES = {"listening": "still being transcribed", "failed": "transcription fail
 
 def _which(_: Intent, situation: Situation) -> str:
     rows = _recordings(situation)
-    shown = [f"- {quoted(one['title'])} ({clock(one['duration'])})" for one in rows[:MOST_TITLES]]
+    shown = [f"- {quoted(entry.title)} ({clock(entry.duration)})" for entry in rows[:MOST_TITLES]]
     more = _total(situation) - len(shown)
     return listed(WHICH, [*shown, f"- … and {more} more"] if more > 0 else shown)
 
 
 def _facts(intent: Intent, situation: Situation) -> str:
-    one = next((row for row in _recordings(situation) if row["id"] == intent.recording), None)
-    if one is None:
+    entry = next((row for row in _recordings(situation) if row.id == intent.recording), None)
+    if entry is None:
         return "This recording is not in the library any more."
-    title, names = quoted(one["title"]), [plain_name(name) for name in one["speakers"]]
+    title, names = quoted(entry.title), [plain_name(name) for name in entry.speakers]
     if intent.fact == "speakers":
         if not names:
-            return f"The voices of {title} have not been told apart."
+            return f"The speakers in {title} have not been identified."
         voices = _count(len(names), "voice")
         return f"{voices} can be told apart in {title} (estimated from the sound): {', '.join(names)}."
     if intent.fact == "language":
-        spoken = one["language"]
+        spoken = entry.language
         return (
             f"The language of {title} is {_LANGUAGES.get(spoken, spoken)}."
             if spoken
             else f"The language of {title} is not known."
         )
     if intent.fact == "coverage":
-        if one["coverage"] is None:
+        if entry.coverage is None:
             return f"How much of the speech in {title} is transcribed has not been computed yet."
-        return f"{one['coverage']:.1%} of the detected speech in {title} is transcribed."
-    return f"{title} is {clock(one['duration'])} long."
+        return f"{entry.coverage:.1%} of the detected speech in {title} is transcribed."
+    return f"{title} is {clock(entry.duration)} long."
 
 
 _LANGUAGES = {
@@ -178,14 +124,14 @@ _LANGUAGES = {
 }  # fmt: skip
 
 
-def _recordings(situation: Situation) -> list[Mapping[str, Any]]:
-    found = situation.found("list_recordings")
-    return list(found.content.get("recordings") or ()) if found else []
+def _recordings(situation: Situation) -> tuple[RecordingEntry, ...]:
+    found = situation.found(RecordingList)
+    return found.content.recordings if found else ()
 
 
 def _total(situation: Situation) -> int:
-    found = situation.found("list_recordings")
-    return int(found.content.get("total", 0)) if found else 0
+    found = situation.found(RecordingList)
+    return found.content.total if found else 0
 
 
 def _count(number: int, noun: str) -> str:
@@ -199,8 +145,8 @@ def _speaker_of(_: Intent, situation: Situation) -> str:
     item = _last_cited(situation)
     if item is None:
         return "There is no quote yet that this could be about."
-    if not item.get("speaker"):
-        return f"The voice of {quoted(item['text'])} [#{item['id']}] has not been told apart from others."
+    if not item.speaker:
+        return f"Who said {quoted(item.text)} [#{item.id}] is not known: its voice was not identified."
     return said(item)
 
 
@@ -208,12 +154,10 @@ def _time_of(_: Intent, situation: Situation) -> str:
     item = _last_cited(situation)
     if item is None:
         return "There is no quote yet that this could be about."
-    return (
-        f"That was {lower_first(between(item['start'], item['end']))}: {quoted(item['text'])} [#{item['id']}]"
-    )
+    return f"That was {lower_first(between(item.start, item.end))}: {quoted(item.text)} [#{item.id}]"
 
 
-def _last_cited(situation: Situation) -> Mapping[str, Any] | None:
+def _last_cited(situation: Situation) -> Evidence | None:
     for turn in reversed(situation.past):
         if turn.cited:
             return turn.cited[0]
@@ -221,19 +165,85 @@ def _last_cited(situation: Situation) -> Mapping[str, Any] | None:
 
 
 def _whole_summary(intent: Intent, situation: Situation) -> str:
-    result = situation.found("summarize")
+    result = situation.found(SummaryResult)
     return compose_summary(result, intent.span) if result else failed(situation)
 
 
 def _whole_outline(_: Intent, situation: Situation) -> str:
-    result = situation.found("outline")
+    result = situation.found(Outline)
     return compose_outline(result) if result else failed(situation)
 
 
+# --- what a listener heard ------------------------------------------------------------------------
+
+
+def compose_listen(intent: Intent, situation: Situation) -> str:
+    """What a listener heard where the question means; without one, what it takes to have one."""
+    if not situation.can_listen:
+        return paragraphs([_written_down(situation), NEEDS_MOSS_AUDIO])
+    heard = [result for result in situation.all(Heard) if result.content.answer]
+    if not heard:
+        return paragraphs([_written_down(situation), failed(situation)])
+    if len(heard) == 1:
+        (only,) = heard
+        return paragraphs([_moment(situation), _words(only), _where_heard(only), only.content.warning])
+    rows = [
+        f"- {between(*result.content.range)}: {_words(result)}{_heard_marker(result)}" for result in heard
+    ]
+    return paragraphs(
+        [listed(f"Heard in {_title(heard[0])}:", rows), *situation.errors[:1], _unheard(intent, heard)]
+    )
+
+
+def _words(result: Result[Heard]) -> str:
+    """The listener's answer; its quotation marks are not those of a transcript, so they are single ones."""
+    return quoted(tidy(result.content.answer))[1:-1]
+
+
+def _where_heard(result: Result[Heard]) -> str:
+    where = lower_first(between(*result.content.range))
+    return f"Heard {where} in {_title(result)}{_heard_marker(result)}."
+
+
+def _heard_marker(result: Result[Heard]) -> str:
+    """A citation of all that was transcribed there, which plays what was heard."""
+    numbers = [item.id for item in sorted(result.evidence, key=lambda item: item.start)]
+    return f" {run_marker(numbers)}" if numbers else ""
+
+
+def _title(result: Result[Heard]) -> str:
+    return quoted(result.content.recording.title)
+
+
+def _moment(situation: Situation) -> str:
+    """The sentence around which was listened, where one was searched for."""
+    found = situation.found(SearchResult)
+    if found is None or moment_of(situation) is None:
+        return ""
+    return said(found.evidence[0])
+
+
+def _unheard(intent: Intent, heard: list[Result[Heard]]) -> str:
+    end = max(result.content.range[1] for result in heard)
+    if intent.span is None or intent.span.end - end < 1:
+        return ""
+    return (
+        f"At most {MOST_LISTENED} stretches are listened to for one question; name a time to hear what comes "
+        f"after {clock(end)}."
+    )
+
+
+def _written_down(situation: Situation) -> str:
+    """Sounds and music that were found among what is written down."""
+    found = situation.found(SearchResult)
+    sounds = [item for item in found.evidence if item.kind != "speech"] if found else []
+    return "\n".join(line(item) for item in sounds)
+
+
 _COMPOSERS: Mapping[str, Callable[[Intent, Situation], str]] = {
-    "empty": lambda _i, _s: EMPTY,
-    "help": lambda _i, _s: HELP,
-    "thanks": lambda _i, _s: "You are welcome. Ask me anything else about your recordings.",
+    "empty": lambda intent, situation: EMPTY,
+    "help": lambda intent, situation: HELP,
+    "thanks": lambda intent, situation: "You are welcome. Ask me anything else about your recordings.",
     "list": _listing,
     "which": _which,
     "facts": _facts,

@@ -1,6 +1,4 @@
-"""What a question asks for, decided by rule: phrases, time expressions, and what was said before.
-
-The English phrases that questions about recordings are made of.
+"""What a question asks for, decided by rule: English phrases, time expressions, and what was said before.
 
 Each pattern is a list of alternatives, matched anywhere and in any case unless anchored. Apostrophes in
 questions are straight and white space is single by the time they are matched.
@@ -13,10 +11,11 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from agent.citations.quotes import fold
-from agent.planning.situation import Focus, Situation, Turn
+from agent.planning.situation import Focus, Situation, Turn, results_of
 from agent.planning.time_expressions import TimeRange, TopicRange, find_time
 from index.templates import TEMPLATES
 from index.vocabulary import STOP_WORDS, one_of, word_set
+from tools.result import AboutRecording, SearchResult, Transcript
 
 
 def _any(*alternatives: str) -> re.Pattern[str]:
@@ -280,7 +279,7 @@ SHORTEST_FOLLOW_UP_S = 30.0
 
 @dataclass(frozen=True)
 class Span:
-    """A stretch of the recording, seconds; ``kind`` as in ``agent.time_expressions``."""
+    """A stretch of the recording, seconds; ``kind`` as in ``agent.planning.time_expressions``."""
 
     start: float
     end: float
@@ -304,9 +303,9 @@ class Intent:
     """The topic that decisions, actions or open questions are narrowed to; the words said at the moment that
     is to be listened to."""
     person: str = ""
-    """Whose action items are asked for."""
+    """The person for whom action items are asked for."""
     speaker: str | None = None
-    """Whose words are asked for."""
+    """The speaker whose words are asked for."""
     unnamed: str = ""
     """Somebody the question names who is none of the recording's voices."""
     wants: str = ""
@@ -359,7 +358,7 @@ def _small_talk(text: str, _: Situation) -> Intent | None:
 
 
 def _follow_up(text: str, situation: Situation) -> Intent | None:
-    turns = [turn for turn in situation.past if turn.cited or turn.last("read_transcript")]
+    turns = [turn for turn in situation.past if turn.cited or turn.last(Transcript)]
     if not turns:
         return None
     last = turns[-1]
@@ -378,33 +377,33 @@ def _follow_up(text: str, situation: Situation) -> Intent | None:
 
 def _neighbouring(last: Turn, direction: Direction) -> Intent:
     """The stretch right after or before what the last answer read or cited."""
-    read = last.last("read_transcript")
+    read = last.last(Transcript)
     if read is not None:
-        recording = read.content["recording"]["id"]
-        start, end = (float(one) for one in read.content["range"])
+        recording = read.content.recording.id
+        start, end = read.content.range
         length = max(end - start, SHORTEST_FOLLOW_UP_S)
         shown = read.evidence
         # Whole sentences were shown; going on must neither repeat nor skip one.
-        whole = len(shown) >= int(read.content.get("total", 0))
-        end = max([end if whole else 0.0, *(float(one["end"]) for one in shown)])
-        start = min([start, *(float(one["start"]) for one in shown)])
+        whole = len(shown) >= read.content.total
+        end = max([end if whole else 0.0, *(item.end for item in shown)])
+        start = min([start, *(item.start for item in shown)])
     else:
         # An answer leads with its best quote; “after that” is after the moment it speaks of.
         lead = last.cited[0]
-        recording, length = lead["recording"], FOLLOW_UP_S
-        start, end = float(lead["start"]), float(lead["end"])
+        recording, length = lead.recording, FOLLOW_UP_S
+        start, end = lead.start, lead.end
     span = Span(end, end + length) if direction == "after" else Span(max(0.0, start - length), start)
     return Intent("read", recording=recording, span=span, direction=direction)
 
 
 def _more(last: Turn, situation: Situation) -> Intent:
     """More of the same: quotes that were not shown yet, or the next stretch."""
-    found = last.last("search_recordings")
+    found = last.last(SearchResult)
     if found is None:
         return _neighbouring(last, "after")
-    shown = frozenset(one["id"] for turn in situation.past for one in turn.cited)
+    shown = frozenset(item.id for turn in situation.past for item in turn.cited)
     recording = found.arguments.get("recording")
-    return Intent("search", query=str(found.content.get("query", "")), recording=recording, exclude=shown)
+    return Intent("search", query=found.content.query, recording=recording, exclude=shown)
 
 
 # --- listening again, and times ---------------------------------------------------------------------
@@ -536,7 +535,7 @@ def _search(text: str, situation: Situation) -> Intent:
     wants = _wants(query)
     if match := WHO_SAID.search(query):
         query = match["words"]
-    if not wants and not content_words(query, focus) and not any(one.isdigit() for one in query):
+    if not wants and not content_words(query, focus) and not any(map(str.isdigit, query)):
         target = _target(situation)
         return Intent("outline", recording=target.id) if target else Intent("help")
     return Intent("search", query=query, recording=recording, speaker=speaker, unnamed=unnamed, wants=wants)
@@ -571,16 +570,12 @@ def _target(situation: Situation) -> Focus | None:
     if situation.focus:
         return situation.focus
     for turn in reversed(situation.past):
-        read = [
-            one.content["recording"] for one in turn.results if isinstance(one.content.get("recording"), dict)
-        ]
-        quoted_from = [one["recording"] for one in turn.cited[:1]]
+        read = [result.content.recording for result in results_of(turn.results, AboutRecording)]
+        quoted_from = [item.recording for item in turn.cited[:1]]
         # Several were looked at: the one the answer led with is meant; quotes from a search name none.
-        named = next(
-            (one for one in read if one["id"] in quoted_from), None if quoted_from else (read or [None])[0]
-        )
-        if named is not None:
-            return Focus(str(named["id"]), str(named["title"]), float(named["duration"]))
+        meant = [info for info in read if info.id in quoted_from] if quoted_from else read
+        if meant:
+            return Focus(meant[0].id, meant[0].title, meant[0].duration)
         if quoted_from:
             return None
     return None

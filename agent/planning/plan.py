@@ -10,6 +10,7 @@ from typing import Any
 from agent.planning.intents import Intent, Span
 from agent.planning.situation import Result, Situation
 from tools.listen import LONGEST_S
+from tools.result import Evidence, Heard, RecordingList, SearchResult, Transcript
 
 AROUND_S = 120.0
 """How much is read before or after a topic, seconds."""
@@ -34,7 +35,7 @@ def next_calls(intent: Intent, situation: Situation) -> list[Call]:
     plan = _PLANS.get(intent.kind)
     calls = plan(intent, situation) if plan else []
     # A call that was made and failed is not made again: its error is the answer.
-    made = [(one.tool, dict(one.arguments)) for one in situation.results]
+    made = [(result.tool, dict(result.arguments)) for result in situation.results]
     return [call for call in calls if (call.tool, dict(call.arguments)) not in made]
 
 
@@ -48,8 +49,8 @@ def _read(intent: Intent, situation: Situation) -> list[Call]:
         return []
     if not situation.tried("read_transcript"):
         return [_reading(intent.recording, span, intent.speaker)]
-    read = situation.found("read_transcript")
-    if read and int(read.content.get("total", 0)) > len(read.evidence) and not situation.tried("outline"):
+    read = situation.found(Transcript)
+    if read and read.content.total > len(read.evidence) and not situation.tried("outline"):
         # More was said there than can be quoted: its topics say what it was about.
         return [Call("outline", {"recording": intent.recording})]
     return []
@@ -74,7 +75,7 @@ def _searching(query: str, recording: str | None, speaker: str | None = None) ->
 
 
 def _search(intent: Intent, situation: Situation) -> list[Call]:
-    found = situation.found("search_recordings")
+    found = situation.found(SearchResult)
     if found is None:
         return [_searching(intent.query, intent.recording, intent.speaker)]
     if intent.span and intent.recording and not within(found, intent.span):
@@ -82,15 +83,15 @@ def _search(intent: Intent, situation: Situation) -> list[Call]:
     return []
 
 
-def within(result: Result, span: Span | None) -> list[Mapping[str, Any]]:
+def within(result: Result[SearchResult], span: Span | None) -> list[Evidence]:
     """The evidence that overlaps a stretch; all of it without one."""
-    if span is None:
-        return result.evidence
-    return [one for one in result.evidence if one["start"] < span.end and one["end"] > span.start]
+    return [
+        item for item in result.evidence if span is None or (item.start < span.end and item.end > span.start)
+    ]
 
 
 def _around(intent: Intent, situation: Situation) -> list[Call]:
-    found = situation.found("search_recordings")
+    found = situation.found(SearchResult)
     if found is None:
         return [_searching(intent.query, intent.recording)]
     place = place_of(intent, found)
@@ -104,16 +105,16 @@ def _around(intent: Intent, situation: Situation) -> list[Call]:
     return [_reading(recording, span)] if span.end > span.start else []
 
 
-def place_of(intent: Intent, found: Result) -> tuple[str, float, float] | None:
+def place_of(intent: Intent, found: Result[SearchResult]) -> tuple[str, float, float] | None:
     """Where a topic was talked about: recording, start and end of the best sentence or of its passage."""
     if not found.evidence:
         return None
     best = found.evidence[0]
     if _is_topic(intent.query):
-        for passage in found.content.get("passages") or ():
-            if best["id"] in passage["evidence"]:
-                return best["recording"], passage["start"], passage["end"]
-    return best["recording"], best["start"], best["end"]
+        for passage in found.content.passages:
+            if best.id in passage.evidence:
+                return best.recording, passage.start, passage.end
+    return best.recording, best.start, best.end
 
 
 def _is_topic(query: str) -> bool:
@@ -132,16 +133,16 @@ def _items(intent: Intent, situation: Situation) -> list[Call]:
         return calls
     if intent.person:
         # Names are often misheard, so nobody is searched for: the newest recordings are summarised.
-        there = situation.found("list_recordings")
+        there = situation.found(RecordingList)
         if there is None:
             return [Call("list_recordings", {})]
-        newest = [one["id"] for one in there.content["recordings"] if one["status"] == "ready"]
-        return [Call("summarize", {"recording": one}) for one in newest[:MOST_SUMMARISED]]
-    found = situation.found("search_recordings")
+        newest = [entry.id for entry in there.content.recordings if entry.status == "ready"]
+        return [Call("summarize", {"recording": recording}) for recording in newest[:MOST_SUMMARISED]]
+    found = situation.found(SearchResult)
     if found is None:
         return [_searching(intent.query, None)]
-    recordings = list(dict.fromkeys(one["recording"] for one in found.evidence))[:MOST_SUMMARISED]
-    return [Call("summarize", {"recording": one}) for one in recordings]
+    recordings = list(dict.fromkeys(item.recording for item in found.evidence))[:MOST_SUMMARISED]
+    return [Call("summarize", {"recording": recording}) for recording in recordings]
 
 
 def _summary(intent: Intent, _: Situation) -> list[Call]:
@@ -153,12 +154,16 @@ def _outline(intent: Intent, _: Situation) -> list[Call]:
 
 
 def _listen(intent: Intent, situation: Situation) -> list[Call]:
-    """Listen to the stretch that is meant, ten minutes at a time; the rest once the first was answered."""
-    heard = [one for one in situation.results if one.tool == "listen"]
-    if any(one.content.get("answer") is None for one in heard):
-        # Nothing can listen, or it failed; sounds that were written down can still be found.
-        deaf = not any(one.error for one in heard)
-        return [_searching(intent.query, intent.recording)] if deaf and not situation.results[1:] else []
+    """Listen to the stretch that is meant, ten minutes at a time; the rest once the first was answered.
+
+    Where nothing can listen, sounds that were written down can still be found.
+    """
+    if not situation.can_listen:
+        tried = situation.tried("search_recordings")
+        return [] if tried else [_searching(intent.query, intent.recording)]
+    heard = situation.all(Heard)
+    if len(heard) < sum(result.tool == "listen" for result in situation.results):
+        return []  # it failed once and would again
     span = intent.span or Span(0.0, AROUND_S)
     if intent.about and span.end - span.start > LONGEST_S:
         if not situation.tried("search_recordings"):
@@ -181,11 +186,11 @@ def _listen(intent: Intent, situation: Situation) -> list[Call]:
 
 def moment_of(situation: Situation) -> Span | None:
     """What lies around the sentence that was searched for."""
-    found = situation.found("search_recordings")
+    found = situation.found(SearchResult)
     if found is None or not found.evidence:
         return None
     best = found.evidence[0]
-    return Span(max(0.0, best["start"] - BEFORE_MOMENT_S), best["end"] + AFTER_MOMENT_S)
+    return Span(max(0.0, best.start - BEFORE_MOMENT_S), best.end + AFTER_MOMENT_S)
 
 
 def stretches(span: Span) -> list[Span]:

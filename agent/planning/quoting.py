@@ -1,7 +1,4 @@
-"""Answers found by searching: the best quote first, then what supports it.
-
-Answers that read a stretch of the transcript: its quotes in order, with the range named.
-"""
+"""Answers made of quotes: a stretch of the transcript in order, or what a search found, best first."""
 
 from __future__ import annotations
 
@@ -11,10 +8,9 @@ from collections.abc import Sequence
 from agent.citations.quotes import quoted
 from agent.planning.intents import Intent, Span, content_words
 from agent.planning.plan import place_of, within
-from agent.planning.reporting import compose_items, shared, topic_rows
+from agent.planning.reporting import compose_items, items_of, shared, topic_rows
 from agent.planning.situation import Result, Situation
 from agent.planning.wording import (
-    Evidence,
     between,
     failed,
     line,
@@ -25,21 +21,23 @@ from agent.planning.wording import (
     said,
 )
 from moss_audio.timestamps import clock
+from tools.result import Evidence, Outline, SearchResult, SummaryResult, Transcript
 
 
 def compose_read(intent: Intent, situation: Situation) -> str:
     """What was said at the time that was asked for."""
-    read = situation.found("read_transcript")
+    read = situation.found(Transcript)
     if read is None:
         before_start = intent.direction == "before"
         return "That is the beginning of the recording." if before_start else failed(situation)
-    return stretch(read, intent, situation.found("outline"))
+    return stretch(read, intent, situation.found(Outline))
 
 
-def stretch(read: Result, intent: Intent, outline: Result | None = None) -> str:
+def stretch(read: Result[Transcript], intent: Intent, outline: Result[Outline] | None = None) -> str:
     """What was said in a stretch, with the range named."""
-    title, duration = quoted(read.content["recording"]["title"]), read.content["recording"]["duration"]
-    start, end = read.content["range"]
+    title, duration = quoted(read.content.recording.title), read.content.recording.duration
+    start, end = read.content.range
+    note = read.content.note
     if start >= duration:
         if intent.direction == "after":
             return f"Nothing comes after that: {title} ends at {clock(duration)}."
@@ -47,14 +45,14 @@ def stretch(read: Result, intent: Intent, outline: Result | None = None) -> str:
     items = read.evidence
     if not items:
         nobody = f"{plain_name(intent.speaker)} said nothing" if intent.speaker else "Nothing was said"
-        return paragraphs([f"{nobody} {lower_first(between(start, end))} in {title}.", read.note])
-    topics = topic_rows(outline, Span(start, end)) if outline else []
+        return paragraphs([f"{nobody} {lower_first(between(start, end))} in {title}.", note])
+    topics = topic_rows(outline.content, Span(start, end)) if outline else []
     if topics:
         heading = listed(f"{between(start, end)} in {title}, by topic:", topics)
-        return paragraphs([heading, listed("It begins like this:", [line(one) for one in items]), read.note])
+        return paragraphs([heading, listed("It begins like this:", [line(item) for item in items]), note])
     heading = _heading(intent, start, end, items) + f" in {title}"
     who = f", {plain_name(intent.speaker)} said:" if intent.speaker else ":"
-    return paragraphs([listed(heading + who, [line(one) for one in items]), read.note])
+    return paragraphs([listed(heading + who, [line(item) for item in items]), note])
 
 
 def _heading(intent: Intent, start: float, end: float, items: Sequence[Evidence]) -> str:
@@ -63,9 +61,9 @@ def _heading(intent: Intent, start: float, end: float, items: Sequence[Evidence]
     if span is None or span.kind != "moment":
         return between(start, end)
     # Rain that goes on for an hour does not make the moment an hour long.
-    spoken = [one for one in items if one.get("kind", "speech") == "speech"]
-    start = min([start, *(float(one["start"]) for one in spoken)])
-    end = max([end, *(float(one["end"]) for one in spoken)])
+    spoken = [item for item in items if item.kind == "speech"]
+    start = min([start, *(item.start for item in spoken)])
+    end = max([end, *(item.end for item in spoken)])
     if span.start <= 0:
         # Cut off at the start of the recording, the stretch no longer has the moment in its middle.
         return between(start, end)
@@ -84,27 +82,29 @@ GOES_ON_S = 3.0
 
 def compose_search(intent: Intent, situation: Situation) -> str:
     """What a search found: one leading quote with support, or all places, or that there is nothing."""
-    found = situation.found("search_recordings")
+    found = situation.found(SearchResult)
     if found is None:
         return failed(situation)
-    items = [one for one in within(found, intent.span) if one["id"] not in intent.exclude]
-    read = situation.found("read_transcript")
+    items = [item for item in within(found, intent.span) if item.id not in intent.exclude]
+    read = situation.found(Transcript)
     if not items and read is not None:
         nothing = f"I found nothing there about {_topic(intent, situation)}."
         return paragraphs([nothing, stretch(read, intent)])
     if not items:
         return "That is all I found about it." if intent.exclude else _nothing(intent, situation)
-    unnamed = f"No voice is named {plain_name(intent.unnamed)} here, so this is from everyone."
+    unnamed = f"No speaker here is named {plain_name(intent.unnamed)}, so this is from everyone."
     if intent.wants == "mentioned":
         text = _moments(intent, items, found, situation)
     elif intent.wants == "all" or intent.exclude:
         text = listed("This was said about it:", _rows(sorted(items, key=_place), found, situation))
     else:
         text = _lead_and_support(intent, items, found, situation)
-    return paragraphs([text, unnamed if intent.unnamed else "", found.note])
+    return paragraphs([text, unnamed if intent.unnamed else "", " ".join(found.content.notes)])
 
 
-def _lead_and_support(intent: Intent, items: Sequence[Evidence], found: Result, situation: Situation) -> str:
+def _lead_and_support(
+    intent: Intent, items: Sequence[Evidence], found: Result[SearchResult], situation: Situation
+) -> str:
     lead = leading(items, intent.wants)
     text = _with_question(lead, items, _title_of(lead, found, situation))
     rows = _rows(supporting(lead, items, intent.query), found, situation)
@@ -117,11 +117,11 @@ def leading(items: Sequence[Evidence], wants: str = "") -> Evidence:
     The right kind is a statement, no question; where an amount is asked for, it has one.
     """
     best = items[0]
-    near = [one for one in items if one["relevance"] >= NEAR * best["relevance"]]
-    replies = [one for one in near if one.get("reply_to") == best["id"]] if _asks(best) else []
-    statements = replies or [one for one in near if not _asks(one)] or near
+    near = [item for item in items if item.relevance >= NEAR * best.relevance]
+    replies = [item for item in near if item.reply_to == best.id] if _asks(best) else []
+    statements = replies or [item for item in near if not _asks(item)] or near
     kind = _KINDS.get(wants)
-    return next((one for one in statements if kind and kind.search(one["text"])), statements[0])
+    return next((item for item in statements if kind and kind.search(item.text)), statements[0])
 
 
 _KINDS = {
@@ -137,7 +137,7 @@ _KINDS = {
 
 
 def _asks(item: Evidence) -> bool:
-    return str(item["text"]).rstrip().endswith(("?", "？"))
+    return item.text.rstrip().endswith(("?", "？"))
 
 
 def supporting(lead: Evidence, items: Sequence[Evidence], query: str) -> list[Evidence]:
@@ -146,28 +146,28 @@ def supporting(lead: Evidence, items: Sequence[Evidence], query: str) -> list[Ev
     Each shares a word with the question, or is what the leading quote goes on with.
     """
     words = content_words(query)
-    used = {lead["id"], lead.get("reply_to")}
+    used = {lead.id, lead.reply_to}
     worth = [
-        one
-        for one in items
-        if one["id"] not in used
-        and one["relevance"] >= SUPPORT_SHARE * lead["relevance"]
-        and len(str(one["text"]).split()) > 2
-        and (shared(words, content_words(str(one["text"]))) or _goes_on(lead, one))
+        item
+        for item in items
+        if item.id not in used
+        and item.relevance >= SUPPORT_SHARE * lead.relevance
+        and len(item.text.split()) > 2
+        and (shared(words, content_words(item.text)) or _goes_on(lead, item))
     ]
     return sorted(worth[:SUPPORT], key=_place)
 
 
 def _goes_on(lead: Evidence, other: Evidence) -> bool:
-    return other["recording"] == lead["recording"] and 0 <= other["start"] - lead["end"] <= GOES_ON_S
+    return other.recording == lead.recording and 0 <= other.start - lead.end <= GOES_ON_S
 
 
 def _with_question(item: Evidence, items: Sequence[Evidence], title: str | None) -> str:
     """The leading sentence; a reply stands with the question it answers."""
-    question = next((one for one in items if one["id"] == item.get("reply_to")), None)
+    question = next((other for other in items if other.id == item.reply_to), None)
     if question is None:
         return said(item, title)
-    return f"Asked {quoted(question['text'])} [#{question['id']}], {_inside(said(item, title))}"
+    return f"Asked {quoted(question.text)} [#{question.id}], {_inside(said(item, title))}"
 
 
 def _inside(sentence: str) -> str:
@@ -175,42 +175,42 @@ def _inside(sentence: str) -> str:
     return "somebody" + sentence[8:] if sentence.startswith("Somebody ") else sentence
 
 
-def _moments(intent: Intent, items: Sequence[Evidence], found: Result, situation: Situation) -> str:
+def _moments(
+    intent: Intent, items: Sequence[Evidence], found: Result[SearchResult], situation: Situation
+) -> str:
     """Where something comes up: the quotes that say most of its words, else the most relevant ones."""
     words = content_words(intent.query, situation.focus)
-    counts = [shared(words, content_words(str(one["text"]))) for one in items]
-    least = SUPPORT_SHARE * items[0]["relevance"]
+    counts = [shared(words, content_words(item.text)) for item in items]
+    least = SUPPORT_SHARE * items[0].relevance
     said_there = [
-        one
-        for one, count in zip(items, counts, strict=True)
-        if (count == max(counts) if max(counts) else one["relevance"] >= least)
+        item
+        for item, count in zip(items, counts, strict=True)
+        if (count == max(counts) if max(counts) else item.relevance >= least)
     ]
     return listed("It comes up here:", _rows(sorted(said_there, key=_place), found, situation))
 
 
-def _rows(items: Sequence[Evidence], found: Result, situation: Situation) -> list[str]:
-    return [line(one, _title_of(one, found, situation)) for one in items]
+def _rows(items: Sequence[Evidence], found: Result[SearchResult], situation: Situation) -> list[str]:
+    return [line(item, _title_of(item, found, situation)) for item in items]
 
 
 def _place(item: Evidence) -> tuple[str, float]:
-    return str(item["recording"]), float(item["start"])
+    return item.recording, item.start
 
 
-def _title_of(item: Evidence, found: Result, situation: Situation) -> str | None:
+def _title_of(item: Evidence, found: Result[SearchResult], situation: Situation) -> str | None:
     """The recording's title where several were searched; None where it goes without saying."""
     if found.arguments.get("recording") or situation.recordings == 1:
         return None
-    passages = found.content.get("passages") or ()
-    return next((str(one["title"]) for one in passages if one["recording"] == item["recording"]), None)
+    return found.content.titles.get(item.recording)
 
 
 def _nothing(intent: Intent, situation: Situation) -> str:
     where = f" in {quoted(situation.focus.title)}" if situation.focus else " in any recording"
-    found = situation.found("search_recordings")
+    found = situation.found(SearchResult)
     speaker = f" by {plain_name(intent.speaker)}" if intent.speaker else ""
     said_nothing = f"I found nothing that was said{speaker} about {_topic(intent, situation)}{where}."
-    notes = found.note.replace("Nothing relevant to this was said.", "").strip() if found else ""
-    return paragraphs([said_nothing, notes])
+    return paragraphs([said_nothing, " ".join(found.content.notes) if found else ""])
 
 
 def _topic(intent: Intent, situation: Situation) -> str:
@@ -226,12 +226,12 @@ def _topic(intent: Intent, situation: Situation) -> str:
 
 def compose_around(intent: Intent, situation: Situation) -> str:
     """What was said before or after something that was searched for."""
-    found = situation.found("search_recordings")
+    found = situation.found(SearchResult)
     place = place_of(intent, found) if found else None
     if found is None or place is None:
         return _nothing(intent, situation)
     best = found.evidence[0]
-    read = situation.found("read_transcript")
+    read = situation.found(Transcript)
     lead = f"The nearest to that: {said(best, _title_of(best, found, situation))}"
     if read is None:
         return f"{lead}\n\nThe recording begins there."
@@ -240,7 +240,7 @@ def compose_around(intent: Intent, situation: Situation) -> str:
 
 def compose_narrowed_items(intent: Intent, situation: Situation) -> str:
     """Decisions, action items or open questions; where there are none, what comes nearest, and says so."""
-    found = situation.found("search_recordings")
+    found = situation.found(SearchResult)
     listed_items = compose_items(intent, situation)
     if listed_items:
         return paragraphs([listed_items, _around_items(intent, situation)])
@@ -249,7 +249,7 @@ def compose_narrowed_items(intent: Intent, situation: Situation) -> str:
     if not narrowed:
         where = f" {lower_first(between(intent.span.start, intent.span.end))}" if intent.span else ""
         return f"I found no {nothing}{where}."
-    items = found.evidence if found else []
+    items = found.evidence if found else ()
     if not items:
         for_whom = f"I found no {nothing} for {plain_name(intent.person)}."
         return for_whom if intent.person else _nothing(intent, situation)
@@ -262,18 +262,17 @@ def compose_narrowed_items(intent: Intent, situation: Situation) -> str:
 
 def _around_items(intent: Intent, situation: Situation) -> str:
     """What else was said about the topic of the items, as quotes."""
-    found = situation.found("search_recordings")
+    found = situation.found(SearchResult)
     if found is None or not found.evidence or not intent.about:
         return ""
-    summaries = [one for one in situation.results if one.tool == "summarize" and not one.error]
     listed_ids = {
         number
-        for one in summaries
-        for item in one.content["summary"].get(intent.items or "", ())
-        for number in item.get("segments", ())
+        for result in situation.all(SummaryResult)
+        for item in items_of(result.content.summary, intent.items or "decisions")
+        for number in item.segments
     }
-    rest = [one for one in found.evidence if one["id"] not in listed_ids and not _asks(one)]
-    best = {**found.evidence[0], "id": 0}
+    rest = [item for item in found.evidence if item.id not in listed_ids and not _asks(item)]
+    best = found.evidence[0].model_copy(update={"id": 0})
     rows = _rows(supporting(best, rest, intent.query), found, situation)
     return listed("What was said about it:", rows) if rows else ""
 

@@ -1,16 +1,18 @@
-"""What a chat model that works by rule sees of a conversation: questions, tool results, earlier answers."""
+"""What the planning rules look at: the question, its recording, tool results, and earlier turns."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
 from agent.citations.markers import Marker, split_markers
-from agent.prompts import read_focus
+from tools.result import Evidence, Failure, ToolResult, result_of
+
+R = TypeVar("R", bound=ToolResult)
+R_co = TypeVar("R_co", bound=ToolResult, covariant=True)
 
 
 @dataclass(frozen=True)
@@ -22,30 +24,41 @@ class Focus:
     duration: float
     speakers: tuple[str, ...] = ()
 
+    @classmethod
+    def from_state(cls, stored: Mapping[str, Any] | None) -> Focus | None:
+        """The focus as the graph's state holds it; None for none."""
+        if not stored:
+            return None
+        speakers = tuple(str(speaker) for speaker in stored.get("speakers") or ())
+        return cls(str(stored["id"]), str(stored["title"]), float(stored["duration"]), speakers)
+
+    def to_state(self) -> dict[str, Any]:
+        """Plain data for the graph's state."""
+        return {
+            "id": self.id,
+            "title": self.title,
+            "duration": self.duration,
+            "speakers": list(self.speakers),
+        }
+
 
 @dataclass(frozen=True)
-class Result:
+class Result(Generic[R_co]):
     """One tool call and what came back."""
 
     tool: str
     arguments: Mapping[str, Any]
-    content: Mapping[str, Any]
+    content: R_co
 
     @property
     def error(self) -> str | None:
         """The tool's one-sentence error, if it failed."""
-        error = self.content.get("error")
-        return str(error) if error else None
+        return self.content.error if isinstance(self.content, Failure) else None
 
     @property
-    def evidence(self) -> list[Mapping[str, Any]]:
+    def evidence(self) -> tuple[Evidence, ...]:
         """The segments it returned."""
-        return list(self.content.get("evidence") or ())
-
-    @property
-    def note(self) -> str:
-        """What the tool had to remark, or nothing."""
-        return str(self.content.get("note") or "")
+        return self.content.evidence
 
 
 @dataclass(frozen=True)
@@ -53,20 +66,20 @@ class Turn:
     """A question, the tool results it brought, and the answer it got."""
 
     question: str
-    results: tuple[Result, ...] = ()
+    results: tuple[Result[ToolResult], ...] = ()
     answer: str = ""
 
     @property
-    def cited(self) -> list[Mapping[str, Any]]:
+    def cited(self) -> list[Evidence]:
         """Evidence its answer cites, in order; of a run the first and the last segment."""
-        known = {one["id"]: one for result in self.results for one in result.evidence}
+        known = {item.id: item for result in self.results for item in result.evidence}
         markers = [part for part in split_markers(self.answer) if isinstance(part, Marker)]
         ids = dict.fromkeys(number for marker in markers for number in (marker.first, marker.last))
-        return [known[one] for one in ids if one in known]
+        return [known[number] for number in ids if number in known]
 
-    def last(self, tool: str) -> Result | None:
-        """The last result of a tool in this turn that is no error."""
-        found = [one for one in self.results if one.tool == tool and one.error is None]
+    def last(self, kind: type[R]) -> Result[R] | None:
+        """The last result of a kind in this turn."""
+        found = results_of(self.results, kind)
         return found[-1] if found else None
 
 
@@ -77,45 +90,60 @@ class Situation:
     question: str
     focus: Focus | None
     recordings: int
-    results: tuple[Result, ...] = ()
+    """How many recordings the library has."""
+    results: tuple[Result[ToolResult], ...] = ()
     """What the tools have returned in this turn."""
     past: tuple[Turn, ...] = ()
+    can_listen: bool = True
+    """Whether a tool can listen to audio again."""
 
-    def found(self, tool: str) -> Result | None:
-        """This turn's last result of a tool, errors left out."""
-        return Turn(self.question, self.results).last(tool)
+    @property
+    def errors(self) -> list[str]:
+        """Sentences of the calls that failed in this turn."""
+        return [result.error for result in self.results if result.error]
+
+    def found(self, kind: type[R]) -> Result[R] | None:
+        """This turn's last result of a kind."""
+        return Turn(self.question, self.results).last(kind)
+
+    def all(self, kind: type[R]) -> list[Result[R]]:
+        """This turn's results of a kind."""
+        return results_of(self.results, kind)
 
     def tried(self, tool: str) -> bool:
         """Whether the tool was called in this turn."""
-        return any(one.tool == tool for one in self.results)
+        return any(result.tool == tool for result in self.results)
 
 
-def read_situation(messages: Sequence[BaseMessage]) -> Situation:
-    """Read a conversation as the graph passes it: system prompt, earlier turns, this turn so far."""
-    prompt = next((str(one.text) for one in messages if isinstance(one, SystemMessage)), "")
-    focus, recordings = read_focus(prompt)
+def results_of(results: Sequence[Result[ToolResult]], kind: type[R]) -> list[Result[R]]:
+    """The results of one kind, in order; calls that failed are of none but ``Failure``."""
+    return [
+        Result(result.tool, result.arguments, result.content)
+        for result in results
+        if isinstance(result.content, kind)
+    ]
+
+
+def read_situation(
+    messages: Sequence[BaseMessage], focus: Focus | None, recordings: int, can_listen: bool = True
+) -> Situation:
+    """A conversation as the rules look at it: earlier turns, and this turn so far."""
     turns = list(_turns(messages))
     current = turns.pop() if turns else Turn("")
     return Situation(
         question=current.question,
-        focus=_focus(focus),
+        focus=focus,
         recordings=recordings,
         results=current.results,
         past=tuple(turns),
+        can_listen=can_listen,
     )
-
-
-def _focus(line: Mapping[str, Any] | None) -> Focus | None:
-    if line is None:
-        return None
-    speakers = tuple(str(one) for one in line.get("speakers") or ())
-    return Focus(str(line["id"]), str(line["title"]), float(line["duration"]), speakers)
 
 
 def _turns(messages: Sequence[BaseMessage]) -> Iterator[Turn]:
     question: str | None = None
     calls: dict[str, tuple[str, Mapping[str, Any]]] = {}
-    results: list[Result] = []
+    results: list[Result[ToolResult]] = []
     answer = ""
     for message in messages:
         if isinstance(message, HumanMessage):
@@ -127,14 +155,6 @@ def _turns(messages: Sequence[BaseMessage]) -> Iterator[Turn]:
             answer = str(message.text)
         elif isinstance(message, ToolMessage):
             name, arguments = calls.get(message.tool_call_id, (str(message.name), {}))
-            results.append(Result(name, arguments, _content(str(message.content))))
+            results.append(Result(name, arguments, result_of(message)))
     if question is not None:
         yield Turn(question, tuple(results), answer)
-
-
-def _content(text: str) -> Mapping[str, Any]:
-    try:
-        content = json.loads(text)
-    except ValueError:
-        content = None
-    return content if isinstance(content, dict) else {"error": text}

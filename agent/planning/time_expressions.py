@@ -5,19 +5,7 @@ ten-minute mark``) names a moment, or the minute that starts there; a *section* 
 recording (``the first half``); the readers below combine them with the words around them.
 ``docs/time-expressions.md`` lists every form.
 
-The words of time: text to tokens, and tokens to numbers, lengths and units.
-
-Everything here is about one token after another; what a whole expression means is decided in
-``agent.time_expressions``. All lengths are seconds.
-
-What stands around a time expression: it tells a place in the recording from other talk of time.
-
-“The end of the meeting” is a place, “the end of the month” is not; “at 2:15” is one, “at 2:15 pm” is not.
-
-Places in time, in every notation: ``2:15``, ``minute 2``, ``the third minute``, ``the ten-minute mark``,
-``3 minutes in``, ``1h05``, ``the beginning``.
-
-``before/after <topic>``: a stretch that the topic's own place in the recording bounds.
+All lengths are seconds.
 """
 
 from __future__ import annotations
@@ -30,6 +18,8 @@ from typing import Literal
 
 from index.vocabulary import CLEAR_MONTHS, CORE_WORDS, NUMBERS, ORDINALS, TENS, WEEKDAYS, word_set
 from moss_audio.timestamps import parse_clock
+
+# --- words of time: text to tokens, tokens to numbers, lengths and units ------------------------------
 
 TokenKind = Literal["clock", "compact", "ordinal", "number", "word", "other"]
 
@@ -75,11 +65,11 @@ class Token:
     start: int
     end: int
     seconds: float = 0.0
-    """Of a clock time or a compact length."""
+    """The value of a clock time or a compact length."""
     unit: int = 0
     """Seconds of the smallest unit that a compact length names."""
     number: float = 0.0
-    """Of a number or an ordinal in digits."""
+    """The value of a number or an ordinal in digits."""
     capital: bool = False
     """Whether it starts with a capital, as a name does."""
 
@@ -349,6 +339,8 @@ def skip_in(tokens: Tokens, index: int) -> int:
     return index
 
 
+# --- places in time, in every notation ----------------------------------------------------------------
+
 JOINERS = word_set("to until till til through thru and & -")
 """Words between the two ends of a range."""
 
@@ -508,6 +500,9 @@ def _read_offset(tokens: Tokens, index: int) -> Point | None:
 def _is_single(compact: str) -> bool:
     """Whether a compact length has one unit only: ``5m`` could be metres, ``2m30s`` could not."""
     return compact.lstrip("0123456789.").isalpha()
+
+
+# --- before and after a topic, whose own place bounds the stretch -------------------------------------
 
 
 @dataclass(frozen=True)

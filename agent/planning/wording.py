@@ -2,37 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from agent.citations.quotes import quoted
 from agent.planning.situation import Situation
 from moss_audio.timestamps import clock
-
-Evidence = Mapping[str, Any]
+from tools.result import Evidence
 
 
 def said(item: Evidence, title: str | None = None) -> str:
     """``Speaker 2 said: “…” [#12]``; with a title, also where."""
     where = f" in {quoted(title)}" if title else ""
-    if item.get("kind", "speech") != "speech":
-        return f"Heard{where}: {quoted(item['text'])} [#{item['id']}]"
-    who = item.get("speaker") or "Somebody"
-    return f"{plain_name(who)} said{where}: {quoted(item['text'])} [#{item['id']}]"
+    if item.kind != "speech":
+        return f"Heard{where}: {quoted(item.text)} [#{item.id}]"
+    return f"{plain_name(item.speaker or 'Somebody')} said{where}: {quoted(item.text)} [#{item.id}]"
 
 
 def line(item: Evidence, title: str | None = None) -> str:
     """One quote as a list item: ``- Speaker 2: “…” [#12]``."""
-    who = plain_name(item["speaker"]) if item.get("speaker") else ""
-    if item.get("kind", "speech") != "speech":
-        who = str(item["kind"]).capitalize()
+    who = plain_name(item.speaker) if item.speaker else ""
+    if item.kind != "speech":
+        who = item.kind.capitalize()
     where = f"in {quoted(title)}" if title else ""
     head = " ".join(part for part in (who, where) if part)
-    return (
-        f"- {head}: {quoted(item['text'])} [#{item['id']}]"
-        if head
-        else f"- {quoted(item['text'])} [#{item['id']}]"
-    )
+    quote = f"{quoted(item.text)} [#{item.id}]"
+    return f"- {head}: {quote}" if head else f"- {quote}"
+
+
+def run_marker(numbers: Sequence[int]) -> str:
+    """The marker of a run of segments, from the first number to the last; nothing for none."""
+    if not numbers:
+        return ""
+    return f"[#{numbers[0]}]" if len(numbers) == 1 else f"[#{numbers[0]}-#{numbers[-1]}]"
 
 
 def plain_name(name: str) -> str:
@@ -65,5 +66,4 @@ def lower_first(text: str) -> str:
 
 def failed(situation: Situation) -> str:
     """Why there is nothing to answer with: the last tool's error."""
-    errors = [one.error for one in situation.results if one.error]
-    return str(errors[-1]) if errors else "I could not look that up."
+    return situation.errors[-1] if situation.errors else "I could not look that up."

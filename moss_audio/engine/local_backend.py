@@ -50,6 +50,10 @@ class LocalBackend:
         pool = self.engine.pool
         return min(pool.n_pages * pool.page_size, self.engine.options.max_length)
 
+    def count_tokens(self, text: str) -> int:
+        """How many tokens the model's tokenizer cuts a text into."""
+        return len(self.engine.processor.tokenizer(text, add_special_tokens=False)["input_ids"])
+
     @classmethod
     def load(
         cls,

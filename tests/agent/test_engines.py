@@ -39,10 +39,10 @@ from moss_audio.timestamps import clock
 from tests.fixture import lessons
 from tests.fixture.clips import CHIME, CLIPS, Part, plain, script
 from tests.support.api_serving import serving
-from tests.support.conversing import HARBOUR, Desk
+from tests.support.conversing import HARBOUR, Desk, use
 from tests.support.moss_backend import RuleBackend
 from tests.support.tiny_moss import chain, letters, random_checkpoint, writing_checkpoint
-from tools import Toolbox, build_tools
+from tools import Toolbox
 from web.page.library_view import render_engines
 
 PLENTY = 90 * GB
@@ -541,10 +541,9 @@ def listen_to(workspace: Workspace, run: tuple[int, int], question: str) -> tupl
     """What the listen tool says about some entries of the script; and those, on the recording's clock."""
     clip, entries = plain(*run), list(script()[run[0] : run[1] + 1])
     begin = entries[0].start - clip.parts[0].start
-    tools = build_tools(Toolbox(workspace.library, workspace.search, workspace.engines.listener))
-    tool = next(one for one in tools if one.name == "listen")
+    toolbox = Toolbox(workspace.library, workspace.search, workspace.engines.listener)
     asked = {"recording": HARBOUR, "start": begin, "end": begin + clip.duration, "question": question}
-    return json.loads(tool.invoke(asked)), entries
+    return use(toolbox, "listen", **asked).document(), entries
 
 
 @pytest.mark.slow

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,8 +22,10 @@ from agent.citations.check import UNVERIFIED
 from agent.citations.uncited import LEGEND, MARK
 from agent.graph import MOST_ROUNDS
 from agent.models.moss_chat import CONTEXT_TOKENS, ChatMossAudio
-from agent.models.moss_messages import ContextTooLong, openai_messages, render_result, tokens
-from agent.prompts import system_prompt
+from agent.models.moss_messages import ContextTooLong, cut_rows, estimate_tokens, openai_messages
+from agent.planning.question_context import QuestionContext
+from agent.planning.situation import Focus
+from agent.prompts import system_message
 from index.recording_errors import Cancelled, MossAgentError
 from moss_audio.errors import MossAudioError, NotEnoughMemory
 from moss_audio.generation.requests import Options
@@ -33,6 +34,8 @@ from moss_audio.listener import BackendListener
 from tests.support.conversing import HARBOUR, Desk, heard
 from tests.support.moss_backend import Messages, RuleBackend, Said
 from tools import Toolbox, build_tools
+from tools.result import Evidence, RecordingInfo, Transcript, restore
+from tools.result_text import text_of
 
 READ = (
     '<tool_call>\n{"name": "read_transcript", "arguments": {"recording": "aaaaaaaaaaaa", '
@@ -46,29 +49,9 @@ LISTEN = (
 ROWING = "who calls the rowing club?"
 
 
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with the sample meeting in it, to be copied."""
-    home = tmp_path_factory.mktemp("prepared") / "home"
-    desk = Desk(home)
-    desk.add_harbour()
-    desk.close()
-    desk.vectors.close()
-    return home
-
-
-@pytest.fixture
-def desk(prepared: Path, tmp_path: Path) -> Iterator[Desk]:
-    home = tmp_path / "home"
-    shutil.copytree(prepared, home)
-    opened = Desk(home)
-    yield opened
-    opened.close()
-
-
 def turn_of(messages: Messages) -> list[Any]:
     """The messages from the last question on."""
-    last = max(at for at, one in enumerate(messages) if one["role"] == "user")
+    last = max(at for at, message in enumerate(messages) if message["role"] == "user")
     return list(messages[last:])
 
 
@@ -78,7 +61,7 @@ def steps(*said: Said | Callable[[str], Said]) -> Callable[[Messages, list[str]]
 
     def think(messages: Messages, tools: list[str]) -> Said:
         now = left.pop(0) if len(left) > 1 else left[0]
-        results = "\n".join(str(one["content"]) for one in messages if one["role"] == "tool")
+        results = "\n".join(str(message["content"]) for message in messages if message["role"] == "tool")
         return now(results) if callable(now) else now
 
     return think
@@ -91,7 +74,7 @@ def assistant(desk: Desk, *said: Said | Callable[[str], Said], **more: Any) -> t
 
 def marker(results: str, words: str) -> str:
     """The marker of the evidence line that holds some words."""
-    (line,) = {one for one in results.splitlines() if words in one and one.startswith("[#")}
+    (line,) = {line for line in results.splitlines() if words in line and line.startswith("[#")}
     return line.split(" ")[0]
 
 
@@ -112,14 +95,14 @@ def test_it_thinks_calls_tools_side_by_side_and_cites_what_they_returned(desk: D
     chat, _ = assistant(desk, f"<think>Two ways.</think>Let me look.\n{SEARCH}\n{READ}", cite_rowing)
     events, answer = ask(chat)
     assert answer.text == "“I'll call the rowing club this afternoon” [3:43]"
-    assert [one.tool for one in answer.steps] == ["search_recordings", "read_transcript"]
+    assert [step.tool for step in answer.steps] == ["search_recordings", "read_transcript"]
     assert answer.model == "RuleMoss-1B"
-    kinds = [type(one) for one in events]
+    kinds = [type(event) for event in events]
     assert kinds.index(ThoughtDelta) < kinds.index(StepStarted) < kinds.index(StepFinished)
-    assert "".join(one.text for one in events if isinstance(one, ThoughtDelta)) == "Two ways."
-    last = max(at for at, one in enumerate(events) if isinstance(one, StepFinished))
-    assert "".join(one.text for one in events[last:] if isinstance(one, TextDelta)) == answer.text
-    assert not any("tool_call" in one.text for one in events if isinstance(one, TextDelta))
+    assert "".join(event.text for event in events if isinstance(event, ThoughtDelta)) == "Two ways."
+    last = max(at for at, event in enumerate(events) if isinstance(event, StepFinished))
+    assert "".join(event.text for event in events[last:] if isinstance(event, TextDelta)) == answer.text
+    assert not any("tool_call" in event.text for event in events if isinstance(event, TextDelta))
 
 
 def test_a_thought_is_never_in_the_answer_nor_in_the_next_turn(desk: Desk) -> None:
@@ -128,11 +111,17 @@ def test_a_thought_is_never_in_the_answer_nor_in_the_next_turn(desk: Desk) -> No
     _, answer = ask(chat, thread="t")
     assert secret not in answer.text + answer.marked_text
     in_turn = backend.chats[1][0]
-    assert [one.get("reasoning_content") for one in in_turn if one["role"] == "assistant"] == [secret]
+    assert [message.get("reasoning_content") for message in in_turn if message["role"] == "assistant"] == [
+        secret
+    ]
     chat.ask("and when?", thread="t")
-    assert not any(secret in str(one) for one in backend.chats[-1][0][:2])
-    final = [one for one in backend.chats[-1][0] if one["role"] == "assistant" and not one.get("tool_calls")]
-    assert [one["content"] for one in final] == [answer.marked_text]
+    assert not any(secret in str(message) for message in backend.chats[-1][0][:2])
+    final = [
+        message
+        for message in backend.chats[-1][0]
+        if message["role"] == "assistant" and not message.get("tool_calls")
+    ]
+    assert [message["content"] for message in final] == [answer.marked_text]
 
 
 def test_the_model_reads_numbered_evidence_and_short_ids(desk: Desk) -> None:
@@ -145,9 +134,9 @@ def test_the_model_reads_numbered_evidence_and_short_ids(desk: Desk) -> None:
     assert json.loads(call["tool_calls"][0]["function"]["arguments"])["start"] == 220
     assert result["tool_call_id"] == call["tool_calls"][0]["id"]
     segments = desk.library.segments(HARBOUR, 220, 230)
-    lines = [one for one in result["content"].splitlines() if one.startswith("[#")]
-    assert [int(one[2 : one.index("]")]) for one in lines] == [one.id for one in segments]
-    assert all(one.text in line for one, line in zip(segments, lines, strict=True))
+    lines = [line for line in result["content"].splitlines() if line.startswith("[#")]
+    assert [int(line[2 : line.index("]")]) for line in lines] == [segment.id for segment in segments]
+    assert all(segment.text in line for segment, line in zip(segments, lines, strict=True))
     assert HARBOUR not in result["content"]
 
 
@@ -197,8 +186,8 @@ def test_what_it_claims_without_citing_is_marked_and_nothing_else(
     chat, _ = assistant(desk, *said)
     events, answer = ask(chat, question)
     assert answer.text == shown
-    last = max((at for at, one in enumerate(events) if isinstance(one, StepFinished)), default=0)
-    assert "".join(one.text for one in events[last:] if isinstance(one, TextDelta)) == answer.text
+    last = max((at for at, event in enumerate(events) if isinstance(event, StepFinished)), default=0)
+    assert "".join(event.text for event in events[last:] if isinstance(event, TextDelta)) == answer.text
 
 
 def test_what_an_earlier_turn_told_may_be_told_again(desk: Desk) -> None:
@@ -206,7 +195,7 @@ def test_what_an_earlier_turn_told_may_be_told_again(desk: Desk) -> None:
     ask(chat, "which recordings are there?", thread="t")
     events, answer = ask(chat, "and its status?", thread="t")
     assert answer.text == "It is ready, and it is English."
-    assert "".join(one.text for one in events if isinstance(one, TextDelta)) == answer.text
+    assert "".join(event.text for event in events if isinstance(event, TextDelta)) == answer.text
 
 
 def test_options_suit_a_model_that_thinks_and_one_that_does_not(desk: Desk) -> None:
@@ -238,11 +227,11 @@ def test_broken_calls_are_repaired_and_never_shown(desk: Desk, damaged: str) -> 
     chat, backend = assistant(desk, damaged, cite_rowing)
     events, answer = ask(chat)
     assert answer.text == "“I'll call the rowing club this afternoon” [3:43]"
-    assert [dict(one.arguments) for one in answer.steps] == [
+    assert [dict(step.arguments) for step in answer.steps] == [
         {"recording": "aaaaaaaaaaaa", "start": 220, "end": 230}
     ]
     assert len(backend.chats) == 2
-    shown = "".join(one.text for one in events if isinstance(one, (TextDelta, ThoughtDelta)))
+    shown = "".join(event.text for event in events if isinstance(event, (TextDelta, ThoughtDelta)))
     assert "{" not in shown and "tool_call" not in shown
 
 
@@ -252,7 +241,7 @@ def test_a_call_that_cannot_be_read_is_asked_for_once_more(desk: Desk) -> None:
     assert answer.text == "“I'll call the rowing club this afternoon” [3:43]"
     assert "could not be read" in backend.chats[1][0][-1]["content"]
     assert len(backend.chats) == 3
-    assert not any("search for the club" in one.text for one in events if isinstance(one, TextDelta))
+    assert not any("search for the club" in event.text for event in events if isinstance(event, TextDelta))
 
 
 @pytest.mark.parametrize(
@@ -271,7 +260,7 @@ def test_what_begins_like_a_call_is_asked_for_once_more_and_never_shown(desk: De
     events, answer = ask(chat)
     assert answer.text == "“I'll call the rowing club this afternoon” [3:43]"
     assert "could not be read" in backend.chats[1][0][-1]["content"]
-    shown = "".join(one.text for one in events if isinstance(one, TextDelta))
+    shown = "".join(event.text for event in events if isinstance(event, TextDelta))
     assert not set("{<`") & set(shown)
 
 
@@ -309,7 +298,7 @@ def test_an_unknown_tool_is_told_to_the_model_once(desk: Desk) -> None:
 def test_a_call_that_was_made_is_not_made_again(desk: Desk) -> None:
     chat, backend = assistant(desk, SEARCH, SEARCH, cite_rowing)
     _, answer = ask(chat)
-    assert [one.tool for one in answer.steps] == ["search_recordings"]
+    assert [step.tool for step in answer.steps] == ["search_recordings"]
     assert answer.text == "“I'll call the rowing club this afternoon” [3:43]"
     assert "called this already" in backend.chats[2][0][-1]["content"]
     stubborn, _ = assistant(desk, SEARCH)
@@ -324,7 +313,7 @@ def test_a_model_that_only_calls_tools_has_to_answer_in_the_end(desk: Desk) -> N
 
     chat, backend = assistant(desk, another)
     _, answer = ask(chat)
-    assert len([one for one in answer.steps if one.tool == "search_recordings"]) == MOST_ROUNDS
+    assert len([step for step in answer.steps if step.tool == "search_recordings"]) == MOST_ROUNDS
     assert backend.chats[-1][1] == []
     assert_taken_over(answer, "it called tools in a way that cannot be followed")
     assert "rowing club" in answer.citations[0].quote
@@ -366,8 +355,8 @@ def test_the_extractive_model_takes_over_and_says_so(desk: Desk, said: Said, rea
     events, answer = ask(chat)
     assert_taken_over(answer, reason)
     assert len(backend.chats) == 1
-    last = max(at for at, one in enumerate(events) if isinstance(one, StepFinished))
-    assert "".join(one.text for one in events[last:] if isinstance(one, TextDelta)) == answer.text
+    last = max(at for at, event in enumerate(events) if isinstance(event, StepFinished))
+    assert "".join(event.text for event in events[last:] if isinstance(event, TextDelta)) == answer.text
 
 
 def test_words_before_a_failure_are_marked_and_the_quotes_behind_are_not(desk: Desk) -> None:
@@ -385,7 +374,7 @@ def test_words_before_a_failure_are_marked_and_the_quotes_behind_are_not(desk: D
     )
     assert answer.text.count(MARK) == 2
     assert answer.text.endswith(LEGEND)
-    assert "".join(one.text for one in events if isinstance(one, TextDelta)) == answer.text
+    assert "".join(event.text for event in events if isinstance(event, TextDelta)) == answer.text
 
 
 def test_a_backend_that_cannot_say_what_it_is_is_replaced_too(desk: Desk) -> None:
@@ -428,7 +417,7 @@ def test_an_answer_that_was_cut_short_says_so_and_by_what(
     backend = RuleBackend(think=steps(("You can ask me about the fer", "length")))
     events, answer = ask(desk.with_model(ChatMossAudio(backend=backend, **given)))
     assert answer.text == f"You can ask me about the fer {MARK}\n\n{notice}\n\n{LEGEND}"
-    assert "".join(one.text for one in events if isinstance(one, TextDelta)) == answer.text
+    assert "".join(event.text for event in events if isinstance(event, TextDelta)) == answer.text
     whole, _ = assistant(desk, "You can ask me.")
     assert ask(whole)[1].text == "You can ask me."
 
@@ -441,7 +430,7 @@ def test_stop_sequences_end_the_answer(stop: list[str]) -> None:
     assert whole.text == "It is the END of it."[: "It is the END of it.".index(stop[-1])]
     assert whole.content_blocks[0] == {"type": "reasoning", "reasoning": "END."}
     assert backend.written < 100
-    assert "".join(one.text for one in model.stream("Is it?", stop=stop)) == whole.text
+    assert "".join(chunk.text for chunk in model.stream("Is it?", stop=stop)) == whole.text
     assert (
         ChatMossAudio(backend=RuleBackend(think=steps("No EN"))).invoke("?", stop=["END", ""]).text == "No EN"
     )
@@ -458,7 +447,7 @@ def test_what_the_failing_model_looked_up_is_not_what_is_quoted(desk: Desk) -> N
     chat, _ = assistant(desk, astray, "")
     _, answer = ask(chat, "what was said at minute 2?")
     assert "From 2:00 to 3:00" in answer.text
-    assert [one.tool for one in answer.steps] == ["read_transcript", "read_transcript"]
+    assert [step.tool for step in answer.steps] == ["read_transcript", "read_transcript"]
 
 
 def test_a_failure_in_the_middle_leaves_only_what_was_said_by_rule(desk: Desk) -> None:
@@ -487,7 +476,7 @@ def test_a_backend_that_cannot_hold_so_much_is_asked_with_half(desk: Desk) -> No
     sizes: list[int] = []
 
     def think(messages: Messages, _: list[str]) -> Said:
-        sizes.append(sum(tokens(str(one["content"])) for one in messages))
+        sizes.append(sum(estimate_tokens(str(message["content"])) for message in messages))
         if len(turn_of(messages)) == 1:
             return READ.replace("220", "0").replace("230", "306")
         if len(sizes) == 2:
@@ -618,7 +607,7 @@ def test_it_is_a_chat_model_like_any_other() -> None:
     assert whole.content_blocks[0] == {"type": "reasoning", "reasoning": "Hm."}
     assert whole.usage_metadata is not None
     chunks = list(model.stream("Is it?"))
-    assert "".join(one.text for one in chunks) == "Yes, it is."
+    assert "".join(chunk.text for chunk in chunks) == "Yes, it is."
     assert len(chunks) > 2
 
 
@@ -626,19 +615,19 @@ def test_it_is_a_chat_model_like_any_other() -> None:
 
 
 def result(count: int, words: int = 8) -> str:
-    evidence = [
-        {
-            "id": number,
-            "recording": HARBOUR,
-            "start": 3.0 * number,
-            "end": 3.0 * number + 2,
-            "speaker": "Speaker 1",
-            "kind": "speech",
-            "text": "word " * words + str(number),
-        }
+    evidence = tuple(
+        Evidence(
+            id=number,
+            recording=HARBOUR,
+            start=3.0 * number,
+            end=3.0 * number + 2,
+            speaker="Speaker 1",
+            text="word " * words + str(number),
+        )
         for number in range(1, count + 1)
-    ]
-    return json.dumps({"recording": {"id": HARBOUR, "title": "T", "duration": 900.0}, "evidence": evidence})
+    )
+    about = RecordingInfo(id=HARBOUR, title="T", duration=900.0)
+    return text_of(Transcript(recording=about, range=(0.0, 900.0), evidence=evidence, total=count))
 
 
 def turn(question: str, *results: str, answer: str | None = "Fine.") -> list[BaseMessage]:
@@ -649,12 +638,12 @@ def turn(question: str, *results: str, answer: str | None = "Fine.") -> list[Bas
     messages: list[BaseMessage] = [HumanMessage(question)]
     if results:
         messages.append(AIMessage("", tool_calls=calls, additional_kwargs={"reasoning_content": "Hm. " * 20}))
-        messages += [ToolMessage(one, tool_call_id=f"c{at}") for at, one in enumerate(results)]
+        messages += [ToolMessage(text, tool_call_id=f"c{at}") for at, text in enumerate(results)]
     return [*messages, AIMessage(answer)] if answer else messages
 
 
 def total(messages: list[dict[str, Any]]) -> int:
-    return sum(tokens(str(one)) for one in messages)
+    return sum(estimate_tokens(str(message)) for message in messages)
 
 
 @given(
@@ -663,27 +652,28 @@ def total(messages: list[dict[str, Any]]) -> int:
     st.integers(900, 12_000),
 )
 def test_any_conversation_fits_its_budget(now: list[tuple[int, int]], past: int, budget: int) -> None:
-    head = SystemMessage(system_prompt({"id": HARBOUR, "title": "T", "duration": 900.0, "speakers": []}, 1))
-    messages = [head]
+    messages: list[BaseMessage] = [
+        system_message(QuestionContext(Focus(HARBOUR, "T", 900.0), 1, can_listen=True))
+    ]
     for _ in range(past):
         messages += turn("And before?", result(30, 10))
-    messages += turn("What was said?", *(result(*one) for one in now), answer=None)
+    messages += turn("What was said?", *(result(*size) for size in now), answer=None)
     made = openai_messages(messages, budget)
     assert made[0]["role"] == "system"
     assert {"role": "user", "content": "What was said?"} in made
-    assert sum(8 + tokens(str(one.get("content"))) for one in made) <= budget
-    called = [call["id"] for one in made for call in one.get("tool_calls", ())]
-    assert called == [one["tool_call_id"] for one in made if one["role"] == "tool"]
+    assert sum(8 + estimate_tokens(str(message.get("content"))) for message in made) <= budget
+    called = [call["id"] for message in made for call in message.get("tool_calls", ())]
+    assert called == [message["tool_call_id"] for message in made if message["role"] == "tool"]
 
 
 def test_what_is_cut_is_said_and_what_is_old_goes_first() -> None:
     messages = [SystemMessage("Rules."), *turn("Old?", result(40)), *turn("New?", result(60), answer=None)]
     whole = openai_messages(messages, 100_000)
-    assert [one["role"] for one in whole] == [
+    assert [message["role"] for message in whole] == [
         "system", "user", "assistant", "tool", "assistant", "user", "assistant", "tool"
     ]  # fmt: skip
     without_old = openai_messages(messages, total(whole) - 300)
-    assert [one["role"] for one in without_old] == [
+    assert [message["role"] for message in without_old] == [
         "system",
         "user",
         "assistant",
@@ -693,7 +683,7 @@ def test_what_is_cut_is_said_and_what_is_old_goes_first() -> None:
     ]
     assert without_old[-1]["content"] == whole[-1]["content"]
     short = openai_messages(messages, 500)
-    assert [one["content"] for one in short if one["role"] == "user"] == ["New?"]
+    assert [message["content"] for message in short if message["role"] == "user"] == ["New?"]
     lines = short[-1]["content"].splitlines()
     assert lines[-1] == f"({62 - len(lines) + 1} more lines did not fit; ask for less at once to see them.)"
     assert lines[2].startswith("[#1] 0:03-0:05 Speaker 1: word")
@@ -707,16 +697,16 @@ def test_a_question_that_alone_is_too_long_is_refused() -> None:
 @given(
     st.text() | st.just("[]") | st.just('{"evidence": [1, null, {}], "passages": {}}'), st.integers(0, 200)
 )
-def test_any_tool_result_is_rendered(content: str, room: int) -> None:
-    assert isinstance(render_result(content), str)
-    assert tokens(render_result(content, room)) <= max(room, 40)
+def test_any_stored_result_is_read_and_cut(content: str, room: int) -> None:
+    written = text_of(restore("search_recordings", None, content))
+    assert estimate_tokens(cut_rows(written, room)) <= max(room, 40)
 
 
 def test_words_of_a_recording_cannot_look_like_a_marker() -> None:
-    made = json.dumps(
-        {"evidence": [{"id": 7, "start": 0, "end": 1, "text": "I say [#9]\n[#8] 0:01 Eve: hi"}]}
-    )
-    assert render_result(made).splitlines() == [
+    said = Evidence(id=7, recording=HARBOUR, start=0, end=1, text="I say [#9]\n[#8] 0:01 Eve: hi")
+    about = RecordingInfo(id=HARBOUR, title="T", duration=900.0)
+    made = text_of(Transcript(recording=about, range=(0.0, 1.0), evidence=(said,), total=1))
+    assert made.splitlines()[1:] == [
         "evidence:",
         "[#7] 0:00-0:01 somebody: I say [ #9] [ #8] 0:01 Eve: hi",
     ]
@@ -732,16 +722,16 @@ def test_several_recordings_are_told_apart_by_title(desk: Desk) -> None:
     chat, backend = assistant(desk, SEARCH, "I cannot say.")
     ask(chat)
     lines = backend.chats[1][0][-1]["content"].splitlines()
-    assert any("Retro, 0:01-0:04 Ann: The rowing club again." in one for one in lines)
-    assert any("Harbour Lights planning call, 3:4" in one for one in lines)
+    assert any("Retro, 0:01-0:04 Ann: The rowing club again." in line for line in lines)
+    assert any("Harbour Lights planning call, 3:4" in line for line in lines)
 
 
 def test_the_estimate_of_tokens_is_rather_too_high() -> None:
     from tests.support.indexed import embedder
 
     tokenize = embedder().load().tokenizer.tokenize
-    texts = [one["text"] for one in heard()]
-    assert sum(map(tokens, texts)) >= sum(len(tokenize(one)) for one in texts)
+    texts = [row["text"] for row in heard()]
+    assert sum(map(estimate_tokens, texts)) >= sum(len(tokenize(text)) for text in texts)
 
 
 # --- a real engine ----------------------------------------------------------------------------------

@@ -28,13 +28,13 @@ def embedder() -> Embedder:
 def heard() -> list[Segment]:
     rows = json.loads((DATA / "harbour_heard.json").read_text())
     return [
-        Segment(one["start"], one["end"], one["text"], speaker=one["speaker"], id=at)
-        for at, one in enumerate(rows)
+        Segment(row["start"], row["end"], row["text"], speaker=row["speaker"], id=at)
+        for at, row in enumerate(rows)
     ]
 
 
 def topics_of(segments: list[Segment], embedder: Embedder):
-    return topics(segments, embedder.encode_passages([one.text for one in segments]))
+    return topics(segments, embedder.encode_passages([segment.text for segment in segments]))
 
 
 def about(subjects: int, each: int, seconds: float, noise: float = 0.7) -> tuple[list[Segment], np.ndarray]:
@@ -57,13 +57,13 @@ def about(subjects: int, each: int, seconds: float, noise: float = 0.7) -> tuple
 def test_topics_hold_every_segment_once_and_in_order(embedder: Embedder):
     segments = heard()
     found = topics_of(segments, embedder)
-    assert [number for one in found for number in one.segments] == [one.id for one in segments]
+    assert [number for topic in found for number in topic.segments] == [segment.id for segment in segments]
 
 
 def test_topics_of_the_sample_begin_where_people_change_the_subject(embedder: Embedder):
     found = topics_of(heard(), embedder)
     for fact in FACTS["topics"]:
-        assert min(abs(one.start - fact["span"][0]) for one in found) < 6, fact["title"]
+        assert min(abs(topic.start - fact["span"][0]) for topic in found) < 6, fact["title"]
     assert len(found) <= 9
 
 
@@ -72,24 +72,26 @@ def test_topics_of_the_sample_begin_where_people_change_the_subject(embedder: Em
 )
 def test_subjects_without_any_announcement_are_told_apart(subjects: int, each: int, seconds: float):
     segments, vectors = about(subjects, each, seconds)
-    begins = [one.start for one in topics(segments, vectors)]
+    begins = [topic.start for topic in topics(segments, vectors)]
     length = seconds / subjects
     assert len(begins) <= 12
     for number in range(subjects):
-        assert min(abs(one - number * length) for one in begins) < length * 0.06
+        assert min(abs(begin - number * length) for begin in begins) < length * 0.06
 
 
 def test_a_recording_with_many_announcements_is_still_divided_into_twelve():
     segments, vectors = about(30, 20, 7200.0)
     said = [
-        Segment(one.start, one.end, f"Next topic, the {one.text.split()[0]} report.", id=one.id)
+        Segment(
+            segment.start, segment.end, f"Next topic, the {segment.text.split()[0]} report.", id=segment.id
+        )
         if at % 20 == 0
-        else one
-        for at, one in enumerate(segments)
+        else segment
+        for at, segment in enumerate(segments)
     ]
     found = topics(said, vectors)
     assert len(found) == 12
-    assert all(announces(said[one.segments[0]].text) for one in found[1:])
+    assert all(announces(said[topic.segments[0]].text) for topic in found[1:])
 
 
 @pytest.mark.parametrize(
@@ -122,7 +124,7 @@ def test_what_announces_nothing_is_not_taken_for_an_announcement(said: str):
 def test_a_title_is_made_of_words_said_in_the_topic(name: str, embedder: Embedder):
     segments = script(TALKS[name].lines)
     for topic in topics_of(segments, embedder):
-        own = {word for one in segments if one.id in topic.segments for word in words(one.text)}
+        own = {word for segment in segments if segment.id in topic.segments for word in words(segment.text)}
         assert set(words(topic.title)) <= own
         assert topic.title and len(topic.title) <= 80
 
@@ -138,6 +140,6 @@ def test_any_recording_is_divided_without_gap_or_error(count: int, length: float
     )
     segments = [Segment(at * length, (at + 1) * length, str(text[at]), id=at) for at in range(count)]
     found = topics(segments, vectors)
-    assert [number for one in found for number in one.segments] == list(range(count))
+    assert [number for topic in found for number in topic.segments] == list(range(count))
     assert len(found) <= 12
-    assert all(one.start < one.end for one in found)
+    assert all(topic.start < topic.end for topic in found)

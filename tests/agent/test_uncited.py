@@ -11,36 +11,46 @@ from hypothesis import strategies as st
 from agent.citations.check import UNVERIFIED, Checked, Checker, LineStream
 from agent.citations.markers import Marker, split_markers
 from agent.citations.uncited import LEGEND, MARK, mask, sentences
-from tests.agent.test_citations import ALLOWED, Shelf, texts
+from tests.agent.test_citations import ALLOWED, Shelf, checked_by, texts
+from tools.result import Heard, RecordingEntry, RecordingInfo, RecordingList, Transcript
 
-LISTED = {
-    "recordings": [
-        {
-            "id": "a" * 64,
-            "title": "Harbour Lights planning call",
-            "duration": 306.41,
-            "language": "en",
-            "status": "ready",
-            "coverage": 0.99,
-            "speakers": ["Anna", "Speaker 2"],
-        },
-        {"id": "b" * 64, "title": "Retro", "duration": 3723.0, "speakers": []},
-    ],
-    "total": 2,
-}
-NOTE = {"evidence": [], "note": "“Retro” is 1:02:03 long; nothing lies at 2:00:00."}
-HEARD = {"answer": "A dog barks twice at 0:12.", "evidence": []}
+LISTED = RecordingList(
+    recordings=(
+        RecordingEntry(
+            id="a" * 64,
+            title="Harbour Lights planning call",
+            duration=306.41,
+            language="en",
+            status="ready",
+            coverage=0.99,
+            speakers=("Anna", "Speaker 2"),
+            added_at="2026-11-23T10:00:00Z",
+        ),
+        RecordingEntry(
+            id="b" * 64, title="Retro", duration=3723.0, status="ready", added_at="2026-11-23T10:00:01Z"
+        ),
+    ),
+    total=2,
+)
+RETRO = RecordingInfo(id="b" * 64, title="Retro", duration=3723.0)
+NOTE = Transcript(
+    recording=RETRO,
+    range=(7200.0, 7260.0),
+    total=0,
+    notes=("“Retro” is 1:02:03 long; nothing lies at 2:00:00.",),
+)
+HEARD = Heard(recording=RETRO, range=(0.0, 30.0), answer="A dog barks twice at 0:12.")
 
 
 def checker(question: str = "") -> Checker:
-    made = Checker(Shelf(), ALLOWED, ["Harbour Lights planning call", "Retro"], question)
+    made = Checker(Shelf(), ALLOWED, question=question)
     for result in (LISTED, NOTE, HEARD):
-        made.learn_facts(result)
+        made.learn(result)
     return made
 
 
 def check(text: str, question: str = "", by_rule: int = 0) -> Checked:
-    return checker(question).check(text, by_rule)
+    return checked_by(checker(question), text, by_rule)
 
 
 def test_a_sentence_beside_a_cited_one_is_marked_and_the_mark_explained_once() -> None:
@@ -89,7 +99,14 @@ def test_a_claim_is_marked_wherever_it_stands(sentence: str) -> None:
 NO_CLAIMS = [
     "Hello! What would you like to know?",
     "You're welcome.",
-    "I can search your recordings and read any minute of them to you.".replace(" of them", ""),
+    "I can search your recordings and read any minute to you.",
+    pytest.param(
+        "I can search your recordings and read any minute of them to you.",
+        marks=pytest.mark.xfail(
+            strict=True,
+            reason="“them” is taken for people of the recording wherever it stands, also for the recordings",
+        ),
+    ),
     "Let me look for the rowing club.",
     "Here is what was said about the rowing club:",
     "Here is what I found.",
@@ -125,6 +142,10 @@ NO_CLAIMS = [
     "|---|---|",
     "",
 ]
+
+
+UNMARKED = [line for line in NO_CLAIMS if isinstance(line, str)]
+"""Those that the rules do understand."""
 
 
 @pytest.mark.parametrize("line", NO_CLAIMS)
@@ -182,7 +203,7 @@ def test_marks_that_a_model_writes_itself_do_not_count() -> None:
 
 PIECES = st.lists(
     st.sampled_from(
-        [*CLAIMS, *NO_CLAIMS, MARK, LEGEND, "[#1]", "[#99]", "“Good morning”", "“Mars.”", ". ", " ", "\n",
+        [*CLAIMS, *UNMARKED, MARK, LEGEND, "[#1]", "[#99]", "“Good morning”", "“Mars.”", ". ", " ", "\n",
          "Dr.", "**", "\x01", "\x02"]
     ) | texts,
     max_size=10,
@@ -202,7 +223,7 @@ def test_marking_adds_marks_and_nothing_else_and_is_done_once(text: str) -> None
     assert once.uncited == (f" {MARK}" in once.marked_text.removesuffix(LEGEND))
     assert once.marked_text.count(LEGEND) == once.uncited
     plain = without_marks(once.marked_text)
-    assert sum(isinstance(one, Marker) for one in split_markers(plain)) == len(once.citations)
+    assert sum(isinstance(part, Marker) for part in split_markers(plain)) == len(once.citations)
 
 
 @given(PIECES, st.lists(st.integers(0, 40), max_size=8), st.integers(0, 60))
@@ -221,13 +242,17 @@ def test_what_is_streamed_is_what_is_settled(text: str, cuts: list[int], by_rule
     assert stream.checked == whole
 
 
-WHOLE = [one for one in CLAIMS if one.endswith(".") and len(one.split()) > 2 and not set("“:,") & set(one)]
+WHOLE = [
+    claim
+    for claim in CLAIMS
+    if claim.endswith(".") and len(claim.split()) > 2 and not set("“:,") & set(claim)
+]
 WHOLE.remove("He was there.")
 
 
 @given(st.lists(st.tuples(st.sampled_from(WHOLE), st.booleans()), min_size=1, max_size=5))
 def test_of_any_claims_exactly_those_without_a_marker_are_marked(claims: list[tuple[str, bool]]) -> None:
-    line = " ".join(one[:-1] + " [#1]." if cited else one for one, cited in claims)
+    line = " ".join(claim[:-1] + " [#1]." if cited else claim for claim, cited in claims)
     shown = check(line).text.split("\n")[0]
     assert shown.count(MARK) == sum(not cited for _, cited in claims)
     assert shown.count("[0:10]") == sum(cited for _, cited in claims)

@@ -118,9 +118,9 @@ def test_sounds_and_music_are_found_by_a_search_like_words(listen, library, vect
         ("the piano", music.text),
         ("door chime", "a two-tone door chime"),
     ):
-        found = search_recordings(toolbox, question, recording.id)["evidence"]
-        assert found and found[0]["text"] == text, question
-        assert found[0]["kind"] != "speech"
+        found = search_recordings(toolbox, question, recording.id).evidence
+        assert found and found[0].text == text, question
+        assert found[0].kind != "speech"
 
 
 def test_a_sound_between_a_question_and_its_reply_parts_them_not(listen, library, vectors):
@@ -130,10 +130,10 @@ def test_a_sound_between_a_question_and_its_reply_parts_them_not(listen, library
     order = [one.text for one in library.segments(recording.id)]
     assert order[order.index(asked) + 1] == cough.text
     toolbox = Toolbox(library, Search(library, embedder(), vectors), listener=None)
-    found = search_recordings(toolbox, asked, recording.id)["evidence"]
-    question = next(one for one in found if one["text"] == asked)
-    (reply,) = (one for one in found if one.get("reply_to") == question["id"])
-    assert reply["text"].startswith("I've already moved the renewal")
+    found = search_recordings(toolbox, asked, recording.id).evidence
+    question = next(item for item in found if item.text == asked)
+    (reply,) = (item for item in found if item.reply_to == question.id)
+    assert reply.text.startswith("I've already moved the renewal")
 
 
 def test_a_summary_has_no_sound_in_it(listen, library):

@@ -23,6 +23,7 @@ from index.search.vectors import Vectors
 from index.store.database import RecordingRow, SegmentRow, SpeakerRow
 from tests.support.indexed import embedder, open_library
 from tools import Toolbox, build_tools
+from tools.result import ToolResult, result_of
 
 HARBOUR = "a" * 64
 DURATION = 306.41
@@ -76,8 +77,8 @@ class Desk:
             )
             session.flush()
             speakers: dict[str, int] = {}
-            for one in segments:
-                name = one.get("speaker")
+            for segment in segments:
+                name = segment.get("speaker")
                 if name and name not in speakers:
                     row = SpeakerRow(recording_id=recording, name=name)
                     session.add(row)
@@ -86,10 +87,10 @@ class Desk:
                 session.add(
                     SegmentRow(
                         recording_id=recording,
-                        start=one["start"],
-                        end=one["end"],
-                        text=one["text"],
-                        kind=one.get("kind", "speech"),
+                        start=segment["start"],
+                        end=segment["end"],
+                        text=segment["text"],
+                        kind=segment.get("kind", "speech"),
                         speaker_id=speakers.get(name or ""),
                         words=[],
                     )
@@ -105,6 +106,14 @@ class Desk:
         """Release the files."""
         self.memory.close()
         self.library.database.close()
+
+
+def use(toolbox: Toolbox, name: str, **arguments: Any) -> ToolResult:
+    """What a tool returns to a call as a language model writes it, errors included."""
+    (tool,) = (tool for tool in build_tools(toolbox) if tool.name == name)
+    message = tool.invoke(call(name, **arguments))
+    assert isinstance(message, ToolMessage)
+    return result_of(message)
 
 
 def said(start: float, end: float, text: str, speaker: str | None = "Speaker 1") -> dict[str, Any]:
@@ -140,11 +149,11 @@ class ScriptedModel(BaseChatModel):
         self.heard.append(list(messages))
         self.tools_offered.append(len(kwargs.get("tools") or ()))
         message = self.script[min(len(self.heard), len(self.script)) - 1]
-        results = [json.loads(str(one.content)) for one in messages if isinstance(one, ToolMessage)]
-        evidence = [item for result in results for item in result.get("evidence", ())]
+        results = [result_of(message) for message in messages if isinstance(message, ToolMessage)]
+        evidence = [item for result in results for item in result.evidence]
         text = str(message.text)
         if evidence:
-            text = text.replace("{first}", str(evidence[0]["id"])).replace("{last}", str(evidence[-1]["id"]))
+            text = text.replace("{first}", str(evidence[0].id)).replace("{last}", str(evidence[-1].id))
         calls = [dict(call) for call in message.tool_calls]
         return ChatResult(generations=[ChatGeneration(message=AIMessage(text, tool_calls=calls))])
 
@@ -152,3 +161,12 @@ class ScriptedModel(BaseChatModel):
 def call(tool: str, id: str = "call_1", **arguments: Any) -> dict[str, Any]:
     """A tool call as a language model writes it."""
     return {"name": tool, "args": arguments, "id": id, "type": "tool_call"}
+
+
+def prepare_home(home: Path) -> Path:
+    """Make a home with the sample meeting in it, to be copied; returns it."""
+    desk = Desk(home)
+    desk.add_harbour()
+    desk.close()
+    desk.vectors.close()
+    return home

@@ -45,13 +45,14 @@ NO_TIMES = [
     "{}秒的停顿", "{}秒后", "{} dogs and 4 cats", "in {}", "a ratio of {} to 5", "{} bpm", "at {} bpm",
     "{} euros", "at {} euros", "$ {}", "at ${}", "costs €{} each", "({} €)", "{} °C", "at {} degrees",
     "at {}°", "at {} °C", "about {} percent", "at {}%", "({}%)", "at {} Hz", "at {} dB", "version {}",
-    "{} of them", "MP{}", "a score of {}", "room {}", "at {} km/h", "It rises by {} Hz", "see [{}] there",
+    "{} of them", "MP{}", "a score of {}", "room {}", "at {} km/h", "It rises by {} Hz",
 ]  # fmt: skip
 """What a number can stand in that is no time."""
 ODDITIES = [
     "for 3 seconds", "It lasts 3-5 seconds.", "3.5 seconds later", "music of the 80s", "80s and 90s music",
     "see [3]", "[1, 2]", "in 2024", "4.50 euros", "at 10:30 am", "1,200 people", "for about 3 to 5 seconds",
-    "at 4.50 euros", "between 1.5 and 2.5 million", "from 1.5 to 2.5 kHz", "3.5-4.5 kHz hum", "16:10",
+    "at 4.50 euros", "between 1.5 and 2.5 million", "from 1.5 to 2.5 kHz", "3.5-4.5 kHz hum",
+    "a ratio of 16:10",
     "4.50-5.50 euros each", "The second one is louder.", "He is 5'11\" tall.", "for 1 min 5 s", "lasts 1m23s",
     "持续1分23秒", "a score of 3:02", "at 9.81 m/s", "a 3- to 5-second pause", "one second later",
     "from one second to the next", "at 3 second intervals", "a 1.5 minute song", "two minutes of silence",
@@ -60,7 +61,7 @@ ODDITIES = [
 
 
 def hundredths(text: st.SearchStrategy[float]) -> st.SearchStrategy[str]:
-    return text.map(lambda one: f"{one:.2f}")
+    return text.map(lambda seconds: f"{seconds:.2f}")
 
 
 def labels(text: str) -> list[str]:
@@ -88,10 +89,10 @@ def test_a_moment_is_moved_to_the_recordings_clock(
 @SOME
 @given(start=st.floats(0, 20_000), times=st.tuples(st.floats(0, 290), st.floats(0, 290)))
 def test_two_moments_are_moved(way: str, start: float, times: tuple[float, float]) -> None:
-    first, last = (f"{one:.2f}" for one in sorted(times))
+    first, last = (f"{time:.2f}" for time in sorted(times))
     heard = on_the_recordings_clock(way.format(first, last), start, start + 300)
     assert heard.times == [pytest.approx(start + float(first)), pytest.approx(start + float(last))]
-    assert labels(heard.text) == [clock(one) for one in heard.times]
+    assert labels(heard.text) == [clock(time) for time in heard.times]
 
 
 @pytest.mark.parametrize("way", MINUTES)
@@ -132,18 +133,23 @@ def test_other_forms_are_moved(answer: str, moved: str) -> None:
 @SOME
 @given(number=st.integers(0, 299).map(str) | hundredths(st.floats(0, 299)), start=st.floats(0, 300))
 def test_lengths_counts_prices_and_degrees_stay_as_they_are(text: str, number: str, start: float) -> None:
-    if text.startswith("see [") and "." in number:
-        return  # [3.50] is a time, [3] is none
     written = text.format(number)
     heard = on_the_recordings_clock(written, start, start + 300)
     assert (heard.text, heard.times, heard.beyond) == (written, [], [])
     assert on_the_clips_clock(written, 0.25, 600) == written
 
 
+def test_a_fraction_in_brackets_is_a_time_and_a_whole_number_is_a_footnote() -> None:
+    assert on_the_recordings_clock("see [3] there", 120.0, 1000.0).times == []
+    assert on_the_recordings_clock("see [3.50] there", 120.0, 1000.0).times == [123.5]
+
+
+def test_a_clock_time_that_stands_alone_is_a_time() -> None:
+    assert on_the_recordings_clock("16:10", 120.0, 1200.0).times == [120.0 + 970.0]
+
+
 @pytest.mark.parametrize("text", ODDITIES)
 def test_other_numbers_stay_as_they_are(text: str) -> None:
-    if text == "16:10":
-        text = "a ratio of 16:10"
     heard = on_the_recordings_clock(text, 120.0, 1000.0)
     assert (heard.text, heard.times, heard.beyond) == (text, [], [])
 
@@ -165,7 +171,7 @@ PIECES = st.sampled_from([*WAYS, *RANGES, *NO_TIMES, *ODDITIES, "3:", "[", "]", 
 def test_any_answer_names_only_times_within_the_clip(parts: list[str], start: float, length: float) -> None:
     text = " ".join(parts).replace("{}", "7.25")
     heard = on_the_recordings_clock(text, start, start + length)
-    assert all(start <= one <= start + length + 1e-6 for one in heard.times)
+    assert all(start <= time <= start + length + 1e-6 for time in heard.times)
     on_the_clips_clock(text, start, start + length)
 
 

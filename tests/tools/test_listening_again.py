@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from moss_audio.errors import AudioError, MossAudioError, PromptError
 from moss_audio.generation.requests import Event, Options, Request
 from moss_audio.listener import BackendListener
 from moss_audio.timestamps import clock
+from tests.support import conversing
 from tests.support.conversing import HARBOUR, Desk
 from tests.support.moss_backend import RuleBackend
 from tools import Toolbox, build_tools
@@ -36,7 +36,7 @@ def test_the_listener_asks_one_question_about_one_clip() -> None:
     assert BackendListener(backend).listen(silence(2), "What is heard?") == "A dog barks."
     ((request, options),) = backend.heard
     assert request.prompt == "What is heard?"
-    assert [len(one) for one in request.audios] == [32_000]
+    assert [len(audio) for audio in request.audios] == [32_000]
     assert options.temperature == 0.0
     assert options.stop_loops
 
@@ -97,17 +97,17 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
 
 
 def use(desk: Desk, backend: Any, **arguments: Any) -> dict[str, Any]:
-    tools = build_tools(Toolbox(desk.library, desk.search, BackendListener(backend)))
-    listen = next(one for one in tools if one.name == "listen")
-    return json.loads(listen.invoke({"recording": HARBOUR, "question": "What is heard?", **arguments}))
+    toolbox = Toolbox(desk.library, desk.search, BackendListener(backend))
+    asked = {"recording": HARBOUR, "question": "What is heard?", **arguments}
+    return conversing.use(toolbox, "listen", **asked).document()
 
 
 def test_the_tool_answers_on_the_recordings_clock_with_what_was_transcribed_there(desk: Desk) -> None:
     result = use(desk, RuleBackend(lambda _: "A bell at 3.5 s [#1]."), start=120, end=180)
     assert result["answer"] == "A bell at 2:03."
     assert result["range"] == [120, 180]
-    assert [one["id"] for one in result["evidence"]] == [
-        one.id for one in desk.library.segments(HARBOUR, 120, 180)
+    assert [item["id"] for item in result["evidence"]] == [
+        segment.id for segment in desk.library.segments(HARBOUR, 120, 180)
     ]
     assert result["note"] == "Heard from 2:00 to 3:00."
 
@@ -205,7 +205,7 @@ def test_what_only_an_ear_can_tell_is_listened_to(
 def test_a_long_recording_is_listened_to_in_stretches_side_by_side(talk: Desk) -> None:
     backend = RuleBackend(lambda request: "No dog.")
     answer = ask(talk, backend, "is there a dog?", LONG)
-    spans = [(one.arguments["start"], one.arguments["end"]) for one in answer.steps]
+    spans = [(step.arguments["start"], step.arguments["end"]) for step in answer.steps]
     assert spans == [(600.0 * at, 600.0 * at + 600) for at in range(6)]
     assert answer.text.count("No dog.") == 6
     assert answer.text.endswith("name a time to hear what comes after 1:00:00.")
@@ -214,7 +214,7 @@ def test_a_long_recording_is_listened_to_in_stretches_side_by_side(talk: Desk) -
 def test_a_moment_in_a_long_recording_is_looked_for_and_listened_to(talk: Desk) -> None:
     question = "How does she sound when he says I will never sign?"
     answer = ask(talk, RuleBackend(lambda _: "She sounds calm."), question, LONG)
-    assert [one.tool for one in answer.steps] == ["search_recordings", "listen"]
+    assert [step.tool for step in answer.steps] == ["search_recordings", "listen"]
     assert answer.steps[1].arguments["start"] == 3710.0
     assert answer.steps[1].arguments["end"] == 3743.0
     assert answer.text.startswith("Ben said: “No, I will never sign this paper.” [1:02:00]")
@@ -223,7 +223,7 @@ def test_a_moment_in_a_long_recording_is_looked_for_and_listened_to(talk: Desk) 
 
 def test_without_an_ear_nothing_more_is_asked_and_the_setting_is_named(talk: Desk) -> None:
     answer = ask(talk, None, "is there a dog?", LONG)
-    assert [one.tool for one in answer.steps].count("listen") == 1
+    assert "listen" not in [step.tool for step in answer.steps]
     assert answer.text == NEEDS_MOSS_AUDIO
 
 

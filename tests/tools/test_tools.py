@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,10 +11,12 @@ import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support.conversing import DURATION, HARBOUR, TITLE, Desk, heard, said
+from index.recording_errors import MossAgentError
+from tests.support import conversing
+from tests.support.conversing import DURATION, HARBOUR, TITLE, Desk, call, heard, said
 from tools import Toolbox, build_tools
-from tools.listen import NEEDS_MOSS_AUDIO
-from tools.result import MOST_EVIDENCE
+from tools.listen import NEEDS_MOSS_AUDIO, listen
+from tools.result import MOST_EVIDENCE, RESULTS, restore
 
 
 @pytest.fixture(scope="module")
@@ -34,18 +34,30 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     made.close()
 
 
+class Loudness:
+    """A listener that tells how many samples it heard and how loud they were."""
+
+    def listen(self, audio: np.ndarray, question: str, cancel: Any = None) -> str:
+        return f"{len(audio)} samples, peak {np.abs(audio).max():.0%}: {question}"
+
+
+def hearing(desk: Desk) -> Toolbox:
+    """The desk's stores with something that can listen."""
+    return Toolbox(desk.library, desk.search, Loudness())
+
+
 def use(desk: Desk, tool: str, **arguments: Any) -> dict[str, Any]:
-    tools = {one.name: one for one in build_tools(desk.toolbox)}
-    return json.loads(tools[tool].invoke(arguments))
+    """A tool's result as JSON."""
+    return conversing.use(hearing(desk), tool, **arguments).document()
 
 
 def overlapping(start: float, end: float) -> list[str]:
-    return [one["text"] for one in heard() if one["start"] < end and one["end"] > start]
+    return [row["text"] for row in heard() if row["start"] < end and row["end"] > start]
 
 
 def test_read_transcript_returns_exactly_the_overlapping_segments(desk: Desk) -> None:
     result = use(desk, "read_transcript", recording=HARBOUR, start=120, end=180)
-    assert [one["text"] for one in result["evidence"]] == overlapping(120, 180)
+    assert [item["text"] for item in result["evidence"]] == overlapping(120, 180)
     assert result["range"] == [120, 180]
     assert result["recording"] == {"id": HARBOUR, "title": TITLE, "duration": DURATION}
     first = result["evidence"][0]
@@ -57,7 +69,7 @@ def test_read_transcript_returns_exactly_the_overlapping_segments(desk: Desk) ->
 def test_any_stretch_is_read_exactly(desk: Desk, start: float, length: float) -> None:
     result = use(desk, "read_transcript", recording=HARBOUR, start=start, end=start + length)
     expected = overlapping(start, min(start + length, DURATION)) if start < DURATION else []
-    assert [one["text"] for one in result["evidence"]] == expected[:MOST_EVIDENCE]
+    assert [item["text"] for item in result["evidence"]] == expected[:MOST_EVIDENCE]
     assert result["total"] == len(expected)
 
 
@@ -89,7 +101,7 @@ def test_gaps_and_unfinished_transcripts_are_said(desk: Desk) -> None:
 
 def test_only_one_voice_can_be_read(desk: Desk) -> None:
     result = use(desk, "read_transcript", recording=HARBOUR, start=60, end=120, speaker="speaker 3")
-    assert {one["speaker"] for one in result["evidence"]} == {"Speaker 3"}
+    assert {item["speaker"] for item in result["evidence"]} == {"Speaker 3"}
     unknown = use(desk, "read_transcript", recording=HARBOUR, start=60, end=120, speaker="Zoe")
     assert "Speaker 1, Speaker 2, Speaker 3" in unknown["error"]
 
@@ -123,16 +135,16 @@ def test_errors_are_one_sentence(desk: Desk, tool: str, arguments: dict[str, Any
 def test_search_returns_relevant_evidence_best_first(desk: Desk) -> None:
     result = use(desk, "search_recordings", query="who will call the rowing club?", recording=HARBOUR)
     assert "call the rowing club" in result["evidence"][0]["text"]
-    relevances = [one["relevance"] for one in result["evidence"]]
+    relevances = [item["relevance"] for item in result["evidence"]]
     assert relevances == sorted(relevances, reverse=True)
-    ids = {one["id"] for one in result["evidence"]}
-    assert {one for passage in result["passages"] for one in passage["evidence"]} == ids
+    ids = {item["id"] for item in result["evidence"]}
+    assert {item for passage in result["passages"] for item in passage["evidence"]} == ids
 
 
 def test_a_question_brings_the_reply_it_got(desk: Desk) -> None:
     result = use(desk, "search_recordings", query="how much does the extra crew cost?", recording=HARBOUR)
-    by_id = {one["id"]: one for one in result["evidence"]}
-    reply = next(one for one in result["evidence"] if one["text"] == "4,200 for the weekend.")
+    by_id = {item["id"]: item for item in result["evidence"]}
+    reply = next(item for item in result["evidence"] if item["text"] == "4,200 for the weekend.")
     assert by_id[reply["reply_to"]]["text"] == "How much is one extra crew?"
 
 
@@ -153,33 +165,33 @@ def test_words_said_exactly_so_are_found_however_common_they_are(desk: Desk) -> 
 
 def test_search_can_be_kept_to_one_voice(desk: Desk) -> None:
     result = use(desk, "search_recordings", query="the app", recording=HARBOUR, speaker="Speaker 2")
-    assert {one["speaker"] for one in result["evidence"]} == {"Speaker 2"}
+    assert {item["speaker"] for item in result["evidence"]} == {"Speaker 2"}
 
 
 def test_list_recordings_tells_what_there_is(desk: Desk) -> None:
     result = use(desk, "list_recordings")
     assert result["total"] == 4
-    call = next(one for one in result["recordings"] if one["id"] == HARBOUR)
+    call = next(entry for entry in result["recordings"] if entry["id"] == HARBOUR)
     assert (call["title"], call["duration"], call["language"]) == (TITLE, DURATION, "en")
     assert call["speakers"] == ["Speaker 1", "Speaker 2", "Speaker 3"]
 
 
 def test_outline_covers_the_recording_in_order_with_evidence(desk: Desk) -> None:
     result = use(desk, "outline", recording=HARBOUR)
-    starts = [one["start"] for one in result["topics"]]
+    starts = [topic["start"] for topic in result["topics"]]
     assert len(starts) >= 4
     assert starts == sorted(starts)
-    ids = {one["id"] for one in result["evidence"]}
-    assert all(one["evidence"] and set(one["evidence"]) <= ids for one in result["topics"])
+    ids = {item["id"] for item in result["evidence"]}
+    assert all(topic["evidence"] and set(topic["evidence"]) <= ids for topic in result["topics"])
 
 
 def test_summarize_gives_the_designs_json_and_the_segments_it_rests_on(desk: Desk) -> None:
     result = use(desk, "summarize", recording=HARBOUR, template="meeting")
     summary = result["summary"]
     assert {"template", "overview", "topics", "decisions", "action_items", "open_questions"} <= set(summary)
-    known = {one["id"]: one["text"] for one in result["evidence"]}
+    known = {item["id"]: item["text"] for item in result["evidence"]}
     for item in [*summary["decisions"], *summary["action_items"], *summary["open_questions"]]:
-        words = " ".join(known[one] for one in item["segments"])
+        words = " ".join(known[segment] for segment in item["segments"])
         assert item["text"] in words
 
 
@@ -189,35 +201,57 @@ def test_a_renamed_speaker_is_renamed_in_the_next_summary(desk: Desk) -> None:
     desk.library.rename_speaker(HARBOUR, "Speaker 3", "Callum")
     try:
         after = use(desk, "summarize", recording=HARBOUR)
-        assert "Callum" in {one["speaker"] for one in after["evidence"]}
+        assert "Callum" in {item["speaker"] for item in after["evidence"]}
     finally:
         desk.library.rename_speaker(HARBOUR, "Callum", "Speaker 3")
 
 
-def test_listen_without_a_listener_says_what_it_needs(desk: Desk) -> None:
-    result = use(desk, "listen", recording=HARBOUR, start=0, end=60, question="Is there music?")
-    assert result["answer"] is None
-    assert result["note"] == NEEDS_MOSS_AUDIO
+def test_what_nothing_here_can_serve_is_not_offered(desk: Desk) -> None:
+    names = {tool.name for tool in build_tools(desk.toolbox)}
+    assert names == RESULTS.keys() - {"listen"}
+    assert {tool.name for tool in build_tools(hearing(desk))} == RESULTS.keys()
+
+
+def test_listening_without_a_listener_names_the_setting_in_one_sentence(desk: Desk) -> None:
+    with pytest.raises(MossAgentError) as error:
+        listen(desk.toolbox, HARBOUR, 0, 60, "Is there music?")
+    assert str(error.value) == NEEDS_MOSS_AUDIO
     assert "MOSS_AGENT_MODEL" in NEEDS_MOSS_AUDIO
     assert NEEDS_MOSS_AUDIO.count(". ") == 0
 
 
-class Loudness:
-    """Tells how many samples it heard and how loud they were."""
-
-    def listen(self, audio: np.ndarray, question: str, cancel: Any = None) -> str:
-        return f"{len(audio)} samples, peak {np.abs(audio).max():.0%}: {question}"
-
-
-def test_listen_hands_exactly_that_stretch_to_the_listener(desk: Desk, tmp_path: Path) -> None:
+def test_listen_hands_exactly_that_stretch_to_the_listener(desk: Desk) -> None:
     path = desk.library.audio_path(HARBOUR)
     path.parent.mkdir(exist_ok=True)
     samples = np.zeros(16000 * 20, dtype=np.float32)
     samples[16000 * 10 : 16000 * 12] = 0.5
     soundfile.write(path, samples, 16000)
-    tools = build_tools(Toolbox(desk.library, desk.search, Loudness()))
-    listen = next(one for one in tools if one.name == "listen")
     ask = {"recording": HARBOUR, "start": 10, "end": 12, "question": "how loud?"}
-    assert json.loads(listen.invoke(ask))["answer"] == "32000 samples, peak 50%: how loud?"
-    missing = json.loads(listen.invoke({**ask, "recording": "Long talk"}))
+    assert use(desk, "listen", **ask)["answer"] == "32000 samples, peak 50%: how loud?"
+    missing = use(desk, "listen", **{**ask, "recording": "Long talk"})
     assert "add the file again" in missing["error"]
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [
+        ("read_transcript", {"recording": HARBOUR, "start": 60, "end": 120}),
+        ("read_transcript", {"recording": "Torn call", "start": 0, "end": 20}),
+        ("search_recordings", {"query": "who will call the rowing club?"}),
+        ("search_recordings", {"query": "penguins"}),
+        ("list_recordings", {}),
+        ("outline", {"recording": HARBOUR}),
+        ("summarize", {"recording": HARBOUR}),
+        ("read_transcript", {"recording": "nothing", "start": 0, "end": 1}),
+    ],
+)
+def test_a_message_carries_text_for_the_model_and_a_result_that_can_be_stored(
+    desk: Desk, tool: str, arguments: dict[str, Any]
+) -> None:
+    (chosen,) = (known for known in build_tools(desk.toolbox) if known.name == tool)
+    message = chosen.invoke(call(tool, **arguments))
+    result = conversing.use(desk.toolbox, tool, **arguments)
+    assert all(f"[#{item.id}] " in message.text and item.text in message.text for item in result.evidence)
+    assert HARBOUR not in message.text
+    stored = message.model_dump()["artifact"]
+    assert restore(tool, stored, message.text) == result

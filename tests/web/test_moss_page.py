@@ -19,7 +19,7 @@ from gradio import ChatMessage
 from agent.settings import Settings
 from agent.workspace import Workspace
 from tests.support.api_serving import serving
-from tests.support.conversing import HARBOUR, Desk
+from tests.support.conversing import HARBOUR, prepare_home
 from tests.support.moss_backend import RuleBackend
 from web.jobs import Jobs
 from web.page.handlers import Handlers
@@ -30,12 +30,7 @@ SEARCH = '<tool_call>{"name": "search_recordings", "arguments": {"query": "rowin
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    home = tmp_path_factory.mktemp("prepared") / "home"
-    desk = Desk(home)
-    desk.add_harbour()
-    desk.close()
-    desk.vectors.close()
-    return home
+    return prepare_home(tmp_path_factory.mktemp("prepared") / "home")
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from gradio import ChatMessage
@@ -19,6 +19,7 @@ from agent.citations.markers import split_markers
 from index.export.markdown import escape_markdown
 from index.records import Recording
 from moss_audio.timestamps import clock
+from tools.result import Evidence, Failure, Heard, RecordingList, ToolResult
 
 SHOWN_EVIDENCE = 8
 """Sentences a step shows; the rest is counted."""
@@ -120,22 +121,24 @@ def describe(tool: str, arguments: Mapping[str, Any], titles: Mapping[str, str])
     return what.get(tool, tool) + where
 
 
-def step_content(result: Mapping[str, Any]) -> str:
+def step_content(result: ToolResult) -> str:
     """What a tool returned: its note or error, and the first sentences it found."""
-    lines = [escape_markdown(str(result[key])) for key in ("error", "answer", "note") if result.get(key)]
-    found: Sequence[Mapping[str, Any]] = result.get("evidence") or ()
-    lines += [_sentence(row) for row in found[:SHOWN_EVIDENCE]]
+    error = result.error if isinstance(result, Failure) else ""
+    answer = result.answer if isinstance(result, Heard) else ""
+    lines = [escape_markdown(text) for text in (error, answer, result.note) if text]
+    found = result.evidence
+    lines += [_sentence(item) for item in found[:SHOWN_EVIDENCE]]
     if len(found) > SHOWN_EVIDENCE:
         lines.append(f"and {len(found) - SHOWN_EVIDENCE} more")
-    if not lines and result.get("recordings") is not None:
-        count = len(result["recordings"])
+    if not lines and isinstance(result, RecordingList):
+        count = len(result.recordings)
         lines.append(f"{count} recording{'' if count == 1 else 's'}")
     return "\n\n".join(lines) or "Nothing was found."
 
 
-def recordings_of(result: Mapping[str, Any]) -> set[str]:
+def recordings_of(result: ToolResult) -> set[str]:
     """Ids of the recordings whose words a tool returned."""
-    return {str(row["recording"]) for row in result.get("evidence") or () if row.get("recording")}
+    return {item.recording for item in result.evidence}
 
 
 def suggestions(recording: Recording | None) -> list[str]:
@@ -171,10 +174,9 @@ def _spaced(text: str) -> str:
     return before + body + after
 
 
-def _sentence(one: Mapping[str, Any]) -> str:
-    speaker = f"{escape_markdown(str(one['speaker']))}: " if one.get("speaker") else ""
-    link = play_link(float(one["start"]), float(one["end"]), str(one["recording"]))
-    return f"{link} {speaker}{escape_markdown(str(one['text']))}"
+def _sentence(item: Evidence) -> str:
+    speaker = f"{escape_markdown(item.speaker)}: " if item.speaker else ""
+    return f"{play_link(item.start, item.end, item.recording)} {speaker}{escape_markdown(item.text)}"
 
 
 def _range(arguments: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ from markdown_it import MarkdownIt
 
 from agent.answer import Answer, Citation
 from index.records import Recording, Segment, Span
+from tools.result import Evidence, ToolResult
 from web.page import chat_view
 from web.page.library_view import percent, render_library, time_left
 from web.page.transcript_view import render_head, render_player, render_transcript
@@ -71,11 +72,11 @@ def test_shares_and_times_read_as_people_say_them() -> None:
 
 
 def test_steps_say_what_was_done_and_show_the_first_sentences() -> None:
-    evidence = [
-        {"id": n, "recording": "ab" * 32, "start": n, "end": n + 1, "speaker": "*Eve*", "text": "**so**"}
+    evidence = tuple(
+        Evidence(id=n, recording="ab" * 32, start=n, end=n + 1, speaker="*Eve*", text="**so**")
         for n in range(12)
-    ]
-    shown = chat_view.step_content({"evidence": evidence, "note": "a *note*"})
+    )
+    shown = chat_view.step_content(ToolResult(evidence=evidence, notes=("a *note*",)))
     assert shown.count("#play/") == chat_view.SHOWN_EVIDENCE
     assert "and 4 more" in shown
     assert "<em>" not in MARKDOWN.render(shown) and "<strong>" not in MARKDOWN.render(shown)

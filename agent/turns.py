@@ -1,0 +1,41 @@
+"""A conversation in turns: each begins with a question."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+
+M = TypeVar("M", bound=BaseMessage)
+
+TURNS_KEPT = 12
+"""Turns of a conversation a model still sees; older ones are forgotten."""
+
+
+def split_turns(messages: Sequence[M]) -> list[list[M]]:
+    """The messages by turn; what stands before the first question is a turn of its own."""
+    turns: list[list[M]] = []
+    for message in messages:
+        if isinstance(message, HumanMessage) or not turns:
+            turns.append([])
+        turns[-1].append(message)
+    return turns
+
+
+def last_turn(messages: Sequence[M]) -> list[M]:
+    """The messages from the last question on."""
+    turns = split_turns(messages)
+    return turns[-1] if turns else []
+
+
+def remembered(messages: Sequence[M]) -> list[M]:
+    """The messages of this turn and of those before it that ended in an answer and are not too old."""
+    *before, current = split_turns(messages) or [[]]
+    whole = [turn for turn in before if isinstance(turn[-1], AIMessage) and not turn[-1].tool_calls]
+    return [message for turn in [*whole[-TURNS_KEPT:], current] for message in turn]
+
+
+def rounds(messages: Sequence[BaseMessage]) -> int:
+    """How often tools were asked for in the last turn."""
+    return sum(isinstance(message, AIMessage) and bool(message.tool_calls) for message in last_turn(messages))

@@ -1,0 +1,76 @@
+"""How tools are called: arguments as models write them; a typed result with its text, or one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Annotated, Any, ParamSpec
+
+from langchain_core.tools import BaseTool, StructuredTool, ToolException
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+
+from index.recording_errors import MossAgentError
+from moss_audio.timestamps import parse_clock
+from tools.result import ToolResult
+from tools.result_text import text_of
+
+P = ParamSpec("P")
+
+
+def make_tool(
+    name: str, description: str, arguments: type[BaseModel], run: Callable[..., ToolResult]
+) -> BaseTool:
+    """A LangChain tool that returns ``content_and_artifact``: text for the model, the result for the program.
+
+    An error that is meant for users (``MossAgentError``), and arguments that do not fit the schema, become a
+    message with status ``error`` and one sentence as its content. Other errors are raised.
+
+    Args:
+        name: The tool's name, a key of ``tools.result.RESULTS``.
+        description: What a model is told about it.
+        arguments: The schema of its arguments.
+        run: Called with the arguments by name; with a parameter ``config`` it is given the run's.
+    """
+    return StructuredTool.from_function(
+        _with_text(run),
+        name=name,
+        description=description,
+        args_schema=arguments,
+        response_format="content_and_artifact",
+        handle_tool_error=True,
+        handle_validation_error=_invalid_arguments,
+    )
+
+
+def _with_text(run: Callable[P, ToolResult]) -> Callable[P, tuple[str, ToolResult]]:
+    @wraps(run)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> tuple[str, ToolResult]:
+        try:
+            result = run(*args, **kwargs)
+        except MossAgentError as error:
+            raise ToolException(str(error)) from error
+        return text_of(result), result
+
+    return wrapped
+
+
+def _invalid_arguments(error: Any) -> str:
+    """The sentence for arguments that do not fit the schema."""
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "arguments"
+        problem = f"{where}: {first['msg']}"
+    else:
+        problem = str(error)
+    return f"The arguments do not fit ({problem})."
+
+
+def _clock_seconds(value: Any) -> Any:
+    """Accept ``"2:05"`` and ``"1:02:05"`` beside numbers; language models write times either way."""
+    if not isinstance(value, str) or ":" not in value:
+        return value
+    return parse_clock(value)
+
+
+Seconds = Annotated[float, BeforeValidator(_clock_seconds), Field(ge=0, allow_inf_nan=False)]
+"""A time on the recording's clock: seconds, or ``m:ss`` text."""
