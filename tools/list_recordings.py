@@ -26,7 +26,7 @@ def list_recordings(toolbox: Toolbox) -> dict[str, Any]:
             "title": one.title,
             "duration": round(one.duration, 3),
             "language": one.language,
-            "status": one.status,
+            "status": one.status.value,
             "coverage": one.coverage,
             "speakers": list(one.speakers),
             "added_at": one.added_at,

@@ -19,6 +19,7 @@ import numpy as np
 import soundfile
 
 from index.recording_errors import Cancelled, MediaError
+from index.records import Note, NoteKind, Span, StageName
 
 if TYPE_CHECKING:
     from av import AudioResampler
@@ -46,10 +47,10 @@ Progress = Callable[[float], None]
 
 @dataclass(frozen=True)
 class Decoded:
-    """What became of a media file: the copy's length and, where part of it was unusable, one sentence."""
+    """What became of a media file: the copy's length in seconds, and what part of it was unusable."""
 
     duration: float
-    note: str | None = None
+    notes: tuple[Note, ...] = ()
 
 
 def file_id(path: Path) -> str:
@@ -73,12 +74,12 @@ def file_id(path: Path) -> str:
     return digest.hexdigest()
 
 
-def stream(path: Path, notes: list[str] | None = None) -> Iterator[np.ndarray]:
+def stream(path: Path, notes: list[Note] | None = None) -> Iterator[np.ndarray]:
     """Decode a media file's first audio stream, a little at a time.
 
     Args:
         path: Any media file FFmpeg reads.
-        notes: Collects one sentence for each part of the file that could not be used.
+        notes: Collects what part of the file could not be used.
 
     Yields:
         float32 ``[n_samples]`` blocks, mono, 16 kHz, in playing order without holes.
@@ -89,7 +90,7 @@ def stream(path: Path, notes: list[str] | None = None) -> Iterator[np.ndarray]:
     with _open(path) as container:
         if not container.streams.audio:
             raise MediaError(f"{path.name} has no audio track; choose a file with sound.")
-        yield from _Timeline(container, container.streams.audio[0], path, notes).blocks()
+        yield from _Timeline(container, container.streams.audio[0], notes).blocks()
 
 
 def decode_to_flac(
@@ -108,7 +109,7 @@ def decode_to_flac(
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_suffix(".partial")
-    notes: list[str] = []
+    notes: list[Note] = []
     samples = 0
     try:
         with soundfile.SoundFile(partial, "w", SAMPLE_RATE, 1, format="FLAC", subtype="PCM_16") as flac:
@@ -124,7 +125,7 @@ def decode_to_flac(
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
-    return Decoded(samples / SAMPLE_RATE, notes[0] if notes else None)
+    return Decoded(samples / SAMPLE_RATE, tuple(notes))
 
 
 def read_range(path: Path, start: float = 0.0, end: float | None = None) -> np.ndarray:
@@ -162,12 +163,9 @@ def _open(path: Path) -> InputContainer:
 class _Timeline:
     """Frames of one stream, laid on the player's clock and resampled."""
 
-    def __init__(
-        self, container: InputContainer, stream: AudioStream, path: Path, notes: list[str] | None
-    ) -> None:
+    def __init__(self, container: InputContainer, stream: AudioStream, notes: list[Note] | None) -> None:
         self.container = container
         self.stream = stream
-        self.path = path
         self.notes = notes if notes is not None else []
         # Players count from the earliest stream's start; AV_TIME_BASE is a microsecond.
         self.origin = (container.start_time or 0) / 1_000_000
@@ -238,19 +236,17 @@ class _Timeline:
                 yield block
 
     def _note_losses(self, damaged: int) -> None:
-        from moss_audio.timestamps import clock
-
         read = self.written / SAMPLE_RATE
         if (
             self.limit is not None
             and self.limit - read > max(2.0, 0.02 * self.limit)
             and self._audio_ends_early(read)
         ):
-            self.notes.append(
-                f"{self.path.name} is cut short: {clock(read)} of {clock(self.limit)} could be read."
-            )
+            missing = Span(read, self.limit)
+            self.notes.append(Note(NoteKind.CUT_SHORT, StageName.READING, (missing,)))
         elif damaged > 5:
-            self.notes.append(f"{self.path.name} is damaged: {damaged} of its audio packets were unreadable.")
+            numbers = {"packets": damaged}
+            self.notes.append(Note(NoteKind.DAMAGED, StageName.READING, numbers=numbers))
 
     def _audio_ends_early(self, read: float) -> bool:
         """Whether the audio stream itself claims more than was read (a video may outlast its sound)."""

@@ -52,7 +52,8 @@ class WhisperTranscriber:
 
     window_speech_seconds = MAX_SPEECH_SECONDS
     max_window_seconds = MAX_WINDOW_SECONDS
-    halvings = 0
+    max_splits = 0
+    times_words = True
 
     def __init__(self, model: str, cache: Path, threads: int = 0) -> None:
         self.model = model
@@ -101,11 +102,8 @@ class WhisperTranscriber:
         language, probability, _ = model.detect_language(audio[: 30 * SAMPLE_RATE])
         return language, float(probability)
 
-    def transcribe(self, windows: Sequence[AudioWindow], careful: bool = False) -> list[list[Segment]]:
+    def transcribe(self, window: AudioWindow, careful: bool = False) -> list[Segment]:
         """See ``Transcriber``. Careful: beam 5, sampled when unsure, and no phrase said over and over."""
-        return [self._transcribe(window, careful) for window in windows]
-
-    def _transcribe(self, window: AudioWindow, careful: bool) -> list[Segment]:
         audio, pieces = squeeze(window, KEEP_PAUSE_SECONDS)
         if not len(audio):
             return []
@@ -127,9 +125,11 @@ class WhisperTranscriber:
             **options,
         )
         words = [
-            fit_to_speech(_place(Word(one.start, one.end, one.word, one.probability), pieces), window.speech)
+            fit_to_speech(
+                _place(Word(word.start, word.end, word.word, word.probability), pieces), window.speech
+            )
             for segment in heard
-            for one in segment.words or ()
+            for word in segment.words or ()
         ]
         return [
             Segment(
@@ -147,7 +147,7 @@ class WhisperTranscriber:
 def _place(word: Word, pieces: Sequence[Piece]) -> Word:
     """A word's time on the recording's clock, inside the piece that holds its middle."""
     middle = (word.start + word.end) / 2
-    piece = next((one for one in pieces if middle < one.end), pieces[-1])
+    piece = next((piece for piece in pieces if middle < piece.end), pieces[-1])
     shift = piece.original.start - piece.start
     start = min(max(word.start + shift, piece.original.start), piece.original.end)
     end = min(max(word.end + shift, start), piece.original.end)

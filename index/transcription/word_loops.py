@@ -1,4 +1,4 @@
-"""Repetition loops: the same words over and over, which speech models emit on noise and laughter."""
+"""Repetition loops: the same words over and over, which speech models write on noise and laughter."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ def cut_loops(segments: Sequence[Segment]) -> list[Segment]:
         for index, word in owners[loop[0] : loop[1]]:
             spoiled.setdefault(index, []).append(word)
         kept = [
-            one
+            part
             for index, segment in enumerate(kept)
-            for one in ([segment] if index not in spoiled else _without(segment, spoiled[index]))
+            for part in ([segment] if index not in spoiled else _without(segment, spoiled[index]))
         ]
 
 
