@@ -164,7 +164,7 @@ class Workspace:
         progress: Callable[[Progress], None] | None = None,
         cancel: threading.Event | None = None,
     ) -> Recording:
-        """Take a file in; see ``index.ingest.Ingest.add``."""
+        """Take a file in; see ``index.pipeline.ingest.Ingest.add``."""
         with self.writing():
             return self.ingest.add(path, title, speakers, progress, cancel)
 

@@ -5,22 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-Stage = Literal[
-    "reading",
-    "finding speech",
-    "transcribing",
-    "telling speakers apart",
-    "listening for sounds",
-    "indexing",
-    "ready",
-]
+from index.records import StageName
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a recording is.
+    """How far one stage of taking in a recording is.
 
     Attributes:
         stage: What is being done.
@@ -31,7 +22,7 @@ class Progress:
         detail: Where the stage is, in words, such as ``window 3 of 12``; empty where it does not say.
     """
 
-    stage: Stage
+    stage: StageName
     done: float
     total: float
     speed: float | None = None
@@ -52,12 +43,12 @@ class Meter:
 
     Args:
         stage: What is being done.
-        ends: Where each stretch of work ends, seconds, in order of time; they may be done in any order.
-        start: Where the first one begins.
-        total: The recording's length.
+        ends: Where each window ends, seconds, in order of time; windows may be finished in any order.
+        start: Where the first window begins, seconds.
+        total: The recording's length, seconds.
     """
 
-    def __init__(self, stage: Stage, ends: Sequence[float], start: float, total: float) -> None:
+    def __init__(self, stage: StageName, ends: Sequence[float], start: float, total: float) -> None:
         self.stage = stage
         self.start = start
         self.total = total
@@ -66,8 +57,10 @@ class Meter:
         self._began = time.monotonic()
 
     def finished(self, end: float) -> Progress:
-        """The progress now that the stretch that ends at second ``end`` is finished, and what lies before it
-        up to the next one."""
+        """The progress now that the window that ends at second ``end`` is finished.
+
+        The time between it and the window before counts as done with it.
+        """
         self.done = min(self.total, self.done + end - self._before[end])
         speed = (self.done - self.start) / max(time.monotonic() - self._began, 1e-6)
         left = (self.total - self.done) / max(speed, 1e-6)

@@ -6,13 +6,18 @@
     ├── AmbiguousRecording    more than one recording has this prefix or title
     ├── WeightsError          model weights are missing or are not the published ones
     ├── HearingError          the engine failed on a stretch of audio
-    │   └── TooLong           it takes less at a time; a shorter stretch may do
+    │   ├── TooLong           it takes less at a time; a shorter stretch may do
+    │   └── EngineStopped     it failed on so many windows in a row that it must be gone
     ├── IndexOutOfDate        the vector collection is lost or was made with another embedder
     └── Cancelled             the user stopped it; what was finished is kept
 
 Every message is one sentence a person can act on; errors of libraries are mapped to these at the
 border with ``raise … from``.
 """
+
+from __future__ import annotations
+
+from index.records import Note
 
 
 class MossAgentError(Exception):
@@ -41,6 +46,19 @@ class HearingError(MossAgentError):
 
 class TooLong(HearingError):
     """The engine takes less audio at a time than this; it may hear the halves."""
+
+
+class EngineStopped(HearingError):
+    """The engine answered at first, and then failed on several windows in a row.
+
+    Args:
+        message: The sentence for the user.
+        note: The same as data, of the kind ``ENGINE_STOPPED``.
+    """
+
+    def __init__(self, message: str, note: Note) -> None:
+        super().__init__(message)
+        self.note = note
 
 
 class IndexOutOfDate(MossAgentError):

@@ -6,11 +6,65 @@ of the decoded audio and is the clock of the player.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Literal
 
 Kind = Literal["speech", "sound", "music"]
-Status = Literal["listening", "ready", "failed", "cancelled"]
+
+
+class Status(StrEnum):
+    """How far a recording is; the values are what the database stores."""
+
+    LISTENING = "listening"
+    READY = "ready"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class StageName(StrEnum):
+    """The stages of taking a file in, in order; the values are shown to users."""
+
+    READING = "reading"
+    FINDING_SPEECH = "finding speech"
+    TRANSCRIBING = "transcribing"
+    IDENTIFYING_SPEAKERS = "identifying speakers"
+    LISTENING_FOR_SOUNDS = "listening for sounds"
+    INDEXING = "indexing"
+    READY = "ready"
+
+
+class NoteKind(StrEnum):
+    """What a note is about; the values are what the database stores.
+
+    The last three say why a recording failed, the others what could not be done though it is usable.
+    ``index/notes.py`` words each.
+    """
+
+    CUT_SHORT = "cut_short"
+    """The file ends early; the one span is what is missing of it. ``detail`` is the name of another file with
+    the same bytes, if it was that one."""
+    DAMAGED = "damaged"
+    """``numbers["packets"]`` audio packets of the file are unreadable; ``detail`` as in ``CUT_SHORT``."""
+    NO_SPEECH = "no_speech"
+    WINDOWS_FAILED = "windows_failed"
+    """``numbers["failed"]`` of ``numbers["total"]`` windows, at the spans, could not be transcribed."""
+    NOT_HEARD_AGAIN = "not_heard_again"
+    """The engine failed when it was asked again about what a window lacked; the spans are the gaps."""
+    SPEAKERS_BY_VOICE_ONLY = "speakers_by_voice_only"
+    """The model could not say who speaks; the spans are the windows in which voices alone decided."""
+    NOT_DIARIZED = "not_diarized"
+    SOUNDS_FAILED = "sounds_failed"
+    """The spans were not listened to for sounds."""
+    OTHER = "other"
+    """A sentence of an older version that nothing here recognises, in ``detail``."""
+    ENGINE_STOPPED = "engine_stopped"
+    """The engine stopped answering at the start of the one span."""
+    FAILED = "failed"
+    """``detail`` is the whole sentence."""
+    UNEXPECTED = "unexpected"
+    """An error that nobody foresaw; ``detail`` is what a library says of it."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +82,25 @@ class Span:
     def overlaps(self, other: Span) -> bool:
         """Whether the two spans share any time; touching ends do not."""
         return self.start < other.end and other.start < self.end
+
+
+@dataclass(frozen=True)
+class Note:
+    """One thing that could not be done with a recording, as data; ``index.notes.describe`` words it.
+
+    Attributes:
+        kind: What it is about.
+        stage: The stage it happened in; None where that is not known.
+        spans: Where in the recording, seconds, in order; empty where that is not known.
+        numbers: Counts, by name; see ``NoteKind``.
+        detail: The engine's own sentence; empty where there is none. Untrusted text.
+    """
+
+    kind: NoteKind
+    stage: StageName | None = None
+    spans: tuple[Span, ...] = ()
+    numbers: Mapping[str, int] = field(default_factory=dict, hash=False)
+    detail: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,10 +153,17 @@ class Recording:
     gaps: tuple[Span, ...] = ()
     """Stretches of detected speech that no segment accounts for."""
     engine: str = ""
-    error: str | None = None
-    """One sentence: why it failed, or what could not be done though it is usable."""
+    failure: Note | None = None
+    """Why the last attempt failed; None after one that did not."""
+    notes: tuple[Note, ...] = ()
+    """What could not be done though the recording is usable."""
     seconds_taken: float = 0.0
     speakers: tuple[str, ...] = ()
+
+    @property
+    def problems(self) -> tuple[Note, ...]:
+        """What a user should know: why it failed, or else what could not be done."""
+        return (self.failure,) if self.failure else self.notes
 
 
 @dataclass(frozen=True)

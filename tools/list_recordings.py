@@ -26,7 +26,7 @@ def list_recordings(toolbox: Toolbox) -> RecordingList:
             title=recording.title,
             duration=round(recording.duration, 3),
             language=recording.language,
-            status=recording.status,
+            status=recording.status.value,
             coverage=recording.coverage,
             speakers=recording.speakers,
             added_at=recording.added_at,

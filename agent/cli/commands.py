@@ -17,6 +17,7 @@ from agent.cli import output
 from agent.privacy import switch_off_telemetry
 from agent.settings import Settings
 from agent.workspace import Workspace, open_workspace
+from index.notes import describe_all
 from index.recording_errors import MossAgentError
 from index.templates import Template
 from moss_audio.errors import MossAudioError
@@ -76,7 +77,7 @@ def add(
                 continue
             added.append(output.added_json(result, workspace.library.segment_count(result.id)))
             if not json:
-                output.show_added(added[-1], result.error)
+                output.show_added(added[-1], describe_all(result.problems))
     if json:
         output.write_json(added)
     for line in failed:

@@ -16,9 +16,9 @@ import numpy as np
 import soundfile
 
 from index.recording_errors import Cancelled, MediaError
+from index.records import Note, NoteKind, Span, StageName
 from moss_audio.audio import SAMPLE_RATE, AudioStream, DecodeReport, check_media_file
 from moss_audio.errors import AudioError
-from moss_audio.timestamps import clock
 
 __all__ = [
     "SAMPLE_RATE",
@@ -43,11 +43,11 @@ class Decoded:
 
     Attributes:
         duration: Length of the copy in seconds.
-        note: Where part of the file was unusable, one sentence about it.
+        notes: What part of the file was unusable.
     """
 
     duration: float
-    note: str | None = None
+    notes: tuple[Note, ...] = ()
 
 
 def file_id(path: Path) -> str:
@@ -104,17 +104,18 @@ def decode_to_flac(
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
-    return Decoded(samples / SAMPLE_RATE, _damage(source.name, stream.report))
+    return Decoded(samples / SAMPLE_RATE, _damage(stream.report))
 
 
-def _damage(name: str, report: DecodeReport) -> str | None:
-    """One sentence about what of a file could not be read; None where that is nothing to speak of."""
+def _damage(report: DecodeReport) -> tuple[Note, ...]:
+    """What part of a file could not be read; nothing where that is not worth mentioning."""
     if report.cut_short and report.declared_seconds is not None:
-        read, whole = clock(report.decoded_seconds), clock(report.declared_seconds)
-        return f"{name} is cut short: {read} of {whole} could be read."
+        missing = Span(report.decoded_seconds, report.declared_seconds)
+        return (Note(NoteKind.CUT_SHORT, StageName.READING, (missing,)),)
     if report.damaged_packets > DAMAGED_PACKETS:
-        return f"{name} is damaged: {report.damaged_packets} of its audio packets were unreadable."
-    return None
+        numbers = {"packets": report.damaged_packets}
+        return (Note(NoteKind.DAMAGED, StageName.READING, numbers=numbers),)
+    return ()
 
 
 def read_range(path: Path, start: float = 0.0, end: float | None = None) -> np.ndarray:

@@ -11,31 +11,26 @@ Names are estimates: similar voices, a change of microphone and overlapping talk
 
 from __future__ import annotations
 
-import re
 from collections.abc import Hashable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from sqlalchemy import delete, func, select, update
+from sqlalchemy.orm import Session
 
-from index.audio.decode import read_range
-from index.audio.windows import AudioWindow
 from index.diarization.alignment import VoiceLabel, align_labels
 from index.diarization.constraints import SpeakerLabels, constrained_clusters, incremental_clusters
 from index.diarization.moss_speakers import MossSpeakers
 from index.diarization.voice_embeddings import SpeechChunks, embed_speech
-from index.pipeline.parallel import as_finished
-from index.pipeline.stage import Failures, Intake
-from index.progress import Meter, Progress
-from index.recording_errors import Cancelled, HearingError, MossAgentError
-from index.records import Segment, Span
+from index.pipeline.ingest_context import IngestContext
+from index.pipeline.stage import Stage
+from index.pipeline.transcribe_file import load_window
+from index.progress import Progress
+from index.recording_errors import MossAgentError
+from index.records import Note, NoteKind, Segment, Span, StageName
 from index.store.database import RecordingRow, SegmentRow, SpeakerRow, WindowRow
 from index.store.library import Library
 from moss_audio.tasks import TimedText
-
-_VOICE_ONLY = "Some windows were diarized by voice only"
-_NOT_ASKED = re.compile(rf"(?:{_VOICE_ONLY}|Who speaks was told by the voices alone in places) \(.*?\)\.")
 
 Turns = list[list[TimedText]]
 
@@ -54,141 +49,113 @@ def stored_labels(library: Library, recording: str) -> dict[int, VoiceLabel]:
     }
 
 
-class SpeakerPass:
+class DiarizeStage(Stage[WindowRow, Turns]):
     """The stage for one recording.
 
     Args:
-        intake: The recording.
-        speakers: What labels turns.
+        context: The run it is part of.
+        speakers: The model that labels turns.
+        speech: Detected speech.
+        anew: Whether also sentences that have a speaker are asked about.
     """
 
-    def __init__(self, intake: Intake, speakers: MossSpeakers) -> None:
-        self.intake = intake
-        self.speakers = speakers
+    name = StageName.IDENTIFYING_SPEAKERS
+    failure = NoteKind.SPEAKERS_BY_VOICE_ONLY
 
-    def missing(self, anew: bool = False) -> Sequence[WindowRow]:
-        """Windows with sentences that nobody is known to say, or with any at all, and not asked about."""
+    def __init__(
+        self, context: IngestContext, speakers: MossSpeakers, speech: Sequence[Span], anew: bool = False
+    ) -> None:
+        super().__init__(context)
+        self.speakers = speakers
+        self.speech = speech
+        self.anew = anew
+        self.total = self._count()
+
+    @property
+    def at_once(self) -> int:
+        """See ``Stage``."""
+        return self.speakers.at_once
+
+    def missing(self) -> Sequence[WindowRow]:
+        """See ``Stage``: windows not asked about yet, with sentences that are to be asked about."""
         said = select(SegmentRow.id).where(SegmentRow.window_id == WindowRow.id, SegmentRow.kind == "speech")
-        if not anew:
+        if not self.anew:
             said = said.where(SegmentRow.speaker_id.is_(None))
         query = select(WindowRow).where(
-            WindowRow.recording_id == self.intake.id, WindowRow.done, ~WindowRow.labelled, said.exists()
+            WindowRow.recording_id == self.context.id, WindowRow.done, ~WindowRow.labelled, said.exists()
         )
-        with self.intake.database.transaction() as session:
+        with self.context.database.transaction() as session:
             return session.scalars(query.order_by(WindowRow.number)).all()
 
-    def run(self, speech: Sequence[Span], anew: bool = False) -> None:
-        """Ask about the windows that are missing; where that fails, a note on the recording says so.
+    def prepare(self, missing: Sequence[WindowRow]) -> None:
+        """See ``Stage``."""
+        self.speakers.prepare(self.context.cancel)
 
-        Args:
-            speech: Detected speech.
-            anew: Whether also sentences with a speaker count.
+    def place(self, left: int) -> str:
+        """See ``Stage``."""
+        return f"window {min(self.total, self.total - left + 1)} of {self.total}"
 
-        Raises:
-            Cancelled: The intake's ``cancel`` was set.
-        """
-        missing = self.missing(anew)
-        if not missing:
-            return
-        self.intake.forget_note(_NOT_ASKED)
-        failures = Failures()
-        try:
-            self._ask(missing, speech, failures)
-        except HearingError as error:
-            failures.error = error
-        self.intake.check_cancel()
-        if failures.error is not None:
-            reason = str(failures.error).rstrip(".")
-            self.intake.note(f"{_VOICE_ONLY} ({reason}).")
+    def process(self, window: WindowRow) -> Turns:
+        """See ``Stage``."""
+        context = self.context
+        return self.speakers.label(load_window(context.audio, window, self.speech, None, context.cancel))
 
-    def _ask(self, missing: Sequence[WindowRow], speech: Sequence[Span], failures: Failures) -> None:
-        intake = self.intake
-        start, duration, total = missing[0].start, intake.recording.duration, self._count()
-        meter = Meter("telling speakers apart", [one.end for one in missing], start, duration)
-
-        def told(progress: Progress, left: int) -> None:
-            at = min(total, total - left + 1)
-            intake.report(replace(progress, detail=f"window {at} of {total}"))
-
-        def ask(row: WindowRow) -> Turns | HearingError | None:
-            inside = tuple(one for one in speech if row.start <= (one.start + one.end) / 2 < row.end)
-            audio = read_range(intake.audio, row.start, row.end)
-            try:
-                return self.speakers.label(AudioWindow(audio, row.start, inside, stop=intake.cancel))
-            except HearingError as error:
-                return error
-            except Cancelled:
-                return None
-
-        told(Progress("telling speakers apart", start, duration), len(missing))
-        self.speakers.prepare(intake.cancel)
-        finished = as_finished(ask, missing, self.speakers.at_once, intake.cancel)
-        for done, (row, turns) in enumerate(finished, 1):
-            if turns is None:
-                continue
-            if isinstance(turns, HearingError):
-                failures.failed(turns, row.start)
-            else:
-                failures.heard()
-                self._store(row, turns)
-            told(meter.finished(row.end), len(missing) - done)
+    def store(self, session: Session, window: WindowRow, result: Turns) -> None:
+        """See ``Stage``: the labels of a window's sentences, and that it was asked about."""
+        query = select(SegmentRow).where(SegmentRow.window_id == window.id, SegmentRow.kind == "speech")
+        rows = session.scalars(query.order_by(SegmentRow.start, SegmentRow.id)).all()
+        sentences = [Segment(row.start, row.end, row.text) for row in rows]
+        for row, label in zip(rows, align_labels(sentences, result, window.id), strict=True):
+            row.voice_label_part = None if label is None else label.part
+            row.voice_label = None if label is None else label.name
+        session.execute(update(WindowRow).where(WindowRow.id == window.id).values(labelled=True))
 
     def _count(self) -> int:
         """Windows in which something was said."""
         said = select(SegmentRow.window_id).where(
-            SegmentRow.recording_id == self.intake.id, SegmentRow.kind == "speech"
+            SegmentRow.recording_id == self.context.id, SegmentRow.kind == "speech"
         )
-        with self.intake.database.transaction() as session:
+        with self.context.database.transaction() as session:
             return session.scalar(select(func.count()).where(WindowRow.id.in_(said))) or 0
 
-    def _store(self, window: WindowRow, turns: Turns) -> None:
-        """One transaction: the labels of a window's sentences, and that it was asked about."""
-        query = select(SegmentRow).where(SegmentRow.window_id == window.id, SegmentRow.kind == "speech")
-        with self.intake.database.transaction() as session:
-            rows = session.scalars(query.order_by(SegmentRow.start, SegmentRow.id)).all()
-            sentences = [Segment(one.start, one.end, one.text) for one in rows]
-            for row, label in zip(rows, align_labels(sentences, turns, window.id), strict=True):
-                row.voice_label_part = None if label is None else label.part
-                row.voice_label = None if label is None else label.name
-            session.execute(update(WindowRow).where(WindowRow.id == window.id).values(labelled=True))
-        self.intake.count_time()
 
-
-def diarize(intake: Intake, speech: Sequence[Span], model: MossSpeakers | None) -> None:
+def diarize(context: IngestContext, speech: Sequence[Span], model: MossSpeakers | None) -> None:
     """Name the sentences that have no speaker; names that there are stay.
 
     Args:
-        intake: The recording.
+        context: The run it is part of.
         speech: Detected speech.
         model: What is asked who speaks; None leaves it to the voices alone.
 
     Raises:
-        Cancelled: The intake's ``cancel`` was set.
+        Cancelled: The context's ``cancel`` was set.
     """
-    if all(sentence.speaker is not None for sentence in _sentences(intake.library, intake.id)):
+    if all(sentence.speaker is not None for sentence in _sentences(context.library, context.id)):
         return
     if model is not None:
-        SpeakerPass(intake, model).run(speech)
-    duration = intake.recording.duration
-    intake.report(Progress("telling speakers apart", duration, duration))
-    with intake.database.transaction() as session:
-        expected = session.get_one(RecordingRow, intake.id).expected_speakers
+        DiarizeStage(context, model, speech).run()
+    duration = context.recording.duration
+    context.report(Progress(StageName.IDENTIFYING_SPEAKERS, duration, duration))
+    with context.database.transaction() as session:
+        expected = session.get_one(RecordingRow, context.id).expected_speakers
     try:
-        _name_sentences(intake.library, intake.id, speech, expected)
+        _name_sentences(context.library, context.id, speech, expected)
+        context.forget_notes(NoteKind.NOT_DIARIZED)
     except MossAgentError as error:
         # The transcript is worth having without names; a late stage must not cost an early one.
-        intake.note(f"The speakers could not be told apart: {error}")
+        note = Note(NoteKind.NOT_DIARIZED, StageName.IDENTIFYING_SPEAKERS, detail=str(error))
+        context.add_note(note)
 
 
 def diarize_again(
-    intake: Intake, speech: Sequence[Span], model: MossSpeakers | None, speakers: int | None
+    context: IngestContext, speech: Sequence[Span], model: MossSpeakers | None, speakers: int | None
 ) -> None:
     """Name every sentence anew, with the number of speakers given or estimated; former names are lost."""
     if model is not None:
-        SpeakerPass(intake, model).run(speech, anew=True)
-    with intake.database.transaction() as session:
-        former = session.scalars(select(SpeakerRow.id).where(SpeakerRow.recording_id == intake.id)).all()
-    _name_sentences(intake.library, intake.id, speech, speakers, former)
+        DiarizeStage(context, model, speech, anew=True).run()
+    with context.database.transaction() as session:
+        former = session.scalars(select(SpeakerRow.id).where(SpeakerRow.recording_id == context.id)).all()
+    _name_sentences(context.library, context.id, speech, speakers, former)
 
 
 def _sentences(library: Library, recording: str) -> list[Segment]:

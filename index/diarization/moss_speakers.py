@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import threading
-
 from index.audio.silence_trimming import original_time, trim_silence
 from index.audio.windows import AudioWindow
 from index.recording_errors import TooLong
-from index.transcription.moss_requests import Asker
+from index.transcription.moss_requests import BackendClient
 from index.transcription.moss_transcriber import KEEP_PAUSE_SECONDS
 from index.transcription.retry import halves
 from moss_audio.audio import SAMPLE_RATE
-from moss_audio.backend import Backend
 from moss_audio.generation.requests import Options
 from moss_audio.tasks import TASKS, Parsed, TimedText, TimedTexts
 
@@ -20,29 +17,12 @@ TOKENS_PER_SECOND = 12.0
 """Tokens an answer may have, in all and a second of speech: as for a transcript, and three for each label."""
 
 
-class MossSpeakers:
+class MossSpeakers(BackendClient):
     """Labels turns with any MOSS-Audio backend.
 
     Args:
-        backend: What answers; stays open.
+        backend: Stays open.
     """
-
-    def __init__(self, backend: Backend) -> None:
-        self._asker = Asker(backend)
-
-    @property
-    def at_once(self) -> int:
-        """How many windows it listens to side by side."""
-        return self._asker.at_once
-
-    def prepare(self, stop: threading.Event | None = None) -> None:
-        """Load what is not loaded yet; ``at_once`` is exact from then on.
-
-        Raises:
-            HearingError: It cannot be loaded.
-            Cancelled: ``stop`` was set.
-        """
-        self._asker.prepare(stop)
 
     def label(self, window: AudioWindow) -> list[list[TimedText]]:
         """Who says what in a window, on the recording's clock.
@@ -70,7 +50,7 @@ class MossSpeakers:
             return []
         tokens = TOKENS + round(TOKENS_PER_SECOND * sum(span.duration for span in window.speech))
         options = Options(max_new_tokens=tokens, thinking=False, stop_loops=True)
-        (reply,) = self._asker.ask(TASKS["speakers"].prompt, [audio], options, window.stop)
+        reply = self.ask(TASKS["speakers"].prompt, audio, options, window.stop)
         parsed: Parsed[TimedTexts] = TASKS["speakers"].parse(reply.text, len(audio) / SAMPLE_RATE)
         return [
             TimedText(

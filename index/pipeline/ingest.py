@@ -1,10 +1,10 @@
 """From a file to a searchable recording, in stages that each survive a ``kill -9``.
 
-    decode → detect speech → cut windows → hear each window → tell speakers apart → cover → index
+    decode → detect speech → cut windows → transcribe each window → identify speakers → coverage → index
            → listen for sounds, where an engine can → index
 
 The audio copy, the detected speech, the list of windows and every finished window are stored as they
-come, each in one transaction. Adding the same file again goes on at the first thing that is missing; several
+come, each in one transaction. Adding the same file again resumes at the first thing that is missing; several
 files may be added at a time, from a thread each.
 """
 
@@ -19,14 +19,16 @@ from typing import TYPE_CHECKING
 import soundfile
 from sqlalchemy import select
 
-from index.audio.decode import declared_duration, decode_to_flac, file_id
-from index.audio.vad import detect_speech
-from index.audio.windows import cut_windows
-from index.pipeline.stage import Intake
-from index.pipeline.transcribe_stage import Transcription
-from index.progress import Progress, Report, Stage
-from index.recording_errors import Cancelled, MossAgentError
-from index.records import Recording, Span
+from index.audio.decode import Decoded, declared_duration, decode_to_flac, file_id
+from index.diarization.diarize_stage import DiarizeStage, diarize, diarize_again
+from index.pipeline.ingest_context import IngestContext
+from index.pipeline.transcribe_file import NO_SPEECH, find_windows
+from index.pipeline.transcribe_stage import TranscribeStage
+from index.progress import Progress
+from index.recording_errors import Cancelled, EngineStopped, MossAgentError
+from index.records import Note, NoteKind, Recording, Span, StageName, Status
+from index.search.indexing import index_recording
+from index.sounds.sound_stage import SoundStage, is_complete, join_sounds
 from index.store.database import RecordingRow, WindowRow
 from index.store.library import Library
 from index.transcription.coverage import coverage, find_gaps
@@ -38,20 +40,22 @@ if TYPE_CHECKING:
     from index.search.vectors import Vectors
     from index.sounds.moss_sounds import MossSounds
 
-__all__ = ["Ingest", "Progress", "Stage"]
+__all__ = ["Ingest", "Progress"]
+
+MAX_SPEAKERS = 50
 
 
 class Ingest:
     """Takes recordings in.
 
     Args:
-        library: Where segments go.
-        transcriber: What hears windows.
-        embedder: What passages are embedded with.
-        vectors: Where their vectors go.
+        library: Where segments are stored.
+        transcriber: The engine that transcribes windows.
+        embedder: Embeds passages.
+        vectors: Where their vectors are stored.
         language: Spoken language (ISO 639-1) when the user set one; else it is detected.
-        sounds: What listens for sounds and music after the transcript; None leaves that out.
-        speakers: What is asked who speaks, beside the voices; None leaves it to them.
+        sounds: The engine that listens for sounds and music after the transcript; None leaves that out.
+        speakers: The model that is asked who speaks; None leaves it to the voices.
     """
 
     def __init__(
@@ -81,7 +85,7 @@ class Ingest:
         progress: Callable[[Progress], None] | None = None,
         cancel: threading.Event | None = None,
     ) -> Recording:
-        """Take a file in, or go on with it where an earlier attempt stopped.
+        """Take a file in, or resume where an earlier attempt stopped.
 
         Args:
             path: Any media file.
@@ -95,24 +99,24 @@ class Ingest:
 
         Raises:
             MediaError: The file cannot be turned into audio; nothing is stored.
-            Cancelled: ``cancel`` was set; adding the file again goes on from there.
+            Cancelled: ``cancel`` was set; adding the file again resumes from there.
             WeightsError: The recogniser's weights are missing or wrong.
             HearingError: The recogniser failed on all of it; what was heard before is kept.
             IndexOutOfDate: The search index was made with another embedder; nothing is stored.
         """
-        if speakers is not None and not 1 <= speakers <= 50:
-            raise MossAgentError("The number of speakers must be between 1 and 50.")
+        if speakers is not None and not 1 <= speakers <= MAX_SPEAKERS:
+            raise MossAgentError(f"The number of speakers must be between 1 and {MAX_SPEAKERS}.")
         report = progress or (lambda _: None)
-        report(Progress("reading", 0.0, 0.0))
-        work = _Work(self, path, report, cancel or threading.Event())
+        report(Progress(StageName.READING, 0.0, 0.0))
+        context = self._context(file_id(path), report, cancel or threading.Event())
         # The same file twice at a time: the second comes when the first is done, and finds it ready.
-        with self._busy.setdefault(work.intake.id, threading.Lock()):
-            return work.run(title, speakers)
+        with self._busy.setdefault(context.id, threading.Lock()):
+            return self._run(context, path, title, speakers)
 
     def relabel_speakers(
         self, recording: str, speakers: int | None, progress: Callable[[Progress], None] | None = None
     ) -> None:
-        """Tell the speakers of a recording apart anew, with their number given or estimated.
+        """Identify the speakers of a recording anew, with their number given or estimated.
 
         Ctrl+C ends it, and leaves the names as they were; what a model was asked until then is kept.
 
@@ -121,182 +125,165 @@ class Ingest:
             speakers: How many; None estimates it.
             progress: Called often where a model is asked window by window, from this thread.
         """
-        from index.diarization.diarize_stage import diarize_again
+        context = self._context(recording, progress or (lambda _: None), threading.Event())
+        diarize_again(context, self._stored_speech(context), self.speakers, speakers)
 
-        cancel = threading.Event()
-        audio = self.library.audio_path(recording)
-        intake = Intake(self.library, recording, audio, progress or (lambda _: None), cancel)
-        speech = [Span(*pair) for pair in self._speech(recording)]
-        diarize_again(intake, speech, self.speakers, speakers)
+    def _context(
+        self, recording: str, report: Callable[[Progress], None], cancel: threading.Event
+    ) -> IngestContext:
+        return IngestContext(self.library, recording, self.library.audio_path(recording), report, cancel)
 
-    def _speech(self, recording: str) -> list[list[float]]:
-        with self.library.database.transaction() as session:
-            row = session.get(RecordingRow, recording)
-            return list(row.speech or []) if row else []
-
-
-class _Work:
-    """One run of the stages for one file."""
-
-    def __init__(self, ingest: Ingest, path: Path, report: Report, cancel: threading.Event) -> None:
-        self.ingest = ingest
-        self.library = ingest.library
-        self.path = path
-        name = file_id(path)
-        self.intake = Intake(ingest.library, name, ingest.library.audio_path(name), report, cancel)
-
-    def run(self, title: str | None, speakers: int | None) -> Recording:
-        if self._is_whole():
-            return self.intake.recording
-        # An index made with another embedder is found out now, not after an hour of listening.
-        self.ingest.vectors.count()
-        note = self._decode()
-        self._begin(title, speakers, note)
+    def _run(self, context: IngestContext, path: Path, title: str | None, speakers: int | None) -> Recording:
+        if self._is_whole(context):
+            return context.recording
+        # An index made with another embedder is found out now, not after an hour of transcription.
+        self.vectors.count()
+        decoded = self._decode(context, path)
+        self._begin(context, path, title, speakers, decoded)
         try:
-            self._stages()
+            self._stages(context)
         except (Cancelled, KeyboardInterrupt):
-            self.intake.set(status="cancelled")
+            context.set(status=Status.CANCELLED)
             raise
         except Exception as error:
-            shown = str(error) if isinstance(error, MossAgentError) else f"It failed: {error}"
-            self.intake.set(status="failed", error=shown)
+            context.set(status=Status.FAILED, failure=_failure(error))
             raise
-        return self.intake.recording
+        return context.recording
 
-    def _is_known(self) -> bool:
-        with self.library.database.transaction() as session:
-            return session.get(RecordingRow, self.intake.id) is not None
-
-    def _is_whole(self) -> bool:
+    def _is_whole(self, context: IngestContext) -> bool:
         """Whether the recording is ready and there is nothing that could still be heard of it."""
-        missing = select(WindowRow.id).where(WindowRow.recording_id == self.intake.id, ~WindowRow.done)
+        missing = select(WindowRow.id).where(WindowRow.recording_id == context.id, ~WindowRow.done)
         with self.library.database.transaction() as session:
-            row = session.get(RecordingRow, self.intake.id)
-            if row is None or row.status != "ready" or not self.intake.audio.exists():
+            row = session.get(RecordingRow, context.id)
+            if row is None or row.status != Status.READY or not context.audio.exists():
                 return False
             if session.scalars(missing).first() is not None:
                 return False
-        return not self._sounds_are_missing()
+        return not self._sounds_are_missing(context)
 
-    def _sounds_are_missing(self) -> bool:
-        if self.ingest.sounds is None:
-            return False
-        from index.sounds.sound_stage import is_complete
+    def _sounds_are_missing(self, context: IngestContext) -> bool:
+        return self.sounds is not None and not is_complete(self.library, context.id)
 
-        return not is_complete(self.library, self.intake.id)
-
-    def _decode(self) -> str | None:
-        """Make the audio copy; the sentence about what could not be read, if any.
+    def _decode(self, context: IngestContext, path: Path) -> Decoded | None:
+        """Make the audio copy; None where there is one.
 
         A copy without a row is made again: what was wrong with the file would else be forgotten.
         """
-        if self.intake.audio.exists() and self._is_known():
-            return None
-        total = declared_duration(self.path) or 0.0
-        decoded = decode_to_flac(
-            self.path,
-            self.intake.audio,
-            progress=lambda done: self.intake.report(Progress("reading", done, max(total, done))),
-            cancelled=self.intake.cancel.is_set,
-        )
-        return decoded.note
-
-    def _begin(self, title: str | None, speakers: int | None, note: str | None) -> None:
-        duration = soundfile.info(self.intake.audio).duration
         with self.library.database.transaction() as session:
-            row = session.get(RecordingRow, self.intake.id)
+            is_known = session.get(RecordingRow, context.id) is not None
+        if context.audio.exists() and is_known:
+            return None
+        total = declared_duration(path) or 0.0
+        return decode_to_flac(
+            path,
+            context.audio,
+            progress=lambda done: context.report(Progress(StageName.READING, done, max(total, done))),
+            cancelled=context.cancel.is_set,
+        )
+
+    def _begin(
+        self,
+        context: IngestContext,
+        path: Path,
+        title: str | None,
+        speakers: int | None,
+        decoded: Decoded | None,
+    ) -> None:
+        duration = soundfile.info(context.audio).duration
+        with self.library.database.transaction() as session:
+            row = session.get(RecordingRow, context.id)
             if row is None:
                 row = RecordingRow(
-                    id=self.intake.id,
-                    title=_title(title or self.path.stem),
-                    source_name=self.path.name.encode("utf-8", "replace").decode(),
+                    id=context.id,
+                    title=_title(title or path.stem),
+                    source_name=path.name.encode("utf-8", "replace").decode(),
                     added_at=datetime.now(UTC).isoformat(timespec="seconds"),
                     seconds_taken=0.0,
                     gaps=[],
-                    engine=self.ingest.transcriber.name,
+                    notes=(),
+                    engine=self.transcriber.name,
                 )
                 session.add(row)
             row.duration = duration
-            row.status = "listening"
-            row.error = None
-            row.note = note or row.note
+            row.status = Status.LISTENING
+            row.failure = None
+            if decoded is not None:
+                others = (note for note in row.notes if note.stage is not StageName.READING)
+                row.notes = (*decoded.notes, *others)
             row.expected_speakers = speakers or row.expected_speakers
 
-    def _stages(self) -> None:
-        intake = self.intake
-        speech = self._speech()
-        Transcription(intake, self.ingest.transcriber, self.ingest.language).run(speech)
-        intake.check_cancel()
-        self._label(speech)
-        intake.check_cancel()
-        spoken = [one for one in self.library.segments(intake.id) if one.kind == "speech"]
+    def _stages(self, context: IngestContext) -> None:
+        speech = self._speech(context)
+        TranscribeStage(context, self.transcriber, self.language, speech).run()
+        context.check_cancel()
+        self._identify_speakers(context, speech)
+        context.check_cancel()
+        spoken = [segment for segment in self.library.segments(context.id) if segment.kind == "speech"]
         gaps = find_gaps(speech, spoken)
-        intake.set(coverage=coverage(speech, spoken), gaps=[[one.start, one.end] for one in gaps])
-        if self._sounds_are_missing():
+        context.set(coverage=coverage(speech, spoken), gaps=[[gap.start, gap.end] for gap in gaps])
+        if self.sounds is not None and self._sounds_are_missing(context):
             # What was said can be asked about while sounds are listened for.
-            self._index()
-            self._listen_for_sounds()
+            self._index(context)
+            SoundStage(context, self.sounds, speech).run()
         else:
-            self._join_sounds()
-        self._index()
+            join_sounds(context)
+        self._index(context)
         if not speech:
-            intake.note("No speech was found in this recording.")
-        intake.count_time()
-        intake.set(status="ready")
-        intake.report(Progress("ready", intake.recording.duration, intake.recording.duration))
+            context.add_note(NO_SPEECH)
+        context.count_time()
+        context.set(status=Status.READY)
+        duration = context.recording.duration
+        context.report(Progress(StageName.READY, duration, duration))
 
-    def _speech(self) -> list[Span]:
-        """Detected speech; the first time it is looked for, and the windows are cut."""
-        recording, transcriber = self.intake.id, self.ingest.transcriber
+    def _stored_speech(self, context: IngestContext) -> list[Span]:
         with self.library.database.transaction() as session:
-            if session.scalars(select(WindowRow.id).where(WindowRow.recording_id == recording)).first():
-                return [Span(*pair) for pair in self.ingest._speech(recording)]
-        duration = self.intake.recording.duration
-        self.intake.report(Progress("finding speech", 0.0, duration))
-        found = detect_speech(
-            self.intake.audio,
-            progress=lambda done: self.intake.report(Progress("finding speech", done, duration)),
-            cancelled=self.intake.cancel.is_set,
-        )
-        windows = cut_windows(
-            found, duration, transcriber.window_speech_seconds, transcriber.max_window_seconds
-        )
+            row = session.get(RecordingRow, context.id)
+            return [Span(*pair) for pair in (row.speech or [])] if row else []
+
+    def _speech(self, context: IngestContext) -> list[Span]:
+        """Detected speech; the first time it is detected, and the windows are cut."""
         with self.library.database.transaction() as session:
-            row = session.get_one(RecordingRow, recording)
-            row.speech = [[one.start, one.end] for one in found]
-            for number, one in enumerate(windows):
+            windows_there = session.scalars(
+                select(WindowRow.id).where(WindowRow.recording_id == context.id)
+            ).first()
+        if windows_there is not None:
+            return self._stored_speech(context)
+        duration = context.recording.duration
+
+        def report(done: float) -> None:
+            context.report(Progress(StageName.FINDING_SPEECH, done, duration))
+
+        report(0.0)
+        speech, windows = find_windows(context.audio, duration, self.transcriber, context.cancel, report)
+        with self.library.database.transaction() as session:
+            row = session.get_one(RecordingRow, context.id)
+            row.speech = [[span.start, span.end] for span in speech]
+            for number, window in enumerate(windows):
                 session.add(
-                    WindowRow(recording_id=recording, number=number, start=one.start, end=one.end, done=False)
+                    WindowRow(recording_id=context.id, number=number, start=window.start, end=window.end)
                 )
-        return found
+        return speech
 
-    def _label(self, speech: list[Span]) -> None:
-        """Tell apart who says what has no speaker yet: names that the user gave stay."""
-        from index.diarization.diarize_stage import SpeakerPass, diarize
-
-        model = self.ingest.speakers
-        if model is not None and SpeakerPass(self.intake, model).missing():
+    def _identify_speakers(self, context: IngestContext, speech: list[Span]) -> None:
+        """Name the sentences that have no speaker yet: names that the user gave stay."""
+        model = self.speakers
+        if model is not None and DiarizeStage(context, model, speech).missing():
             # What was said can be asked about while a model is asked who said it.
-            self._index()
-        diarize(self.intake, speech, model)
+            self._index(context)
+        diarize(context, speech, model)
 
-    def _listen_for_sounds(self) -> None:
-        from index.sounds.sound_stage import SoundPass
+    def _index(self, context: IngestContext) -> None:
+        duration = context.recording.duration
+        context.report(Progress(StageName.INDEXING, duration, duration))
+        index_recording(self.library, self.embedder, self.vectors, context.id)
 
-        assert self.ingest.sounds is not None
-        SoundPass(self.intake, self.ingest.sounds).run()
 
-    def _join_sounds(self) -> None:
-        from index.sounds.sound_stage import join_sounds
-
-        join_sounds(self.intake)
-
-    def _index(self) -> None:
-        from index.search.indexing import index_recording
-
-        duration = self.intake.recording.duration
-        self.intake.report(Progress("indexing", duration, duration))
-        index_recording(self.library, self.ingest.embedder, self.ingest.vectors, self.intake.id)
+def _failure(error: Exception) -> Note:
+    """Why a run failed, as data."""
+    if isinstance(error, EngineStopped):
+        return error.note
+    kind = NoteKind.FAILED if isinstance(error, MossAgentError) else NoteKind.UNEXPECTED
+    return Note(kind, detail=str(error))
 
 
 def _title(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Work done side by side, handed over in order or as it is finished."""
+"""Work done side by side, its results handed over in order or as they are finished."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Work = Callable[[Task], Result]
 def in_order(
     work: Work[Task, Result], tasks: Sequence[Task], workers: int, stop: threading.Event
 ) -> Iterator[tuple[Task, Result]]:
-    """Do every task in ``workers`` threads; each result comes out in the order of the tasks.
+    """Do every task in one of ``workers`` threads; results come out in the order of the tasks.
 
-    Only one task more than there are workers is taken up ahead of the one that is waited for. After
-    ``stop`` is set no task is begun; those that were begun come out still. When the caller leaves, or a task
+    No more than ``workers`` tasks are begun ahead of the one that is waited for. After ``stop`` is set no
+    task is begun; the results of those that were begun still come out. When the caller leaves, or a task
     raises, the rest is dropped.
 
     Args:
@@ -33,7 +33,7 @@ def in_order(
 def as_finished(
     work: Work[Task, Result], tasks: Sequence[Task], workers: int, stop: threading.Event
 ) -> Iterator[tuple[Task, Result]]:
-    """As ``in_order``, but each result comes out as soon as it is there, however long others take.
+    """Like ``in_order``, but each result comes out as soon as it is there, however long others take.
 
     So no more is lost when the program dies than what the workers have in hand, and one result more.
     """
@@ -42,7 +42,7 @@ def as_finished(
 
 def _first_done(begun: Mapping[Future[Result], Task]) -> Future[Result]:
     done, _ = wait(begun, return_when=FIRST_COMPLETED)
-    return next(one for one in begun if one in done)
+    return next(future for future in begun if future in done)
 
 
 def _handed_over(
@@ -75,7 +75,7 @@ def _handed_over(
                     continue
                 yield task, result
         except KeyboardInterrupt:
-            # Who works asks for this, so that nobody waits for them to finish.
+            # The workers look at this, so that nobody waits for them to finish.
             stop.set()
             raise
         finally:

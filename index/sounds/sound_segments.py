@@ -1,9 +1,9 @@
-"""What is heard but not said: stretches to listen to, sounds in their places, one sound told twice.
-
-What descriptions of sounds say: music, mere talk, nothing at all, or the same as another one.
+"""Sounds and music as segments: the windows to listen to, and what becomes of the events that a model lists.
 
 A model that lists the sounds of a minute also lists what is no news: that somebody speaks (the transcript
-has that), and that there is silence. The rules are small on purpose; each is a list of words.
+has that), and that there is silence; and it may list one sound twice. So descriptions are sorted by what they
+say: music, mere talk, nothing at all, or the same as another one. The rules are small on purpose; each is a
+list of words.
 """
 
 from __future__ import annotations
@@ -66,16 +66,16 @@ def is_quiet(text: str) -> bool:
 
 
 def is_talk(text: str) -> bool:
-    """Whether a description says that somebody speaks and nothing else; laughter or a dog beside it is else.
+    """Whether a description says that somebody speaks and nothing else, such as laughter or a dog.
 
     What they speak about does not count, nor who it is, nor how (adverbs).
     """
     if _TALK_ZH.fullmatch(text):
         return True
     named = words(_SUBJECT.sub("", text))
-    rest = [one for one in named if one not in _TALK]
+    rest = [word for word in named if word not in _TALK]
     return len(rest) < len(named) and all(
-        one in _WHO_AND_HOW or one in STOP_WORDS or one.endswith("ly") for one in rest
+        word in _WHO_AND_HOW or word in STOP_WORDS or word.endswith("ly") for word in rest
     )
 
 
@@ -87,10 +87,11 @@ def alike(one: str, other: str) -> bool:
 
 
 WINDOW_SECONDS = 60.0
-"""Audio listened to in one go, about: longer answers run into repetitions."""
+"""About how much audio is listened to in one go: longer answers run into repetitions."""
 
 SEAM_SECONDS = 1.0
-"""Heard on either side of a window too, so that no sound is cut in two; it belongs where its middle is."""
+"""This much is heard on either side of a window too, so that no sound is cut in two; a sound belongs to the
+window that its middle lies in."""
 
 MOMENT_SECONDS = 0.5
 """A sound given as a moment gets this length, so that it can be played."""
@@ -112,7 +113,7 @@ class SoundWindow:
 
 
 def cut_sound_windows(duration: float) -> list[Span]:
-    """The whole recording in stretches of equal length, about a minute each; silence and all."""
+    """Cut the whole recording into windows of equal length, about a minute each, silence included."""
     count = max(1, round(duration / WINDOW_SECONDS))
     edges = [duration * number / count for number in range(count + 1)]
     return [Span(edges[at], edges[at + 1]) for at in range(count)]
@@ -132,7 +133,7 @@ def sounds_of(
         events: On the clock of the audio that was heard.
         window: Where that was.
         speech: Detected speech of the recording.
-        engine: What heard them.
+        engine: The name of the engine that listed them.
     """
     found = []
     for event in events:
@@ -151,7 +152,7 @@ def sounds_of(
 
 
 def merged(segments: Sequence[Segment], seams: Sequence[float]) -> list[Segment]:
-    """Sounds with those joined that are one sound told twice: alike, and overlapping or meeting at a seam.
+    """Join sounds that are one sound listed twice: alike, and overlapping or meeting at a seam.
 
     Args:
         segments: Sounds and music, in any order.
@@ -162,16 +163,16 @@ def merged(segments: Sequence[Segment], seams: Sequence[float]) -> list[Segment]
     """
     kept: list[Segment] = []
     near: list[int] = []
-    for one in sorted(segments, key=lambda found: (found.start, found.end, found.id)):
-        near = [at for at in near if one.start <= kept[at].end + 2 * SEAM_SECONDS]
-        twin = next((at for at in near if _same_sound(kept[at], one, seams)), None)
+    for sound in sorted(segments, key=lambda segment: (segment.start, segment.end, segment.id)):
+        near = [at for at in near if sound.start <= kept[at].end + 2 * SEAM_SECONDS]
+        twin = next((at for at in near if _same_sound(kept[at], sound, seams)), None)
         if twin is None:
             near.append(len(kept))
-            kept.append(one)
+            kept.append(sound)
         else:
             other = kept[twin]
-            text = other.text if other.end - other.start >= one.end - one.start else one.text
-            kept[twin] = replace(other, end=max(other.end, one.end), text=text)
+            text = other.text if other.end - other.start >= sound.end - sound.start else sound.text
+            kept[twin] = replace(other, end=max(other.end, sound.end), text=text)
     return kept
 
 
@@ -195,13 +196,15 @@ def _plain(text: str) -> str:
 def _is_spoken(span: Span, speech: Sequence[Span]) -> bool:
     """Whether speech was detected in at least half of a stretch."""
     inside = sum(
-        max(0.0, min(one.end, span.end) - max(one.start, span.start)) for one in speech if one.overlaps(span)
+        max(0.0, min(spoken.end, span.end) - max(spoken.start, span.start))
+        for spoken in speech
+        if spoken.overlaps(span)
     )
     return inside >= 0.5 * span.duration
 
 
 def _playable(span: Span, within: Span) -> Span:
-    """The stretch, or where it is hardly more than a moment, a little more around it."""
+    """The span, widened where it is hardly more than a moment."""
     start, end = span.start, span.end
     if span.duration < MOMENT_SECONDS:
         middle = (start + end) / 2

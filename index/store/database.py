@@ -11,18 +11,96 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import JSON, ForeignKey, Index, LargeBinary, UniqueConstraint, create_engine, event, text
-from sqlalchemy.engine import Engine
+from sqlalchemy import (
+    JSON,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    String,
+    TypeDecorator,
+    UniqueConstraint,
+    create_engine,
+    event,
+    text,
+)
+from sqlalchemy.engine import Dialect, Engine
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 
 from index.recording_errors import MossAgentError
+from index.records import Note, NoteKind, Span, StageName, Status
 
 _log = logging.getLogger(__name__)
 
 
 class Base(DeclarativeBase):
     """Base of all tables."""
+
+
+class StatusColumn(TypeDecorator[Status]):
+    """A ``Status``, stored as its value."""
+
+    impl = String
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """What is stored; a word that is no status is refused."""
+        return None if value is None else Status(value).value
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Status | None:
+        """What is read."""
+        return None if value is None else Status(value)
+
+
+class NoteColumn(TypeDecorator[Note]):
+    """A ``Note`` as a JSON object, without what is empty in it; no note is NULL."""
+
+    impl = JSON(none_as_null=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: Note | None, dialect: Dialect) -> dict[str, Any] | None:
+        """What is stored."""
+        return None if value is None else _note_as_json(value)
+
+    def process_result_value(self, value: dict[str, Any] | None, dialect: Dialect) -> Note | None:
+        """What is read."""
+        return None if value is None else _note_from_json(value)
+
+
+class NotesColumn(TypeDecorator[tuple[Note, ...]]):
+    """Notes as a JSON list; each as in ``NoteColumn``."""
+
+    impl = JSON
+    cache_ok = True
+
+    def process_bind_param(self, value: tuple[Note, ...] | None, dialect: Dialect) -> list[dict[str, Any]]:
+        """What is stored."""
+        return [_note_as_json(note) for note in value or ()]
+
+    def process_result_value(self, value: list[dict[str, Any]] | None, dialect: Dialect) -> tuple[Note, ...]:
+        """What is read."""
+        return tuple(_note_from_json(data) for data in value or ())
+
+
+def _note_as_json(note: Note) -> dict[str, Any]:
+    data = {
+        "kind": note.kind.value,
+        "stage": note.stage.value if note.stage else None,
+        "spans": [[span.start, span.end] for span in note.spans],
+        "numbers": dict(note.numbers),
+        "detail": note.detail.encode("utf-8", "replace").decode(),
+    }
+    return {name: value for name, value in data.items() if value}
+
+
+def _note_from_json(data: dict[str, Any]) -> Note:
+    return Note(
+        kind=NoteKind(data["kind"]),
+        stage=StageName(data["stage"]) if "stage" in data else None,
+        spans=tuple(Span(start, end) for start, end in data.get("spans", ())),
+        numbers=data.get("numbers", {}),
+        detail=data.get("detail", ""),
+    )
 
 
 class RecordingRow(Base):
@@ -34,7 +112,7 @@ class RecordingRow(Base):
     title: Mapped[str]
     source_name: Mapped[str]
     duration: Mapped[float] = mapped_column(default=0.0)
-    status: Mapped[str] = mapped_column(default="listening")
+    status: Mapped[Status] = mapped_column(StatusColumn, default=Status.LISTENING)
     added_at: Mapped[str]
     language: Mapped[str | None]
     coverage: Mapped[float | None]
@@ -43,41 +121,39 @@ class RecordingRow(Base):
     """Detected speech as ``[start, end]`` pairs; NULL until detection ran."""
     engine: Mapped[str] = mapped_column(default="")
     expected_speakers: Mapped[int | None]
-    error: Mapped[str | None]
+    failure: Mapped[Note | None] = mapped_column(NoteColumn)
     """Why the last attempt failed; None after one that did not."""
-    note: Mapped[str | None]
+    notes: Mapped[tuple[Note, ...]] = mapped_column(NotesColumn, default=())
     """What could not be done though the recording is usable, e.g. that the file is cut short."""
     seconds_taken: Mapped[float] = mapped_column(default=0.0)
 
 
-class WindowRow(Base):
-    """A stretch of audio that is transcribed in one go; ``done`` flips in the transaction that stores it."""
+class WindowColumns:
+    """A stretch of audio that an engine takes in one go; ``done`` flips in the transaction that stores it."""
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    recording_id: Mapped[str] = mapped_column(ForeignKey("recordings.id", ondelete="CASCADE"))
+    number: Mapped[int]
+    start: Mapped[float]
+    end: Mapped[float]
+    done: Mapped[bool] = mapped_column(default=False)
+
+
+class WindowRow(WindowColumns, Base):
+    """A window that is transcribed."""
 
     __tablename__ = "windows"
     __table_args__ = (UniqueConstraint("recording_id", "number"),)
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    recording_id: Mapped[str] = mapped_column(ForeignKey("recordings.id", ondelete="CASCADE"))
-    number: Mapped[int]
-    start: Mapped[float]
-    end: Mapped[float]
-    done: Mapped[bool] = mapped_column(default=False)
     labelled: Mapped[bool] = mapped_column(default=False)
     """Whether a model was asked who speaks in it; flips in the transaction that stores what it said."""
 
 
-class SoundWindowRow(Base):
-    """A stretch of audio that is listened to for sounds in one go; ``done`` as in ``WindowRow``."""
+class SoundWindowRow(WindowColumns, Base):
+    """A window that is listened to for sounds."""
 
     __tablename__ = "sound_windows"
     __table_args__ = (UniqueConstraint("recording_id", "number"),)
-
-    id: Mapped[int] = mapped_column(primary_key=True)
-    recording_id: Mapped[str] = mapped_column(ForeignKey("recordings.id", ondelete="CASCADE"))
-    number: Mapped[int]
-    start: Mapped[float]
-    end: Mapped[float]
-    done: Mapped[bool] = mapped_column(default=False)
 
 
 class SpeakerRow(Base):
@@ -152,7 +228,8 @@ class Database:
     def __init__(self, url: str) -> None:
         if not url.startswith("sqlite"):
             raise MossAgentError(
-                "Only SQLite databases work yet; MOSS_AGENT_DATABASE_URL must look like sqlite:////folder/file."
+                "Only SQLite databases are supported so far; "
+                "MOSS_AGENT_DATABASE_URL must look like sqlite:////folder/file."
             )
         try:
             self.engine = create_engine(url)
@@ -160,7 +237,8 @@ class Database:
             migrate(self.engine)
         except SQLAlchemyError as error:
             raise MossAgentError(
-                f"The database {url} cannot be opened ({type(error).__name__}); check its folder and rights."
+                f"The database {url} cannot be opened ({type(error).__name__}); "
+                "check its folder and permissions."
             ) from error
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
 
@@ -187,12 +265,12 @@ class Database:
                 _log.debug("VACUUM failed: %s", error)
         if busy:
             _log.warning(
-                "What was deleted is gone, but traces stay in the database file until the next deletion: "
-                "another program is using it, or the disk is full."
+                "The data was deleted, but traces of it remain in the database file until the next deletion, "
+                "because another program is using the file or the disk is full."
             )
 
     def close(self) -> None:
-        """Release every connection."""
+        """Close every connection."""
         self.engine.dispose()
 
 
@@ -208,12 +286,14 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
 
 
 def migrate(engine: Engine) -> None:
-    """Bring the schema to the newest revision; a new database gets all of it."""
+    """Bring the schema to the newest revision, all of it or nothing; a new database gets all of it."""
     from alembic import command
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     with engine.begin() as connection:
+        # Python's driver begins a transaction before rows are changed, but not before tables are.
+        connection.exec_driver_sql("BEGIN")
         config.attributes["connection"] = connection
         command.upgrade(config, "head")

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-from sqlalchemy import delete, func, select, text, update
+from sqlalchemy import Select, delete, func, select, text, update
 from sqlalchemy.orm import Session
 
 from index.recording_errors import AmbiguousRecording, MossAgentError, UnknownRecording
@@ -19,6 +19,10 @@ from index.store.database import Database, RecordingRow, SegmentRow, SpeakerRow,
 
 MOST_PARAMETERS = 10_000
 """Values in one ``IN`` list; SQLite takes 32,766 in a statement."""
+
+_WITH_SPEAKERS = select(SegmentRow, SpeakerRow.name).outerjoin(
+    SpeakerRow, SegmentRow.speaker_id == SpeakerRow.id
+)
 
 
 class Library:
@@ -75,7 +79,7 @@ class Library:
         """
         wanted = reference.strip()
         if not wanted:
-            raise UnknownRecording("No recording was named; `moss-agent list` shows what there is.")
+            raise UnknownRecording("No recording was named; run `moss-agent list` to see them all.")
         with self.database.transaction() as session:
             rows = session.execute(select(RecordingRow.id, RecordingRow.title)).all()
         # Compared here, since SQLite's lower() knows ASCII only, and file names may be decomposed Unicode.
@@ -85,18 +89,15 @@ class Library:
         if not found:
             raise _unknown(wanted)
         if len(found) > 1:
-            ids = ", ".join(one[:12] for one in found)
+            ids = ", ".join(recording[:12] for recording in found)
             raise AmbiguousRecording(
-                f"“{wanted}” names {len(found)} recordings ({ids}); give more of the id."
+                f"“{wanted}” matches {len(found)} recordings ({ids}); give more characters of the id."
             )
         return self.recording(found[0])
 
     def segments(self, recording: str, start: float | None = None, end: float | None = None) -> list[Segment]:
         """Segments in time order; with a range, exactly those that overlap ``[start, end)``."""
-        query = select(SegmentRow, SpeakerRow.name).outerjoin(
-            SpeakerRow, SegmentRow.speaker_id == SpeakerRow.id
-        )
-        query = query.where(SegmentRow.recording_id == recording)
+        query = _WITH_SPEAKERS.where(SegmentRow.recording_id == recording)
         if end is not None:
             query = query.where(SegmentRow.start < end)
         if start is not None:
@@ -114,29 +115,26 @@ class Library:
         wanted = sorted(set(ids))
         found: list[Segment] = []
         for at in range(0, len(wanted), MOST_PARAMETERS):
-            query = select(SegmentRow, SpeakerRow.name).outerjoin(
-                SpeakerRow, SegmentRow.speaker_id == SpeakerRow.id
-            )
-            found += self._segments(query.where(SegmentRow.id.in_(wanted[at : at + MOST_PARAMETERS])))
-        return sorted(found, key=lambda one: (one.recording, one.start, one.id))
+            part = wanted[at : at + MOST_PARAMETERS]
+            found += self._segments(_WITH_SPEAKERS.where(SegmentRow.id.in_(part)))
+        return sorted(found, key=lambda segment: (segment.recording, segment.start, segment.id))
 
     def segment_embeddings(self, segments: Sequence[Segment]) -> np.ndarray | None:
         """Stored sentence embeddings, float32 ``[n_segments, dimensions]`` in the order given.
 
         Returns None when any of them has none yet (the recording is not indexed).
         """
-        ids = [one.id for one in segments]
+        ids = [segment.id for segment in segments]
         found: dict[int, bytes] = {}
         with self.database.transaction() as session:
             for at in range(0, len(ids), MOST_PARAMETERS):
                 query = select(SegmentRow.id, SegmentRow.embedding)
-                rows = session.execute(query.where(SegmentRow.id.in_(ids[at : at + MOST_PARAMETERS])))
-                found.update((row.id, row.embedding) for row in rows if row.embedding is not None)
-        if not segments or any(one not in found for one in ids):
+                stored = session.execute(query.where(SegmentRow.id.in_(ids[at : at + MOST_PARAMETERS])))
+                found.update((row.id, row.embedding) for row in stored if row.embedding is not None)
+        if not segments or any(number not in found for number in ids):
             return None
-        return np.stack([np.frombuffer(found[one.id], dtype=np.float16) for one in segments]).astype(
-            np.float32
-        )
+        rows = [np.frombuffer(found[number], dtype=np.float16) for number in ids]
+        return np.stack(rows).astype(np.float32)
 
     def rename_speaker(self, recording: str, old: str, new: str) -> int:
         """Give a voice another name everywhere; naming it as another voice merges the two.
@@ -204,9 +202,9 @@ class Library:
         self.audio_path(recording).with_suffix(".partial").unlink(missing_ok=True)
         self.database.rewrite()
 
-    def _segments(self, query: object) -> list[Segment]:
+    def _segments(self, query: Select[SegmentRow, str]) -> list[Segment]:
         with self.database.transaction() as session:
-            return [_segment(row, name) for row, name in session.execute(query)]  # type: ignore[call-overload]
+            return [_segment(row, name) for row, name in session.execute(query)]
 
 
 def _speakers(session: Session, recording: str) -> list[SpeakerRow]:
@@ -225,7 +223,7 @@ def _folded(title: str) -> str:
 
 
 def _unknown(reference: str) -> UnknownRecording:
-    return UnknownRecording(f"There is no recording “{reference}”; `moss-agent list` shows what there is.")
+    return UnknownRecording(f"There is no recording “{reference}”; run `moss-agent list` to see them all.")
 
 
 def _recording(row: RecordingRow, speakers: Iterable[str]) -> Recording:
@@ -234,13 +232,14 @@ def _recording(row: RecordingRow, speakers: Iterable[str]) -> Recording:
         title=row.title,
         source_name=row.source_name,
         duration=row.duration,
-        status=row.status,  # type: ignore[arg-type]
+        status=row.status,
         added_at=row.added_at,
         language=row.language,
         coverage=row.coverage,
         gaps=tuple(Span(start, end) for start, end in row.gaps),
         engine=row.engine,
-        error=row.error or row.note,
+        failure=row.failure,
+        notes=row.notes,
         seconds_taken=row.seconds_taken,
         speakers=tuple(speakers),
     )

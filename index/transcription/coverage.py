@@ -16,20 +16,20 @@ MIN_GAP_SECONDS = 1.0
 
 def find_gaps(speech: Sequence[Span], segments: Sequence[Segment]) -> list[Span]:
     """The uncovered stretches that are long enough to be called gaps, in order."""
-    return [one for one in uncovered(speech, segments) if one.duration >= MIN_GAP_SECONDS]
+    return [gap for gap in uncovered(speech, segments) if gap.duration >= MIN_GAP_SECONDS]
 
 
 def uncovered(speech: Sequence[Span], segments: Sequence[Segment]) -> list[Span]:
     """All detected speech that no segment's words account for, however short, in order."""
-    heard = _heard(segments)
-    ends = [one.end for one in heard]
+    covered = _covered(segments)
+    ends = [span.end for span in covered]
     gaps = []
     for span in speech:
         rest = [span]
-        for one in heard[bisect_right(ends, span.start) :]:
-            if one.start >= span.end:
+        for other in covered[bisect_right(ends, span.start) :]:
+            if other.start >= span.end:
                 break
-            rest = [piece for part in rest for piece in _subtract(part, one)]
+            rest = [piece for part in rest for piece in _subtract(part, other)]
         gaps += rest
     return sorted(gaps, key=lambda gap: gap.start)
 
@@ -42,23 +42,23 @@ def coverage(speech: Sequence[Span], segments: Sequence[Segment]) -> float:
     total = sum(span.duration for span in speech)
     if total <= 0:
         return 1.0
-    missing = sum(one.duration for one in uncovered(speech, segments))
+    missing = sum(gap.duration for gap in uncovered(speech, segments))
     return min(1.0, max(0.0, 1.0 - missing / total))
 
 
 def in_speech(span: Span, speech: Sequence[Span], collar: float = COLLAR_SECONDS) -> bool:
     """Whether a span touches detected speech, allowing for the collar."""
-    return any(span.start < one.end + collar and one.start - collar < span.end for one in speech)
+    return any(span.start < spoken.end + collar and spoken.start - collar < span.end for spoken in speech)
 
 
-def _heard(segments: Sequence[Segment]) -> list[Span]:
+def _covered(segments: Sequence[Segment]) -> list[Span]:
     """Time that words (or, without word times, whole segments) account for, collar included, merged."""
     spans = []
     for segment in segments:
         times = [(word.start, word.end) for word in segment.words] or [(segment.start, segment.end)]
         spans += [Span(start - COLLAR_SECONDS, end + COLLAR_SECONDS) for start, end in times]
     merged: list[Span] = []
-    for span in sorted(spans, key=lambda one: one.start):
+    for span in sorted(spans, key=lambda span: span.start):
         if merged and span.start <= merged[-1].end:
             merged[-1] = Span(merged[-1].start, max(merged[-1].end, span.end))
         else:

@@ -1,9 +1,8 @@
-"""Questions to a MOSS-Audio about stretches of a recording: asked side by side, again where it failed."""
+"""Requests to MOSS-Audio about stretches of a recording: sent side by side, and again where one failed."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -22,8 +21,8 @@ from moss_audio.errors import (
 from moss_audio.generation.requests import Options, Reply, Request
 
 MOST_AT_ONCE = 64
-"""Stretches asked about at a time at most, whatever the engine takes: each holds its audio in memory (two
-minutes are 8 MB)."""
+"""Requests in flight at most, whatever the engine takes: each holds its audio in memory (two minutes are
+8 MB)."""
 
 SHORTEST_SECONDS = 1.0
 """A shorter clip is padded with silence to this length; servers refuse very short ones."""
@@ -34,36 +33,38 @@ AGAIN_AFTER_SECONDS = 0.5
 CAREFUL_TEMPERATURE = 0.4
 CAREFUL_TOP_P = 0.9
 SEED = 1
-"""How something is heard again: sampled, which gets greedy decoding off a wrong track, and repeatably."""
+"""Retry settings: sampling at a low temperature, which gets greedy decoding off a wrong track, with a fixed
+seed."""
 
 HOPELESS = (AudioError, CheckpointError, NotEnoughMemory, PromptError)
-"""What goes wrong the same way each time, and is not asked again."""
+"""Errors that would come back the same way; such requests are not repeated."""
 
 
 def sampled(options: Options) -> Options:
-    """The same, for hearing something again."""
+    """The same options with the retry settings."""
     return replace(options, temperature=CAREFUL_TEMPERATURE, top_p=CAREFUL_TOP_P, seed=SEED)
 
 
-class Asker:
-    """Asks one backend from many threads, no more at a time than it wants.
+class BackendClient:
+    """Sends requests to one backend from many threads, no more at a time than it wants.
 
     Args:
-        backend: What answers.
+        backend: Stays open.
     """
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
+        self.name = backend.name
         self._free: threading.BoundedSemaphore | None = None
         self._lock = threading.Lock()
 
     @property
     def at_once(self) -> int:
-        """Requests worth having in work at a time, at least 1; before ``prepare`` a guess."""
+        """Requests worth having in flight at a time, at least 1; a guess before ``prepare``."""
         return max(1, min(self.backend.at_once, MOST_AT_ONCE))
 
     def prepare(self, stop: threading.Event | None = None) -> None:
-        """Load what is not loaded yet.
+        """Load what is not loaded yet; ``at_once`` is exact from then on.
 
         Raises:
             HearingError: It cannot be loaded.
@@ -78,58 +79,50 @@ class Asker:
                 raise _stopped() from error
             raise _hearing_error(error) from error
 
+    def ask(
+        self, prompt: str, clip: np.ndarray, options: Options, stop: threading.Event | None = None
+    ) -> Reply:
+        """Ask something about a clip, and once more if that failed and can help.
+
+        Args:
+            prompt: The question.
+            clip: float32 ``[n_samples]``, mono, 16 kHz.
+            options: How to answer.
+            stop: Set when the answer is no longer wanted.
+
+        Raises:
+            TooLong: The clip is longer than the engine takes at a time.
+            HearingError: The engine failed, also when asked again; with its own sentence.
+            Cancelled: ``stop`` was set.
+        """
+        request = Request(prompt, (_padded(clip),))
+        self.prepare(stop)
+        with self._places():
+            answer = self._send(request, options, stop)
+            if not _is_final(answer):
+                (stop or threading.Event()).wait(AGAIN_AFTER_SECONDS)
+                answer = self._send(request, options, stop)
+        return _reply(answer)
+
     def _places(self) -> threading.BoundedSemaphore:
-        """One for each request that may be in work; as many as the backend wants once it is loaded."""
+        """A place for each request in flight; as many as the backend wants once it is loaded."""
         with self._lock:
             if self._free is None:
                 self._free = threading.BoundedSemaphore(self.at_once)
             return self._free
 
-    def ask(
-        self,
-        prompt: str,
-        clips: Sequence[np.ndarray],
-        options: Options,
-        stop: threading.Event | None = None,
-    ) -> list[Reply]:
-        """Ask one thing about each of some clips; what fails is asked once more, if that can help.
-
-        Args:
-            prompt: The question.
-            clips: float32 ``[n_samples]``, mono, 16 kHz.
-            options: How to answer.
-            stop: Set when nobody waits any more.
-
-        Raises:
-            TooLong: One of them is longer than the engine takes at a time.
-            HearingError: The engine failed on one of them, also when asked again; with its sentence.
-            Cancelled: ``stop`` was set.
-        """
-        requests = [Request(prompt, (_padded(one),)) for one in clips]
-        self.prepare(stop)
-        with self._places():
-            answers = self._once(requests, options, stop)
-            failed = [at for at, one in enumerate(answers) if not _is_final(one)]
-            if failed:
-                (stop or threading.Event()).wait(AGAIN_AFTER_SECONDS)
-                again = self._once([requests[at] for at in failed], options, stop)
-                for at, one in zip(failed, again, strict=True):
-                    answers[at] = one
-        return [_reply(one) for one in answers]
-
-    def _once(
-        self, requests: list[Request], options: Options, stop: threading.Event | None
-    ) -> list[Reply | Exception]:
+    def _send(self, request: Request, options: Options, stop: threading.Event | None) -> Reply | Exception:
         if stop is not None and stop.is_set():
             raise _stopped()
+        answer: Reply | Exception
         try:
-            answers: list[Reply | Exception] = list(self.backend.ask(requests, options, stop))
+            (answer,) = self.backend.ask([request], options, stop)
         except Exception as error:
-            # Whatever a library behind the backend raises concerns these requests, not the recording.
-            answers = [error for _ in requests]
+            # Whatever a library behind the backend raises concerns this request, not the recording.
+            answer = error
         if stop is not None and stop.is_set():
             raise _stopped()
-        return answers
+        return answer
 
 
 def _reply(answer: Reply | Exception) -> Reply:
@@ -147,7 +140,7 @@ def _is_final(answer: Reply | Exception) -> bool:
 
 
 def _is_refused_for_size(answer: Exception | Reply) -> bool:
-    """Whether less audio may be taken: the cache cannot hold it, or the server's context, or its proxy."""
+    """Whether a shorter clip may be taken: this one exceeds the cache, the server's context or its proxy."""
     too_long = isinstance(answer, ServerError) and answer.trouble == "too-long"
     return too_long or isinstance(answer, NotEnoughMemory)
 
@@ -158,7 +151,7 @@ def _hearing_error(error: Exception) -> HearingError:
 
 
 def _stopped() -> Cancelled:
-    return Cancelled("Stopped while listening; what was heard before is kept.")
+    return Cancelled("Stopped while listening; what was finished before is kept.")
 
 
 def _padded(clip: np.ndarray) -> np.ndarray:

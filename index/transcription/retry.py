@@ -1,10 +1,10 @@
-"""Hearing one window so that nothing is lost and nothing is invented.
+"""Transcribing one window so that nothing is lost and nothing is invented.
 
 Whatever the engine, its result is checked against the detected speech: text where nobody spoke is dropped,
-loops are heard again and else cut, and speech without text is heard once more on its own. An engine that,
-once astray, loses the rest of a window (``Transcriber.halvings``) hears a window it failed on again with
-other settings first, and then in halves; one that it refuses as too long is halved at once, as often as
-that takes. What is still missing then is reported as a gap.
+loops are transcribed again and else cut, and speech without text is transcribed once more on its own. An
+engine that, once astray, loses the rest of a window (``Transcriber.max_splits``) first retries a window that
+it failed on with other settings, and then splits it in half; a window that it refuses as too long is split at
+once, as often as that takes. What is still missing then is reported as a gap.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ FAILED_SHARE = 0.2
 that it left out, or noise that the detector took for speech."""
 
 SHORTEST_HALF_SECONDS = 4.0
-"""Speech below which a stretch is not halved; sentences are about as long."""
+"""A stretch with less speech than two of these is not split; sentences are about as long."""
 
-LONGEST_STRETCH_SECONDS = 30.0
-"""Neighbouring gaps up to this length in all are heard again as one stretch."""
+LONGEST_GAP_SECONDS = 30.0
+"""Neighbouring gaps up to this length in all are transcribed again as one stretch."""
 
 
 @dataclass(frozen=True)
-class Heard:
+class WindowTranscript:
     """What was made out of a window.
 
     Attributes:
         segments: In time order.
-        gaps: Speech in it that none accounts for.
-        trouble: Why some of it could not be heard, or not again, where the engine failed; else None.
+        gaps: Speech in it that no segment accounts for.
+        trouble: The engine's own sentence, where it failed on some of the window and left gaps; else None.
     """
 
     segments: tuple[Segment, ...]
@@ -47,36 +47,31 @@ class Heard:
     trouble: str | None = None
 
 
-def hear(window: AudioWindow, transcriber: Transcriber, halvings: int = 0) -> Heard:
+def transcribe_window(window: AudioWindow, transcriber: Transcriber) -> WindowTranscript:
     """Transcribe one window and account for all of its speech.
-
-    Args:
-        window: What is to be heard.
-        transcriber: What hears it.
-        halvings: See ``Transcriber.halvings``.
 
     Raises:
         HearingError: The engine failed on the window, so that nothing of it was heard.
         Cancelled: The window's ``stop`` was set.
     """
-    ladder = _Ladder(window, transcriber)
+    retries = _Retries(window, transcriber)
     try:
-        ladder.climb(halvings)
+        retries.run()
     except HearingError as error:
-        ladder.trouble = error
-    if ladder.trouble is not None and not ladder.answered:
-        raise ladder.trouble
-    segments = [one for one in ladder.segments if one.end > one.start]
+        retries.trouble = error
+    if retries.trouble is not None and not retries.answered:
+        raise retries.trouble
+    segments = [segment for segment in retries.segments if segment.end > segment.start]
     gaps = tuple(find_gaps(window.speech, segments))
-    return Heard(tuple(segments), gaps, str(ladder.trouble) if ladder.trouble and gaps else None)
+    return WindowTranscript(tuple(segments), gaps, str(retries.trouble) if retries.trouble and gaps else None)
 
 
-class _Ladder:
-    """One window and what was made out of it so far; each rung tries to make out more.
+class _Retries:
+    """One window and what was made out of it so far; each pass tries to make out more.
 
     Attributes:
-        answered: Whether the engine has heard any of it.
-        trouble: Why some of it was not heard, or not again.
+        answered: Whether the engine has transcribed any of it.
+        trouble: Why some of it was not transcribed, or not again.
     """
 
     def __init__(self, window: AudioWindow, transcriber: Transcriber) -> None:
@@ -86,17 +81,18 @@ class _Ladder:
         self.answered = False
         self.trouble: HearingError | None = None
 
-    def climb(self, halvings: int) -> None:
+    def run(self) -> None:
+        splits = self.transcriber.max_splits
         self.segments = self._pass(self.window)
-        if halvings and self._failed(self.window):
-            self._take(self._pass(self.window, careful=True))
-            self._halve(self.window, halvings)
+        if splits and self._failed(self.window):
+            self._take_better(self._pass(self.window, careful=True))
+            self._split(self.window, splits)
         gaps = find_gaps(self.window.speech, self.segments)
-        for gap in self._joined(gaps) if halvings else gaps:
+        for gap in self._joined(gaps) if splits else gaps:
             self.segments = _merge(self.segments, self._pass(_part(self.window, gap), careful=True))
 
     def _pass(self, part: AudioWindow, careful: bool = False) -> list[Segment]:
-        """Hear a part; where it is longer than the engine takes, its halves, down to a sentence or two."""
+        """Transcribe a part; where the engine takes less at a time, its halves, down to a sentence or two."""
         try:
             found = _once(part, self.transcriber, careful)
         except TooLong as error:
@@ -118,26 +114,26 @@ class _Ladder:
         return found
 
     def _joined(self, gaps: Sequence[Span]) -> list[Span]:
-        """Gaps with nothing heard between them as one stretch, up to a length."""
+        """Gaps with no text between them as one stretch, up to a length."""
         joined: list[Span] = []
         for gap in gaps:
             both = Span(joined[-1].start, gap.end) if joined else gap
-            if joined and both.duration <= LONGEST_STRETCH_SECONDS and not self._heard_in(joined[-1], gap):
+            if joined and both.duration <= LONGEST_GAP_SECONDS and not self._text_between(joined[-1], gap):
                 joined[-1] = both
             else:
                 joined.append(gap)
         return joined
 
-    def _heard_in(self, before: Span, after: Span) -> bool:
+    def _text_between(self, before: Span, after: Span) -> bool:
         between = Span(before.end, after.start)
-        return any(one.span.overlaps(between) for one in self.segments)
+        return any(segment.span.overlaps(between) for segment in self.segments)
 
     def _failed(self, part: AudioWindow) -> bool:
         missing = sum(gap.duration for gap in uncovered(part.speech, self.segments))
-        return missing > FAILED_SHARE * sum(one.duration for one in part.speech)
+        return missing > FAILED_SHARE * sum(span.duration for span in part.speech)
 
-    def _take(self, again: list[Segment]) -> None:
-        """Go on with the better of two passes over the window, and fill what it lacks from the other."""
+    def _take_better(self, again: list[Segment]) -> None:
+        """Keep the better of two passes over the window, and fill what it lacks from the other."""
         base, other = sorted((self.segments, again), key=self._missing)
         self.segments = self._filled(base, other)
 
@@ -146,23 +142,25 @@ class _Ladder:
 
     def _filled(self, base: list[Segment], other: Sequence[Segment]) -> list[Segment]:
         missing = uncovered(self.window.speech, base)
-        return _merge(base, [one for one in other if any(gap.overlaps(one.span) for gap in missing)])
+        return _merge(
+            base, [segment for segment in other if any(gap.overlaps(segment.span) for gap in missing)]
+        )
 
-    def _halve(self, part: AudioWindow, times: int) -> None:
-        """Hear the halves of a part that it failed on, and theirs."""
-        for half in halves(part) if times and self._failed(part) else ():
+    def _split(self, part: AudioWindow, splits: int) -> None:
+        """Transcribe the halves of a part that the engine failed on, and their halves."""
+        for half in halves(part) if splits and self._failed(part) else ():
             if self._failed(half):
                 self.segments = self._filled(self.segments, self._pass(half))
-                self._halve(half, times - 1)
+                self._split(half, splits - 1)
 
 
 def _once(window: AudioWindow, transcriber: Transcriber, careful: bool = False) -> list[Segment]:
     """One pass, repeated with other settings if it ran into a loop, and cut if that did as well."""
-    segments = transcriber.transcribe([window], careful=careful)[0]
+    segments = transcriber.transcribe(window, careful)
     if has_loop(segments) and not careful:
-        segments = transcriber.transcribe([window], careful=True)[0]
+        segments = transcriber.transcribe(window, careful=True)
     segments = cut_loops(segments)
-    return [kept for one in segments if (kept := _only_speech(one, window.speech)) is not None]
+    return [kept for segment in segments if (kept := _only_speech(segment, window.speech)) is not None]
 
 
 def _only_speech(segment: Segment, speech: Sequence[Span]) -> Segment | None:
@@ -182,19 +180,18 @@ def _part(window: AudioWindow, stretch: Span) -> AudioWindow:
     span = Span(
         max(window.start, stretch.start - MARGIN_SECONDS), min(window.end, stretch.end + MARGIN_SECONDS)
     )
-    first, last = (round((time - window.start) * SAMPLE_RATE) for time in (span.start, span.end))
     speech = tuple(
-        Span(max(one.start, span.start), min(one.end, span.end))
-        for one in window.speech
-        if one.overlaps(span)
+        Span(max(spoken.start, span.start), min(spoken.end, span.end))
+        for spoken in window.speech
+        if spoken.overlaps(span)
     )
-    return replace(window, audio=window.audio[first:last], start=span.start, speech=speech)
+    return _cut_out(window, span, speech)
 
 
 def halves(window: AudioWindow) -> tuple[AudioWindow, ...]:
     """A window cut at the longest pause of its middle half; nothing where it is short or has no pause."""
     speech = window.speech
-    total = sum(one.duration for one in speech)
+    total = sum(span.duration for span in speech)
     if len(speech) < 2 or total < 2 * SHORTEST_HALF_SECONDS:
         return ()
     before = 0.0
@@ -206,24 +203,30 @@ def halves(window: AudioWindow) -> tuple[AudioWindow, ...]:
         if found > best:
             best, cut = found, index
     return (
-        _stretch_of(window, speech[:cut], Span(window.start, speech[cut].start)),
-        _stretch_of(window, speech[cut:], Span(speech[cut - 1].end, window.end)),
+        _around(window, speech[:cut], Span(window.start, speech[cut].start)),
+        _around(window, speech[cut:], Span(speech[cut - 1].end, window.end)),
     )
 
 
-def _stretch_of(window: AudioWindow, speech: tuple[Span, ...], within: Span) -> AudioWindow:
+def _around(window: AudioWindow, speech: tuple[Span, ...], within: Span) -> AudioWindow:
     """Some neighbouring spans of a window as a window; its margins reach no speech beside them."""
     start = max(within.start, speech[0].start - MARGIN_SECONDS)
-    stop = min(within.end, speech[-1].end + MARGIN_SECONDS)
-    first, last = (round((time - window.start) * SAMPLE_RATE) for time in (start, stop))
-    return replace(window, audio=window.audio[first:last], start=start, speech=speech)
+    end = min(within.end, speech[-1].end + MARGIN_SECONDS)
+    return _cut_out(window, Span(start, end), speech)
+
+
+def _cut_out(window: AudioWindow, span: Span, speech: tuple[Span, ...]) -> AudioWindow:
+    first, last = (round((time - window.start) * SAMPLE_RATE) for time in (span.start, span.end))
+    return replace(window, audio=window.audio[first:last], start=span.start, speech=speech)
 
 
 def _merge(segments: list[Segment], found: list[Segment]) -> list[Segment]:
     """Add what was found in a gap, unless most of it lies on a neighbour's time (heard twice)."""
     new = []
-    for one in found:
-        shared = sum(max(0.0, min(one.end, other.end) - max(one.start, other.start)) for other in segments)
-        if shared < 0.5 * max(one.end - one.start, 0.01):
-            new.append(one)
-    return sorted(segments + new, key=lambda one: (one.start, one.end))
+    for segment in found:
+        shared = sum(
+            max(0.0, min(segment.end, other.end) - max(segment.start, other.start)) for other in segments
+        )
+        if shared < 0.5 * max(segment.end - segment.start, 0.01):
+            new.append(segment)
+    return sorted(segments + new, key=lambda segment: (segment.start, segment.end))

@@ -1,9 +1,8 @@
-"""The seam between a recording and whatever hears it."""
+"""The seam between a recording and the engine that transcribes it."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -13,14 +12,19 @@ from index.records import Segment
 
 
 class Transcriber(Protocol):
-    """Turns windows of audio into segments; knows no database, keeps no state between windows."""
+    """Turns a window of audio into segments; knows no database, keeps no state between windows."""
 
     name: str
-    """What is written down as the engine of each segment, e.g. ``whisper-base``."""
+    """Stored as the engine of each segment, e.g. ``whisper-base``."""
+
+    @property
+    def times_words(self) -> bool:
+        """Whether it can say when each word is spoken, and not only each sentence."""
+        ...
 
     @property
     def windows_at_once(self) -> int:
-        """How many windows it hears side by side: as many threads may call ``transcribe`` at a time.
+        """How many windows it processes side by side: as many threads may call ``transcribe`` at a time.
 
         Before ``prepare`` it is a guess.
         """
@@ -37,11 +41,11 @@ class Transcriber(Protocol):
         ...
 
     @property
-    def halvings(self) -> int:
-        """How often a window that it failed on is worth halving, after it was heard again as it is.
+    def max_splits(self) -> int:
+        """How many times a window that it failed on is split in half, after it was tried again as a whole.
 
         0 for an engine that does not lose the rest of a window once it went astray: what it left out is
-        heard again on its own.
+        transcribed again on its own.
         """
         ...
 
@@ -49,7 +53,7 @@ class Transcriber(Protocol):
         """Load what is large and not loaded yet; ``windows_at_once`` is exact from then on.
 
         Args:
-            stop: Set when nobody waits for it any more.
+            stop: Set when the result is no longer wanted.
 
         Raises:
             HearingError: It cannot be loaded.
@@ -65,19 +69,19 @@ class Transcriber(Protocol):
         """
         ...
 
-    def transcribe(self, windows: Sequence[AudioWindow], careful: bool = False) -> list[list[Segment]]:
-        """Hear every window.
+    def transcribe(self, window: AudioWindow, careful: bool = False) -> list[Segment]:
+        """Transcribe one window.
 
         Args:
-            windows: In any order; each is heard on its own, nothing is carried from one to the next.
+            window: Processed on its own; nothing is carried over from one to the next.
             careful: Use the slower settings that recover from loops and omissions.
 
         Returns:
-            For each window its segments in time order, one sentence each, on the recording's clock.
+            Segments in time order, one sentence each, on the recording's clock.
 
         Raises:
-            TooLong: A window is longer than the engine takes at a time.
-            HearingError: The engine failed on a window, also when asked again.
-            Cancelled: A window's ``stop`` was set.
+            TooLong: The window is longer than the engine takes at a time.
+            HearingError: The engine failed on the window, also when asked again.
+            Cancelled: The window's ``stop`` was set.
         """
         ...

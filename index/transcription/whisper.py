@@ -53,7 +53,8 @@ class WhisperTranscriber:
 
     window_speech_seconds = MAX_SPEECH_SECONDS
     max_window_seconds = MAX_WINDOW_SECONDS
-    halvings = 0
+    max_splits = 0
+    times_words = True
 
     def __init__(self, model: str, cache: Path, threads: int = 0) -> None:
         self.model = model
@@ -102,11 +103,8 @@ class WhisperTranscriber:
         language, probability, _ = model.detect_language(audio[: 30 * SAMPLE_RATE])
         return language, float(probability)
 
-    def transcribe(self, windows: Sequence[AudioWindow], careful: bool = False) -> list[list[Segment]]:
+    def transcribe(self, window: AudioWindow, careful: bool = False) -> list[Segment]:
         """See ``Transcriber``. Careful: beam 5, sampled when unsure, and no phrase said over and over."""
-        return [self._transcribe(window, careful) for window in windows]
-
-    def _transcribe(self, window: AudioWindow, careful: bool) -> list[Segment]:
         audio, kept = trim_silence(window, KEEP_PAUSE_SECONDS)
         if not len(audio):
             return []
@@ -128,9 +126,11 @@ class WhisperTranscriber:
             **options,
         )
         words = [
-            fit_to_speech(_place(Word(one.start, one.end, one.word, one.probability), kept), window.speech)
+            fit_to_speech(
+                _place(Word(word.start, word.end, word.word, word.probability), kept), window.speech
+            )
             for segment in heard
-            for one in segment.words or ()
+            for word in segment.words or ()
         ]
         return [
             Segment(

@@ -427,7 +427,7 @@ def test_as_many_windows_are_in_work_as_the_loaded_engine_wants_and_not_as_was_g
     transcriber = MossTranscriber(backend)
     assert transcriber.windows_at_once > 2, "nothing is loaded yet"
     window = AudioWindow(np.ones(16_000, np.float32), 0.0, (Span(0.0, 1.0),))
-    threads = [threading.Thread(target=transcriber.transcribe, args=([window],)) for _ in range(8)]
+    threads = [threading.Thread(target=transcriber.transcribe, args=(window,)) for _ in range(8)]
     for one in threads:
         one.start()
     for one in threads:

@@ -19,6 +19,8 @@ from agent.workspace import Workspace, open_workspace
 from index.audio.decode import SAMPLE_RATE
 from index.pipeline.ingest import Progress
 from index.recording_errors import Cancelled, MediaError, MossAgentError
+from index.records import NoteKind
+from tests.support.indexed import kinds
 from tests.support.media import cut
 
 
@@ -75,7 +77,7 @@ def test_silence_is_ready_with_no_sentence_and_says_so(workspace, tmp_path):
     recording = workspace.add(tmp_path / "quiet.wav")
     assert recording.status == "ready" and recording.coverage == 1.0
     assert workspace.library.segments(recording.id) == []
-    assert recording.error == "No speech was found in this recording."
+    assert kinds(recording) == [NoteKind.NO_SPEECH]
 
 
 def test_a_blip_of_a_fifth_of_a_second_ends_well(workspace, sample, tmp_path):
@@ -220,7 +222,8 @@ def test_what_was_wrong_with_a_file_is_still_said_after_going_on(workspace, samp
         )
     recording = workspace.add(path)
     assert recording.status == "ready" and recording.duration < 55
-    assert recording.error is not None and "cut short" in recording.error
+    (note,) = recording.notes
+    assert note.kind == NoteKind.CUT_SHORT and note.spans[0].start == pytest.approx(recording.duration)
 
 
 def test_a_language_that_is_set_is_not_guessed(home, models, sample, tmp_path):

@@ -78,7 +78,7 @@ def test_what_is_said_is_written_down_word_for_word_in_its_place_and_found(libra
     soundfile.write(tmp_path / "talk.wav", wave, SAMPLE_RATE)
     added = ingest(library, backend)
     result = added.add(tmp_path / "talk.wav")
-    assert result.status == "ready" and result.engine == backend.name and result.error is None
+    assert result.status == "ready" and result.engine == backend.name and result.problems == ()
     assert result.coverage > 0.97 and result.gaps == ()
     found = [one for one in library.segments(result.id) if one.kind == "speech"]
     assert [one.text for one in found] == [one.text for one in said]

@@ -16,7 +16,7 @@ from index.audio.decode import SAMPLE_RATE
 from index.audio.windows import AudioWindow
 from index.pipeline.ingest import Ingest
 from index.recording_errors import Cancelled, HearingError
-from index.records import Recording, Segment, Span
+from index.records import NoteKind, Recording, Segment, Span
 from index.search.vectors import Vectors
 from index.store.library import Library
 from index.transcription.coverage import COLLAR_SECONDS
@@ -25,7 +25,7 @@ from index.transcription.whisper import WhisperTranscriber
 from moss_audio.errors import CheckpointError, NotEnoughMemory, ServerError
 from moss_audio.generation.requests import Reply
 from moss_audio.tasks import TASKS, TimedText, official
-from tests.support.indexed import embedder, open_library
+from tests.support.indexed import embedder, kinds, open_library
 from tests.support.scripted_backend import Asked, Broken, Rule, ScriptedBackend, ended, excerpt, shifted
 
 BEGINS, ENDS = 27.0, 76.0
@@ -70,7 +70,7 @@ def true_texts(script: list[dict], begins: float = BEGINS, ends: float = ENDS) -
 
 def test_words_stand_in_their_places_with_speakers_and_coverage(listen, library, script):
     recording, _ = listen()
-    assert recording.status == "ready" and recording.error is None
+    assert recording.status == "ready" and recording.problems == ()
     assert recording.coverage > 0.99 and recording.gaps == ()
     said = {one["text"]: one for one in script}
     found = library.segments(recording.id)
@@ -138,7 +138,7 @@ def test_a_long_pause_is_not_played_to_the_model_and_times_are_right_behind_it(l
 
 def test_whisper_keeps_the_windows_it_was_measured_with(tmp_path):
     whisper = WhisperTranscriber("base", tmp_path)
-    assert (whisper.window_speech_seconds, whisper.max_window_seconds, whisper.halvings) == (60, 300, 0)
+    assert (whisper.window_speech_seconds, whisper.max_window_seconds, whisper.max_splits) == (60, 300, 0)
 
 
 # --- what models do, and what becomes of it ----------------------------------------------------------------
@@ -345,7 +345,7 @@ def fails_at(second: float, times: int = 99) -> Rule:
 
 def test_a_failure_that_passes_is_not_noticed(listen, library, script):
     recording, backend = listen(fails_at(10.0, times=1))
-    assert recording.error is None and recording.gaps == ()
+    assert recording.problems == () and recording.gaps == ()
     assert texts(library, recording) == true_texts(script) and len(backend.asked) == 2
 
 
@@ -368,7 +368,7 @@ REFUSALS = [
 def test_what_is_longer_than_the_engine_takes_is_heard_in_halves(listen, library, script, refusal):
     """A server that takes 375 tokens of audio takes thirty seconds; this one, as a window of 47 s, ten."""
     recording, backend = listen(lambda asked: refusal if asked.seconds > 10 else None)
-    assert recording.status == "ready" and recording.error is None and recording.gaps == ()
+    assert recording.status == "ready" and recording.problems == () and recording.gaps == ()
     assert texts(library, recording) == true_texts(script)
     assert len([one for one in backend.asked if one.seconds > 10]) < 8
     assert not any(one.again or one.careful for one in backend.asked)
@@ -387,7 +387,8 @@ def test_what_is_heard_of_a_refused_window_is_kept_when_the_engine_breaks_down(l
         return Broken("The server broke down.") if asked.start > 5 else None
 
     recording, _ = listen(rule)
-    assert recording.status == "ready" and "could not be heard again (The server broke" in recording.error
+    assert recording.status == "ready" and kinds(recording) == [NoteKind.NOT_HEARD_AGAIN]
+    assert recording.notes[0].detail == "The server broke down."
     found = texts(library, recording)
     assert found and found == true_texts(script)[: len(found)] and recording.gaps
 
@@ -397,14 +398,16 @@ def test_a_window_that_fails_twice_is_a_gap_with_a_note_and_is_heard_when_added_
 ):
     recording, backend = listen(fails_at(100.0), begins=0.0, ends=306.0)
     assert recording.status == "ready"
-    assert "1 of 3 stretches could not be heard (The server broke down)" in recording.error
+    (note,) = recording.notes
+    assert note.kind == NoteKind.WINDOWS_FAILED and note.numbers == {"failed": 1, "total": 3}
+    assert note.detail == "The server broke down." and note.spans[0].overlaps(recording.gaps[0])
     assert recording.gaps and all(gap.start > 80 and gap.end < 182 for gap in recording.gaps)
     assert recording.coverage < 0.8
     kept = library.segments(recording.id)
     library.rename_speaker(recording.id, "Speaker 1", "Anna")
 
     recording, backend = listen(begins=0.0, ends=306.0)
-    assert recording.error is None and recording.gaps == () and recording.coverage > 0.99
+    assert recording.problems == () and recording.gaps == () and recording.coverage > 0.99
     assert len(backend.asked) == 1 and backend.asked[0].start > 80
     found = library.segments(recording.id)
     assert [one.text for one in found] == true_texts(script, 0.0, 306.0)
@@ -422,9 +425,9 @@ def test_a_recording_of_which_nothing_could_be_heard_has_failed_and_can_be_added
     with pytest.raises(HearingError, match=str(error).rstrip(".")):
         listen(lambda _: error)
     (recording,) = library.recordings()
-    assert recording.status == "failed" and str(error) in recording.error
+    assert recording.status == "failed" and str(error) in recording.failure.detail
     recording, _ = listen()
-    assert recording.status == "ready" and recording.error is None
+    assert recording.status == "ready" and recording.problems == ()
     assert texts(library, recording) == true_texts(script)
 
 
@@ -441,6 +444,8 @@ def test_an_engine_that_is_gone_is_not_asked_for_every_window(library, sample, t
         ingest.add(sample)
     (recording,) = library.recordings()
     assert recording.status == "failed" and len(library.segments(recording.id)) > 8
+    assert recording.failure.kind == NoteKind.ENGINE_STOPPED and recording.failure.spans[0].start > 50
+    assert recording.failure.detail == "Connection refused."
     assert len([one for one in backend.asked if one.start > 50]) <= 14
 
 
@@ -449,7 +454,7 @@ def test_what_was_heard_is_kept_when_hearing_the_rest_again_fails(listen, librar
         return first_half(asked) if not asked.careful else Broken("Out of memory.")
 
     recording, _ = listen(rule)
-    assert recording.status == "ready" and "Out of memory" in recording.error
+    assert recording.status == "ready" and "Out of memory" in recording.notes[0].detail
     assert texts(library, recording) and recording.gaps
 
 
@@ -544,7 +549,7 @@ def test_whatever_is_written_segments_lie_in_the_window_in_order_and_claim_no_mo
         speech.append(Span(clock, clock + length))
         clock += length + pause
     window = AudioWindow(np.zeros(round((clock - 100) * SAMPLE_RATE), np.float32), 100.0, tuple(speech))
-    (found,) = MossTranscriber(Says(answer)).transcribe([window])
+    found = MossTranscriber(Says(answer)).transcribe(window)
     assert [(one.start, one.end) for one in found] == sorted((one.start, one.end) for one in found)
     for one in found:
         assert 100.0 <= one.start < one.end <= window.end + 0.001 and one.text.strip()

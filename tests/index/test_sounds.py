@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -23,7 +22,7 @@ from index.audio.decode import SAMPLE_RATE
 from index.export.formats import export
 from index.pipeline.ingest import Ingest, Progress
 from index.recording_errors import Cancelled
-from index.records import Recording, Segment, Span
+from index.records import NoteKind, Recording, Segment, Span
 from index.search.searching import Search
 from index.search.vectors import Vectors
 from index.sounds.moss_sounds import MossSounds
@@ -43,7 +42,7 @@ from index.transcription.moss_transcriber import MossTranscriber
 from moss_audio.errors import NotEnoughMemory
 from moss_audio.tasks import Event, TimedText
 from tests.conftest import ROOT
-from tests.support.indexed import embedder, open_library
+from tests.support.indexed import embedder, kinds, open_library
 from tests.support.scripted_backend import Asked, Broken, Rule, ScriptedBackend, ended, excerpt
 from tools import Toolbox
 from tools.search_recordings import search_recordings
@@ -160,7 +159,7 @@ def test_sounds_cover_no_speech(listen, library):
     recording, _ = listen(silent, sounds=(noise,))
     assert noise.text in [one.text for one in heard(library, recording)]
     assert recording.coverage == 0.0 and recording.gaps
-    assert recording.speakers == () and "No speech" not in (recording.error or "")
+    assert recording.speakers == () and NoteKind.NO_SPEECH not in kinds(recording)
 
 
 def test_where_nobody_speaks_sounds_are_heard_all_the_same(library, vectors, tmp_path):
@@ -170,7 +169,7 @@ def test_where_nobody_speaks_sounds_are_heard_all_the_same(library, vectors, tmp
     ingest = Ingest(library, MossTranscriber(backend), embedder(), vectors, None, MossSounds(backend))
     recording = ingest.add(tmp_path / "rain.wav")
     assert [one.text for one in library.segments(recording.id)] == ["steady rain"]
-    assert recording.error == "No speech was found in this recording."
+    assert kinds(recording) == [NoteKind.NO_SPEECH]
     search = Search(library, embedder(), vectors)
     assert search.search("rain", recording.id)[0].segments[0].text == "steady rain"
 
@@ -338,12 +337,14 @@ def test_a_failing_sound_pass_costs_no_word_and_is_made_up_for_when_added_again(
 
     recording, _ = listen(no_sounds, begins=100.0, ends=220.0)
     assert recording.status == "ready" and recording.coverage > 0.98
-    assert "Sounds were not listened for everywhere (The server broke down)" in recording.error
+    (note,) = recording.notes
+    assert note.kind == NoteKind.SOUNDS_FAILED and note.detail == "The server broke down."
+    assert [span.start > 50 for span in note.spans] == [True]
     words = [one for one in library.segments(recording.id) if one.kind == "speech"]
     library.rename_speaker(recording.id, "Speaker 1", "Anna")
 
     recording, backend = listen(begins=100.0, ends=220.0)
-    assert recording.error is None and not backend.of("timestamps")
+    assert recording.problems == () and not backend.of("timestamps")
     assert [one.start > 50 for one in backend.of("events")] == [True]
     assert ["chime" in one.text for one in heard(library, recording)] == [True]
     again = [one for one in library.segments(recording.id) if one.kind == "speech"]
@@ -370,13 +371,13 @@ def test_what_is_no_list_of_sounds_is_asked_for_again_sampled_and_then_for_the_h
     listen, library, text, stopped
 ):
     recording, backend = listen(written(text, stopped, lambda asked: asked.careful))
-    assert [one.careful for one in backend.of("events")] == [False, True] and recording.error is None
+    assert [one.careful for one in backend.of("events")] == [False, True] and recording.problems == ()
     assert ["chime" in one.text for one in heard(library, recording)] == [True]
     library.delete(recording.id)
 
     recording, backend = listen(written(text, stopped, lambda asked: asked.seconds < 40))
     _, again, first, second = backend.of("events")
-    assert again.careful and not first.careful and not second.careful and recording.error is None
+    assert again.careful and not first.careful and not second.careful and recording.problems == ()
     (chime,) = heard(library, recording)
     assert (chime.start, chime.end) == pytest.approx(CHIME, abs=0.05), "it lies at the seam of the halves"
 
@@ -384,10 +385,10 @@ def test_what_is_no_list_of_sounds_is_asked_for_again_sampled_and_then_for_the_h
 def test_a_window_without_a_list_of_sounds_is_not_done_and_a_note_says_so(listen, library):
     recording, backend = listen(written(PROSE, "loop", lambda _: False))
     assert recording.status == "ready" and recording.coverage > 0.98
-    assert re.search(r"Sounds were not listened for everywhere \(.*no list of sounds\)", recording.error)
+    assert kinds(recording) == [NoteKind.SOUNDS_FAILED] and "list of sounds" in recording.notes[0].detail
     assert not is_complete(library, recording.id) and len(backend.of("events")) <= 6
     recording, _ = listen()
-    assert recording.error is None and len(heard(library, recording)) == 1
+    assert recording.problems == () and len(heard(library, recording)) == 1
 
 
 def test_a_stretch_that_is_too_long_for_the_engine_is_listened_to_in_halves(listen, library):
@@ -396,7 +397,7 @@ def test_a_stretch_that_is_too_long_for_the_engine_is_listened_to_in_halves(list
         return None if fits else NotEnoughMemory("It takes too many tokens.")
 
     recording, backend = listen(small)
-    assert recording.error is None and not any(one.careful for one in backend.of("events"))
+    assert recording.problems == () and not any(one.careful for one in backend.of("events"))
     (chime,) = heard(library, recording)
     assert (chime.start, chime.end) == pytest.approx(CHIME, abs=0.05)
 
@@ -467,9 +468,9 @@ PROGRAM = """
 import sys, time
 from pathlib import Path
 from index.pipeline.ingest import Ingest
-from index.transcription.moss_transcriber import MossTranscriber
 from index.sounds.moss_sounds import MossSounds
 from index.search.vectors import Vectors
+from index.transcription.moss_transcriber import MossTranscriber
 from tests.support.indexed import embedder, open_library
 from tests.support.scripted_backend import ScriptedBackend
 

@@ -13,7 +13,7 @@ from index.diarization.diarize_stage import stored_labels
 from index.diarization.moss_speakers import MossSpeakers
 from index.pipeline.ingest import Ingest, Progress
 from index.recording_errors import Cancelled
-from index.records import Recording
+from index.records import NoteKind, Recording
 from index.search.searching import Search
 from index.search.vectors import Vectors
 from index.store.database import WindowRow
@@ -99,7 +99,7 @@ def test_each_window_is_asked_about_once_and_its_labels_become_one_name_a_voice(
     # In each window the labels begin at S01 again, whoever speaks first.
     assert {one.parts[0].speaker for one in asked} == {"S01"} and len(recording.speakers) == 3
     assert all(not one.careful and one.options.max_new_tokens > 8 * one.seconds for one in asked)
-    assert recording.error is None
+    assert recording.problems == ()
 
 
 def test_labels_are_laid_on_what_is_written_and_change_no_word(listen, library):
@@ -118,7 +118,7 @@ def test_the_number_of_speakers_that_the_user_gave_goes_first(listen, library):
 def test_progress_names_the_window(listen):
     told: list[Progress] = []
     listen(progress=told.append)
-    asking = [one for one in told if one.stage == "telling speakers apart" and one.detail]
+    asking = [one for one in told if one.stage == "identifying speakers" and one.detail]
     total = len(asking) - 1
     assert total >= 3
     assert [one.detail for one in asking[:-1]] == [f"window {at} of {total}" for at in range(1, total + 1)]
@@ -225,7 +225,7 @@ def explains(asked: Asked) -> str:
 )
 def test_whatever_the_model_says_it_is_never_worse_than_the_voices_alone(listen, library, script, answer):
     recording, backend = listen(only("speakers", answer))
-    assert backend.of("speakers") and recording.status == "ready" and recording.error is None
+    assert backend.of("speakers") and recording.status == "ready" and recording.problems == ()
     assert true_names(library, recording, script) == THREE
 
 
@@ -233,13 +233,15 @@ def test_a_window_on_which_it_fails_is_told_by_the_voices_and_asked_about_anew(l
     fails = only("speakers", lambda asked: Broken("The server broke down.") if asked.start > 50 else None)
     recording, backend = listen(fails)
     assert recording.status == "ready" and true_names(library, recording, script) == THREE
-    assert "by voice only" in recording.error and "The server broke down" in recording.error
+    (note,) = recording.notes
+    assert note.kind == NoteKind.SPEAKERS_BY_VOICE_ONLY and note.detail == "The server broke down."
+    assert note.spans and all(span.start > 50 for span in note.spans)
     before = {one.start for one in backend.of("speakers")}
 
     recording, backend = listen(relabel=True)
     again = {one.start for one in backend.of("speakers")}
     assert again and again < before and min(again) > 50
-    assert recording.error is None and true_names(library, recording, script) == THREE
+    assert recording.problems == () and true_names(library, recording, script) == THREE
 
 
 def test_a_model_that_is_gone_is_not_asked_for_every_window(listen, library, script):
@@ -247,14 +249,14 @@ def test_a_model_that_is_gone_is_not_asked_for_every_window(listen, library, scr
         only("speakers", lambda _: Broken("It is gone.")), begins=0.0, ends=306.0, without=False
     )
     assert len({one.start for one in backend.of("speakers")}) < len(backend.of("timestamps"))
-    assert "It is gone" in recording.error and len(recording.speakers) == 3
+    assert [note.detail for note in recording.notes] == ["It is gone."] and len(recording.speakers) == 3
 
 
 def test_a_window_that_is_too_long_for_the_engine_is_asked_about_in_halves(listen, library, script):
     too_long = NotEnoughMemory("The cache holds less.")
     recording, backend = listen(only("speakers", lambda asked: too_long if asked.seconds > 15 else None))
     assert any(one.seconds > 15 for one in backend.of("speakers"))
-    assert true_names(library, recording, script) == THREE and recording.error is None
+    assert true_names(library, recording, script) == THREE and recording.problems == ()
 
 
 # --- stopped, and heard later ------------------------------------------------------------------------------
@@ -303,7 +305,7 @@ def test_of_a_window_heard_later_only_that_is_asked_and_names_are_kept(listen, l
 
     recording, backend = listen()
     later = {one.start for one in backend.of("speakers")}
-    assert later and not later & first and recording.error is None and recording.gaps == ()
+    assert later and not later & first and recording.problems == () and recording.gaps == ()
     assert len(recording.speakers) == 3 and "Ben Carter" in recording.speakers
     after = dict(said_by(library, recording))
     assert len(after) > len(before)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from index.transcription.moss_requests import Asker
+from index.transcription.moss_requests import BackendClient
 from moss_audio.engine import Engine, EngineOptions, LocalBackend, engine
 from moss_audio.engine import encoder_cache as hearing
 from moss_audio.engine import options as sizes
@@ -188,7 +188,8 @@ def test_memory_that_was_used_up_once_is_asked_again_for(tmp_path, monkeypatch):
     folder = writing_checkpoint(tmp_path, chain(*letters("world")))
     backend = failing(folder, torch.cuda.OutOfMemoryError("no room"))
     try:
-        (found,) = Asker(backend).ask("q", [np.zeros(16_000, np.float32)], Options(max_new_tokens=9))
+        client = BackendClient(backend)
+        found = client.ask("q", np.zeros(16_000, np.float32), Options(max_new_tokens=9))
         assert found.text == "world"
     finally:
         backend.close()

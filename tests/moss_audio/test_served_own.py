@@ -124,7 +124,8 @@ def test_a_server_without_a_chat_model_says_what_chooses_one():
         name = "whisper-base"
         windows_at_once = 1
         window_speech_seconds = max_window_seconds = 60.0
-        halvings = 0
+        max_splits = 0
+        times_words = True
 
     with serving(None, Recogniser()) as served:
         backend = ServedBackend(served.url)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sqlalchemy import select
 
-from index.records import Segment
+from index.records import NoteKind, Recording, Segment
 from index.search.embeddings import Embedder
 from index.store.database import Database, RecordingRow, SegmentRow, SpeakerRow
 from index.store.library import Library
@@ -44,6 +44,11 @@ def sentences(*texts: str, seconds: float = 5.0, speaker: str | None = "Speaker 
         Segment(start=at * seconds, end=at * seconds + 0.9 * seconds, text=text, speaker=speaker)
         for at, text in enumerate(texts)
     ]
+
+
+def kinds(recording: Recording) -> list[NoteKind]:
+    """What kinds of problems a recording has, in order."""
+    return [note.kind for note in recording.problems]
 
 
 def store(library: Library, segments: Sequence[Segment], title: str, status: str = "ready") -> str:

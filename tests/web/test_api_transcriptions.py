@@ -7,7 +7,7 @@ import io
 import json
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
@@ -57,7 +57,8 @@ class Rule:
     windows_at_once = 2
     window_speech_seconds = 10.0
     max_window_seconds = 60.0
-    halvings = 0
+    max_splits = 0
+    times_words = True
 
     def __init__(self) -> None:
         self.go = threading.Event()
@@ -71,23 +72,20 @@ class Rule:
     def detect_language(self, audio: np.ndarray) -> tuple[str, float] | None:
         return "de", 0.9
 
-    def transcribe(self, windows: Sequence[AudioWindow], careful: bool = False) -> list[list[Segment]]:
+    def transcribe(self, window: AudioWindow, careful: bool = False) -> list[Segment]:
         with self.lock:
             self.inside += 1
             self.most = max(self.most, self.inside)
         assert self.go.wait(20)
         with self.lock:
             self.inside -= 1
-            self.heard += [one.start for one in windows]
-            self.languages += [one.language for one in windows]
-        if int(windows[0].start) in self.fails:
+            self.heard.append(window.start)
+            self.languages.append(window.language)
+        if int(window.start) in self.fails:
             raise HearingError("The engine at http://10.0.0.1 is gone.")
         return [
-            [
-                Segment(span.start, span.end, f"Words at {span.start:.0f}.", engine="rule", words=said(span))
-                for span in one.speech
-            ]
-            for one in windows
+            Segment(span.start, span.end, f"Words at {span.start:.0f}.", engine="rule", words=said(span))
+            for span in window.speech
         ]
 
 

@@ -36,7 +36,7 @@ def test_a_sample_that_was_cancelled_waits_for_the_user_at_the_next_start(home: 
     with workspace.library.database.transaction() as session:
         session.add(
             RecordingRow(
-                id=file_id(SAMPLE), title="s", source_name="other", duration=1.0, status="transcribing",
+                id=file_id(SAMPLE), title="s", source_name="other", duration=1.0, status="listening",
                 added_at="2026-01-01T00:00:00+00:00", gaps=[], speech=[],
             )
         )  # fmt: skip

@@ -17,13 +17,13 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import GaugeMetricFamily
 
 from agent.engines.loading import LoadingBackend
+from index.transcription.shared_transcriber import SharedTranscriber
 from index.transcription.transcriber import Transcriber
 from moss_audio.backend import Backend
 from moss_audio.engine import LocalBackend
 from moss_audio.errors import MossAudioError
 from moss_audio.served import ServedBackend
 from web.api.error_responses import ApiError
-from web.api.file_transcription import Shared
 from web.api.limiter import ByteBudget, Limiter, Limits
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ class Service:
         self, backend: Backend | None, transcriber: Transcriber | None, limits: Limits | None = None
     ) -> None:
         self.backend = backend
-        self.transcriber = Shared(transcriber) if transcriber is not None else None
+        self.transcriber = SharedTranscriber(transcriber) if transcriber is not None else None
         self.limits = limits or Limits()
         self.chats = Limiter(backend.at_once if backend else 1, self.limits.waiting)
         self.transcriptions = Limiter(self.limits.transcriptions, self.limits.waiting)
@@ -178,7 +178,7 @@ class Service:
             raise _unknown(model, f"the chat model of this server is {self.backend.name}")
         return self.backend
 
-    def transcriber_for(self, model: str) -> Shared:
+    def transcriber_for(self, model: str) -> SharedTranscriber:
         """The model that a transcription request names.
 
         Raises:

@@ -19,11 +19,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from index.export.formats import export
-from index.records import Recording, Segment
+from index.notes import describe
+from index.pipeline.transcribe_file import Transcript, transcribe_file
+from index.records import Note, NoteKind, Recording, Segment, Status
+from index.transcription.shared_transcriber import SharedTranscriber
+from moss_audio.timestamps import clock
 from web.api.audio_parts import safe_suffix
 from web.api.chat import EventStream, events
-from web.api.error_responses import ApiError, bad_request, unusable
-from web.api.file_transcription import Shared, Transcript, hear_file
+from web.api.error_responses import ApiError, bad_request, too_much, unusable
 from web.api.limiter import Feed, collected, first_item
 from web.api.service import Service
 
@@ -39,7 +42,7 @@ class _Asked:
     """What a transcription request asks for."""
 
     file: UploadFile
-    transcriber: Shared
+    transcriber: SharedTranscriber
     language: str | None
     format: str
     granularities: tuple[str, ...]
@@ -76,12 +79,20 @@ def _hear(service: Service, asked: _Asked, cancel: threading.Event) -> Iterator[
         with source.open("wb") as target:
             shutil.copyfileobj(asked.file.file, target, 2**20)
         asked.file.file.close()
-        for heard in hear_file(
-            source, asked.transcriber, asked.language, service.limits.upload_seconds, cancel
-        ):
+        # What a file says of its own length may be wrong; what was read of it counts.
+        check = partial(_check_length, service.limits.upload_seconds)
+        for heard in transcribe_file(source, asked.transcriber, asked.language, cancel, check):
             if isinstance(heard, Transcript):
                 service.metrics.audio.inc(heard.duration)
             yield heard
+
+
+def _check_length(longest: float, seconds: float) -> None:
+    if seconds > longest:
+        raise too_much(
+            f"The recording is longer than {clock(longest)}, the most in one request; send it in parts.",
+            "file",
+        )
 
 
 # --- the request --------------------------------------------------------------------------------------
@@ -177,7 +188,7 @@ def _response(transcript: Transcript, asked: _Asked) -> Response:
     if asked.format == "text":
         data = (_whole(transcript.segments) + "\n").encode("utf-8", "replace")
     else:
-        nowhere = Recording("", "", "", transcript.duration, "ready", "")
+        nowhere = Recording("", "", "", transcript.duration, Status.READY, "")
         data = export(nowhere, transcript.segments, asked.format)
     return Response(data, media_type=_MEDIA_TYPES[asked.format] + "; charset=utf-8", headers=headers)
 
@@ -221,14 +232,20 @@ def _segment(index: int, segment: Segment) -> dict[str, Any]:
 
 def _account(transcript: Transcript, asked: _Asked) -> dict[str, Any]:
     """What OpenAI's form has no field for: how much was heard, and what made no difference."""
-    notes = [transcript.note] if transcript.note else []
-    if not transcript.segments and transcript.coverage == 1.0:
-        notes.append("No speech was found in this recording.")
+    notes = [_worded(note) for note in transcript.notes]
     notes += [f"{name} is ignored here." for name in asked.unused]
     return {
         "coverage": round(transcript.coverage, 4),
         "gaps": [[gap.start, gap.end] for gap in transcript.gaps],
     } | ({"note": " ".join(notes)} if notes else {})
+
+
+def _worded(note: Note) -> str:
+    """A note for whoever sent the file: there is nothing stored that could be added again."""
+    if note.kind is NoteKind.WINDOWS_FAILED:
+        failed, total = note.numbers["failed"], note.numbers["total"]
+        return f"The engine failed on {failed} of {total} sections; see gaps."
+    return describe(note)
 
 
 def _usage(transcript: Transcript) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
+from index.notes import describe_all
 from index.pipeline.ingest import Progress
 from index.records import Recording
 from moss_audio.timestamps import clock
@@ -68,7 +69,7 @@ STAGES = {
     "reading": "Reading the file",
     "finding speech": "Finding speech",
     "transcribing": "Transcribing",
-    "telling speakers apart": "Identifying speakers",
+    "identifying speakers": "Identifying speakers",
     "listening for sounds": "Listening for sounds",
     "indexing": "Indexing",
     "ready": "Finishing",
@@ -117,15 +118,16 @@ def _recording(recording: Recording, selected: bool) -> str:
 
 
 def _meta(recording: Recording) -> str:
+    problems = describe_all(recording.problems)
     if recording.status == "failed":
-        return f'<span class="bad">{escape(recording.error or "It could not be transcribed.")}</span>'
+        return f'<span class="bad">{escape(problems or "It could not be transcribed.")}</span>'
     if recording.status != "ready":
         return (
             f"{clock(recording.duration)} · <span class='warn'>stopped; add the file again to resume</span>"
         )
     parts = [clock(recording.duration)]
-    if recording.error and not recording.speakers and not recording.gaps:
-        return f"{parts[0]} · {escape(recording.error)}"
+    if problems and not recording.speakers and not recording.gaps:
+        return f"{parts[0]} · {escape(problems)}"
     if recording.speakers:
         parts.append(_count(len(recording.speakers), "speaker"))
     if recording.coverage is not None:

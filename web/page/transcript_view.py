@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from itertools import groupby
 
+from index.notes import describe_all
 from index.records import Recording, Segment, Span
 from moss_audio.timestamps import clock
 from web.page.library_view import percent
@@ -127,8 +128,8 @@ def _play(recording: str, span: Span) -> str:
 
 
 def _note(recording: Recording) -> str:
-    if recording.error:
-        return f'<p class="note" role="status">{escape(recording.error)}</p>'
+    if recording.problems:
+        return f'<p class="note" role="status">{escape(describe_all(recording.problems))}</p>'
     if recording.status == "listening":
         return '<p class="note" role="status">Still being transcribed; the finished part is below.</p>'
     if recording.status == "cancelled":

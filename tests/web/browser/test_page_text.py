@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from agent.answer import Answer, Citation
-from index.records import Recording, Segment, Span
+from index.records import Note, NoteKind, Recording, Segment, Span
 from tools.result import Evidence, ToolResult
 from web.page import chat_view
 from web.page.library_view import percent, render_library, time_left
@@ -54,7 +54,11 @@ def test_an_answers_only_links_are_its_citations(before: str, after: str) -> Non
 @given(anything, anything)
 def test_a_transcript_shows_its_text_and_nothing_else(text: str, speaker: str) -> None:
     known = recording(
-        text or "x", (speaker,) if speaker else (), coverage=0.5, gaps=(Span(20, 21),), error=text
+        text or "x",
+        (speaker,) if speaker else (),
+        coverage=0.5,
+        gaps=(Span(20, 21),),
+        notes=(Note(NoteKind.OTHER, detail=text),),
     )
     segment = Segment(1.0, 2.0, text, speaker=speaker or None, id=1)
     shown = render_transcript(known, [segment])

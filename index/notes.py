@@ -1,0 +1,63 @@
+"""What could not be done with a recording, in words: the one place that words notes and failures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from index.records import Note, NoteKind
+from moss_audio.timestamps import clock
+
+
+def describe(note: Note) -> str:
+    """A note as one sentence or two for a user; ``detail`` in it is untrusted text."""
+    numbers = note.numbers
+    start = clock(note.spans[0].start) if note.spans else ""
+    match note.kind:
+        case NoteKind.CUT_SHORT:
+            end = clock(note.spans[-1].end)
+            return f"{note.detail or 'The file'} is cut short: only {start} of {end} could be read."
+        case NoteKind.DAMAGED:
+            damaged = f"{numbers['packets']} of its audio packets could not be read"
+            return f"{note.detail or 'The file'} is damaged: {damaged}."
+        case NoteKind.NO_SPEECH:
+            return "No speech was found in this recording."
+        case NoteKind.WINDOWS_FAILED:
+            failed, total = numbers["failed"], numbers["total"]
+            return (
+                f"The engine could not transcribe {failed} of {total} sections{_reason(note)}. "
+                "Add the file again to retry them."
+            )
+        case NoteKind.NOT_HEARD_AGAIN:
+            return f"Some speech is missing, and the attempt to transcribe it again failed{_reason(note)}."
+        case NoteKind.SPEAKERS_BY_VOICE_ONLY:
+            return f"In some sections, speakers were identified by voice only{_reason(note)}."
+        case NoteKind.NOT_DIARIZED:
+            return f"The speakers could not be identified: {_sentence(note)}"
+        case NoteKind.SOUNDS_FAILED:
+            return (
+                f"Some sections were not checked for sounds{_reason(note)}. Add the file again to continue."
+            )
+        case NoteKind.ENGINE_STOPPED:
+            return (
+                f"The engine stopped answering at {start}: {_sentence(note)} "
+                "What was transcribed so far is kept; add the file again to continue from there."
+            )
+        case NoteKind.UNEXPECTED:
+            return f"It failed unexpectedly: {_sentence(note)}"
+        case NoteKind.FAILED | NoteKind.OTHER:
+            return note.detail
+
+
+def describe_all(notes: Iterable[Note]) -> str:
+    """Notes in a row, in the order given; empty where there are none."""
+    return " ".join(describe(note) for note in notes)
+
+
+def _reason(note: Note) -> str:
+    """What the engine said, in parentheses."""
+    return f" ({note.detail.rstrip('.')})" if note.detail else ""
+
+
+def _sentence(note: Note) -> str:
+    """What the engine said, with a full stop where it has none."""
+    return note.detail if note.detail.endswith((".", "!", "?")) else f"{note.detail}."

@@ -1,0 +1,183 @@
+"""From a media file to its transcript: the steps, and all of them at once without storing anything.
+
+The ingest takes the same steps and stores the result of each (``index/pipeline/ingest.py``).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from index.audio.decode import decode_to_flac, read_range
+from index.audio.vad import detect_speech
+from index.audio.windows import AudioWindow, cut_windows
+from index.pipeline.parallel import in_order
+from index.pipeline.stage import Failures, Timed, attempts
+from index.recording_errors import Cancelled, HearingError
+from index.records import Note, NoteKind, Segment, Span, StageName
+from index.transcription.coverage import coverage, find_gaps
+from index.transcription.retry import WindowTranscript, transcribe_window
+from index.transcription.transcriber import Transcriber
+
+log = logging.getLogger(__name__)
+
+LANGUAGE_IS_CLEAR = 0.5
+"""Probability from which the language of one window is taken for the recording's."""
+
+LANGUAGE_WINDOWS = 3
+"""Windows asked for their language before the likeliest answer is taken."""
+
+NO_SPEECH = Note(NoteKind.NO_SPEECH, StageName.FINDING_SPEECH)
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """What was heard in a file, and how much of its speech that is.
+
+    Attributes:
+        segments: In time order.
+        duration: The file's length, seconds.
+        language: ISO 639-1 code, given or detected; None where the engine cannot tell.
+        coverage: Share of detected speech that segments account for, in [0, 1].
+        gaps: Stretches of speech that no segment accounts for.
+        notes: What could not be read or transcribed.
+    """
+
+    segments: tuple[Segment, ...]
+    duration: float
+    language: str | None
+    coverage: float
+    gaps: tuple[Span, ...]
+    notes: tuple[Note, ...] = ()
+
+
+def transcribe_file(
+    source: Path,
+    transcriber: Transcriber,
+    language: str | None,
+    cancel: threading.Event,
+    decoding: Callable[[float], None] | None = None,
+) -> Iterator[Sequence[Segment] | Transcript]:
+    """Transcribe a file without storing it.
+
+    Args:
+        source: Any media file; a copy of its audio is written beside it.
+        transcriber: The engine.
+        language: ISO 639-1 code; None detects it.
+        cancel: Ends the work early.
+        decoding: Called with the seconds of audio read so far; what it raises ends the work.
+
+    Yields:
+        The segments of each window in order, then the whole transcript.
+
+    Raises:
+        MediaError: The file cannot be read.
+        HearingError: The engine failed on all of it, or on many windows in a row.
+        Cancelled: ``cancel`` was set.
+    """
+    audio = source.with_name("heard.flac")
+    decoded = decode_to_flac(source, audio, decoding, cancel.is_set)
+    speech, windows = find_windows(audio, decoded.duration, transcriber, cancel)
+    spoken = language or detect_language(audio, windows, transcriber, cancel)
+
+    def transcribe(window: Span) -> WindowTranscript:
+        return transcribe_window(load_window(audio, window, speech, spoken, cancel), transcriber)
+
+    segments: list[Segment] = []
+    failures = Failures(StageName.TRANSCRIBING)
+    incomplete = 0
+    results = attempts(transcribe, windows, transcriber.windows_at_once, cancel, failures, in_order)
+    for _, result in results:
+        if isinstance(result, HearingError):
+            continue
+        incomplete += result.trouble is not None
+        segments += result.segments
+        yield result.segments
+    check_wanted(cancel)
+    failures.check_any()
+    notes = list(decoded.notes)
+    if failures.error is not None:
+        log.warning("%d windows could not be transcribed: %s", failures.count, failures.error)
+    if failed := failures.count + incomplete:
+        numbers = {"failed": failed, "total": len(windows)}
+        notes.append(Note(NoteKind.WINDOWS_FAILED, StageName.TRANSCRIBING, numbers=numbers))
+    if not speech:
+        notes.append(NO_SPEECH)
+    yield Transcript(
+        segments=tuple(segments),
+        duration=decoded.duration,
+        language=spoken,
+        coverage=coverage(speech, segments),
+        gaps=tuple(find_gaps(speech, segments)),
+        notes=tuple(notes),
+    )
+
+
+def find_windows(
+    audio: Path,
+    duration: float,
+    transcriber: Transcriber,
+    cancel: threading.Event,
+    progress: Callable[[float], None] | None = None,
+) -> tuple[list[Span], list[Span]]:
+    """Detect speech, and cut the windows that a transcriber wants.
+
+    Args:
+        audio: 16 kHz mono copy of ``duration`` seconds.
+        duration: Its length.
+        transcriber: Says how long windows may be.
+        cancel: Ends the work early.
+        progress: Called with the seconds that are done.
+
+    Returns:
+        Detected speech and the windows that hold all of it, both in order.
+
+    Raises:
+        Cancelled: ``cancel`` was set.
+    """
+    speech = detect_speech(audio, progress=progress, cancelled=cancel.is_set)
+    windows = cut_windows(speech, duration, transcriber.window_speech_seconds, transcriber.max_window_seconds)
+    return speech, windows
+
+
+def load_window(
+    audio: Path, window: Timed, speech: Sequence[Span], language: str | None, stop: threading.Event
+) -> AudioWindow:
+    """A window with its samples and the speech whose middle lies in it."""
+    inside = tuple(span for span in speech if window.start <= (span.start + span.end) / 2 < window.end)
+    samples = read_range(audio, window.start, window.end)
+    return AudioWindow(samples, window.start, inside, language, stop)
+
+
+def detect_language(
+    audio: Path, windows: Sequence[Timed], transcriber: Transcriber, cancel: threading.Event
+) -> str | None:
+    """The likeliest language of the first windows as ISO 639-1 code; None where the engine cannot tell.
+
+    Raises:
+        Cancelled: ``cancel`` was set.
+    """
+    guesses: list[tuple[float, str]] = []
+    for window in windows[:LANGUAGE_WINDOWS]:
+        check_wanted(cancel)
+        found = transcriber.detect_language(read_range(audio, window.start, window.end))
+        if found is None:
+            break
+        language, probability = found
+        guesses.append((probability, language))
+        if probability >= LANGUAGE_IS_CLEAR:
+            break
+    return max(guesses)[1] if guesses else None
+
+
+def check_wanted(cancel: threading.Event | None) -> None:
+    """Stop here if nobody wants the result any more.
+
+    Raises:
+        Cancelled: ``cancel`` is set.
+    """
+    if cancel is not None and cancel.is_set():
+        raise Cancelled("Stopped; nobody is waiting for this transcript any more.")
