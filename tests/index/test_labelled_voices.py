@@ -27,10 +27,10 @@ def voices(sample: Path, script: list[dict], tmp_path_factory: pytest.TempPathFa
     path = tmp_path_factory.mktemp("voices") / "sample.flac"
     decode_to_flac(sample, path)
     cut: dict[str, list[np.ndarray]] = {}
-    for one in script:
-        if one["end"] - one["start"] > 2:
-            found = read_range(path, one["start"] - 0.05, one["end"] + 0.05)
-            cut.setdefault(one["speaker"], []).append(found)
+    for sentence in script:
+        if sentence["end"] - sentence["start"] > 2:
+            found = read_range(path, sentence["start"] - 0.05, sentence["end"] + 0.05)
+            cut.setdefault(sentence["speaker"], []).append(found)
     return cut
 
 
@@ -59,7 +59,7 @@ def like_voices(request, voices, tmp_path_factory) -> Talk:
     """A speaker and the same one in another pitch, in turns: the vectors alone take them for one."""
     name, up, down = request.param
     own, others = voices[name][:6], other_voice(voices[name][6:12], up, down)
-    said = [one for pair in zip(own, others, strict=True) for one in (("own", pair[0]), ("other", pair[1]))]
+    said = [turn for pair in zip(own, others, strict=True) for turn in (("own", pair[0]), ("other", pair[1]))]
     return Talk(tmp_path_factory.mktemp("like") / "talk.flac", said)
 
 
@@ -101,7 +101,7 @@ def test_labels_that_the_voices_contradict_change_nothing(three, labels, speaker
 
 
 def test_one_speaker_under_two_labels_is_one(voices, tmp_path):
-    talk = Talk(tmp_path / "talk.flac", [("Anna", one) for one in voices["Anna"][:12]])
+    talk = Talk(tmp_path / "talk.flac", [("Anna", sentence) for sentence in voices["Anna"][:12]])
     assert set(talk.names(by_turns(talk, "S01", "S02"))) == {"Speaker 1"}
 
 
@@ -129,7 +129,7 @@ def rest(talk: Talk, known: dict[int, str], speakers: int | None = None, labels=
 def test_later_sentences_get_the_nearest_speaker_and_new_ones_a_new_name(three):
     known = {0: "Mum", 1: "Speaker 2", 3: "Mum", 4: "Speaker 2"}
     names = {"Anna": "Mum", "Ben": "Speaker 2", "Callum": "Speaker 3"}
-    assert rest(three, known) == [names[one] for one in three.who]
+    assert rest(three, known) == [names[who] for who in three.who]
 
 
 def test_a_new_name_is_one_that_nobody_has(three):
@@ -216,7 +216,7 @@ def test_labels_of_two_parts_of_a_window_are_two():
 
 WORDS = ["we", "pay", "for", "the", "ferry", "crew", "now", "好", "的"]
 words = st.lists(st.sampled_from(WORDS), max_size=6).map(" ".join)
-times = st.tuples(st.floats(0, 60), st.floats(0, 9)).map(lambda one: (one[0], one[0] + one[1]))
+times = st.tuples(st.floats(0, 60), st.floats(0, 9)).map(lambda drawn: (drawn[0], drawn[0] + drawn[1]))
 
 
 @given(

@@ -75,12 +75,12 @@ def only(task: str, rule: Rule) -> Rule:
 
 
 def said_by(library: Library, recording: Recording) -> list[tuple[str, str | None]]:
-    return [(one.text, one.speaker) for one in library.segments(recording.id)]
+    return [(segment.text, segment.speaker) for segment in library.segments(recording.id)]
 
 
 def true_names(library: Library, recording: Recording, script: list[dict]) -> set[tuple[str, str | None]]:
     """Which name goes with which speaker of the script."""
-    names = {one["text"]: one["speaker"] for one in script}
+    names = {row["text"]: row["speaker"] for row in script}
     return {(names[text], speaker) for text, speaker in said_by(library, recording)}
 
 
@@ -95,10 +95,11 @@ def test_each_window_is_asked_about_once_and_its_labels_become_one_name_a_voice(
     assert true_names(library, recording, script) == THREE
     asked = backend.of("speakers")
     assert len(asked) == len(backend.of("timestamps")) >= 3
-    assert len({one.start for one in asked}) == len(asked)
+    assert len({question.start for question in asked}) == len(asked)
     # In each window the labels begin at S01 again, whoever speaks first.
-    assert {one.parts[0].speaker for one in asked} == {"S01"} and len(recording.speakers) == 3
-    assert all(not one.careful and one.options.max_new_tokens > 8 * one.seconds for one in asked)
+    assert {question.parts[0].speaker for question in asked} == {"S01"} and len(recording.speakers) == 3
+    assert not any(question.careful for question in asked)
+    assert all(question.options.max_new_tokens > 8 * question.seconds for question in asked)
     assert recording.problems == ()
 
 
@@ -106,8 +107,8 @@ def test_labels_are_laid_on_what_is_written_and_change_no_word(listen, library):
     recording, _ = listen(only("speakers", lambda asked: official(shifted(asked.parts, 0.2)).upper()))
     spoken = library.segments(recording.id)
     labels = stored_labels(library, recording.id)
-    assert set(labels) == {one.id for one in spoken}
-    assert not any(one.text.isupper() for one in spoken)
+    assert set(labels) == {segment.id for segment in spoken}
+    assert not any(segment.text.isupper() for segment in spoken)
 
 
 def test_the_number_of_speakers_that_the_user_gave_goes_first(listen, library):
@@ -118,12 +119,14 @@ def test_the_number_of_speakers_that_the_user_gave_goes_first(listen, library):
 def test_progress_names_the_window(listen):
     told: list[Progress] = []
     listen(progress=told.append)
-    asking = [one for one in told if one.stage == "identifying speakers" and one.detail]
+    asking = [event for event in told if event.stage == "identifying speakers" and event.detail]
     total = len(asking) - 1
     assert total >= 3
-    assert [one.detail for one in asking[:-1]] == [f"window {at} of {total}" for at in range(1, total + 1)]
+    assert [event.detail for event in asking[:-1]] == [
+        f"window {at} of {total}" for at in range(1, total + 1)
+    ]
     assert asking[-1].fraction == pytest.approx(1.0, abs=0.05)
-    assert all(one.speed and one.seconds_left is not None for one in asking[1:])
+    assert all(event.speed and event.seconds_left is not None for event in asking[1:])
 
 
 def test_what_was_said_can_be_searched_while_the_model_is_asked_who_said_it(listen, library):
@@ -165,31 +168,31 @@ def test_a_recording_made_without_labels_keeps_its_names_until_told_apart_anew(l
 
 
 def without_labels(asked: Asked) -> str:
-    return official([TimedText(one.start, one.end, one.text) for one in asked.parts])
+    return official([TimedText(part.start, part.end, part.text) for part in asked.parts])
 
 
 def one_label(asked: Asked) -> str:
-    return official([TimedText(one.start, one.end, one.text, "S01") for one in asked.parts])
+    return official([TimedText(part.start, part.end, part.text, "S01") for part in asked.parts])
 
 
 def in_turns(asked: Asked) -> str:
     return official(
-        [TimedText(one.start, one.end, one.text, f"S0{at % 2 + 1}") for at, one in enumerate(asked.parts)]
+        [TimedText(part.start, part.end, part.text, f"S0{at % 2 + 1}") for at, part in enumerate(asked.parts)]
     )
 
 
 def a_label_each(asked: Asked) -> str:
     return official(
-        [TimedText(one.start, one.end, one.text, f"S{at + 1:02}") for at, one in enumerate(asked.parts)]
+        [TimedText(part.start, part.end, part.text, f"S{at + 1:02}") for at, part in enumerate(asked.parts)]
     )
 
 
 def other_words(asked: Asked) -> str:
-    return official([TimedText(one.start, one.end, "la la la", one.speaker) for one in asked.parts])
+    return official([TimedText(part.start, part.end, "la la la", part.speaker) for part in asked.parts])
 
 
 def at_one_time(asked: Asked) -> str:
-    return official([TimedText(3.0, 3.0, one.text, one.speaker) for one in asked.parts])
+    return official([TimedText(3.0, 3.0, part.text, part.speaker) for part in asked.parts])
 
 
 def half(asked: Asked) -> str:
@@ -236,10 +239,10 @@ def test_a_window_on_which_it_fails_is_told_by_the_voices_and_asked_about_anew(l
     (note,) = recording.notes
     assert note.kind == NoteKind.SPEAKERS_BY_VOICE_ONLY and note.detail == "The server broke down."
     assert note.spans and all(span.start > 50 for span in note.spans)
-    before = {one.start for one in backend.of("speakers")}
+    before = {question.start for question in backend.of("speakers")}
 
     recording, backend = listen(relabel=True)
-    again = {one.start for one in backend.of("speakers")}
+    again = {question.start for question in backend.of("speakers")}
     assert again and again < before and min(again) > 50
     assert recording.problems == () and true_names(library, recording, script) == THREE
 
@@ -248,7 +251,7 @@ def test_a_model_that_is_gone_is_not_asked_for_every_window(listen, library, scr
     recording, backend = listen(
         only("speakers", lambda _: Broken("It is gone.")), begins=0.0, ends=306.0, without=False
     )
-    assert len({one.start for one in backend.of("speakers")}) < len(backend.of("timestamps"))
+    assert len({question.start for question in backend.of("speakers")}) < len(backend.of("timestamps"))
     assert [note.detail for note in recording.notes] == ["It is gone."] and len(recording.speakers) == 3
 
 
@@ -298,7 +301,7 @@ def test_of_a_window_heard_later_only_that_is_asked_and_names_are_kept(listen, l
     fails = only("timestamps", lambda asked: Broken("No.") if 20 < asked.start < 50 else None)
     recording, backend = listen(fails)
     assert recording.gaps and len(recording.speakers) == 3
-    first = {one.start for one in backend.of("speakers")}
+    first = {question.start for question in backend.of("speakers")}
     before = dict(said_by(library, recording))
     someone = next(name for name in recording.speakers)
     library.rename_speaker(recording.id, someone, "Ben Carter")
@@ -320,7 +323,7 @@ def test_whom_nobody_knew_yet_is_a_new_speaker_when_heard_later(listen, library,
     fails = only("timestamps", lambda asked: Broken("No.") if asked.end > 38 else None)
     recording, _ = listen(fails, begins=begins, ends=ends)
     before = dict(said_by(library, recording))
-    names = {one["text"]: one["speaker"] for one in script}
+    names = {row["text"]: row["speaker"] for row in script}
     assert {names[text] for text in before} == {"Anna", "Ben"}
     recording, _ = listen(begins=begins, ends=ends)
     assert true_names(library, recording, script) == {

@@ -1,4 +1,4 @@
-"""Telling speakers apart: on the sample's real audio, on voices made from it, and at the edges."""
+"""Diarization: on the sample's real audio, on voices made from it, and at the edges."""
 
 from __future__ import annotations
 
@@ -54,13 +54,14 @@ def heard() -> list[dict]:
 def voices(audio: Path, script: list[dict]) -> dict[str, list[np.ndarray]]:
     """Every sentence of each speaker of the sample, cut by the true times."""
     cut: dict[str, list[np.ndarray]] = {}
-    for one in script:
-        cut.setdefault(one["speaker"], []).append(read_range(audio, one["start"] - 0.05, one["end"] + 0.05))
+    for sentence in script:
+        found = read_range(audio, sentence["start"] - 0.05, sentence["end"] + 0.05)
+        cut.setdefault(sentence["speaker"], []).append(found)
     return cut
 
 
 def as_segments(rows: list[dict]) -> list[Segment]:
-    return [Segment(one["start"], one["end"], one["text"]) for one in rows]
+    return [Segment(row["start"], row["end"], row["text"]) for row in rows]
 
 
 def lay_out(utterances: Utterances, path: Path) -> tuple[list[Segment], list[str]]:
@@ -76,12 +77,12 @@ def lay_out(utterances: Utterances, path: Path) -> tuple[list[Segment], list[str
 
 
 def spans(segments: list[Segment]) -> list[Span]:
-    return [one.span for one in segments]
+    return [segment.span for segment in segments]
 
 
 def confusion(labels: list[str | None], truth: list[str], segments: list[Segment]) -> float:
     """Share of the segments' time under a wrong label, labels matched to speakers at their best."""
-    rows, columns = sorted(set(truth)), sorted({str(one) for one in labels})
+    rows, columns = sorted(set(truth)), sorted({str(label) for label in labels})
     seconds = np.zeros((len(rows), len(columns)))
     for label, speaker, segment in zip(labels, truth, segments, strict=True):
         seconds[rows.index(speaker), columns.index(str(label))] += segment.span.duration
@@ -99,7 +100,7 @@ def with_noise(samples: np.ndarray, decibels: float) -> np.ndarray:
 
 def other_voice(sentences: list[np.ndarray], up: int, down: int) -> list[np.ndarray]:
     """Played faster or slower: pitch and formants move by ``down / up``, another person to the ear."""
-    return [resample_poly(one, up, down).astype(np.float32) for one in sentences]
+    return [resample_poly(sentence, up, down).astype(np.float32) for sentence in sentences]
 
 
 @pytest.mark.parametrize("known", [None, 3])
@@ -109,7 +110,7 @@ def test_the_three_voices_of_the_sample_are_told_apart(
     segments = as_segments(heard)
     labels = assign_speakers(audio, segments, speech, known)
     assert set(labels) == {"Speaker 1", "Speaker 2", "Speaker 3"}
-    assert confusion(labels, [one["speaker"] for one in heard], segments) <= 0.05
+    assert confusion(labels, [row["speaker"] for row in heard], segments) <= 0.05
 
 
 def test_labels_are_numbered_by_first_appearance(audio: Path, speech: list[Span], heard: list[dict]) -> None:
@@ -127,14 +128,14 @@ def test_noise_at_20_db_does_not_change_who_speaks(
     segments = as_segments(some)
     labels = assign_speakers(noisy, segments, speech, known)
     assert len(set(labels)) == 3
-    assert confusion(labels, [one["speaker"] for one in some], segments) <= 0.05
+    assert confusion(labels, [row["speaker"] for row in some], segments) <= 0.05
 
 
 @pytest.mark.parametrize("name", ["Anna", "Ben", "Callum"])
 def test_one_speaker_alone_is_one_speaker(
     voices: dict[str, list[np.ndarray]], tmp_path: Path, name: str
 ) -> None:
-    segments, _ = lay_out([(name, one) for one in voices[name][:20]], tmp_path / "alone.flac")
+    segments, _ = lay_out([(name, sentence) for sentence in voices[name][:20]], tmp_path / "alone.flac")
     assert set(assign_speakers(tmp_path / "alone.flac", segments, spans(segments))) == {"Speaker 1"}
 
 
@@ -143,7 +144,7 @@ def test_two_speakers_in_turns_are_two(
     voices: dict[str, list[np.ndarray]], tmp_path: Path, pair: tuple[str, str]
 ) -> None:
     turns = [
-        (name, one) for first in range(0, 12, 2) for name in pair for one in voices[name][first : first + 2]
+        (name, said) for first in range(0, 12, 2) for name in pair for said in voices[name][first : first + 2]
     ]
     segments, truth = lay_out(turns, tmp_path / "pair.flac")
     labels = assign_speakers(tmp_path / "pair.flac", segments, spans(segments))
@@ -160,7 +161,7 @@ def test_five_speakers_are_five(
         "higher Ben": other_voice(voices["Ben"], 20, 23),
     }
     turns = [
-        (name, one) for first in range(0, 9, 3) for name in five for one in five[name][first : first + 3]
+        (name, said) for first in range(0, 9, 3) for name in five for said in five[name][first : first + 3]
     ]
     segments, truth = lay_out(turns, tmp_path / "five.flac")
     labels = assign_speakers(tmp_path / "five.flac", segments, spans(segments), known)
@@ -172,7 +173,7 @@ def test_one_word_of_a_speaker_does_not_make_a_new_one(
     voices: dict[str, list[np.ndarray]], tmp_path: Path
 ) -> None:
     shortest = min(voices["Ben"], key=len)[: round(0.4 * SAMPLE_RATE)]
-    turns = [("Ben", one) for one in voices["Ben"][2:10]] + [("Ben", shortest)]
+    turns = [("Ben", sentence) for sentence in voices["Ben"][2:10]] + [("Ben", shortest)]
     segments, _ = lay_out(turns, tmp_path / "word.flac")
     assert set(assign_speakers(tmp_path / "word.flac", segments, spans(segments))) == {"Speaker 1"}
 
@@ -297,13 +298,13 @@ def test_few_chunks_cluster_without_error_and_into_no_more_than_asked(
 def test_a_segments_own_speech_is_inside_both_the_segment_and_the_speech(
     bounds: list[float], start: float, duration: float
 ) -> None:
-    speech = [Span(one, other) for one, other in zip(bounds[::2], bounds[1::2], strict=False)]
+    speech = [Span(begin, stop) for begin, stop in zip(bounds[::2], bounds[1::2], strict=False)]
     segment = Segment(start, start + duration, "…")
     [parts] = list(own_speech([segment], speech))
     inside = [
-        Span(max(one.start, segment.start), min(one.end, segment.end))
-        for one in speech
-        if one.overlaps(segment.span)
+        Span(max(span.start, segment.start), min(span.end, segment.end))
+        for span in speech
+        if span.overlaps(segment.span)
     ]
-    enough = sum(one.duration for one in inside) >= MIN_SPEECH_SECONDS
+    enough = sum(span.duration for span in inside) >= MIN_SPEECH_SECONDS
     assert parts == (inside if enough else [segment.span])

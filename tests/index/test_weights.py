@@ -12,7 +12,7 @@ from index.weights import PACKAGED_WHISPER, check_sha256, package_folder, whispe
 
 def test_packaged_weights_are_joined_and_match_the_published_hashes(tmp_path: Path):
     folder = whisper_folder("base", tmp_path)
-    assert {one.name for one in folder.iterdir()} == set(PACKAGED_WHISPER["base"].sha256)
+    assert {file.name for file in folder.iterdir()} == set(PACKAGED_WHISPER["base"].sha256)
     check_sha256(folder / "model.bin", "d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9")
 
 

@@ -27,7 +27,7 @@ def test_every_span_of_speech_lies_inside_exactly_one_window(spans: list[Span]):
     duration = (spans[-1].end if spans else 0) + 1
     windows = cut_windows(spans, duration)
     for span in spans:
-        inside = [one for one in windows if one.start <= span.start and span.end <= one.end]
+        inside = [window for window in windows if window.start <= span.start and span.end <= window.end]
         assert len(inside) == 1
 
 
@@ -35,11 +35,11 @@ def test_every_span_of_speech_lies_inside_exactly_one_window(spans: list[Span]):
 def test_windows_are_disjoint_in_order_inside_the_recording_and_bounded(spans: list[Span]):
     duration = (spans[-1].end if spans else 0) + 1
     windows = cut_windows(spans, duration)
-    assert all(0 <= one.start < one.end <= duration for one in windows)
+    assert all(0 <= window.start < window.end <= duration for window in windows)
     assert all(a.end <= b.start + 1e-9 for a, b in pairwise(windows))
     for window in windows:
-        inside = [one for one in spans if window.start <= one.start and one.end <= window.end]
-        assert sum(one.duration for one in inside) <= MAX_SPEECH_SECONDS + 1e-6
+        inside = [other for other in spans if window.start <= other.start and other.end <= window.end]
+        assert sum(other.duration for other in inside) <= MAX_SPEECH_SECONDS + 1e-6
         assert window.duration <= MAX_WINDOW_SECONDS + 1
 
 
@@ -56,7 +56,7 @@ def test_the_second_half_is_counted_in_seconds_of_speech_and_not_in_spans():
         spans.append(Span(time, time + length))
         time += length + (0.9 if length < 1 else 0.4)
     windows = cut_windows(spans, time, 120.0, 180.0)
-    assert min(one.duration for one in windows) > 60
+    assert min(window.duration for window in windows) > 60
 
 
 @given(speech())
@@ -65,11 +65,11 @@ def test_no_window_is_needlessly_short(spans: list[Span]):
     that one short in its place."""
 
     def full(inside: list[Span]) -> float:
-        spoken = sum(one.duration for one in inside)
+        spoken = sum(span.duration for span in inside)
         return max(spoken / MAX_SPEECH_SECONDS, (inside[-1].end - inside[0].start) / MAX_WINDOW_SECONDS)
 
     windows = cut_windows(spans, (spans[-1].end if spans else 0) + 1)
-    held = [[one for one in spans if a.start <= one.start and one.end <= a.end] for a in windows]
+    held = [[span for span in spans if a.start <= span.start and span.end <= a.end] for a in windows]
     for before, after in pairwise(held):
         assert full(before + after) > 1 - 1e-9, "both fit into one"
         if full(before) < 0.5 - 1e-9:
@@ -112,4 +112,4 @@ def test_gaps_are_speech_that_no_word_touches(spans: list[Span], words: list[tup
     for gap in gaps:
         assert gap.duration >= MIN_GAP_SECONDS
         assert any(span.start - 1e-9 <= gap.start and gap.end <= span.end + 1e-9 for span in spans)
-        assert not any(one.span.overlaps(gap) for one in segments)
+        assert not any(segment.span.overlaps(gap) for segment in segments)
