@@ -39,6 +39,7 @@ _FENCE = re.compile(r"```[\w+-]{0,20}[ \t]{0,4}\n?|```")
 NAMES = ("name", "tool", "tool_name", "function_name")
 ARGUMENTS = ("arguments", "parameters", "args", "input", "params")
 _DECODER = json.JSONDecoder(strict=False)
+_QUOTE = re.compile(r"[\"'“”‘’＂]")
 _CURLY = str.maketrans("“”‘’＂", '""\'\'"')
 _SIGN = re.compile(r"\\.|[{}\[\]\"']", re.DOTALL)
 _AFTER_STRING = re.compile(r"\s{0,40}(?:[,:}\]]|\Z)")
@@ -175,7 +176,9 @@ def _repaired(text: str, complete: bool) -> list[dict[str, Any]]:
     objects that look alike. So each object is cut out here, must have an end, and must come back with every
     word and number that it had, and with nothing else.
     """
-    text = text if '"' in text or "＂" in text else text.translate(_CURLY)
+    quote = _QUOTE.search(text, max(0, text.find("{")))
+    if quote and quote[0] not in "\"'":
+        text = text.translate(_CURLY)
     values: list[dict[str, Any]] = []
     at = 0
     while (begin := text.find("{", at)) >= 0:
