@@ -175,7 +175,7 @@ class _Line:
 
     def options(self) -> tuple[str, ...]:
         value = self.value.get("options")
-        if not isinstance(value, list) or not all(isinstance(one, str) and one.strip() for one in value):
+        if not isinstance(value, list) or not all(isinstance(item, str) and item.strip() for item in value):
             raise self.refuse('"options" must be a list of texts that are not empty.')
         if not 2 <= len(value) <= len(LETTERS):
             raise self.refuse(f'"options" must be 2 to {len(LETTERS)} texts, not {len(value)}.')
@@ -189,15 +189,15 @@ class _Line:
         value = self.value.get("reference")
         if not isinstance(value, list) or not value:
             raise self.refuse('"reference" must be a list of {"start", "end", "text"}.')
-        return tuple(self.timed(one, place) for place, one in enumerate(value, start=1))
+        return tuple(self.timed(item, place) for place, item in enumerate(value, start=1))
 
     def timed(self, value: Any, place: int) -> Timed:
         if not isinstance(value, dict) or set(value) != {"start", "end", "text"}:
             raise self.refuse(f'item {place} of "reference" must have "start", "end" and "text".')
         start, end, text = value["start"], value["end"], value["text"]
         numbers = all(
-            isinstance(one, (int, float)) and not isinstance(one, bool) and math.isfinite(one)
-            for one in (start, end)
+            isinstance(time, (int, float)) and not isinstance(time, bool) and math.isfinite(time)
+            for time in (start, end)
         )
         if not numbers or not 0 <= start <= end:
             raise self.refuse(
@@ -291,11 +291,11 @@ class PredictionLog:
 
     def _answered(self) -> set[str]:
         found = read_predictions(self.path, whole_lines=True)
-        for one in found.values():
-            if (one.model, one.settings) != (self.model, self.settings):
+        for prediction in found.values():
+            if (prediction.model, prediction.settings) != (self.model, self.settings):
                 raise DataError(
-                    f"The predictions file {self.path} was written by {one.model or 'another program'} "
-                    f"({one.settings or 'settings unknown'}), not by {self.model} ({self.settings}). "
+                    f"The predictions file {self.path} was written by {prediction.model or 'another program'}"
+                    f" ({prediction.settings or 'settings unknown'}), not by {self.model} ({self.settings}). "
                     "Name another file with --predictions."
                 )
         return set(found)

@@ -67,7 +67,7 @@ def read_spellings(path: Path) -> dict[str, str]:
         raise DataError(f"The table of spellings {path} does not exist.") from None
     except (OSError, ValueError) as error:
         raise DataError(f"The table of spellings {path} cannot be read as JSON: {error}.") from error
-    if not isinstance(table, dict) or not all(isinstance(one, str) for one in table.values()):
+    if not isinstance(table, dict) or not all(isinstance(spelling, str) for spelling in table.values()):
         raise DataError(f'The table of spellings {path} must be an object like {{"colour": "color"}}.')
     return table
 
@@ -250,8 +250,8 @@ def read(case: Case, text: str) -> Reading:
     mended = bool(parsed.kinds - HARMLESS)
     if case.task == "asr":
         return Reading(text=value.text, mended=mended)
-    pieces = tuple(Timed(one.start, one.end, one.text) for one in value)
-    return Reading(" ".join(one.text for one in pieces), pieces, mended=mended)
+    pieces = tuple(Timed(part.start, part.end, part.text) for part in value)
+    return Reading(" ".join(piece.text for piece in pieces), pieces, mended=mended)
 
 
 UNITS = {"WER": "%", "CER": "%", "AAS": "ms", "accuracy": "%"}
@@ -332,7 +332,7 @@ def score_case(case: Case, prediction: Prediction | None, normaliser: Normaliser
 
 def _text_score(case: Case, heard: str, normaliser: Normaliser, common: CaseScore) -> CaseScore:
     reference = case.reference
-    true = reference if isinstance(reference, str) else " ".join(one.text for one in reference)
+    true = reference if isinstance(reference, str) else " ".join(timed.text for timed in reference)
     errors = count_errors(normaliser.units(true, case.language), normaliser.units(heard, case.language))
     return replace(
         common,
@@ -353,20 +353,20 @@ def score_cases(
 def table(scores: Sequence[CaseScore]) -> list[Row]:
     """Gather scores into rows: for each dataset and metric one over all, then one for each category."""
     groups: dict[tuple[str, str, str], list[CaseScore]] = {}
-    for one in scores:
-        groups.setdefault((one.case.dataset, one.case.task, one.metric), []).append(one)
+    for score in scores:
+        groups.setdefault((score.case.dataset, score.case.task, score.metric), []).append(score)
     rows = []
     for (dataset, task, metric), members in groups.items():
         rows.append(_row(dataset, None, task, metric, members))
-        categories = sorted({one.case.category for one in members if one.case.category is not None})
+        categories = sorted({score.case.category for score in members if score.case.category is not None})
         for category in categories:
-            inside = [one for one in members if one.case.category == category]
+            inside = [score for score in members if score.case.category == category]
             rows.append(_row(dataset, category, task, metric, inside))
     return rows
 
 
 def _row(dataset: str, category: str | None, task: str, metric: str, scores: Sequence[CaseScore]) -> Row:
-    over, under = [one.numerator for one in scores], [one.denominator for one in scores]
+    over, under = [score.numerator for score in scores], [score.denominator for score in scores]
     scale = 100.0 if UNITS[metric] == "%" else 1.0
     between = interval(over, under)
     return Row(
@@ -380,9 +380,9 @@ def _row(dataset: str, category: str | None, task: str, metric: str, scores: Seq
         high=scale * between[1] if between else None,
         cases=len(scores),
         count=int(sum(under)),
-        slots=sum(one.slots for one in scores),
-        missing=sum(one.state == "missing" for one in scores),
-        unreadable=sum(one.state == "unreadable" for one in scores),
-        mended=sum(one.mended for one in scores),
-        cut=sum(one.cut for one in scores),
+        slots=sum(score.slots for score in scores),
+        missing=sum(score.state == "missing" for score in scores),
+        unreadable=sum(score.state == "unreadable" for score in scores),
+        mended=sum(score.mended for score in scores),
+        cut=sum(score.cut for score in scores),
     )

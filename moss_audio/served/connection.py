@@ -120,7 +120,7 @@ class Faults:
         if self.secret:
             text = text.replace(self.secret, "…")
         text = _DATA_URL.sub("…", text)
-        text = " ".join("".join(one if one.isprintable() else " " for one in text).split())
+        text = " ".join("".join(char if char.isprintable() else " " for char in text).split())
         return text if len(text) <= _LONGEST else text[:_LONGEST].rstrip() + "…"
 
     def _status(self, error: openai.APIStatusError, audio: bool) -> ServerError:
@@ -325,8 +325,8 @@ def choose(document: Any, wanted: str | None, host: str) -> Served:
     """
     listed = document.get("data") if isinstance(document, dict) else None
     entries = listed if isinstance(listed, list) else ()
-    found = [one for one in entries if isinstance(one, dict) and isinstance(one.get("id"), str)]
-    names = tuple(one["id"] for one in found)
+    found = [entry for entry in entries if isinstance(entry, dict) and isinstance(entry.get("id"), str)]
+    names = tuple(entry["id"] for entry in found)
     if not names:
         raise ServerError(f"The server at {host} lists no model; is it still loading?", "unknown-model")
     chosen = _match(names, wanted) if wanted else _obvious(found)
@@ -334,8 +334,8 @@ def choose(document: Any, wanted: str | None, host: str) -> Served:
         few = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
         problem = f"does not serve {wanted!r}" if wanted else "serves several models; name one of them"
         raise ServerError(f"The server at {host} {problem}: {few}.", "unknown-model")
-    one = found[names.index(chosen)]
-    context, owner = one.get("max_model_len"), one.get("owned_by")
+    entry = found[names.index(chosen)]
+    context, owner = entry.get("max_model_len"), entry.get("owned_by")
     return Served(
         chosen,
         owner if isinstance(owner, str) else "",
@@ -346,9 +346,9 @@ def choose(document: Any, wanted: str | None, host: str) -> Served:
 
 def _obvious(found: list[dict[str, Any]]) -> str | None:
     """The only model; the only MOSS-Audio; the first of this program's server, whose next is a recogniser."""
-    names = [one["id"] for one in found]
-    likely = [one for one in names if "moss-audio" in one.lower()]
-    ours = all(one.get("owned_by") == "moss-agent" for one in found)
+    names = [entry["id"] for entry in found]
+    likely = [name for name in names if "moss-audio" in name.lower()]
+    ours = all(entry.get("owned_by") == "moss-agent" for entry in found)
     return names[0] if len(names) == 1 or ours else likely[0] if len(likely) == 1 else None
 
 
@@ -356,7 +356,7 @@ def _match(names: tuple[str, ...], wanted: str) -> str | None:
     """The name itself, or the only one that ends in it: servers name a model after its folder."""
     if wanted in names:
         return wanted
-    last = [one for one in names if PurePath(one.rstrip("/")).name == PurePath(wanted.rstrip("/")).name]
+    last = [name for name in names if PurePath(name.rstrip("/")).name == PurePath(wanted.rstrip("/")).name]
     return last[0] if len(last) == 1 else None
 
 
@@ -466,15 +466,15 @@ class Connection:
 
     async def _shut(self) -> None:
         others = asyncio.all_tasks() - {asyncio.current_task()}
-        for one in others:
-            one.cancel()
+        for other in others:
+            other.cancel()
         await asyncio.gather(*others, return_exceptions=True)
         await self._client.close()
 
     async def _only_ours(self, request: httpx2.Request) -> None:
         """Leave out what the client adds of its own accord or from the environment: about this machine,
         about accounts elsewhere. Compression would let a small answer become a huge one."""
-        for name in [one for one in request.headers if one.lower() not in _HEADERS]:
+        for name in [header for header in request.headers if header.lower() not in _HEADERS]:
             del request.headers[name]
         request.headers["accept-encoding"] = "identity"
         request.headers["user-agent"] = "moss-agent"

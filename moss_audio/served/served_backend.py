@@ -68,10 +68,10 @@ class _Job:
         self.reader = AnswerReader(self.options.stop_loops, self.options.thinking is False)
 
     def hand_out(self, deltas: list[Delta]) -> None:
-        for one in deltas if self.tell is not None else ():
+        for delta in deltas if self.tell is not None else ():
             self.told = True
             assert self.tell is not None
-            self.tell(one)
+            self.tell(delta)
 
 
 class ServedBackend:
@@ -162,7 +162,7 @@ class ServedBackend:
         self, requests: Sequence[Request], options: Options, cancel: threading.Event | None = None
     ) -> list[Reply | MossAudioError]:
         """See ``Backend``."""
-        jobs = [_Job(_asking(self._dialect, one), options) for one in requests]
+        jobs = [_Job(_asking(self._dialect, request), options) for request in requests]
         return self._wait(self._line.submit(self._ask(jobs, cancel)))
 
     def stream(
@@ -223,13 +223,13 @@ class ServedBackend:
     async def _ask(
         self, jobs: Sequence[_Job], cancel: threading.Event | None
     ) -> list[Reply | MossAudioError]:
-        async def one(job: _Job) -> Reply | MossAudioError:
+        async def answer_to(job: _Job) -> Reply | MossAudioError:
             try:
                 return await self._answered(job, cancel, self._places)
             except MossAudioError as error:
                 return error
 
-        return await asyncio.gather(*map(one, jobs))
+        return await asyncio.gather(*map(answer_to, jobs))
 
     async def _answered(
         self, job: _Job, cancel: threading.Event | None, places: asyncio.Semaphore | None = None
@@ -355,11 +355,11 @@ class ServedBackend:
         silence = np.zeros(PROBE_SECONDS * 16_000, dtype=np.float32)
         words, options = "Answer with one word.", Options(max_new_tokens=1)
         bare, heard = self.ask([Request(words), Request(words, [silence])], options)
-        for one in (bare, heard):
-            if isinstance(one, ServerError) and one.trouble == "deaf":
+        for reply in (bare, heard):
+            if isinstance(reply, ServerError) and reply.trouble == "deaf":
                 return
-            if isinstance(one, MossAudioError):
-                raise one
+            if isinstance(reply, MossAudioError):
+                raise reply
         assert isinstance(bare, Reply) and isinstance(heard, Reply)
         counted = bare.prompt_tokens > 0 and heard.prompt_tokens > 0
         self._deaf = counted and heard.prompt_tokens - bare.prompt_tokens < PROBE_TOKENS

@@ -95,8 +95,8 @@ def as_text(value: Value) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, Object):
-        return "; ".join(f"{name}: {as_text(one)}" for name, one in value.fields)
-    return ", ".join(as_text(one) for one in value)
+        return "; ".join(f"{name}: {as_text(inner)}" for name, inner in value.fields)
+    return ", ".join(as_text(item) for item in value)
 
 
 def _is_strict(text: str) -> bool:
@@ -238,6 +238,6 @@ def _unescaped(escape: str) -> str:
 
 def _paired(text: str) -> str:
     """Join the two halves of characters that JSON writes as two escapes."""
-    if not any("\ud800" <= one <= "\udfff" for one in text):
+    if not any("\ud800" <= char <= "\udfff" for char in text):
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

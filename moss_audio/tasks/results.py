@@ -133,14 +133,14 @@ class Parsed(Generic[T_co]):
     @property
     def kinds(self) -> frozenset[Kind]:
         """The sorts of findings; empty when the output was taken whole, as it stood."""
-        return frozenset(one.kind for one in self.dropped)
+        return frozenset(finding.kind for finding in self.dropped)
 
     def to_json(self) -> dict[str, Any]:
         """``{"value": …, "dropped": […]}``."""
         value: Any = self.value
         return {
             "value": None if value is None else value.to_json(),
-            "dropped": [one.to_json() for one in self.dropped],
+            "dropped": [finding.to_json() for finding in self.dropped],
         }
 
     def to_text(self) -> str:
@@ -213,11 +213,11 @@ class TimedTexts(tuple[TimedText, ...]):
 
     def to_json(self) -> list[dict[str, float | str]]:
         """As a JSON list."""
-        return [one.to_json() for one in self]
+        return [item.to_json() for item in self]
 
     def to_text(self) -> str:
         """One line for each."""
-        return "\n".join(one.to_text() for one in self)
+        return "\n".join(item.to_text() for item in self)
 
 
 @dataclass(frozen=True)
@@ -244,11 +244,11 @@ class Events(tuple[Event, ...]):
 
     def to_json(self) -> list[dict[str, float | str]]:
         """As a JSON list."""
-        return [one.to_json() for one in self]
+        return [item.to_json() for item in self]
 
     def to_text(self) -> str:
         """One line for each."""
-        return "\n".join(one.to_text() for one in self)
+        return "\n".join(item.to_text() for item in self)
 
 
 @dataclass(frozen=True)
@@ -310,6 +310,6 @@ def official(parts: Sequence[TimedText]) -> str:
     Times are rounded to hundredths of a second.
     """
     return "".join(
-        f"[{stamp(one.start)}]{f'[{one.speaker}]' if one.speaker else ''}{one.text}[{stamp(one.end)}]"
-        for one in parts
+        f"[{stamp(part.start)}]{f'[{part.speaker}]' if part.speaker else ''}{part.text}[{stamp(part.end)}]"
+        for part in parts
     )

@@ -24,7 +24,9 @@ TIMED = {**SAID, "task": "timestamps", "reference": [{"start": 0, "end": 1.5, "t
 
 
 def write(path: Path, *records: Any) -> Path:
-    path.write_text("".join(json.dumps(one, ensure_ascii=False) + "\n" for one in records), encoding="utf-8")
+    path.write_text(
+        "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records), encoding="utf-8"
+    )
     return path
 
 
