@@ -1,37 +1,28 @@
-"""Cases and predictions into scores; pure: no model, no audio.
+"""Scores: error rates, timestamp errors and accuracy from cases and predictions. No model, no audio.
 
-A case without a prediction counts as an empty answer: every word missed, no slot matched, the choice wrong.
-Nothing is left out to flatter a mean; how many were missing, unreadable or cut off stands in every row.
+*Units.* Texts are compared by words, or by characters in languages that do not space words. Both sides go
+through the normaliser that the Whisper paper scores with, as transformers ships it: for English with
+contractions and spelled-out numbers resolved, for every other language lower case without punctuation or
+bracketed asides. Its table of British and American spellings comes with Whisper checkpoints only
+(``normalizer.json``); without it "colour" and "color" differ, and the report says so.
 
-From text to the units that are compared: words, or characters where a language does not space words.
+*WER and CER.* All errors of a set of cases over all its reference units, not the mean of the cases' rates, so
+that long cases count for what they are. It passes 100 % where much is inserted.
 
-Both sides of every comparison go through the normaliser that the Whisper paper scores with, as
-transformers ships it: for English with contractions and spelled-out numbers resolved, for every other
-language lower case without punctuation or bracketed asides. Its table of British and American spellings
-does not come with transformers but with Whisper checkpoints (``normalizer.json``); without it the table is
-empty, so that "colour" and "color" differ, and the report says so.
+*AAS.* How far predicted times are from the true ones, in milliseconds; lower is better:
 
-Confidence intervals by resampling cases.
-
-Word and character error rates.
-
-The rate of a set of cases is all its errors over all its reference units (not the mean of the cases'
-rates), so that long cases count for what they are. It passes 100 % where much is inserted.
-
-AAS: how far predicted times are from the true ones.
-
-    AAS = (1/N) Σ |t̂ᵢ − tᵢ|     over N timestamp slots, in milliseconds; lower is better
+    AAS = (1/N) Σ |t̂ᵢ − tᵢ|     over N timestamp slots
 
 Every sentence or word has two slots, its start and its end (the MOSS-Audio report, arXiv 2606.01802,
 defines the mean; it does not say what happens where the texts differ). Ours, for that: both sides are read
 as one row of units, aligned by the fewest edits. A start slot of the reference is matched when the first
 unit of its sentence or word is aligned with an equal unit that begins a predicted sentence or word; an end
 slot likewise by the last unit. N counts matched slots, and the share of slots matched is reported beside
-the mean, which says nothing about words that were missed: read the two together.
+the mean, which says nothing about words that were missed: read the two together. Parsers are given no clip
+length, so that times beyond a clip's end count as the errors they are.
 
-What a model wrote, read by the parsers of its task.
-
-No clip length is handed to the parsers, so that times beyond a clip's end count as the errors they are.
+A case without a prediction counts as an empty answer: every word missed, no slot matched, the choice wrong.
+How many were missing, unreadable or cut off stands in every row.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """What a server answers, as events: thoughts, text, calls of tools, and how it ended.
 
-Nothing of it is trusted to have a form: what is not understood is passed over.
-
-Calls of tools as servers send them, whole or in pieces, and as Qwen3 writes them.
+Nothing is trusted to have a form: what is not understood is passed over. Calls come whole or in pieces and
+are given out as Qwen3 writes them, so that one reader reads those of every backend.
 """
 
 from __future__ import annotations

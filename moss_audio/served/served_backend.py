@@ -19,19 +19,11 @@ from moss_audio.errors import MossAudioError, ServerError
 from moss_audio.generation.requests import Event, Options, Reply, Request
 from moss_audio.generation.thinking import name_says_thinking
 from moss_audio.served.answers import AnswerReader, Delta
-from moss_audio.served.connection import (
-    LINGER_SECONDS,
-    PROBE_SECONDS,
-    PROBE_TOKENS,
-    Address,
-    Connection,
-    Faults,
-    Served,
-    choose,
-    said,
-)
+from moss_audio.served.connection import LINGER_SECONDS, Address, Connection
 from moss_audio.served.dialect import Dialect, has_audio, room_left
+from moss_audio.served.faults import Faults, said
 from moss_audio.served.messages import conversation, definitions, question
+from moss_audio.served.served_models import PROBE_SECONDS, PROBE_TOKENS, Served, choose
 
 log = logging.getLogger(__name__)
 
@@ -273,7 +265,7 @@ class ServedBackend:
                 if fewer is not options:
                     options = replace(fewer, fit=False)
                     continue
-                fault = self._faults.of(error, heard)
+                fault = self._faults.error_for(error, heard)
                 if isinstance(fault, ServerError):
                     self._reached = fault.trouble not in AWAY
                     self._deaf = self._deaf or fault.trouble == "deaf"
@@ -307,9 +299,9 @@ class ServedBackend:
                 if reader.looping:
                     break
         if reader.gave_up:
-            raise self._faults.broken("gave up an answer")
+            raise self._faults.broken("gave up on an answer")
         if not reader.complete and not reader.looping:
-            raise self._faults.broken("broke off in the middle of an answer")
+            raise self._faults.broken("stopped in the middle of an answer")
         job.hand_out(reader.finish())
         self._dialect.thinks = self._dialect.thinks or reader.thought
         return reader.reply("loop" if reader.looping else None)
@@ -333,7 +325,7 @@ class ServedBackend:
             try:
                 document = await self._line.get("/models")
             except Exception as error:
-                fault = self._faults.of(error)
+                fault = self._faults.error_for(error)
                 self._reached = False
                 unlisted = isinstance(error, openai.APIStatusError) and error.status_code in (404, 405, 501)
                 if not (unlisted and self._wanted):

@@ -45,7 +45,7 @@ def parse_caption(text: str, duration: float | None = None) -> Parsed[Caption]:
 
     Args:
         text: What the model wrote.
-        duration: Of no use here; every parser takes it.
+        duration: Not used; every parser takes it.
 
     Returns:
         The fields that are there in full. Reported: broken JSON, a field cut off, unknown fields, and text

@@ -81,7 +81,7 @@ def parse_choice(
 
     Args:
         text: What the model wrote.
-        duration: Of no use here; every parser takes it.
+        duration: Not used; every parser takes it.
         options: The options as they were asked; none if not known, then A to D are possible.
 
     Returns:

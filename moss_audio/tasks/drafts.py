@@ -1,10 +1,8 @@
-"""Make times whole: fill in what is missing, stay within the clip, put in order; report each step.
+"""Timed drafts: what a model said of parts of a clip, read from its text and brought to times that hold.
 
-What a model said of one part of a clip, before its times are checked.
-
-Read lines such as ``0.0 - 1.2: dog barks`` and their common variants.
-
-Read stamps, labels and words in whatever order a model wrote them, into drafts of timed text.
+``read_lines`` reads lists such as ``0.0 - 1.2: dog barks`` and their common variants; ``read_drafts`` reads
+stamps, labels and words in whatever order a model wrote them. ``Clock`` fills in missing times and keeps them
+within the clip; ``in_order`` and ``sorted_by_start`` put parts in order. Every step reports what it changed.
 """
 
 from __future__ import annotations

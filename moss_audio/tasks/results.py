@@ -1,6 +1,6 @@
-"""What tasks give back: typed values, and a report of all that was left out or changed on the way.
+"""What tasks return: typed values, and a report of all that was left out or changed on the way.
 
-Time stamps and speaker labels as models write them, and as they should.
+The forms in which models write times and speaker labels are here too, since reading and writing share them.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Generic, Literal, TypeVar
+
+from moss_audio.timestamps import parse_clock
 
 _DIGIT = "[0-9０-９]"
 TIME = (
@@ -41,10 +43,7 @@ def seconds(written: str) -> float:
     Returns:
         Seconds, never negative.
     """
-    total = 0.0
-    for part in written.translate(_NARROW).replace(",", ".").split(":"):
-        total = total * 60 + float(part)
-    return round(total, 6)
+    return parse_clock(written)
 
 
 def stamp(time: float) -> str:

@@ -260,7 +260,7 @@ def test_an_answer_that_was_shown_in_part_is_not_begun_anew():
     with replaying(cut("vllm_transcript.sse", 0.5, cut=True), stream("vllm_transcript.sse")) as server:
         backend = ServedBackend(server.url)
         shown = []
-        with pytest.raises(ServerError, match="broke off") as raised:
+        with pytest.raises(ServerError, match="in the middle of an answer") as raised:
             for event in backend.stream(Request("Hello."), OPTIONS):
                 shown.append(event)
         assert "".join(delta.text for delta in shown if isinstance(delta, TextDelta)).startswith("[0.00]Good")
@@ -300,7 +300,7 @@ def test_an_answer_that_is_none_is_told(body: bytes):
 def test_a_server_that_falls_silent_is_given_up():
     began = time.monotonic()
     error = failure(cut("vllm_transcript.sse", 0.5, hang=True), timeout=0.2)
-    assert error.trouble == "slow" and "said nothing for too long" in str(error)
+    assert error.trouble == "slow" and "too long" in str(error)
     assert time.monotonic() - began < 20
 
 
