@@ -7,8 +7,8 @@
 ``words`` (words with times) or ``choice`` (a question with options). See docs/evaluation.md.
 
 A prediction needs only ``{"id": …, "text": …}``, so that the answers of any program can be scored. Our own
-runs add what they know (``model``, ``stopped``, ``thinking``, ``new_tokens``, ``seconds``); scoring reads only
-``stopped`` of these, and resuming reads ``model`` and ``settings``.
+runs add what they know (``model``, ``stopped``, ``thinking``, ``new_tokens``, ``seconds``). Of these scoring
+reads only ``stopped``, and resuming reads ``model`` and ``settings``.
 """
 
 from __future__ import annotations

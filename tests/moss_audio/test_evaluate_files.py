@@ -91,7 +91,7 @@ def test_a_line_that_is_not_json_an_id_twice_and_an_empty_file_are_refused(tmp_p
     path.write_text(json.dumps(SAID) + "\n\n{half\n")
     with pytest.raises(DataError, match="line 3: not JSON"):
         read_cases(path)
-    with pytest.raises(DataError, match='line 2: the id "a" .* line 1'):
+    with pytest.raises(DataError, match=r'line 2: the id "a" .* line 1'):
         read_cases(write(path, SAID, SAID))
     with pytest.raises(DataError, match="no case"):
         read_cases(write(path))
