@@ -27,9 +27,9 @@ from moss_audio.tasks.results import (
     Kind,
     has_words,
     one_line,
-    seconds,
     speaker,
 )
+from moss_audio.timestamps import parse_clock
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,9 @@ def _ranges(line: str, head: int) -> list[_Range]:
         marked = match["opened"] or match["closed"] or match["unit"]
         if bare and not marked and (found or has_words(line[head : match.start()])):
             continue
-        found.append(_Range(seconds(match["start"]), seconds(match["end"]), match.start(), match.end()))
+        found.append(
+            _Range(parse_clock(match["start"]), parse_clock(match["end"]), match.start(), match.end())
+        )
     return found
 
 
@@ -170,7 +172,7 @@ def _single(line: str, head: int) -> list[Draft]:
     clear = (match["opened"] and match["closed"]) or match["unit"] or match["mark"]
     if not clear and not re.search(r"[:：]", match["start"]):
         return []
-    place = _Range(seconds(match["start"]), -1.0, match.start(), match.end())
+    place = _Range(parse_clock(match["start"]), -1.0, match.start(), match.end())
     return [replace(draft, end=None) for draft in _drafts([place], line[match.end() :], line)]
 
 
@@ -258,7 +260,7 @@ class _Reader:
         self._on_end(self._text[reached:])
 
     def _on_stamp(self, words: str, mark: re.Match[str]) -> None:
-        time = seconds(mark["start"])
+        time = parse_clock(mark["start"])
         if not has_words(words):
             self._restart(mark.start(), time)
         elif not self._started:
@@ -273,7 +275,7 @@ class _Reader:
             self._open(mark.end())
 
     def _on_range(self, words: str, mark: re.Match[str]) -> None:
-        start, end = seconds(mark["start"]), seconds(mark["end"])
+        start, end = parse_clock(mark["start"]), parse_clock(mark["end"])
         if not has_words(words):
             self._restart(mark.start(), start, end)
         elif not self._started:

@@ -10,15 +10,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Generic, Literal, TypeVar
 
-from moss_audio.timestamps import parse_clock
-
 _DIGIT = "[0-9０-９]"
 TIME = (
     rf"(?:{_DIGIT}{{1,3}}[:：]{_DIGIT}{{1,2}}[:：]{_DIGIT}{{1,2}}(?:[.,．]{_DIGIT}{{1,6}})?"
     rf"|{_DIGIT}{{1,3}}[:：]{_DIGIT}{{1,2}}(?:[.,．]{_DIGIT}{{1,6}})?"
     rf"|{_DIGIT}{{1,7}}(?:[.．]{_DIGIT}{{1,6}})?)"
 )
-"""A time without its brackets: ``2.01``, ``1:05.2``, ``00:01:05,200``. Bounded: matching stays linear."""
+"""A time without its brackets: ``2.01``, ``1:05.2``, ``00:01:05,200``. Bounded: matching stays linear.
+``parse_clock`` reads it."""
 
 UNIT = r"(?:[ ]?(?:seconds?|secs?|s|秒)(?![^\W\d_]))?"
 """An optional unit after a time."""
@@ -31,20 +30,6 @@ CLOSE = r"[\]］】〕]"
 SPEAKER = rf"(?:s|spk|speaker|说话人)[ _]?(?P<number>{_DIGIT}{{1,3}})"
 """A speaker label without its brackets; its number is the group ``number``."""
 
-_NARROW = str.maketrans("０１２３４５６７８９：．，", "0123456789:.,")
-
-
-def seconds(written: str) -> float:
-    """Read a time that ``TIME`` matched.
-
-    Args:
-        written: Such as ``2.01``, ``1:05.2`` or ``00:01:05,200``; full-width digits are fine.
-
-    Returns:
-        Seconds, never negative.
-    """
-    return parse_clock(written)
-
 
 def stamp(time: float) -> str:
     """Seconds with two decimals, the precision the model is trained on."""
@@ -53,7 +38,7 @@ def stamp(time: float) -> str:
 
 def speaker(number: str) -> str:
     """The label of a speaker's number: ``S01``."""
-    return f"S{int(number.translate(_NARROW)):02d}"
+    return f"S{int(number):02d}"
 
 
 def one_line(text: str) -> str:

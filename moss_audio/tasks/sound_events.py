@@ -29,8 +29,8 @@ from moss_audio.tasks.results import (
     Parsed,
     has_words,
     one_line,
-    seconds,
 )
+from moss_audio.timestamps import parse_clock
 
 EVENT_REPEATS = 8
 """So many events in a row with the same words, length and distance are a loop: no dog keeps such time."""
@@ -125,9 +125,9 @@ def _from_object(value: Object, raw: str) -> tuple[Draft | None, list[Dropped]]:
         plain = name.strip().casefold()
         time = _ONLY_TIME.fullmatch(item) if isinstance(item, str) else None
         if plain in _START and start is None and time:
-            start = seconds(time[1])
+            start = parse_clock(time[1])
         elif plain in _END and end is None and time:
-            end = seconds(time[1])
+            end = parse_clock(time[1])
         elif plain in _TEXT and plain not in texts and has_words(as_text(item)):
             texts[plain] = one_line(as_text(item))
         elif not isinstance(item, (Object, list)):
