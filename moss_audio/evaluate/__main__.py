@@ -36,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
     add("--output", type=Path, action="append", default=[], metavar="REPORT.json|.md", help="also a file")
     add("--limit", type=_positive, metavar="N", help="only the first N cases")
     add("--batch", type=_positive, default=1, metavar="N", help="cases asked at once (1)")
-    add("--resume", action="store_true", help="go on with a predictions file that was begun")
+    add("--resume", action="store_true", help="continue a predictions file")
     add("--max-new-tokens", type=_positive, metavar="N", help="the longest answer")
     add("--thinking-budget", type=_positive, metavar="N", help="tokens of thought before the answer")
     add("--no-thinking", action="store_true", help="no thought before the answer")
@@ -45,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit code: 0, 1 for an error told in one sentence, 130 for Ctrl-C."""
+    """Run the command; return its exit code: 0, 1 for an error, reported in one sentence, 130 for Ctrl-C."""
     command = parser()
     given = command.parse_args(arguments)
     if given.model is None and given.predictions is None:
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"{error}\n")
         return 1
     except KeyboardInterrupt:
-        sys.stderr.write("Stopped. The answers so far are kept; go on with --resume.\n")
+        sys.stderr.write("Stopped. The answers so far are kept; continue with --resume.\n")
         return INTERRUPTED
     return 0
 

@@ -1,17 +1,14 @@
-"""What a model answered: one JSON object a line, ``{"id": …, "text": …}``.
-
-The format is small on purpose, so that the answers of any program can be scored. A run of ours adds what
-it knows (``model``, ``stopped``, ``thinking``, ``new_tokens``, ``seconds``); of these, scoring looks at
-``stopped`` alone, and going on after an interruption at ``model`` and ``settings``.
-
-The cases of an evaluation: one JSON object a line.
+"""The cases of an evaluation, and what a model answered: JSON files with one object a line.
 
     {"id": "1089-0001", "audio": "wav/1089-0001.flac", "task": "asr", "language": "en",
      "reference": "he hoped there would be stew for dinner", "dataset": "LibriSpeech test-clean"}
 
 ``task`` says how a case is asked and scored: ``asr`` (a text), ``timestamps`` (sentences with times),
-``words`` (words with times) or ``choice`` (a question with options). The fields are described for
-people in docs/evaluation.md.
+``words`` (words with times) or ``choice`` (a question with options). See docs/evaluation.md.
+
+A prediction needs only ``{"id": …, "text": …}``, so that the answers of any program can be scored. Our own
+runs add what they know (``model``, ``stopped``, ``thinking``, ``new_tokens``, ``seconds``). Of these scoring
+reads only ``stopped``, and resuming reads ``model`` and ``settings``.
 """
 
 from __future__ import annotations
@@ -82,7 +79,7 @@ def read_lines(path: Path, what: str, whole: bool = False) -> Iterator[tuple[int
         except (ValueError, RecursionError) as error:
             raise DataError(f"{path}, line {number}: not JSON ({error}). Write one object a line.") from error
         if not isinstance(value, dict):
-            raise DataError(f"{path}, line {number}: a JSON object is wanted, not {type(value).__name__}.")
+            raise DataError(f"{path}, line {number}: expected a JSON object, not {type(value).__name__}.")
         yield number, value
 
 
@@ -100,7 +97,7 @@ def read_cases(path: Path) -> list[Case]:
         case = _Line(path, number, value).case()
         if case.id in lines:
             raise DataError(
-                f'{path}, line {number}: the id "{case.id}" is that of line {lines[case.id]} already. '
+                f'{path}, line {number}: the id "{case.id}" is already used in line {lines[case.id]}. '
                 "Give every case its own id."
             )
         lines[case.id] = number
@@ -175,7 +172,7 @@ class _Line:
 
     def options(self) -> tuple[str, ...]:
         value = self.value.get("options")
-        if not isinstance(value, list) or not all(isinstance(one, str) and one.strip() for one in value):
+        if not isinstance(value, list) or not all(isinstance(item, str) and item.strip() for item in value):
             raise self.refuse('"options" must be a list of texts that are not empty.')
         if not 2 <= len(value) <= len(LETTERS):
             raise self.refuse(f'"options" must be 2 to {len(LETTERS)} texts, not {len(value)}.')
@@ -189,15 +186,15 @@ class _Line:
         value = self.value.get("reference")
         if not isinstance(value, list) or not value:
             raise self.refuse('"reference" must be a list of {"start", "end", "text"}.')
-        return tuple(self.timed(one, place) for place, one in enumerate(value, start=1))
+        return tuple(self.timed(item, place) for place, item in enumerate(value, start=1))
 
     def timed(self, value: Any, place: int) -> Timed:
         if not isinstance(value, dict) or set(value) != {"start", "end", "text"}:
             raise self.refuse(f'item {place} of "reference" must have "start", "end" and "text".')
         start, end, text = value["start"], value["end"], value["text"]
         numbers = all(
-            isinstance(one, (int, float)) and not isinstance(one, bool) and math.isfinite(one)
-            for one in (start, end)
+            isinstance(time, (int, float)) and not isinstance(time, bool) and math.isfinite(time)
+            for time in (start, end)
         )
         if not numbers or not 0 <= start <= end:
             raise self.refuse(
@@ -272,7 +269,7 @@ class PredictionLog:
             if not resume:
                 raise DataError(
                     f"The predictions file {path} has answers in it already. "
-                    "Add --resume to go on with it, or name another file with --predictions."
+                    "Add --resume to continue it, or name another file with --predictions."
                 )
             self.done = self._answered()
             self._keep_whole_lines()
@@ -291,11 +288,11 @@ class PredictionLog:
 
     def _answered(self) -> set[str]:
         found = read_predictions(self.path, whole_lines=True)
-        for one in found.values():
-            if (one.model, one.settings) != (self.model, self.settings):
+        for prediction in found.values():
+            if (prediction.model, prediction.settings) != (self.model, self.settings):
                 raise DataError(
-                    f"The predictions file {self.path} was written by {one.model or 'another program'} "
-                    f"({one.settings or 'settings unknown'}), not by {self.model} ({self.settings}). "
+                    f"The predictions file {self.path} was written by {prediction.model or 'another program'}"
+                    f" ({prediction.settings or 'settings unknown'}), not by {self.model} ({self.settings}). "
                     "Name another file with --predictions."
                 )
         return set(found)

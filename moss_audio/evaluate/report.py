@@ -51,12 +51,12 @@ def make_report(
     """
     scores = score_cases(cases, predictions, normaliser)
     ids = {case.id for case in cases}
-    used = [one for name, one in predictions.items() if name in ids]
+    used = [predictions[name] for name in predictions if name in ids]
     return Report(
         cases_file=files[0],
         predictions_file=files[1],
-        models=tuple(sorted({one.model for one in used if one.model})),
-        settings=tuple(sorted({one.settings for one in used if one.settings})),
+        models=tuple(sorted({prediction.model for prediction in used if prediction.model})),
+        settings=tuple(sorted({prediction.settings for prediction in used if prediction.settings})),
         spellings=len(normaliser.spellings),
         rows=tuple(table(scores)),
         scores=tuple(scores),
@@ -78,7 +78,7 @@ def as_json(report: Report) -> str:
         "rows": rows,
         "missing": report.missing,
         "strangers": report.strangers,
-        "scores": [_case_json(one) for one in report.scores],
+        "scores": [_case_json(score) for score in report.scores],
     }
     return json.dumps(value, ensure_ascii=False, indent=1) + "\n"
 

@@ -40,7 +40,7 @@ class RunOptions:
 
     @property
     def settings(self) -> str:
-        """What shapes the answers, in words; a predictions file is gone on with only if it is equal."""
+        """What shapes the answers, in words; a predictions file is resumed only if it is equal."""
         limit = "as the task needs" if self.max_new_tokens is None else str(self.max_new_tokens)
         parts = ["greedy", "bfloat16", f"tokens at most: {limit}"]
         if self.thinking is False:

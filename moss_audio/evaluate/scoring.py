@@ -1,37 +1,28 @@
-"""Cases and predictions into scores; pure: no model, no audio.
+"""Scores: error rates, timestamp errors and accuracy from cases and predictions. No model, no audio.
 
-A case without a prediction counts as an empty answer: every word missed, no slot matched, the choice wrong.
-Nothing is left out to flatter a mean; how many were missing, unreadable or cut off stands in every row.
+*Units.* Texts are compared by words, or by characters in languages that do not space words. Both sides go
+through the normaliser that the Whisper paper scores with, as transformers ships it: for English with
+contractions and spelled-out numbers resolved, for every other language lower case without punctuation or
+bracketed asides. Its table of British and American spellings comes with Whisper checkpoints only
+(``normalizer.json``); without it "colour" and "color" differ, and the report says so.
 
-From text to the units that are compared: words, or characters where a language does not space words.
+*WER and CER.* All errors of a set of cases over all its reference units, not the mean of the cases' rates, so
+that long cases count for what they are. It passes 100 % where much is inserted.
 
-Both sides of every comparison go through the normaliser that the Whisper paper scores with, as
-transformers ships it: for English with contractions and spelled-out numbers resolved, for every other
-language lower case without punctuation or bracketed asides. Its table of British and American spellings
-does not come with transformers but with Whisper checkpoints (``normalizer.json``); without it the table is
-empty, so that "colour" and "color" differ, and the report says so.
+*AAS.* How far predicted times are from the true ones, in milliseconds; lower is better:
 
-Confidence intervals by resampling cases.
-
-Word and character error rates.
-
-The rate of a set of cases is all its errors over all its reference units (not the mean of the cases'
-rates), so that long cases count for what they are. It passes 100 % where much is inserted.
-
-AAS: how far predicted times are from the true ones.
-
-    AAS = (1/N) Σ |t̂ᵢ − tᵢ|     over N timestamp slots, in milliseconds; lower is better
+    AAS = (1/N) Σ |t̂ᵢ − tᵢ|     over N timestamp slots
 
 Every sentence or word has two slots, its start and its end (the MOSS-Audio report, arXiv 2606.01802,
 defines the mean; it does not say what happens where the texts differ). Ours, for that: both sides are read
 as one row of units, aligned by the fewest edits. A start slot of the reference is matched when the first
 unit of its sentence or word is aligned with an equal unit that begins a predicted sentence or word; an end
 slot likewise by the last unit. N counts matched slots, and the share of slots matched is reported beside
-the mean, which says nothing about words that were missed: read the two together.
+the mean, which says nothing about words that were missed: read the two together. Parsers are given no clip
+length, so that times beyond a clip's end count as the errors they are.
 
-What a model wrote, read by the parsers of its task.
-
-No clip length is handed to the parsers, so that times beyond a clip's end count as the errors they are.
+A case without a prediction counts as an empty answer: every word missed, no slot matched, the choice wrong.
+How many were missing, unreadable or cut off stands in every row.
 """
 
 from __future__ import annotations
@@ -67,7 +58,7 @@ def read_spellings(path: Path) -> dict[str, str]:
         raise DataError(f"The table of spellings {path} does not exist.") from None
     except (OSError, ValueError) as error:
         raise DataError(f"The table of spellings {path} cannot be read as JSON: {error}.") from error
-    if not isinstance(table, dict) or not all(isinstance(one, str) for one in table.values()):
+    if not isinstance(table, dict) or not all(isinstance(spelling, str) for spelling in table.values()):
         raise DataError(f'The table of spellings {path} must be an object like {{"colour": "color"}}.')
     return table
 
@@ -250,8 +241,8 @@ def read(case: Case, text: str) -> Reading:
     mended = bool(parsed.kinds - HARMLESS)
     if case.task == "asr":
         return Reading(text=value.text, mended=mended)
-    pieces = tuple(Timed(one.start, one.end, one.text) for one in value)
-    return Reading(" ".join(one.text for one in pieces), pieces, mended=mended)
+    pieces = tuple(Timed(part.start, part.end, part.text) for part in value)
+    return Reading(" ".join(piece.text for piece in pieces), pieces, mended=mended)
 
 
 UNITS = {"WER": "%", "CER": "%", "AAS": "ms", "accuracy": "%"}
@@ -332,7 +323,7 @@ def score_case(case: Case, prediction: Prediction | None, normaliser: Normaliser
 
 def _text_score(case: Case, heard: str, normaliser: Normaliser, common: CaseScore) -> CaseScore:
     reference = case.reference
-    true = reference if isinstance(reference, str) else " ".join(one.text for one in reference)
+    true = reference if isinstance(reference, str) else " ".join(timed.text for timed in reference)
     errors = count_errors(normaliser.units(true, case.language), normaliser.units(heard, case.language))
     return replace(
         common,
@@ -353,20 +344,20 @@ def score_cases(
 def table(scores: Sequence[CaseScore]) -> list[Row]:
     """Gather scores into rows: for each dataset and metric one over all, then one for each category."""
     groups: dict[tuple[str, str, str], list[CaseScore]] = {}
-    for one in scores:
-        groups.setdefault((one.case.dataset, one.case.task, one.metric), []).append(one)
+    for score in scores:
+        groups.setdefault((score.case.dataset, score.case.task, score.metric), []).append(score)
     rows = []
     for (dataset, task, metric), members in groups.items():
         rows.append(_row(dataset, None, task, metric, members))
-        categories = sorted({one.case.category for one in members if one.case.category is not None})
+        categories = sorted({score.case.category for score in members if score.case.category is not None})
         for category in categories:
-            inside = [one for one in members if one.case.category == category]
+            inside = [score for score in members if score.case.category == category]
             rows.append(_row(dataset, category, task, metric, inside))
     return rows
 
 
 def _row(dataset: str, category: str | None, task: str, metric: str, scores: Sequence[CaseScore]) -> Row:
-    over, under = [one.numerator for one in scores], [one.denominator for one in scores]
+    over, under = [score.numerator for score in scores], [score.denominator for score in scores]
     scale = 100.0 if UNITS[metric] == "%" else 1.0
     between = interval(over, under)
     return Row(
@@ -380,9 +371,9 @@ def _row(dataset: str, category: str | None, task: str, metric: str, scores: Seq
         high=scale * between[1] if between else None,
         cases=len(scores),
         count=int(sum(under)),
-        slots=sum(one.slots for one in scores),
-        missing=sum(one.state == "missing" for one in scores),
-        unreadable=sum(one.state == "unreadable" for one in scores),
-        mended=sum(one.mended for one in scores),
-        cut=sum(one.cut for one in scores),
+        slots=sum(score.slots for score in scores),
+        missing=sum(score.state == "missing" for score in scores),
+        unreadable=sum(score.state == "unreadable" for score in scores),
+        mended=sum(score.mended for score in scores),
+        cut=sum(score.cut for score in scores),
     )

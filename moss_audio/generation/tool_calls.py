@@ -39,6 +39,7 @@ _FENCE = re.compile(r"```[\w+-]{0,20}[ \t]{0,4}\n?|```")
 NAMES = ("name", "tool", "tool_name", "function_name")
 ARGUMENTS = ("arguments", "parameters", "args", "input", "params")
 _DECODER = json.JSONDecoder(strict=False)
+_QUOTE = re.compile(r"[\"'“”‘’＂]")
 _CURLY = str.maketrans("“”‘’＂", '""\'\'"')
 _SIGN = re.compile(r"\\.|[{}\[\]\"']", re.DOTALL)
 _AFTER_STRING = re.compile(r"\s{0,40}(?:[,:}\]]|\Z)")
@@ -124,12 +125,12 @@ def coerced(value: Any, schema: Mapping[str, Any]) -> Any:
     """A value whose types were lost in repair, brought back to those of a JSON schema where that is clear."""
     if isinstance(value, dict):
         inner = schema.get("properties") or {}
-        return {key: coerced(one, inner.get(key) or {}) for key, one in value.items()}
+        return {key: coerced(value[key], inner.get(key) or {}) for key in value}
     if isinstance(value, list):
-        return [coerced(one, schema.get("items") or {}) for one in value]
+        return [coerced(item, schema.get("items") or {}) for item in value]
     if not isinstance(value, str):
         return value
-    kinds = {schema.get("type"), *(one.get("type") for one in schema.get("anyOf") or ())}
+    kinds = {schema.get("type"), *(variant.get("type") for variant in schema.get("anyOf") or ())}
     if "string" in kinds or kinds == {None}:
         return value
     word = value.strip().lower()
@@ -175,7 +176,9 @@ def _repaired(text: str, complete: bool) -> list[dict[str, Any]]:
     objects that look alike. So each object is cut out here, must have an end, and must come back with every
     word and number that it had, and with nothing else.
     """
-    text = text if '"' in text or "＂" in text else text.translate(_CURLY)
+    quote = _QUOTE.search(text, max(0, text.find("{")))
+    if quote and quote[0] not in "\"'":
+        text = text.translate(_CURLY)
     values: list[dict[str, Any]] = []
     at = 0
     while (begin := text.find("{", at)) >= 0:
@@ -276,7 +279,7 @@ def _call(value: Any, tools: Tools) -> Call | None:
         value = value["function"]
     if not isinstance(value, dict):
         return None
-    key = next((one for one in (*NAMES, "function") if isinstance(value.get(one), str)), None)
+    key = next((name for name in (*NAMES, "function") if isinstance(value.get(name), str)), None)
     if key is None:
         # {"search_recordings": {"query": …}}
         if len(value) == 1 and isinstance(next(iter(value.values())), dict) and next(iter(value)) in tools:
@@ -284,9 +287,9 @@ def _call(value: Any, tools: Tools) -> Call | None:
             return Call(name, coerced(arguments, tools[name]))
         return None
     name = known_name(value[key].strip(), tools)
-    given = next((one for one in ARGUMENTS if one in value), None)
+    given = next((field for field in ARGUMENTS if field in value), None)
     if given is None:
-        rest = {one: value[one] for one in value if one not in (key, "type", "id")}
+        rest = {field: value[field] for field in value if field not in (key, "type", "id")}
         arguments = rest
     else:
         arguments = value[given]
@@ -305,7 +308,7 @@ def known_name(name: str, tools: Tools) -> str:
     if name in tools:
         return name
     plain = name.rpartition(".")[2].replace("-", "_").replace(" ", "_").casefold()
-    return next((one for one in tools if one.casefold() == plain), name)
+    return next((tool for tool in tools if tool.casefold() == plain), name)
 
 
 _TAG = re.compile(r"<(/?)tool_calls?\b\s{0,8}>?", re.IGNORECASE)
@@ -622,5 +625,5 @@ def _without_colon(text: str, at: int, key: str, closed: bool, tools: Tools) -> 
 
 def _is_field(key: str, tools: Tools, whole: bool = False) -> bool:
     """Whether a name, or the beginning of one, is that of a field of calls, or of a tool."""
-    names = (*_FIELDS, *(one.casefold() for one in tools))
-    return key in names if whole else any(one.startswith(key) for one in names)
+    names = (*_FIELDS, *(tool.casefold() for tool in tools))
+    return key in names if whole else any(name.startswith(key) for name in names)

@@ -1,8 +1,7 @@
 """What a server answers, as events: thoughts, text, calls of tools, and how it ended.
 
-Nothing of it is trusted to have a form: what is not understood is passed over.
-
-Calls of tools as servers send them, whole or in pieces, and as Qwen3 writes them.
+Nothing is trusted to have a form: what is not understood is passed over. Calls come whole or in pieces and
+are given out as Qwen3 writes them, so that one reader reads those of every backend.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ class CallAssembler:
     @property
     def whole(self) -> bool:
         """Whether there are calls and nothing is missing from them."""
-        return bool(self.calls) and all(one.whole for one in self.calls)
+        return bool(self.calls) and all(call.whole for call in self.calls)
 
     def take(self, given: Any) -> None:
         """Take ``tool_calls`` of a delta or of a message; what is none is passed over."""
@@ -155,7 +154,7 @@ class AnswerReader:
         """What was held back, when no more will come. Of an answer that was cut off, whole calls remain."""
         deltas = self._thoughts(self._reasoning.flush()) + self._answer(self._content.flush())
         text = self._parts[TextDelta]
-        calls = [one for one in self._calls.calls if self.ended or one.whole]
+        calls = [call for call in self._calls.calls if self.ended or call.whole]
         if not text and not calls and self._thoughtless and self._reason == "stop":
             # Seen in vLLM: told not to think, its parser takes the whole answer for a thought.
             deltas += self._keep([TextDelta("".join(self._parts[ThinkingDelta]))] if self.thought else [])
@@ -189,16 +188,19 @@ class AnswerReader:
         return deltas
 
     def _thoughts(self, pieces: list[Any]) -> list[Delta]:
-        return self._keep([ThinkingDelta(one.text) for one in pieces])
+        return self._keep([ThinkingDelta(piece.text) for piece in pieces])
 
     def _answer(self, pieces: list[Any]) -> list[Delta]:
         return self._keep(
-            [ThinkingDelta(one.text) if one.kind == "thinking" else TextDelta(one.text) for one in pieces]
+            [
+                ThinkingDelta(piece.text) if piece.kind == "thinking" else TextDelta(piece.text)
+                for piece in pieces
+            ]
         )
 
     def _keep(self, deltas: list[Delta]) -> list[Delta]:
-        for one in deltas:
-            self._parts[type(one)].append(one.text)
+        for delta in deltas:
+            self._parts[type(delta)].append(delta.text)
         return deltas
 
     def _count(self, usage: Any) -> None:

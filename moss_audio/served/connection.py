@@ -1,16 +1,10 @@
-"""The line to a server: OpenAI's own client, on a thread with an event loop.
+"""The connection to a server: OpenAI's own client, on a thread with an event loop.
 
 The client brings retries with backoff and Retry-After, server-sent events however the network cuts them, and
 connections that are kept; it is well kept, and its servers test against it. What it is not trusted with is
 decided here: which headers leave, that no redirect is followed, how much an answer may hold. It is asked for
 bare JSON, since a server may send anything, and it runs on an event loop, since there a request can be ended
 at any moment, even while it connects or waits for the next try.
-
-What goes wrong with a server, in one sentence: where, what it said, and what to do.
-
-Where a server is.
-
-Which model is served, and whether it hears.
 """
 
 from __future__ import annotations
@@ -18,212 +12,18 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import json
-import re
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from concurrent.futures import Future
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import PurePath
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import httpx2
 import openai
 
-from moss_audio.errors import MossAudioError, ServerError, ServerTrouble
-
-_DATA_URL = re.compile(r"data:[\w/.+-]{0,60};base64,\S*|[A-Za-z0-9+/]{80,}={0,2}")
-_LONGEST = 300
-"""Characters of a server's own words that are repeated."""
-
-_DEAF = re.compile(
-    "|".join(
-        (
-            r"at most 0 audio",  # vLLM
-            r"not a multimodal model",  # vLLM
-            r"audio input is not supported",  # llama.cpp
-            r"unsupported content\[\]\.type",  # llama.cpp, older
-            r"no endpoints found that support input audio",  # OpenRouter
-            r"do(?:es)? not support (?:\w+ )?audio",
-            r"(?:audio_url|input_audio).{0,80}(?:not supported|unsupported|invalid)",
-            r"(?:unsupported|invalid|unknown|unexpected).{0,80}(?:audio_url|input_audio)",
-            r"content.{0,40}(?:must be|should be|expected) (?:a )?(?:valid )?string",
-            r"allowed values: \['text'\]",
-        )
-    ),
-    re.IGNORECASE,
-)
-_KNOWN: tuple[tuple[str, ServerTrouble, str], ...] = (
-    (
-        r"pre-allocated encoder cache",
-        "too-long",
-        "vLLM has no room for so much audio at once: start it with `--max-num-batched-tokens 8192`, which is"
-        " enough for ten minutes, or ask about a shorter stretch",
-    ),
-    (
-        r"tool choice requires",
-        "refused",
-        "it was started without tools: add `--enable-auto-tool-choice --tool-call-parser hermes` in vLLM",
-    ),
-    (
-        r"maximum (?:context|model) length|context length|context_length|context window|too many tokens",
-        "too-long",
-        "ask about a shorter stretch, or start the server with more context (`--max-model-len` in vLLM,"
-        " `--context-length` in SGLang)",
-    ),
-    (r"vllm\[audio\]", "refused", "install `vllm[audio]` where the server runs"),
-)
-
-
-@dataclass(frozen=True)
-class Faults:
-    """Turns what libraries raise into errors for people.
-
-    Attributes:
-        host: How the server is named.
-        base: Its address.
-        secret: What must not be shown.
-    """
-
-    host: str
-    base: str
-    secret: str | None = None
-
-    def of(self, error: BaseException, audio: bool = False) -> MossAudioError:
-        """The error for people.
-
-        Args:
-            error: Whatever was raised.
-            audio: Whether the request held a recording.
-        """
-        if isinstance(error, MossAudioError):
-            return error
-        if isinstance(error, openai.APIStatusError):
-            return self._status(error, audio)
-        if isinstance(error, openai.APITimeoutError | httpx2.TimeoutException):
-            return self._timeout(error)
-        if isinstance(error, openai.APIConnectionError | httpx2.TransportError):
-            return self._connection(error)
-        if isinstance(error, openai.APIError):  # an error document within a stream
-            return self._refusal(error, 500, audio)
-        if isinstance(error, ValueError | TypeError | KeyError):
-            return self.broken("sent something that is no answer")
-        return self.broken(f"could not be read ({type(error).__name__})")
-
-    def broken(self, what: str) -> ServerError:
-        """The server answered, but not as it should."""
-        return ServerError(f"The server at {self.host} {what}; try again, or look at its log.", "broken")
-
-    def shown(self, text: str) -> str:
-        """A server's words, short, on one line, without recordings and secrets."""
-        if self.secret:
-            text = text.replace(self.secret, "…")
-        text = _DATA_URL.sub("…", text)
-        text = " ".join("".join(one if one.isprintable() else " " for one in text).split())
-        return text if len(text) <= _LONGEST else text[:_LONGEST].rstrip() + "…"
-
-    def _status(self, error: openai.APIStatusError, audio: bool) -> ServerError:
-        status, words = error.status_code, said(error)
-        if 300 <= status < 400:
-            target = urlsplit(error.response.headers.get("location", "")).hostname or "another address"
-            return ServerError(
-                f"The server at {self.host} sends requests on to {self.shown(target)}, where no recording was"
-                " sent; give that address if it is the right one.",
-                "address",
-            )
-        if status in (401, 403):
-            given = "the API key was not accepted" if self.secret else "it asks for an API key"
-            return ServerError(
-                f"The server at {self.host} refused ({status}): {given}. Set the right key.", "unauthorised"
-            )
-        if status == 404 and not (audio and _DEAF.search(words)):
-            return self._not_found(words)
-        if status == 429:
-            return ServerError(
-                f"The server at {self.host} has too much to do (429); try again later.", "busy"
-            )
-        if status == 413:
-            return ServerError(
-                f"The request was too large for the server at {self.host} (413): ask about a shorter stretch,"
-                " or raise the limit of the proxy in front of it.",
-                "too-long",
-            )
-        return self._refusal(error, status, audio)
-
-    def _refusal(self, error: openai.APIError, status: int, audio: bool) -> ServerError:
-        words = said(error)
-        shown = self.shown(words) or "no reason given"
-        if audio and _DEAF.search(words):
-            return ServerError(
-                f"The model at {self.host} does not hear ({shown}); serve a MOSS-Audio checkpoint there.",
-                "deaf",
-            )
-        for pattern, trouble, advice in _KNOWN:
-            if re.search(pattern, f"{words} {error.code}", re.IGNORECASE):
-                return ServerError(
-                    f"The server at {self.host} refused: {shown}. What to do: {advice}.", trouble
-                )
-        if status >= 500:
-            kind: ServerTrouble = "busy" if status == 503 else "failed"
-            return ServerError(
-                f"The server at {self.host} failed ({status}): {shown}. Look at its log.", kind
-            )
-        return ServerError(f"The server at {self.host} refused the request ({status}): {shown}.", "refused")
-
-    def _not_found(self, words: str) -> ServerError:
-        if re.search(r"\bmodel\b", words, re.IGNORECASE):
-            return ServerError(f"The server at {self.host} says: {self.shown(words)}.", "unknown-model")
-        return ServerError(
-            f"Nothing at {self.base} speaks OpenAI's protocol (404); the address mostly ends in /v1.",
-            "address",
-        )
-
-    def _timeout(self, error: BaseException) -> ServerError:
-        if isinstance(_root(error), httpx2.ConnectTimeout):
-            return ServerError(
-                f"The server at {self.host} did not take the connection in time; is the address right,"
-                " and the machine on?",
-                "unreachable",
-            )
-        return ServerError(
-            f"The server at {self.host} said nothing for too long; it may have too much to do, or hang.",
-            "slow",
-        )
-
-    def _connection(self, error: BaseException) -> ServerError:
-        root = _root(error)
-        if isinstance(root, httpx2.RemoteProtocolError | httpx2.ReadError | httpx2.WriteError):
-            return self.broken("broke off in the middle of an answer")
-        why = self.shown(str(root)) or type(root).__name__
-        return ServerError(
-            f"There is no server at {self.host} ({why}); start it, or correct the address.", "unreachable"
-        )
-
-
-def said(error: openai.APIError) -> str:
-    """What a server said about an error, in any of the forms that are in use.
-
-    vLLM and OpenAI nest it under ``error``, SGLang does not, FastAPI calls it ``detail``.
-    """
-    body: Any = error.body
-    for name in ("error", "detail", "message"):
-        if isinstance(body, dict) and name in body:
-            body = body[name]
-    if isinstance(body, dict | list):
-        return json.dumps(body, ensure_ascii=False)
-    if not isinstance(body, str):
-        return "" if isinstance(error, openai.APIStatusError) else error.message
-    meant = f" ({error.param})" if error.param and error.param not in body else ""
-    return "" if "<html" in body[:1000].lower() else body + meant
-
-
-def _root(error: BaseException) -> BaseException:
-    """The error of the connection under the library's own."""
-    while not isinstance(error, httpx2.TransportError) and error.__cause__ is not None:
-        error = error.__cause__
-    return error
-
+from moss_audio.errors import ServerError
 
 _ENDS = ("/chat/completions", "/models")
 
@@ -262,7 +62,7 @@ class Address:
             )
         if parts.username or parts.password or parts.query or parts.fragment:
             raise ServerError(
-                f"The address of {host} holds more than host and path; give an API key apart from it.",
+                f"The address of {host} must hold only host and path; set the API key separately.",
                 "address",
             )
         path = parts.path.rstrip("/")
@@ -282,91 +82,14 @@ def _is_near(host: str) -> bool:
         return "." not in host
 
 
-PROBE_SECONDS = 4
-"""Length of the silence with which hearing is tried."""
-
-PROBE_TOKENS = 16
-"""A prompt with that silence is longer by at least so many tokens, if the model hears: audio models write 6
-to 25 of them a second, MOSS-Audio 12.5. Servers of models that do not hear may drop audio without a word."""
-
-
-@dataclass(frozen=True)
-class Served:
-    """What a server serves.
-
-    Attributes:
-        model: The name that requests carry.
-        software: Who serves: ``vllm``, ``sglang``, ``moss-agent``, or what else its list of models says.
-        context: Tokens of the longest conversation, or None where the server does not say.
-        others: Other models that it serves.
-    """
-
-    model: str
-    software: str = ""
-    context: int | None = None
-    others: tuple[str, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """What people are shown: of a folder on the server only the last part."""
-        return PurePath(self.model.rstrip("/")).name or self.model
-
-
-def choose(document: Any, wanted: str | None, host: str) -> Served:
-    """Find a model in an answer of ``/v1/models``.
-
-    Args:
-        document: The answer.
-        wanted: A name, or None where the server serves one model.
-        host: How the server is named.
-
-    Raises:
-        ServerError: The model is not there, or none was named and it is not clear which is meant.
-    """
-    listed = document.get("data") if isinstance(document, dict) else None
-    entries = listed if isinstance(listed, list) else ()
-    found = [one for one in entries if isinstance(one, dict) and isinstance(one.get("id"), str)]
-    names = tuple(one["id"] for one in found)
-    if not names:
-        raise ServerError(f"The server at {host} lists no model; is it still loading?", "unknown-model")
-    chosen = _match(names, wanted) if wanted else _obvious(found)
-    if chosen is None:
-        few = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-        problem = f"does not serve {wanted!r}" if wanted else "serves several models; name one of them"
-        raise ServerError(f"The server at {host} {problem}: {few}.", "unknown-model")
-    one = found[names.index(chosen)]
-    context, owner = one.get("max_model_len"), one.get("owned_by")
-    return Served(
-        chosen,
-        owner if isinstance(owner, str) else "",
-        context if isinstance(context, int) else None,
-        tuple(name for name in names if name != chosen),
-    )
-
-
-def _obvious(found: list[dict[str, Any]]) -> str | None:
-    """The only model; the only MOSS-Audio; the first of this program's server, whose next is a recogniser."""
-    names = [one["id"] for one in found]
-    likely = [one for one in names if "moss-audio" in one.lower()]
-    ours = all(one.get("owned_by") == "moss-agent" for one in found)
-    return names[0] if len(names) == 1 or ours else likely[0] if len(likely) == 1 else None
-
-
-def _match(names: tuple[str, ...], wanted: str) -> str | None:
-    """The name itself, or the only one that ends in it: servers name a model after its folder."""
-    if wanted in names:
-        return wanted
-    last = [one for one in names if PurePath(one.rstrip("/")).name == PurePath(wanted.rstrip("/")).name]
-    return last[0] if len(last) == 1 else None
-
-
 Result = TypeVar("Result")
 
 CONNECT_SECONDS = 10.0
 """A machine that is there answers within this."""
 
 MOST_BYTES = 64 * 2**20
-"""Of one answer. A long one with all that servers write around each token is a hundredth of this."""
+"""The most bytes of one answer. A long one, with all that servers write around each token, takes a hundredth
+of this."""
 
 LINGER_SECONDS = 5.0
 """How long to wait for the count of tokens, once the answer itself has ended."""
@@ -466,15 +189,15 @@ class Connection:
 
     async def _shut(self) -> None:
         others = asyncio.all_tasks() - {asyncio.current_task()}
-        for one in others:
-            one.cancel()
+        for other in others:
+            other.cancel()
         await asyncio.gather(*others, return_exceptions=True)
         await self._client.close()
 
     async def _only_ours(self, request: httpx2.Request) -> None:
         """Leave out what the client adds of its own accord or from the environment: about this machine,
         about accounts elsewhere. Compression would let a small answer become a huge one."""
-        for name in [one for one in request.headers if one.lower() not in _HEADERS]:
+        for name in [header for header in request.headers if header.lower() not in _HEADERS]:
             del request.headers[name]
         request.headers["accept-encoding"] = "identity"
         request.headers["user-agent"] = "moss-agent"
@@ -483,7 +206,7 @@ class Connection:
 
     async def _bounded(self, response: httpx2.Response) -> None:
         if response.headers.get("content-encoding", "identity") != "identity":
-            problem = "compressed its answer, which it was asked not to do"
+            problem = "compressed its answer although it was asked not to"
             raise ServerError(f"The server at {self._host} {problem}.", "refused")
         assert isinstance(response.stream, httpx2.AsyncByteStream)
         response.stream = _Bounded(response.stream, self._host)

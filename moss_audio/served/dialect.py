@@ -16,7 +16,7 @@ import openai
 
 from moss_audio.generation.requests import Options
 from moss_audio.generation.thinking import name_says_thinking
-from moss_audio.served.connection import said
+from moss_audio.served.faults import said
 from moss_audio.served.messages import AudioPart
 
 log = logging.getLogger(__name__)
@@ -102,7 +102,7 @@ class Dialect:
         if budget is not None:
             wanted |= self._budget(budget, asked=options.thinking is not False)
         if "reasoning_content" in self._refused:
-            wanted["messages"] = [_without(one, "reasoning_content") for one in messages]
+            wanted["messages"] = [_without(message, "reasoning_content") for message in messages]
         return {name: value for name, value in wanted.items() if name not in self._refused}
 
     def learn(self, body: Mapping[str, Any], status: int, said: str) -> bool:
@@ -170,7 +170,7 @@ def room_left(error: BaseException) -> int:
 
 
 def _number(found: re.Match[str] | None) -> int:
-    digits = next((one for one in found.groups() if one), "") if found else ""
+    digits = next((group for group in found.groups() if group), "") if found else ""
     return int(digits.replace(",", "") or 0)
 
 
@@ -180,8 +180,8 @@ def has_audio(body: Mapping[str, Any]) -> bool:
 
 
 def _has_part(body: Mapping[str, Any], kind: str) -> bool:
-    contents = [one.get("content") for one in body["messages"]]
-    return any(part["type"] == kind for one in contents if isinstance(one, list) for part in one)
+    contents = [message.get("content") for message in body["messages"]]
+    return any(part["type"] == kind for content in contents if isinstance(content, list) for part in content)
 
 
 def _without(message: dict[str, Any], name: str) -> dict[str, Any]:
@@ -189,4 +189,4 @@ def _without(message: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _holds(body: Mapping[str, Any], name: str) -> bool:
-    return name in body or any(name in one for one in body["messages"])
+    return name in body or any(name in message for message in body["messages"])

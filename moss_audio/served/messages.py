@@ -50,7 +50,7 @@ def question(request: Request, part: AudioPart = "audio_url") -> list[dict[str, 
         AudioError: A recording cannot be used, or is longer than the model takes.
     """
     text = defuse(_bare_question(request.prompt))
-    heard = [_audio_part(one, part) for one in request.audios]
+    heard = [_audio_part(audio, part) for audio in request.audios]
     content = [*heard, {"type": "text", "text": text}] if heard else text
     return [{"role": "user", "content": content}]
 
@@ -64,20 +64,20 @@ def conversation(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         PromptError: A message cannot be used, or holds audio.
     """
     cleaned = clean_messages(messages, defuse)
-    if any(SPAN in one["content"] for one in cleaned):
+    if any(SPAN in turn["content"] for turn in cleaned):
         raise PromptError("A conversation is text alone; ask about a recording in a request of its own.")
-    last = max((at for at, one in enumerate(cleaned) if one["role"] == "user"), default=-1)
+    last = max((at for at, turn in enumerate(cleaned) if turn["role"] == "user"), default=-1)
     waiting: list[str] = []
     names = _call_names()
     ready = []
-    for at, (one, given) in enumerate(zip(cleaned, messages, strict=True)):
-        message = {"role": one["role"], "content": one["content"]}
-        if one.get("reasoning_content") and at > last:
-            message["reasoning_content"] = one["reasoning_content"]
-        if one.get("tool_calls"):
-            message["tool_calls"] = _calls(one["tool_calls"], given["tool_calls"], names)
+    for at, (turn, given) in enumerate(zip(cleaned, messages, strict=True)):
+        message = {"role": turn["role"], "content": turn["content"]}
+        if turn.get("reasoning_content") and at > last:
+            message["reasoning_content"] = turn["reasoning_content"]
+        if turn.get("tool_calls"):
+            message["tool_calls"] = _calls(turn["tool_calls"], given["tool_calls"], names)
             waiting = [call["id"] for call in message["tool_calls"]]
-        if one["role"] == "tool":
+        if turn["role"] == "tool":
             said = given.get("tool_call_id")
             match = said if said in waiting else waiting[0] if waiting else said or next(names)
             waiting = [call for call in waiting if call != match]
@@ -141,8 +141,8 @@ def _calls(
     cleaned: Sequence[Mapping[str, Any]], given: Sequence[Mapping[str, Any]], names: Iterator[str]
 ) -> list[dict[str, Any]]:
     calls = []
-    for one, original in zip(cleaned, given, strict=True):
-        function = one["function"]
+    for message, original in zip(cleaned, given, strict=True):
+        function = message["function"]
         name, arguments = function["name"], _json_object(function["arguments"])
         calls.append(
             {

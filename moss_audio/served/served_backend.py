@@ -19,19 +19,11 @@ from moss_audio.errors import MossAudioError, ServerError
 from moss_audio.generation.requests import Event, Options, Reply, Request
 from moss_audio.generation.thinking import name_says_thinking
 from moss_audio.served.answers import AnswerReader, Delta
-from moss_audio.served.connection import (
-    LINGER_SECONDS,
-    PROBE_SECONDS,
-    PROBE_TOKENS,
-    Address,
-    Connection,
-    Faults,
-    Served,
-    choose,
-    said,
-)
+from moss_audio.served.connection import LINGER_SECONDS, Address, Connection
 from moss_audio.served.dialect import Dialect, has_audio, room_left
+from moss_audio.served.faults import Faults, said
 from moss_audio.served.messages import conversation, definitions, question
+from moss_audio.served.served_models import PROBE_SECONDS, PROBE_TOKENS, Served, choose
 
 log = logging.getLogger(__name__)
 
@@ -68,10 +60,10 @@ class _Job:
         self.reader = AnswerReader(self.options.stop_loops, self.options.thinking is False)
 
     def hand_out(self, deltas: list[Delta]) -> None:
-        for one in deltas if self.tell is not None else ():
+        for delta in deltas if self.tell is not None else ():
             self.told = True
             assert self.tell is not None
-            self.tell(one)
+            self.tell(delta)
 
 
 class ServedBackend:
@@ -162,7 +154,7 @@ class ServedBackend:
         self, requests: Sequence[Request], options: Options, cancel: threading.Event | None = None
     ) -> list[Reply | MossAudioError]:
         """See ``Backend``."""
-        jobs = [_Job(_asking(self._dialect, one), options) for one in requests]
+        jobs = [_Job(_asking(self._dialect, request), options) for request in requests]
         return self._wait(self._line.submit(self._ask(jobs, cancel)))
 
     def stream(
@@ -223,13 +215,13 @@ class ServedBackend:
     async def _ask(
         self, jobs: Sequence[_Job], cancel: threading.Event | None
     ) -> list[Reply | MossAudioError]:
-        async def one(job: _Job) -> Reply | MossAudioError:
+        async def answer_to(job: _Job) -> Reply | MossAudioError:
             try:
                 return await self._answered(job, cancel, self._places)
             except MossAudioError as error:
                 return error
 
-        return await asyncio.gather(*map(one, jobs))
+        return await asyncio.gather(*map(answer_to, jobs))
 
     async def _answered(
         self, job: _Job, cancel: threading.Event | None, places: asyncio.Semaphore | None = None
@@ -273,7 +265,7 @@ class ServedBackend:
                 if fewer is not options:
                     options = replace(fewer, fit=False)
                     continue
-                fault = self._faults.of(error, heard)
+                fault = self._faults.error_for(error, heard)
                 if isinstance(fault, ServerError):
                     self._reached = fault.trouble not in AWAY
                     self._deaf = self._deaf or fault.trouble == "deaf"
@@ -307,9 +299,9 @@ class ServedBackend:
                 if reader.looping:
                     break
         if reader.gave_up:
-            raise self._faults.broken("gave up an answer")
+            raise self._faults.broken("gave up on an answer")
         if not reader.complete and not reader.looping:
-            raise self._faults.broken("broke off in the middle of an answer")
+            raise self._faults.broken("stopped in the middle of an answer")
         job.hand_out(reader.finish())
         self._dialect.thinks = self._dialect.thinks or reader.thought
         return reader.reply("loop" if reader.looping else None)
@@ -333,7 +325,7 @@ class ServedBackend:
             try:
                 document = await self._line.get("/models")
             except Exception as error:
-                fault = self._faults.of(error)
+                fault = self._faults.error_for(error)
                 self._reached = False
                 unlisted = isinstance(error, openai.APIStatusError) and error.status_code in (404, 405, 501)
                 if not (unlisted and self._wanted):
@@ -355,11 +347,11 @@ class ServedBackend:
         silence = np.zeros(PROBE_SECONDS * 16_000, dtype=np.float32)
         words, options = "Answer with one word.", Options(max_new_tokens=1)
         bare, heard = self.ask([Request(words), Request(words, [silence])], options)
-        for one in (bare, heard):
-            if isinstance(one, ServerError) and one.trouble == "deaf":
+        for reply in (bare, heard):
+            if isinstance(reply, ServerError) and reply.trouble == "deaf":
                 return
-            if isinstance(one, MossAudioError):
-                raise one
+            if isinstance(reply, MossAudioError):
+                raise reply
         assert isinstance(bare, Reply) and isinstance(heard, Reply)
         counted = bare.prompt_tokens > 0 and heard.prompt_tokens > 0
         self._deaf = counted and heard.prompt_tokens - bare.prompt_tokens < PROBE_TOKENS

@@ -45,7 +45,7 @@ def parse_caption(text: str, duration: float | None = None) -> Parsed[Caption]:
 
     Args:
         text: What the model wrote.
-        duration: Of no use here; every parser takes it.
+        duration: Not used; every parser takes it.
 
     Returns:
         The fields that are there in full. Reported: broken JSON, a field cut off, unknown fields, and text
@@ -77,16 +77,16 @@ def _known(name: str) -> str | None:
 
 def _take(value: Value, fields: dict[str, str], dropped: list[Dropped]) -> None:
     """Take known fields out of an object, also where it wraps them in another."""
-    for name, one in _pairs(value):
-        words = as_text(one).strip()
+    for name, item in _pairs(value):
+        words = as_text(item).strip()
         field = _known(name)
         if (
             field is None
-            and isinstance(one, (Object, list))
-            and any(_known(inner) for inner, _ in _pairs(one))
+            and isinstance(item, (Object, list))
+            and any(_known(inner) for inner, _ in _pairs(item))
         ):
             dropped.append(Dropped(name, "wraps the fields of the caption", "unknown field"))
-            _take(one, fields, dropped)
+            _take(item, fields, dropped)
         elif field is None:
             dropped.append(Dropped(f"{name}: {words}", "no field of a speech caption", "unknown field"))
         elif field in fields and words and words != fields[field]:
@@ -99,11 +99,11 @@ def _pairs(value: Value) -> Iterator[tuple[str, Value]]:
     if isinstance(value, Object):
         yield from value.fields
     elif isinstance(value, list):
-        for one in value:
-            if isinstance(one, (Object, list)):
-                yield from _pairs(one)
-            elif one:
-                yield "", one
+        for item in value:
+            if isinstance(item, (Object, list)):
+                yield from _pairs(item)
+            elif item:
+                yield "", item
 
 
 def _around(text: str, read: Found) -> Iterator[Dropped]:

@@ -49,11 +49,10 @@ def ask_choice(question: str, options: Sequence[str]) -> str:
     """
     if not 2 <= len(options) <= len(ascii_uppercase):
         raise PromptError(f"A multiple-choice question needs 2 to 26 options, not {len(options)}.")
-    if empty := [letter for letter, one in zip(ascii_uppercase, options, strict=False) if not one.strip()]:
+    lettered_options = list(zip(ascii_uppercase, options, strict=False))
+    if empty := [letter for letter, option in lettered_options if not option.strip()]:
         raise PromptError(f"Option {empty[0]} is empty; give every option a text.")
-    lettered = "\n".join(
-        f"{letter}. {one_line(one)}" for letter, one in zip(ascii_uppercase, options, strict=False)
-    )
+    lettered = "\n".join(f"{letter}. {one_line(option)}" for letter, option in lettered_options)
     return f"{choice_frame(len(options))}\nQuestion: {question.strip()}\n{lettered}"
 
 
@@ -82,7 +81,7 @@ def parse_choice(
 
     Args:
         text: What the model wrote.
-        duration: Of no use here; every parser takes it.
+        duration: Not used; every parser takes it.
         options: The options as they were asked; none if not known, then A to D are possible.
 
     Returns:
@@ -114,8 +113,8 @@ def _chosen(answer: str, letters: str, options: Sequence[str]) -> list[str]:
     """Letters that an answer may mean; one if it is clear."""
     if alone := _ALONE.fullmatch(answer):
         return [alone[1].upper()]
-    in_words = [one for one in _SAID.finditer(answer) if not _ARTICLE.match(answer, one.start(1))]
-    if said := _distinct(one[1] for one in in_words):
+    in_words = [found for found in _SAID.finditer(answer) if not _ARTICLE.match(answer, found.start(1))]
+    if said := _distinct(found[1] for found in in_words):
         return said
     if ends := _ENDS.search(answer):
         return [ends[1].upper()]
@@ -153,22 +152,22 @@ def _leading(answer: str, letters: str, options: Sequence[str]) -> list[str]:
 def _named(answer: str, letters: str, options: Sequence[str]) -> list[str]:
     """Options whose text the answer is, or else holds; one that lies only within another does not count."""
     whole = _plain(answer)
-    plain = [_plain(one) for one in options]
-    if same := [letter for letter, one in zip(letters, plain, strict=False) if one and one == whole]:
+    plain = [_plain(option) for option in options]
+    if same := [letter for letter, words in zip(letters, plain, strict=False) if words and words == whole]:
         return same
     taken: list[tuple[int, int]] = []
     found: set[str] = set()
     padded = f" {whole} "
-    for letter, one in sorted(zip(letters, plain, strict=False), key=lambda pair: -len(pair[1])):
-        at = padded.find(f" {one} ") if one else -1
+    for letter, words in sorted(zip(letters, plain, strict=False), key=lambda pair: -len(pair[1])):
+        at = padded.find(f" {words} ") if words else -1
         while at >= 0:
-            finish = at + len(one) + 2
+            finish = at + len(words) + 2
             inside = any(begin <= at and finish <= end for begin, end in taken)
             if not inside and not padded[:at].endswith((" not", " not a", " not the", " no")):
                 found.add(letter)
                 taken.append((at, finish))
                 break
-            at = padded.find(f" {one} ", at + 1)
+            at = padded.find(f" {words} ", at + 1)
     return sorted(found)
 
 

@@ -1,10 +1,8 @@
-"""Make times whole: fill in what is missing, stay within the clip, put in order; report each step.
+"""Timed drafts: what a model said of parts of a clip, read from its text and brought to times that hold.
 
-What a model said of one part of a clip, before its times are checked.
-
-Read lines such as ``0.0 - 1.2: dog barks`` and their common variants.
-
-Read stamps, labels and words in whatever order a model wrote them, into drafts of timed text.
+``read_lines`` reads lists such as ``0.0 - 1.2: dog barks`` and their common variants; ``read_drafts`` reads
+stamps, labels and words in whatever order a model wrote them. ``Clock`` fills in missing times and keeps them
+within the clip; ``in_order`` and ``sorted_by_start`` put parts in order. Every step reports what it changed.
 """
 
 from __future__ import annotations
@@ -29,9 +27,9 @@ from moss_audio.tasks.results import (
     Kind,
     has_words,
     one_line,
-    seconds,
     speaker,
 )
+from moss_audio.timestamps import parse_clock
 
 
 @dataclass(frozen=True)
@@ -142,10 +140,10 @@ def _read_line(line: str) -> tuple[list[Draft], list[_Range]]:
         return _drafts(ranges, words, line), []
     drafts: list[Draft] = []
     waiting: list[_Range] = []
-    for index, one in enumerate(ranges):
-        waiting.append(one)
+    for index, place in enumerate(ranges):
+        waiting.append(place)
         after = ranges[index + 1].begin if index + 1 < len(ranges) else len(line)
-        words = line[one.finish : after]
+        words = line[place.finish : after]
         if has_words(words):
             drafts += _drafts(waiting, words, line[waiting[0].begin : after])
             waiting = []
@@ -160,7 +158,9 @@ def _ranges(line: str, head: int) -> list[_Range]:
         marked = match["opened"] or match["closed"] or match["unit"]
         if bare and not marked and (found or has_words(line[head : match.start()])):
             continue
-        found.append(_Range(seconds(match["start"]), seconds(match["end"]), match.start(), match.end()))
+        found.append(
+            _Range(parse_clock(match["start"]), parse_clock(match["end"]), match.start(), match.end())
+        )
     return found
 
 
@@ -172,13 +172,13 @@ def _single(line: str, head: int) -> list[Draft]:
     clear = (match["opened"] and match["closed"]) or match["unit"] or match["mark"]
     if not clear and not re.search(r"[:：]", match["start"]):
         return []
-    place = _Range(seconds(match["start"]), -1.0, match.start(), match.end())
-    return [replace(one, end=None) for one in _drafts([place], line[match.end() :], line)]
+    place = _Range(parse_clock(match["start"]), -1.0, match.start(), match.end())
+    return [replace(draft, end=None) for draft in _drafts([place], line[match.end() :], line)]
 
 
 def _drafts(ranges: list[_Range], words: str, raw: str) -> list[Draft]:
     text = one_line(words).strip(_AROUND)
-    return [Draft(one.start, one.end, text, raw=raw.strip()) for one in ranges]
+    return [Draft(place.start, place.end, text, raw=raw.strip()) for place in ranges]
 
 
 _GAP = r"\s{0,3}"
@@ -208,8 +208,10 @@ def read_drafts(text: str, labels: bool = False) -> tuple[list[Draft], list[Drop
         reader.read()
         return reader.drafts, reader.dropped
     drafts, dropped = read_lines(text)
-    drafts = [_labelled(one, labels) for one in drafts]
-    return drafts, dropped if drafts else [Dropped(one.text, one.reason, "no times") for one in dropped]
+    drafts = [_labelled(draft, labels) for draft in drafts]
+    return drafts, dropped if drafts else [
+        Dropped(finding.text, finding.reason, "no times") for finding in dropped
+    ]
 
 
 def _labelled(draft: Draft, labels: bool) -> Draft:
@@ -258,7 +260,7 @@ class _Reader:
         self._on_end(self._text[reached:])
 
     def _on_stamp(self, words: str, mark: re.Match[str]) -> None:
-        time = seconds(mark["start"])
+        time = parse_clock(mark["start"])
         if not has_words(words):
             self._restart(mark.start(), time)
         elif not self._started:
@@ -273,7 +275,7 @@ class _Reader:
             self._open(mark.end())
 
     def _on_range(self, words: str, mark: re.Match[str]) -> None:
-        start, end = seconds(mark["start"]), seconds(mark["end"])
+        start, end = parse_clock(mark["start"]), parse_clock(mark["end"])
         if not has_words(words):
             self._restart(mark.start(), start, end)
         elif not self._started:
@@ -379,71 +381,71 @@ class Clock:
         """Give every draft a start and an end, the start not after the end."""
         done: list[Draft] = []
         dropped: list[Dropped] = []
-        for index, one in enumerate(drafts):
+        for index, draft in enumerate(drafts):
             previous = done[-1] if done else None
             following = drafts[index + 1].start if index + 1 < len(drafts) else None
-            if one.start is None:
-                one = replace(one, start=self._missing_start(one, previous))
-                reason = f"no start time; taken to start at {one.start:.2f} s"
-                dropped.append(Dropped(one.raw, reason, "no start tag"))
-            if one.end is None:
-                one = replace(one, end=self._missing_end(one, following))
-                reason = f"no end time; taken to end at {one.end:.2f} s"
-                dropped.append(Dropped(one.raw, reason, "no end tag"))
-            assert one.start is not None and one.end is not None
-            if one.end < one.start:
-                reason = f"ends at {one.end:.2f} s, before its start at {one.start:.2f} s"
-                one = self._turned(one, previous)
-                reason += f"; taken as {one.start:.2f} s to {one.end:.2f} s"
-                dropped.append(Dropped(one.raw, reason, "out of order"))
-            done.append(one)
+            if draft.start is None:
+                draft = replace(draft, start=self._missing_start(draft, previous))
+                reason = f"no start time; taken to start at {draft.start:.2f} s"
+                dropped.append(Dropped(draft.raw, reason, "no start tag"))
+            if draft.end is None:
+                draft = replace(draft, end=self._missing_end(draft, following))
+                reason = f"no end time; taken to end at {draft.end:.2f} s"
+                dropped.append(Dropped(draft.raw, reason, "no end tag"))
+            assert draft.start is not None and draft.end is not None
+            if draft.end < draft.start:
+                reason = f"ends at {draft.end:.2f} s, before its start at {draft.start:.2f} s"
+                draft = self._turned(draft, previous)
+                reason += f"; taken as {draft.start:.2f} s to {draft.end:.2f} s"
+                dropped.append(Dropped(draft.raw, reason, "out of order"))
+            done.append(draft)
         return done, dropped
 
-    def _missing_start(self, one: Draft, previous: Draft | None) -> float:
+    def _missing_start(self, draft: Draft, previous: Draft | None) -> float:
         if previous is not None and previous.end is not None:
-            return previous.end if one.end is None else min(previous.end, one.end)
-        return 0.0 if one.end is None else max(0.0, one.end - self._length(one.text))
+            return previous.end if draft.end is None else min(previous.end, draft.end)
+        return 0.0 if draft.end is None else max(0.0, draft.end - self._length(draft.text))
 
-    def _missing_end(self, one: Draft, following: float | None) -> float:
+    def _missing_end(self, draft: Draft, following: float | None) -> float:
         """An estimate that claims no more of the clip than the words take."""
-        assert one.start is not None
-        end = one.start + self._length(one.text)
-        if following is not None and following > one.start:
+        assert draft.start is not None
+        end = draft.start + self._length(draft.text)
+        if following is not None and following > draft.start:
             end = min(end, following)
-        return max(one.start, min(end, self.duration))
+        return max(draft.start, min(end, self.duration))
 
     def _length(self, text: str) -> float:
         return spoken_s(text) if self.speech else 0.0
 
-    def _turned(self, one: Draft, previous: Draft | None) -> Draft:
-        """Sounds are listed with times swapped; words rather with one time wrong."""
-        assert one.start is not None and one.end is not None
+    def _turned(self, draft: Draft, previous: Draft | None) -> Draft:
+        """Sounds are listed with times swapped; words rather with draft time wrong."""
+        assert draft.start is not None and draft.end is not None
         if not self.speech:
-            return replace(one, start=one.end, end=one.start)
+            return replace(draft, start=draft.end, end=draft.start)
         before = previous.end if previous is not None and previous.end is not None else 0.0
-        return replace(one, start=before) if before <= one.end else replace(one, end=one.start)
+        return replace(draft, start=before) if before <= draft.end else replace(draft, end=draft.start)
 
     def within(self, drafts: Sequence[Draft]) -> Step:
         """Drop what lies wholly beyond the clip, and pull in ends that do."""
         kept: list[Draft] = []
         dropped: list[Dropped] = []
-        for one in drafts:
-            assert one.start is not None and one.end is not None
-            over = one.end - self.duration
-            if one.start > self.duration or (one.start == self.duration and over > ROUNDING_S):
-                reason = f"starts at {one.start:.2f} s, beyond the clip of {self.duration:.2f} s"
-                dropped.append(Dropped(one.raw, reason, "beyond the clip"))
+        for draft in drafts:
+            assert draft.start is not None and draft.end is not None
+            over = draft.end - self.duration
+            if draft.start > self.duration or (draft.start == self.duration and over > ROUNDING_S):
+                reason = f"starts at {draft.start:.2f} s, beyond the clip of {self.duration:.2f} s"
+                dropped.append(Dropped(draft.raw, reason, "beyond the clip"))
                 continue
             if over > 0:
                 end = self.duration
                 if over > A_LITTLE_OVER_S and self.speech:
-                    end = min(end, one.start + self._length(one.text))
+                    end = min(end, draft.start + self._length(draft.text))
                 if over > ROUNDING_S:
-                    reason = f"ends at {one.end:.2f} s, beyond the clip of {self.duration:.2f} s"
+                    reason = f"ends at {draft.end:.2f} s, beyond the clip of {self.duration:.2f} s"
                     reason += f"; taken to end at {end:.2f} s"
-                    dropped.append(Dropped(one.raw, reason, "beyond the clip"))
-                one = replace(one, end=end)
-            kept.append(one)
+                    dropped.append(Dropped(draft.raw, reason, "beyond the clip"))
+                draft = replace(draft, end=end)
+            kept.append(draft)
         return kept, dropped
 
 
@@ -452,23 +454,23 @@ def in_order(drafts: Sequence[Draft]) -> Step:
 
     One wild time thus costs one part, not all that follow it.
     """
-    keep = _longest_rise([one.start or 0.0 for one in drafts])
+    keep = _starts_kept(drafts)
     ceilings = _ceilings(drafts, keep)
     kept: list[Draft] = []
     dropped: list[Dropped] = []
-    for one, fits, ceiling in zip(drafts, keep, ceilings, strict=True):
-        assert one.start is not None and one.end is not None
+    for draft, fits, ceiling in zip(drafts, keep, ceilings, strict=True):
+        assert draft.start is not None and draft.end is not None
         floor = (kept[-1].start or 0.0) if kept else 0.0
-        moved = min(max(one.start, floor), ceiling)
+        moved = min(max(draft.start, floor), ceiling)
         if fits:
-            kept.append(one)
-        elif abs(moved - one.start) <= A_LITTLE_OFF_S and moved <= one.end:
-            reason = f"starts at {one.start:.2f} s, out of order; moved to {moved:.2f} s"
-            dropped.append(Dropped(one.raw, reason, "out of order"))
-            kept.append(replace(one, start=moved))
+            kept.append(draft)
+        elif abs(moved - draft.start) <= A_LITTLE_OFF_S and moved <= draft.end:
+            reason = f"starts at {draft.start:.2f} s, out of order; moved to {moved:.2f} s"
+            dropped.append(Dropped(draft.raw, reason, "out of order"))
+            kept.append(replace(draft, start=moved))
         else:
-            reason = f"starts at {one.start:.2f} s, against the order of the parts around it"
-            dropped.append(Dropped(one.raw, reason, "out of order"))
+            reason = f"starts at {draft.start:.2f} s, against the order of the parts around it"
+            dropped.append(Dropped(draft.raw, reason, "out of order"))
     return kept, dropped
 
 
@@ -476,22 +478,27 @@ def _ceilings(drafts: Sequence[Draft], keep: Sequence[bool]) -> list[float]:
     """For each part, the start of the next one that fits."""
     found: list[float] = []
     ceiling = math.inf
-    for one, fits in zip(reversed(drafts), reversed(keep), strict=True):
+    for draft, fits in zip(reversed(drafts), reversed(keep), strict=True):
         if fits:
-            ceiling = one.start or 0.0
+            ceiling = draft.start or 0.0
         found.append(ceiling)
     return found[::-1]
 
 
 def sorted_by_start(drafts: Sequence[Draft]) -> Step:
     """Sort parts by their starts, and say which were not where they belong."""
-    keep = _longest_rise([one.start or 0.0 for one in drafts])
+    keep = _starts_kept(drafts)
     dropped = [
-        Dropped(one.raw, f"starts at {one.start:.2f} s, listed out of order; moved", "out of order")
-        for one, fits in zip(drafts, keep, strict=True)
+        Dropped(draft.raw, f"starts at {draft.start:.2f} s, listed out of order; moved", "out of order")
+        for draft, fits in zip(drafts, keep, strict=True)
         if not fits
     ]
-    return sorted(drafts, key=lambda one: one.start or 0.0), dropped
+    return sorted(drafts, key=lambda draft: draft.start or 0.0), dropped
+
+
+def _starts_kept(drafts: Sequence[Draft]) -> list[bool]:
+    """Which drafts belong to one longest run whose starts never fall."""
+    return _longest_rise([draft.start or 0.0 for draft in drafts])
 
 
 def _longest_rise(values: Sequence[float]) -> list[bool]:

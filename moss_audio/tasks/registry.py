@@ -1,12 +1,9 @@
-"""The tasks: each a prompt and the parser that knows what comes back.
-
-What the model is asked, word for word.
+"""The tasks: each a prompt, and the parser that knows what comes back.
 
 The prompts for transcription, sentence times, speakers and the speech caption are those that the makers of
 MOSS-Audio published for it (in issues 3, 6 and 7 of OpenMOSS/MOSS-Audio), since a model does best on the
-words it was evaluated with. The others are ours.
-
-Answers in plain words: a transcript without times, a description, the answer to a free question.
+words it was evaluated with. The others are ours. Answers in plain words (a transcript without times, a
+description) are read here; the other parsers have modules of their own.
 """
 
 from __future__ import annotations
@@ -79,7 +76,7 @@ def parse_transcript(text: str, duration: float | None = None) -> Parsed[Transcr
 
     Args:
         text: What the model wrote.
-        duration: Of no use here; every parser takes it.
+        duration: Not used; every parser takes it.
 
     Returns:
         The words said. Dropped: thought, fences and what stands outside them, an announcement before the
@@ -104,7 +101,7 @@ def parse_description(text: str, duration: float | None = None) -> Parsed[Descri
 
     Args:
         text: What the model wrote.
-        duration: Of no use here; every parser takes it.
+        duration: Not used; every parser takes it.
 
     Returns:
         The prose. Dropped: special tokens, thought, loops.

@@ -1,6 +1,6 @@
-"""What tasks give back: typed values, and a report of all that was left out or changed on the way.
+"""What tasks return: typed values, and a report of all that was left out or changed on the way.
 
-Time stamps and speaker labels as models write them, and as they should.
+The forms in which models write times and speaker labels are here too, since reading and writing share them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ TIME = (
     rf"|{_DIGIT}{{1,3}}[:：]{_DIGIT}{{1,2}}(?:[.,．]{_DIGIT}{{1,6}})?"
     rf"|{_DIGIT}{{1,7}}(?:[.．]{_DIGIT}{{1,6}})?)"
 )
-"""A time without its brackets: ``2.01``, ``1:05.2``, ``00:01:05,200``. Bounded: matching stays linear."""
+"""A time without its brackets: ``2.01``, ``1:05.2``, ``00:01:05,200``. Bounded: matching stays linear.
+``parse_clock`` reads it."""
 
 UNIT = r"(?:[ ]?(?:seconds?|secs?|s|秒)(?![^\W\d_]))?"
 """An optional unit after a time."""
@@ -29,23 +30,6 @@ CLOSE = r"[\]］】〕]"
 SPEAKER = rf"(?:s|spk|speaker|说话人)[ _]?(?P<number>{_DIGIT}{{1,3}})"
 """A speaker label without its brackets; its number is the group ``number``."""
 
-_NARROW = str.maketrans("０１２３４５６７８９：．，", "0123456789:.,")
-
-
-def seconds(written: str) -> float:
-    """Read a time that ``TIME`` matched.
-
-    Args:
-        written: Such as ``2.01``, ``1:05.2`` or ``00:01:05,200``; full-width digits are fine.
-
-    Returns:
-        Seconds, never negative.
-    """
-    total = 0.0
-    for part in written.translate(_NARROW).replace(",", ".").split(":"):
-        total = total * 60 + float(part)
-    return round(total, 6)
-
 
 def stamp(time: float) -> str:
     """Seconds with two decimals, the precision the model is trained on."""
@@ -54,7 +38,7 @@ def stamp(time: float) -> str:
 
 def speaker(number: str) -> str:
     """The label of a speaker's number: ``S01``."""
-    return f"S{int(number.translate(_NARROW)):02d}"
+    return f"S{int(number):02d}"
 
 
 def one_line(text: str) -> str:
@@ -133,14 +117,14 @@ class Parsed(Generic[T_co]):
     @property
     def kinds(self) -> frozenset[Kind]:
         """The sorts of findings; empty when the output was taken whole, as it stood."""
-        return frozenset(one.kind for one in self.dropped)
+        return frozenset(finding.kind for finding in self.dropped)
 
     def to_json(self) -> dict[str, Any]:
         """``{"value": …, "dropped": […]}``."""
         value: Any = self.value
         return {
             "value": None if value is None else value.to_json(),
-            "dropped": [one.to_json() for one in self.dropped],
+            "dropped": [finding.to_json() for finding in self.dropped],
         }
 
     def to_text(self) -> str:
@@ -213,11 +197,11 @@ class TimedTexts(tuple[TimedText, ...]):
 
     def to_json(self) -> list[dict[str, float | str]]:
         """As a JSON list."""
-        return [one.to_json() for one in self]
+        return [item.to_json() for item in self]
 
     def to_text(self) -> str:
         """One line for each."""
-        return "\n".join(one.to_text() for one in self)
+        return "\n".join(item.to_text() for item in self)
 
 
 @dataclass(frozen=True)
@@ -244,11 +228,11 @@ class Events(tuple[Event, ...]):
 
     def to_json(self) -> list[dict[str, float | str]]:
         """As a JSON list."""
-        return [one.to_json() for one in self]
+        return [item.to_json() for item in self]
 
     def to_text(self) -> str:
         """One line for each."""
-        return "\n".join(one.to_text() for one in self)
+        return "\n".join(item.to_text() for item in self)
 
 
 @dataclass(frozen=True)
@@ -310,6 +294,6 @@ def official(parts: Sequence[TimedText]) -> str:
     Times are rounded to hundredths of a second.
     """
     return "".join(
-        f"[{stamp(one.start)}]{f'[{one.speaker}]' if one.speaker else ''}{one.text}[{stamp(one.end)}]"
-        for one in parts
+        f"[{stamp(part.start)}]{f'[{part.speaker}]' if part.speaker else ''}{part.text}[{stamp(part.end)}]"
+        for part in parts
     )

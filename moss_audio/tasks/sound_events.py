@@ -29,8 +29,8 @@ from moss_audio.tasks.results import (
     Parsed,
     has_words,
     one_line,
-    seconds,
 )
+from moss_audio.timestamps import parse_clock
 
 EVENT_REPEATS = 8
 """So many events in a row with the same words, length and distance are a loop: no dog keeps such time."""
@@ -66,7 +66,7 @@ def parse_events(text: str, duration: float | None = None) -> Parsed[Events]:
     for step in (_without_loops, clock.complete, clock.within, sorted_by_start):
         drafts, found = step(drafts)
         dropped += found
-    events = [Event(one.start or 0.0, one.end or 0.0, one.text) for one in drafts]
+    events = [Event(draft.start or 0.0, draft.end or 0.0, draft.text) for draft in drafts]
     return Parsed(Events(events), tuple(dropped))
 
 
@@ -89,7 +89,7 @@ def _from_json(text: str) -> Step:
         if has_words(outside := text[reached : read.begin]):
             dropped.append(Dropped(outside.strip(), "stands outside the JSON", "explanation"))
         raw = text[read.begin : read.finish]
-        found = [_from_object(one, raw) for one in _objects(read.value)]
+        found = [_from_object(item, raw) for item in _objects(read.value)]
         if not any(draft for draft, _ in found):
             dropped.append(Dropped(raw, "JSON without the times of an event", "no times"))
         for draft, rest in found:
@@ -108,37 +108,37 @@ def _from_json(text: str) -> Step:
 def _objects(value: Value) -> Iterator[Object]:
     """An object, or those inside it."""
     if isinstance(value, Object):
-        inner: list[Value] = [one for _, one in value.fields if isinstance(one, (Object, list))]
+        inner: list[Value] = [held for _, held in value.fields if isinstance(held, (Object, list))]
         yield value
-        for one in inner:
-            yield from _objects(one)
+        for held in inner:
+            yield from _objects(held)
     elif isinstance(value, list):
-        for one in value:
-            yield from _objects(one)
+        for item in value:
+            yield from _objects(item)
 
 
 def _from_object(value: Object, raw: str) -> tuple[Draft | None, list[Dropped]]:
     start = end = None
     texts: dict[str, str] = {}
     others: list[str] = []
-    for name, one in value.fields:
+    for name, item in value.fields:
         plain = name.strip().casefold()
-        time = _ONLY_TIME.fullmatch(one) if isinstance(one, str) else None
+        time = _ONLY_TIME.fullmatch(item) if isinstance(item, str) else None
         if plain in _START and start is None and time:
-            start = seconds(time[1])
+            start = parse_clock(time[1])
         elif plain in _END and end is None and time:
-            end = seconds(time[1])
-        elif plain in _TEXT and plain not in texts and has_words(as_text(one)):
-            texts[plain] = one_line(as_text(one))
-        elif not isinstance(one, (Object, list)):
-            others.append(f"{name}: {as_text(one)}")
+            end = parse_clock(time[1])
+        elif plain in _TEXT and plain not in texts and has_words(as_text(item)):
+            texts[plain] = one_line(as_text(item))
+        elif not isinstance(item, (Object, list)):
+            others.append(f"{name}: {as_text(item)}")
     if start is None or not texts:
         kept = [f"{name}: {words}" for name, words in texts.items()]
         lost = "; ".join([*kept, *others])
         return None, [Dropped(lost, "an object without start and event", "no times")] if lost else []
     # The most telling name wins; what other names say goes with it.
     words = "; ".join(texts[name] for name in _TEXT if name in texts)
-    rest = [Dropped(one, "no field of an event", "unknown field") for one in others]
+    rest = [Dropped(other, "no field of an event", "unknown field") for other in others]
     return Draft(start, end, words, raw=raw), rest
 
 
@@ -147,30 +147,30 @@ def _without_loops(drafts: Sequence[Draft]) -> Step:
     kept: list[Draft] = []
     dropped: list[Dropped] = []
     seen: set[tuple[float | None, float | None, str]] = set()
-    for one in drafts:
-        texts, cut = cut_loops([one.text])
+    for draft in drafts:
+        texts, cut = cut_loops([draft.text])
         dropped += [Dropped(words, "says again what was just said", "loop") for _, words in cut]
-        one = replace(one, text=texts[0])
-        if (same := (one.start, one.end, one.text)) in seen:
-            dropped.append(Dropped(one.raw, "stands there already, with the same times", "loop"))
+        draft = replace(draft, text=texts[0])
+        if (same := (draft.start, draft.end, draft.text)) in seen:
+            dropped.append(Dropped(draft.raw, "stands there already, with the same times", "loop"))
         else:
-            kept.append(one)
+            kept.append(draft)
         seen.add(same)
     bad: set[int] = set()
     for loop in find_loops(_paces(kept), _LONGEST_CYCLE, EVENT_REPEATS):
         bad |= set(range(loop.again, loop.end))
     reason = f"the same events over and over, at one pace, {EVENT_REPEATS} times or more"
     dropped += [Dropped(kept[index].raw, reason, "loop") for index in sorted(bad)]
-    return [one for index, one in enumerate(kept) if index not in bad], dropped
+    return [kept[index] for index in range(len(kept)) if index not in bad], dropped
 
 
 def _paces(drafts: Sequence[Draft]) -> list[tuple[str, float, float]]:
     """By what events are compared: words, length, and distance from the one before, in seconds."""
     found = []
     before = 0.0
-    for one in drafts:
-        start = one.start or 0.0
-        length = (start if one.end is None else one.end) - start
-        found.append((one.text.casefold(), round(length, 2), round(start - before, 2)))
+    for draft in drafts:
+        start = draft.start or 0.0
+        length = (start if draft.end is None else draft.end) - start
+        found.append((draft.text.casefold(), round(length, 2), round(start - before, 2)))
         before = start
     return found

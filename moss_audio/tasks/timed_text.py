@@ -43,9 +43,9 @@ def parse_speakers(text: str, duration: float | None = None) -> Parsed[TimedText
     """
     parsed = _parse(text, duration, labels=True)
     unknown = [
-        Dropped(one.text, f"nobody is named for the words at {one.start:.2f} s", "no speaker")
-        for one in parsed.value
-        if one.speaker is None
+        Dropped(part.text, f"nobody is named for the words at {part.start:.2f} s", "no speaker")
+        for part in parsed.value
+        if part.speaker is None
     ]
     return replace(parsed, dropped=(*parsed.dropped, *unknown))
 
@@ -65,9 +65,9 @@ def _parse(text: str, duration: float | None, *extra: Step, labels: bool = False
 
 
 def _settled(drafts: list[Draft]) -> Iterator[TimedText]:
-    for one in drafts:
-        assert one.start is not None and one.end is not None
-        yield TimedText(one.start, one.end, one.text, one.speaker)
+    for draft in drafts:
+        assert draft.start is not None and draft.end is not None
+        yield TimedText(draft.start, draft.end, draft.text, draft.speaker)
 
 
 def _without_loops(drafts: list[Draft]) -> tuple[list[Draft], list[Dropped]]:
@@ -75,20 +75,20 @@ def _without_loops(drafts: list[Draft]) -> tuple[list[Draft], list[Dropped]]:
     seen: set[tuple[float | None, float | None, str]] = set()
     once: list[Draft] = []
     dropped: list[Dropped] = []
-    for one in drafts:
-        same = (one.start, one.end, one.text)
-        if same in seen and one.end is not None:
-            dropped.append(Dropped(one.raw, "stands there already, with the same times", "loop"))
+    for draft in drafts:
+        same = (draft.start, draft.end, draft.text)
+        if same in seen and draft.end is not None:
+            dropped.append(Dropped(draft.raw, "stands there already, with the same times", "loop"))
         else:
-            once.append(one)
+            once.append(draft)
         seen.add(same)
-    texts, cut = cut_loops([one.text for one in once])
+    texts, cut = cut_loops([draft.text for draft in once])
     # A part that is gone entirely is reported with its times.
     for owner, words in cut:
         raw = words if has_words(texts[owner]) else once[owner].raw
         dropped.append(Dropped(raw, "says again what was just said", "loop"))
     kept = [
-        replace(one, text=text) for one, text in zip(once, texts, strict=True) if text and has_words(text)
+        replace(draft, text=text) for draft, text in zip(once, texts, strict=True) if text and has_words(text)
     ]
     return kept, dropped
 
@@ -105,22 +105,22 @@ class _Share:
 def _one_word_each(drafts: list[Draft]) -> tuple[list[Draft], list[Dropped]]:
     words: list[Draft] = []
     dropped: list[Dropped] = []
-    for one in drafts:
-        shares = _shares(one.text)
+    for draft in drafts:
+        shares = _shares(draft.text)
         if len(shares) < 2:
-            words.append(replace(one, text=shares[0].word))
+            words.append(replace(draft, text=shares[0].word))
             continue
         reason = f"{len(shares)} words between two stamps; their times within are shared out by length"
-        dropped.append(Dropped(one.raw, reason, "several words"))
-        assert one.start is not None and one.end is not None
-        length = one.end - one.start
+        dropped.append(Dropped(draft.raw, reason, "several words"))
+        assert draft.start is not None and draft.end is not None
+        length = draft.end - draft.start
         total = shares[-1].before + shares[-1].size
         for share in shares:
-            begin = one.start + length * share.before / total
-            finish = min(one.end, one.start + length * (share.before + share.size) / total)
-            words.append(replace(one, start=min(begin, finish), end=finish, text=share.word))
+            begin = draft.start + length * share.before / total
+            finish = min(draft.end, draft.start + length * (share.before + share.size) / total)
+            words.append(replace(draft, start=min(begin, finish), end=finish, text=share.word))
     # Shares of overlapping parts interleave.
-    return sorted(words, key=lambda one: one.start or 0.0), dropped
+    return sorted(words, key=lambda word: word.start or 0.0), dropped
 
 
 def _shares(text: str) -> list[_Share]:

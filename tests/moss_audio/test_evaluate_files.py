@@ -24,7 +24,9 @@ TIMED = {**SAID, "task": "timestamps", "reference": [{"start": 0, "end": 1.5, "t
 
 
 def write(path: Path, *records: Any) -> Path:
-    path.write_text("".join(json.dumps(one, ensure_ascii=False) + "\n" for one in records), encoding="utf-8")
+    path.write_text(
+        "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records), encoding="utf-8"
+    )
     return path
 
 
@@ -55,7 +57,7 @@ def test_regions_of_a_language_are_left_aside(tmp_path):
 @pytest.mark.parametrize(
     ("record", "complaint"),
     [
-        ([], "a JSON object is wanted"),
+        ([], "JSON object"),
         ({**SAID, "id": ""}, '"id" must be text'),
         ({**SAID, "task": "sing"}, 'unknown task "sing"'),
         ({**SAID, "langage": "en"}, 'unknown field "langage"'),
@@ -89,7 +91,7 @@ def test_a_line_that_is_not_json_an_id_twice_and_an_empty_file_are_refused(tmp_p
     path.write_text(json.dumps(SAID) + "\n\n{half\n")
     with pytest.raises(DataError, match="line 3: not JSON"):
         read_cases(path)
-    with pytest.raises(DataError, match='line 2: the id "a" is that of line 1'):
+    with pytest.raises(DataError, match=r'line 2: the id "a" .* line 1'):
         read_cases(write(path, SAID, SAID))
     with pytest.raises(DataError, match="no case"):
         read_cases(write(path))

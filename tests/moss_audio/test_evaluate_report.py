@@ -64,7 +64,7 @@ NORMALISER = Normaliser()
 
 
 def evaluate(*arguments: object) -> int:
-    return main([str(one) for one in arguments])
+    return main([str(argument) for argument in arguments])
 
 
 def test_every_row_of_the_report_is_what_it_is_by_hand():
@@ -106,7 +106,7 @@ def test_an_answer_cut_off_at_the_token_limit_is_counted():
 
 
 def test_what_a_parser_had_to_set_aside_is_counted_and_thought_is_not():
-    (case,) = [one for one in read_cases(CASES) if one.id == "r3"]
+    (case,) = [case for case in read_cases(CASES) if case.id == "r3"]
     fenced = Prediction("r3", "```\ngood night\n```")
     thought = Prediction("r3", "<think>listening</think>good night")
     for prediction, mended in ((fenced, True), (thought, False)):
@@ -125,7 +125,7 @@ def test_any_answer_can_be_scored(text: str):
 
 
 def test_times_beyond_the_clip_count_as_errors():
-    (case,) = [one for one in read_cases(CASES) if one.id == "t2"]
+    (case,) = [case for case in read_cases(CASES) if case.id == "t2"]
     times, _ = score_case(case, Prediction("t2", "[0.50]good night[901.50]"), Normaliser())
     assert (times.numerator, times.denominator) == (pytest.approx(900_000), 2)
 
@@ -135,7 +135,7 @@ def test_the_json_report_has_every_row_and_every_case():
     value: dict[str, Any] = json.loads(as_json(report))
     assert len(value["rows"]) == len(BY_HAND)
     assert value["normaliser"] == {"name": "whisper", "spellings": 0}
-    scores = {(one["id"], one["metric"]): one for one in value["scores"]}
+    scores = {(score["id"], score["metric"]): score for score in value["scores"]}
     assert scores["r2", "WER"]["numerator"] == 3
     assert scores["q4", "accuracy"]["answer"] == "C"
     assert scores["t2", "AAS"] == {**scores["t2", "AAS"], "slots": 2, "denominator": 0, "state": "unreadable"}

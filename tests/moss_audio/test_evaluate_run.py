@@ -45,12 +45,12 @@ def cases(tmp_path) -> Path:
         {"id": "b", "task": "asr", "reference": "hello again", **said},
     ]
     path = tmp_path / "cases.jsonl"
-    path.write_text("".join(json.dumps(one) + "\n" for one in records))
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
     return path
 
 
 def evaluate(*arguments: object) -> int:
-    return main([str(one) for one in arguments])
+    return main([str(argument) for argument in arguments])
 
 
 def test_a_model_that_always_writes_one_letter_gets_the_score_of_that_letter(tmp_path, cases, capsys):
@@ -62,8 +62,8 @@ def test_a_model_that_always_writes_one_letter_gets_the_score_of_that_letter(tmp
     assert "| Speech | all | asr | WER | 66.67 % |" in out  # 2 of 3 words
     assert "0.0 % of 2" in out
     answers = read_predictions(tmp_path / "cases.predictions.jsonl")
-    assert {one.text for one in answers.values()} == {"B"}
-    assert {one.stopped for one in answers.values()} == {"end"}
+    assert {answer_.text for answer_ in answers.values()} == {"B"}
+    assert {answer.stopped for answer in answers.values()} == {"end"}
 
 
 def test_a_run_gives_an_answer_for_each_case_and_a_report(tmp_path, cases, checkpoint, capsys):
@@ -72,7 +72,10 @@ def test_a_run_gives_an_answer_for_each_case_and_a_report(tmp_path, cases, check
     assert evaluate(cases, "--model", checkpoint, "--predictions", answers, "--output", report, *limit) == 0
     found = read_predictions(answers)
     assert set(found) == {"a", "b", "t", "w", "q"}
-    assert all(one.model == str(checkpoint) and one.new_tokens is not None for one in found.values())
+    assert all(
+        prediction.model == str(checkpoint) and prediction.new_tokens is not None
+        for prediction in found.values()
+    )
     value = json.loads(report.read_text())
     assert value["models"] == [str(checkpoint)]
     assert value["settings"] == ["greedy, bfloat16, tokens at most: 5"]
@@ -102,8 +105,8 @@ def test_a_run_goes_on_where_it_was_killed(tmp_path, cases, checkpoint, capsys):
     assert evaluate(*given, "--resume") == 0
     after = answers.read_text()
     assert after.startswith(kept)
-    texts = {name: one.text for name, one in read_predictions(answers).items()}
-    assert texts == {one["id"]: one["text"] for one in map(json.loads, whole)}
+    texts = {name: prediction.text for name, prediction in read_predictions(answers).items()}
+    assert texts == {record["id"]: record["text"] for record in map(json.loads, whole)}
     assert evaluate(*given, "--resume") == 0
     assert answers.read_text() == after
     assert evaluate(*given, "--resume", "--no-thinking") == 1

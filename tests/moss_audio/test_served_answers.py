@@ -30,7 +30,7 @@ def answer(act: Act, options: Options = OPTIONS) -> tuple[Reply, list]:
         finally:
             backend.close()
     assert isinstance(last, Reply)
-    assert "".join(one.text for one in deltas if isinstance(one, TextDelta)) == last.text
+    assert "".join(delta.text for delta in deltas if isinstance(delta, TextDelta)) == last.text
     return last, deltas
 
 
@@ -40,9 +40,9 @@ def test_thought_and_answer_come_apart_however_the_network_cuts_them(name: str, 
     reply, deltas = answer(stream(name, size))
     assert reply.thinking == "Two voices, one laughs."
     assert reply.text == "She sounds amused, he does not."
-    assert "".join(one.text for one in deltas if isinstance(one, ThinkingDelta)) == reply.thinking
+    assert "".join(event.text for event in deltas if isinstance(event, ThinkingDelta)) == reply.thinking
     assert len(deltas) > 5, "it came in one piece"
-    kinds = [type(one) for one in deltas]
+    kinds = [type(delta) for delta in deltas]
     assert kinds == sorted(kinds, key=lambda kind: kind is TextDelta), "the thought comes first"
 
 
@@ -54,7 +54,7 @@ def test_the_older_name_of_the_thought_is_read_too():
 def test_a_thought_within_the_text_is_taken_out_where_the_server_has_no_parser():
     reply, deltas = answer(stream("sglang_plain_instruct.sse", 40))
     assert (reply.thinking, reply.text) == ("", "Here we go.")
-    assert not any("<" in one.text for one in deltas)
+    assert not any("<" in delta.text for delta in deltas)
     reply, _ = answer(stream("sglang_plain_thinking.sse"))
     assert (reply.thinking, reply.text) == ("Two voices.", "She sounds amused.")
 
@@ -102,7 +102,7 @@ def test_an_answer_that_the_server_took_for_a_thought_is_the_answer_where_no_tho
 
 def test_a_stream_of_calls_without_an_end_reason_counts_as_whole_only_if_the_calls_are():
     lines = said("sglang_tool_calls.sse").split(b"\n\n")
-    endless = b"\n\n".join(one for one in lines if b'"finish_reason":"' not in one)
+    endless = b"\n\n".join(line for line in lines if b'"finish_reason":"' not in line)
     reply, _ = answer(Act([endless]))
     assert reply.text.endswith(SECOND_CALL)
 
@@ -158,17 +158,17 @@ json_values = st.recursive(
 @given(st.lists(json_values, max_size=5))
 def test_whatever_a_server_sends_is_read_without_an_error(documents: list):
     reader = AnswerReader(stop_loops=True)
-    given_out = [one for item in documents for one in reader.take(item)] + reader.finish()
+    given_out = [event for item in documents for event in reader.take(item)] + reader.finish()
     reply = reader.reply()
-    assert reply.text == "".join(one.text for one in given_out if isinstance(one, TextDelta))
+    assert reply.text == "".join(delta.text for delta in given_out if isinstance(delta, TextDelta))
 
 
 @given(st.text(max_size=60), st.data())
 def test_text_is_the_same_however_it_is_cut(text: str, data: st.DataObject):
     def read(pieces: list[str]) -> tuple[str, str]:
         reader = AnswerReader()
-        for one in pieces:
-            reader.take({"choices": [{"delta": {"content": one}}]})
+        for piece in pieces:
+            reader.take({"choices": [{"delta": {"content": piece}}]})
         reader.finish()
         reply = reader.reply()
         return reply.thinking, reply.text

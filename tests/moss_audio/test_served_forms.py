@@ -50,10 +50,10 @@ def sent(server: str, **more: Any) -> list[dict]:
         backend.check(listen=True)
         for options in MODES:
             replies = backend.ask([Request("Transcribe.", [SOUND]), Request("Hello.")], options)
-            assert all(isinstance(one, Reply) for one in replies), replies
+            assert all(isinstance(reply, Reply) for reply in replies), replies
             list(backend.chat(CONVERSATION, TOOLS, options))
         backend.close()
-        return [one.body for one in replay.chats]
+        return [chat.body for chat in replay.chats]
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,9 @@ def test_answers_about_audio_are_those_of_the_engine(
         assert isinstance(ours, Reply) and isinstance(theirs, Reply), theirs
         assert (ours.text, ours.thinking, ours.stopped) == (theirs.text, theirs.thinking, theirs.stopped)
         assert (ours.prompt_tokens, ours.new_tokens) == (theirs.prompt_tokens, theirs.new_tokens)
-    assert len({one.text for one in there if isinstance(one, Reply)}) > 1, "the audio made no difference"
+    assert len({reply.text for reply in there if isinstance(reply, Reply)}) > 1, (
+        "the audio made no difference"
+    )
 
 
 def test_the_server_is_recognised_and_found_to_hear(client: ServedBackend):
@@ -102,7 +104,7 @@ def test_calls_of_tools_go_there_and_back():
     assert names == ["search"]
     assert (first.temperature, first.top_k, first.seed) == (0.5, 7, 1)
     assert second.thinking_budget == 50
-    assert [one["role"] for one in heard] == ["user", "assistant", "tool"]
+    assert [message["role"] for message in heard] == ["user", "assistant", "tool"]
 
 
 def test_cancelling_ends_the_work_at_the_server():

@@ -25,7 +25,7 @@ def tone(seconds: float) -> np.ndarray:
 
 
 def bodies(server: Replay) -> list[dict]:
-    return [one.body for one in server.chats]
+    return [chat.body for chat in server.chats]
 
 
 def asked(request: Request, options: Options = OPTIONS, models: str = "vllm_models.json", **more) -> dict:
@@ -113,7 +113,7 @@ def test_room_for_a_thought_is_left_once_a_processor_was_refused():
         (reply,) = backend.ask([Request("Transcribe.", [tone(1)])], quick)
         assert isinstance(reply, Reply), reply
         backend.close()
-        assert [one["max_completion_tokens"] for one in bodies(server)] == [64, 64 + THOUGHT_TOKENS]
+        assert [body["max_completion_tokens"] for body in bodies(server)] == [64, 64 + THOUGHT_TOKENS]
         assert "custom_logit_processor" not in bodies(server)[1]
 
 
@@ -123,7 +123,7 @@ def test_a_thinking_budget_that_cannot_be_kept_is_told_once(caplog: pytest.LogCa
         for _ in range(2):
             backend.ask([Request("Hello.")], Options(max_new_tokens=64, thinking_budget=30))
         backend.close()
-    assert [one.message for one in caplog.records if "budget" in one.message] == [
+    assert [record.message for record in caplog.records if "budget" in record.message] == [
         "This server keeps no thinking budget as it is set up; thoughts take what they need."
     ]
 
@@ -194,7 +194,7 @@ def test_a_conversation_with_calls_arrives_in_openais_form():
         list(backend.chat(messages, None, OPTIONS))
         backend.close()
         sent = bodies(server)[0]["messages"]
-    assert [one["role"] for one in sent] == [one["role"] for one in messages]
+    assert [turn["role"] for turn in sent] == [message["role"] for message in messages]
     assert sent[3]["content"] == "What about the ferry?"
     assert "reasoning_content" not in sent[2] and sent[4]["reasoning_content"] == "I should look."
     first, second = sent[4]["tool_calls"]
@@ -264,10 +264,10 @@ def test_nothing_but_the_request_leaves(monkeypatch: pytest.MonkeyPatch):
             assert isinstance(reply, Reply), reply
             backend.close()
         assert len(server.asked) == 4
-        for at, one in enumerate(server.asked):
-            assert not [text for text in one.headers.values() if "secret" in text]
-            assert one.headers.get("authorization") == (None if at < 2 else "Bearer our-key")
-            assert set(one.headers) <= {
+        for at, request in enumerate(server.asked):
+            assert not [text for text in request.headers.values() if "secret" in text]
+            assert request.headers.get("authorization") == (None if at < 2 else "Bearer our-key")
+            assert set(request.headers) <= {
                 *("host", "connection", "accept", "accept-encoding", "content-type", "content-length"),
                 *("user-agent", "authorization"),
             }
@@ -280,6 +280,6 @@ def test_a_redirect_is_not_followed_and_says_where_it_leads():
             backend = ServedBackend(server.url)
             (error,) = backend.ask([Request("Transcribe.", [tone(1)])], OPTIONS)
             backend.close()
-            assert "localhost" in str(error) and "no recording was sent" in str(error)
+            assert "localhost" in str(error) and error.trouble == "address"
             assert not other.asked
             assert len(server.chats) == 1

@@ -109,12 +109,12 @@ written = st.one_of(
     st.text(),
     st.text(st.characters(exclude_categories=())),
     st.lists(PIECES | st.text(max_size=3), max_size=40).map("".join),
-    st.tuples(PIECES, st.integers(2, 60), PIECES).map(lambda one: one[0] * one[1] + one[2]),
-    st.lists(PIECES, min_size=1, max_size=4).map("".join).map(lambda one: one * 12),
+    st.tuples(PIECES, st.integers(2, 60), PIECES).map(lambda drawn: drawn[0] * drawn[1] + drawn[2]),
+    st.lists(PIECES, min_size=1, max_size=4).map("".join).map(lambda drawn_: drawn_ * 12),
 )
 
 words = st.text("abcdefghijklmnopqrstuvwxyzäé你好音", min_size=1, max_size=8)
-hundredths = st.integers(0, 60_000).map(lambda one: one / 100)
+hundredths = st.integers(0, 60_000).map(lambda drawn: drawn / 100)
 
 
 @st.composite
@@ -127,19 +127,19 @@ def timed_texts(draw: st.DrawFn, one_word: bool = False, labels: bool = False) -
         text = own if one_word else " ".join([*draw(st.lists(words, max_size=4)), own])
         who = f"S{draw(st.integers(0, 120)):02d}" if labels else None
         found.append(TimedText(start, end, text, who))
-    assume(not cut_loops([one.text for one in found])[1])
+    assume(not cut_loops([part.text for part in found])[1])
     return found
 
 
 def contents(parsed: Parsed) -> str:
     """All text of a value and of what was dropped."""
     return json.dumps(parsed.to_json()["value"], ensure_ascii=False) + "".join(
-        one.text for one in parsed.dropped
+        finding.text for finding in parsed.dropped
     )
 
 
 def letters(text: str) -> Counter[str]:
-    return Counter(one for one in text.casefold() if one.isalpha() and one not in UNITS_AND_LABELS)
+    return Counter(char for char in text.casefold() if char.isalpha() and char not in UNITS_AND_LABELS)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -148,7 +148,7 @@ def test_no_text_raises_and_every_value_can_be_shown(name: str, text: str, durat
     parsed = ALL[name].parse(text, duration)
     json.dumps(parsed.to_json())
     assert isinstance(parsed.to_text(), str)
-    assert all(one.reason and one.kind and one.to_text() for one in parsed.dropped)
+    assert all(finding.reason and finding.kind and finding.to_text() for finding in parsed.dropped)
 
 
 @pytest.mark.parametrize("name", TIMED)
@@ -156,12 +156,12 @@ def test_no_text_raises_and_every_value_can_be_shown(name: str, text: str, durat
 def test_times_are_whole_in_order_and_within_the_clip(name: str, text: str, duration: float | None):
     value = ALL[name].parse(text, duration).value
     limit = float("inf") if duration is None else duration
-    for one in value:
-        assert 0 <= one.start <= one.end <= limit
-        assert one.text.strip() == one.text and any(map(str.isalnum, one.text))
+    for piece in value:
+        assert 0 <= piece.start <= piece.end <= limit
+        assert piece.text.strip() == piece.text and any(map(str.isalnum, piece.text))
     assert all(before.start <= after.start for before, after in pairwise(value))
     if name == "words":
-        assert all(len(one.text.split()) == 1 for one in value)
+        assert all(len(part.text.split()) == 1 for part in value)
 
 
 @pytest.mark.parametrize("name", ["transcribe", "timestamps", "words", "speakers", "events", "ask"])
@@ -202,10 +202,10 @@ def test_speakers_come_back_as_they_were_written(parts: list[TimedText]):
 
 @given(parts=timed_texts())
 def test_events_come_back_as_they_were_written(parts: list[TimedText]):
-    text = "\n".join(f"{one.start:.2f} - {one.end:.2f}: {one.text}" for one in parts)
+    text = "\n".join(f"{part.start:.2f} - {part.end:.2f}: {part.text}" for part in parts)
     parsed = TASKS["events"].parse(text, 600.0)
-    assert [(one.start, one.end, one.text) for one in parsed.value] == [
-        (one.start, one.end, one.text) for one in parts
+    assert [(piece.start, piece.end, piece.text) for piece in parsed.value] == [
+        (part.start, part.end, part.text) for part in parts
     ]
     assert parsed.dropped == ()
 
@@ -214,7 +214,7 @@ def test_events_come_back_as_they_were_written(parts: list[TimedText]):
 def test_a_transcript_cut_anywhere_keeps_all_that_was_whole(parts: list[TimedText], cut: int):
     text = official(parts)[:cut]
     value = TASKS["timestamps"].parse(text, 600.0).value
-    whole = [one for index, one in enumerate(parts) if len(official(parts[: index + 1])) <= cut]
+    whole = [part for index, part in enumerate(parts) if len(official(parts[: index + 1])) <= cut]
     assert list(value)[: len(whole)] == whole
     assert len(value) <= len(whole) + 1
 
@@ -237,7 +237,9 @@ def test_a_caption_cut_anywhere_holds_true_fields_only(fields: dict[str, str], c
 def test_cutting_loops_loses_no_word_and_leaves_no_loop(texts: list[str]):
     kept, cut = cut_loops(texts)
     assert len(kept) == len(texts)
-    assert Counter(" ".join(texts).split()) == Counter(" ".join([*kept, *(one for _, one in cut)]).split())
+    assert Counter(" ".join(texts).split()) == Counter(
+        " ".join([*kept, *(words for _, words in cut)]).split()
+    )
     assert cut_loops(kept) == (kept, [])
 
 

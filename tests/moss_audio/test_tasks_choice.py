@@ -28,7 +28,7 @@ def test_the_question_is_asked_with_lettered_options():
     assert "options A and B for" in ask_choice("What?", ["x", "y"])
 
 
-@pytest.mark.parametrize("options", [[], ["only one"], ["x", " "], [str(one) for one in range(27)]])
+@pytest.mark.parametrize("options", [[], ["only one"], ["x", " "], [str(number) for number in range(27)]])
 def test_a_question_without_a_real_choice_is_refused(options: list[str]):
     with pytest.raises(PromptError):
         choice("What?", options)

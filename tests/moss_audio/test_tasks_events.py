@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from moss_audio.tasks import Event, parse_events
+from tests.support.parsed_answers import findings
 
 DOG_CAR = (Event(0.0, 1.2, "dog barks"), Event(1.2, 3.0, "a car, 10-20 people"))
 
@@ -46,7 +47,7 @@ def test_several_ranges_of_one_sound_are_several_events():
 def test_lines_without_a_time_are_reported():
     parsed = parse_events("Here are the events:\n0 - 1: dog\n3 dogs bark\nHope this helps.", 5)
     assert parsed.value == (Event(0, 1, "dog"),)
-    assert [(one.kind, one.text) for one in parsed.dropped] == [
+    assert findings(parsed) == [
         ("explanation", "Here are the events:"),
         ("explanation", "3 dogs bark"),
         ("explanation", "Hope this helps."),
@@ -66,7 +67,7 @@ def test_a_time_without_an_event_is_reported():
 
 def test_events_listed_by_kind_are_sorted_and_none_is_lost():
     parsed = parse_events("0 - 1: dog\n4 - 5: dog\n2 - 3: car\n3 - 4: car", 5)
-    assert [one.start for one in parsed.value] == [0, 2, 3, 4]
+    assert [part.start for part in parsed.value] == [0, 2, 3, 4]
     assert parsed.kinds == {"out of order"}
 
 
@@ -78,7 +79,7 @@ def test_swapped_times_are_turned_and_reported():
 def test_events_beyond_the_clip_are_clamped_or_dropped_and_reported():
     parsed = parse_events("0 - 20: wind\n11 - 12: dog", 10)
     assert parsed.value == (Event(0, 10, "wind"),)
-    assert [(one.kind, one.text) for one in parsed.dropped] == [
+    assert findings(parsed) == [
         ("beyond the clip", "0 - 20: wind"),
         ("beyond the clip", "11 - 12: dog"),
     ]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 
 from moss_audio.tasks import TimedText, TimedTexts, official, parse_sentences, parse_speakers, parse_words
+from tests.support.parsed_answers import findings
 
 OFFICIAL = "[0.00]hello there[2.01][2.01]the weather is nice today[4.32]"
 
 
 def spans(parsed) -> list[tuple[float, float, str]]:
-    return [(one.start, one.end, one.text) for one in parsed.value]
+    return [(part.start, part.end, part.text) for part in parsed.value]
 
 
 def test_the_official_example_is_read_whole():
@@ -49,7 +50,7 @@ def test_subtitles_are_read():
 
 def test_a_missing_end_tag_becomes_the_next_start_or_an_estimate_and_is_reported():
     parsed = parse_sentences("[0.00]hello there[2.01]the weather is nice", 60)
-    assert [(one.start, one.text) for one in parsed.value] == [
+    assert [(part.start, part.text) for part in parsed.value] == [
         (0.0, "hello there"),
         (2.01, "the weather is nice"),
     ]
@@ -66,14 +67,14 @@ def test_an_estimated_end_stays_within_the_clip():
 def test_a_stamp_cut_in_two_by_the_token_limit_is_reported():
     parsed = parse_sentences("[0.00]hello there[2.01][2.", 60)
     assert spans(parsed) == [(0.0, 2.01, "hello there")]
-    assert [(one.kind, one.text) for one in parsed.dropped] == [("cut off", "[2.")]
+    assert findings(parsed) == [("cut off", "[2.")]
 
 
 def test_times_beyond_the_clip_are_dropped_and_reported():
     parsed = parse_sentences("[0.00]hello[2.00][9.50]almost[10.70][30.00]never heard[31.00]", 10.0)
     assert spans(parsed) == [(0.0, 2.0, "hello"), (9.5, 10.0, "almost")]
-    found = [one for one in parsed.dropped if one.kind == "beyond the clip"]
-    assert [one.text for one in found] == ["[9.50]almost[10.70]", "[30.00]never heard[31.00]"]
+    found = [finding for finding in parsed.dropped if finding.kind == "beyond the clip"]
+    assert [part.text for part in found] == ["[9.50]almost[10.70]", "[30.00]never heard[31.00]"]
     assert "10.70 s" in found[0].reason and "10.00 s" in found[0].reason
 
 
@@ -100,14 +101,14 @@ def test_a_duration_that_is_none_is_refused(duration: float):
 
 def test_one_wild_time_costs_one_part_not_those_after_it():
     parsed = parse_sentences("[0]one[1][50]two[51][2]three[3][3]four[4][4]five[5]", 60)
-    assert [one.text for one in parsed.value] == ["one", "three", "four", "five"]
-    assert [(one.kind, one.text) for one in parsed.dropped] == [("out of order", "[50]two[51]")]
+    assert [part.text for part in parsed.value] == ["one", "three", "four", "five"]
+    assert findings(parsed) == [("out of order", "[50]two[51]")]
 
 
 def test_a_start_a_little_out_of_order_is_moved_and_reported():
     parsed = parse_sentences("[0]one[2][1.5]two[3][1.2]three[4][4]four[5]", 60)
-    assert [one.text for one in parsed.value] == ["one", "two", "three", "four"]
-    starts = [one.start for one in parsed.value]
+    assert [piece.text for piece in parsed.value] == ["one", "two", "three", "four"]
+    starts = [part.start for part in parsed.value]
     assert starts == sorted(starts) and parsed.kinds == {"out of order"}
 
 
@@ -121,13 +122,13 @@ def test_a_phrase_over_and_over_with_advancing_times_is_a_loop():
     loop = "".join(f"[{i}.00]thank you for watching[{i + 1}.00]" for i in range(3, 30))
     parsed = parse_sentences(f"[0.00]we begin[3.00]{loop}[30.00]and we end[31.00]", 60)
     assert spans(parsed) == [(0, 3, "we begin"), (3, 4, "thank you for watching"), (30, 31, "and we end")]
-    assert len([one for one in parsed.dropped if one.kind == "loop"]) == 26
+    assert len([finding for finding in parsed.dropped if finding.kind == "loop"]) == 26
 
 
 def test_the_same_part_with_stuck_times_is_a_loop_from_the_second_on():
     parsed = parse_sentences("[0.00]we begin[3.00]" * 3, 60)
     assert spans(parsed) == [(0, 3, "we begin")]
-    assert [(one.kind, one.text) for one in parsed.dropped] == [("loop", "[0.00]we begin[3.00]")] * 2
+    assert findings(parsed) == [("loop", "[0.00]we begin[3.00]")] * 2
 
 
 def test_a_loop_within_one_part_is_cut():
@@ -154,7 +155,7 @@ def test_thinking_fences_tokens_and_explanations_are_set_apart():
     parsed = parse_sentences(written, 5)
     assert official(parsed.value) == OFFICIAL
     assert parsed.kinds == {"thinking", "fence", "special token", "explanation"}
-    texts = " ".join(one.text for one in parsed.dropped)
+    texts = " ".join(finding.text for finding in parsed.dropped)
     assert "maybe" in texts and "Here you go" in texts and "I hope this helps!" in texts
 
 
@@ -182,7 +183,7 @@ def test_text_without_any_time_gets_no_made_up_times():
 def test_times_without_words_are_reported_as_empty():
     parsed = parse_sentences("[0.00][2.00][3.00]hello[4.00][5.00]", 6)
     assert spans(parsed) == [(3, 4, "hello")]
-    assert [one.kind for one in parsed.dropped] == ["empty", "empty", "empty"]
+    assert [finding.kind for finding in parsed.dropped] == ["empty", "empty", "empty"]
 
 
 def test_words_have_times_of_their_own():
@@ -193,7 +194,7 @@ def test_words_have_times_of_their_own():
 
 def test_several_words_between_two_stamps_share_their_time_by_length():
     parsed = parse_words("[1.00]to be clear[2.00][2.00]yes[2.50]", 3)
-    assert [one.text for one in parsed.value] == ["to", "be", "clear", "yes"]
+    assert [part.text for part in parsed.value] == ["to", "be", "clear", "yes"]
     first, second, third, _ = parsed.value
     assert first.start == 1.0 and third.end == pytest.approx(2.0)
     assert first.end == second.start and second.end == third.start
@@ -220,13 +221,13 @@ def test_speaker_labels_are_read_in_the_forms_models_use(written: str):
 
 def test_a_part_without_a_label_is_reported_and_given_to_nobody():
     parsed = parse_speakers("[0.00][S01]hi Bob[1.00][1.00]hi Ann[2.00]", 3)
-    assert [one.speaker for one in parsed.value] == ["S01", None]
-    assert [(one.kind, one.text) for one in parsed.dropped] == [("no speaker", "hi Ann")]
+    assert [part.speaker for part in parsed.value] == ["S01", None]
+    assert findings(parsed) == [("no speaker", "hi Ann")]
 
 
 def test_a_change_of_speaker_without_times_parts_the_turns():
     parsed = parse_speakers("[0.00][S01]hi Bob [S02]hi Ann[4.00]", 5)
-    assert [(one.speaker, one.text) for one in parsed.value] == [("S01", "hi Bob"), ("S02", "hi Ann")]
+    assert [(part.speaker, part.text) for part in parsed.value] == [("S01", "hi Bob"), ("S02", "hi Ann")]
     assert parsed.value[0].end == parsed.value[1].start and parsed.value[1].end == 4.0
     assert parsed.kinds == {"no end tag", "no start tag"}
 

@@ -49,9 +49,9 @@ PLAIN = st.builds(
     lambda recording, start, end: Call(
         "read_transcript", {"recording": recording, "start": start, "end": end}
     ),
-    st.text("abcdef 0123456789äß", min_size=1, max_size=12).filter(lambda one: one.strip() == one),
+    st.text("abcdef 0123456789äß", min_size=1, max_size=12).filter(lambda drawn_: drawn_.strip() == drawn_),
     st.integers(0, 9999),
-    st.floats(0, 9999).map(lambda one: round(one, 2)),
+    st.floats(0, 9999).map(lambda drawn: round(drawn, 2)),
 )
 """Calls as they are made here, to be damaged."""
 
@@ -69,7 +69,7 @@ def read(text: str, complete: bool = True) -> tuple[str, list[Call], list[str]]:
 @given(st.lists(CALLS, min_size=1, max_size=4), TEXTS)
 def test_calls_are_read_as_qwen_writes_them(calls: list[Call], words: str) -> None:
     assume(not words.lstrip(" ").startswith(("{", "[", "`")))
-    said = words + "\n" + "\n".join(f"<tool_call>\n{body(one)}\n</tool_call>" for one in calls)
+    said = words + "\n" + "\n".join(f"<tool_call>\n{body(call)}\n</tool_call>" for call in calls)
     shown, found, broken = read(said)
     assert (found, broken) == (calls, [])
     assert shown.strip() == words.strip()
@@ -137,7 +137,7 @@ def test_nothing_is_made_up_and_nothing_passed_over_in_a_repair(text: str) -> No
 def test_a_repaired_call_keeps_the_types_of_its_tool(damage: str) -> None:
     (found,) = read_calls(DAMAGES[damage](BODY), TOOLS)
     assert found == READ
-    assert {key: type(one) for key, one in found.arguments.items() if key != "start"} == {
+    assert {key: type(value) for key, value in found.arguments.items() if key != "start"} == {
         "recording": str,
         "end": float,
     }

@@ -19,10 +19,10 @@ CALL = Call("search", {"query": "ferry"})
 def split(text: str, cuts: list[int] = ()) -> list[str | Call]:
     """What comes out, neighbouring texts joined."""
     reader = CallReader(repair=False)
-    edges = sorted({min(one, len(text)) for one in cuts} | {0, len(text)})
+    edges = sorted({min(cut, len(text)) for cut in cuts} | {0, len(text)})
     pieces = [text[a:b] for a, b in pairwise(edges)]
     out: list[str | Call] = []
-    for piece in [one for text in pieces for one in reader.feed(text)] + reader.finish():
+    for piece in [chunk for text in pieces for chunk in reader.feed(text)] + reader.finish():
         if isinstance(piece, str) and out and isinstance(out[-1], str):
             out[-1] += piece
         else:
@@ -86,8 +86,8 @@ def test_the_cuts_of_the_stream_change_nothing(pieces: list[str], cuts: list[int
 def test_no_word_is_lost(pieces: list[str]):
     text = "".join(pieces)
     out = split(text)
-    shown = "".join(one for one in out if isinstance(one, str))
+    shown = "".join(chunk for chunk in out if isinstance(chunk, str))
     assert shown.count("word") == text.count("word")
-    for one in out:
-        if isinstance(one, Call):
-            assert isinstance(json.loads(call_document(one)["function"]["arguments"]), dict)
+    for piece in out:
+        if isinstance(piece, Call):
+            assert isinstance(json.loads(call_document(piece)["function"]["arguments"]), dict)
