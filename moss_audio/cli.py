@@ -168,7 +168,7 @@ def _device(name: str | None) -> torch.device:
 
     if name is None:
         backends = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-        return torch.device(next((one for one, there in backends.items() if there), "cpu"))
+        return torch.device(next((backend for backend, there in backends.items() if there), "cpu"))
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
@@ -219,8 +219,8 @@ def _resolve(name: str, resolve: Any) -> Path:
     try:
         return resolve(name, show)
     finally:
-        for one in bars:
-            one.stop()
+        for bar in bars:
+            bar.stop()
 
 
 def _download_bar(name: str, total: int) -> Any:
@@ -289,7 +289,7 @@ def note(line: str) -> None:
 
 def _plain(text: str) -> str:
     """Without control characters: what a model writes must not steer the terminal."""
-    return "".join(one for one in text if one in "\n\t" or one.isprintable())
+    return "".join(character for character in text if character in "\n\t" or character.isprintable())
 
 
 def _write_json(document: dict[str, Any]) -> None:

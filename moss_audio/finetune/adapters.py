@@ -119,7 +119,7 @@ def load_adapter(
         raise CheckpointError(f"The adapter in {adapter} does not fit {named}: {error}") from error
     if (Path(adapter) / "processor_config.json").is_file():
         # It says whether time markers were trained on.
-        model.__dict__["_processor"] = MossAudioProcessor.from_pretrained(adapter)
+        model.processor = MossAudioProcessor.from_pretrained(adapter)
     return adapted.eval()
 
 

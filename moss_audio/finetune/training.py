@@ -329,7 +329,7 @@ def _examples(path: Path, options: TrainOptions, reading: Reading, reporter: Rep
 
 def _model(options: TrainOptions, base: Path, dtype: torch.dtype, reading: Reading) -> Any:
     model = MossAudioModel.from_pretrained(base, dtype=dtype)
-    model.__dict__["_processor"] = reading.processor
+    model.processor = reading.processor
     model.audio_encoder.use_dropout = options.encoder_dropout
     if options.full:
         return model

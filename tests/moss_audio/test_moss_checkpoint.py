@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import PreTrainedModel
 
 from moss_audio import MossAudio
-from moss_audio.checkpoints import files as checkpoints
 from moss_audio.checkpoints import memory
 from moss_audio.checkpoints.files import INDEX_FILE, SINGLE_FILE
 from moss_audio.errors import CheckpointError, NotEnoughMemory
@@ -227,7 +227,7 @@ def test_too_little_memory_is_known_before_a_released_checkpoint_is_downloaded(m
         MossAudio.from_pretrained("OpenMOSS-Team/MOSS-Audio-8B-Thinking")
 
 
-def test_memory_that_runs_out_while_loading_is_called_so(checkpoint):
+def test_memory_that_runs_out_while_loading_is_called_so(checkpoint, monkeypatch):
     def beyond_this_machine(*args, **kwargs):
         return torch.empty(1 << 60)
 
@@ -235,16 +235,17 @@ def test_memory_that_runs_out_while_loading_is_called_so(checkpoint):
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
     for load in (beyond_this_machine, beyond_its_gpu):
+        monkeypatch.setattr(PreTrainedModel, "from_pretrained", load)
         with pytest.raises(NotEnoughMemory, match=r"used up while .*checkpoint was loaded.*needs at least"):
-            checkpoints.load(MossAudio, load, checkpoint)
+            MossAudio.from_pretrained(checkpoint)
         with pytest.raises(NotEnoughMemory, match="used up while"):
-            checkpoints.load(MossAudio, load, checkpoint, device_map="auto")
+            MossAudio.from_pretrained(checkpoint, device_map="auto")
 
 
 MEASURE_LOADING = """
 import sys
 from resource import RUSAGE_SELF, getrusage
-from moss_audio.model import MossAudioModel
+from moss_audio import MossAudioModel
 from tests.support.moss_sizes import small_model
 small_model()
 before = getrusage(RUSAGE_SELF).ru_maxrss
