@@ -1,63 +1,79 @@
-"""transformers' Auto classes learn of MOSS-Audio by ``import moss_audio`` alone.
+"""transformers' Auto classes know MOSS-Audio after ``import moss_audio`` alone.
 
-The classes are registered by the modules that define them. Importing these at ``import moss_audio`` would
-load torch and transformers, which takes seconds, for programs that never use them. So they are imported right
-after the module of transformers that defines the Auto class: nobody can use an Auto class before that.
+Registering a class needs the class, and importing that loads torch and transformers: seconds, for programs
+that may never use them. So what is made known here are names, in the tables in which transformers keeps the
+names of its own models: it looks such a name up in the module ``transformers.models.<model type>`` when it is
+asked for, and there it finds the package ``moss_audio``, which imports its classes when they are asked for.
+
+The tables are filled right after transformers' module with them has been imported, whenever that is. In the
+modules that define them the classes are registered too, in transformers' documented way, so that they are
+known once they are imported, wherever a later version keeps its tables.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
-from importlib import import_module
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 
-REGISTERED_BY = {
-    "transformers.models.auto.configuration_auto": "moss_audio.model.config",
-    "transformers.models.auto.modeling_auto": "moss_audio.model.modeling",
-    "transformers.models.auto.processing_auto": "moss_audio.model.processor",
+MODEL_TYPE = "moss_audio"
+"""As in ``config.json``."""
+
+_AUTO = "transformers.models.auto"
+
+TABLES = {
+    f"{_AUTO}.configuration_auto": {"CONFIG_MAPPING_NAMES": "MossAudioConfig"},
+    f"{_AUTO}.modeling_auto": {
+        "MODEL_MAPPING_NAMES": "MossAudioModel",
+        "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES": "MossAudioModel",
+        "MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES": "MossAudioModel",
+    },
+    f"{_AUTO}.processing_auto": {"PROCESSOR_MAPPING_NAMES": "MossAudioProcessor"},
 }
-"""transformers' modules with Auto classes, and the module here whose import registers something with each."""
+"""transformers' modules, the tables in them, and the name of ours that belongs there."""
 
 
 def register_with_auto_classes() -> None:
-    """Register configuration, model and processor as soon as transformers' Auto classes are imported."""
+    """Make the names known, now or as soon as transformers' Auto classes are imported."""
+    # Under the name under which transformers looks for the module of a model type.
+    sys.modules[f"transformers.models.{MODEL_TYPE}"] = sys.modules["moss_audio"]
     if not any(isinstance(finder, _AutoModuleFinder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _AutoModuleFinder())
-    for auto_module in REGISTERED_BY:
-        if auto_module in sys.modules:
-            _register(auto_module)
+    for name in TABLES:
+        if name in sys.modules:
+            _fill(sys.modules[name])
 
 
 class _AutoModuleFinder(MetaPathFinder):
-    """Finds the modules with Auto classes as Python does, and registers after their import."""
+    """Finds the modules with the tables as Python does, and has the tables filled after their import."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """The module's usual specification; None for every other module."""
-        if fullname not in REGISTERED_BY:
+        """The usual specification of one of these modules; None for every other module."""
+        if fullname not in TABLES:
             return None
         spec = PathFinder.find_spec(fullname, path, target)
         if spec is None or spec.loader is None:
             return None
         execute = spec.loader.exec_module
 
-        def execute_and_register(module: ModuleType) -> None:
+        def execute_and_fill(module: ModuleType) -> None:
             execute(module)
-            _register(fullname)
+            _fill(module)
 
-        spec.loader.exec_module = execute_and_register  # type: ignore[method-assign]
+        spec.loader.exec_module = execute_and_fill  # type: ignore[method-assign]
         return spec
 
 
-def _register(auto_module: str) -> None:
-    module = REGISTERED_BY[auto_module]
-    # A module that is being imported registers at its end. Where ours cannot be imported (there is no torch),
-    # that is for its own users to learn, not for those of any other model.
-    if module not in sys.modules:
-        with suppress(ImportError):
-            import_module(module)
+def _fill(module: ModuleType) -> None:
+    for table, name in TABLES[module.__name__].items():
+        if (names := getattr(module, table, None)) is not None:
+            names[MODEL_TYPE] = name
+    # Mappings that were built before the configuration's name was known have to learn it.
+    for mapping in vars(module).values():
+        known = getattr(mapping, "_reverse_config_mapping", None)
+        if isinstance(known, dict):
+            known["MossAudioConfig"] = MODEL_TYPE

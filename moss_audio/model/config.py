@@ -110,7 +110,9 @@ class MossAudioConfig(PreTrainedConfig):
     """
 
     model_type = "moss_audio"
+    # The same under the name that transformers before 5.23 looks for.
     sub_configs_defaults = {"audio_config": AudioEncoderConfig, "language_config": Qwen3Config}  # noqa: RUF012
+    sub_configs = {"audio_config": AudioEncoderConfig, "language_config": Qwen3Config}  # noqa: RUF012
     keys_to_ignore_at_inference = ["past_key_values"]  # noqa: RUF012
 
     # An AudioEncoderConfig and a Qwen3Config once constructed; may be given as dictionaries or left out.
@@ -126,6 +128,11 @@ class MossAudioConfig(PreTrainedConfig):
         # Copies of the decoder's sizes; the decoder's own are what counts.
         for name in ("num_hidden_layers", "vocab_size", "hidden_size"):
             kwargs.pop(name, None)
+        # Newer versions of transformers would do this by themselves.
+        for name, kind in (("audio_config", AudioEncoderConfig), ("language_config", Qwen3Config)):
+            sizes = getattr(self, name)
+            if sizes is None or isinstance(sizes, dict):
+                setattr(self, name, kind(**(sizes or {})))
         super().__post_init__(**kwargs)
 
     @property
