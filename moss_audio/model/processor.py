@@ -238,7 +238,7 @@ class MossAudioFeatureExtractor(SequenceFeatureExtractor):
 
         Args:
             raw_speech: One recording, or several.
-            sampling_rate: Of the recordings, in Hz; where given it must be 16,000.
+            sampling_rate: The recordings', in Hz; where given it must be 16,000.
             device: Where to compute; by default where the first recording is.
             return_tensors: "pt" or None; both give torch tensors.
 
@@ -362,7 +362,7 @@ class MossAudioProcessor(ProcessorMixin):
             device: Where the features are computed and all tensors lie; by default where the audio lies.
             audio: The recordings in the form of transformers' processors, instead of ``audios``: one, or
                 those of all prompts in one list, in order; a question without a span takes one of them.
-            sampling_rate: Of the recordings, in Hz; where given it must be 16,000.
+            sampling_rate: The recordings', in Hz; where given it must be 16,000.
             padding: True or "longest": prompts are filled to the longest, which is all that is done here.
             return_tensors: "pt" or None; both give torch tensors.
 

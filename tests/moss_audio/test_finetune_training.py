@@ -19,8 +19,15 @@ from safetensors.torch import load_file
 from torch.func import functional_call
 
 from moss_audio.errors import DataError, MossAudioError, NotEnoughMemory
-from moss_audio.finetune import Collator, TrainOptions, load_adapter, lora_config, merge, train
-from moss_audio.finetune import training_options as training_memory
+from moss_audio.finetune import (
+    Collator,
+    TrainOptions,
+    load_adapter,
+    lora_config,
+    merge,
+    train,
+    training_memory,
+)
 from moss_audio.finetune.__main__ import main
 from moss_audio.finetune.adapters import add_adapter
 from moss_audio.finetune.training import Stopped
@@ -340,7 +347,7 @@ def test_the_loss_on_evaluation_data_weighs_every_token_alike(options: TrainOpti
 def test_too_little_memory_is_said_before_anything_is_loaded(
     options: TrainOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("moss_audio.checkpoints.memory.available", lambda device: 1_000_000)
+    monkeypatch.setattr("moss_audio.finetune.training_memory.available", lambda device: 1_000_000)
     with pytest.raises(NotEnoughMemory, match="train an adapter instead"):
         train(replace(options, full=True))
     assert not options.output.exists()

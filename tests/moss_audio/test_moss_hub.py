@@ -27,7 +27,7 @@ from tests.support.hub_server import COMMIT, Hub, serving
 NAME = "someone/tiny-model"
 SIZE = 30_000_000
 CHUNK = constants.DOWNLOAD_CHUNK_SIZE
-"""huggingface_hub writes what it downloads in pieces of this many bytes; what is less is lost with a connection."""
+"""Bytes that huggingface_hub writes at a time; a smaller remainder is lost with its connection."""
 
 
 def shard(path: Path, seed: int, size: int = SIZE) -> None:
