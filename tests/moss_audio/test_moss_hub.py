@@ -101,12 +101,12 @@ def outcome(process: subprocess.Popen[str]) -> dict:
 
 
 def large_bytes(model: Path) -> int:
-    return sum(one.stat().st_size for one in model.glob("*.safetensors"))
+    return sum(file.stat().st_size for file in model.glob("*.safetensors"))
 
 
 def same(folder: Path, model: Path) -> bool:
-    wanted = [one.name for one in model.iterdir() if one.name != "README.md"]
-    return all((folder / one).read_bytes() == (model / one).read_bytes() for one in wanted)
+    wanted = [file.name for file in model.iterdir() if file.name != "README.md"]
+    return all((folder / item).read_bytes() == (model / item).read_bytes() for item in wanted)
 
 
 def test_a_download_is_whole_counted_and_afterwards_found_without_the_hub(
