@@ -75,7 +75,7 @@ def as_waveform(audio: np.ndarray | torch.Tensor) -> torch.Tensor:
             f"The audio has {wave.shape[0]} samples; the model needs at least {HOP_LENGTH} (10 ms at 16 kHz)."
         )
     if not torch.isfinite(wave).all():
-        raise AudioError("The audio holds values that are no numbers (NaN or infinity).")
+        raise AudioError("The audio contains NaN or infinite values.")
     return wave
 
 
