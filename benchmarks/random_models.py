@@ -87,5 +87,5 @@ def with_processor(model: MossAudioModel) -> MossAudioModel:
     )  # fmt: skip
     with torch.no_grad():
         model.lm_head.weight[[tokens.endoftext, tokens.im_end]] = 0.0
-    model.__dict__["_processor"] = MossAudioProcessor(fast, tokens=tokens)
+    model.processor = MossAudioProcessor(fast, tokens=tokens)
     return model

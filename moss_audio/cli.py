@@ -36,7 +36,7 @@ TaskName = StrEnum("TaskName", {name: name for name in tasks.TASKS})  # type: ig
 
 
 class Dtype(StrEnum):
-    """What weights are loaded as."""
+    """Number format of the weights in memory."""
 
     bfloat16 = "bfloat16"
     float16 = "float16"
@@ -63,9 +63,7 @@ def _answer(
     model: Annotated[
         str, typer.Option(help="Name on the Hugging Face hub, or a checkpoint's folder.")
     ] = DEFAULT_MODEL,
-    task: Annotated[
-        TaskName | None, typer.Option(help="What to do; transcribe, where nothing is asked.")
-    ] = None,
+    task: Annotated[TaskName | None, typer.Option(help="What to do; by default transcribe.")] = None,
     prompt: Annotated[str | None, typer.Option(help="Your own question about the audio.")] = None,
     option: Annotated[
         list[str] | None, typer.Option(help="A possible answer, for --task choice; two or more.")
@@ -76,25 +74,29 @@ def _answer(
         int | None,
         typer.Option(
             min=1,
-            help="Length of thought and answer; 1024, more for long audio and thoughts without a budget.",
+            help="Longest output, thought included; by default 1024, more for long audio and thinking.",
         ),
     ] = None,
     temperature: Annotated[
         float | None,
-        typer.Option(min=0.0, help="0 takes the likeliest words; 0 for tasks with a form, 1 for prose."),
+        typer.Option(
+            min=0.0, help="0 always picks the likeliest word; by default 0 for structured tasks, 1 for prose."
+        ),
     ] = None,
     thinking: Annotated[
         bool | None, typer.Option("--thinking/--no-thinking", help="Let a Thinking model think, and show it.")
     ] = None,
     thinking_budget: Annotated[
-        int | None, typer.Option(min=0, help="Tokens after which a thought is closed.")
+        int | None, typer.Option(min=0, help="Most tokens to think with before the answer.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Makes sampling repeatable.")] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON document with the answer as it was read.")
+        bool, typer.Option("--json", help="Print one JSON document with the parsed answer.")
     ] = False,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; by default the best.")] = None,
-    dtype: Annotated[Dtype, typer.Option(help="What weights are loaded as.")] = Dtype.bfloat16,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda, cuda:1 or mps; by default the fastest.")
+    ] = None,
+    dtype: Annotated[Dtype, typer.Option(help="Number format of the weights.")] = Dtype.bfloat16,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
     """Ask MOSS-Audio about a recording of up to ten minutes."""
@@ -168,7 +170,7 @@ def _device(name: str | None) -> torch.device:
 
     if name is None:
         backends = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-        return torch.device(next((one for one, there in backends.items() if there), "cpu"))
+        return torch.device(next((backend for backend, there in backends.items() if there), "cpu"))
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
@@ -219,8 +221,8 @@ def _resolve(name: str, resolve: Any) -> Path:
     try:
         return resolve(name, show)
     finally:
-        for one in bars:
-            one.stop()
+        for bar in bars:
+            bar.stop()
 
 
 def _download_bar(name: str, total: int) -> Any:
@@ -289,7 +291,7 @@ def note(line: str) -> None:
 
 def _plain(text: str) -> str:
     """Without control characters: what a model writes must not steer the terminal."""
-    return "".join(one for one in text if one in "\n\t" or one.isprintable())
+    return "".join(character for character in text if character in "\n\t" or character.isprintable())
 
 
 def _write_json(document: dict[str, Any]) -> None:

@@ -92,8 +92,8 @@ def check_inputs(
     counts = {
         "n_audio": len(waves),
         "mel_frames": frames[0] if len(frames) == 1 else frames,
-        "audio_tokens": sum(token_count(one) for one in frames),
-        "samples": sum(one.shape[0] for one in waves),
+        "audio_tokens": sum(token_count(count) for count in frames),
+        "samples": sum(wave.shape[0] for wave in waves),
         "prompt_len": inputs["input_ids"].shape[1],
     }
     for name, found in counts.items():
@@ -202,7 +202,11 @@ def check_training(
         audio_input_mask=example.audio_input_mask[None],
     ).loss  # fmt: skip
     loss.backward()
-    norms = {name: one.grad.norm() for name, one in model.named_parameters() if one.grad is not None}
+    norms = {
+        name: parameter.grad.norm()
+        for name, parameter in model.named_parameters()
+        if parameter.grad is not None
+    }
     report.close(f"sft.{item} loss", loss, about["loss"], LOSS)
     report.same(f"sft.{item} supervised_tokens", int((labels != -100).sum()), about["supervised_tokens"])
     report.same(f"sft.{item} length", len(ids), about["length"])
@@ -213,7 +217,7 @@ def check_training(
         report.close(
             f"sft.{item} gradient of {name}", norms.get(name, torch.tensor(float("nan"))), wanted, GRADIENT
         )
-    without = [name for name, one in model.named_parameters() if one.grad is None]
+    without = [name for name, entry in model.named_parameters() if entry.grad is None]
     report.same(
         f"sft.{item} params_without_grad", sorted(without), sorted(about.get("params_without_grad", []))
     )
@@ -239,8 +243,8 @@ def _stages(model: MossAudioModel, inputs: Any) -> dict[str, torch.Tensor]:
     mel, frames = inputs["audio_data"], inputs["audio_data_seqlens"]
     encoded, features = model.audio_encoder(mel, frames), model.encode_audio(mel, frames)
     stages = {"enc.last_hidden_state": encoded.tokens, "adapter": features.embeds}
-    stages |= {f"enc.deepstack.{i}": one for i, one in enumerate(encoded.taps)}
-    return stages | {f"merger.{i}": one for i, one in enumerate(features.deepstack)}
+    stages |= {f"enc.deepstack.{i}": item for i, item in enumerate(encoded.taps)}
+    return stages | {f"merger.{i}": entry for i, entry in enumerate(features.deepstack)}
 
 
 def _logits_of_stored(case: Case, model: MossAudioModel, item: str) -> torch.Tensor | None:
@@ -251,7 +255,7 @@ def _logits_of_stored(case: Case, model: MossAudioModel, item: str) -> torch.Ten
     if mask is None:
         return model(inputs_embeds=embeds[None]).logits[0]
     rows = [case.take(f"{item}.merger.{i}") for i in range(len(model.deepstack_audio_merger_list))]
-    features = AudioFeatures(embeds=embeds[mask], deepstack=tuple(one for one in rows if one is not None))
+    features = AudioFeatures(embeds=embeds[mask], deepstack=tuple(row for row in rows if row is not None))
     return model(inputs_embeds=embeds[None], audio_features=features, audio_input_mask=mask[None]).logits[0]
 
 

@@ -32,7 +32,7 @@ class Report:
 
     def close(self, name: str, found: Any, wanted: Any, tolerance: tuple[float, float]) -> None:
         """Compare numbers within atol + rtol · |wanted|."""
-        found, wanted = (torch.as_tensor(one).detach().double() for one in (found, wanted))
+        found, wanted = (torch.as_tensor(item).detach().double() for item in (found, wanted))
         atol, rtol = tolerance
         if found.shape != wanted.shape:
             self._line(
@@ -51,7 +51,9 @@ class Report:
 
     def same(self, name: str, found: Any, wanted: Any) -> None:
         """Compare what must be equal: ids, masks, counts, hashes."""
-        found, wanted = (one.tolist() if isinstance(one, torch.Tensor) else one for one in (found, wanted))
+        found, wanted = (
+            item.tolist() if isinstance(item, torch.Tensor) else item for item in (found, wanted)
+        )
         count = len(wanted) if isinstance(wanted, list) else 1
         holds = found == wanted
         said = "equal" if holds else f"{_short(found)} instead of {_short(wanted)}"

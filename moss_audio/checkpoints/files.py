@@ -1,25 +1,18 @@
-"""Checkpoints: found, compared with the model tensor by tensor, loaded without a second copy, saved.
+"""The files of a checkpoint's folder, read without loading a weight.
 
-What does not fit is found out from the files' headers, before any weight is read, and every tensor that is
-missing, left over, stored twice or of another shape is named.
+What does not fit the model is found out from the files' headers, and every tensor that is missing, left over,
+stored twice or of another shape is named.
 """
 
 from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import torch
 
 from moss_audio.errors import CheckpointError
 from moss_audio.generation.thinking import name_says_thinking
 from moss_audio.model.config import MossAudioConfig
-
-if TYPE_CHECKING:
-    from moss_audio.model.modeling import MossAudioModel
 
 INDEX_FILE = "model.safetensors.index.json"
 SINGLE_FILE = "model.safetensors"
@@ -27,55 +20,8 @@ SINGLE_FILE = "model.safetensors"
 IGNORED = ("audio_encoder.embed_positions.",)
 """Beginnings of names that some relatives of the released checkpoints carry and this model computes."""
 
-HUB_OPTIONS = ("revision", "cache_dir", "token", "local_files_only")
-"""What transformers' callers say about the hub, and ``hub.resolve`` understands."""
-
 NAMED = 12
 """Tensors named in one error; more are counted."""
-
-
-def load(
-    cls: type[MossAudioModel],
-    load_pretrained: Callable[..., Any],
-    name_or_folder: str | Path | None,
-    *args: Any,
-    **kwargs: Any,
-) -> Any:
-    """What ``MossAudioModel.from_pretrained`` does around transformers' loading.
-
-    Raises:
-        CheckpointError: The checkpoint is missing, unreachable, or not this model's.
-        NotEnoughMemory: It does not fit on the device it would be loaded onto.
-    """
-    from moss_audio.checkpoints import memory
-
-    if "torch_dtype" not in kwargs:
-        kwargs.setdefault("dtype", torch.bfloat16)
-    if name_or_folder is None or kwargs.get("state_dict") is not None:
-        return load_pretrained(name_or_folder, *args, **kwargs)
-    place = memory.Place.of(kwargs)
-    place.check_released(str(name_or_folder))
-    folder = locate(name_or_folder, kwargs)
-    config = kwargs.get("config")
-    if not isinstance(config, MossAudioConfig):
-        config = read_config(folder if config is None else Path(config))
-        kwargs["config"] = config
-    if not kwargs.get("ignore_mismatched_sizes"):
-        check_tensors(folder, expected_shapes(cls, config))
-    place.check(str(name_or_folder), folder)
-    try:
-        loaded = load_pretrained(folder, *args, **kwargs)
-    except (OSError, ValueError, RuntimeError, MemoryError) as error:
-        if memory.ran_out(error):
-            raise place.used_up(str(name_or_folder), folder) from error
-        raise CheckpointError(f"The checkpoint in {folder} could not be loaded: {error}") from error
-    model = loaded[0] if isinstance(loaded, tuple) else loaded
-    model.__dict__["_folder"] = folder
-    generation = model.generation_config
-    if generation is not None and not isinstance(getattr(generation, "thinking", None), bool):
-        # The released checkpoints say this in their names alone, which a copy saved elsewhere would lose.
-        generation.thinking = thinks(folder, str(name_or_folder))
-    return loaded
 
 
 def thinks(folder: Path, name: str) -> bool:
@@ -89,19 +35,9 @@ def thinks(folder: Path, name: str) -> bool:
         said = json.loads((folder / "generation_config.json").read_text(encoding="utf-8")).get("thinking")
     except (OSError, ValueError, AttributeError):
         said = None
-    return said if isinstance(said, bool) else any(name_says_thinking(one) for one in (name, str(folder)))
-
-
-def locate(name_or_folder: str | Path, options: dict[str, Any]) -> Path:
-    """The folder of a checkpoint; a hub name is downloaded, or found in the cache.
-
-    Raises:
-        CheckpointError: There is none.
-    """
-    from moss_audio.checkpoints.hub import resolve
-
-    hub = {name: options.pop(name) for name in HUB_OPTIONS if name in options}
-    return resolve(str(name_or_folder), **hub)
+    if isinstance(said, bool):
+        return said
+    return name_says_thinking(name) or name_says_thinking(str(folder))
 
 
 def read_config(folder: Path) -> MossAudioConfig:
@@ -114,7 +50,7 @@ def read_config(folder: Path) -> MossAudioConfig:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise CheckpointError(f"{folder} holds no config.json, so it is no checkpoint.") from error
+        raise CheckpointError(f"{folder} holds no config.json, so it is not a checkpoint.") from error
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{file} cannot be read: {error}") from error
     kind = content.get("model_type") if isinstance(content, dict) else None
@@ -125,16 +61,6 @@ def read_config(folder: Path) -> MossAudioConfig:
     except Exception as error:
         # The validation of huggingface_hub wraps what our own checks raise; the cause says what is wrong.
         raise CheckpointError(f"{file} does not fit this model: {error.__cause__ or error}") from error
-
-
-def expected_shapes(cls: type[MossAudioModel], config: MossAudioConfig) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every tensor a checkpoint of these sizes holds; nothing is allocated."""
-    with torch.device("meta"):
-        model = cls(config)
-    shapes = {name: tuple(one.shape) for name, one in model.state_dict().items()}
-    if config.tie_word_embeddings:
-        del shapes["lm_head.weight"]
-    return shapes
 
 
 def check_tensors(folder: Path, expected: dict[str, tuple[int, ...]]) -> None:
@@ -180,7 +106,7 @@ def weight_files(folder: Path) -> list[Path]:
             raise CheckpointError(f"{folder} holds no weights ({SINGLE_FILE} or {INDEX_FILE}).")
         return [single]
     shards = _indexed(index)
-    missing = [one.name for one in shards if not one.exists()]
+    missing = [shard.name for shard in shards if not shard.exists()]
     # Saving a model in one file, transformers removes the shards of an earlier save and leaves their index.
     if single.exists() and (shards == [single] or len(missing) == len(shards)):
         return [single]
@@ -233,7 +159,7 @@ def signature(folder: Path) -> Signature:
     """Which of the two forms of weights a folder holds, so that what a save changed can be told."""
     found = {name: folder / name for name in (SINGLE_FILE, INDEX_FILE)}
     stats = {name: file.stat() for name, file in found.items() if file.exists()}
-    return {name: (one.st_mtime_ns, one.st_ino, one.st_size) for name, one in stats.items()}
+    return {name: (stat.st_mtime_ns, stat.st_ino, stat.st_size) for name, stat in stats.items()}
 
 
 def remove_stale(folder: Path, before: Signature) -> None:
@@ -244,38 +170,7 @@ def remove_stale(folder: Path, before: Signature) -> None:
         before: Its ``signature`` before that.
     """
     after = signature(folder)
-    written = [name for name, one in after.items() if before.get(name) != one]
+    written = [name for name, stat in after.items() if before.get(name) != stat]
     if len(written) == 1:
         for stale in after.keys() - set(written):
             (folder / stale).unlink()
-
-
-def complete(model: MossAudioModel, folder: Path) -> None:
-    """What a saved model needs beyond its weights to be a checkpoint like the released ones."""
-    file = folder / "config.json"
-    if file.exists():
-        content = json.loads(file.read_text(encoding="utf-8"))
-        content["architectures"] = ["MossAudioModel"]
-        file.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    processor = model.__dict__.get("_processor")
-    if processor is None and "_folder" in model.__dict__:
-        try:
-            processor = processor_of(model)
-        except CheckpointError:
-            return
-    if processor is not None:
-        processor.save_pretrained(folder)
-
-
-def processor_of(model: MossAudioModel) -> Any:
-    """The processor that lies beside a model's weights.
-
-    Raises:
-        CheckpointError: The model was not loaded from a folder, or there is no tokenizer in it.
-    """
-    from moss_audio.model.processor import MossAudioProcessor
-
-    folder = model.__dict__.get("_folder")
-    if folder is None:
-        raise CheckpointError("This model was not loaded from a checkpoint, so it has no processor; set one.")
-    return MossAudioProcessor.from_pretrained(folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 
 from moss_audio.checkpoints.files import read_header, weight_files
+from moss_audio.checkpoints.hub import RELEASED_BYTES
 from moss_audio.errors import NotEnoughMemory
 
 GB = 1_000_000_000
@@ -118,8 +120,6 @@ class Place:
         Raises:
             NotEnoughMemory: They would not.
         """
-        from moss_audio.checkpoints.hub import RELEASED_BYTES
-
         if self.device is not None and name in RELEASED_BYTES and not Path(name).exists():
             kind = self.dtype or torch.bfloat16
             published = RELEASED_BYTES[name] // torch.bfloat16.itemsize * kind.itemsize
@@ -197,8 +197,6 @@ def _machine() -> int:
 
 def _installed() -> int:
     """Where the system does not say what is free, all of its memory (macOS); else no limit is known."""
-    import os
-
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):

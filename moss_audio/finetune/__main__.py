@@ -43,14 +43,18 @@ Prompt = Annotated[str, typer.Option(metavar="TEXT", help="Prompt of conversatio
 def train(
     data: Data,
     model: Model,
-    output: Annotated[Path, typer.Option(metavar="FOLDER", help="For checkpoints and the result.")],
+    output: Annotated[Path, typer.Option(metavar="FOLDER", help="Where checkpoints and the result go.")],
     full: Annotated[bool, typer.Option("--full", help="Train all weights instead of an adapter.")] = False,
     lora_rank: Annotated[int, typer.Option(min=1)] = 64,
     lora_alpha: Annotated[float, typer.Option(help="Additions are scaled by alpha / rank.")] = 2,
     lora_dropout: Annotated[float, typer.Option(min=0, max=0.99)] = 0.0,
-    lora_on_encoder: Annotated[bool, typer.Option("--lora-on-encoder", help="Its q, k, v too.")] = False,
+    lora_on_encoder: Annotated[
+        bool, typer.Option("--lora-on-encoder", help="Adapt the encoder's q, k and v too.")
+    ] = False,
     epochs: Annotated[float, typer.Option(min=0.001, help="Passes over the data.")] = 1.0,
-    max_steps: Annotated[int, typer.Option(min=0, help="Optimiser steps at most; 0: as the epochs.")] = 0,
+    max_steps: Annotated[
+        int, typer.Option(min=0, help="Optimiser steps at most; 0: as many as the epochs have.")
+    ] = 0,
     batch: Annotated[int, typer.Option(min=1, help="Examples at a time.")] = 1,
     accumulate: Annotated[int, typer.Option(min=1, help="Batches of one optimiser step.")] = 1,
     lr: Annotated[float | None, typer.Option(help="By default 2e-4, with --full 5e-5.")] = None,
@@ -65,14 +69,16 @@ def train(
     gradient_checkpointing: Annotated[
         bool, typer.Option("--gradient-checkpointing", help="Less memory, more time, same gradients.")
     ] = False,
-    encoder_dropout: Annotated[bool, typer.Option("--encoder-dropout", help="As published.")] = False,
+    encoder_dropout: Annotated[
+        bool, typer.Option("--encoder-dropout", help="Dropout in the encoder, as published.")
+    ] = False,
     precision: Annotated[str, typer.Option(help="auto, bfloat16 or float32.")] = "auto",
     eval_data: Annotated[
         Path | None, typer.Option("--eval", metavar="DATA.jsonl", help="Its loss is measured at every save.")
     ] = None,
     save_steps: Annotated[int, typer.Option(min=0, help="Steps between checkpoints; 0: every epoch.")] = 0,
     keep: Annotated[int, typer.Option(min=1, help="Checkpoints kept.")] = 2,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint.")] = False,
     workers: Annotated[int, typer.Option(min=0, help="Processes that decode audio ahead.")] = 0,
     seed: int = 0,
 ) -> None:

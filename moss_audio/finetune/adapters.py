@@ -1,7 +1,4 @@
-"""An adapter and its base, made into an ordinary checkpoint.
-
-LoRA (https://arxiv.org/abs/2106.09685): what is adapted, and adapters loaded for use.
-"""
+"""LoRA adapters (https://arxiv.org/abs/2106.09685): what is adapted; saving, loading and merging them."""
 
 from __future__ import annotations
 
@@ -37,7 +34,7 @@ def lora_config(
     Args:
         rank: Inner width of an adapted layer's addition.
         alpha: The addition is scaled by ``alpha / rank``.
-        dropout: Of the addition's input.
+        dropout: Share of the addition's input that is dropped while training.
         on_encoder: Whether the encoder's queries, keys and values are adapted as well.
     """
     targets = f"({LANGUAGE_MODEL}|{AUDIO_ENCODER})" if on_encoder else LANGUAGE_MODEL
@@ -111,15 +108,16 @@ def load_adapter(
         CheckpointError: There is no such adapter, or no such base, or they do not fit.
     """
     named = base_of(adapter)
+    base: Any = model
     if not isinstance(model, MossAudioModel):
-        model = MossAudioModel.from_pretrained(model or named, dtype=dtype, **options)
+        base = MossAudioModel.from_pretrained(model or named, dtype=dtype, **options)
     try:
-        adapted = PeftModel.from_pretrained(model, str(adapter))
+        adapted = PeftModel.from_pretrained(base, str(adapter))
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise CheckpointError(f"The adapter in {adapter} does not fit {named}: {error}") from error
     if (Path(adapter) / "processor_config.json").is_file():
         # It says whether time markers were trained on.
-        model.__dict__["_processor"] = MossAudioProcessor.from_pretrained(adapter)
+        base.processor = MossAudioProcessor.from_pretrained(adapter)
     return adapted.eval()
 
 

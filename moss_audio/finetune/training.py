@@ -1,8 +1,7 @@
 """One training run, from a data file to an adapter or a checkpoint.
 
-What a person sees of a run on stderr, and what happens when they stop it.
-
-transformers' ``Trainer``, with our order of examples, our loss and our files.
+transformers' ``Trainer`` with our order of examples, our loss and our files; what a person sees of it on
+stderr, and what happens when they stop it.
 """
 
 from __future__ import annotations
@@ -30,7 +29,6 @@ from transformers.trainer_callback import PrinterCallback
 from moss_audio.checkpoints.files import read_config, weight_files
 from moss_audio.checkpoints.hub import resolve
 from moss_audio.errors import MossAudioError
-from moss_audio.finetune import training_options as memory
 from moss_audio.finetune.adapters import add_adapter, lora_config, save_adapter
 from moss_audio.finetune.training_data import (
     IGNORED,
@@ -42,6 +40,7 @@ from moss_audio.finetune.training_data import (
     read_conversations,
     total_time,
 )
+from moss_audio.finetune.training_memory import check, training_need, weight_dtype
 from moss_audio.finetune.training_options import TrainOptions, begin, last_checkpoint
 from moss_audio.model.modeling import MossAudioModel
 from moss_audio.model.processor import MossAudioProcessor
@@ -117,7 +116,7 @@ class Reporter(TrainerCallback):
 
 
 class Finite(TrainerCallback):
-    """Ends a run whose loss is no number any more; nothing after it could be used."""
+    """Ends a run whose loss or gradient is no longer finite; nothing after it could be used."""
 
     def on_log(
         self,
@@ -136,7 +135,7 @@ class Finite(TrainerCallback):
             if not math.isfinite((logs or {}).get(name, 0.0)):
                 raise MossAudioError(
                     f"At step {state.global_step} the {'loss' if name == 'loss' else 'gradient'} is no "
-                    "number any more; begin again with a smaller --lr or some --warmup."
+                    "longer a finite number; start again with a smaller --lr or with some --warmup."
                 )
 
 
@@ -172,7 +171,9 @@ class Stop(TrainerCallback):
             raise KeyboardInterrupt
         self.asked = True
         # Writing through rich could wait for a lock that the interrupted code holds.
-        sys.stderr.write("\nStopping after this step, with a checkpoint; once more to stop at once.\n")
+        sys.stderr.write(
+            "\nStopping after this step with a checkpoint; press Ctrl+C again to stop at once.\n"
+        )
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -216,7 +217,7 @@ class AnswerTrainer(Trainer):
 
     Args:
         order: In which examples are learned.
-        **options: Of ``Trainer``.
+        **options: ``Trainer``'s.
     """
 
     def __init__(self, order: Order, **options: Any) -> None:
@@ -259,7 +260,7 @@ class AnswerTrainer(Trainer):
 
 
 class Stopped(MossAudioError):
-    """The run was stopped before its end; the message says how to go on."""
+    """The run was stopped before its end; the message says how to resume it."""
 
 
 def train(options: TrainOptions) -> Path:
@@ -281,12 +282,12 @@ def train(options: TrainOptions) -> Path:
     base = resolve(options.model)
     config = read_config(base)
     device = _device()
-    dtype = memory.weight_dtype(options, device)
+    dtype = weight_dtype(options, device)
     reading = _reading(options, base)
     reporter = Reporter()
     examples = _examples(options.data, options, reading, reporter)
     held_out = _examples(options.eval_data, options, reading, reporter) if options.eval_data else None
-    memory.check(memory.training_need(config, options, dtype), device, options.full)
+    check(training_need(config, options, dtype), device, options.full)
     resume = begin(options, base)
     set_seed(options.seed)  # before adapters get their first weights
     model = _model(options, base, dtype, reading)
@@ -323,13 +324,13 @@ def _examples(path: Path, options: TrainOptions, reading: Reading, reporter: Rep
     audio = total_time(examples.measures)
     reporter.say(f"{path}: {len(examples)} examples, {audio} of audio, {sum(examples.lengths):,} tokens.")
     if left:
-        reporter.say(f"Left out {len(left)} that are too long; the first: {left[0]}")
+        reporter.say(f"Left out {len(left)} examples that are too long; the first: {left[0]}")
     return examples
 
 
 def _model(options: TrainOptions, base: Path, dtype: torch.dtype, reading: Reading) -> Any:
     model = MossAudioModel.from_pretrained(base, dtype=dtype)
-    model.__dict__["_processor"] = reading.processor
+    model.processor = reading.processor
     model.audio_encoder.use_dropout = options.encoder_dropout
     if options.full:
         return model
@@ -380,23 +381,23 @@ def _run(trainer: AnswerTrainer, options: TrainOptions, resume: Path | None, rep
             trainer.add_callback(stop)
             trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     except KeyboardInterrupt as error:
-        raise Stopped(_how_to_go_on(options)) from error
+        raise Stopped(_how_to_resume(options)) from error
     except torch.OutOfMemoryError as error:
         raise MossAudioError(
-            f"The device's memory did not suffice at step {trainer.state.global_step + 1}; use "
+            f"The device ran out of memory at step {trainer.state.global_step + 1}; use "
             "--gradient-checkpointing, a smaller --batch with more --accumulate, or a smaller --max-length."
         ) from error
     finally:
         reporter.close()
     if trainer.state.global_step < trainer.state.max_steps:
-        raise Stopped(_how_to_go_on(options))
+        raise Stopped(_how_to_resume(options))
 
 
-def _how_to_go_on(options: TrainOptions) -> str:
+def _how_to_resume(options: TrainOptions) -> str:
     last = last_checkpoint(options.output)
     if last is None:
-        return "Stopped before the first checkpoint; nothing is kept."
-    return f"Stopped; the last checkpoint is {last}. Give the same command with --resume to go on."
+        return "Stopped before the first checkpoint; nothing was kept."
+    return f"Stopped; the last checkpoint is {last}. Run the same command with --resume to continue."
 
 
 def _finish(trainer: AnswerTrainer, options: TrainOptions, base: Path, reading: Reading) -> Path:

@@ -1,6 +1,6 @@
-"""What is in a data file, before hours are spent on it.
+"""Data to learn from: conversations as ids, labels and features, alone, in batches, and all of a file.
 
-Conversations to learn from, one JSON object a line.
+A data file holds one JSON object a line:
 
     {"conversation": [
         {"role": "user", "message_type": "audio", "content": "clips/one.wav"},
@@ -10,14 +10,11 @@ Conversations to learn from, one JSON object a line.
 This is the format of the published training script. Of a conversation, the first recording, the user's
 texts and the assistant's texts are used; texts are joined with newlines and stripped.
 
-From a conversation to what is learned of it: ids, labels, features.
-
 The layout is the one of a prompt at inference, time markers included, followed by the answer and the end of
 its turn. Only these two are learned. The pieces of text are tokenized each by itself.
 
-Several examples as one batch.
-
-All examples of a file: how long they are, before any is heard; in which order they are learned.
+How long the examples of a file are is known before any is heard, so that ``check`` can say what is in it
+before hours are spent on it.
 """
 
 from __future__ import annotations
@@ -266,7 +263,7 @@ def layout(
     after += processor.text_ids(ANSWER_OPEN)
     answer = [*processor.text_ids(conversation.answer), *processor.text_ids(ANSWER_CLOSE)]
     context = before + span + after
-    audio = [False] * len(before) + [one == ids.audio for one in span]
+    audio = [False] * len(before) + [number == ids.audio for number in span]
     return Layout(
         ids=context + answer,
         labels=[IGNORED] * len(context) + answer,
@@ -332,8 +329,8 @@ class Collator:
             ``[B, L]``; ``audio_data`` bfloat16 ``[B, 128, most_frames]`` and ``audio_data_seqlens`` int64
             ``[B]``.
         """
-        shape = len(examples), max(self.pad_to, *(len(one) for one in examples))
-        frames = [one.audio_data_seqlens for one in examples]
+        shape = len(examples), max(self.pad_to, *(len(example) for example in examples))
+        frames = [example.audio_data_seqlens for example in examples]
         first = examples[0].audio_data
         batch = {
             "input_ids": torch.full(shape, self.padding, dtype=torch.int64),
@@ -343,10 +340,10 @@ class Collator:
             "audio_data": first.new_zeros(len(examples), first.shape[0], max(frames)),
             "audio_data_seqlens": torch.tensor(frames),
         }
-        for row, one in enumerate(examples):
+        for row, example in enumerate(examples):
             for name in ("input_ids", "labels", "attention_mask", "audio_input_mask"):
-                batch[name][row, : len(one)] = getattr(one, name)
-            batch["audio_data"][row, :, : frames[row]] = one.audio_data
+                batch[name][row, : len(example)] = getattr(example, name)
+            batch["audio_data"][row, :, : frames[row]] = example.audio_data
         return batch
 
 
@@ -359,7 +356,7 @@ class Reading:
     """How conversations become sequences.
 
     Attributes:
-        processor: Of the checkpoint.
+        processor: The checkpoint's.
         time_markers: Whether seconds are written; None as at inference.
         max_length: Tokens allowed.
     """
@@ -386,7 +383,7 @@ class Measure:
 
 def total_time(measures: Sequence[Measure]) -> str:
     """Audio in all, for a person to read."""
-    seconds = sum(one.seconds for one in measures)
+    seconds = sum(measure.seconds for measure in measures)
     return f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 3600:.2f} hours"
 
 
@@ -409,7 +406,7 @@ class Examples(Dataset):
     @property
     def lengths(self) -> list[int]:
         """Tokens of each."""
-        return [one.length for one in self.measures]
+        return [measure.length for measure in self.measures]
 
     def __len__(self) -> int:
         return len(self.conversations)
@@ -437,17 +434,17 @@ def prepare(
     """
     kept: list[tuple[Conversation, Measure]] = []
     left: list[DataError] = []
-    for one in conversations:
-        found = measure(one, reading)
+    for conversation in conversations:
+        found = measure(conversation, reading)
         if found.length <= reading.max_length:
-            kept.append((one, found))
+            kept.append((conversation, found))
             continue
-        left.append(too_long(one.name, found.length, reading.max_length))
+        left.append(too_long(conversation.name, found.length, reading.max_length))
         if not skip_too_long:
             raise left[0]
     if not kept:
         raise DataError(f"None of the {len(left)} examples is short enough: {left[0]}" if left else _NOTHING)
-    return Examples([one for one, _ in kept], reading, [found for _, found in kept]), left
+    return Examples([talk for talk, _ in kept], reading, [found for _, found in kept]), left
 
 
 _NOTHING = "There are no examples to learn from."
@@ -507,7 +504,7 @@ class Order(Sampler[int]):
     Args:
         lengths: Tokens of each example.
         batch: Examples of one optimiser step.
-        seed: Of the order.
+        seed: Decides the order.
         grouped: Put examples of like length into one step, the longest first of all, so that memory that does
             not suffice shows at once.
     """
@@ -550,15 +547,15 @@ class Report:
         """For a person to read."""
         lines = []
         if self.measures:
-            lengths = [one.length for one in self.measures]
-            longest = max(one.seconds for one in self.measures)
+            lengths = [measure.length for measure in self.measures]
+            longest = max(measure.seconds for measure in self.measures)
             lines += [
                 f"{len(lengths)} examples, {total_time(self.measures)} of audio (longest: {longest:.1f} s)",
                 f"{sum(lengths):,} tokens: {min(lengths)} to {max(lengths)}, half of the examples up to "
                 f"{median(lengths):g}",
-                f"{sum(one.learned for one in self.measures):,} of them are learned",
+                f"{sum(measure.learned for measure in self.measures):,} of them are learned",
             ]
-        lines += [str(one) for one in self.problems]
+        lines += [str(problem) for problem in self.problems]
         count = len(self.problems)
         lines.append(f"{count} {'line' if count == 1 else 'lines'} cannot be used.")
         return "\n".join(lines)
@@ -583,11 +580,11 @@ def check(
     reading = Reading(MossAudioProcessor.from_pretrained(model), time_markers, max_length)
     problems: list[DataError] = []
     measures: list[Measure] = []
-    for one in read_conversations(data, prompt_default, problems.append):
+    for conversation in read_conversations(data, prompt_default, problems.append):
         try:
-            found = measure(one, reading, decode)
+            found = measure(conversation, reading, decode)
             if found.length > max_length:
-                raise too_long(one.name, found.length, max_length)
+                raise too_long(conversation.name, found.length, max_length)
             measures.append(found)
         except DataError as error:
             problems.append(error)

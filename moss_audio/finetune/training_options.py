@@ -1,31 +1,21 @@
-"""How much memory training needs, computed from sizes alone: nothing here is measured.
-
-What a training run is asked to do, and what a run that is taken up again must not change.
-"""
+"""What a training run is asked to do, and what a run that is resumed must not change."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-
-from moss_audio.checkpoints import memory
-from moss_audio.errors import DataError, MossAudioError, NotEnoughMemory
-from moss_audio.finetune.adapters import AUDIO_ENCODER, LANGUAGE_MODEL
-from moss_audio.model.config import MossAudioConfig
-from moss_audio.model.modeling import MossAudioModel
+from moss_audio.errors import DataError, MossAudioError
 
 LORA_LR = 2e-4
 FULL_LR = 5e-5
 """Learning rates the published guide recommends."""
 
 RECORD = "finetune.json"
-"""What a run was begun with, in its output folder."""
+"""The file in the output folder that says what the run was started with."""
 
 Precision = Literal["auto", "bfloat16", "float32"]
 
@@ -46,7 +36,7 @@ class TrainOptions:
         accumulate: Batches of one optimiser step.
         lr: Learning rate at its highest; None is 2e-4 for LoRA, 5e-5 for all weights. It falls linearly to 0.
         warmup: Steps in which it rises, or below 1 their share of all steps.
-        weight_decay: Of AdamW.
+        weight_decay: AdamW's.
         clip: Norm to which gradients are clipped; 0 for not at all.
         max_length: Tokens of a sequence; a longer one is refused.
         skip_too_long: Leave longer ones out instead.
@@ -60,9 +50,9 @@ class TrainOptions:
         eval_data: Conversations whose loss is measured at every save.
         save_steps: Optimiser steps from one checkpoint to the next; 0 for the end of every epoch.
         keep: Checkpoints kept, the newest.
-        resume: Go on from the output folder's last checkpoint.
+        resume: Continue from the output folder's last checkpoint.
         workers: Processes that decode audio ahead.
-        seed: Of order, adapters and dropout.
+        seed: For order, adapters and dropout.
     """
 
     data: Path
@@ -102,7 +92,7 @@ class TrainOptions:
         return self.lr if self.lr is not None else FULL_LR if self.full else LORA_LR
 
 
-# What may differ when a run is taken up again; everything else would make it another run.
+# What may differ when a run is resumed; everything else would make it another run.
 _FREE = ("output", "resume", "keep", "workers", "save_steps", "eval_data", "data", "model")
 
 
@@ -110,21 +100,21 @@ def begin(options: TrainOptions, base: Path) -> Path | None:
     """Claim the output folder.
 
     Args:
-        options: Of the run.
+        options: The run's.
         base: Folder of the base checkpoint.
 
     Returns:
-        The checkpoint to go on from, if the run is taken up again.
+        The checkpoint to resume from, if the run is resumed.
 
     Raises:
-        MossAudioError: There is nothing to go on from, it was another run, or one would be overwritten.
+        MossAudioError: There is nothing to resume, it was another run, or one would be overwritten.
     """
     last = last_checkpoint(options.output)
     if not options.resume:
         if last is not None:
             raise MossAudioError(
-                f"{options.output} already holds {last.name} of a run; give --resume to go on with it, "
-                "or another --output."
+                f"{options.output} already holds {last.name} of a run; give --resume to continue it, or "
+                "another --output."
             )
         options.output.mkdir(parents=True, exist_ok=True)
         record = json.dumps(_record(options, base), indent=2)
@@ -132,7 +122,7 @@ def begin(options: TrainOptions, base: Path) -> Path | None:
         return None
     if last is None:
         raise MossAudioError(
-            f"{options.output} holds no checkpoint to go on from; begin the run without --resume."
+            f"{options.output} holds no checkpoint to resume from; start the run without --resume."
         )
     _check_same(options, base)
     return last
@@ -174,86 +164,6 @@ def _check_same(options: TrainOptions, base: Path) -> None:
     ]
     if differing:
         raise MossAudioError(
-            f"The run in {options.output} was begun otherwise ({'; '.join(differing)}); resume it with the "
-            "same options and data, or begin another one with another --output."
+            f"The run in {options.output} was started with other options ({'; '.join(differing)}); resume it "
+            "with the same options and data, or start another one with another --output."
         )
-
-
-GB = 1_000_000_000
-
-ADAM_BYTES = 2 * 4
-"""Two averages of each trained weight, float32."""
-
-
-@dataclass(frozen=True)
-class TrainingNeed:
-    """Bytes of one run on one device, without activations.
-
-    Attributes:
-        weights: Of the whole model, in the precision they are kept in.
-        trained: Adapters if there are any, gradients, and AdamW's averages.
-        weights_in_all, weights_trained: How many numbers these are.
-    """
-
-    weights: int
-    trained: int
-    weights_in_all: int
-    weights_trained: int
-
-    @property
-    def total(self) -> int:
-        """All of it."""
-        return self.weights + self.trained
-
-
-def weight_dtype(options: TrainOptions, device: torch.device) -> torch.dtype:
-    """Precision in which the base's weights are kept while training."""
-    if options.precision != "auto":
-        return torch.bfloat16 if options.precision == "bfloat16" else torch.float32
-    # In bfloat16 a step smaller than 1/256 of a weight is lost: weights that are trained stay float32.
-    return torch.bfloat16 if device.type == "cuda" and not options.full else torch.float32
-
-
-def training_need(config: MossAudioConfig, options: TrainOptions, dtype: torch.dtype) -> TrainingNeed:
-    """What training a model of these sizes takes.
-
-    Args:
-        config: Sizes of the model.
-        options: What is trained.
-        dtype: Of the base's weights, see ``weight_dtype``.
-    """
-    with torch.device("meta"):
-        model = MossAudioModel(config)
-    numbers = model.num_parameters()
-    if options.full:
-        # The gradient has the weight's precision, and so have AdamW's averages.
-        return TrainingNeed(numbers * dtype.itemsize, numbers * 3 * dtype.itemsize, numbers, numbers)
-    added = adapter_numbers(model, options.lora_rank, options.lora_on_encoder)
-    return TrainingNeed(numbers * dtype.itemsize, added * (4 + 4 + ADAM_BYTES), numbers, added)
-
-
-def adapter_numbers(model: MossAudioModel, rank: int, on_encoder: bool) -> int:
-    """Weights of an adapter: ``rank * (inputs + outputs)`` for each adapted layer."""
-    patterns = [LANGUAGE_MODEL, AUDIO_ENCODER] if on_encoder else [LANGUAGE_MODEL]
-    return sum(
-        rank * (module.in_features + module.out_features)
-        for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear) and any(re.fullmatch(one, name) for one in patterns)
-    )
-
-
-def check(need: TrainingNeed, device: torch.device, full: bool) -> None:
-    """Refuse what cannot fit even without activations.
-
-    Raises:
-        NotEnoughMemory: Says how much is needed and what is there.
-    """
-    there = memory.available(device)
-    if need.total <= there:
-        return
-    less = "train an adapter instead of --full" if full else "choose a smaller model or a larger device"
-    raise NotEnoughMemory(
-        f"This training needs at least {need.total / GB:.1f} GB of memory ({need.weights / GB:.1f} GB of "
-        f"weights, {need.trained / GB:.1f} GB for what is trained, activations not counted), and "
-        f"{there / GB:.1f} GB are free; {less}."
-    )

@@ -1,11 +1,10 @@
-"""A conversation as text, in the format of Qwen3: turns, tools in the manner of Hermes, thoughts.
+"""Prompts as text: the turns of a conversation, and where the audio goes.
 
-Used where a checkpoint brings no template of its own; the text is the one that Qwen3's template gives.
-
-A prompt as text: the turns of the conversation, and where the audio goes.
-
-A place for audio ("span") is written ``<|audio_bos|><|AUDIO|><|audio_eos|>``. The three strings are no
+A place for audio ("span") is written ``<|audio_bos|><|AUDIO|><|audio_eos|>``. The three strings are not
 tokens; the processor cuts the text at its spans and puts ids there by number.
+
+``render_chat`` writes Qwen3's format (tools in the manner of Hermes, thoughts) where a checkpoint brings no
+template of its own; the text is the one that Qwen3's template gives.
 """
 
 from __future__ import annotations
@@ -89,7 +88,7 @@ def defuse(text: str, control: Iterable[str]) -> str:
 
 @lru_cache(maxsize=16)
 def _any_of(control: tuple[str, ...]) -> re.Pattern[str] | None:
-    usable = sorted({one for one in control if len(one) > 1 and not re.search(r"\s", one)})
+    usable = sorted({text for text in control if len(text) > 1 and not re.search(r"\s", text)})
     return re.compile("|".join(map(re.escape, usable))) if usable else None
 
 
@@ -113,8 +112,9 @@ def render_chat(
     messages: Sequence[Message],
     tools: Sequence[Mapping[str, Any]] | None = None,
     thinking: bool | None = None,
+    add_generation_prompt: bool = True,
 ) -> str:
-    """The text of a conversation, with the assistant's next turn opened.
+    """The text of a conversation.
 
     Thoughts are kept only behind the last question, where the model is still working on it; those of
     earlier turns are left out.
@@ -123,6 +123,7 @@ def render_chat(
         messages: As ``clean_messages`` returns them.
         tools: Function definitions (JSON schema), or None.
         thinking: False closes the thought at once; None and True leave it to the model.
+        add_generation_prompt: Open the assistant's next turn.
     """
     parts = [_head(messages, tools)]
     question = _last_question(messages)
@@ -138,7 +139,8 @@ def render_chat(
             parts.append(f"{opening}\n{_RESULT_OPEN}\n{content}\n{_RESULT_CLOSE}{closing}")
         elif role == "user" or index > 0:
             parts.append(_turn(role, content))
-    parts.append("<|im_start|>assistant\n" + (NO_THOUGHT if thinking is False else ""))
+    if add_generation_prompt:
+        parts.append("<|im_start|>assistant\n" + (NO_THOUGHT if thinking is False else ""))
     return "".join(parts)
 
 
@@ -150,7 +152,7 @@ def clean_messages(messages: Iterable[Message], defuse: Callable[[str], str]) ->
 
     Args:
         messages: ``role`` and ``content``; ``tool_calls`` and ``reasoning_content`` of an assistant.
-        defuse: Breaks control strings, see ``moss_audio.prompt.defuse``.
+        defuse: Breaks control strings, see ``defuse``.
 
     Raises:
         PromptError: There are no messages, a role is unknown, or a content is no text.
@@ -166,9 +168,9 @@ def defused_json(value: Any, defuse: Callable[[str], str]) -> Any:
     if isinstance(value, str):
         return defuse(value)
     if isinstance(value, Mapping):
-        return {defuse(str(key)): defused_json(one, defuse) for key, one in value.items()}
+        return {defuse(str(key)): defused_json(field, defuse) for key, field in value.items()}
     if isinstance(value, list | tuple):
-        return [defused_json(one, defuse) for one in value]
+        return [defused_json(item, defuse) for item in value]
     return value
 
 

@@ -22,16 +22,16 @@ class AudioEncoderConfig(PreTrainedConfig):
     Attributes:
         d_model: Width of the encoder's layers.
         output_dim: Width of what it hands on; another than ``d_model`` adds a projection.
-        encoder_layers, encoder_attention_heads, encoder_ffn_dim: Of the transformer.
+        encoder_layers, encoder_attention_heads, encoder_ffn_dim: The transformer's sizes.
         downsample_hidden_size: Channels of the convolution stem.
-        layer_norm_eps: Of the final norm; the layers' own norms always use 1e-5.
+        layer_norm_eps: The final norm's; the layers' own norms always use 1e-5.
         n_window: Half the mel frames of one window. The encoder hears windows of ``2 * n_window`` frames
             (4 s) alone; None is one window over the whole audio. Released checkpoints do not record it;
             every maintained implementation uses 200.
         conv_chunksize: Windows that go through the stem at a time; bounds memory, changes no number.
         deepstack_encoder_layer_indexes: Layers (0-based) whose output is handed to the decoder as well, in
             this order.
-        dropout, attention_dropout, activation_dropout: Of the published training; used only where a
+        dropout, attention_dropout, activation_dropout: Those of the published training; used only where a
             training run asks for them.
     """
 
@@ -110,7 +110,9 @@ class MossAudioConfig(PreTrainedConfig):
     """
 
     model_type = "moss_audio"
+    # The same under the name that transformers before 5.23 looks for.
     sub_configs_defaults = {"audio_config": AudioEncoderConfig, "language_config": Qwen3Config}  # noqa: RUF012
+    sub_configs = {"audio_config": AudioEncoderConfig, "language_config": Qwen3Config}  # noqa: RUF012
     keys_to_ignore_at_inference = ["past_key_values"]  # noqa: RUF012
 
     # An AudioEncoderConfig and a Qwen3Config once constructed; may be given as dictionaries or left out.
@@ -126,6 +128,11 @@ class MossAudioConfig(PreTrainedConfig):
         # Copies of the decoder's sizes; the decoder's own are what counts.
         for name in ("num_hidden_layers", "vocab_size", "hidden_size"):
             kwargs.pop(name, None)
+        # Newer versions of transformers would do this by themselves.
+        for name, kind in (("audio_config", AudioEncoderConfig), ("language_config", Qwen3Config)):
+            sizes = getattr(self, name)
+            if sizes is None or isinstance(sizes, dict):
+                setattr(self, name, kind(**(sizes or {})))
         super().__post_init__(**kwargs)
 
     @property
@@ -162,5 +169,5 @@ class MossAudioConfig(PreTrainedConfig):
             raise ValueError("A language model with sliding-window attention is not known.")
 
 
-AutoConfig.register(MossAudioConfig.model_type, MossAudioConfig)
-AutoConfig.register(AudioEncoderConfig.model_type, AudioEncoderConfig)
+AutoConfig.register(MossAudioConfig.model_type, MossAudioConfig, exist_ok=True)
+AutoConfig.register(AudioEncoderConfig.model_type, AudioEncoderConfig, exist_ok=True)

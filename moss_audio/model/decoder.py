@@ -170,9 +170,10 @@ class DecoderAttention(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Queries, keys and values, each ``[batch, heads, length, head_dim]``, the first two turned."""
         q, k, v = (
-            one(hidden).unflatten(-1, (-1, self.head_dim)) for one in (self.q_proj, self.k_proj, self.v_proj)
+            project(hidden).unflatten(-1, (-1, self.head_dim))
+            for project in (self.q_proj, self.k_proj, self.v_proj)
         )
-        q, k, v = (one.transpose(1, 2) for one in (self.q_norm(q), self.k_norm(k), v))
+        q, k, v = (heads.transpose(1, 2) for heads in (self.q_norm(q), self.k_norm(k), v))
         return rotate(q, rotation), rotate(k, rotation), v
 
 
@@ -215,7 +216,7 @@ def rotary(position_ids: torch.Tensor, config: Qwen3Config, dtype: torch.dtype) 
 
 def rotate(x: torch.Tensor, rotation: Rotation) -> torch.Tensor:
     """Turn ``[batch, heads, length, head_dim]`` by its positions; pairs lie half a head apart."""
-    cos, sin = (one[:, None] for one in rotation)
+    cos, sin = (table[:, None] for table in rotation)
     first, second = x.chunk(2, dim=-1)
     return x * cos + torch.cat([-second, first], dim=-1) * sin
 
@@ -231,7 +232,7 @@ def eager_attention(
     **_: object,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Attention spelled out, for ``attn_implementation="eager"``: softmax in float32, weights returned."""
-    key, value = (one.repeat_interleave(module.num_key_value_groups, dim=1) for one in (key, value))
+    key, value = (states.repeat_interleave(module.num_key_value_groups, dim=1) for states in (key, value))
     weights = query @ key.transpose(2, 3) * scaling
     if attention_mask is not None:
         weights = weights + attention_mask

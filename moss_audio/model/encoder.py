@@ -24,7 +24,7 @@ from moss_audio.model.config import AudioEncoderConfig
 from moss_audio.model.mel import FRAMES_PER_TOKEN, N_MELS
 
 LAYER_NORM_EPS = 1e-5
-"""Of the norms inside the layers, whatever the configuration says about the last one."""
+"""The epsilon of the norms inside the layers, whatever the configuration says about the last one."""
 
 MAX_TIMESCALE = 10_000.0
 """Longest wavelength of the positions over 2π, in tokens (https://arxiv.org/abs/1706.03762)."""

@@ -73,7 +73,7 @@ def as_waveform(audio: np.ndarray | torch.Tensor) -> torch.Tensor:
             f"The audio has {wave.shape[0]} samples; the model needs at least {HOP_LENGTH} (10 ms at 16 kHz)."
         )
     if not torch.isfinite(wave).all():
-        raise AudioError("The audio holds values that are no numbers (NaN or infinity).")
+        raise AudioError("The audio contains NaN or infinite values.")
     return wave
 
 
@@ -103,10 +103,10 @@ def log_mel_float32(
     """``log_mel`` before it is rounded to bfloat16."""
     if not waves:
         raise AudioError("There is no audio to compute features of.")
-    clips = [as_waveform(one) for one in waves]
+    clips = [as_waveform(wave) for wave in waves]
     device = torch.device(device) if device is not None else clips[0].device
-    frames = torch.tensor([frame_count(one.shape[0]) for one in clips], device=device)
-    most = int(max(frame_count(one.shape[0]) for one in clips))
+    frames = torch.tensor([frame_count(clip.shape[0]) for clip in clips], device=device)
+    most = int(max(frame_count(clip.shape[0]) for clip in clips))
     # Every clip is mirrored at its own ends; the transform then needs no padding of its own.
     samples = torch.zeros(len(clips), (most - 1) * HOP_LENGTH + N_FFT, dtype=torch.float64, device=device)
     for row, clip in zip(samples, clips, strict=True):
@@ -124,7 +124,7 @@ def _mirror(wave: torch.Tensor, margin: int) -> torch.Tensor:
 
 def _features(samples: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
     """Float64 ``[n, samples]`` to float32 log-mel ``[n, 128, frames]``, zero behind each clip's frames."""
-    window, filters = (one.to(samples.device) for one in _window_and_filters())
+    window, filters = (table.to(samples.device) for table in _window_and_filters())
     framed = samples.unfold(-1, N_FFT, HOP_LENGTH) * window  # [n, frames, 400]
     spectrum = torch.fft.rfft(framed).to(torch.complex64).to(torch.complex128)
     power = spectrum.abs().square()  # [n, frames, 201]

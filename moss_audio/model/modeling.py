@@ -3,24 +3,27 @@
 The encoder's tokens pass the adapter and replace the embeddings of the audio placeholders; the encoder's
 taps pass a projection each and are added after the first decoder layers (DeepStack). It is an ordinary
 transformers model, so ``generate``, PEFT, ``device_map`` and ``Trainer`` work on it.
-
-The gated MLP between encoder and decoder: one for the audio tokens, one for each DeepStack tap.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import nn
 from torch.nn import functional as F
-from transformers import AutoModel, AutoModelForCausalLM, GenerationMixin, PreTrainedModel
+from transformers import (
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForMultimodalLM,
+    GenerationMixin,
+    PreTrainedModel,
+)
 from transformers.cache_utils import Cache, DynamicCache
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from moss_audio.checkpoints import files as checkpoint
+from moss_audio.checkpoints.pretrained import PretrainedMixin
 from moss_audio.errors import MossAudioError, PromptError
 from moss_audio.model.config import MossAudioConfig
 from moss_audio.model.decoder import Decoder, DeepStack, RMSNorm
@@ -30,6 +33,8 @@ from moss_audio.model.mel import token_count
 
 class GatedMLP(nn.Module):
     """``down(silu(gate(x)) * up(x))``, without biases (SwiGLU, https://arxiv.org/abs/2002.05202).
+
+    Stands between encoder and decoder: one for the audio tokens, one for each DeepStack tap.
 
     Args:
         width_in: Width of the encoder's output.
@@ -65,10 +70,10 @@ class AudioFeatures:
 
     def take(self, rows: list[int]) -> AudioFeatures:
         """These rows, in this order."""
-        return AudioFeatures(self.embeds[rows], tuple(one[rows] for one in self.deepstack))
+        return AudioFeatures(self.embeds[rows], tuple(layer[rows] for layer in self.deepstack))
 
 
-class MossAudioModel(PreTrainedModel, GenerationMixin):
+class MossAudioModel(PretrainedMixin, PreTrainedModel, GenerationMixin):
     """MOSS-Audio: encoder, adapters, decoder, language-model head.
 
     Args:
@@ -100,46 +105,6 @@ class MossAudioModel(PreTrainedModel, GenerationMixin):
         self.language_model = Decoder(config.language_config)
         self.lm_head = nn.Linear(width, config.vocab_size, bias=False)
         self.post_init()
-
-    @classmethod
-    def from_pretrained(cls, name_or_folder: str | Path | None, *args: Any, **kwargs: Any) -> Any:
-        """Load a checkpoint: a folder, or a name on the Hugging Face hub.
-
-        Everything that ``transformers`` takes may be given (``device_map``, ``attn_implementation``, …).
-        Unlike there, weights are bfloat16 unless ``dtype`` says otherwise, every tensor of the checkpoint
-        must be used, once, and every tensor of the model be found.
-
-        Raises:
-            CheckpointError: Missing, unreachable, or not this model's; names every tensor that does not fit.
-            NotEnoughMemory: The weights do not fit; asked before they are read where all of them go to one
-                device, and before the download of a released checkpoint.
-        """
-        return checkpoint.load(cls, super().from_pretrained, name_or_folder, *args, **kwargs)
-
-    def save_pretrained(self, folder: str | Path, **kwargs: Any) -> None:
-        """Write a checkpoint in the form of the released ones, tokenizer and processor included if known.
-
-        Weights that an earlier save left in the folder are replaced, also where those were one file and
-        these are several.
-
-        Raises:
-            OSError: The folder cannot be written.
-        """
-        before = checkpoint.signature(Path(folder))
-        super().save_pretrained(folder, **kwargs)
-        checkpoint.remove_stale(Path(folder), before)
-        checkpoint.complete(self, Path(folder))
-
-    @property
-    def processor(self) -> Any:
-        """The ``MossAudioProcessor`` of the folder this model was loaded from.
-
-        Raises:
-            CheckpointError: The folder has no tokenizer, or the model was not loaded from one.
-        """
-        if "_processor" not in self.__dict__:
-            self.__dict__["_processor"] = checkpoint.processor_of(self)
-        return self.__dict__["_processor"]
 
     def set_attn_implementation(self, *args: Any, **kwargs: Any) -> None:
         """Choose how the decoder's attention is computed, see transformers."""
@@ -303,7 +268,7 @@ class MossAudioModel(PreTrainedModel, GenerationMixin):
                 if (frames := audio.get("audio_data_seqlens")) is None:
                     frames = torch.full(audio["audio_data"].shape[:1], audio["audio_data"].shape[-1])
                     audio["audio_data_seqlens"] = frames
-                clips = repeat_by_prompt(places, [token_count(int(one)) for one in frames], expand_size)
+                clips = repeat_by_prompt(places, [token_count(int(count)) for count in frames], expand_size)
                 audio = {name: value[clips] for name, value in audio.items()}
         input_ids, kwargs = super()._expand_inputs_for_generation(
             expand_size, is_encoder_decoder, input_ids, **kwargs
@@ -377,5 +342,5 @@ def repeat_by_prompt(placeholders: list[int], tokens: list[int], times: int) -> 
 MossAudio = MossAudioModel
 """The name users know; checkpoints say ``MossAudioModel``."""
 
-AutoModel.register(MossAudioConfig, MossAudioModel)
-AutoModelForCausalLM.register(MossAudioConfig, MossAudioModel)
+for auto_class in (AutoModel, AutoModelForCausalLM, AutoModelForMultimodalLM):
+    auto_class.register(MossAudioConfig, MossAudioModel, exist_ok=True)

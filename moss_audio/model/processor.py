@@ -1,33 +1,37 @@
 """From text and waveforms to what the model takes: ids, masks and features, for one prompt or many.
 
-Which token ids carry audio, and how one recording is laid out in them.
+The token ids that carry audio are numbers, never looked up through a tokenizer: the released tokenizers do
+not know the audio tokens. The audio id there is a leftover of vision models (``<|vision_pad|>``), and the ids
+around the audio have other names or none.
 
-The ids are numbers and are never looked up through a tokenizer: the released tokenizers do not know the
-audio tokens. The audio id there is a leftover of vision models (``<|vision_pad|>``), and the ids around the
-audio have other names or none.
-
-What ``processor_config.json`` of a checkpoint says: audio ids, time markers, features.
-
-The features are not configurable here. A checkpoint that asks for others is refused, since it would hear
-something else than it was trained on.
+``processor_config.json`` of a checkpoint says which ids these are and whether there are time markers. The
+features are not configurable: a checkpoint that asks for others is refused, since it would hear something
+else than it was trained on.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import torch
-from transformers import AutoProcessor, BatchFeature, PreTrainedTokenizerBase
+from transformers import (
+    AutoProcessor,
+    BatchFeature,
+    PreTrainedTokenizerBase,
+    ProcessorMixin,
+    SequenceFeatureExtractor,
+)
 
-from moss_audio.checkpoints.files import HUB_OPTIONS
+from moss_audio.checkpoints.hub import HUB_OPTIONS
 from moss_audio.errors import AudioError, CheckpointError, PromptError
 from moss_audio.model.chat_template import (
+    ANSWER_CLOSE,
     AUDIO,
     AUDIO_END,
     AUDIO_START,
@@ -159,13 +163,13 @@ class ProcessorConfig:
             raise CheckpointError(f"{path}: {_MARKERS} must be true or false, not {markers!r}.")
         return cls(AudioTokens(**ids), markers)
 
-    def write(self, folder: Path) -> None:
-        """Write ``processor_config.json`` so that ``read`` gives the same again."""
+    def to_dict(self) -> dict[str, Any]:
+        """The content of a ``processor_config.json`` from which ``read`` gives the same again."""
         content: dict[str, Any] = {"processor_class": "MossAudioProcessor", "mel_config": _FEATURES}
         content[_MARKERS] = self.time_markers
-        content |= {names[0]: getattr(self.tokens, field) for field, names in _ID_NAMES.items()}
+        content |= {names[0]: getattr(self.tokens, meaning) for meaning, names in _ID_NAMES.items()}
         content[_DIGITS] = list(self.tokens.digits)
-        (folder / FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        return content
 
 
 def _check_features(given: dict[str, Any], path: Path) -> None:
@@ -179,16 +183,16 @@ def _check_features(given: dict[str, Any], path: Path) -> None:
 
 def _read_ids(config: dict[str, Any], path: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for field, names in _ID_NAMES.items():
+    for meaning, names in _ID_NAMES.items():
         for name in names:
             if config.get(name) is not None:
-                found[field] = _as_id(config[name], name, path)
+                found[meaning] = _as_id(config[name], name, path)
                 break
     if config.get(_DIGITS) is not None:
         digits = config[_DIGITS]
         if not isinstance(digits, list) or len(digits) != 10:
             raise CheckpointError(f"{path}: {_DIGITS} must be a list of ten ids.")
-        found["digits"] = tuple(_as_id(one, _DIGITS, path) for one in digits)
+        found["digits"] = tuple(_as_id(digit, _DIGITS, path) for digit in digits)
     return found
 
 
@@ -215,13 +219,61 @@ class EncodedPrompt:
     audio: list[bool]
 
 
-class MossAudioProcessor:
-    """Builds the model's input.
+class MossAudioFeatureExtractor(SequenceFeatureExtractor):
+    """Log-mel features in the form of transformers' feature extractors; see ``moss_audio.model.mel``."""
 
-    Attributes:
+    model_input_names = ["audio_data", "audio_data_seqlens"]  # noqa: RUF012
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(feature_size=N_MELS, sampling_rate=SAMPLE_RATE, padding_value=0.0, **kwargs)
+
+    def __call__(
+        self,
+        raw_speech: Wave | Sequence[Wave],
+        sampling_rate: int | None = None,
+        device: torch.device | str | None = None,
+        return_tensors: str | None = None,
+    ) -> BatchFeature:
+        """Features of recordings, each as if alone.
+
+        Args:
+            raw_speech: One recording, or several.
+            sampling_rate: The recordings', in Hz; where given it must be 16,000.
+            device: Where to compute; by default where the first recording is.
+            return_tensors: "pt" or None; both give torch tensors.
+
+        Returns:
+            ``audio_data`` bfloat16 ``[n, 128, most_frames]`` and ``audio_data_seqlens`` int64 ``[n]``, in
+            frames.
+
+        Raises:
+            AudioError: A recording cannot be used, or has another sampling rate.
+            PromptError: Tensors of another library are asked for.
+        """
+        _check_tensors(return_tensors)
+        if sampling_rate not in (None, SAMPLE_RATE):
+            raise AudioError(
+                f"The audio has {sampling_rate} samples a second; the model needs {SAMPLE_RATE}: resample it."
+            )
+        waves = [raw_speech] if isinstance(raw_speech, np.ndarray | torch.Tensor) else raw_speech
+        data, frames = log_mel(waves, device)
+        return BatchFeature({"audio_data": data, "audio_data_seqlens": frames})
+
+
+Conversation = Sequence[Message]
+"""Messages in order, see ``MossAudioProcessor.chat``."""
+
+
+class MossAudioProcessor(ProcessorMixin):
+    """Builds the model's input, from questions, complete prompts or conversations, and their recordings.
+
+    Args:
         tokenizer: The text tokenizer.
         time_markers: Whether seconds are written between the audio tokens.
         tokens: Ids with a meaning of their own.
+        feature_extractor: Computes the features of recordings; by default the one that all checkpoints use.
+        chat_template: Jinja template of conversations; by default the tokenizer's, and where that has none
+            Qwen3's format is written.
     """
 
     def __init__(
@@ -229,10 +281,36 @@ class MossAudioProcessor:
         tokenizer: PreTrainedTokenizerBase,
         time_markers: bool = True,
         tokens: AudioTokens = RELEASED,
+        feature_extractor: MossAudioFeatureExtractor | None = None,
+        chat_template: str | dict[str, str] | None = None,
     ) -> None:
         self.tokenizer = tokenizer
         self.time_markers = time_markers
         self.tokens = tokens
+        super().__init__(
+            tokenizer,
+            feature_extractor or MossAudioFeatureExtractor(),
+            chat_template=chat_template or getattr(tokenizer, "chat_template", None),
+        )
+
+    @property
+    def chat_template(self) -> str | dict[str, str] | None:
+        """The tokenizer's template; None where Qwen3's format is written without one."""
+        return getattr(self.tokenizer, "chat_template", None)
+
+    @chat_template.setter
+    def chat_template(self, template: str | dict[str, str] | None) -> None:
+        self.tokenizer.chat_template = template
+
+    @property
+    def model_input_names(self) -> list[str]:
+        """What ``__call__`` returns, the features only with audio."""
+        return ["input_ids", "attention_mask", "audio_input_mask", *self.feature_extractor.model_input_names]
+
+    @property
+    def audio_token_id(self) -> int:
+        """The id that stands for 80 ms of audio."""
+        return self.tokens.audio
 
     @classmethod
     def from_pretrained(cls, name_or_folder: str | Path, **hub: Any) -> Self:
@@ -252,12 +330,9 @@ class MossAudioProcessor:
         _check_ids(tokenizer, config.tokens, folder)
         return cls(tokenizer, config.time_markers, config.tokens)
 
-    def save_pretrained(self, folder: str | Path, **_: Any) -> None:
-        """Write tokenizer files and ``processor_config.json``; ``from_pretrained`` reads the same back."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        self.tokenizer.save_pretrained(str(folder))
-        ProcessorConfig(self.tokens, self.time_markers).write(folder)
+    def to_dict(self) -> dict[str, Any]:
+        """The content of ``processor_config.json``, which ``save_pretrained`` writes beside the tokenizer."""
+        return ProcessorConfig(self.tokens, self.time_markers).to_dict()
 
     def __call__(
         self,
@@ -266,12 +341,17 @@ class MossAudioProcessor:
         time_markers: bool | None = None,
         padding_side: str = "left",
         device: torch.device | str | None = None,
+        *,
+        audio: Wave | Sequence[Wave] | Sequence[Sequence[Wave] | None] | None = None,
+        sampling_rate: int | None = None,
+        padding: bool | str = True,
+        return_tensors: str | None = None,
     ) -> BatchFeature:
         """Input of the model for one prompt or several.
 
-        A text that holds audio spans, or that ``chat`` made, is taken as it is; any other is a question and
-        is put into the default prompt, behind its recording if it has one. Control strings within a text act
-        as such: see ``escape``.
+        A text that holds audio spans, or that ``apply_chat_template`` made, is taken as it is; any other is a
+        question and is put into the default prompt, behind its recording if it has one. Control strings
+        within a text act as such: see ``escape``.
 
         Args:
             text: A prompt, or several.
@@ -280,6 +360,11 @@ class MossAudioProcessor:
             time_markers: Whether to write the seconds; by default as the checkpoint says.
             padding_side: Where shorter prompts are filled, "left" (as generation needs) or "right".
             device: Where the features are computed and all tensors lie; by default where the audio lies.
+            audio: The recordings in the form of transformers' processors, instead of ``audios``: one, or
+                those of all prompts in one list, in order; a question without a span takes one of them.
+            sampling_rate: The recordings', in Hz; where given it must be 16,000.
+            padding: True or "longest": prompts are filled to the longest, which is all that is done here.
+            return_tensors: "pt" or None; both give torch tensors.
 
         Returns:
             ``input_ids``, ``attention_mask`` (int64) and ``audio_input_mask`` (bool), each ``[B, L]``; with
@@ -287,27 +372,35 @@ class MossAudioProcessor:
             int64 ``[n_audio]``, in frames, the recordings of all prompts in row order.
 
         Raises:
-            PromptError: The texts and their audio do not fit together.
+            PromptError: The texts and their audio do not fit together, or another form is asked for.
             AudioError: A recording cannot be used.
         """
+        _check_tensors(return_tensors)
         if padding_side not in ("left", "right"):
             raise PromptError(f"padding_side must be 'left' or 'right', not {padding_side!r}.")
-        requests = [(_as_prompt(one, audio), audio) for one, audio in _requests(text, audios)]
-        for prompt, audio in requests:
-            _check_spans(prompt, len(audio))
+        if padding not in (True, False, "longest"):
+            raise PromptError(
+                f"Prompts are filled to the longest of a batch; padding={padding!r} is not offered."
+            )
+        if audio is not None:
+            if audios is not None:
+                raise PromptError("Give the recordings as audio or as audios, not as both.")
+            audios = _by_prompt(text, audio)
+        requests = [(_as_prompt(asked, waves), waves) for asked, waves in _requests(text, audios)]
+        for prompt, recordings in requests:
+            _check_spans(prompt, len(recordings))
         features: dict[str, torch.Tensor] = {}
         frames: list[int] = []
-        if waves := _waveforms([audio for _, audio in requests]):
-            data, seqlens = log_mel(waves, device)
-            features = {"audio_data": data, "audio_data_seqlens": seqlens}
-            frames = seqlens.tolist()
+        if waves := _waveforms([recordings for _, recordings in requests]):
+            features = dict(self.feature_extractor(waves, sampling_rate, device))
+            frames = features["audio_data_seqlens"].tolist()
         encoded = []
-        for prompt, audio in requests:
-            lengths, frames = frames[: len(audio)], frames[len(audio) :]
-            encoded.append(self.encode(prompt, [token_count(one) for one in lengths], time_markers))
+        for prompt, recordings in requests:
+            lengths, frames = frames[: len(recordings)], frames[len(recordings) :]
+            encoded.append(self.encode(prompt, [token_count(length) for length in lengths], time_markers))
         batch = _pad(encoded, self.tokens.endoftext, padding_side == "left")
         place = features["audio_data"].device if features else torch.device(device or "cpu")
-        return BatchFeature({name: one.to(place) for name, one in (batch | features).items()})
+        return BatchFeature({name: tensor.to(place) for name, tensor in (batch | features).items()})
 
     def encode(
         self, prompt: str, audio_tokens: Sequence[int] = (), time_markers: bool | None = None
@@ -333,7 +426,7 @@ class MossAudioProcessor:
             span = audio_span(n_tokens, self.tokens, markers)
             text = self.text_ids(piece)
             ids += [self.tokens.start, *span, self.tokens.end, *text]
-            audio += [False, *(one == self.tokens.audio for one in span), False, *[False] * len(text)]
+            audio += [False, *(number == self.tokens.audio for number in span), False, *[False] * len(text)]
         return EncodedPrompt(ids, audio)
 
     def text_ids(self, text: str) -> list[int]:
@@ -342,14 +435,13 @@ class MossAudioProcessor:
 
     def chat(
         self,
-        messages: Sequence[Message],
+        messages: Conversation,
         tools: Sequence[Mapping[str, Any]] | None = None,
         thinking: bool | None = None,
     ) -> Prompt:
         """A conversation as a complete prompt, with the assistant's next turn opened.
 
-        Written by the checkpoint's own chat template where it has one, else in Qwen3's format. Control
-        strings within the messages are broken (see ``escape``): no text can end its turn or ask for audio.
+        The short form of ``apply_chat_template``.
 
         Args:
             messages: ``{"role": "system" | "user" | "assistant" | "tool", "content": …}`` in order. A user's
@@ -361,14 +453,96 @@ class MossAudioProcessor:
         Raises:
             PromptError: A message cannot be used.
         """
+        return self._written(messages, tools, thinking, _Template(add_generation_prompt=True))
+
+    def apply_chat_template(
+        self,
+        conversation: Conversation | Sequence[Conversation],
+        chat_template: str | None = None,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        add_generation_prompt: bool = False,
+        continue_final_message: bool = False,
+        tokenize: bool = False,
+        return_dict: bool = False,
+        return_tensors: str | None = None,
+        enable_thinking: bool | None = None,
+        processor_kwargs: Mapping[str, Any] | None = None,
+        **variables: Any,
+    ) -> Any:
+        """Conversations as prompts, or as the model's input.
+
+        Written by the checkpoint's own chat template where it has one, else in Qwen3's format. Unlike in
+        transformers, control strings within the messages are broken (see ``escape``): no text can end its
+        turn or ask for audio.
+
+        Args:
+            conversation: Messages as for ``chat``, or a list of conversations. An audio part may hold its
+                recording, as samples or as the path of a file: ``{"type": "audio", "audio": …}`` (or
+                ``"path"``), which is read only with ``tokenize``.
+            chat_template: A Jinja template, or the name of one of the checkpoint's, instead of its default.
+            tools: Function definitions in OpenAI's form.
+            add_generation_prompt: Open the assistant's next turn.
+            continue_final_message: Leave the last message's turn open, so that the model goes on with it.
+            tokenize: Return the model's input instead of text.
+            return_dict: With ``tokenize``, all of the input, see ``__call__``; else ``input_ids`` alone.
+            return_tensors: "pt" or None; both give torch tensors.
+            enable_thinking: False tells the model to answer without thinking; None leaves it to the model.
+            processor_kwargs: More for ``__call__``: ``time_markers``, ``padding_side``, ``device``, ….
+            **variables: More for the template; names that ``__call__`` knows go there instead.
+
+        Returns:
+            A ``Prompt`` for each conversation, or the input of all of them.
+
+        Raises:
+            PromptError: A message cannot be used.
+            AudioError: A recording cannot be used.
+        """
+        call = {name: variables.pop(name) for name in _CALL_OPTIONS if name in variables}
+        template = _Template(chat_template, add_generation_prompt, continue_final_message, variables)
+        several = bool(conversation) and not isinstance(conversation[0], Mapping)
+        conversations: Any = conversation if several else [conversation]
+        prompts = [self._written(messages, tools, enable_thinking, template) for messages in conversations]
+        if not tokenize:
+            return prompts if several else prompts[0]
+        batch = self(
+            prompts,
+            [list(_recordings(messages)) for messages in conversations],
+            return_tensors=return_tensors,
+            **{**call, **(processor_kwargs or {})},
+        )
+        return batch if return_dict else batch["input_ids"]
+
+    def _written(
+        self,
+        messages: Conversation,
+        tools: Sequence[Mapping[str, Any]] | None,
+        thinking: bool | None,
+        template: _Template,
+    ) -> Prompt:
+        """One conversation as text."""
+        if template.add_generation_prompt and template.continue_final_message:
+            raise PromptError(
+                "The last message is continued or a new turn is opened; give continue_final_message or "
+                "add_generation_prompt, not both."
+            )
         cleaned = clean_messages(messages, self.escape)
         definitions = defused_json(list(tools), self.escape) if tools else None
-        if not getattr(self.tokenizer, "chat_template", None):
-            return Prompt(render_chat(cleaned, definitions, thinking))
+        if not (template.template or self.chat_template):
+            text = render_chat(cleaned, definitions, thinking, template.add_generation_prompt)
+            if not template.continue_final_message:
+                return Prompt(text)
+            return Prompt(text.rstrip("\n").removesuffix(ANSWER_CLOSE))
         switch = {} if thinking is None else {"enable_thinking": thinking}
         try:
             text = self.tokenizer.apply_chat_template(
-                cleaned, tools=definitions, tokenize=False, add_generation_prompt=True, **switch
+                cleaned,
+                chat_template=template.template,
+                tools=definitions,
+                tokenize=False,
+                add_generation_prompt=template.add_generation_prompt,
+                continue_final_message=template.continue_final_message,
+                **switch,
+                **template.variables,
             )
         except Exception as error:  # a template may raise whatever it likes
             raise PromptError(f"The checkpoint's chat template refused the conversation: {error}") from error
@@ -377,43 +551,133 @@ class MossAudioProcessor:
     def escape(self, text: str) -> str:
         """Text of others made harmless: its control strings (``<|im_end|>``, an audio span) are broken.
 
-        ``chat`` does this by itself. Use it before text that was heard, read or typed is put into a prompt
-        by hand.
+        ``chat`` and ``apply_chat_template`` do this by themselves. Use it before text that was heard, read or
+        typed is put into a prompt by hand.
         """
         return defuse(text, self._control)
 
-    def decode(self, ids: Sequence[int] | torch.Tensor) -> str:
-        """Text of generated ids, without control tokens; ``<think>`` stays."""
-        numbers = ids.tolist() if isinstance(ids, torch.Tensor) else list(ids)
-        own = {self.tokens.audio, self.tokens.start, self.tokens.end}
-        text = [one for one in numbers if one not in own]
-        return self.tokenizer.decode(text, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    def decode(
+        self,
+        token_ids: Sequence[int] | torch.Tensor,
+        skip_special_tokens: bool = True,
+        clean_up_tokenization_spaces: bool = False,
+    ) -> str:
+        """Text of generated ids.
+
+        Args:
+            token_ids: int64 ``[L]``.
+            skip_special_tokens: Leave out control tokens and audio; ``<think>`` stays. This is the default
+                here, unlike in transformers.
+            clean_up_tokenization_spaces: See transformers.
+        """
+        numbers = token_ids.tolist() if isinstance(token_ids, torch.Tensor) else list(token_ids)
+        if skip_special_tokens:
+            own = {self.tokens.audio, self.tokens.start, self.tokens.end}
+            numbers = [number for number in numbers if number not in own]
+        return self.tokenizer.decode(
+            numbers,
+            skip_special_tokens=skip_special_tokens,
+            clean_up_tokenization_spaces=clean_up_tokenization_spaces,
+        )
+
+    def batch_decode(
+        self,
+        sequences: Sequence[Sequence[int]] | torch.Tensor,
+        skip_special_tokens: bool = True,
+        **options: Any,
+    ) -> list[str]:
+        """Text of each row of ids ``[B, L]``; see ``decode``."""
+        return [self.decode(row, skip_special_tokens, **options) for row in sequences]
 
     @cached_property
     def _control(self) -> tuple[str, ...]:
         """Strings with a meaning in a prompt: the tokenizer's control tokens and the parts of a span."""
         added = self.tokenizer.added_tokens_decoder.values()
-        named = [one.content for one in added if one.special or one.content.startswith("<|")]
+        named = [token.content for token in added if token.special or token.content.startswith("<|")]
         return (AUDIO_START, AUDIO, AUDIO_END, *named)
+
+
+_CALL_OPTIONS = ("time_markers", "padding_side", "device", "sampling_rate", "padding")
+"""Options of ``__call__`` that are usually given to ``apply_chat_template`` as they are."""
+
+
+@dataclass(frozen=True)
+class _Template:
+    """How conversations are written, see ``apply_chat_template``."""
+
+    template: str | None = None
+    add_generation_prompt: bool = False
+    continue_final_message: bool = False
+    variables: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _recordings(messages: Conversation) -> Iterator[Wave]:
+    """The recordings that the audio parts of a conversation hold, in order."""
+    for index, message in enumerate(messages):
+        content = message.get("content")
+        for part in content if isinstance(content, list | tuple) else ():
+            if part.get("type") == "audio":
+                yield _recording(part, index)
+
+
+def _recording(part: Mapping[str, Any], index: int) -> Wave:
+    given = next((part[name] for name in ("audio", "path", "url") if part.get(name) is not None), None)
+    if isinstance(given, np.ndarray | torch.Tensor):
+        return given
+    if not isinstance(given, str | Path):
+        raise PromptError(
+            f"An audio part of message {index + 1} holds no recording; give its samples or its file's path "
+            'as "audio", or leave out tokenize and give the recordings to the processor.'
+        )
+    if "://" in str(given):
+        raise PromptError(f"Message {index + 1} names {given}; nothing is downloaded here, give a file.")
+    from moss_audio.audio import load_audio  # needs a decoder, which samples do not
+
+    return load_audio(given)
+
+
+def _check_tensors(return_tensors: str | None) -> None:
+    if return_tensors not in (None, "pt"):
+        raise PromptError(f'Only torch tensors are returned ("pt"), not {return_tensors!r}.')
+
+
+def _by_prompt(text: str | Sequence[str], audio: Any) -> Any:
+    """Recordings in one list, or one alone, as a list for each prompt."""
+    if isinstance(audio, np.ndarray | torch.Tensor):
+        audio = [audio]
+    if isinstance(text, str):
+        return audio
+    if not isinstance(audio, list | tuple) or not all(
+        isinstance(wave, np.ndarray | torch.Tensor) for wave in audio
+    ):
+        return audio
+    places = [len(split_at_spans(prompt)) - 1 for prompt in text]
+    places = [n or int(not isinstance(prompt, Prompt)) for n, prompt in zip(places, text, strict=True)]
+    if sum(places) != len(audio):
+        raise PromptError(
+            f"The prompts have places for {sum(places)} recordings, but {len(audio)} were given."
+        )
+    waves = iter(audio)
+    return [list(islice(waves, n)) for n in places]
 
 
 def _requests(text: str | Sequence[str], audios: Any) -> list[tuple[str, list[Wave]]]:
     """Each prompt with its recordings."""
     if isinstance(text, str):
         return [(text, _audio_list(audios))]
-    if not isinstance(text, list | tuple) or not all(isinstance(one, str) for one in text):
+    if not isinstance(text, list | tuple) or not all(isinstance(prompt, str) for prompt in text):
         raise PromptError("The prompt must be a text, or a list of texts.")
     if not text:
         raise PromptError("There is no prompt; give at least one text.")
     if audios is None:
-        return [(one, []) for one in text]
+        return [(prompt, []) for prompt in text]
     if not isinstance(audios, list | tuple) or any(
-        isinstance(one, np.ndarray | torch.Tensor) for one in audios
+        isinstance(waves, np.ndarray | torch.Tensor) for waves in audios
     ):
         raise PromptError("For a list of prompts, give the audio as one list of recordings for each prompt.")
     if len(audios) != len(text):
         raise PromptError(f"There are {len(text)} prompts, but audio for {len(audios)}.")
-    return [(one, _audio_list(audio)) for one, audio in zip(text, audios, strict=True)]
+    return [(prompt, _audio_list(waves)) for prompt, waves in zip(text, audios, strict=True)]
 
 
 def _audio_list(audios: Any) -> list[Wave]:
@@ -421,7 +685,7 @@ def _audio_list(audios: Any) -> list[Wave]:
         return []
     if not isinstance(audios, list | tuple):
         raise PromptError("The audio of a prompt must be a list of recordings; for one, write [recording].")
-    if not all(isinstance(one, np.ndarray | torch.Tensor) for one in audios):
+    if not all(isinstance(wave, np.ndarray | torch.Tensor) for wave in audios):
         raise PromptError("A recording must be a NumPy array or a torch tensor of samples at 16 kHz.")
     return list(audios)
 
@@ -458,16 +722,16 @@ def _waveforms(audios: Sequence[Sequence[Wave]]) -> list[torch.Tensor]:
 
 def _pad(prompts: Sequence[EncodedPrompt], padding: int, left: bool) -> dict[str, torch.Tensor]:
     """Prompts as one batch ``[B, L]``, the shorter ones filled and masked."""
-    shape = len(prompts), max(len(one.ids) for one in prompts)
+    shape = len(prompts), max(len(prompt.ids) for prompt in prompts)
     ids = torch.full(shape, padding, dtype=torch.int64)
     attention = torch.zeros(shape, dtype=torch.int64)
     audio = torch.zeros(shape, dtype=torch.bool)
-    for row, one in enumerate(prompts):
-        first = shape[1] - len(one.ids) if left else 0
-        place = slice(first, first + len(one.ids))
-        ids[row, place] = torch.tensor(one.ids, dtype=torch.int64)
+    for row, prompt in enumerate(prompts):
+        first = shape[1] - len(prompt.ids) if left else 0
+        place = slice(first, first + len(prompt.ids))
+        ids[row, place] = torch.tensor(prompt.ids, dtype=torch.int64)
         attention[row, place] = 1
-        audio[row, place] = torch.tensor(one.audio, dtype=torch.bool)
+        audio[row, place] = torch.tensor(prompt.audio, dtype=torch.bool)
     return {"input_ids": ids, "attention_mask": attention, "audio_input_mask": audio}
 
 

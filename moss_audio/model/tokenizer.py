@@ -57,8 +57,8 @@ def checkpoint_folder(name_or_folder: str | Path, **hub: Any) -> Path:
         pass
     if local_files_only:
         raise CheckpointError(
-            f"The tokenizer of {name_or_folder} is not on this machine, and local_files_only forbids to "
-            "download it; leave that out, or give the folder of a checkpoint."
+            f"The tokenizer of {name_or_folder} is not on this machine, and local_files_only forbids "
+            "downloading it; leave that option out, or give the folder of a checkpoint."
         )
     try:
         return Path(fetch())
@@ -118,7 +118,7 @@ def _from_parts(folder: Path) -> PreTrainedTokenizerBase:
     lines = (folder / "merges.txt").read_text(encoding="utf-8").splitlines()
     merges = [tuple(line.split()) for line in lines if line.strip() and not line.startswith("#version")]
     # Added tokens are put into the vocabulary as well: that is what fixes their ids.
-    vocab = read_json(folder / "vocab.json") | {one.content: number for number, one in added.items()}
+    vocab = read_json(folder / "vocab.json") | {token.content: number for number, token in added.items()}
     try:
         tokenizer = Qwen2Tokenizer(
             vocab=vocab,
@@ -141,9 +141,9 @@ def _added_tokens(folder: Path, config: dict[str, Any]) -> dict[int, AddedToken]
         int(number): AddedToken(content, special=_is_control(content), normalized=False)
         for content, number in read_json(folder / "added_tokens.json").items()
     }
-    for number, one in (config.get("added_tokens_decoder") or {}).items():
-        special = bool(one.get("special", _is_control(one["content"])))
-        added[int(number)] = AddedToken(one["content"], special=special, normalized=False)
+    for number, token in (config.get("added_tokens_decoder") or {}).items():
+        special = bool(token.get("special", _is_control(token["content"])))
+        added[int(number)] = AddedToken(token["content"], special=special, normalized=False)
     return added
 
 

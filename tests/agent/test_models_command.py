@@ -21,7 +21,7 @@ from moss_audio.checkpoints.hub import RELEASED_BYTES
 from tests.support.hub_server import Hub, serving
 
 SMALL = "OpenMOSS-Team/MOSS-Audio-4B-Instruct"
-SIZE = 12_000_000
+SIZE = 36_000_000
 _IGNORING = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); "
 
 
@@ -47,6 +47,8 @@ def command(tmp_path: Path, hub: str, *arguments: str, background: bool = False)
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # A suite that runs in the background ignores Ctrl+C, and its children would do so after it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
 
 

@@ -52,7 +52,7 @@ def templated(processor: MossAudioProcessor) -> MossAudioProcessor:
 
 
 def control_ids(processor: MossAudioProcessor, prompt: str) -> list[int]:
-    return [one for one in processor(prompt)["input_ids"][0].tolist() if one in SPECIAL]
+    return [number for number in processor(prompt)["input_ids"][0].tolist() if number in SPECIAL]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
@@ -176,13 +176,13 @@ def test_escaped_text_is_ordinary_text(text: str) -> None:
 
 @given(st.text())
 def test_text_without_control_strings_stays_as_it_is(text: str) -> None:
-    assert defuse(text, CONTROL) == text or any(one in text for one in CONTROL)
+    assert defuse(text, CONTROL) == text or any(item in text for item in CONTROL)
 
 
 @given(st.lists(st.text("<|ab>", min_size=1, max_size=4), max_size=6), st.text("<|ab> ", max_size=40))
 def test_no_control_string_of_any_shape_survives(control: list[str], text: str) -> None:
     safe = defuse(text, control)
-    assert not any(one in safe for one in control if len(one) > 1)
+    assert not any(item in safe for item in control if len(item) > 1)
 
 
 def test_a_question_typed_by_hand_still_acts_as_it_is_written(processor: MossAudioProcessor) -> None:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from moss_audio.finetune import Collator, Example, lora_config, sequence
 from moss_audio.finetune.adapters import add_adapter
 from moss_audio.finetune.training import answer_loss, learned_columns
-from moss_audio.finetune.training_options import adapter_numbers
+from moss_audio.finetune.training_memory import adapter_numbers
 from moss_audio.model.modeling import MossAudioModel
 from tests.support.finetuning import ANSWERS, messages, one_thread, small_processor, speech
 from tests.support.moss_tokenizer import PARITY
@@ -49,15 +49,23 @@ def gradients(
     else:
         loss = model(**batch, num_items_in_batch=items).loss
     loss.backward()
-    found = {name: one.grad.clone() for name, one in model.named_parameters() if one.grad is not None}
+    found = {
+        name: parameter.grad.clone()
+        for name, parameter in model.named_parameters()
+        if parameter.grad is not None
+    }
     return float(loss.detach()), found
 
 
 def assert_same(ours: Gradients, theirs: Gradients, tolerance: float = 2e-5) -> None:
     assert ours.keys() == theirs.keys()
-    for name, one in ours.items():
+    for name, tensor in ours.items():
         torch.testing.assert_close(
-            one, theirs[name], rtol=1e-4, atol=tolerance * float(theirs[name].abs().max() + 1e-12), msg=name
+            tensor,
+            theirs[name],
+            rtol=1e-4,
+            atol=tolerance * float(theirs[name].abs().max() + 1e-12),
+            msg=name,
         )
 
 
@@ -75,7 +83,7 @@ def test_loss_and_every_gradient_norm_equal_the_recorded_ones(
     )
     loss, found = gradients(load(checkpoint).train(), [example], answers_only=answers_only)
     assert loss == pytest.approx(recorded["loss"], rel=1e-5, abs=1e-5)
-    norms = {name: float(one.norm()) for name, one in found.items()}
+    norms = {name: float(tensor.norm()) for name, tensor in found.items()}
     assert norms.keys() == recorded["grad_norms"].keys()
     assert norms == pytest.approx(recorded["grad_norms"], rel=1e-3)
 
@@ -87,11 +95,11 @@ def test_a_batch_of_unequal_lengths_gives_the_token_weighted_mean_of_its_items(
     model = load(checkpoint).train()
     chosen = [examples[name] for name in names]
     loss, together = gradients(model, chosen, answers_only=True)
-    weights = [int((one.labels != -100).sum()) for one in chosen]
+    weights = [int((example.labels != -100).sum()) for example in chosen]
     assert len(set(weights)) > 1
-    alone = [gradients(model, [one]) for one in chosen]
+    alone = [gradients(model, [item]) for item in chosen]
     total = sum(weights)
-    mean = sum(weight * one for weight, (one, _) in zip(weights, alone, strict=True)) / total
+    mean = sum(weight * entry for weight, (entry, _) in zip(weights, alone, strict=True)) / total
     assert loss == pytest.approx(mean, rel=1e-6)
     expected = {
         name: sum(weight * found[name] for weight, (_, found) in zip(weights, alone, strict=True)) / total
@@ -107,16 +115,16 @@ def test_gradient_checkpointing_changes_no_gradient_of_any_parameter(
     model = load(checkpoint).train()
     if adapted:
         model = add_adapter(model, lora_config(rank=4, on_encoder=True), "tiny").train()
-        for name, one in model.named_parameters():
+        for name, parameter in model.named_parameters():
             if "lora_B" in name:
-                torch.nn.init.normal_(one, std=0.05)
+                torch.nn.init.normal_(parameter, std=0.05)
     chosen = [examples[name] for name in "ad"]
     loss, plain = gradients(model, chosen, answers_only=True)
-    trained = [name for name, one in model.named_parameters() if one.requires_grad]
+    trained = [name for name, item in model.named_parameters() if item.requires_grad]
     assert sorted(plain) == sorted(trained)
     model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
     layers = [*model.language_model.layers, *model.audio_encoder.layers]
-    assert all(one.gradient_checkpointing for one in layers)
+    assert all(layer.gradient_checkpointing for layer in layers)
     again, saved = gradients(model, chosen, answers_only=True)
     assert again == loss
     assert_same(saved, plain, tolerance=1e-6)
@@ -145,9 +153,11 @@ def test_lora_adapts_seven_layers_of_each_decoder_layer_and_three_of_each_encode
         assert len(decoder) == 7 * layers
         assert len(encoder) == (3 * encoder_layers if on_encoder else 0)
         assert len(names) == len(decoder) + len(encoder)
-        trained = {name: one for name, one in adapted.named_parameters() if one.requires_grad}
+        trained = {
+            name: parameter for name, parameter in adapted.named_parameters() if parameter.requires_grad
+        }
         assert all("lora_" in name for name in trained)
-        assert sum(one.numel() for one in trained.values()) == expected
+        assert sum(tensor.numel() for tensor in trained.values()) == expected
 
 
 def test_adapter_and_deepstack_projections_are_frozen_under_lora(
@@ -192,6 +202,6 @@ def test_bfloat16_arithmetic_as_on_a_gpu_stays_near_float32(
     with torch.autocast("cpu", torch.bfloat16):
         loss, found = gradients(model, chosen, answers_only=True)
     assert loss == pytest.approx(exact, rel=0.02)
-    assert {one.dtype for one in found.values()} == {torch.float32}
-    assert all(torch.isfinite(one).all() for one in found.values())
-    assert len(found) == sum(one.requires_grad for one in model.parameters())
+    assert {tensor.dtype for tensor in found.values()} == {torch.float32}
+    assert all(torch.isfinite(item).all() for item in found.values())
+    assert len(found) == sum(parameter.requires_grad for parameter in model.parameters())

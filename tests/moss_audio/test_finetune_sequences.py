@@ -29,10 +29,13 @@ def unpacked(runs: list[list[int]]) -> list[int]:
 
 
 def with_wave(conversation: list[dict], wave: torch.Tensor) -> list[dict]:
-    return [{**one, "content": wave} if one["message_type"] == "audio" else one for one in conversation]
+    return [
+        {**message, "content": wave} if message["message_type"] == "audio" else message
+        for message in conversation
+    ]
 
 
-@pytest.mark.parametrize("case", META["sft"], ids=lambda one: f"{one['wave']}-{one['max_len']}")
+@pytest.mark.parametrize("case", META["sft"], ids=lambda case: f"{case['wave']}-{case['max_len']}")
 def test_sequences_equal_the_recorded_ones_padded_and_cut_as_published(case: dict) -> None:
     conversation = with_wave(case["conversation"], WAVES[f"{case['wave']}.wave"])
     example = sequence(conversation, processor(), time_markers=False, prompt_default=case["prompt_default"])
@@ -147,7 +150,7 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize(("line", "said"), BROKEN.items(), ids=lambda one: one[:30])
+@pytest.mark.parametrize(("line", "said"), BROKEN.items(), ids=lambda entry: entry[:30])
 def test_a_line_that_cannot_be_used_is_named_by_file_and_line(tmp_path: Path, line: str, said: str) -> None:
     data = write_data(tmp_path, "d")
     data.write_text(data.read_text() + "\n" + line + "\n")
@@ -205,7 +208,7 @@ def test_lengths_known_from_headers_are_the_lengths_of_the_sequences(tmp_path: P
     examples, left = prepare(conversations, reading)
     assert not left
     assert examples.lengths == [len(examples[index]) for index in range(len(examples))]
-    assert [one.learned for one in examples.measures] == [len(ANSWERS[name]) + 1 for name in "abcd"]
+    assert [item.learned for item in examples.measures] == [len(ANSWERS[name]) + 1 for name in "abcd"]
     assert measure(conversations[0], reading, decode=True) == examples.measures[0]
 
 
@@ -246,8 +249,8 @@ def test_grouping_by_length_leaves_less_padding_than_chance() -> None:
 
     def padding(grouped: bool) -> int:
         found = list(Order(lengths, 8, seed=0, grouped=grouped))
-        batches = [[lengths[one] for one in found[at : at + 8]] for at in range(0, 256, 8)]
-        return sum(max(one) * len(one) - sum(one) for one in batches)
+        batches = [[lengths[item] for item in found[at : at + 8]] for at in range(0, 256, 8)]
+        return sum(max(batch) * len(batch) - sum(batch) for batch in batches)
 
     assert padding(True) < padding(False) / 3
     assert lengths[next(iter(Order(lengths, 8, seed=0)))] == max(lengths)

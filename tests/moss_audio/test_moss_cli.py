@@ -108,7 +108,7 @@ def test_a_thought_without_a_budget_has_room_of_its_own(
         (plain, []),
     ):
         assert run(sound, "--model", folder, *arguments).code == 0
-    assert [one.max_new_tokens for one in asked] == [1024 + 4096, 1024, 1024 + 50, 200, 1024]
+    assert [item.max_new_tokens for item in asked] == [1024 + 4096, 1024, 1024 + 50, 200, 1024]
 
 
 def test_choices_are_offered_and_read(run: Run, model: Path, sound: Path) -> None:
@@ -199,7 +199,7 @@ def test_a_checkpoint_too_large_for_this_machine_is_refused_by_its_headers(
 def test_the_need_grows_with_the_numbers_and_the_audio(model: Path) -> None:
     from safetensors.torch import load_file
 
-    numbers = sum(one.numel() for one in load_file(model / "model.safetensors").values())
+    numbers = sum(tensor.numel() for tensor in load_file(model / "model.safetensors").values())
     half, whole = (memory.need_of(model, dtype) for dtype in (torch.bfloat16, torch.float32))
     assert (half.weights, whole.weights) == (2 * numbers, 4 * numbers)
     # Keys and values: 4 layers, 2 heads of 24 numbers each, for each token.

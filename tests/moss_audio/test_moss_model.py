@@ -37,13 +37,13 @@ ENCODER_PARAMETERS = 643_624_320
 def test_every_tensor_has_the_name_and_shape_of_the_released_checkpoint(size):
     with torch.device("meta"):
         model = MossAudioModel(released_config(size))
-    built = {name: list(one.shape) for name, one in model.state_dict().items()}
+    built = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
     recorded = json.loads((PARITY / f"state_dict_{size}.json").read_text())
     recorded = recorded.get("tensors", recorded)
     assert built == {name: list(shape) for name, shape in recorded.items()}
     assert len(built) == 901
-    assert sum(one.numel() for one in model.parameters()) == TOTALS[size]
-    assert sum(one.numel() for one in model.audio_encoder.parameters()) == ENCODER_PARAMETERS
+    assert sum(parameter.numel() for parameter in model.parameters()) == TOTALS[size]
+    assert sum(item.numel() for item in model.audio_encoder.parameters()) == ENCODER_PARAMETERS
 
 
 def test_a_config_without_n_window_means_windows_of_four_seconds():
@@ -85,7 +85,7 @@ def test_the_encoder_gives_as_many_tokens_as_the_prompt_has_places_for_every_len
     # One column stands for all of them: only the shapes count, and fifteen minutes are a lot to copy.
     mel = torch.zeros(1, 1, 1, dtype=torch.bool).expand(1, 1, frames)
     windows = cut_windows(mel, torch.tensor([frames]), window)
-    encoded = sum(token_count(one) for one in windows.frames.tolist())
+    encoded = sum(token_count(count) for count in windows.frames.tolist())
     prompt = processor().encode(default_prompt("What?"), [token_count(frames)])
     assert encoded == sum(prompt.audio)
 
@@ -101,7 +101,7 @@ def test_windows_are_the_clips_in_order_with_nothing_but_zeros_behind_them(lengt
     assert all(not mel[:, frames:].any() for mel, frames, _ in pieces)
     for clip, length in zip(clips, lengths, strict=True):
         parts = []
-        while sum(one.shape[1] for one in parts) < length:
+        while sum(part.shape[1] for part in parts) < length:
             mel, frames, alone = pieces.pop(0)
             assert alone is (frames == length)
             parts.append(mel[:, :frames])
@@ -122,7 +122,7 @@ def test_the_encoder_gives_one_token_for_every_eight_frames(frames):
     with torch.no_grad():
         found = model.audio_encoder(mel, lengths)
     assert found.tokens.shape == (token_count(frames), 32)
-    assert [one.shape for one in found.taps] == [found.tokens.shape] * 3
+    assert [tap.shape for tap in found.taps] == [found.tokens.shape] * 3
 
 
 @given(st.lists(st.integers(1, 1300), min_size=2, max_size=5), st.sampled_from([200, None]))
@@ -134,10 +134,10 @@ def test_a_clip_is_heard_as_if_alone_whatever_it_is_batched_with(lengths, n_wind
         together = model.encode_audio(*log_mel(clips))
         alone = [model.encode_audio(*log_mel([clip])) for clip in clips]
     torch.testing.assert_close(
-        together.embeds, torch.cat([one.embeds for one in alone]), atol=2e-5, rtol=1e-5
+        together.embeds, torch.cat([item.embeds for item in alone]), atol=2e-5, rtol=1e-5
     )
     for layer in range(3):
-        rows = torch.cat([one.deepstack[layer] for one in alone])
+        rows = torch.cat([entry.deepstack[layer] for entry in alone])
         torch.testing.assert_close(together.deepstack[layer], rows, atol=2e-5, rtol=1e-5)
 
 
@@ -147,7 +147,7 @@ def test_windows_hear_nothing_of_one_another():
     changed = mel.clone()
     changed[:, :, 400:] = 0.3
     with torch.no_grad():
-        before, after = (model.audio_encoder(one, frames).tokens for one in (mel, changed))
+        before, after = (model.audio_encoder(item, frames).tokens for item in (mel, changed))
     torch.testing.assert_close(before[:50], after[:50], atol=1e-5, rtol=1e-5)
     assert (before[50:] - after[50:]).abs().max() > 0.01
 
@@ -234,7 +234,7 @@ def test_a_tap_beyond_the_last_decoder_layer_is_left_out_and_the_others_stay():
     model = small_model(language={"num_hidden_layers": 2})
     fewer = small_model(language={"num_hidden_layers": 2}, deepstack_num_inject_layers=2)
     fewer.load_state_dict(
-        {name: one for name, one in model.state_dict().items() if "merger_list.2" not in name}
+        {name: tensor for name, tensor in model.state_dict().items() if "merger_list.2" not in name}
     )
     mel, frames = log_mel([noise(100 * 160)])
     inputs = {"input_ids": prompt(100), "audio_data": mel, "audio_data_seqlens": frames}
@@ -332,11 +332,11 @@ def test_gradient_checkpointing_changes_no_gradient():
         if checkpointing:
             model.activation_checkpointing_enable({"use_reentrant": False})
         model(input_ids=ids, labels=ids, audio_data=mel, audio_data_seqlens=frames).loss.backward()
-        gradients.append({name: one.grad for name, one in model.named_parameters()})
+        gradients.append({name: parameter.grad for name, parameter in model.named_parameters()})
     plain, checkpointed = gradients
-    assert all(one is not None for one in checkpointed.values())
-    for name, one in plain.items():
-        torch.testing.assert_close(checkpointed[name], one, atol=1e-6, rtol=1e-4, msg=name)
+    assert all(item is not None for item in checkpointed.values())
+    for name, tensor in plain.items():
+        torch.testing.assert_close(checkpointed[name], tensor, atol=1e-6, rtol=1e-4, msg=name)
 
 
 def test_training_drops_nothing_out_unless_asked_to():
@@ -360,11 +360,11 @@ def test_tied_embeddings_are_one_tensor_only_when_the_top_level_says_so():
 def test_the_decoder_computes_what_transformers_own_qwen3_computes():
     model = small_model()
     plain = Qwen3ForCausalLM(model.config.language_config).eval()
-    state = {f"model.{name}": one for name, one in model.language_model.state_dict().items()}
+    state = {f"model.{name}": tensor for name, tensor in model.language_model.state_dict().items()}
     plain.load_state_dict({**state, "lm_head.weight": model.lm_head.weight})
     ids = torch.randint(0, 299, (3, 40), generator=torch.Generator().manual_seed(5))
     mask = torch.ones_like(ids)
     mask[1, :11] = 0
     with torch.no_grad():
-        ours, theirs = (one(input_ids=ids, attention_mask=mask).logits for one in (model, plain))
+        ours, theirs = (item(input_ids=ids, attention_mask=mask).logits for item in (model, plain))
     torch.testing.assert_close(ours[mask.bool()], theirs[mask.bool()], atol=1e-4, rtol=1e-5)

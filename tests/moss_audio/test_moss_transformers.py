@@ -111,14 +111,16 @@ def test_a_prompt_with_audio_is_not_read_in_chunks_and_says_so():
 def test_hidden_states_are_those_of_qwen3_where_no_audio_is():
     model = small_model()
     plain = Qwen3ForCausalLM(model.config.language_config).eval()
-    state = {f"model.{name}": one for name, one in model.language_model.state_dict().items()}
+    state = {f"model.{name}": tensor for name, tensor in model.language_model.state_dict().items()}
     plain.load_state_dict({**state, "lm_head.weight": model.lm_head.weight})
     ids = torch.randint(0, 299, (2, 20), generator=torch.Generator().manual_seed(5))
     with torch.no_grad():
-        ours, theirs = (one(input_ids=ids, output_hidden_states=True).hidden_states for one in (model, plain))
+        ours, theirs = (
+            entry(input_ids=ids, output_hidden_states=True).hidden_states for entry in (model, plain)
+        )
         assert len(ours) == len(theirs) == 5
-        for one, other in zip(ours, theirs, strict=True):
-            torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-5)
+        for item, other in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(item, other, atol=1e-4, rtol=1e-5)
         assert model(input_ids=ids).hidden_states is None
 
 
@@ -178,8 +180,8 @@ def test_a_spread_model_answers_questions(tmp_path: Path):
         offload_folder=tmp_path / "offloaded",
     )  # fmt: skip
     found, expected = (
-        reply(one, "What is it?", waves(1.3), Options(max_new_tokens=6, temperature=1.0, seed=3))
-        for one in (spread.eval(), load(folder))
+        reply(item, "What is it?", waves(1.3), Options(max_new_tokens=6, temperature=1.0, seed=3))
+        for item in (spread.eval(), load(folder))
     )
     assert (found.text, found.new_tokens) == (expected.text, expected.new_tokens)
 
@@ -207,11 +209,11 @@ def test_a_plain_trainer_evaluates_and_predicts(tmp_path):
     alone = []
     with torch.no_grad():
         for item in map(Clips().__getitem__, range(4)):
-            alone.append(model(**{name: one[None] for name, one in item.items()}))
+            alone.append(model(**{name: tensor[None] for name, tensor in item.items()}))
     loss = trainer.evaluate()["eval_loss"]
-    assert loss == pytest.approx(float(torch.stack([one.loss for one in alone]).mean()), abs=1e-4)
+    assert loss == pytest.approx(float(torch.stack([entry.loss for entry in alone]).mean()), abs=1e-4)
     predicted = torch.from_numpy(trainer.predict(Clips()).predictions)
-    torch.testing.assert_close(predicted, torch.cat([one.logits for one in alone]), atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(predicted, torch.cat([entry.logits for entry in alone]), atol=1e-4, rtol=1e-5)
 
 
 def test_beams_take_their_clips_along_prompt_by_prompt():

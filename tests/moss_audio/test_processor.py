@@ -100,9 +100,9 @@ def test_the_pieces_of_a_prompt_rebuild_the_official_training_sequence(
 ) -> None:
     asked, answered = (
         "\n".join(
-            one["content"]
-            for one in case["conversation"]
-            if one["role"] == role and one["message_type"] == "text"
+            message["content"]
+            for message in case["conversation"]
+            if message["role"] == role and message["message_type"] == "text"
         ).strip()
         for role in ("user", "assistant")
     )
@@ -197,7 +197,7 @@ def test_every_row_of_a_batch_is_its_prompt_alone(
 ) -> None:
     processor = moss_tokenizer.processor()
     texts = [SPAN * len(lengths) + text if len(lengths) > 1 else text for text, lengths in drawn]
-    waves = [[noise(one) for one in lengths] for _, lengths in drawn]
+    waves = [[noise(length) for length in lengths] for _, lengths in drawn]
     batch = processor(texts, waves, time_markers=markers, padding_side=side)
     first = 0
     for row, (text, audios) in enumerate(zip(texts, waves, strict=True)):
@@ -222,10 +222,10 @@ def test_every_row_of_a_batch_is_its_prompt_alone(
 @given(st.lists(st.integers(160, 3 * SECOND), min_size=1, max_size=4), st.booleans())
 def test_placeholders_of_a_prompt_equal_the_tokens_of_its_audio(lengths: list[int], markers: bool) -> None:
     processor = moss_tokenizer.processor()
-    batch = processor(SPAN * len(lengths), [torch.zeros(one) for one in lengths], time_markers=markers)
-    expected = [token_count(frame_count(one)) for one in lengths]
+    batch = processor(SPAN * len(lengths), [torch.zeros(item) for item in lengths], time_markers=markers)
+    expected = [token_count(frame_count(length)) for length in lengths]
     assert batch["audio_input_mask"].sum() == sum(expected)
-    assert [token_count(one) for one in batch["audio_data_seqlens"].tolist()] == expected
+    assert [token_count(number) for number in batch["audio_data_seqlens"].tolist()] == expected
 
 
 def test_a_quarter_of_an_hour_has_a_place_for_every_token(processor: MossAudioProcessor) -> None:
@@ -235,14 +235,14 @@ def test_a_quarter_of_an_hour_has_a_place_for_every_token(processor: MossAudioPr
 
 def test_markers_restart_in_every_recording(processor: MossAudioProcessor) -> None:
     ids = processor(f"{SPAN}{SPAN}", [noise(2 * SECOND), noise(4 * SECOND)])["input_ids"][0].tolist()
-    written = [one for one in ids if one in RELEASED.digits]
+    written = [item for item in ids if item in RELEASED.digits]
     assert written == [RELEASED.digits[2], RELEASED.digits[2], RELEASED.digits[4]]
 
 
 def test_recordings_lie_in_row_order(processor: MossAudioProcessor) -> None:
     lengths = [[800], [], [1600, 320]]
     texts = ["One.", "None.", f"{SPAN}{SPAN}Two."]
-    batch = processor(texts, [[noise(one) for one in row] for row in lengths])
+    batch = processor(texts, [[noise(item) for item in row] for row in lengths])
     assert batch["audio_data_seqlens"].tolist() == [5, 10, 2]
     assert batch["audio_input_mask"].sum(dim=1).tolist() == [1, 0, 3]
 

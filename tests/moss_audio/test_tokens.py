@@ -31,7 +31,7 @@ def seconds_written(span: list[int]) -> list[tuple[int, int]]:
     return markers
 
 
-@pytest.mark.parametrize("n_tokens", [int(one) for one in RECORDED])
+@pytest.mark.parametrize("n_tokens", [int(item) for item in RECORDED])
 def test_a_span_is_what_the_official_processor_wrote(n_tokens: int) -> None:
     recorded = RECORDED[str(n_tokens)]
     span = audio_span(n_tokens)
@@ -61,7 +61,7 @@ def test_placeholders_equal_the_encoders_tokens_for_every_length_to_a_quarter_of
     wrong = [frames for frames in every if token_count(frames) != tokens_of_encoder(frames)]
     assert not wrong
     counts = range(1, token_count(every[-1]) + 1)
-    assert all(audio_span(one).count(RELEASED.audio) == one for one in counts)
+    assert all(audio_span(count).count(RELEASED.audio) == count for count in counts)
 
 
 @given(st.integers(0, 15 * 750))
