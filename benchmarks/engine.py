@@ -36,7 +36,7 @@ from transformers import StoppingCriteria, StoppingCriteriaList
 
 from benchmarks.common import show
 from benchmarks.random_models import CONFIGS, build, with_processor
-from moss_audio.engine import Engine, EngineOptions, Ticket
+from moss_audio.engine import Engine, EngineOptions, RequestHandle
 from moss_audio.engine.kv_cache import bytes_per_token
 from moss_audio.generation.generate import reply
 from moss_audio.generation.requests import Options, Reply, Request
@@ -143,17 +143,19 @@ def by_engine(engine: Engine, requests: list[Request], new: int, plan: Plan) -> 
     """Seconds until all have their first token, and seconds a step after that."""
     before = engine.statistics().new_tokens
     began = time.perf_counter()
-    tickets = [engine.submit(one, Options(max_new_tokens=new)) for one in requests]
+    handles = [engine.submit(one, Options(max_new_tokens=new)) for one in requests]
     try:
-        first = first_tokens(engine, tickets, before + len(requests), new, plan)
-        answers(tickets, new, plan)
+        first = first_tokens(engine, handles, before + len(requests), new, plan)
+        answers(handles, new, plan)
     finally:
-        for one in tickets:
+        for one in handles:
             one.cancel()
     return first - began, (time.perf_counter() - first) / max(1, new - 1)
 
 
-def first_tokens(engine: Engine, tickets: Sequence[Ticket], tokens: int, new: int, plan: Plan) -> float:
+def first_tokens(
+    engine: Engine, handles: Sequence[RequestHandle], tokens: int, new: int, plan: Plan
+) -> float:
     """When the engine had written so many tokens in all, on the clock of ``time.perf_counter``.
 
     Raises:
@@ -166,21 +168,21 @@ def first_tokens(engine: Engine, tickets: Sequence[Ticket], tokens: int, new: in
         if now.running + now.waiting:
             idle = time.monotonic()
         elif time.monotonic() - idle > IDLE_SECONDS:
-            answers(tickets, new, plan)
+            answers(handles, new, plan)
             raise RuntimeError("The engine was done before its tokens were seen.")
         time.sleep(0.0005)
     return time.perf_counter()
 
 
-def answers(tickets: Sequence[Ticket], new: int, plan: Plan) -> None:
+def answers(handles: Sequence[RequestHandle], new: int, plan: Plan) -> None:
     """Wait for answers, each of so many tokens.
 
     Raises:
         OutOfTime: There was no time left.
         ValueError: One has another length, so that the time it took means something else.
     """
-    for ticket in tickets:
-        for event in ticket:
+    for handle in handles:
+        for event in handle:
             if not isinstance(event, Reply):
                 plan.check()
             elif event.new_tokens != new:
@@ -255,14 +257,14 @@ def transcribe(engine: Engine, plan: Plan) -> float:
     waves = [0.1 * torch.randn(plan.window * SAMPLE_RATE, generator=chance) for _ in range(count)]
     new = max(8, round(TOKENS_A_SECOND * plan.window))
     began = time.perf_counter()
-    tickets = [
+    handles = [
         engine.submit(Request(TASKS["timestamps"].prompt, [one]), Options(max_new_tokens=new))
         for one in waves
     ]
     try:
-        answers(tickets, new, plan)
+        answers(handles, new, plan)
     finally:
-        for one in tickets:
+        for one in handles:
             one.cancel()
     return round(count * plan.window / (time.perf_counter() - began), 2)
 
@@ -275,12 +277,12 @@ def equal(model: MossAudioModel, engine: Engine, plan: Plan) -> bool:
     requests = [Request("One?", [waves[0]]), Request("Two?"), Request("Three?", [waves[1]])]
     requests.append(Request("Which?", [waves[0], waves[2]]))
     options = Options(max_new_tokens=min(8, plan.new))
-    tickets = [engine.submit(one, options) for one in requests]
+    handles = [engine.submit(one, options) for one in requests]
     found: list[Reply] = []
     plain: list[Reply] = []
-    for one, ticket in zip(requests, tickets, strict=True):
+    for one, handle in zip(requests, handles, strict=True):
         plan.check()
-        found.append(ticket.result())
+        found.append(handle.result())
         plan.check()
         plain.append(reply(model, one.prompt, one.audios, options))
     return [(one.text, one.new_tokens) for one in found] == [(one.text, one.new_tokens) for one in plain]

@@ -217,7 +217,7 @@ class ThinkingBudget(LogitsProcessor):
         thought = self.follow(inside)
         for token in ids:
             thought.add(token)
-        return thought.must
+        return thought.forced
 
     def follow(self, inside: bool) -> Thought:
         """One answer that begins, inside a thought or not."""
@@ -241,7 +241,7 @@ class Thought:
         self._longest = max(len(tags.opening), len(tags.closing))
 
     @property
-    def must(self) -> int | None:
+    def forced(self) -> int | None:
         """The id that must come next, or None."""
         if self._inside and self._used >= self._budget and self._over < len(self._script):
             return self._script[self._over]

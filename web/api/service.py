@@ -219,10 +219,10 @@ class Service:
                 "Sequences that wait for room in the cache.",
                 engine.waiting,
             )
-            shown["moss_agent_engine_pages"] = ("Pages of the KV cache.", engine.pages)
+            shown["moss_agent_engine_pages"] = ("Pages of the KV cache.", engine.blocks)
             shown["moss_agent_engine_pages_free"] = (
                 "Pages of the KV cache that are free.",
-                engine.pages_free,
+                engine.blocks_free,
             )
             shown["moss_agent_engine_reused_tokens"] = (
                 "Prompt tokens that were in the cache already.", engine.reused_tokens
