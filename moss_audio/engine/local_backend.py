@@ -6,11 +6,12 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from moss_audio.checkpoints import memory
+from moss_audio.checkpoints.hub import Progress, resolve
 from moss_audio.engine.engine import Engine
 from moss_audio.engine.options import EngineOptions
 from moss_audio.engine.sequence import RequestHandle
@@ -18,9 +19,6 @@ from moss_audio.errors import MossAudioError
 from moss_audio.generation.generate import thinks
 from moss_audio.generation.requests import Event, Options, Reply, Request
 from moss_audio.model.modeling import MossAudioModel
-
-if TYPE_CHECKING:
-    from moss_audio.checkpoints.hub import Progress
 
 log = logging.getLogger(__name__)
 
@@ -71,9 +69,6 @@ class LocalBackend:
             CheckpointError: The weights are missing, unreachable or not this model's.
             NotEnoughMemory: They do not fit.
         """
-        # It needs an HTTP client, which an engine over a model that is there already does without.
-        from moss_audio.checkpoints.hub import resolve
-
         where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         dtype = torch.float32 if where.type == "cpu" else torch.bfloat16
         folder = resolve(name_or_folder, progress)
