@@ -27,14 +27,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from agent.privacy import switch_off_telemetry
+from benchmarks.common import show, switch_off_telemetry
 
 switch_off_telemetry()
 
 import torch
 from transformers import StoppingCriteria, StoppingCriteriaList
 
-from benchmarks.common import show
 from benchmarks.random_models import CONFIGS, build, with_processor
 from moss_audio.engine import Engine, EngineOptions, RequestHandle
 from moss_audio.engine.kv_cache import bytes_per_token
@@ -143,13 +142,13 @@ def by_engine(engine: Engine, requests: list[Request], new: int, plan: Plan) -> 
     """Seconds until all have their first token, and seconds a step after that."""
     before = engine.statistics().new_tokens
     began = time.perf_counter()
-    handles = [engine.submit(one, Options(max_new_tokens=new)) for one in requests]
+    handles = [engine.submit(request, Options(max_new_tokens=new)) for request in requests]
     try:
         first = first_tokens(engine, handles, before + len(requests), new, plan)
         answers(handles, new, plan)
     finally:
-        for one in handles:
-            one.cancel()
+        for handle in handles:
+            handle.cancel()
     return first - began, (time.perf_counter() - first) / max(1, new - 1)
 
 
@@ -207,7 +206,7 @@ class Times(StoppingCriteria):
 
 def by_generate(model: MossAudioModel, requests: list[Request], new: int, plan: Plan) -> float:
     """Seconds a step of plain ``generate`` on the same kind of batch."""
-    inputs = model.processor([one.prompt for one in requests], device=model.device)
+    inputs = model.processor([request.prompt for request in requests], device=model.device)
     times = Times(plan)
     model.generate(
         **inputs, do_sample=False, max_new_tokens=new, eos_token_id=None, pad_token_id=256,
@@ -229,7 +228,9 @@ def measure(model: MossAudioModel, engine: Engine, size: int, plan: Plan, speed:
         rates.append(rate)
         others.append(by_generate(model, prompts(size, plan.context, chance), plan.new, plan))
     step = statistics.median(rates)
-    weights = sum(one.numel() * one.element_size() for one in model.language_model.layers.parameters())
+    weights = sum(
+        weight.numel() * weight.element_size() for weight in model.language_model.layers.parameters()
+    )
     weights += model.lm_head.weight.numel() * model.lm_head.weight.element_size()
     cached = (
         size * (plan.context + plan.new // 2) * bytes_per_token(model.config.language_config, model.dtype)
@@ -258,14 +259,14 @@ def transcribe(engine: Engine, plan: Plan) -> float:
     new = max(8, round(TOKENS_A_SECOND * plan.window))
     began = time.perf_counter()
     handles = [
-        engine.submit(Request(TASKS["timestamps"].prompt, [one]), Options(max_new_tokens=new))
-        for one in waves
+        engine.submit(Request(TASKS["timestamps"].prompt, [wave]), Options(max_new_tokens=new))
+        for wave in waves
     ]
     try:
         answers(handles, new, plan)
     finally:
-        for one in handles:
-            one.cancel()
+        for handle in handles:
+            handle.cancel()
     return round(count * plan.window / (time.perf_counter() - began), 2)
 
 
@@ -273,19 +274,21 @@ def equal(model: MossAudioModel, engine: Engine, plan: Plan) -> bool:
     """Whether a mixed batch gives what each request gets alone from plain ``generate``."""
     plan.check()
     chance = torch.Generator().manual_seed(1)
-    waves = [0.1 * torch.randn(round(one * SAMPLE_RATE), generator=chance) for one in (0.5, 4.3, 2.0)]
+    waves = [0.1 * torch.randn(round(length * SAMPLE_RATE), generator=chance) for length in (0.5, 4.3, 2.0)]
     requests = [Request("One?", [waves[0]]), Request("Two?"), Request("Three?", [waves[1]])]
     requests.append(Request("Which?", [waves[0], waves[2]]))
     options = Options(max_new_tokens=min(8, plan.new))
-    handles = [engine.submit(one, options) for one in requests]
+    handles = [engine.submit(request, options) for request in requests]
     found: list[Reply] = []
     plain: list[Reply] = []
-    for one, handle in zip(requests, handles, strict=True):
+    for request, handle in zip(requests, handles, strict=True):
         plan.check()
         found.append(handle.result())
         plan.check()
-        plain.append(reply(model, one.prompt, one.audios, options))
-    return [(one.text, one.new_tokens) for one in found] == [(one.text, one.new_tokens) for one in plain]
+        plain.append(reply(model, request.prompt, request.audios, options))
+    return [(answer.text, answer.new_tokens) for answer in found] == [
+        (answer.text, answer.new_tokens) for answer in plain
+    ]
 
 
 def run(config: str, device: str, plan: Plan) -> dict[str, object]:
@@ -368,8 +371,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     result = run(options.config, options.device, plan)
     rows = result["batches"]
     assert isinstance(rows, list)
-    columns = ["size", "context", *MEASURED, *(["reason"] if any("reason" in one for one in rows) else [])]
-    table = [{name: "" if one.get(name) is None else one[name] for name in columns} for one in rows]
+    columns = ["size", "context", *MEASURED, *(["reason"] if any("reason" in row for row in rows) else [])]
+    table = [{name: "" if row.get(name) is None else row[name] for name in columns} for row in rows]
     show(f"The engine, {options.config} on {options.device}", table, result)
 
 

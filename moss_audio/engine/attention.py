@@ -155,7 +155,7 @@ class BlockTable:
 
 
 def offsets(counts: torch.Tensor) -> torch.Tensor:
-    """Where each of int32 ``[N]`` counts begins, and where the last ends: int32 ``[N + 1]``, on the same device."""
+    """Where each of int32 ``[N]`` counts begins, and where the last ends: int32 ``[N + 1]``."""
     return F.pad(counts.cumsum(0, dtype=torch.int32), (1, 0))
 
 
