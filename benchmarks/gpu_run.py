@@ -1,10 +1,10 @@
 """Everything that one look at a GPU is to tell, within nine minutes: tests first, then the most telling rows.
 
 The tests are ``tests/moss_audio/test_engine_gpu.py``. The rows are those of ``benchmarks.engine`` and
-``benchmarks.model`` for 8B and 4B with random bfloat16 weights, the most important ones first, each with a limit
-of time. The document is written anew after every row, so that a run which is cut short keeps what it has; a row
-that was not measured says why. Each configuration runs in a process of its own, so that a failing kernel costs
-no other's rows.
+``benchmarks.model`` for 8B and 4B with random bfloat16 weights, the most important ones first, each with a
+limit of time. The document is written anew after every row, so that a run which is cut short keeps what it
+has; a row that was not measured says why. Each configuration runs in a process of its own, so that a failing
+kernel costs no other's rows.
 
 Without a GPU the tests run as far as they can, and the rows are measured with the small configuration on the
 CPU.
@@ -195,7 +195,8 @@ def _run_rows(file: Path, configurations: Sequence[str], deadline: float) -> Non
     for config in configurations:
         until = began + SHARES[config] * (deadline - began)
         command = [
-            sys.executable, "-m", "benchmarks.gpu_run", str(file), "--config", config, "--deadline", str(until),
+            sys.executable, "-m", "benchmarks.gpu_run", str(file),
+            "--config", config, "--deadline", str(until),
         ]  # fmt: skip
         process = subprocess.Popen(command, cwd=ROOT)
         try:

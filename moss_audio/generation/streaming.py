@@ -1,9 +1,4 @@
-"""New ids of one answer, turned into text as they come, and the text into thought and answer.
-
-Stop sequences: where a text that is being written ends before its writer does.
-
-What stands between ``generate`` and a reader: tokens handed over, made text, and a way to end it all.
-"""
+"""From the tokens of ``generate`` to the deltas of an answer, and the ways to end it early."""
 
 from __future__ import annotations
 
@@ -71,7 +66,7 @@ def _begun(text: str, sequence: str) -> int:
 
 
 class TextDecoder:
-    """Ids to text, as they come; a character whose bytes are not all there yet is held back."""
+    """Turns ids into text as they come; a character is held back until all its bytes are there."""
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
@@ -104,7 +99,7 @@ class TextDecoder:
 
 
 class Streamer(BaseStreamer):
-    """Hands tokens from the thread of ``generate`` to the one who iterates, the prompt left out."""
+    """Hands tokens from the thread of ``generate`` to whoever iterates over it, without the prompt."""
 
     def __init__(self) -> None:
         self._queue: queue.SimpleQueue[int | BaseException | None] = queue.SimpleQueue()
@@ -205,7 +200,12 @@ class AnswerWriter:
         return self._keep(rest + self._splitter.flush())
 
     def reply(self, stopped: Stopped, prompt_tokens: int) -> Reply:
-        """The whole of it."""
+        """The whole answer.
+
+        Args:
+            stopped: Why it ended.
+            prompt_tokens: Tokens of its prompt.
+        """
         return Reply(
             text="".join(self._parts["text"]),
             thinking="".join(self._parts["thinking"]),
@@ -218,4 +218,7 @@ class AnswerWriter:
     def _keep(self, pieces: list[Piece]) -> list[Delta]:
         for piece in pieces:
             self._parts[piece.kind].append(piece.text)
-        return [ThinkingDelta(one.text) if one.kind == "thinking" else TextDelta(one.text) for one in pieces]
+        return [
+            ThinkingDelta(piece.text) if piece.kind == "thinking" else TextDelta(piece.text)
+            for piece in pieces
+        ]

@@ -52,8 +52,8 @@ MIXED = [
 ]
 
 NEAR_TIE = 0.15
-"""Standard deviations of the logits by which half precision may take the second best token for the best; a token
-chosen at random lies some three below the best."""
+"""Standard deviations of the logits by which half precision may take the second best token for the best; a
+token chosen at random lies some three below the best."""
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def start() -> Iterator[Callable[..., Engine]]:
         engine.close()
 
 
-# --- attention -----------------------------------------------------------------------------------------------
+# --- attention ---------------------------------------------------------------------------------------------
 
 HEADS, KEY_HEADS, WIDTH, BLOCK = 32, 8, 128, 256
 """The released models' sizes."""
@@ -115,7 +115,7 @@ def test_the_paged_kernel_gives_what_sdpa_gives(name, heads, dtype):
     torch.testing.assert_close(found, expected, atol=2e-2, rtol=2e-2)
 
 
-# --- the engine ----------------------------------------------------------------------------------------------
+# --- the engine --------------------------------------------------------------------------------------------
 
 
 class Recording(ModelRunner):
