@@ -1,4 +1,4 @@
-"""What the benchmarks share: the machine in words, percentiles, and a table with its JSON line."""
+"""What the benchmarks share: no telemetry, the machine in words, percentiles, and tables."""
 
 from __future__ import annotations
 
@@ -11,7 +11,22 @@ from pathlib import Path
 
 import numpy as np
 
+QUIET = {
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "DO_NOT_TRACK": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
 SAMPLE = Path(__file__).parent.parent / "web" / "sample" / "harbour_meeting.mp3"
+
+
+def switch_off_telemetry() -> None:
+    """The part of ``agent.privacy`` that concerns torch and transformers, for machines without the rest.
+
+    Call it before they are imported.
+    """
+    os.environ.update(QUIET)
 
 
 def machine() -> str:
@@ -35,10 +50,14 @@ def percentiles(seconds: Sequence[float]) -> dict[str, float]:
 def show(title: str, rows: Sequence[dict[str, object]], result: dict[str, object]) -> None:
     """Print a Markdown table and, last, one JSON line."""
     print(f"\n{title} ({machine()})\n")
-    columns = list(rows[0])
-    print("| " + " | ".join(columns) + " |")
-    print("|" + "---|" * len(columns))
-    for row in rows:
-        print("| " + " | ".join(str(row[one]) for one in columns) + " |")
+    print(markdown(rows))
     print()
     print(json.dumps(result))
+
+
+def markdown(rows: Sequence[dict[str, object]]) -> str:
+    """A Markdown table of rows that all have the first one's keys."""
+    columns = list(rows[0])
+    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    lines += ["| " + " | ".join(str(row[column]) for column in columns) + " |" for row in rows]
+    return "\n".join(lines)

@@ -27,16 +27,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from agent.privacy import switch_off_telemetry
+from benchmarks.common import show, switch_off_telemetry
 
 switch_off_telemetry()
 
 import torch
 from transformers import StoppingCriteria, StoppingCriteriaList
 
-from benchmarks.common import show
 from benchmarks.random_models import CONFIGS, build, with_processor
-from moss_audio.engine import Engine, EngineOptions, Ticket
+from moss_audio.engine import Engine, EngineOptions, RequestHandle
 from moss_audio.engine.kv_cache import bytes_per_token
 from moss_audio.generation.generate import reply
 from moss_audio.generation.requests import Options, Reply, Request
@@ -143,17 +142,19 @@ def by_engine(engine: Engine, requests: list[Request], new: int, plan: Plan) -> 
     """Seconds until all have their first token, and seconds a step after that."""
     before = engine.statistics().new_tokens
     began = time.perf_counter()
-    tickets = [engine.submit(one, Options(max_new_tokens=new)) for one in requests]
+    handles = [engine.submit(request, Options(max_new_tokens=new)) for request in requests]
     try:
-        first = first_tokens(engine, tickets, before + len(requests), new, plan)
-        answers(tickets, new, plan)
+        first = first_tokens(engine, handles, before + len(requests), new, plan)
+        answers(handles, new, plan)
     finally:
-        for one in tickets:
-            one.cancel()
+        for handle in handles:
+            handle.cancel()
     return first - began, (time.perf_counter() - first) / max(1, new - 1)
 
 
-def first_tokens(engine: Engine, tickets: Sequence[Ticket], tokens: int, new: int, plan: Plan) -> float:
+def first_tokens(
+    engine: Engine, handles: Sequence[RequestHandle], tokens: int, new: int, plan: Plan
+) -> float:
     """When the engine had written so many tokens in all, on the clock of ``time.perf_counter``.
 
     Raises:
@@ -166,21 +167,21 @@ def first_tokens(engine: Engine, tickets: Sequence[Ticket], tokens: int, new: in
         if now.running + now.waiting:
             idle = time.monotonic()
         elif time.monotonic() - idle > IDLE_SECONDS:
-            answers(tickets, new, plan)
+            answers(handles, new, plan)
             raise RuntimeError("The engine was done before its tokens were seen.")
         time.sleep(0.0005)
     return time.perf_counter()
 
 
-def answers(tickets: Sequence[Ticket], new: int, plan: Plan) -> None:
+def answers(handles: Sequence[RequestHandle], new: int, plan: Plan) -> None:
     """Wait for answers, each of so many tokens.
 
     Raises:
         OutOfTime: There was no time left.
         ValueError: One has another length, so that the time it took means something else.
     """
-    for ticket in tickets:
-        for event in ticket:
+    for handle in handles:
+        for event in handle:
             if not isinstance(event, Reply):
                 plan.check()
             elif event.new_tokens != new:
@@ -205,7 +206,7 @@ class Times(StoppingCriteria):
 
 def by_generate(model: MossAudioModel, requests: list[Request], new: int, plan: Plan) -> float:
     """Seconds a step of plain ``generate`` on the same kind of batch."""
-    inputs = model.processor([one.prompt for one in requests], device=model.device)
+    inputs = model.processor([request.prompt for request in requests], device=model.device)
     times = Times(plan)
     model.generate(
         **inputs, do_sample=False, max_new_tokens=new, eos_token_id=None, pad_token_id=256,
@@ -227,7 +228,9 @@ def measure(model: MossAudioModel, engine: Engine, size: int, plan: Plan, speed:
         rates.append(rate)
         others.append(by_generate(model, prompts(size, plan.context, chance), plan.new, plan))
     step = statistics.median(rates)
-    weights = sum(one.numel() * one.element_size() for one in model.language_model.layers.parameters())
+    weights = sum(
+        weight.numel() * weight.element_size() for weight in model.language_model.layers.parameters()
+    )
     weights += model.lm_head.weight.numel() * model.lm_head.weight.element_size()
     cached = (
         size * (plan.context + plan.new // 2) * bytes_per_token(model.config.language_config, model.dtype)
@@ -255,15 +258,15 @@ def transcribe(engine: Engine, plan: Plan) -> float:
     waves = [0.1 * torch.randn(plan.window * SAMPLE_RATE, generator=chance) for _ in range(count)]
     new = max(8, round(TOKENS_A_SECOND * plan.window))
     began = time.perf_counter()
-    tickets = [
-        engine.submit(Request(TASKS["timestamps"].prompt, [one]), Options(max_new_tokens=new))
-        for one in waves
+    handles = [
+        engine.submit(Request(TASKS["timestamps"].prompt, [wave]), Options(max_new_tokens=new))
+        for wave in waves
     ]
     try:
-        answers(tickets, new, plan)
+        answers(handles, new, plan)
     finally:
-        for one in tickets:
-            one.cancel()
+        for handle in handles:
+            handle.cancel()
     return round(count * plan.window / (time.perf_counter() - began), 2)
 
 
@@ -271,19 +274,21 @@ def equal(model: MossAudioModel, engine: Engine, plan: Plan) -> bool:
     """Whether a mixed batch gives what each request gets alone from plain ``generate``."""
     plan.check()
     chance = torch.Generator().manual_seed(1)
-    waves = [0.1 * torch.randn(round(one * SAMPLE_RATE), generator=chance) for one in (0.5, 4.3, 2.0)]
+    waves = [0.1 * torch.randn(round(length * SAMPLE_RATE), generator=chance) for length in (0.5, 4.3, 2.0)]
     requests = [Request("One?", [waves[0]]), Request("Two?"), Request("Three?", [waves[1]])]
     requests.append(Request("Which?", [waves[0], waves[2]]))
     options = Options(max_new_tokens=min(8, plan.new))
-    tickets = [engine.submit(one, options) for one in requests]
+    handles = [engine.submit(request, options) for request in requests]
     found: list[Reply] = []
     plain: list[Reply] = []
-    for one, ticket in zip(requests, tickets, strict=True):
+    for request, handle in zip(requests, handles, strict=True):
         plan.check()
-        found.append(ticket.result())
+        found.append(handle.result())
         plan.check()
-        plain.append(reply(model, one.prompt, one.audios, options))
-    return [(one.text, one.new_tokens) for one in found] == [(one.text, one.new_tokens) for one in plain]
+        plain.append(reply(model, request.prompt, request.audios, options))
+    return [(answer.text, answer.new_tokens) for answer in found] == [
+        (answer.text, answer.new_tokens) for answer in plain
+    ]
 
 
 def run(config: str, device: str, plan: Plan) -> dict[str, object]:
@@ -366,8 +371,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     result = run(options.config, options.device, plan)
     rows = result["batches"]
     assert isinstance(rows, list)
-    columns = ["size", "context", *MEASURED, *(["reason"] if any("reason" in one for one in rows) else [])]
-    table = [{name: "" if one.get(name) is None else one[name] for name in columns} for one in rows]
+    columns = ["size", "context", *MEASURED, *(["reason"] if any("reason" in row for row in rows) else [])]
+    table = [{name: "" if row.get(name) is None else row[name] for name in columns} for row in rows]
     show(f"The engine, {options.config} on {options.device}", table, result)
 
 

@@ -15,14 +15,13 @@ import statistics
 import time
 from collections.abc import Callable
 
-from agent.privacy import switch_off_telemetry
+from benchmarks.common import show, switch_off_telemetry
 
 switch_off_telemetry()
 
 import torch
 from transformers import Qwen3ForCausalLM
 
-from benchmarks.common import show
 from benchmarks.random_models import build
 from moss_audio.model.mel import SAMPLE_RATE, log_mel, token_count
 from moss_audio.model.modeling import MossAudioModel
@@ -61,7 +60,7 @@ def plain_decoder(model: MossAudioModel) -> Qwen3ForCausalLM:
     """transformers' own Qwen3 over the same tensors, not a copy."""
     with torch.device("meta"):
         plain = Qwen3ForCausalLM(model.config.language_config)
-    state = {f"model.{name}": one for name, one in model.language_model.state_dict().items()}
+    state = {f"model.{name}": tensor for name, tensor in model.language_model.state_dict().items()}
     plain.load_state_dict({**state, "lm_head.weight": model.lm_head.weight}, assign=True)
     plain.model.rotary_emb = type(plain.model.rotary_emb)(model.config.language_config).to(model.device)
     return plain.eval()
@@ -79,9 +78,9 @@ def write(model: MossAudioModel, turns: int, device: str) -> tuple[float, float,
     }
     written: dict[str, list[int]] = {}
 
-    def run(name: str, one: MossAudioModel | Qwen3ForCausalLM, new: int) -> float:
+    def run(name: str, decoder: MossAudioModel | Qwen3ForCausalLM, new: int) -> float:
         def work() -> None:
-            out = one.generate(
+            out = decoder.generate(
                 input_ids=ids, attention_mask=torch.ones_like(ids),
                 **{**options, "min_new_tokens": new, "max_new_tokens": new},
             )  # fmt: skip
@@ -89,9 +88,9 @@ def write(model: MossAudioModel, turns: int, device: str) -> tuple[float, float,
 
         return seconds(work, device)
 
-    def tokens_per_second(name: str, one: MossAudioModel | Qwen3ForCausalLM) -> float:
+    def tokens_per_second(name: str, decoder: MossAudioModel | Qwen3ForCausalLM) -> float:
         # The prompt's share is taken off, so that only decoding is left.
-        return (NEW_TOKENS - 1) / (run(name, one, NEW_TOKENS) - run(name, one, 1))
+        return (NEW_TOKENS - 1) / (run(name, decoder, NEW_TOKENS) - run(name, decoder, 1))
 
     run("ours", model, 2)
     run("plain", plain, 2)
@@ -128,7 +127,7 @@ def measure(name: str, turns: int, device: str) -> dict[str, object]:
     if name == "8b" and device != "cuda":
         return row | {"note": NO_GPU}
     model = build(name, device)
-    row["million parameters"] = round(sum(one.numel() for one in model.parameters()) / 1e6, 1)
+    row["million parameters"] = round(sum(weight.numel() for weight in model.parameters()) / 1e6, 1)
     row["hearing 60 s, × realtime"] = round(hear(model, 60, turns, device), 1)
     if device == "cuda":
         row["hearing 600 s, × realtime"] = round(hear(model, 600, turns, device), 1)

@@ -15,7 +15,16 @@ from moss_audio.model.processor import AudioTokens, MossAudioProcessor
 
 @dataclass(frozen=True)
 class Sizes:
-    """Of one configuration: encoder width, layers and heads, stem channels; decoder width, layers, heads."""
+    """The sizes of one configuration.
+
+    Attributes:
+        encoder: Width, layers and heads of the audio encoder.
+        channels: Channels of the convolutions before it.
+        decoder: Width, layers, heads of queries, and heads of keys and values of the decoder.
+        inner: Width inside the decoder's MLP.
+        vocab: Tokens of the vocabulary.
+        adapter: Width inside the audio adapter.
+    """
 
     encoder: tuple[int, int, int]
     channels: int
@@ -55,7 +64,12 @@ CONFIGS = {
 
 
 def build(name: str, device: str) -> MossAudioModel:
-    """A random model; bfloat16 on a GPU, float32 on a CPU."""
+    """A random model, made on its device; bfloat16 on a GPU, float32 on a CPU.
+
+    Args:
+        name: One of ``CONFIGS``.
+        device: ``cpu`` or ``cuda``.
+    """
     torch.manual_seed(0)
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
     with torch.device("meta"):
@@ -74,7 +88,7 @@ def with_processor(model: MossAudioModel) -> MossAudioModel:
     """The model with a processor whose tokens are bytes, and no wish ever to end an answer."""
     controls = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {one: number for number, one in enumerate([*alphabet, *controls])}
+    vocabulary = {token: number for number, token in enumerate([*alphabet, *controls])}
     tokenizer = Tokenizer(models.BPE(vocabulary, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()

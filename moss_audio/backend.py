@@ -1,4 +1,4 @@
-"""The seam behind which a MOSS-Audio runs: the engine in this process, or a server somewhere."""
+"""What answers prompts: the engine in this process, or a server somewhere."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from moss_audio.generation.requests import Event, Options, Reply, Request
 
 
 class Backend(Protocol):
-    """Something that answers prompts; may be used from several threads at once."""
+    """Answers prompts with a MOSS-Audio model; may be used from several threads at once."""
 
     @property
     def name(self) -> str:
@@ -25,7 +25,7 @@ class Backend(Protocol):
 
     @property
     def at_once(self) -> int:
-        """Requests that are worth handing over at the same time."""
+        """How many requests are worth handing over at the same time."""
         ...
 
     def ask(
@@ -72,7 +72,7 @@ class Backend(Protocol):
 
 @runtime_checkable
 class Loads(Protocol):
-    """A ``Backend`` in front of one that is loaded when it is first needed."""
+    """A ``Backend`` that loads the one behind it when it is first needed."""
 
     def loaded(self, cancel: threading.Event | None = None) -> Backend:
         """The backend behind it, once it is there; ``at_once`` is its own from then on.

@@ -1,7 +1,4 @@
-"""An ear over a backend: one stretch of audio, one question, one answer.
-
-The seam between the program and an ear: one stretch of audio, one question, one answer.
-"""
+"""Listening: one stretch of audio, one question, one answer."""
 
 from __future__ import annotations
 
@@ -39,23 +36,23 @@ class Listener(Protocol):
 SAMPLE_RATE = 16_000
 
 LONGEST_S = 600.0
-"""Longest stretch one request may carry, seconds; MOSS-Audio's authors advise at most ten minutes."""
+"""Seconds that one request may carry at most; MOSS-Audio's authors advise ten minutes."""
 
 LONGEST_QUESTION = 2000
-"""Characters of a question."""
+"""Characters of a question at most."""
 
 GREEDY = Options(max_new_tokens=1024, thinking_budget=512, stop_loops=True)
-"""The likeliest answer, so that the same question about the same seconds is answered the same way."""
+"""Greedy decoding, so that the same question about the same seconds gets the same answer."""
 
 SAMPLED = Options(max_new_tokens=1024, temperature=1.0, thinking_budget=512, seed=0, stop_loops=True)
-"""The second try: greedy decoding loops on laughter, music and noise where sampling does not."""
+"""The second try: greedy decoding can loop on laughter, music and noise where sampling does not."""
 
 
 class BackendListener:
     """A ``Listener`` that puts its questions to a backend.
 
     Args:
-        backend: Something that hears.
+        backend: Its model hears audio.
     """
 
     def __init__(self, backend: Backend) -> None:
@@ -63,7 +60,7 @@ class BackendListener:
 
     @property
     def name(self) -> str:
-        """Who listens."""
+        """What people are shown, e.g. ``MOSS-Audio-8B-Thinking``."""
         return self.backend.name
 
     def listen(self, audio: np.ndarray, question: str, cancel: threading.Event | None = None) -> str:
@@ -83,7 +80,7 @@ class BackendListener:
             raise PromptError(
                 f"The question is longer than {LONGEST_QUESTION} characters; ask a shorter one."
             )
-        # Control strings are the prompt's own; a question, which may repeat what a recording says, has none.
+        # A question may repeat what a recording says, and must not bring control tokens into the prompt.
         task = ask(question.replace("<|", "< |"))
         for options in (GREEDY, SAMPLED):
             reply = self._reply(Request(task.prompt, [audio]), options, cancel)

@@ -10,7 +10,7 @@ import torch
 
 from benchmarks import engine
 from benchmarks.engine import MEASURED, Plan, answers, main, run
-from moss_audio.engine import Ticket
+from moss_audio.engine import RequestHandle
 from moss_audio.generation.requests import Reply
 
 ROW = {"size", "context", *MEASURED}
@@ -68,10 +68,10 @@ def test_without_a_gpu_its_rows_are_empty_with_the_reason(capsys: pytest.Capture
 
 def test_an_answer_of_another_length_is_no_measurement():
     for stopped, written in (("end", 3), ("cancelled", 0)):
-        ticket = Ticket()
-        ticket.put(Reply("abc", "", stopped, 16, written, 0.1))
+        handle = RequestHandle()
+        handle.put(Reply("abc", "", stopped, 16, written, 0.1))
         with pytest.raises(ValueError, match=f"{written} tokens instead of 4"):
-            answers([ticket], 4, Plan())
-    ticket = Ticket()
-    ticket.put(Reply("abcd", "", "length", 16, 4, 0.1))
-    answers([ticket], 4, Plan())
+            answers([handle], 4, Plan())
+    handle = RequestHandle()
+    handle.put(Reply("abcd", "", "length", 16, 4, 0.1))
+    answers([handle], 4, Plan())

@@ -1,9 +1,9 @@
-"""Which pages of the KV cache belong to whom.
+"""Which blocks of the KV cache belong to which sequence.
 
-The cache is cut into pages of a fixed number of tokens. A sequence takes all the pages it can ever need
-when it is admitted, so it never runs out half way; they are neighbours where possible, so that they can be
-read without copying. A full page of a prompt is remembered by what it holds, and a later prompt that
-begins the same way takes it over instead of computing it again.
+A sequence gets all the blocks it can ever need when it is admitted, so it never runs out half way and
+nothing has to be preempted. Blocks are contiguous where possible, so that they can be read without copying.
+A full block of a prompt is remembered by a hash of all tokens up to its end (prefix caching), and a later
+prompt that begins the same way shares it instead of computing it again.
 """
 
 from __future__ import annotations
@@ -16,122 +16,132 @@ from hashlib import blake2b
 import numpy as np
 
 Key = int | bytes
-"""What stands at one position: a token id, or for audio what the clip holds there."""
+"""What stands at one position of a prompt: a token id, or for audio a name of the clip and its token."""
 
 
 @dataclass(frozen=True)
-class Grant:
-    """Pages of one sequence, in order; the first ``cached_tokens`` positions are filled already."""
+class Allocation:
+    """The blocks of one sequence, in order.
 
-    pages: tuple[int, ...]
+    Attributes:
+        blocks: Indices into the KV cache.
+        cached_tokens: Tokens at the start of the prompt that are in the cache already.
+    """
+
+    blocks: tuple[int, ...]
     cached_tokens: int
 
 
-def page_names(keys: Sequence[Key], page_size: int) -> tuple[bytes, ...]:
-    """For each full page of a prompt a digest of all that stands up to its end."""
-    digests: list[bytes] = []
+def block_hashes(keys: Sequence[Key], block_size: int) -> tuple[bytes, ...]:
+    """For each full block of a prompt a hash of everything up to the block's end."""
+    hashes: list[bytes] = []
     before = b""
-    for start in range(0, len(keys) - page_size + 1, page_size):
-        content = repr(keys[start : start + page_size]).encode()
+    for start in range(0, len(keys) - block_size + 1, block_size):
+        content = repr(keys[start : start + block_size]).encode()
         before = blake2b(before + content, digest_size=16).digest()
-        digests.append(before)
-    return tuple(digests)
+        hashes.append(before)
+    return tuple(hashes)
 
 
-class PagePool:
-    """Hands out pages.
+class BlockPool:
+    """Allocates blocks.
 
     Args:
-        n_pages: Pages there are.
-        page_size: Tokens a page.
+        n_blocks: Blocks there are.
+        block_size: Tokens in a block.
     """
 
-    def __init__(self, n_pages: int, page_size: int) -> None:
-        self.n_pages = n_pages
-        self.page_size = page_size
-        self._free = np.ones(n_pages, dtype=bool)
+    def __init__(self, n_blocks: int, block_size: int) -> None:
+        self.n_blocks = n_blocks
+        self.block_size = block_size
+        self._free = np.ones(n_blocks, dtype=bool)
         self._users: dict[int, int] = {}
-        self._page_of: dict[bytes, int] = {}
-        self._digest_of: dict[int, bytes] = {}
-        # Remembered pages nobody uses, the longest unused first.
+        self._block_of: dict[bytes, int] = {}
+        self._hash_of: dict[int, bytes] = {}
+        # Remembered blocks that nobody uses, the least recently used first.
         self._idle: OrderedDict[int, None] = OrderedDict()
 
     @property
     def available(self) -> int:
-        """Pages that nobody uses, remembered ones included."""
+        """Blocks that no sequence uses, remembered ones included."""
         return int(self._free.sum()) + len(self._idle)
 
-    def pages_for(self, tokens: int) -> int:
-        """Pages that hold so many tokens."""
-        return -(-tokens // self.page_size)
+    @property
+    def tokens(self) -> int:
+        """Tokens that all blocks hold together."""
+        return self.n_blocks * self.block_size
 
-    def admit(self, names: Sequence[bytes], tokens: int, capacity: int) -> Grant | None:
-        """Pages for a prompt and all that may be written after it; None while there are too few.
+    def blocks_for(self, tokens: int) -> int:
+        """Blocks that so many tokens need."""
+        return -(-tokens // self.block_size)
+
+    def allocate(self, hashes: Sequence[bytes], tokens: int, capacity: int) -> Allocation | None:
+        """Blocks for a prompt and everything that may be written after it; None while there are too few.
 
         Args:
-            names: Of the prompt's full pages, from ``page_names``.
-            tokens: Of the prompt.
-            capacity: Positions in all, prompt included.
+            hashes: Of the prompt's full blocks, from ``block_hashes``.
+            tokens: Tokens of the prompt.
+            capacity: Tokens of prompt and answer together, at most.
         """
-        shared = self._match(names, tokens)
-        wanted = self.pages_for(capacity) - len(shared)
-        # A page that is about to be shared cannot be taken for something new.
-        if wanted > self.available - sum(page in self._idle for page in shared):
+        shared = self._match(hashes, tokens)
+        wanted = self.blocks_for(capacity) - len(shared)
+        # A block that is about to be shared cannot be taken for something new.
+        if wanted > self.available - sum(block in self._idle for block in shared):
             return None
-        for page in shared:
-            self._use(page)
+        for block in shared:
+            self._use(block)
         own = self._take(wanted)
-        return Grant((*shared, *own), len(shared) * self.page_size)
+        return Allocation((*shared, *own), len(shared) * self.block_size)
 
-    def remember(self, names: Sequence[bytes], pages: Sequence[int]) -> None:
-        """Note what the full pages of a prompt hold, now that it has been computed."""
-        for digest, page in zip(names, pages, strict=False):
-            if digest not in self._page_of and page not in self._digest_of:
-                self._page_of[digest] = page
-                self._digest_of[page] = digest
+    def remember(self, hashes: Sequence[bytes], blocks: Sequence[int]) -> None:
+        """Note what the full blocks of a prompt hold, now that it has been computed."""
+        for content, block in zip(hashes, blocks, strict=False):
+            if content not in self._block_of and block not in self._hash_of:
+                self._block_of[content] = block
+                self._hash_of[block] = content
 
-    def release(self, pages: Sequence[int]) -> None:
-        """Give a sequence's pages back."""
-        for page in pages:
-            self._users[page] -= 1
-            if self._users[page]:
+    def release(self, blocks: Sequence[int]) -> None:
+        """Give a sequence's blocks back."""
+        for block in blocks:
+            self._users[block] -= 1
+            if self._users[block]:
                 continue
-            del self._users[page]
-            if page in self._digest_of:
-                self._idle[page] = None
+            del self._users[block]
+            if block in self._hash_of:
+                self._idle[block] = None
             else:
-                self._free[page] = True
+                self._free[block] = True
 
-    def _match(self, names: Sequence[bytes], tokens: int) -> list[int]:
-        """Remembered pages at the start of a prompt; its last token is always computed anew."""
-        pages: list[int] = []
-        for digest in names[: (tokens - 1) // self.page_size]:
-            page = self._page_of.get(digest)
-            if page is None:
+    def _match(self, hashes: Sequence[bytes], tokens: int) -> list[int]:
+        """Remembered blocks at the start of a prompt; its last token is always computed anew."""
+        blocks: list[int] = []
+        for content in hashes[: (tokens - 1) // self.block_size]:
+            block = self._block_of.get(content)
+            if block is None:
                 break
-            pages.append(page)
-        return pages
+            blocks.append(block)
+        return blocks
 
-    def _use(self, page: int) -> None:
-        self._users[page] = self._users.get(page, 0) + 1
-        self._idle.pop(page, None)
+    def _use(self, block: int) -> None:
+        self._users[block] = self._users.get(block, 0) + 1
+        self._idle.pop(block, None)
 
     def _take(self, count: int) -> list[int]:
         while self._free.sum() < count:
-            page, _ = self._idle.popitem(last=False)
-            del self._page_of[self._digest_of.pop(page)]
-            self._free[page] = True
+            block, _ = self._idle.popitem(last=False)
+            del self._block_of[self._hash_of.pop(block)]
+            self._free[block] = True
         free = np.flatnonzero(self._free)
-        chosen = free[_run(free, count)] if count else free[:0]
+        chosen = free[_contiguous_run(free, count)] if count else free[:0]
         self._free[chosen] = False
-        pages = [int(page) for page in chosen]
-        for page in pages:
-            self._users[page] = 1
-        return pages
+        blocks = [int(block) for block in chosen]
+        for block in blocks:
+            self._users[block] = 1
+        return blocks
 
 
-def _run(free: np.ndarray, count: int) -> slice:
-    """Where ``count`` neighbours begin among the free pages; else simply the first ones."""
+def _contiguous_run(free: np.ndarray, count: int) -> slice:
+    """The first ``count`` contiguous blocks among the free ones (ascending); without any, the first free."""
     if len(free) > count:
         ends = free[count - 1 :] - free[: len(free) - count + 1]
         first = int(np.argmax(ends == count - 1))

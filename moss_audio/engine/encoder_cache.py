@@ -1,6 +1,6 @@
 """Encoder output, remembered window by window.
 
-The encoder hears windows of four seconds, each alone, so what it found in a window holds wherever the same
+The encoder hears windows of four seconds, each alone, so its output for a window holds wherever the same
 samples come again: a second question about the same minute encodes nothing.
 """
 
@@ -25,40 +25,40 @@ WINDOWS_AT_ONCE = 32
 
 @dataclass(frozen=True)
 class Clips:
-    """The clips of one request, cut into windows that were not heard yet.
+    """The clips of one request, cut into windows that are not encoded yet.
 
     Attributes:
-        windows: Of all clips.
-        digests: Of what each window holds.
-        name: Of what all of them hold, and where one clip ends.
+        windows: Of all clips, in order.
+        hashes: Of what each window holds.
+        name: A hash of what all clips hold, and where each of them ends.
     """
 
     windows: Windows
-    digests: tuple[bytes, ...]
+    hashes: tuple[bytes, ...]
     name: bytes
 
     @classmethod
     def cut(cls, mel: torch.Tensor, frames: torch.Tensor, window: int | None) -> Clips:
-        """Cut clips.
+        """Cut clips into windows.
 
         Args:
-            mel: ``[n_clips, 128, most_frames]``.
-            frames: int64 ``[n_clips]``.
+            mel: Log-mel features ``[n_clips, 128, most_frames]``, 100 frames a second.
+            frames: int64 ``[n_clips]``, the frames of each clip.
             window: Frames of a window; None makes one window of each clip.
         """
         windows = cut_windows(mel, frames, window)
-        digests = _digests(windows)
+        hashes = _hashes(windows)
         counts = [-(-length // window) if window else 1 for length in frames.tolist()]
-        whole = (digests[begin:end] for begin, end in pairwise(accumulate(counts, initial=0)))
-        names = (blake2b(b"".join(one), digest_size=16).digest() for one in whole)
-        return cls(windows, tuple(digests), blake2b(b"".join(names), digest_size=16).digest())
+        clips = (hashes[begin:end] for begin, end in pairwise(accumulate(counts, initial=0)))
+        names = (blake2b(b"".join(clip), digest_size=16).digest() for clip in clips)
+        return cls(windows, tuple(hashes), blake2b(b"".join(names), digest_size=16).digest())
 
 
 class EncoderCache:
-    """Encodes clips; the windows heard most recently are kept.
+    """Encodes clips and keeps the output of the most recently used windows.
 
     Args:
-        model: Whose encoder.
+        model: Its encoder, adapter and DeepStack projections are used.
         max_bytes: Memory for remembered windows; 0 remembers none.
     """
 
@@ -71,38 +71,42 @@ class EncoderCache:
         self._bytes = 0
 
     @torch.inference_mode()
-    def hear(self, requests: Sequence[Clips]) -> list[AudioFeatures]:
+    def encode(self, requests: Sequence[Clips]) -> list[AudioFeatures]:
         """What the decoder needs of each request's clips, their tokens end to end."""
-        names = {name: one for request in requests for name, one in _parted(request)}
-        found = {name: self._kept[name] for name in names if name in self._kept}
-        for name in found:
-            self._kept.move_to_end(name)
-        new = [name for name in names if name not in found]
+        windows = {content: window for clips in requests for content, window in _single_windows(clips)}
+        found = {content: self._kept[content] for content in windows if content in self._kept}
+        for content in found:
+            self._kept.move_to_end(content)
+        new = [content for content in windows if content not in found]
         for start in range(0, len(new), WINDOWS_AT_ONCE):
             part = new[start : start + WINDOWS_AT_ONCE]
-            for name, one in zip(part, self._encode([names[name] for name in part]), strict=True):
-                found[name] = one
-                self._keep(name, one)
-        return [self._project(torch.cat([found[name] for name in one.digests], dim=1)) for one in requests]
+            outputs = self._encode([windows[content] for content in part])
+            for content, output in zip(part, outputs, strict=True):
+                found[content] = output
+                self._keep(content, output)
+        return [
+            self._project(torch.cat([found[content] for content in clips.hashes], dim=1))
+            for clips in requests
+        ]
 
     def _encode(self, windows: list[Windows]) -> Sequence[torch.Tensor]:
-        """For each window, one here, ``[1 + taps, tokens, width]``."""
-        width = max(one.mel.shape[-1] for one in windows)
+        """For each window (each ``Windows`` holds one) its output, ``[1 + taps, tokens, width]``."""
+        width = max(window.mel.shape[-1] for window in windows)
         batch = Windows(
-            mel=torch.cat([F.pad(one.mel, (0, width - one.mel.shape[-1])) for one in windows]),
-            frames=torch.cat([one.frames for one in windows]),
-            alone=torch.cat([one.alone for one in windows]),
+            mel=torch.cat([F.pad(window.mel, (0, width - window.mel.shape[-1])) for window in windows]),
+            frames=torch.cat([window.frames for window in windows]),
+            alone=torch.cat([window.alone for window in windows]),
         )
         encoded = _stack(self.model.audio_encoder.encode_windows(batch))
         self.encoded += len(windows)
         return encoded.split([token_count(length) for length in batch.frames.tolist()], dim=1)
 
-    def _keep(self, name: bytes, one: torch.Tensor) -> None:
-        size = one.numel() * one.element_size()
+    def _keep(self, content: bytes, output: torch.Tensor) -> None:
+        size = output.numel() * output.element_size()
         if size > self.max_bytes:
             return
         # A part of a batch would hold the whole batch in memory.
-        self._kept[name] = one.clone()
+        self._kept[content] = output.clone()
         self._bytes += size
         while self._bytes > self.max_bytes:
             _, oldest = self._kept.popitem(last=False)
@@ -116,12 +120,12 @@ class EncoderCache:
         )
 
 
-def _parted(clips: Clips) -> list[tuple[bytes, Windows]]:
-    """Each window alone, with its digest."""
+def _single_windows(clips: Clips) -> list[tuple[bytes, Windows]]:
+    """Each window alone, with its hash."""
     mel, frames, alone = clips.windows.mel, clips.windows.frames, clips.windows.alone
     return [
-        (name, Windows(mel[n : n + 1], frames[n : n + 1], alone[n : n + 1]))
-        for n, name in enumerate(clips.digests)
+        (content, Windows(mel[n : n + 1], frames[n : n + 1], alone[n : n + 1]))
+        for n, content in enumerate(clips.hashes)
     ]
 
 
@@ -129,13 +133,14 @@ def _stack(encoded: EncoderOutput) -> torch.Tensor:
     return torch.stack([encoded.tokens, *encoded.taps])
 
 
-def _digests(windows: Windows) -> list[bytes]:
-    """Of each window: its samples' features, how many there are, and whether it is a clip of its own."""
+def _hashes(windows: Windows) -> list[bytes]:
+    """A hash of each window: its features, how many frames there are, and whether it is a whole clip."""
     mel = windows.mel.to("cpu", torch.bfloat16).contiguous()
     lengths, alone = windows.frames.tolist(), windows.alone.tolist()
     return [
         blake2b(
-            one[:, :length].contiguous().view(torch.int16).numpy().tobytes() + bytes([only]), digest_size=16
+            window[:, :length].contiguous().view(torch.int16).numpy().tobytes() + bytes([whole]),
+            digest_size=16,
         ).digest()
-        for one, length, only in zip(mel, lengths, alone, strict=True)
+        for window, length, whole in zip(mel, lengths, alone, strict=True)
     ]

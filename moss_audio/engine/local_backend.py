@@ -14,7 +14,7 @@ from moss_audio.checkpoints import memory
 from moss_audio.checkpoints.hub import Progress, resolve
 from moss_audio.engine.engine import Engine
 from moss_audio.engine.options import EngineOptions
-from moss_audio.engine.sequence import Ticket
+from moss_audio.engine.sequence import RequestHandle
 from moss_audio.errors import MossAudioError
 from moss_audio.generation.generate import thinks
 from moss_audio.generation.requests import Event, Options, Reply, Request
@@ -23,9 +23,10 @@ from moss_audio.model.modeling import MossAudioModel
 log = logging.getLogger(__name__)
 
 CPU_AT_ONCE = 8
+"""Requests at once on a CPU: more bring little, and what is in work is lost when the program is killed."""
 
 POLL_SECONDS = 0.05
-"""How often a wish to stop is looked for while nothing else happens."""
+"""Seconds between two looks at the caller's ``cancel``."""
 
 
 class LocalBackend:
@@ -40,15 +41,13 @@ class LocalBackend:
         self.engine = engine
         self.name = name
         self.thinks = thinks(engine.model)
-        # On a CPU a larger batch brings little, and what is in work is lost when the program is killed.
         most = engine.options.max_batch
         self.at_once = min(most, CPU_AT_ONCE) if engine.device.type == "cpu" else most
 
     @property
     def context_tokens(self) -> int:
         """Tokens that one request, prompt and answer together, may take."""
-        pool = self.engine.pool
-        return min(pool.n_pages * pool.page_size, self.engine.options.max_length)
+        return self.engine.max_length
 
     def count_tokens(self, text: str) -> int:
         """How many tokens the model's tokenizer cuts a text into."""
@@ -85,31 +84,33 @@ class LocalBackend:
         self, requests: Sequence[Request], options: Options, cancel: threading.Event | None = None
     ) -> list[Reply | MossAudioError]:
         """See ``Backend``."""
-        tickets: list[Ticket | MossAudioError] = []
-        for one in requests:
+        handles: list[RequestHandle | MossAudioError] = []
+        for request in requests:
             try:
-                tickets.append(self.engine.submit(one, options))
+                handles.append(self.engine.submit(request, options))
             except MossAudioError as error:
-                tickets.append(error)
-        asked = [one for one in tickets if isinstance(one, Ticket)]
+                handles.append(error)
+        submitted = [handle for handle in handles if isinstance(handle, RequestHandle)]
         try:
-            with _cancelling(cancel, asked):
-                return [one if isinstance(one, MossAudioError) else _result(one) for one in tickets]
+            with _Cancelling(cancel, submitted):
+                return [
+                    handle if isinstance(handle, MossAudioError) else _result(handle) for handle in handles
+                ]
         finally:
-            # Whoever stops waiting here, interrupted, wants none of the others either.
-            for ticket in asked:
-                ticket.cancel()
+            # A caller that stops waiting here, interrupted, wants none of the others either.
+            for handle in submitted:
+                handle.cancel()
 
     def stream(
         self, request: Request, options: Options, cancel: threading.Event | None = None
     ) -> Iterator[Event]:
         """See ``Backend``."""
-        ticket = self.engine.submit(request, options)
+        handle = self.engine.submit(request, options)
         try:
-            with _cancelling(cancel, [ticket]):
-                yield from ticket
+            with _Cancelling(cancel, [handle]):
+                yield from handle
         finally:
-            ticket.cancel()
+            handle.cancel()
 
     def chat(
         self,
@@ -128,9 +129,9 @@ class LocalBackend:
         self.engine.close()
 
 
-def _result(ticket: Ticket) -> Reply | MossAudioError:
+def _result(handle: RequestHandle) -> Reply | MossAudioError:
     try:
-        return ticket.result()
+        return handle.result()
     except MossAudioError as error:
         return error
     except Exception as error:
@@ -140,12 +141,12 @@ def _result(ticket: Ticket) -> Reply | MossAudioError:
         return failed
 
 
-class _cancelling:
-    """While inside, hands a wish to stop on to tickets."""
+class _Cancelling:
+    """A context in which setting ``cancel`` cancels the requests."""
 
-    def __init__(self, cancel: threading.Event | None, tickets: Sequence[Ticket]) -> None:
+    def __init__(self, cancel: threading.Event | None, handles: Sequence[RequestHandle]) -> None:
         self.cancel = cancel
-        self.tickets = tickets
+        self.handles = handles
         self.left = threading.Event()
 
     def __enter__(self) -> None:
@@ -158,6 +159,6 @@ class _cancelling:
     def _watch(self, wished: Callable[[], bool]) -> None:
         while not self.left.wait(POLL_SECONDS):
             if wished():
-                for ticket in self.tickets:
-                    ticket.cancel()
+                for handle in self.handles:
+                    handle.cancel()
                 return

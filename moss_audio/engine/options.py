@@ -1,4 +1,4 @@
-"""How large an engine is, and how many pages its KV cache gets."""
+"""How large an engine is, and how much memory its caches get."""
 
 from __future__ import annotations
 
@@ -20,19 +20,20 @@ class EngineOptions:
 
     Attributes:
         max_batch: Sequences that run at the same time.
-        page_size: Tokens of a page of the KV cache; torch's paged attention wants 256 on a GPU.
-        cache_bytes: Of the KV cache; None takes ``cache_share`` of the memory that is free, or less where
+        block_size: Tokens in a block of the KV cache; torch's paged attention wants 256 on a GPU.
+        cache_bytes: Bytes of the KV cache; None takes ``cache_share`` of the free memory, or less where
             remembered windows and the work itself need the rest.
-        cache_share: See there.
-        max_tokens: Positions of the KV cache at most, however much memory there is.
-        max_length: Positions of one sequence at most; by default what the released models know.
+        cache_share: See ``cache_bytes``.
+        max_tokens: Tokens of the KV cache at most, however much memory there is.
+        max_length: Tokens of one sequence at most; by default what the released models were trained for.
         prefill_tokens: Prompt tokens in one pass; longer prompts take several.
-        encoder_bytes: For windows heard before; at most a tenth of the memory that is free.
+        encoder_bytes: Bytes for encoder output that is remembered; at most a tenth of the free memory.
         max_waiting: Requests that may wait; more are refused.
+        cuda_graphs: Decode with CUDA graphs where they can be used; False runs the layers one by one.
     """
 
     max_batch: int = 64
-    page_size: int = 256
+    block_size: int = 256
     cache_bytes: int | None = None
     cache_share: float = 0.6
     max_tokens: int = 1_000_000
@@ -40,41 +41,42 @@ class EngineOptions:
     prefill_tokens: int = 8192
     encoder_bytes: int = GB
     max_waiting: int = 4096
+    cuda_graphs: bool = True
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What of the memory goes where.
+    """How the free memory is divided.
 
     Attributes:
-        pages: Of the KV cache.
-        encoder_bytes: For windows heard before.
+        blocks: Blocks of the KV cache.
+        encoder_bytes: Bytes for encoder output that is remembered.
     """
 
-    pages: int
+    blocks: int
     encoder_bytes: int
 
     @classmethod
     def of(cls, model: MossAudioModel, options: EngineOptions) -> Budget:
-        """For a model that is loaded already.
+        """The budget for a model that is loaded already.
 
         Raises:
             NotEnoughMemory: There is no room for a cache worth having.
         """
-        there = available(model.device)
-        windows = min(options.encoder_bytes, there // 10)
+        free = available(model.device)
+        windows = min(options.encoder_bytes, free // 10)
         size = options.cache_bytes
         if size is None:
-            size = max(0, min(int(options.cache_share * there), there - windows - workspace(model, options)))
+            size = max(0, min(int(options.cache_share * free), free - windows - workspace(model, options)))
         token = bytes_per_token(model.config.language_config, model.dtype)
         tokens = min(size // token, options.max_tokens)
-        if tokens < 2 * options.page_size:
+        if tokens < 2 * options.block_size:
             raise NotEnoughMemory(
-                f"The KV cache needs {2 * token * options.page_size / GB:.3f} GB for its first pages "
-                f"and gets {size / GB:.3f} GB of the {there / GB:.2f} GB free; choose a smaller model, or "
+                f"The KV cache needs {2 * token * options.block_size / GB:.3f} GB for its first blocks "
+                f"and gets {size / GB:.3f} GB of the {free / GB:.2f} GB free; choose a smaller model, or "
                 "free memory."
             )
-        return cls(tokens // options.page_size, windows)
+        return cls(tokens // options.block_size, windows)
 
 
 def workspace(model: MossAudioModel, options: EngineOptions) -> int:
@@ -84,8 +86,8 @@ def workspace(model: MossAudioModel, options: EngineOptions) -> int:
     # The first convolution's output, before and after its activation, is the most an encoder pass holds.
     frames = audio.window_frames or 0
     encoder = 2 * WINDOWS_AT_ONCE * audio.downsample_hidden_size * (N_MELS // 2) * (frames // 2)
-    # Both halves of the MLP and their product, a handful of rows of the model's width, and what was heard.
+    # Both halves of the MLP and their product, a handful of rows of the model's width, and audio features.
     decoder = options.prefill_tokens * (3 * language.intermediate_size + 8 * hidden)
-    heard = 2 * options.prefill_tokens * (1 + taps) * hidden
+    features = 2 * options.prefill_tokens * (1 + taps) * hidden
     logits = 4 * options.max_batch * language.vocab_size
-    return (max(encoder, decoder) + heard + logits) * model.dtype.itemsize
+    return (max(encoder, decoder) + features + logits) * model.dtype.itemsize

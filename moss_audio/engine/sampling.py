@@ -25,8 +25,8 @@ class Sampling:
     generator: torch.Generator | None = None
 
 
-def choose(logits: torch.Tensor, settings: Sequence[Sampling]) -> torch.Tensor:
-    """One token a row.
+def sample(logits: torch.Tensor, settings: Sequence[Sampling]) -> torch.Tensor:
+    """One token for each row, without waiting for the device.
 
     Args:
         logits: ``[rows, vocab]``.
@@ -36,13 +36,13 @@ def choose(logits: torch.Tensor, settings: Sequence[Sampling]) -> torch.Tensor:
         int64 ``[rows]``.
     """
     tokens = logits.argmax(dim=-1)
-    for row, one in enumerate(settings):
-        if one.temperature > 0.0:
-            tokens[row] = _sample(logits[row].float(), one)
+    for row, own in enumerate(settings):
+        if own.temperature > 0.0:
+            tokens[row] = _sample_row(logits[row].float(), own)
     return tokens
 
 
-def _sample(logits: torch.Tensor, settings: Sampling) -> torch.Tensor:
+def _sample_row(logits: torch.Tensor, settings: Sampling) -> torch.Tensor:
     """A token of ``[vocab]``: temperature, then top-k, then top-p, as transformers orders them."""
     logits = logits / settings.temperature
     if 0 < settings.top_k < len(logits):

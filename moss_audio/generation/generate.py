@@ -1,7 +1,7 @@
 """Prompts in, answers out: whole, streamed word by word, or several at once.
 
-Decoding is transformers' ``generate``. Added here: the thought kept apart from the answer while both are
-being written, a budget for the thought, and an end to the work when nobody listens any more.
+Decoding is transformers' ``generate``. Added here: thought and answer are kept apart while they are written,
+a thought may have a budget, and the work ends when nobody wants the answer any more.
 """
 
 from __future__ import annotations
@@ -64,10 +64,10 @@ __all__ = [
 
 
 def thinks(model: Any) -> bool:
-    """Whether a model's checkpoint is one that thinks.
+    """Whether a model's checkpoint is a Thinking one.
 
-    ``thinking`` in its ``generation_config.json`` says so, as this program writes it; the released ones say
-    it in their names alone.
+    ``thinking`` in its ``generation_config.json`` says so where this program wrote it; the released
+    checkpoints say it only in their names.
     """
     said = getattr(model.generation_config, "thinking", None)
     return said if isinstance(said, bool) else name_says_thinking(str(model.config._name_or_path or ""))
@@ -88,21 +88,21 @@ def stream(
     options: Options = FREE,
     cancel: threading.Event | None = None,
 ) -> Iterator[Event]:
-    """Answer a prompt, and give out what is written as soon as it is certain.
+    """Answer a prompt and hand the text out as soon as it is certain.
 
     Args:
         model: A ``MossAudioModel`` with its processor.
-        prompt: A question, put behind its recordings into the default prompt; or a complete prompt.
-        audios: Recordings.
+        prompt: A question, which is put behind its recordings into the default prompt; or a complete prompt.
+        audios: Recordings, each float32 ``[n_samples]``, mono, 16 kHz.
         options: How to write.
         cancel: Setting it ends the answer at the next token. Closing the iterator does so too.
 
     Yields:
-        Deltas of thought and answer in order, then one ``Reply`` with their whole.
+        Deltas of thought and answer in order, then one ``Reply`` with all of both.
 
     Raises:
         PromptError, AudioError: Prompt or recordings cannot be used.
-        NotEnoughMemory: The device's memory was used up.
+        NotEnoughMemory: The device ran out of memory.
     """
     run = _Run(model, [Request(prompt, audios)], options, cancel or threading.Event())
     writer = run.writer(0)
@@ -131,11 +131,11 @@ def reply(model: Any, prompt: str, audios: Sequence[Wave] = (), options: Options
 def replies(model: Any, requests: Sequence[Request], options: Options = FREE) -> list[Reply]:
     """Answer several prompts in one batch.
 
-    Without sampling each answer is the one its prompt gets alone. ``seconds`` is the time of the batch.
+    Without sampling each answer is the one that its prompt gets alone. ``seconds`` is the time of the batch.
 
     Raises:
         PromptError, AudioError: A prompt or a recording cannot be used.
-        NotEnoughMemory: The device's memory was used up.
+        NotEnoughMemory: The device ran out of memory.
     """
     if not requests:
         return []
@@ -159,10 +159,11 @@ class _Run:
         self.model, self.options, self.cancel = model, options, cancel
         self.processor = model.processor
         self.stops = stop_ids(model)
-        prompts = [complete_prompt(one, options.thinking is False and thinks(model)) for one in requests]
-        self.opened = [prompt_opens_thought(one) for one in prompts]
+        unthought = options.thinking is False and thinks(model)
+        prompts = [complete_prompt(request, unthought) for request in requests]
+        self.opened = [prompt_opens_thought(prompt) for prompt in prompts]
         self.device = input_device(model)
-        audios = [list(one.audios) for one in requests]
+        audios = [list(request.audios) for request in requests]
         # Apple's GPUs know no float64, which the features are computed in.
         features_on = torch.device("cpu") if self.device.type == "mps" else self.device
         inputs = self.processor(prompts, audios, padding_side="left", device=features_on)
@@ -183,7 +184,7 @@ class _Run:
         return "cancelled" if cut else "length"
 
     def generate(self, streamer: BaseStreamer | None = None) -> list[list[int]]:
-        """New ids of each prompt, padding and all that follows the end included."""
+        """The new ids of each prompt, including padding and whatever follows the end of the answer."""
         try:
             with torch.inference_mode(), _seeded(self.options.seed, self.device):
                 ids = self.model.generate(
@@ -197,13 +198,13 @@ class _Run:
             if not ran_out(error):
                 raise
             raise NotEnoughMemory(
-                f"The memory of {self.device} was used up ({sum(self.prompt_tokens):,} prompt tokens); "
+                f"{self.device} ran out of memory ({sum(self.prompt_tokens):,} prompt tokens); "
                 "choose a shorter part of the audio, fewer prompts at once, or a smaller model."
             ) from error
         return ids[:, self.inputs["input_ids"].shape[1] :].tolist()
 
     def generate_into(self, streamer: Streamer) -> None:
-        """``generate`` in a thread of its own; whatever goes wrong reaches the one who reads."""
+        """``generate`` in a thread of its own; an error is raised where the tokens are read."""
         try:
             self.generate(streamer)
         except BaseException as error:
@@ -237,11 +238,11 @@ class _Run:
 def thinking_budget(
     tokenizer: Any, options: Options, prompt_length: int, opened: Sequence[bool]
 ) -> ThinkingBudget | None:
-    """What closes a thought that uses up its budget; None without a budget.
+    """The logits processor that closes a thought when its budget is used up; None without a budget.
 
     Raises:
-        PromptError: Tags, budget and the sentence that closes the thought leave no token for the answer; not
-            where the length was left open (``fit``), there the budget gives way.
+        PromptError: Tags, budget and the sentence that closes the thought leave no token for the answer.
+            Where the length was left open (``fit``), the budget is reduced instead.
     """
     budget = options.thinking_budget
     if budget is None:
@@ -259,9 +260,9 @@ def thinking_budget(
 
 
 def input_device(model: Any) -> torch.device:
-    """Where a model takes its inputs: where its weights are, or would be if they were not offloaded.
+    """The device that a model takes its inputs on: that of its weights, or the one they are offloaded from.
 
-    Offloaded weights (accelerate's ``device_map``) claim to be on "meta"; they are brought to a device when
+    Offloaded weights (accelerate's ``device_map``) say they are on "meta"; they are moved to a device when
     they are needed.
     """
     if model.device.type != "meta":
@@ -271,7 +272,12 @@ def input_device(model: Any) -> torch.device:
 
 
 def complete_prompt(request: Request, unthought: bool) -> Prompt:
-    """The whole prompt; ``unthought`` adds the empty thought with which a Thinking model answers at once."""
+    """The whole prompt.
+
+    Args:
+        request: With a question or a complete prompt.
+        unthought: Add the empty thought with which a Thinking model answers at once.
+    """
     text = request.prompt
     if not isinstance(text, Prompt):
         if len(split_at_spans(text)) > 1:
@@ -288,7 +294,7 @@ def complete_prompt(request: Request, unthought: bool) -> Prompt:
 
 @contextmanager
 def _seeded(seed: int | None, device: torch.device) -> Iterator[None]:
-    """Random numbers from ``seed`` on, and afterwards on from where they were."""
+    """Inside, random numbers start from ``seed``; afterwards they go on from where they were."""
     if seed is None:
         yield
         return

@@ -1,7 +1,4 @@
-"""New ids of one answer, turned into text as they come, and the text into thought and answer.
-
-What stands between ``generate`` and a reader: tokens handed over, made text, and a way to end it all.
-"""
+"""From the tokens of ``generate`` to the deltas of an answer, and the ways to end it early."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ from moss_audio.generation.thinking import Piece, ThinkTags, ThoughtSplitter
 
 
 class TextDecoder:
-    """Ids to text, as they come; a character whose bytes are not all there yet is held back."""
+    """Turns ids into text as they come; a character is held back until all its bytes are there."""
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
@@ -54,7 +51,7 @@ class TextDecoder:
 
 
 class Streamer(BaseStreamer):
-    """Hands tokens from the thread of ``generate`` to the one who iterates, the prompt left out."""
+    """Hands tokens from the thread of ``generate`` to whoever iterates over it, without the prompt."""
 
     def __init__(self) -> None:
         self._queue: queue.SimpleQueue[int | BaseException | None] = queue.SimpleQueue()
@@ -155,7 +152,12 @@ class AnswerWriter:
         return self._keep(rest + self._splitter.flush())
 
     def reply(self, stopped: Stopped, prompt_tokens: int) -> Reply:
-        """The whole of it."""
+        """The whole answer.
+
+        Args:
+            stopped: Why it ended.
+            prompt_tokens: Tokens of its prompt.
+        """
         return Reply(
             text="".join(self._parts["text"]),
             thinking="".join(self._parts["thinking"]),
@@ -168,4 +170,7 @@ class AnswerWriter:
     def _keep(self, pieces: list[Piece]) -> list[Delta]:
         for piece in pieces:
             self._parts[piece.kind].append(piece.text)
-        return [ThinkingDelta(one.text) if one.kind == "thinking" else TextDelta(one.text) for one in pieces]
+        return [
+            ThinkingDelta(piece.text) if piece.kind == "thinking" else TextDelta(piece.text)
+            for piece in pieces
+        ]

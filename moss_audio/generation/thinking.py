@@ -1,14 +1,12 @@
-"""A thinking budget: after so many tokens the thought is closed, and the model goes on to its answer.
+"""The thought before an answer: split off the text, and closed when its budget of tokens is used up.
 
-Works on token ids inside ``generate``, for any batch and with sampling, greedy choice or beams: what is
-forced follows from the ids of each row alone. ``Thought`` follows one answer id by id, for whoever writes
-it that way.
+Qwen3, and MOSS-Audio with it, writes ``<think>`` and ``</think>`` as ordinary text of the answer; what
+stands between them is the thought. ``ThoughtSplitter`` reads a whole text and a stream in any pieces alike,
+so both always agree.
 
-The thought and the answer, kept apart: ``<think>…</think>`` in what a model writes.
-
-Pure Python. The same small machine reads a whole text and a stream in any pieces, so both always agree.
-Qwen3, and MOSS-Audio with it, writes the two tags as ordinary text of the answer; what stands between
-them is the thought.
+The budget works on token ids. ``ThinkingBudget`` does so inside transformers' ``generate``, for any batch
+and with sampling, greedy choice or beams, since what is forced follows from the ids of each row alone.
+``Thought`` follows one answer id by id, for the engine.
 """
 
 from __future__ import annotations
@@ -25,7 +23,7 @@ CLOSE_TAG = "</think>"
 
 
 class Piece(NamedTuple):
-    """A stretch of output, all of it thought or all of it answer."""
+    """A piece of output, all of it thought or all of it answer."""
 
     kind: Literal["thinking", "text"]
     text: str
@@ -59,7 +57,7 @@ class ThoughtSplitter:
         self._written = {"thinking": False, "text": False}
 
     def feed(self, text: str) -> list[Piece]:
-        """Take more text; give out, in order, what is certain by now."""
+        """Take more text; returns, in order, what is certain by now."""
         self._buffer += text
         pieces: list[Piece] = []
         while (found := _first_tag(self._buffer)) is not None:
@@ -76,7 +74,7 @@ class ThoughtSplitter:
         return pieces
 
     def flush(self) -> list[Piece]:
-        """The text has ended: give out what was held back."""
+        """The text has ended; returns what was held back."""
         self._undecided = False
         pieces: list[Piece] = []
         self._write(self._buffer, pieces)
@@ -116,8 +114,8 @@ def split_thought(text: str, opened: bool | None = None) -> tuple[str, str]:
     """The thought and the answer of a whole text, ``(thinking, answer)``; see ``ThoughtSplitter``."""
     splitter = ThoughtSplitter(opened)
     pieces = splitter.feed(text) + splitter.flush()
-    thinking = "".join(one.text for one in pieces if one.kind == "thinking")
-    return thinking, "".join(one.text for one in pieces if one.kind == "text")
+    thinking = "".join(piece.text for piece in pieces if piece.kind == "thinking")
+    return thinking, "".join(piece.text for piece in pieces if piece.kind == "text")
 
 
 def prompt_opens_thought(prompt: str) -> bool:
@@ -152,7 +150,7 @@ def _begun_tag(text: str) -> int:
 
 
 TRANSITION = "\n\nI have thought long enough; now I answer with what I have found.\n"
-"""Put into the model's mouth when its budget is used up, so that the thought ends as a thought."""
+"""Forced when the budget is used up, so that the thought ends as a thought."""
 
 
 @dataclass(frozen=True)
@@ -217,7 +215,7 @@ class ThinkingBudget(LogitsProcessor):
         thought = self.follow(inside)
         for token in ids:
             thought.add(token)
-        return thought.must
+        return thought.forced
 
     def follow(self, inside: bool) -> Thought:
         """One answer that begins, inside a thought or not."""
@@ -241,7 +239,7 @@ class Thought:
         self._longest = max(len(tags.opening), len(tags.closing))
 
     @property
-    def must(self) -> int | None:
+    def forced(self) -> int | None:
         """The id that must come next, or None."""
         if self._inside and self._used >= self._budget and self._over < len(self._script):
             return self._script[self._over]

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from moss_audio.engine import Engine, EngineOptions, LocalBackend, QueueFull
-from moss_audio.engine.model_runner import Eager
+from moss_audio.engine.model_runner import ModelRunner
 from moss_audio.errors import MemoryUsedUp, MossAudioError, NotEnoughMemory
 from moss_audio.generation.generate import reply
 from moss_audio.generation.requests import Options, Reply, Request, TextDelta, ThinkingDelta
@@ -48,7 +48,7 @@ def model(tmp_path_factory) -> MossAudioModel:
 
 @pytest.fixture(scope="module")
 def plain(model) -> list[Reply]:
-    return [reply(model, one.prompt, one.audios, GREEDY) for one in MIXED]
+    return [reply(model, request.prompt, request.audios, GREEDY) for request in MIXED]
 
 
 @pytest.fixture
@@ -56,12 +56,12 @@ def start(model) -> Iterator:
     engines = []
 
     def begin(**sizes) -> Engine:
-        engines.append(Engine(model, EngineOptions(**{"page_size": 16, "cache_bytes": 6_000_000, **sizes})))
+        engines.append(Engine(model, EngineOptions(**{"block_size": 16, "cache_bytes": 6_000_000, **sizes})))
         return engines[-1]
 
     yield begin
-    for one in engines:
-        one.close()
+    for engine in engines:
+        engine.close()
 
 
 def told(answer: Reply) -> tuple:
@@ -72,57 +72,54 @@ def told(answer: Reply) -> tuple:
     "sizes",
     [
         {},
-        {"page_size": 256, "cache_bytes": 20_000_000},
+        {"block_size": 256, "cache_bytes": 20_000_000},
         {"max_batch": 2},
         {"max_batch": 1},
         {"prefill_tokens": 37},
-        {"page_size": 1, "prefill_tokens": 100, "max_batch": 3},
+        {"block_size": 1, "prefill_tokens": 100, "max_batch": 3},
         {"encoder_bytes": 0},
-        # Room for about two of the prompts: the others wait until pages come back.
+        # Room for about two of the prompts: the others wait until blocks come back.
         {"cache_bytes": 400_000},
     ],
 )
 def test_a_mixed_batch_writes_what_the_plain_path_writes_token_for_token(start, plain, sizes):
     engine = start(**sizes)
-    tickets = [engine.submit(one, GREEDY) for one in MIXED]
-    assert [told(one.result()) for one in tickets] == [told(one) for one in plain]
+    handles = [engine.submit(request, GREEDY) for request in MIXED]
+    assert [told(handle.result()) for handle in handles] == [told(answer) for answer in plain]
     statistics = engine.statistics()
-    assert statistics.pages_free == statistics.pages and statistics.running == statistics.waiting == 0
+    assert statistics.blocks_free == statistics.blocks and statistics.running == statistics.waiting == 0
 
 
-class LookingLate(Eager):
-    """The engine's way of a GPU on a CPU: a step's tokens are looked at after the next one was launched."""
+class Overlapping(ModelRunner):
+    """A GPU's way on a CPU: a step's tokens are read after the next one was launched."""
 
-    looks_late = True
+    overlaps_host = True
 
 
 @pytest.mark.parametrize("sizes", [{}, {"max_batch": 3}, {"cache_bytes": 400_000}])
-def test_tokens_that_are_looked_at_a_step_late_are_the_same(model, plain, sizes):
-    class Late(Engine):
-        def _stepping(self):
-            return LookingLate(self.model, self.cache)
-
-    engine = Late(model, EngineOptions(**{"page_size": 16, "cache_bytes": 6_000_000, **sizes}))
-    tickets = [engine.submit(one, GREEDY) for one in MIXED]
-    assert [told(one.result()) for one in tickets] == [told(one) for one in plain]
-    assert engine.statistics().pages_free == engine.statistics().pages
+def test_tokens_that_are_read_a_step_late_are_the_same(model, plain, sizes):
+    options = EngineOptions(**{"block_size": 16, "cache_bytes": 6_000_000, **sizes})
+    engine = Engine(model, options, runner=Overlapping)
+    handles = [engine.submit(request, GREEDY) for request in MIXED]
+    assert [told(handle.result()) for handle in handles] == [told(answer) for answer in plain]
+    assert engine.statistics().blocks_free == engine.statistics().blocks
     engine.close()
 
 
 def test_requests_that_come_while_others_run_change_nothing_for_them(start, plain):
     engine = start()
-    tickets = []
+    handles = []
     for request in MIXED:
-        tickets.append(engine.submit(request, GREEDY))
-        next(iter(tickets[-1]))
-    late = [one.result() for one in tickets]
-    assert [told(one) for one in late] == [told(one) for one in plain]
+        handles.append(engine.submit(request, GREEDY))
+        next(iter(handles[-1]))
+    late = [handle.result() for handle in handles]
+    assert [told(answer) for answer in late] == [told(answer) for answer in plain]
 
 
 def test_deltas_add_up_to_the_answer(start):
     *deltas, last = start().submit(MIXED[0], GREEDY)
     assert isinstance(last, Reply) and len(deltas) > 3
-    assert "".join(one.text for one in deltas if isinstance(one, TextDelta)) == last.text
+    assert "".join(delta.text for delta in deltas if isinstance(delta, TextDelta)) == last.text
 
 
 def test_a_second_question_about_the_same_minute_encodes_nothing_and_reads_only_what_is_new(start, plain):
@@ -134,7 +131,7 @@ def test_a_second_question_about_the_same_minute_encodes_nothing_and_reads_only_
     after = engine.statistics()
     assert told(second) == told(plain[3])
     assert after.windows_encoded == 3
-    # System text, audio and markers come from the cache; a page and the question are read.
+    # System text, audio and markers come from the cache; a block and the question are read.
     assert after.reused_tokens - before.reused_tokens > 100
     assert after.prompt_tokens - before.prompt_tokens < 60
 
@@ -163,15 +160,15 @@ def test_what_was_heard_is_forgotten_when_it_takes_too_much_memory(start):
     assert engine.statistics().windows_encoded == 4
 
 
-def test_a_cancelled_request_ends_with_what_was_written_and_frees_its_pages(start):
+def test_a_cancelled_request_ends_with_what_was_written_and_frees_its_blocks(start):
     engine = start()
-    ticket = engine.submit(Request("Go on.", [ONE]), Options(max_new_tokens=2500))
-    events = iter(ticket)
+    handle = engine.submit(Request("Go on.", [ONE]), Options(max_new_tokens=2500))
+    events = iter(handle)
     next(events)
-    ticket.cancel()
+    handle.cancel()
     *_, last = events
     assert last.stopped == "cancelled" and last.new_tokens < 2500
-    assert engine.statistics().pages_free == engine.statistics().pages
+    assert engine.statistics().blocks_free == engine.statistics().blocks
 
 
 def test_a_request_that_can_never_fit_is_refused_with_numbers_and_the_rest_goes_on(start, plain):
@@ -194,27 +191,27 @@ def test_a_request_that_cannot_be_used_fails_alone(start, plain):
 
 def test_a_full_queue_is_said(start):
     engine = start(max_waiting=1, max_batch=1)
-    tickets = [engine.submit(Request("x", [FIVE]), Options(max_new_tokens=200))]
+    handles = [engine.submit(Request("x", [FIVE]), Options(max_new_tokens=200))]
     with pytest.raises(QueueFull, match="try again later"):
         for _ in range(50):
-            tickets.append(engine.submit(Request("x"), GREEDY))
-    for one in tickets:
-        one.cancel()
+            handles.append(engine.submit(Request("x"), GREEDY))
+    for handle in handles:
+        handle.cancel()
 
 
-def test_a_model_without_room_for_a_page_is_refused_with_numbers(model):
+def test_a_model_without_room_for_a_block_is_refused_with_numbers(model):
     with pytest.raises(NotEnoughMemory, match="KV cache needs"):
         Engine(model, EngineOptions(cache_bytes=1000))
 
 
 def test_closing_ends_every_request_with_a_sentence(start):
     engine = start(max_batch=1)
-    tickets = [engine.submit(Request("x", [FIVE]), Options(max_new_tokens=2000)) for _ in range(3)]
-    next(iter(tickets[0]))
+    handles = [engine.submit(Request("x", [FIVE]), Options(max_new_tokens=2000)) for _ in range(3)]
+    next(iter(handles[0]))
     engine.close()
-    for one in tickets:
+    for handle in handles:
         with pytest.raises(MossAudioError, match="closed"):
-            one.result()
+            handle.result()
     with pytest.raises(MossAudioError, match="closed"):
         engine.submit(Request("x"))
 
@@ -223,12 +220,13 @@ def test_a_seed_makes_sampling_repeatable_whatever_runs_beside(start):
     engine = start()
     options = Options(max_new_tokens=12, temperature=1.3, seed=5)
     alone = engine.submit(MIXED[0], options).result()
-    beside = [engine.submit(one, Options(max_new_tokens=12, temperature=1.3)) for one in MIXED[1:4]]
+    others = [Options(max_new_tokens=12, temperature=1.3)] * 3
+    beside = [engine.submit(request, options) for request, options in zip(MIXED[1:4], others, strict=True)]
     again = engine.submit(MIXED[0], options).result()
     other = engine.submit(MIXED[0], Options(max_new_tokens=12, temperature=1.3, seed=6)).result()
     assert alone.text == again.text != other.text
-    for one in beside:
-        one.result()
+    for handle in beside:
+        handle.result()
 
 
 @pytest.mark.parametrize("narrow", [{"top_k": 1}, {"top_p": 1e-6}])
@@ -240,20 +238,20 @@ def test_sampling_from_one_token_is_greedy(start, plain, narrow):
 def test_a_thinking_budget_closes_the_thought_as_the_plain_path_does(tmp_path):
     thought = letters("abcdefghij")
     model = load(writing_checkpoint(tmp_path, chain(THINK, *thought, UNTHINK, *letters("klm")), "Thinking"))
-    engine = Engine(model, EngineOptions(page_size=16, cache_bytes=2_000_000))
+    engine = Engine(model, EngineOptions(block_size=16, cache_bytes=2_000_000))
     for budget in (None, 3, 0):
         options = Options(max_new_tokens=200, thinking_budget=budget)
         expected = reply(model, "q", (), options)
         found = list(engine.submit(Request("q"), options))
         assert told(found[-1]) == told(expected)
-        assert any(isinstance(one, ThinkingDelta) for one in found) or budget == 0
+        assert any(isinstance(event, ThinkingDelta) for event in found) or budget == 0
     engine.close()
 
 
 def test_an_answer_that_loops_is_ended_where_asked(tmp_path):
     a, b = letters("ab")
     model = load(writing_checkpoint(tmp_path, {198: a, a: b, b: a}))
-    engine = Engine(model, EngineOptions(page_size=16, cache_bytes=4_000_000))
+    engine = Engine(model, EngineOptions(block_size=16, cache_bytes=4_000_000))
     options = Options(max_new_tokens=500, stop_loops=True)
     found = engine.submit(Request("q"), options).result()
     assert found.stopped == "loop" and found.new_tokens < 60
@@ -266,7 +264,7 @@ def test_a_bad_request_alone_in_the_line_harms_no_running_one(tmp_path):
     a, b = letters("ab")
     engine = Engine(
         load(writing_checkpoint(tmp_path, {198: a, a: b, b: a})),
-        EngineOptions(page_size=16, cache_bytes=4_000_000),
+        EngineOptions(block_size=16, cache_bytes=4_000_000),
     )
     running = iter(engine.submit(Request("q"), Options(max_new_tokens=300)))
     next(running)
@@ -288,21 +286,21 @@ def test_where_audio_cannot_be_encoded_only_its_own_request_fails(start, plain, 
         return encode(windows)
 
     monkeypatch.setattr(engine.model.audio_encoder, "encode_windows", short_of_memory)
-    tickets = [engine.submit(one, GREEDY) for one in MIXED]
-    two_clips = next(number for number, one in enumerate(MIXED) if len(one.audios) == 2)
-    for number, (ticket, expected) in enumerate(zip(tickets, plain, strict=True)):
+    handles = [engine.submit(request, GREEDY) for request in MIXED]
+    two_clips = next(number for number, request in enumerate(MIXED) if len(request.audios) == 2)
+    for number, (handle, expected) in enumerate(zip(handles, plain, strict=True)):
         if number == two_clips:
             with pytest.raises(MemoryUsedUp, match="try again"):
-                ticket.result()
+                handle.result()
         else:
-            assert told(ticket.result()) == told(expected)
+            assert told(handle.result()) == told(expected)
 
 
 def test_a_request_given_up_in_the_line_is_ended_before_its_turn(tmp_path):
     a, b = letters("ab")
     engine = Engine(
         load(writing_checkpoint(tmp_path, {198: a, a: b, b: a})),
-        EngineOptions(page_size=16, cache_bytes=4_000_000, max_batch=1),
+        EngineOptions(block_size=16, cache_bytes=4_000_000, max_batch=1),
     )
     running = engine.submit(Request("q"), Options(max_new_tokens=2_000))
     next(iter(running))

@@ -1,8 +1,7 @@
-"""Who waits holds nothing: preparing, hearing and admitting, and what is said when memory runs out."""
+"""What waits holds nothing: preparing, encoding and admitting, and what is said when memory runs out."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -10,11 +9,12 @@ import pytest
 import torch
 
 from index.transcription.moss_requests import BackendClient
-from moss_audio.engine import Engine, EngineOptions, LocalBackend, engine
-from moss_audio.engine import encoder_cache as hearing
+from moss_audio.engine import Engine, EngineOptions, LocalBackend, RequestHandle
+from moss_audio.engine import encoder_cache as encoding
+from moss_audio.engine import input_processor as inputs
 from moss_audio.engine import options as sizes
-from moss_audio.engine import sequence as preparing
-from moss_audio.engine.model_runner import Eager, hear
+from moss_audio.engine.encoder_cache import EncoderCache
+from moss_audio.engine.model_runner import ModelRunner
 from moss_audio.engine.options import Budget, workspace
 from moss_audio.errors import MemoryUsedUp, MossAudioError, NotEnoughMemory
 from moss_audio.generation.requests import Options, Reply, Request
@@ -24,7 +24,7 @@ from web.api.error_responses import as_api_error
 
 FEW = Options(max_new_tokens=3)
 CLIPS = waves(8.2, 8.5, 8.9, 9.1, 8.3, 8.7)
-REQUESTS = [Request("Transcribe the audio.", [one]) for one in CLIPS]
+REQUESTS = [Request("Transcribe the audio.", [clip]) for clip in CLIPS]
 
 
 @pytest.fixture(scope="module")
@@ -37,80 +37,81 @@ def start(model) -> Iterator[Callable[..., Engine]]:
     engines = []
 
     def begin(**sizes) -> Engine:
-        engines.append(Engine(model, EngineOptions(**{"page_size": 16, "cache_bytes": 6_000_000, **sizes})))
+        engines.append(Engine(model, EngineOptions(**{"block_size": 16, "cache_bytes": 6_000_000, **sizes})))
         return engines[-1]
 
     yield begin
-    for one in engines:
-        one.close()
+    for engine in engines:
+        engine.close()
 
 
-def queued(one: Engine, requests: list[Request]) -> list:
+def queued(engine: Engine, requests: list[Request]) -> list[RequestHandle]:
     """Requests in the line of an engine whose thread does not run: the test takes its steps."""
-    one._thread = threading.current_thread()
-    tickets = [one.submit(request, FEW) for request in requests]
-    one._thread = None
-    return tickets
+    return [engine.enqueue(request, FEW) for request in requests]
+
+
+def busy(engine: Engine) -> int:
+    now = engine.statistics()
+    return now.running + now.waiting
 
 
 @pytest.mark.parametrize("sizes", [{"cache_bytes": 700_000}, {"prefill_tokens": 200}])
-def test_only_what_the_next_pass_takes_is_prepared_and_heard(start, monkeypatch, sizes):
-    prepared, heard = [], []
-    ready = preparing.Preparer.sequence
+def test_only_what_the_next_pass_takes_is_prepared_and_encoded(start, monkeypatch, sizes):
+    prepared, encoded = [], []
+    ready, encode = inputs.InputProcessor.sequence, EncoderCache.encode
 
-    def counting(self, *given):
+    def preparing(self, *given):
         prepared.append(ready(self, *given))
         return prepared[-1]
 
-    def listening(cache, sequences):
-        chosen = list(sequences)
-        heard.append(len(chosen))
-        return hear(cache, chosen)
+    def encoding(self, requests):
+        encoded.append(len(requests))
+        return encode(self, requests)
 
-    monkeypatch.setattr(preparing.Preparer, "sequence", counting)
-    monkeypatch.setattr(engine, "hear", listening)
-    one = start(**sizes)
-    tickets = queued(one, REQUESTS)
-    one.step()
+    monkeypatch.setattr(inputs.InputProcessor, "sequence", preparing)
+    monkeypatch.setattr(EncoderCache, "encode", encoding)
+    engine = start(**sizes)
+    handles = queued(engine, REQUESTS)
+    engine.step()
     # Two have room, or two fill a pass; at most one more stands at the head of the line.
-    assert len(one._running) == 2 and len(prepared) <= 3
-    assert one.statistics().waiting == 4 and heard == [2]
-    while one._running or one._waiting or one._head:
-        one.step()
-        assert sum(each.features is not None for each in prepared) <= 2
-    assert [ticket.result().stopped for ticket in tickets] == ["length"] * 6
+    assert engine.statistics().running == 2 and len(prepared) <= 3
+    assert engine.statistics().waiting == 4 and encoded == [2]
+    while busy(engine):
+        engine.step()
+        assert sum(sequence.features is not None for sequence in prepared) <= 2
+    assert [handle.result().stopped for handle in handles] == ["length"] * 6
 
 
 def test_a_pass_of_the_encoder_has_a_bounded_number_of_windows(start, monkeypatch):
-    monkeypatch.setattr(hearing, "WINDOWS_AT_ONCE", 4)
-    one = start()
-    encode, seen = one.model.audio_encoder.encode_windows, []
+    monkeypatch.setattr(encoding, "WINDOWS_AT_ONCE", 4)
+    engine = start()
+    encode, seen = engine.model.audio_encoder.encode_windows, []
 
     def counting(windows):
         seen.append(len(windows.frames))
         return encode(windows)
 
-    monkeypatch.setattr(one.model.audio_encoder, "encode_windows", counting)
-    for ticket in [one.submit(request, FEW) for request in REQUESTS]:
-        ticket.result()
-    assert sum(seen) == one.statistics().windows_encoded == 18 and max(seen) == 4
+    monkeypatch.setattr(engine.model.audio_encoder, "encode_windows", counting)
+    for handle in [engine.submit(request, FEW) for request in REQUESTS]:
+        handle.result()
+    assert sum(seen) == engine.statistics().windows_encoded == 18 and max(seen) == 4
 
 
-def test_audio_that_stands_in_shared_pages_is_not_heard_again(start):
-    one = start(encoder_bytes=0, page_size=1)
+def test_audio_that_stands_in_shared_blocks_is_not_encoded_again(start):
+    engine = start(encoder_bytes=0, block_size=1)
     for prompt in ("Transcribe the audio.", "Describe this audio."):
-        one.submit(Request(prompt, [CLIPS[0]]), FEW).result()
-    assert one.statistics().windows_encoded == 3
+        engine.submit(Request(prompt, [CLIPS[0]]), FEW).result()
+    assert engine.statistics().windows_encoded == 3
 
 
 def test_the_cache_leaves_room_for_windows_and_work(model, monkeypatch):
-    options = EngineOptions(page_size=16, cache_share=1.0)
+    options = EngineOptions(block_size=16, cache_share=1.0)
     work = workspace(model, options)
     for there in (3 * work, 30 * work):
         monkeypatch.setattr(sizes, "available", lambda device, there=there: there)
         budget = Budget.of(model, options)
         assert budget.encoder_bytes == min(options.encoder_bytes, there // 10)
-        assert 2 <= budget.pages <= options.max_tokens // 16
+        assert 2 <= budget.blocks <= options.max_tokens // 16
         assert _cache_bytes(model, budget) + budget.encoder_bytes + work <= there
     monkeypatch.setattr(sizes, "available", lambda device: work // 2)
     with pytest.raises(NotEnoughMemory, match=r"KV cache needs .* gets 0\.000 GB"):
@@ -120,55 +121,47 @@ def test_the_cache_leaves_room_for_windows_and_work(model, monkeypatch):
 def _cache_bytes(model: MossAudioModel, budget: Budget) -> int:
     language = model.config.language_config
     width = language.num_hidden_layers * language.num_key_value_heads * language.head_dim
-    return budget.pages * 16 * 2 * width * model.dtype.itemsize
+    return budget.blocks * 16 * 2 * width * model.dtype.itemsize
 
 
-def test_the_pages_of_a_prompt_are_named_once_however_long_it_waits(start, monkeypatch):
+def test_the_blocks_of_a_prompt_are_hashed_once_however_long_it_waits(start, monkeypatch):
     calls = []
-    naming = preparing.page_names
-    monkeypatch.setattr(preparing, "page_names", lambda *given: calls.append(1) or naming(*given))
-    one = start(cache_bytes=400_000)
-    queued(one, REQUESTS[:3])
+    hashing = inputs.block_hashes
+    monkeypatch.setattr(inputs, "block_hashes", lambda *given: calls.append(1) or hashing(*given))
+    engine = start(cache_bytes=400_000)
+    queued(engine, REQUESTS[:3])
     # The second has no room beside the first, and is looked at in each step.
     for _ in range(2):
-        one.step()
-    assert len(one._running) == 1 and len(calls) == 2
+        engine.step()
+    assert engine.statistics().running == 1 and len(calls) == 2
 
 
 def test_seconds_count_from_the_submission(start):
-    one = start()
-    tickets = queued(one, [*REQUESTS[:2], Request("x")])
-    for ticket in tickets:
-        ticket.submitted -= 100.0
-    tickets[2].cancel()
-    while one._running or one._waiting or one._head:
-        one.step()
-    assert all(ticket.result().seconds > 100.0 for ticket in tickets)
+    engine = start()
+    handles = queued(engine, [*REQUESTS[:2], Request("x")])
+    for handle in handles:
+        handle.submitted -= 100.0
+    handles[2].cancel()
+    while busy(engine):
+        engine.step()
+    assert all(handle.result().seconds > 100.0 for handle in handles)
 
 
 # --- memory that runs out, and other things nobody expected --------------------------------------------
 
 
-class Failing(Eager):
-    """Stepping that fails as a GPU without memory does, then works."""
-
-    def __init__(self, *given, error: Exception) -> None:
-        super().__init__(*given)
-        self.error: Exception | None = error
-
-    def launch(self, *given):
-        error, self.error = self.error, None
-        if error is not None:
-            raise error
-        return super().launch(*given)
-
-
 def failing(folder, error: Exception) -> LocalBackend:
-    class Broken(Engine):
-        def _stepping(self):
-            return Failing(self.model, self.cache, error=error)
+    """A backend whose first decoding step fails, as a GPU without memory does; the others work."""
+    errors = [error]
 
-    return LocalBackend(Broken(load(folder), EngineOptions(page_size=16, cache_bytes=4_000_000)), "tiny")
+    class Failing(ModelRunner):
+        def decode(self, *given):
+            if errors:
+                raise errors.pop()
+            return super().decode(*given)
+
+    options = EngineOptions(block_size=16, cache_bytes=4_000_000)
+    return LocalBackend(Engine(load(folder), options, runner=Failing), "tiny")
 
 
 def test_used_up_memory_is_not_the_requests_fault(tmp_path):
@@ -210,13 +203,13 @@ def test_what_nobody_expected_is_told_of_its_own_request(tmp_path):
 def test_whoever_stops_waiting_leaves_nothing_running(tmp_path, monkeypatch):
     a, b = letters("ab")
     folder = writing_checkpoint(tmp_path, {198: a, a: b, b: a})
-    backend = LocalBackend.load(folder, options=EngineOptions(page_size=16, cache_bytes=8_000_000))
-    tickets = []
+    backend = LocalBackend.load(folder, options=EngineOptions(block_size=16, cache_bytes=8_000_000))
+    handles = []
     submit = backend.engine.submit
 
     def noting(*given):
-        tickets.append(submit(*given))
-        return tickets[-1]
+        handles.append(submit(*given))
+        return handles[-1]
 
     def interrupted():
         raise KeyboardInterrupt
@@ -224,8 +217,8 @@ def test_whoever_stops_waiting_leaves_nothing_running(tmp_path, monkeypatch):
     monkeypatch.setattr(backend.engine, "submit", noting)
     try:
         with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr("moss_audio.engine.local_backend._result", lambda ticket: interrupted())
+            patch.setattr("moss_audio.engine.local_backend._result", lambda handle: interrupted())
             backend.ask([Request("q"), Request("r")], Options(max_new_tokens=4_000))
-        assert [one.result().stopped for one in tickets] == ["cancelled"] * 2
+        assert [handle.result().stopped for handle in handles] == ["cancelled"] * 2
     finally:
         backend.close()

@@ -8,18 +8,18 @@ from collections.abc import Iterator
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.nn.attention.varlen import varlen_attn
 
 from moss_audio.engine import Engine, EngineOptions
 from moss_audio.engine import attention as kernel
-from moss_audio.engine import model_runner as decoding
+from moss_audio.engine import model_runner as running
+from moss_audio.engine.encoder_cache import EncoderCache
 from moss_audio.engine.kv_cache import CacheShape, KVCache
-from moss_audio.engine.model_runner import Eager, Graphs, stepping
-from moss_audio.engine.sampling import Sampling, choose
+from moss_audio.engine.model_runner import CUDAGraphs, ModelRunner
+from moss_audio.engine.sampling import Sampling, sample
 from moss_audio.generation.generate import reply
 from moss_audio.generation.requests import Options, Request
 from moss_audio.model.modeling import MossAudioModel
-from tests.support.paged_kernel import as_the_kernel
+from tests.support.paged_kernel import as_flash_forward, as_varlen_attn
 from tests.support.tiny_moss import (
     THINK,
     UNTHINK,
@@ -41,32 +41,38 @@ MIXED = [
 ]
 
 
-class Unrecorded(Graphs):
-    """Each step is taken instead of replayed."""
-
-    order: tuple[int, ...] = ()
-
-    def _capture(self, size):
-        self.order += (size,)
-
-        @torch.inference_mode()
-        def replay() -> None:
-            self._logits[size] = self._step(size)
-
-        return replay
+REAL_BLOCK_TABLES, REAL_VARLEN = kernel.BLOCK_TABLES, kernel.varlen_attn
+REAL_FORWARD = kernel.flash_attention_forward
 
 
-class Stepped(Engine):
-    """An engine as on a GPU."""
+class Unrecorded(CUDAGraphs):
+    """Each step is computed instead of replayed; sizes are noted in the order of their capture."""
 
-    def _stepping(self):
-        longest = self.pool.pages_for(self.options.max_length)
-        return Unrecorded(self.model, self.cache, self.options.max_batch, min(longest, self.pool.n_pages))
+    def __init__(self, *given) -> None:
+        self.captured: list[int] = []
+        super().__init__(*given)
+
+    def capture(self, size):
+        self.captured.append(size)
+        return lambda: self.compute(size)
 
 
-@pytest.fixture(autouse=True)
-def spelled_out(monkeypatch) -> None:
-    monkeypatch.setattr(kernel, "varlen_attn", as_the_kernel)
+class GraphRunner(ModelRunner):
+    """A runner as on a GPU."""
+
+    graphs: Unrecorded
+
+    def capture_graphs(self, max_batch, max_blocks):
+        return Unrecorded(self.model, self.cache, max_batch, max_blocks)
+
+
+@pytest.fixture(autouse=True, params=[True, False], ids=["block tables", "contiguous blocks"])
+def spelled_out(request, monkeypatch) -> bool:
+    """The kernel spelled out, as torch 2.12 has it and as torch 2.11 does."""
+    monkeypatch.setattr(kernel, "BLOCK_TABLES", request.param)
+    monkeypatch.setattr(kernel, "varlen_attn", as_varlen_attn)
+    monkeypatch.setattr(kernel, "flash_attention_forward", as_flash_forward)
+    return request.param
 
 
 @pytest.fixture(scope="module")
@@ -74,53 +80,57 @@ def model(tmp_path_factory) -> MossAudioModel:
     return load(random_checkpoint(tmp_path_factory.mktemp("tiny")))
 
 
+def begin(model: MossAudioModel, runner: type[ModelRunner] = GraphRunner, **sizes) -> Engine:
+    options = {"block_size": 16, "cache_bytes": 3_000_000, "max_batch": 6, "max_length": 400, **sizes}
+    return Engine(model, EngineOptions(**options), runner=runner)
+
+
 @pytest.fixture
-def engine(model) -> Iterator[Stepped]:
-    one = Stepped(model, EngineOptions(page_size=16, cache_bytes=3_000_000, max_batch=6, max_length=400))
-    yield one
-    one.close()
+def engine(model) -> Iterator[Engine]:
+    engine = begin(model)
+    yield engine
+    engine.close()
 
 
 def test_graphs_write_what_the_plain_path_writes_token_for_token(model, engine):
     options = Options(max_new_tokens=12)
-    plain = [reply(model, one.prompt, one.audios, options).text for one in MIXED]
+    plain = [reply(model, request.prompt, request.audios, options).text for request in MIXED]
     for _ in range(2):
-        tickets = [engine.submit(one, options) for one in MIXED]
-        assert [one.result().text for one in tickets] == plain
+        handles = [engine.submit(request, options) for request in MIXED]
+        assert [handle.result().text for handle in handles] == plain
+    # The second time prompts began in shared blocks, behind which the others need not be contiguous.
+    assert engine.statistics().reused_tokens > 0
 
 
-def test_all_sizes_are_recorded_before_anything_is_served_the_largest_first(engine):
-    assert engine._steps.order == (6, 4, 2, 1)
+def test_all_sizes_are_captured_before_anything_is_served_the_largest_first(engine):
+    assert engine.runner.graphs.captured == [6, 4, 2, 1]
 
 
-def test_rows_that_fill_a_batch_up_stay_at_the_start_of_the_spare_page(engine):
-    tickets = [engine.submit(one, Options(max_new_tokens=30)) for one in MIXED[:3]]
-    for one in tickets:
-        one.result()
-    # Three ran in the graph of four, later fewer in smaller ones.
-    steps = engine._steps
-    assert steps._table[3, 0] == steps._spare and steps._positions[3] == 0
-    assert max(steps._positions.tolist()) > 20
+def test_rows_that_pad_a_batch_write_nothing_but_the_start_of_the_spare_block(engine):
+    # Three run in the graph of four, later fewer in smaller ones.
+    handles = [engine.submit(request, Options(max_new_tokens=30)) for request in MIXED[:3]]
+    for handle in handles:
+        handle.result()
+    for stored in (*engine.cache.keys, *engine.cache.values):
+        assert stored[-1, 0].any() and not stored[-1, 1:].any()
 
 
-def test_one_thinking_budget_keeps_nobody_from_being_looked_at_late(tmp_path):
+def test_one_thinking_budget_keeps_nobody_from_overlapping(tmp_path):
     thought = letters("abcdefghij")
     model = load(writing_checkpoint(tmp_path, chain(THINK, *thought, UNTHINK, *letters("klm")), "Thinking"))
-    engine = Stepped(model, EngineOptions(page_size=16, cache_bytes=2_000_000, max_batch=4, max_length=400))
-    steps = engine._steps
-    late = []
-    launch = steps.launch
+    overlapped = []
 
-    def counting(sequences, before, forced):
-        late.append(before is not None)
-        return launch(sequences, before, forced)
+    class Counting(GraphRunner):
+        def decode(self, sequences, unread):
+            overlapped.append(unread is not None)
+            return super().decode(sequences, unread)
 
-    steps.launch = counting
+    engine = begin(model, Counting, cache_bytes=2_000_000, max_batch=4)
     budgets = (None, 3, 0, 7)
     wanted = [Options(max_new_tokens=100, thinking_budget=budget) for budget in budgets]
     try:
-        tickets = [engine.submit(Request("q"), options) for options in wanted]
-        found = [one.result() for one in tickets]
+        handles = [engine.submit(Request("q"), options) for options in wanted]
+        found = [handle.result() for handle in handles]
     finally:
         engine.close()
     for options, answer in zip(wanted, found, strict=True):
@@ -130,42 +140,48 @@ def test_one_thinking_budget_keeps_nobody_from_being_looked_at_late(tmp_path):
             plain.text,
             plain.new_tokens,
         )
-    # Only a step after a change of the batch is launched with all tokens seen.
-    assert late.count(False) <= len(budgets)
+    # Only a step after a change of the batch is launched with all tokens read.
+    assert overlapped.count(False) <= len(budgets)
 
 
-def test_where_graphs_cannot_be_recorded_steps_are_taken_layer_by_layer(model, engine, monkeypatch, caplog):
-    from moss_audio.engine import model_runner as graphs
-
+def test_where_graphs_cannot_be_captured_or_are_not_wanted_decoding_is_eager(model, monkeypatch, caplog):
     def refused(self, size):
         raise RuntimeError("operation not permitted when stream is capturing")
 
-    monkeypatch.setattr(graphs.Graphs, "_capture", refused)
-    monkeypatch.setattr(decoding, "reads_pages", lambda *given: True)
-    with caplog.at_level(logging.WARNING):
-        assert isinstance(stepping(model, engine.cache, 4, 8), Eager)
-    assert "not permitted" in caplog.text
+    monkeypatch.setattr(CUDAGraphs, "capture", refused)
+    monkeypatch.setattr(running, "kernel_runs_on", lambda *given: True)
+    for wanted in (True, False):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            engine = begin(model, ModelRunner, cuda_graphs=wanted)
+        assert ("not permitted" in caplog.text) is wanted
+        assert not engine.runner.overlaps_host
+        answer = engine.submit(MIXED[1], Options(max_new_tokens=5)).result()
+        assert answer.text == reply(model, MIXED[1].prompt, (), Options(max_new_tokens=5)).text
+        engine.close()
 
 
 # --- nothing waits for the device ------------------------------------------------------------------------
 
 
-def test_a_step_never_looks_at_the_device_and_torchs_operator_takes_it(model, monkeypatch):
-    monkeypatch.setattr(kernel, "varlen_attn", varlen_attn)
+def test_a_step_never_looks_at_the_device_and_torchs_operator_takes_it(model, monkeypatch, spelled_out):
+    if spelled_out and not REAL_BLOCK_TABLES:
+        pytest.skip("this torch has no block tables")
+    monkeypatch.setattr(kernel, "varlen_attn", REAL_VARLEN)
+    monkeypatch.setattr(kernel, "flash_attention_forward", REAL_FORWARD)
     shape = CacheShape.of(model.config.language_config, 8, 256)
     # A fake tensor has no numbers: whatever must look at one fails, as it would in a recording.
     with FakeTensorMode(allow_non_fake_inputs=True):
         cache = KVCache(shape, torch.float32, torch.device("cpu"))
-        graphs = Unrecorded(model, cache, max_batch=4, max_pages=3)
-        for size in graphs.order:
-            graphs._replays[size]()
-            assert graphs._logits[size].shape == (size, model.config.vocab_size)
+        runner = GraphRunner(model, cache, EncoderCache(model, 0), max_batch=4, max_blocks=3)
+        for size in runner.graphs.captured:
+            assert runner.graphs.compute(size).shape == (size, model.config.vocab_size)
 
 
-def test_choosing_tokens_never_looks_at_the_device():
+def test_sampling_tokens_never_looks_at_the_device():
     settings = [Sampling(), Sampling(1.0), Sampling(0.7, top_p=0.9), Sampling(1.2, top_p=0.5, top_k=0)]
     with FakeTensorMode():
-        assert choose(torch.empty(4, 100), settings).shape == (4,)
+        assert sample(torch.empty(4, 100), settings).shape == (4,)
 
 
 def test_the_smallest_set_that_holds_top_p_is_sampled_from():
@@ -174,4 +190,4 @@ def test_the_smallest_set_that_holds_top_p_is_sampled_from():
         rows = logits.expand(400, 4)
         generator = torch.Generator().manual_seed(2)
         settings = [Sampling(1.0, top_p=top_p, top_k=0, generator=generator)] * 400
-        assert set(choose(rows, settings).tolist()) == kept
+        assert set(sample(rows, settings).tolist()) == kept

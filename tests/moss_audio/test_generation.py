@@ -76,7 +76,7 @@ def test_the_recorded_greedy_ids_come_out(random_model: MossAudioModel) -> None:
         events = list(stream(random_model, meta[name]["text"], [wave], Options(max_new_tokens=16)))
         answer = events[-1]
         assert isinstance(answer, Reply)
-        known = [one for one in meta[name]["generated_ids"] if one < 256]
+        known = [token for token in meta[name]["generated_ids"] if token < 256]
         assert answer.text == random_model.processor.tokenizer.decode(known)
         assert answer.prompt_tokens == meta[name]["prompt_len"]
 
@@ -86,8 +86,8 @@ def test_the_stream_is_the_reply_in_parts(random_model: MossAudioModel, thinker:
         events = list(stream(model, "What is it?", waves(1.3), GREEDY))
         answer = events.pop()
         assert isinstance(answer, Reply)
-        assert "".join(one.text for one in events if isinstance(one, TextDelta)) == answer.text
-        assert "".join(one.text for one in events if isinstance(one, ThinkingDelta)) == answer.thinking
+        assert "".join(event.text for event in events if isinstance(event, TextDelta)) == answer.text
+        assert "".join(event.text for event in events if isinstance(event, ThinkingDelta)) == answer.thinking
         whole = reply(model, "What is it?", waves(1.3), GREEDY)
         assert (whole.text, whole.thinking, whole.stopped, whole.new_tokens) == (
             answer.text,
@@ -99,8 +99,8 @@ def test_the_stream_is_the_reply_in_parts(random_model: MossAudioModel, thinker:
 
 def test_thought_and_answer_come_apart_and_whole_characters_only(thinker: MossAudioModel) -> None:
     events = list(stream(thinker, "What is it?", waves(1.0), GREEDY))
-    assert events[:4] == [ThinkingDelta(one) for one in "abcd"]
-    assert events[4:-1] == [TextDelta(one) for one in "XYZ日."]
+    assert events[:4] == [ThinkingDelta(letter) for letter in "abcd"]
+    assert events[4:-1] == [TextDelta(letter) for letter in "XYZ日."]
     answer = events[-1]
     assert isinstance(answer, Reply)
     assert (answer.thinking, answer.text, answer.stopped) == ("abcd", "XYZ日.", "end")
@@ -127,7 +127,7 @@ def test_tokens_arrive_while_later_ones_are_not_yet_computed(brooder: MossAudioM
     finally:
         brooder.language_model.forward = original  # type: ignore[method-assign]
     assert steps == reached
-    assert not [one for one in threading.enumerate() if one.name.startswith("moss-audio")]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("moss-audio")]
 
 
 def test_an_event_ends_the_answer_and_the_reply_says_so(brooder: MossAudioModel) -> None:
@@ -196,8 +196,8 @@ def test_the_budget_holds_for_each_row_of_a_batch_and_where_the_prompt_opened_th
     opened = Prompt(default_prompt("Hi", audio=False) + "<think>")
     requests = [Request("Hi", waves(2.5)), Request(opened), Request("A longer question, without audio.")]
     answers = replies(brooder, requests, Options(max_new_tokens=120, thinking_budget=4))
-    assert [one.text for one in answers] == ["XYZ"] * 3
-    assert {one.thinking for one in answers} == {"abca\n\n" + TRANSITION.strip()}
+    assert [answer.text for answer in answers] == ["XYZ"] * 3
+    assert {answer.thinking for answer in answers} == {"abca\n\n" + TRANSITION.strip()}
 
 
 def test_the_budget_works_where_the_tags_are_several_tokens(tmp_path: Path) -> None:
@@ -234,8 +234,8 @@ def test_each_item_of_a_batch_is_what_it_is_alone(random_model: MossAudioModel) 
 def test_rows_that_end_early_do_not_take_on_the_padding(thinker: MossAudioModel) -> None:
     direct = Prompt(default_prompt("Hi", audio=False) + "X")
     answers = replies(thinker, [Request("Hi", waves(1.0)), Request(direct)], GREEDY)
-    assert [one.text for one in answers] == ["XYZ日.", "YZ日."]
-    assert [one.new_tokens for one in answers] == [13, 6]
+    assert [answer.text for answer in answers] == ["XYZ日.", "YZ日."]
+    assert [answer.new_tokens for answer in answers] == [13, 6]
 
 
 def test_a_thinking_checkpoint_is_told_by_file_or_name(tmp_path: Path) -> None:
@@ -288,7 +288,7 @@ def test_the_seed_makes_sampling_repeatable_and_leaves_other_chance_alone(
     first = reply(random_model, "Hi", (), hot)
     assert torch.equal(torch.rand(3), expected)
     assert reply(random_model, "Hi", (), hot).text == first.text
-    others = {reply(random_model, "Hi", (), Options(12, 1.5, top_k=0, seed=one)).text for one in range(5)}
+    others = {reply(random_model, "Hi", (), Options(12, 1.5, top_k=0, seed=seed)).text for seed in range(5)}
     assert len(others) > 1
 
 
@@ -321,7 +321,7 @@ def test_memory_that_runs_out_is_called_so(
     random_model: MossAudioModel, monkeypatch: pytest.MonkeyPatch, answer: Callable[..., object]
 ) -> None:
     monkeypatch.setattr(random_model.lm_head, "forward", lambda hidden: torch.empty(1 << 60))
-    with pytest.raises(NotEnoughMemory, match=r"memory of cpu was used up .*prompt tokens"):
+    with pytest.raises(NotEnoughMemory, match=r"cpu ran out of memory .*prompt tokens"):
         answer(random_model, "Hi", waves(0.5), GREEDY)
 
 

@@ -31,7 +31,7 @@ def noise(seconds: float, seed: int) -> np.ndarray:
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LocalBackend, Served]]:
     folder = random_checkpoint(tmp_path_factory.mktemp("moss"), "MOSS-Audio-Tiny")
-    options = EngineOptions(page_size=16, cache_bytes=20_000_000)
+    options = EngineOptions(block_size=16, cache_bytes=20_000_000)
     backend = LocalBackend.load(folder, device="cpu", options=options)
     with serving(backend, key="a-key") as served:
         yield backend, served
@@ -75,7 +75,7 @@ def test_a_wrong_key_is_told(engine: tuple[LocalBackend, Served]):
 def test_thoughts_come_apart_through_the_server(tmp_path: Path):
     written = chain(THINK, *letters("hm"), UNTHINK, *letters("world"))
     folder = writing_checkpoint(tmp_path, written, "Tiny-Thinking")
-    options = EngineOptions(page_size=16, cache_bytes=10_000_000)
+    options = EngineOptions(block_size=16, cache_bytes=10_000_000)
     with serving(LocalBackend.load(folder, device="cpu", options=options)) as served:
         backend = ServedBackend(served.url)
         *deltas, last = backend.stream(Request("Hello?"), GREEDY)

@@ -48,7 +48,7 @@ def pieces_of(chunks: list[str], opened: bool | None) -> tuple[str, str]:
     pieces = [piece for chunk in chunks for piece in splitter.feed(chunk)] + splitter.flush()
     assert all(piece.text for piece in pieces)
     return tuple(  # type: ignore[return-value]
-        "".join(one.text for one in pieces if one.kind == kind) for kind in ("thinking", "text")
+        "".join(piece.text for piece in pieces if piece.kind == kind) for kind in ("thinking", "text")
     )
 
 
@@ -211,9 +211,9 @@ def test_no_thought_ever_outgrows_its_budget(
     budget: int, wish: list[int], opened: bool, tags: ThinkTags
 ) -> None:
     wish = [
-        one
+        part
         for token in wish
-        for one in (tags.opening if token == 30 else tags.closing if token == 31 else (token,))
+        for part in (tags.opening if token == 30 else tags.closing if token == 31 else (token,))
     ]
     row = written(budget, [wish], tags, 40, (opened,))[0]
     inside, own = opened, 0

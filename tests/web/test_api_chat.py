@@ -39,7 +39,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     written = chain(THINK, *letters("hm"), UNTHINK, *letters("world"))
     folder = writing_checkpoint(tmp_path_factory.mktemp("moss"), written, "Tiny-Thinking")
     backend = LocalBackend.load(
-        folder, device="cpu", options=EngineOptions(page_size=16, cache_bytes=10_000_000)
+        folder, device="cpu", options=EngineOptions(block_size=16, cache_bytes=10_000_000)
     )
     with serving(backend) as served:
         yield served
@@ -194,7 +194,7 @@ def test_a_client_that_does_not_wait_for_its_answer_ends_the_generation(endless:
 def test_where_no_length_is_named_an_answer_takes_the_room_that_is_left(tmp_path: Path):
     a, b = letters("ab")
     folder = writing_checkpoint(tmp_path, {198: a, a: b, b: a}, "Endless")
-    options = EngineOptions(page_size=16, cache_bytes=10_000_000, max_length=200)
+    options = EngineOptions(block_size=16, cache_bytes=10_000_000, max_length=200)
     with serving(LocalBackend.load(folder, device="cpu", options=options)) as served:
         shortest = ask(served, user(""), temperature=0.0, max_tokens=1).usage.prompt_tokens
         nearly = user("x" * (200 - shortest - 9))

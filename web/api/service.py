@@ -221,10 +221,10 @@ class Service:
                 "Sequences waiting for free blocks of the KV cache.",
                 engine.waiting,
             )
-            shown["moss_agent_engine_pages"] = ("Blocks of the KV cache.", engine.pages)
+            shown["moss_agent_engine_pages"] = ("Blocks of the KV cache.", engine.blocks)
             shown["moss_agent_engine_pages_free"] = (
                 "Free blocks of the KV cache.",
-                engine.pages_free,
+                engine.blocks_free,
             )
             shown["moss_agent_engine_reused_tokens"] = (
                 "Prompt tokens found in the KV cache.", engine.reused_tokens
