@@ -27,7 +27,15 @@ BETWEEN = 15.0
 """Seconds of the room's noise between clips: more than a window may last, so that each clip is one."""
 
 NEAR, FAR = 0.2, 1.0
-"""Seconds by which half of the times, and any time, may be off; the model writes tenths, and is tiny."""
+"""Seconds by which half of the times, and any time, may be off.
+
+The model is tiny and never met these windows: here and there it writes a wrong digit, which costs 0.93 s at
+most, however the recording lies against the detector's frames. Its weights are shipped, so this is so on every
+machine: a digit that would cost more is 0.75 or more behind in the logits, where bfloat16 moves them by 0.07.
+"""
+
+CLOSE = 0.25
+"""Seconds by which one time in five at most may be off."""
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +95,7 @@ def test_what_is_said_is_written_down_word_for_word_in_its_place_and_found(libra
         abs(one.end - true.end) for one, true in pairs
     ]
     assert np.median(off) <= NEAR and max(off) <= FAR
+    assert np.mean(np.array(off) <= CLOSE) >= 0.8
     assert all(one.speaker for one in found)
     hits = Search(library, embedder(), added.vectors).search("how much does the extra crew cost?", result.id)
     assert any(one.text == "Four thousand two hundred for the weekend." for one in hits[0].segments)
