@@ -16,7 +16,7 @@ from math import isfinite
 from pathlib import Path
 from stat import S_ISDIR
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -50,12 +50,6 @@ _FORMATS = (
     "amr,ac3,eac3,dts,wv,ape,tta,voc,mpc,mpc8,rm,loas,gsm,sln,opus"
 )
 
-Downmix = Literal["mean", "ffmpeg"]
-"""How channels become one. ``mean``: all count alike, and the result stays within the channels' own range.
-``ffmpeg``: FFmpeg's matrix for the layout, in which the low-frequency channel counts for nothing, the side
-channels for half of the centre, and two alike channels come out 3 dB louder than each (beyond ±1 if they are
-loud). FFmpeg has no matrix for some layouts, for example nine channels; these are averaged."""
-
 
 @dataclass(frozen=True)
 class DecodeReport:
@@ -77,17 +71,19 @@ class DecodeReport:
 class AudioStream:
     """The first audio stream of a media file, decoded once from beginning to end.
 
+    All channels count alike in the mono mix, so that it stays within their range: FFmpeg's own matrix makes
+    two alike channels 3 dB louder, drops the low-frequency channel, and knows no layout of nine channels.
+
     Use it as a context manager, or ``close`` it.
 
     Args:
         path: Any audio or video file that FFmpeg reads.
-        downmix: How channels become one.
 
     Raises:
         AudioError: No such file, empty, not media, or without an audio stream.
     """
 
-    def __init__(self, path: str | Path, downmix: Downmix = "mean") -> None:
+    def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._container = _open(self.path)
         if not self._container.streams.audio:
@@ -105,7 +101,7 @@ class AudioStream:
         self._written = 0
         """Samples given out so far, at 16 kHz."""
         self._damaged = 0
-        self._resampler = _Resampler(downmix)
+        self._resampler = _Resampler()
 
     def __enter__(self) -> AudioStream:
         return self
@@ -280,8 +276,7 @@ def check_media_file(path: Path) -> None:
 class _Resampler:
     """FFmpeg's resampler to mono float32 at 16 kHz, made anew when the stream changes its format midway."""
 
-    def __init__(self, downmix: Downmix) -> None:
-        self._downmix = downmix
+    def __init__(self) -> None:
         self._inner: AudioResampler | None = None
         self._format: tuple[str, str, int] | None = None
         self._channels = 1
@@ -294,17 +289,10 @@ class _Resampler:
         frame.pts = None
         if incoming == self._format:
             return self._resample(frame)
-        from av.error import FFmpegError
-
         flushed = self.flush()
         self._format = incoming
-        self._set_up(frame, self._downmix)
-        try:
-            return flushed + self._resample(frame)
-        except FFmpegError:
-            # FFmpeg finds out with the first frame that it has no matrix for a layout.
-            self._set_up(frame, "mean")
-            return flushed + self._resample(frame)
+        self._set_up(frame)
+        return flushed + self._resample(frame)
 
     def flush(self) -> list[np.ndarray]:
         """What the resampler still holds; it starts anew with the next frame."""
@@ -314,16 +302,14 @@ class _Resampler:
         self._inner = self._format = None
         return rest
 
-    def _set_up(self, frame: AudioFrame, downmix: Downmix) -> None:
+    def _set_up(self, frame: AudioFrame) -> None:
         from av import AudioResampler
 
-        keep = downmix == "mean"
-        self._channels = frame.layout.nb_channels if keep else 1
+        self._channels = frame.layout.nb_channels
         # Several channels interleaved ("flt"): PyAV crashes on planar frames of more than six. One channel
         # planar ("fltp"), as most decoders give it: PyAV then hands on what is at 16 kHz already.
         sample_format = "fltp" if self._channels == 1 else "flt"
-        layout = frame.layout if keep else "mono"
-        self._inner = AudioResampler(format=sample_format, layout=layout, rate=SAMPLE_RATE)
+        self._inner = AudioResampler(format=sample_format, layout=frame.layout, rate=SAMPLE_RATE)
 
     def _resample(self, frame: AudioFrame | None) -> list[np.ndarray]:
         assert self._inner is not None

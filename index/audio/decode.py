@@ -92,7 +92,7 @@ def decode_to_flac(
         with (
             _as_media_error(),
             soundfile.SoundFile(partial, "w", SAMPLE_RATE, 1, format="FLAC", subtype="PCM_16") as flac,
-            AudioStream(source, downmix="ffmpeg") as stream,
+            AudioStream(source) as stream,
         ):
             for block in stream.blocks():
                 if cancelled():

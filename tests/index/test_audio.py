@@ -21,7 +21,7 @@ CLICKS = click_track()
 
 
 def decoded(path: Path) -> np.ndarray:
-    with AudioStream(path, downmix="ffmpeg") as stream:
+    with AudioStream(path) as stream:
         return np.concatenate(list(stream.blocks()))
 
 
