@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 
 import pytest
 import torch
 
-from benchmarks import engine
+from benchmarks import engine, gpu_run
 from benchmarks.engine import MEASURED, Plan, answers, main, run
 from moss_audio.engine import RequestHandle
 from moss_audio.generation.requests import Reply
@@ -75,3 +76,15 @@ def test_an_answer_of_another_length_is_no_measurement():
     handle = RequestHandle()
     handle.put(Reply("abcd", "", "length", 16, 4, 0.1))
     answers([handle], 4, Plan())
+
+
+@pytest.mark.slow
+def test_a_gpu_run_that_is_cut_short_has_a_whole_document_that_says_what_is_missing(tmp_path: Path):
+    file = tmp_path / "out" / "gpu.json"
+    assert gpu_run.main([str(file), "--deadline", str(time.time())]) == 1
+    document = json.loads(file.read_text())
+    assert not document["tests"]["passed"] and document["tests"]["summary"]
+    assert {"8b", "4b"} <= {row["config"] for row in document["rows"]}
+    assert all(row["reason"] and "values" not in row for row in document["rows"])
+    if not torch.cuda.is_available():
+        assert all("no GPU" in row["reason"] for row in document["rows"] if row["config"] != "tiny")
