@@ -62,7 +62,7 @@ def add(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Listen to recordings and index them; a file that was begun before is gone on with."""
+    """Transcribe recordings and index them; adding a partly processed file resumes it."""
     from agent.adding import add_files
 
     workspace = _workspace()
