@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.settings import Settings
-from index.pipeline.ingest import Ingest, Progress
-from index.progress import Report
+from index.progress import Progress, Report
 from index.recording_errors import IndexOutOfDate, MossAgentError
 from index.records import Recording
 from index.store.database import Database
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from agent.assistant import Assistant
     from agent.checkpointer import Memory
     from agent.engines.engine_choice import Engines
+    from index.pipeline.ingest import Ingest
     from index.search.embeddings import Embedder
     from index.search.searching import Search
     from index.search.vectors import Vectors
@@ -110,7 +110,9 @@ class Workspace:
 
     @cached_property
     def ingest(self) -> Ingest:
-        """The listening pipeline."""
+        """The pipeline that takes recordings in."""
+        from index.pipeline.ingest import Ingest
+
         return Ingest(
             self.library,
             self.transcriber,
