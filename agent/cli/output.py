@@ -70,7 +70,7 @@ def parse_time(text: str) -> float:
     match = re.fullmatch(r"((?:(?:\d+:)?\d{1,2}:)?\d+(?:\.\d+)?)s?", text.strip())
     if not match:
         raise typer.BadParameter(
-            f"“{text}” is no time; write seconds (95), minutes (1:35) or hours (1:02:03)."
+            f"“{text}” is not a time; write seconds (95), minutes (1:35) or hours (1:02:03)."
         )
     return parse_clock(match[1])
 
