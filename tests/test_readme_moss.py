@@ -60,7 +60,7 @@ def said(moss_fixture: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
         cwd=ROOT,
         capture_output=True,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "2"},
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
         check=False,
     )
     parts = re.split(r"\n@@@\d+\n", done.stdout)[1:]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import jiwer
@@ -26,6 +27,15 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 GREEDY = Options(max_new_tokens=256)
 TIMES = TASKS["timestamps"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """So small a model gains nothing from more, and on a busy machine they only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
