@@ -19,8 +19,6 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, NamedTuple
 
-from json_repair import repair_json
-
 from moss_audio.generation.stop_sequences import begun
 
 LONGEST_CALL = 20_000
@@ -193,6 +191,9 @@ def _repaired(text: str, complete: bool) -> list[dict[str, Any]]:
         if len(written) > LONGEST_REPAIR:
             return []
         try:
+            # Imported here: the model and its engine run without it.
+            from json_repair import repair_json
+
             value = repair_json(written, return_objects=True, skip_json_loads=True)
         except (ValueError, RecursionError):
             return []
