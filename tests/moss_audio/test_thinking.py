@@ -215,7 +215,7 @@ def test_no_thought_ever_outgrows_its_budget(
         for token in wish
         for part in (tags.opening if token == 30 else tags.closing if token == 31 else (token,))
     ]
-    # Each opened thought may be followed by the transition and a closing tag: enough steps to complete the row.
+    # Each opened thought may be followed by the transition and a closing tag: enough steps to finish the row.
     steps = budget + len(wish) + (1 + wish.count(tags.opening[0])) * (len(TRANSITION) + len(tags.closing)) + 2
     row = written(budget, [wish], tags, steps, (opened,))[0]
     inside, own = opened, 0
