@@ -53,12 +53,12 @@ SHARES = {"8b": 0.62, "4b": 1.0, "tiny": 1.0}
 
 COLUMNS = {
     "x_realtime": "× realtime",
-    "ttft_ms": "first token of all, ms",
+    "ttft_ms": "until all have a first token, ms",
     "tpot_ms": "per output token, ms",
     "tokens_per_s": "tokens/s",
     "plain_tokens_per_s": "`generate` or plain Qwen3, tokens/s",
     "ratio": "ratio",
-    "share_of_limit": "share of the memory's limit",
+    "share_of_limit": "share of the memory-bandwidth limit",
     "memory_gb": "memory, GB",
 }
 

@@ -20,7 +20,7 @@ if (_workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))) > 1:
 # A shared machine may take any time over one example; tests hold what comes out, benchmarks how fast.
 settings.register_profile("any-machine", deadline=None)
 settings.load_profile("any-machine")
-for _name in [one for one in os.environ if one.startswith("MOSS_AGENT_")]:
+for _name in [name for name in os.environ if name.startswith("MOSS_AGENT_")]:
     del os.environ[_name]
 
 ROOT = Path(__file__).parent.parent
@@ -37,7 +37,7 @@ def sample() -> Path:
 def script() -> list[dict]:
     """Every sentence of the sample as it was written, with speaker and true times."""
     segments = json.loads((DATA / "harbour_meeting.json").read_text())["segments"]
-    return [one for one in segments if one.get("kind") != "sound"]
+    return [segment for segment in segments if segment.get("kind") != "sound"]
 
 
 @pytest.fixture

@@ -273,11 +273,11 @@ def _mels(inputs: Any, stored: torch.Tensor | None) -> Iterator[tuple[str, torch
 
 def _waves(case: Case, item: str) -> Iterator[torch.Tensor]:
     """The item's clips: ``<item>.wave``, or ``<item>.wave.0``, ``<item>.wave.1``, …"""
-    if (one := case.take(f"{item}.wave")) is not None:
-        yield one
+    if (wave := case.take(f"{item}.wave")) is not None:
+        yield wave
     number = 0
-    while (one := case.take(f"{item}.wave.{number}")) is not None:
-        yield one
+    while (wave := case.take(f"{item}.wave.{number}")) is not None:
+        yield wave
         number += 1
 
 

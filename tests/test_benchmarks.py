@@ -20,11 +20,11 @@ ROW = {"size", "context", *MEASURED}
 def held_to_its_form(result: dict) -> list[dict]:
     """The rows of a document that has the promised form: each measured whole, or empty with a reason."""
     assert {"device", "config", "batches", "hour_x_realtime", "equal_to_plain"} <= set(result)
-    assert [one["size"] for one in result["batches"]] == [1, 8, 64]
-    for one in result["batches"]:
-        empty = one.keys() == ROW | {"reason"} and all(one[name] is None for name in MEASURED)
-        whole = one.keys() == ROW and all(one[name] > 0 for name in MEASURED)
-        assert whole or (empty and one["reason"]), one
+    assert [batch["size"] for batch in result["batches"]] == [1, 8, 64]
+    for batch in result["batches"]:
+        empty = batch.keys() == ROW | {"reason"} and all(batch[name] is None for name in MEASURED)
+        whole = batch.keys() == ROW and all(batch[name] > 0 for name in MEASURED)
+        assert whole or (empty and batch["reason"]), batch
     return result["batches"]
 
 
@@ -41,14 +41,14 @@ def test_the_quick_run_ends_with_one_document_in_which_all_is_measured(
     main(["--quick", "--device", "cpu", "--config", "tiny"])
     result = printed(capsys)
     rows = held_to_its_form(result)
-    assert not [one for one in rows if "reason" in one] and "reasons" not in result
+    assert not [row for row in rows if "reason" in row] and "reasons" not in result
     assert (result["device"], result["config"], result["equal_to_plain"]) == ("cpu", "tiny", True)
     assert result["hour_x_realtime"] > 0
 
 
 def test_what_there_is_no_time_for_is_empty_with_the_reason():
     result = run("tiny", "cpu", Plan(context=16, new=3, turns=1, megabytes=1, cache=20_000_000, deadline=0.0))
-    assert all("no time left" in one["reason"] for one in held_to_its_form(result))
+    assert all("no time left" in row["reason"] for row in held_to_its_form(result))
     assert result["hour_x_realtime"] is None and result["equal_to_plain"] is None
     assert all("no time left" in result["reasons"][name] for name in ("hour_x_realtime", "equal_to_plain"))
 
@@ -63,7 +63,7 @@ def test_what_does_not_fit_is_empty_with_the_reason_and_costs_no_other_row():
 def test_without_a_gpu_its_rows_are_empty_with_the_reason(capsys: pytest.CaptureFixture[str]):
     main(["--device", "cuda", "--config", "8b"])
     result = printed(capsys)
-    assert all("no GPU" in one["reason"] for one in held_to_its_form(result))
+    assert all("no GPU" in row["reason"] for row in held_to_its_form(result))
     assert (result["device"], result["config"], result["hour_x_realtime"]) == ("cuda", "8b", None)
 
 

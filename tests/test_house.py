@@ -161,7 +161,9 @@ def test_every_setting_is_documented():
     text = (ROOT / "docs" / "settings.md").read_text()
     for name in Settings.model_fields:
         assert f"`MOSS_AGENT_{name.upper()}`" in text
-    assert set(re.findall(r"`MOSS_AGENT_([A-Z_]+)`", text)) == {one.upper() for one in Settings.model_fields}
+    assert set(re.findall(r"`MOSS_AGENT_([A-Z_]+)`", text)) == {
+        name.upper() for name in Settings.model_fields
+    }
 
 
 def test_every_dependency_has_its_reason():
@@ -170,7 +172,7 @@ def test_every_dependency_has_its_reason():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     text = (ROOT / "docs" / "dependencies.md").read_text()
     wanted = project["dependencies"] + [
-        one for extra in project["optional-dependencies"].values() for one in extra
+        requirement for extra in project["optional-dependencies"].values() for requirement in extra
     ]
     for requirement in wanted:
         name = re.split(r"[=<>\[ ]", requirement)[0]

@@ -22,7 +22,7 @@ from tests.fixture.shipped import FOLDER
 HEADING = "### All of it on a tiny model"
 CLIP = plain(*CLIPS["ferry_talk"])
 SENTENCES = [part.text for part in CLIP.parts]
-PEOPLE = {one.speaker for one in script()[CLIPS["ferry_talk"][0] : CLIPS["ferry_talk"][1] + 1]}
+PEOPLE = {entry.speaker for entry in script()[CLIPS["ferry_talk"][0] : CLIPS["ferry_talk"][1] + 1]}
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -102,11 +102,11 @@ def test_the_question_goes_to_the_tiny_model_and_the_answer_says_what_it_is_wort
     if answer["model"] == "extractive":
         assert answer["answer"].startswith("moss-fixture could not answer this (")
         assert "so these are quotes chosen by rule." in answer["answer"]
-        assert any("one extra crew" in one["quote"] for one in answer["citations"])
+        assert any("one extra crew" in citation["quote"] for citation in answer["citations"])
     else:
         assert answer["model"] == "moss-fixture"
         assert answer["citations"] == [] and answer["answer"]
-        assert not any(one in answer["answer"] for one in SENTENCES)
+        assert not any(sentence in answer["answer"] for sentence in SENTENCES)
 
 
 def test_it_answers_over_http(said: dict[str, str]):

@@ -53,10 +53,12 @@ def test_files_overlap_with_an_engine_that_batches_and_come_out_in_order(workspa
 
     wanted = [files[0], tmp_path / "broken.mp3", *files[1:]]
     results = list(add_files(workspace, wanted, reporting))
-    assert [path for path, _ in results] == wanted and sorted(begun) == sorted(one.name for one in wanted)
+    assert [path for path, _ in results] == wanted and sorted(begun) == sorted(file.name for file in wanted)
     assert isinstance(results[1][1], MediaError)
     assert all(
-        isinstance(one, Recording) and one.status == "ready" for _, one in results if one is not results[1][1]
+        isinstance(result, Recording) and result.status == "ready"
+        for _, result in results
+        if result is not results[1][1]
     )
 
 
@@ -87,7 +89,7 @@ def test_leaving_early_stops_the_rest(workspace, sample, tmp_path):
     next(results)
     assert listening.wait(60)
     results.close()
-    status = {one.source_name: one.status for one in workspace.library.recordings()}
+    status = {recording.source_name: recording.status for recording in workspace.library.recordings()}
     assert status == {"0.wav": "ready", "100.wav": "cancelled"}
 
 
@@ -123,7 +125,7 @@ def test_the_page_takes_in_as_many_files_at_a_time_as_the_engine_is_good_for(tmp
         time.sleep(0.05)
     wait_for(lambda: adder.now == at_once)
     time.sleep(0.2)
-    assert adder.now == at_once and sum(one.state == "waiting" for one in jobs.list()) == 4 - at_once
+    assert adder.now == at_once and sum(job.state == "waiting" for job in jobs.list()) == 4 - at_once
     adder.gate.set()
     wait_for(lambda: not jobs.list())
     assert adder.most == at_once
@@ -139,7 +141,7 @@ def test_closing_stops_every_job(tmp_path):
         jobs.submit(path, path.stem)
     wait_for(lambda: adder.now == 3)
     jobs.close(timeout=10)
-    assert adder.now == 0 and all(one.state == "stopped" for one in jobs.list())
+    assert adder.now == 0 and all(job.state == "stopped" for job in jobs.list())
 
 
 def wait_for(holds) -> None:

@@ -74,8 +74,8 @@ def test_a_recording_is_found_by_prefix_and_by_title(run, filled):
 
 def test_a_range_of_the_transcript_is_the_segments_that_overlap_it(run, filled):
     segments = document(run, filled, "transcript", TITLE, "--from", "2:00", "--to", "3:00")["segments"]
-    expected = [one.text for one in heard() if one.start < 180 and one.end > 120]
-    assert [one["text"] for one in segments] == expected
+    expected = [segment.text for segment in heard() if segment.start < 180 and segment.end > 120]
+    assert [segment["text"] for segment in segments] == expected
 
 
 @pytest.mark.parametrize("kind", ["txt", "srt", "vtt", "md", "json", "docx"])
@@ -96,7 +96,7 @@ def test_ask_answers_in_the_designed_form(run, filled):
     answer = document(run, filled, "ask", "what did we decide about the sound stage?")
     assert {"answer", "citations", "steps", "model", "seconds"} <= set(answer)
     assert answer["model"] == "extractive" and answer["steps"]
-    assert any("decision is to go with North Key" in one["quote"] for one in answer["citations"])
+    assert any("decision is to go with North Key" in citation["quote"] for citation in answer["citations"])
     assert set(answer["citations"][0]) >= {"recording", "start", "end", "quote"}
 
 
@@ -142,7 +142,7 @@ def test_summarize_has_the_designed_keys_and_templates(run, filled):
 def test_rename_speaker_shows_everywhere(run, filled):
     assert document(run, filled, "rename-speaker", TITLE, "Speaker 3", "Callum")["segments"] > 5
     assert "Callum: " in run(filled, "transcript", TITLE)[1]
-    owners = {one["owner"] for one in document(run, filled, "summarize", TITLE)["action_items"]}
+    owners = {item["owner"] for item in document(run, filled, "summarize", TITLE)["action_items"]}
     assert "Callum" in owners and "Speaker 3" not in owners
     assert "Callum" in run(filled, "ask", "who calls the rowing club?")[1]
 
@@ -156,8 +156,8 @@ def test_reindex_rebuilds_a_lost_index(run, filled):
 
 
 def test_doctor_says_what_hears_and_what_thinks(run, filled):
-    checks = {one["name"]: one for one in document(run, filled, "doctor")}
-    assert all(one["ok"] for one in checks.values() if one["required"])
+    checks = {check["name"]: check for check in document(run, filled, "doctor")}
+    assert all(check["ok"] for check in checks.values() if check["required"])
     assert "whisper-base" in checks["hears"]["detail"] and "extractive" in checks["thinks"]["detail"]
     missing = checks["sounds, music, tone of voice"]
     assert not missing["ok"] and "MOSS-Audio" in missing["detail"]
@@ -179,7 +179,7 @@ def test_add_then_remove_leaves_no_trace_of_what_was_said(run, tmp_path, sample,
 
     assert document(run, home, "remove", added["id"][:10])["title"] == "weather plan"
     assert document(run, home, "list") == []
-    left = [one for one in home.rglob("*") if one.is_file() and "models" not in one.parts]
+    left = [file for file in home.rglob("*") if file.is_file() and "models" not in file.parts]
     for file in left:
         content = file.read_bytes().lower()
         for trace in (b"insurance", b"fireworks", b"weather plan", added["id"].encode()):
@@ -232,7 +232,7 @@ def test_one_broken_file_among_several_does_not_stop_the_others(run, tmp_path, s
     soundfile.write(tmp_path / "good.wav", audio, rate)
     code, out, err = run(home, "add", tmp_path / "broken.mp3", tmp_path / "good.wav", "--json")
     assert code == 1
-    assert [one["title"] for one in json.loads(out)] == ["good"]
+    assert [recording["title"] for recording in json.loads(out)] == ["good"]
     assert err.count("\n") == 1 and "broken.mp3" in err
 
 
@@ -283,8 +283,8 @@ def test_remove_deletes_what_the_page_kept_of_an_unfinished_upload(run, tmp_path
         (home / "upload-jobs").mkdir(exist_ok=True)
         (home / "upload-jobs" / f"{job}.json").write_text(json.dumps({"recording": of}))
     document(run, home, "remove", recording[:9])
-    assert {one.name for one in (home / "uploads").iterdir()} == {"two"}
-    assert {one.name for one in (home / "upload-jobs").iterdir()} == {"two.json"}
+    assert {file.name for file in (home / "uploads").iterdir()} == {"two"}
+    assert {file.name for file in (home / "upload-jobs").iterdir()} == {"two.json"}
 
 
 def test_relabel_speakers_takes_the_number_that_is_given(run, tmp_path, sample, models, monkeypatch):

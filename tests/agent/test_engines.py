@@ -229,7 +229,7 @@ def test_a_name_that_leads_nowhere_is_said_and_questions_are_answered(home: Path
         assert answer.text.startswith("nothing could not answer this (nobody/nothing")
         assert answer.model == "extractive"
         assert workspace.engines.failed
-        checks = {one.name: one for one in examine(workspace)}
+        checks = {check.name: check for check in examine(workspace)}
         assert not checks["model"].ok and "nobody/nothing" in checks["model"].detail
     finally:
         workspace.close()
@@ -274,7 +274,7 @@ def test_a_server_that_does_not_hear_thinks_and_whisper_hears(home: Path) -> Non
             assert engines.listener is None and engines.sounds is None
             assert workspace.assistant.ask("Is it so?").text.startswith("So it is [?].")
             assert "no audio" in engines.why
-            checks = {one.name: one for one in examine(workspace)}
+            checks = {check.name: check for check in examine(workspace)}
             assert (
                 checks["model"].ok
                 and "questions, with what was said, are sent there" in checks["model"].detail
@@ -295,7 +295,7 @@ def test_a_server_that_is_down_is_said_and_questions_are_answered(home: Path) ->
             answer = workspace.assistant.ask("hello")
             assert answer.model == "extractive"
             assert "could not answer this" in answer.text
-            checks = {one.name: one for one in examine(workspace)}
+            checks = {check.name: check for check in examine(workspace)}
             assert not checks["model"].ok
         finally:
             workspace.close()
@@ -358,7 +358,7 @@ def test_while_it_loads_in_the_background_people_are_told_and_work_waits(
     waiting.start()
     load.go.set()
     waiting.join(20)
-    assert [one.text for one in replies] == ["A bell."]
+    assert [reply.text for reply in replies] == ["A bell."]
     assert (backend.state, backend.progress, load.times) == ("ready", "", 1)
     assert ChatMossAudio(backend=backend).invoke("Is it?").text == "Yes."
     assert not backend.thinks or backend.name == "MOSS-Audio-8B-Thinking"
@@ -428,10 +428,10 @@ def test_as_many_windows_are_in_work_as_the_loaded_engine_wants_and_not_as_was_g
     assert transcriber.windows_at_once > 2, "nothing is loaded yet"
     window = AudioWindow(np.ones(16_000, np.float32), 0.0, (Span(0.0, 1.0),))
     threads = [threading.Thread(target=transcriber.transcribe, args=(window,)) for _ in range(8)]
-    for one in threads:
-        one.start()
-    for one in threads:
-        one.join(20)
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
     assert most == [0, 2] and transcriber.windows_at_once == 2
 
 
@@ -507,8 +507,8 @@ def test_doctor_says_which_engines_and_why(home: Path, tmp_path: Path) -> None:
     folder = writing_checkpoint(tmp_path, chain(*letters("So it.")))
     workspace = Workspace(Settings(home=home, model=str(folder)))
     try:
-        checks: dict[str, Check] = {one.name: one for one in examine(workspace)}
-        assert all(one.ok for one in checks.values() if one.required)
+        checks: dict[str, Check] = {check.name: check for check in examine(workspace)}
+        assert all(check.ok for check in checks.values() if check.required)
         assert checks["model"].detail.startswith(f"{folder.name} is loaded. MOSS_AGENT_MODEL")
         assert folder.name in checks["hears"].detail and folder.name in checks["thinks"].detail
         assert checks["sounds, music, tone of voice"].ok
@@ -550,15 +550,15 @@ def listen_to(workspace: Workspace, run: tuple[int, int], question: str) -> tupl
 @pytest.mark.timeout(900)
 def test_a_model_that_hears_answers_about_a_stretch_on_the_recordings_clock(hearing: Workspace) -> None:
     people, entries = listen_to(hearing, CLIPS["ferry_talk"], lessons.QUESTION)
-    assert people["answer"] == lessons.ANSWERS[len({one.speaker for one in entries})]
+    assert people["answer"] == lessons.ANSWERS[len({entry.speaker for entry in entries})]
     assert people["evidence"]
     said, entries = listen_to(hearing, CLIPS["ferry_talk"], TASKS["timestamps"].prompt)
-    for one in entries:
-        assert one.text in said["answer"]
-        assert any(f"({clock(one.start + off)})" in said["answer"] for off in (-0.15, 0.0, 0.15))
+    for entry in entries:
+        assert entry.text in said["answer"]
+        assert any(f"({clock(entry.start + off)})" in said["answer"] for off in (-0.15, 0.0, 0.15))
     sounds, entries = listen_to(hearing, (CHIME[0], CHIME[-1]), TASKS["events"].prompt)
-    chime = next(one for one in entries if one.is_sound)
-    line = next(one for one in sounds["answer"].splitlines() if "chime" in one)
+    chime = next(entry for entry in entries if entry.is_sound)
+    line = next(line for line in sounds["answer"].splitlines() if "chime" in line)
     assert any(line.startswith(clock(chime.start + off)) for off in (-0.15, 0.0, 0.15))
 
 

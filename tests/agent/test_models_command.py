@@ -61,18 +61,18 @@ def run(tmp_path: Path, hub: str, *arguments: str) -> tuple[int, str, str]:
 def listed(tmp_path: Path) -> dict[str, dict[str, Any]]:
     code, out, err = run(tmp_path, "http://127.0.0.1:9", "--json")
     assert code == 0, err
-    return {one["name"]: one for one in json.loads(out)}
+    return {released["name"]: released for released in json.loads(out)}
 
 
 def test_the_four_checkpoints_are_listed_with_what_they_need(tmp_path: Path) -> None:
     models = listed(tmp_path)
     assert list(models) == list(NAMES)
-    for name, one in models.items():
-        assert one["download_bytes"] == RELEASED_BYTES[name]
-        assert one["memory_bytes"]["gpu"] > one["download_bytes"]
-        assert one["memory_bytes"]["cpu"] > 2 * one["download_bytes"]
-        assert (one["present"], one["folder"], one["downloaded_bytes"]) == (False, None, 0)
-        assert set(one["fits"]) == {"gpu", "cpu", "disk"}
+    for name, released in models.items():
+        assert released["download_bytes"] == RELEASED_BYTES[name]
+        assert released["memory_bytes"]["gpu"] > released["download_bytes"]
+        assert released["memory_bytes"]["cpu"] > 2 * released["download_bytes"]
+        assert (released["present"], released["folder"], released["downloaded_bytes"]) == (False, None, 0)
+        assert set(released["fits"]) == {"gpu", "cpu", "disk"}
     code, out, _ = run(tmp_path, "http://127.0.0.1:9")
     assert code == 0
     for words in ("MOSS-Audio-8B-Thinking", "18.1 GB", "Free on this machine:", "MOSS_AGENT_MODEL"):
@@ -110,7 +110,7 @@ def test_a_download_is_interrupted_goes_on_and_is_then_present(
 
 def wait_for(tmp_path: Path, size: int) -> None:
     end = time.monotonic() + 60
-    while sum(one.stat().st_size for one in tmp_path.rglob("blobs/*")) < size:
+    while sum(file.stat().st_size for file in tmp_path.rglob("blobs/*")) < size:
         assert time.monotonic() < end, "nothing was downloaded"
         time.sleep(0.05)
 

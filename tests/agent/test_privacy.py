@@ -36,7 +36,7 @@ def test_onnx_runtime_keeps_no_record_to_send(tmp_path: Path):
     environment = {name: value for name, value in os.environ.items() if name not in switches}
     environment |= {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / ".cache")}
     subprocess.run([sys.executable, "-c", program], env=environment, check=True)
-    assert [one for one in tmp_path.rglob("*") if one.is_file()] == []
+    assert [file for file in tmp_path.rglob("*") if file.is_file()] == []
 
 
 def test_gradio_and_chroma_are_told_to_stay_quiet():

@@ -35,7 +35,7 @@ def span(text: str, duration: float | None = TEN_MINUTES) -> tuple[float, float]
 
 ROWS = re.findall(r"^\| `(.+)` \| ([\d:]+)–([\d:]+) \|$", DOCUMENT, re.MULTILINE)
 TOPIC_ROWS = re.findall(r"^\| `(.+)` \| (before|after): (.+) \|$", DOCUMENT, re.MULTILINE)
-LOOKALIKES = re.findall(r"`([^`]+)`", DOCUMENT.partition("## What is no time expression")[2])
+LOOKALIKES = re.findall(r"`([^`]+)`", DOCUMENT.partition("## What is not a time expression")[2])
 
 
 def test_every_row_of_the_documentation_is_run():

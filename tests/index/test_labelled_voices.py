@@ -121,7 +121,8 @@ def test_more_speakers_than_labels_are_found_when_their_number_is_known(three):
 
 def rest(talk: Talk, known: dict[int, str], speakers: int | None = None, labels=()) -> list[str | None]:
     segments = [
-        Segment(one.start, one.end, one.text, speaker=known.get(at)) for at, one in enumerate(talk.segments)
+        Segment(segment.start, segment.end, segment.text, speaker=known.get(at))
+        for at, segment in enumerate(talk.segments)
     ]
     return assign_remaining_speakers(talk.path, segments, spans(segments), speakers, labels)
 

@@ -47,7 +47,7 @@ def test_opening_a_migrated_database_again_keeps_what_is_in_it(home: Path) -> No
     recording = store(first, sentences("Good morning."), "Call")
     first.database.close()
     second = open_library(home)
-    assert [one.text for one in second.segments(recording)] == ["Good morning."]
+    assert [segment.text for segment in second.segments(recording)] == ["Good morning."]
     second.database.close()
 
 
@@ -76,10 +76,10 @@ def test_a_transaction_that_fails_leaves_nothing(library: Library) -> None:
 
 def test_a_segments_number_is_never_used_again(library: Library) -> None:
     first = store(library, sentences("One.", "Two."), "First")
-    numbers = {one.id for one in library.segments(first)}
+    numbers = {segment.id for segment in library.segments(first)}
     library.delete(first)
     second = store(library, sentences("Three.", "Four."), "Second")
-    assert numbers.isdisjoint(one.id for one in library.segments(second))
+    assert numbers.isdisjoint(segment.id for segment in library.segments(second))
 
 
 # Names
@@ -148,7 +148,10 @@ def test_recordings_come_newest_first_with_their_speakers(library: Library) -> N
     new = store(library, [], "New")
     with library.database.transaction() as session:
         session.get_one(RecordingRow, new).added_at = "2026-02-01T00:00:00+00:00"
-    assert [(one.id, one.speakers) for one in library.recordings()] == [(new, ()), (old, ("Anna",))]
+    assert [(recording.id, recording.speakers) for recording in library.recordings()] == [
+        (new, ()),
+        (old, ("Anna",)),
+    ]
     assert library.recording(old).speakers == ("Anna",)
 
 
@@ -171,12 +174,12 @@ def test_a_range_returns_exactly_the_segments_that_overlap_it(
     made = [Segment(start, end, f"{number}") for number, (start, end) in enumerate(spans) if end > start]
     recording = store(library, made, "Any")
     start, end = wanted
-    found = {one.text for one in library.segments(recording, start, end)}
+    found = {segment.text for segment in library.segments(recording, start, end)}
     if end > start:
-        assert found == {one.text for one in made if one.span.overlaps(Span(start, end))}
+        assert found == {segment.text for segment in made if segment.span.overlaps(Span(start, end))}
     else:  # a moment: what is being said then
-        assert found == {one.text for one in made if one.start < start < one.end}
-    assert {one.text for one in library.segments(recording)} == {one.text for one in made}
+        assert found == {segment.text for segment in made if segment.start < start < segment.end}
+    assert {segment.text for segment in library.segments(recording)} == {segment.text for segment in made}
 
 
 def test_a_segment_that_touches_a_range_is_not_in_it(library: Library) -> None:
@@ -187,7 +190,7 @@ def test_a_segment_that_touches_a_range_is_not_in_it(library: Library) -> None:
         Segment(180, 190, "after"),
     ]
     recording = store(library, talk, "Minutes")
-    assert [one.text for one in library.segments(recording, 120, 180)] == ["first", "last"]
+    assert [segment.text for segment in library.segments(recording, 120, 180)] == ["first", "last"]
 
 
 def test_a_segment_comes_back_as_it_was_stored(library: Library) -> None:
@@ -203,9 +206,9 @@ def test_segments_by_number_come_once_each_in_time_order_and_unknown_ones_are_le
     library: Library,
 ) -> None:
     recording = store(library, sentences("One.", "Two.", "Three."), "Call")
-    numbers = [one.id for one in library.segments(recording)]
+    numbers = [segment.id for segment in library.segments(recording)]
     wanted = [numbers[2], numbers[0], numbers[2], 999_999]
-    assert [one.text for one in library.segments_by_id(wanted)] == ["One.", "Three."]
+    assert [segment.text for segment in library.segments_by_id(wanted)] == ["One.", "Three."]
 
 
 def test_more_numbers_than_one_statement_takes_are_looked_up(library: Library) -> None:
@@ -225,7 +228,7 @@ def test_a_time_range_is_read_through_the_index(library: Library) -> None:
 
     event.listen(library.database.engine, "before_cursor_execute", explain)
     library.segments("a", 60, 120)
-    assert any("ix_segments_time (recording_id=? AND start<?)" in one for one in plans), plans
+    assert any("ix_segments_time (recording_id=? AND start<?)" in plan for plan in plans), plans
 
 
 # Speakers
@@ -233,16 +236,16 @@ def test_a_time_range_is_read_through_the_index(library: Library) -> None:
 
 def test_renaming_a_speaker_changes_every_sentence_of_that_voice_only(library: Library) -> None:
     recording = store(library, heard(), "Meeting")
-    theirs = [one.text for one in library.segments(recording) if one.speaker == "Speaker 2"]
+    theirs = [segment.text for segment in library.segments(recording) if segment.speaker == "Speaker 2"]
     assert library.rename_speaker(recording, "speaker 2", "  Ben  Smith ") == len(theirs)
     segments = library.segments(recording)
-    assert [one.text for one in segments if one.speaker == "Ben Smith"] == theirs
+    assert [segment.text for segment in segments if segment.speaker == "Ben Smith"] == theirs
     assert library.recording(recording).speakers == ("Speaker 1", "Ben Smith", "Speaker 3")
 
 
 def test_naming_a_speaker_as_another_merges_the_two(library: Library) -> None:
     recording = store(library, heard(), "Meeting")
-    count = sum(one.speaker in ("Speaker 2", "Speaker 3") for one in library.segments(recording))
+    count = sum(segment.speaker in ("Speaker 2", "Speaker 3") for segment in library.segments(recording))
     assert library.rename_speaker(recording, "Speaker 3", "Speaker 2") == count
     assert library.recording(recording).speakers == ("Speaker 1", "Speaker 2")
 

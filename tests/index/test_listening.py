@@ -34,7 +34,7 @@ class ScriptedTranscriber:
 def say(text: str, start: float, end: float) -> Segment:
     parts = text.split()
     step = (end - start) / len(parts)
-    spoken = tuple(Word(start + i * step, start + (i + 1) * step, " " + one) for i, one in enumerate(parts))
+    spoken = tuple(Word(start + i * step, start + (i + 1) * step, " " + part) for i, part in enumerate(parts))
     return Segment(start, end, text, words=spoken, engine="scripted")
 
 
@@ -49,7 +49,7 @@ def test_text_where_the_detector_heard_nothing_is_dropped():
         lambda *_: [say("Hello there.", 101, 103), say("Thanks for watching!", 120, 122)]
     )
     heard = transcribe_window(window((1, 3)), engine)
-    assert [one.text for one in heard.segments] == ["Hello there."]
+    assert [segment.text for segment in heard.segments] == ["Hello there."]
     assert heard.gaps == ()
 
 
@@ -66,7 +66,7 @@ def test_a_loop_is_heard_again_once_with_other_settings():
 
     engine = ScriptedTranscriber(answer)
     heard = transcribe_window(window((1, 5)), engine)
-    assert [one.text for one in heard.segments] == ["We agreed on Friday."]
+    assert [segment.text for segment in heard.segments] == ["We agreed on Friday."]
     assert engine.calls == [(100.0, False), (100.0, True)]
 
 
@@ -79,7 +79,7 @@ def test_a_loop_that_comes_back_is_cut_and_reported_as_a_gap():
         )
     )
     heard = transcribe_window(window((1, 3), (4, 14)), engine)
-    assert [one.text for one in heard.segments] == ["We start here."]
+    assert [segment.text for segment in heard.segments] == ["We start here."]
     assert len(heard.gaps) == 1 and heard.gaps[0].overlaps(Span(105, 113))
     # The window, once more with other settings, and the gap it left on its own: nothing is tried twice.
     assert [careful for _, careful in engine.calls] == [False, True, True]
@@ -93,7 +93,7 @@ def test_speech_that_was_skipped_is_heard_once_more_on_its_own():
 
     engine = ScriptedTranscriber(answer)
     heard = transcribe_window(window((1, 4), (10, 14)), engine)
-    assert [one.text for one in heard.segments] == ["This was heard.", "And this was lost."]
+    assert [segment.text for segment in heard.segments] == ["This was heard.", "And this was lost."]
     assert heard.gaps == ()
     assert engine.calls[1][1] is True and 109 < engine.calls[1][0] <= 110
 
@@ -113,4 +113,4 @@ def test_a_gap_heard_twice_does_not_write_its_neighbour_twice():
         return [say("the neighbour again", 101, 104)]
 
     heard = transcribe_window(window((1, 9)), ScriptedTranscriber(answer))
-    assert [one.text for one in heard.segments] == ["the neighbour again", "and the rest"]
+    assert [segment.text for segment in heard.segments] == ["the neighbour again", "and the rest"]

@@ -60,7 +60,7 @@ def library(home: Path) -> Iterator[Library]:
 
 def room(seconds: float) -> np.ndarray:
     """Nothing but the room's noise, forwards and backwards for as long as is wanted."""
-    first, last = (round(one * SAMPLE_RATE) for one in QUIET)
+    first, last = (round(edge * SAMPLE_RATE) for edge in QUIET)
     quiet = recording()[first:last]
     return np.resize(np.concatenate([quiet, quiet[::-1]]), round(seconds * SAMPLE_RATE))
 
@@ -69,7 +69,10 @@ def strung(clips: list[Clip]) -> tuple[np.ndarray, list[Part]]:
     """Clips in a row with quiet between them, and what is said when."""
     waves, said, at = [room(2.0)], [], 2.0
     for clip in clips:
-        said += [Part(at + one.start, at + one.end, one.text, one.speaker) for one in clip.sentences]
+        said += [
+            Part(at + sentence.start, at + sentence.end, sentence.text, sentence.speaker)
+            for sentence in clip.sentences
+        ]
         waves += [clip.wave, room(BETWEEN)]
         at += clip.duration + BETWEEN
     return np.concatenate(waves), said
@@ -89,23 +92,23 @@ def test_what_is_said_is_written_down_word_for_word_in_its_place_and_found(libra
     result = added.add(tmp_path / "talk.wav")
     assert result.status == "ready" and result.engine == backend.name and result.problems == ()
     assert result.coverage > 0.97 and result.gaps == ()
-    found = [one for one in library.segments(result.id) if one.kind == "speech"]
-    assert [one.text for one in found] == [one.text for one in said]
+    found = [segment for segment in library.segments(result.id) if segment.kind == "speech"]
+    assert [segment.text for segment in found] == [sentence.text for sentence in said]
     pairs = list(zip(found, said, strict=True))
-    off = [abs(one.start - true.start) for one, true in pairs] + [
-        abs(one.end - true.end) for one, true in pairs
+    off = [abs(segment.start - true.start) for segment, true in pairs] + [
+        abs(segment.end - true.end) for segment, true in pairs
     ]
     assert np.median(off) <= NEAR and max(off) <= FAR
     assert np.mean(np.array(off) <= CLOSE) >= 0.8
-    assert all(one.speaker for one in found)
+    assert all(segment.speaker for segment in found)
     hits = Search(library, embedder(), added.vectors).search("how much does the extra crew cost?", result.id)
-    assert any(one.text == "Four thousand two hundred for the weekend." for one in hits[0].segments)
+    assert any(segment.text == "Four thousand two hundred for the weekend." for segment in hits[0].segments)
 
 
 def test_a_door_chime_is_heard_as_a_sound_in_its_place(library, backend, clips, tmp_path):
     soundfile.write(tmp_path / "chime.wav", clips["chime.wav"].wave, SAMPLE_RATE)
     result = ingest(library, backend, MossSounds(backend)).add(tmp_path / "chime.wav")
-    (chime,) = [one for one in library.segments(result.id) if one.kind != "speech"]
+    (chime,) = [segment for segment in library.segments(result.id) if segment.kind != "speech"]
     assert chime.kind == "sound" and "chime" in chime.text and chime.speaker is None
     before, after = clips["chime.wav"].sentences
     assert before.end < chime.start < chime.end < after.start + FAR

@@ -58,11 +58,11 @@ def listen(library: Library, sample: Path, tmp_path: Path) -> Listen:
 
 
 def texts(library: Library, recording: Recording) -> list[str]:
-    return [one.text for one in library.segments(recording.id)]
+    return [segment.text for segment in library.segments(recording.id)]
 
 
 def true_texts(script: list[dict], begins: float = BEGINS, ends: float = ENDS) -> list[str]:
-    return [one["text"] for one in script if begins <= one["start"] and one["end"] <= ends]
+    return [entry["text"] for entry in script if begins <= entry["start"] and entry["end"] <= ends]
 
 
 # --- when all goes well -----------------------------------------------------------------------------------
@@ -72,14 +72,14 @@ def test_words_stand_in_their_places_with_speakers_and_coverage(listen, library,
     recording, _ = listen()
     assert recording.status == "ready" and recording.problems == ()
     assert recording.coverage > 0.99 and recording.gaps == ()
-    said = {one["text"]: one for one in script}
+    said = {entry["text"]: entry for entry in script}
     found = library.segments(recording.id)
-    assert [one.text for one in found] == true_texts(script)
-    for one in found:
-        assert one.start == pytest.approx(said[one.text]["start"] - BEGINS, abs=0.1)
-        assert one.end == pytest.approx(said[one.text]["end"] - BEGINS, abs=0.1)
-        assert one.engine == recording.engine == "moss-scripted" and one.speaker is not None
-    voices = {one.text: one.speaker for one in found}
+    assert [segment.text for segment in found] == true_texts(script)
+    for segment in found:
+        assert segment.start == pytest.approx(said[segment.text]["start"] - BEGINS, abs=0.1)
+        assert segment.end == pytest.approx(said[segment.text]["end"] - BEGINS, abs=0.1)
+        assert segment.engine == recording.engine == "moss-scripted" and segment.speaker is not None
+    voices = {segment.text: segment.speaker for segment in found}
     assert voices["How much is one extra crew?"] == voices["No objection from me."]
     assert voices["How much is one extra crew?"] != voices["Four thousand two hundred for the weekend."]
 
@@ -95,10 +95,10 @@ def test_a_window_is_asked_about_once_greedily_and_with_room_for_all_its_words(l
 
 def test_windows_are_one_to_three_minutes_cut_where_nobody_speaks(listen, library, script):
     recording, backend = listen(begins=0.0, ends=306.0)
-    assert min(one.start for one in backend.asked) < 1
-    for one in backend.asked:
-        assert one.end - one.start <= MossTranscriber.max_window_seconds + 1
-        assert not [line for line in script if line["start"] + 0.2 < one.start < line["end"] - 0.2]
+    assert min(request.start for request in backend.asked) < 1
+    for request in backend.asked:
+        assert request.end - request.start <= MossTranscriber.max_window_seconds + 1
+        assert not [line for line in script if line["start"] + 0.2 < request.start < line["end"] - 0.2]
     assert len(backend.asked) == 3 and recording.coverage > 0.99
     assert texts(library, recording) == true_texts(script, 0.0, 306.0)
 
@@ -115,12 +115,15 @@ def test_windows_are_stored_as_they_are_finished_however_long_the_first_takes(li
         end = time.monotonic() + 30
         while asked.start < 1 and not stored and time.monotonic() < end:
             (recording,) = library.recordings()
-            stored.extend(one.start for one in library.segments(recording.id))
+            stored.extend(segment.start for segment in library.segments(recording.id))
             time.sleep(0.02)
 
     shown: list[float] = []
     recording, _ = listen(
-        rule, 0.0, 306.0, progress=lambda one: shown.append(one.done) if one.stage == "transcribing" else None
+        rule,
+        0.0,
+        306.0,
+        progress=lambda progress: shown.append(progress.done) if progress.stage == "transcribing" else None,
     )
     assert stored and min(stored) > 50, "nothing was stored before the first window was heard"
     assert shown == sorted(shown) and shown[-1] == pytest.approx(recording.duration, abs=10)
@@ -132,7 +135,7 @@ def test_a_long_pause_is_not_played_to_the_model_and_times_are_right_behind_it(l
     recording, backend = listen(begins=60.0, ends=100.0)
     (asked,) = backend.asked
     assert asked.seconds < asked.end - asked.start - 6
-    spoken = next(one for one in library.segments(recording.id) if one.text == "I did.")
+    spoken = next(segment for segment in library.segments(recording.id) if segment.text == "I did.")
     assert spoken.start == pytest.approx(86.52 - 60, abs=0.1)
 
 
@@ -145,7 +148,7 @@ def test_whisper_keeps_the_windows_it_was_measured_with(tmp_path):
 
 
 def first_half(asked: Asked) -> str:
-    return official([one for one in asked.parts if one.end < asked.seconds / 2])
+    return official([part for part in asked.parts if part.end < asked.seconds / 2])
 
 
 def test_a_model_that_stops_half_way_is_asked_again_with_temperature(listen, library, script):
@@ -165,21 +168,21 @@ def test_a_model_that_stops_half_way_each_time_hears_the_halves(listen, library,
     whole, again, *halves = backend.asked
     assert again.careful and (whole.start, whole.end) == (again.start, again.end)
     # What was heard at once is not asked about again. The second half is still too long, so it is halved too.
-    assert not any(one.careful for one in halves) and len(halves) == 3
-    assert all(one.start > whole.start + 10 and one.seconds < 0.75 * whole.seconds for one in halves)
+    assert not any(half.careful for half in halves) and len(halves) == 3
+    assert all(half.start > whole.start + 10 and half.seconds < 0.75 * whole.seconds for half in halves)
 
 
 def test_what_nothing_helps_against_is_a_gap_and_nothing_is_claimed_for_it(listen, library, script):
     def hears_nothing_after_20_s(asked: Asked) -> str:
-        return official([one for one in asked.parts if asked.start + one.end < 20])
+        return official([part for part in asked.parts if asked.start + part.end < 20])
 
     recording, backend = listen(hears_nothing_after_20_s)
     assert recording.status == "ready" and recording.coverage < 0.5
     assert min(gap.start for gap in recording.gaps) > 16
     assert sum(gap.duration for gap in recording.gaps) > 18
-    assert max(one.end for one in library.segments(recording.id)) < 20
+    assert max(segment.end for segment in library.segments(recording.id)) < 20
     # A window is not asked about for ever.
-    assert sum(one.seconds for one in backend.asked) < 6 * backend.asked[0].seconds
+    assert sum(request.seconds for request in backend.asked) < 6 * backend.asked[0].seconds
 
 
 def test_a_sentence_left_out_is_heard_on_its_own(listen, library, script):
@@ -188,7 +191,7 @@ def test_a_sentence_left_out_is_heard_on_its_own(listen, library, script):
     def forgets(asked: Asked) -> str | None:
         if asked.seconds < 15:
             return None
-        return official([one for one in asked.parts if one.text != left_out])
+        return official([part for part in asked.parts if part.text != left_out])
 
     recording, backend = listen(forgets)
     assert texts(library, recording) == true_texts(script)
@@ -213,16 +216,16 @@ def test_a_loop_that_comes_each_time_is_a_gap(listen, library):
 
     recording, _ = listen(loops)
     assert recording.coverage < 0.4 and recording.gaps
-    assert not [one for one in library.segments(recording.id) if one.end - one.start > 6]
+    assert not [segment for segment in library.segments(recording.id) if segment.end - segment.start > 6]
 
 
 @pytest.mark.parametrize(
     "stamps",
     [
-        lambda at, one: (5.0, 5.0),
-        lambda at, one: (0.0, one.end),
-        lambda at, one: (3.0 + at / 100, 3.01 + at / 100),
-        lambda at, one: (10.0, 10.5),
+        lambda at, part: (5.0, 5.0),
+        lambda at, part: (0.0, part.end),
+        lambda at, part: (3.0 + at / 100, 3.01 + at / 100),
+        lambda at, part: (10.0, 10.5),
     ],
     ids=["all at one second", "all from the start on", "a hundredth each", "all in half a second"],
 )
@@ -230,11 +233,11 @@ def test_times_that_do_not_advance_are_not_believed(listen, library, script, sta
     def stalled(asked: Asked) -> str | None:
         if asked.careful:
             return None
-        times = [stamps(at, one) for at, one in enumerate(asked.parts)]
-        return official([TimedText(a, b, one.text) for (a, b), one in zip(times, asked.parts, strict=True)])
+        times = [stamps(at, part) for at, part in enumerate(asked.parts)]
+        return official([TimedText(a, b, part.text) for (a, b), part in zip(times, asked.parts, strict=True)])
 
     recording, backend = listen(stalled)
-    assert [one.careful for one in backend.asked] == [False, True]
+    assert [request.careful for request in backend.asked] == [False, True]
     found = texts(library, recording)
     assert found == true_texts(script) and recording.gaps == ()
 
@@ -244,19 +247,21 @@ def test_sentences_that_no_time_is_left_for_are_never_stored(listen, library):
 
     def stands_still(asked: Asked) -> str:
         told = []
-        for at, one in enumerate(asked.parts):
+        for at, part in enumerate(asked.parts):
             if 4 <= at < 8:
-                one = TimedText(asked.parts[3].end + 0.1 * at, asked.parts[3].end + 0.1 * at + 0.1, one.text)
+                part = TimedText(
+                    asked.parts[3].end + 0.1 * at, asked.parts[3].end + 0.1 * at + 0.1, part.text
+                )
             elif 9 <= at < 13:
-                one = TimedText(asked.parts[8].start, one.end, one.text)
-            told.append(one)
+                part = TimedText(asked.parts[8].start, part.end, part.text)
+            told.append(part)
         return official(told)
 
     recording, _ = listen(stands_still)
     found = library.segments(recording.id)
-    starts = [one.start for one in found]
-    assert all(starts.count(one) < 3 for one in starts)
-    assert all(len(one.text.split()) <= 10 * (one.end - one.start) + 5 for one in found)
+    starts = [segment.start for segment in found]
+    assert all(starts.count(start) < 3 for start in starts)
+    assert all(len(segment.text.split()) <= 10 * (segment.end - segment.start) + 5 for segment in found)
 
 
 def test_times_beyond_the_window_are_heard_again_and_never_stored(listen, library, script):
@@ -264,7 +269,7 @@ def test_times_beyond_the_window_are_heard_again_and_never_stored(listen, librar
         return None if asked.careful else official(shifted(asked.parts, asked.seconds * 0.6))
 
     recording, _ = listen(late)
-    assert all(one.end <= recording.duration for one in library.segments(recording.id))
+    assert all(segment.end <= recording.duration for segment in library.segments(recording.id))
     assert recording.gaps == () and recording.coverage > 0.99
 
 
@@ -297,7 +302,7 @@ def test_text_where_nobody_speaks_is_not_taken(listen, library):
     """Nine seconds of silence lie between “… the quotes.” and “I did.”; two of them are played."""
 
     def invents(asked: Asked) -> str:
-        at = next(number for number, one in enumerate(asked.parts) if one.text == "I did.")
+        at = next(number for number, part in enumerate(asked.parts) if part.text == "I did.")
         before, after = asked.parts[at - 1], asked.parts[at]
         middle = (before.end + after.start) / 2
         invented = TimedText(middle - 0.2, middle + 0.2, "Thanks for watching!")
@@ -322,11 +327,11 @@ def test_several_sentences_in_one_part_become_segments_of_their_own(listen, libr
         return official([TimedText(a.start, b.end, f"{a.text} {b.text}") for a, b in pairs])
 
     recording, _ = listen(lumps, begins=27.4, ends=69.0)
-    said = {one["text"]: one["start"] - 27.4 for one in script}
+    said = {entry["text"]: entry["start"] - 27.4 for entry in script}
     found = library.segments(recording.id)
-    assert "How much is one extra crew?" in [one.text for one in found]
-    for one in found:
-        assert one.text in said and one.start == pytest.approx(said[one.text], abs=1.0)
+    assert "How much is one extra crew?" in [segment.text for segment in found]
+    for segment in found:
+        assert segment.text in said and segment.start == pytest.approx(said[segment.text], abs=1.0)
 
 
 # --- when the engine fails ---------------------------------------------------------------------------------
@@ -370,8 +375,8 @@ def test_what_is_longer_than_the_engine_takes_is_heard_in_halves(listen, library
     recording, backend = listen(lambda asked: refusal if asked.seconds > 10 else None)
     assert recording.status == "ready" and recording.problems == () and recording.gaps == ()
     assert texts(library, recording) == true_texts(script)
-    assert len([one for one in backend.asked if one.seconds > 10]) < 8
-    assert not any(one.again or one.careful for one in backend.asked)
+    assert len([request for request in backend.asked if request.seconds > 10]) < 8
+    assert not any(request.again or request.careful for request in backend.asked)
 
 
 def test_what_is_too_long_however_short_is_a_recording_that_failed(listen, library):
@@ -410,11 +415,11 @@ def test_a_window_that_fails_twice_is_a_gap_with_a_note_and_is_heard_when_added_
     assert recording.problems == () and recording.gaps == () and recording.coverage > 0.99
     assert len(backend.asked) == 1 and backend.asked[0].start > 80
     found = library.segments(recording.id)
-    assert [one.text for one in found] == true_texts(script, 0.0, 306.0)
-    assert {one.id for one in kept} <= {one.id for one in found}
+    assert [segment.text for segment in found] == true_texts(script, 0.0, 306.0)
+    assert {segment.id for segment in kept} <= {segment.id for segment in found}
     assert "Anna" in recording.speakers, "names that the user gave stay"
-    names = {one["text"]: one["speaker"] for one in script}
-    said_by = {(one.speaker, names[one.text]) for one in found}
+    names = {entry["text"]: entry["speaker"] for entry in script}
+    said_by = {(segment.speaker, names[segment.text]) for segment in found}
     assert said_by == {("Anna", "Anna"), ("Speaker 2", "Ben"), ("Speaker 3", "Callum")}
 
 
@@ -446,7 +451,7 @@ def test_an_engine_that_is_gone_is_not_asked_for_every_window(library, sample, t
     assert recording.status == "failed" and len(library.segments(recording.id)) > 8
     assert recording.failure.kind == NoteKind.ENGINE_STOPPED and recording.failure.spans[0].start > 50
     assert recording.failure.detail == "Connection refused."
-    assert len([one for one in backend.asked if one.start > 50]) <= 14
+    assert len([request for request in backend.asked if request.start > 50]) <= 14
 
 
 def test_what_was_heard_is_kept_when_hearing_the_rest_again_fails(listen, library):
@@ -483,7 +488,9 @@ def test_recordings_added_at_a_time_share_the_engine_and_each_gets_its_own_words
 
     def together(asked: Asked) -> str:
         begun.wait()  # comes back only when all three are asked about at a time
-        return official([TimedText(2 * at, 2 * at + 2, one.text) for at, one in enumerate(backend.said[:10])])
+        return official(
+            [TimedText(2 * at, 2 * at + 2, sentence.text) for at, sentence in enumerate(backend.said[:10])]
+        )
 
     backend.rule = together
     ingest = Ingest(library, MossTranscriber(backend), embedder(), Vectors(library.home / "v", embedder()))
@@ -496,11 +503,13 @@ def test_recordings_added_at_a_time_share_the_engine_and_each_gets_its_own_words
             results[name] = error
 
     threads = [threading.Thread(target=add, args=(name,)) for name in files]
-    for one in threads:
-        one.start()
-    for one in threads:
-        one.join(120)
-    assert all(isinstance(one, Recording) and one.status == "ready" for one in results.values()), results
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert all(isinstance(result, Recording) and result.status == "ready" for result in results.values()), (
+        results
+    )
     assert backend.most_at_a_time == 3 == len(backend.asked)
 
 
@@ -510,10 +519,10 @@ def test_the_same_file_added_twice_at_a_time_is_heard_once(library, sample, tmp_
     path = excerpt(sample, tmp_path / "a.wav", BEGINS, BEGINS + 20)
     done: list[Recording] = []
     threads = [threading.Thread(target=lambda: done.append(ingest.add(path))) for _ in range(2)]
-    for one in threads:
-        one.start()
-    for one in threads:
-        one.join(120)
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
     assert len(backend.asked) == 1 and len(done) == 2 and done[0] == done[1]
 
 
@@ -531,7 +540,7 @@ class Says(ScriptedBackend):
         return [ended(self.text) for _ in requests]
 
 
-_times = st.floats(-5, 70).map(lambda one: f"[{one:.2f}]") | st.sampled_from(
+_times = st.floats(-5, 70).map(lambda time: f"[{time:.2f}]") | st.sampled_from(
     ["[1:02]", "[9999999]", "[5.00]"]
 )
 _words = st.sampled_from(
@@ -550,20 +559,22 @@ def test_whatever_is_written_segments_lie_in_the_window_in_order_and_claim_no_mo
         clock += length + pause
     window = AudioWindow(np.zeros(round((clock - 100) * SAMPLE_RATE), np.float32), 100.0, tuple(speech))
     found = MossTranscriber(Says(answer)).transcribe(window)
-    assert [(one.start, one.end) for one in found] == sorted((one.start, one.end) for one in found)
-    for one in found:
-        assert 100.0 <= one.start < one.end <= window.end + 0.001 and one.text.strip()
-        assert one.words == (), "no word has a time that was not heard"
-        assert spoken_in(one, speech) <= 2.5 + 1.3 * max(len(one.text), 1)
+    assert [(segment.start, segment.end) for segment in found] == sorted(
+        (segment.start, segment.end) for segment in found
+    )
+    for segment in found:
+        assert 100.0 <= segment.start < segment.end <= window.end + 0.001 and segment.text.strip()
+        assert segment.words == (), "no word has a time that was not heard"
+        assert spoken_in(segment, speech) <= 2.5 + 1.3 * max(len(segment.text), 1)
 
 
 def spoken_in(segment: Segment, speech: list[Span]) -> float:
-    return sum(max(0.0, min(one.end, segment.end) - max(one.start, segment.start)) for one in speech)
+    return sum(max(0.0, min(span.end, segment.end) - max(span.start, segment.start)) for span in speech)
 
 
 def test_speech_within_the_collar_of_a_sentence_counts_as_heard(listen, library):
     def short(asked: Asked) -> str:
-        return official([TimedText(one.start + 0.3, one.end - 0.2, one.text) for one in asked.parts])
+        return official([TimedText(part.start + 0.3, part.end - 0.2, part.text) for part in asked.parts])
 
     recording, backend = listen(short)
     assert COLLAR_SECONDS > 0.3 and len(backend.asked) == 1

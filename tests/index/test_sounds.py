@@ -89,7 +89,7 @@ def listen(library: Library, vectors: Vectors, sample: Path, tmp_path: Path) -> 
 
 
 def heard(library: Library, recording: Recording) -> list[Segment]:
-    return [one for one in library.segments(recording.id) if one.kind != "speech"]
+    return [segment for segment in library.segments(recording.id) if segment.kind != "speech"]
 
 
 # --- beside what is said -----------------------------------------------------------------------------------
@@ -100,8 +100,8 @@ def test_a_door_chime_stands_in_its_place_and_changes_nothing_of_what_is_said(li
     (chime,) = heard(library, recording)
     assert chime.kind == "sound" and "door chime" in chime.text and chime.speaker is None
     assert (chime.start, chime.end) == pytest.approx(CHIME, abs=0.05)
-    spoken = [one for one in library.segments(recording.id) if one.kind == "speech"]
-    assert spoken and all(one.speaker for one in spoken)
+    spoken = [segment for segment in library.segments(recording.id) if segment.kind == "speech"]
+    assert spoken and all(segment.speaker for segment in spoken)
     assert recording.status == "ready" and recording.coverage > 0.98
 
 
@@ -109,7 +109,7 @@ def test_sounds_and_music_are_found_by_a_search_like_words(listen, library, vect
     music = TimedText(2.0, 9.0, "soft piano plays in the background")
     dog = TimedText(50.0, 51.0, "a dog barks twice")
     recording, _ = listen(sounds=(music, dog))
-    assert [one.kind for one in heard(library, recording)] == ["music", "sound", "sound"]
+    assert [segment.kind for segment in heard(library, recording)] == ["music", "sound", "sound"]
     toolbox = Toolbox(library, Search(library, embedder(), vectors), listener=None)
     for question, text in (
         ("is there a dog?", dog.text),
@@ -126,7 +126,7 @@ def test_a_sound_between_a_question_and_its_reply_parts_them_not(listen, library
     asked = "How do we make sure it doesn't happen again?"
     cough = TimedText(186.4 - BEGINS, 187.0 - BEGINS, "someone coughs")
     recording, _ = listen(sounds=(cough,))
-    order = [one.text for one in library.segments(recording.id)]
+    order = [segment.text for segment in library.segments(recording.id)]
     assert order[order.index(asked) + 1] == cough.text
     toolbox = Toolbox(library, Search(library, embedder(), vectors), listener=None)
     found = search_recordings(toolbox, asked, recording.id).evidence
@@ -138,7 +138,7 @@ def test_a_sound_between_a_question_and_its_reply_parts_them_not(listen, library
 def test_a_summary_has_no_sound_in_it(listen, library):
     decision = TimedText(40.0, 42.0, "we decided to close the door, Ben will do it by Friday")
     recording, _ = listen(sounds=(decision,))
-    assert decision.text in [one.text for one in heard(library, recording)]
+    assert decision.text in [segment.text for segment in heard(library, recording)]
     summary = str(summarize_recording(library, embedder(), recording).to_json())
     assert "close the door" not in summary and "chime" not in summary
 
@@ -157,7 +157,7 @@ def test_sounds_cover_no_speech(listen, library):
         return "" if asked.task == "timestamps" else None
 
     recording, _ = listen(silent, sounds=(noise,))
-    assert noise.text in [one.text for one in heard(library, recording)]
+    assert noise.text in [segment.text for segment in heard(library, recording)]
     assert recording.coverage == 0.0 and recording.gaps
     assert recording.speakers == () and NoteKind.NO_SPEECH not in kinds(recording)
 
@@ -168,7 +168,7 @@ def test_where_nobody_speaks_sounds_are_heard_all_the_same(library, vectors, tmp
     backend = ScriptedBackend(library.home, -1000, sounds=(TimedText(3, 37, "steady rain"),))
     ingest = Ingest(library, MossTranscriber(backend), embedder(), vectors, None, MossSounds(backend))
     recording = ingest.add(tmp_path / "rain.wav")
-    assert [one.text for one in library.segments(recording.id)] == ["steady rain"]
+    assert [segment.text for segment in library.segments(recording.id)] == ["steady rain"]
     assert kinds(recording) == [NoteKind.NO_SPEECH]
     search = Search(library, embedder(), vectors)
     assert search.search("rain", recording.id)[0].segments[0].text == "steady rain"
@@ -190,8 +190,8 @@ def test_windows_cover_the_whole_recording_in_about_a_minute_each(duration: floa
     windows = cut_sound_windows(duration)
     assert windows[0].start == 0 and windows[-1].end == pytest.approx(duration)
     assert all(a.end == b.start for a, b in pairwise(windows))
-    assert all(one.duration <= 91 for one in windows)
-    assert len(windows) == 1 or all(one.duration > 40 for one in windows)
+    assert all(window.duration <= 91 for window in windows)
+    assert len(windows) == 1 or all(window.duration > 40 for window in windows)
 
 
 @given(st.lists(st.tuples(st.floats(0, 240), st.floats(0.0, 1.9)), max_size=12))
@@ -203,21 +203,23 @@ def test_a_short_sound_is_stored_once_wherever_it_lies(times):
     for own in cut_sound_windows(duration):
         window = sound_window(own, duration)
         told = [
-            Event(one.start - window.heard.start, one.end - window.heard.start, f"knock number {number}x")
-            for number, one in enumerate(sounds)
-            if one.start >= window.heard.start and one.end <= window.heard.end
+            Event(sound.start - window.heard.start, sound.end - window.heard.start, f"knock number {number}x")
+            for number, sound in enumerate(sounds)
+            if sound.start >= window.heard.start and sound.end <= window.heard.end
         ]
-        stored += [found for one in told for found in sounds_of([one], window, (), "test")]
-    assert sorted(one.text for one in stored) == sorted(f"knock number {at}x" for at in range(len(sounds)))
-    assert all(0 <= one.start < one.end <= duration for one in stored)
+        stored += [found for event in told for found in sounds_of([event], window, (), "test")]
+    assert sorted(segment.text for segment in stored) == sorted(
+        f"knock number {at}x" for at in range(len(sounds))
+    )
+    assert all(0 <= segment.start < segment.end <= duration for segment in stored)
 
 
 def test_a_sound_that_goes_on_into_the_next_window_is_one(listen, library):
     rain = TimedText(30.0, 110.0, "heavy rain falls")
     recording, backend = listen(begins=100.0, ends=220.0, sounds=(rain,))
     assert len(backend.of("events")) == 2
-    found = [one for one in heard(library, recording) if "rain" in one.text]
-    assert [(one.start, one.end) for one in found] == [
+    found = [segment for segment in heard(library, recording) if "rain" in segment.text]
+    assert [(segment.start, segment.end) for segment in found] == [
         (pytest.approx(30, abs=0.1), pytest.approx(110, abs=0.1))
     ]
 
@@ -230,7 +232,7 @@ def test_what_a_model_lists_twice_is_one_sound_and_two_knocks_stay_two():
         Segment(10.0, 10.5, "a knock", kind="sound", id=4),
         Segment(2.0, 6.0, "soft music", kind="music", id=5),
     ]
-    assert [(one.id, one.start, one.end) for one in merged(told, ())] == [
+    assert [(segment.id, segment.start, segment.end) for segment in merged(told, ())] == [
         (1, 1.0, 6.0),
         (5, 2.0, 6.0),
         (3, 9.0, 9.5),
@@ -279,7 +281,8 @@ def test_that_somebody_speaks_is_no_sound_where_speech_was_detected(text):
 )
 def test_what_is_more_than_talk_is_kept(text):
     window = sound_window(Span(0, 60), 60)
-    assert [one.text for one in sounds_of([Event(1, 9, text)], window, [Span(0, 60)], "test")] == [text]
+    segments = sounds_of([Event(1, 9, text)], window, [Span(0, 60)], "test")
+    assert [segment.text for segment in segments] == [text]
 
 
 QUIET = [
@@ -293,8 +296,8 @@ QUIET = [
 
 
 def test_silence_is_no_sound():
-    assert all(is_quiet(one) for one in QUIET)
-    assert not any(is_quiet(one) for one in ("quiet music", "silencer fires", "a quiet knock"))
+    assert all(is_quiet(text) for text in QUIET)
+    assert not any(is_quiet(text) for text in ("quiet music", "silencer fires", "a quiet knock"))
 
 
 def test_descriptions_alike():
@@ -322,7 +325,7 @@ def test_a_library_from_before_sounds_opens_and_keeps_everything(home):
         )
     engine.dispose()
     library = open_library(home)
-    assert [one.title for one in library.recordings()] == ["Old"]
+    assert [recording.title for recording in library.recordings()] == ["Old"]
     assert not is_complete(library, "a")
     library.delete("a")
     library.database.close()
@@ -340,15 +343,16 @@ def test_a_failing_sound_pass_costs_no_word_and_is_made_up_for_when_added_again(
     (note,) = recording.notes
     assert note.kind == NoteKind.SOUNDS_FAILED and note.detail == "The server broke down."
     assert [span.start > 50 for span in note.spans] == [True]
-    words = [one for one in library.segments(recording.id) if one.kind == "speech"]
+    words = [segment for segment in library.segments(recording.id) if segment.kind == "speech"]
     library.rename_speaker(recording.id, "Speaker 1", "Anna")
 
     recording, backend = listen(begins=100.0, ends=220.0)
     assert recording.problems == () and not backend.of("timestamps")
-    assert [one.start > 50 for one in backend.of("events")] == [True]
-    assert ["chime" in one.text for one in heard(library, recording)] == [True]
-    again = [one for one in library.segments(recording.id) if one.kind == "speech"]
-    assert [one.id for one in again] == [one.id for one in words] and "Anna" in recording.speakers
+    assert [request.start > 50 for request in backend.of("events")] == [True]
+    assert ["chime" in segment.text for segment in heard(library, recording)] == [True]
+    again = [segment for segment in library.segments(recording.id) if segment.kind == "speech"]
+    assert [segment.id for segment in again] == [segment.id for segment in words]
+    assert "Anna" in recording.speakers
 
 
 PROSE = "A meeting in which several people talk about the ferry and then about the ferry and then"
@@ -371,8 +375,8 @@ def test_what_is_no_list_of_sounds_is_asked_for_again_sampled_and_then_for_the_h
     listen, library, text, stopped
 ):
     recording, backend = listen(written(text, stopped, lambda asked: asked.careful))
-    assert [one.careful for one in backend.of("events")] == [False, True] and recording.problems == ()
-    assert ["chime" in one.text for one in heard(library, recording)] == [True]
+    assert [request.careful for request in backend.of("events")] == [False, True] and recording.problems == ()
+    assert ["chime" in segment.text for segment in heard(library, recording)] == [True]
     library.delete(recording.id)
 
     recording, backend = listen(written(text, stopped, lambda asked: asked.seconds < 40))
@@ -397,7 +401,7 @@ def test_a_stretch_that_is_too_long_for_the_engine_is_listened_to_in_halves(list
         return None if fits else NotEnoughMemory("It takes too many tokens.")
 
     recording, backend = listen(small)
-    assert recording.problems == () and not any(one.careful for one in backend.of("events"))
+    assert recording.problems == () and not any(request.careful for request in backend.of("events"))
     (chime,) = heard(library, recording)
     assert (chime.start, chime.end) == pytest.approx(CHIME, abs=0.05)
 
@@ -420,10 +424,10 @@ def test_a_sound_over_a_seam_is_one_also_when_the_work_ends_right_after_the_last
             listen(begins=100.0, ends=220.0, sounds=(rain,), progress=end, cancel=cancel)
     (recording,) = library.recordings()
     assert is_complete(library, recording.id)
-    told = len([one for one in heard(library, recording) if "rain" in one.text])
+    told = len([segment for segment in heard(library, recording) if "rain" in segment.text])
     assert told == (2 if cut_short == "killed" else 1)
     recording, backend = listen(begins=100.0, ends=220.0, sounds=(rain,))
-    (found,) = [one for one in heard(library, recording) if "rain" in one.text]
+    (found,) = [segment for segment in heard(library, recording) if "rain" in segment.text]
     assert (found.start, found.end) == (pytest.approx(30, abs=0.1), pytest.approx(110, abs=0.1))
     assert recording.status == "ready" and not backend.asked
 
@@ -458,7 +462,9 @@ def test_cancelled_in_the_sound_pass_it_goes_on_there(listen, library):
 
     with pytest.raises(Cancelled):
         listen(begins=0.0, ends=306.0, progress=stop, cancel=cancel)
-    recording, backend = listen(begins=0.0, ends=306.0, progress=lambda one: stages.append(one.stage))
+    recording, backend = listen(
+        begins=0.0, ends=306.0, progress=lambda progress: stages.append(progress.stage)
+    )
     assert recording.status == "ready" and not backend.of("timestamps")
     assert 1 <= len(backend.of("events")) < 5 and "transcribing" not in stages
     assert len(heard(library, recording)) == 1
@@ -519,6 +525,6 @@ def test_after_kill_9_in_the_sound_pass_only_what_is_missing_is_heard(home, samp
     library_segments = library.segments(recording.id)
     assert recording.status == "ready" and not backend.of("timestamps")
     assert len(backend.of("events")) == 5 - done
-    assert {one.id for one in kept} <= {one.id for one in library_segments}
-    assert [one.text for one in heard(library, recording)] == ["a two-tone door chime"]
+    assert {segment.id for segment in kept} <= {segment.id for segment in library_segments}
+    assert [segment.text for segment in heard(library, recording)] == ["a two-tone door chime"]
     library.database.close()

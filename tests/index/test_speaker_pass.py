@@ -258,7 +258,7 @@ def test_a_model_that_is_gone_is_not_asked_for_every_window(listen, library, scr
 def test_a_window_that_is_too_long_for_the_engine_is_asked_about_in_halves(listen, library, script):
     too_long = NotEnoughMemory("The cache holds less.")
     recording, backend = listen(only("speakers", lambda asked: too_long if asked.seconds > 15 else None))
-    assert any(one.seconds > 15 for one in backend.of("speakers"))
+    assert any(request.seconds > 15 for request in backend.of("speakers"))
     assert true_names(library, recording, script) == THREE and recording.problems == ()
 
 
@@ -307,7 +307,7 @@ def test_of_a_window_heard_later_only_that_is_asked_and_names_are_kept(listen, l
     library.rename_speaker(recording.id, someone, "Ben Carter")
 
     recording, backend = listen()
-    later = {one.start for one in backend.of("speakers")}
+    later = {request.start for request in backend.of("speakers")}
     assert later and not later & first and recording.problems == () and recording.gaps == ()
     assert len(recording.speakers) == 3 and "Ben Carter" in recording.speakers
     after = dict(said_by(library, recording))

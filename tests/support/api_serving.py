@@ -44,8 +44,8 @@ class Served:
         return self._http.post(path, timeout=timeout, **more)
 
     def close(self) -> None:
-        for one in (self._http, *self._clients.values()):
-            one.close()
+        for client in (self._http, *self._clients.values()):
+            client.close()
 
 
 @contextmanager

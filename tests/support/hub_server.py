@@ -143,7 +143,7 @@ def _entry(file: Path, claimed: int | None) -> dict:
 
 
 def _info(name: str, folder: Path, claimed: int | None) -> dict:
-    siblings = [{"rfilename": one.name, **_entry(one, claimed)} for one in sorted(folder.iterdir())]
+    siblings = [{"rfilename": file.name, **_entry(file, claimed)} for file in sorted(folder.iterdir())]
     return {"id": name, "modelId": name, "sha": COMMIT, "private": False, "tags": [], "siblings": siblings}
 
 

@@ -33,8 +33,8 @@ def open_library(home: Path) -> Library:
 def heard() -> list[Segment]:
     """What the recogniser heard of the sample meeting."""
     return [
-        Segment(start=one["start"], end=one["end"], text=one["text"], speaker=one["speaker"])
-        for one in json.loads(HEARD.read_text())
+        Segment(start=segment["start"], end=segment["end"], text=segment["text"], speaker=segment["speaker"])
+        for segment in json.loads(HEARD.read_text())
     ]
 
 
@@ -61,27 +61,27 @@ def store(library: Library, segments: Sequence[Segment], title: str, status: str
                 title=title,
                 source_name=f"{title}.mp3",
                 added_at="2026-01-01T00:00:00+00:00",
-                duration=max((one.end for one in segments), default=0.0) + 1.0,
+                duration=max((segment.end for segment in segments), default=0.0) + 1.0,
                 status=status,
                 gaps=[],
             )
         )
         session.flush()
-        for name in dict.fromkeys(one.speaker for one in segments if one.speaker):
+        for name in dict.fromkeys(segment.speaker for segment in segments if segment.speaker):
             session.add(SpeakerRow(recording_id=recording, name=name))
         session.flush()
         rows = session.scalars(select(SpeakerRow).where(SpeakerRow.recording_id == recording))
         numbers = {row.name: row.id for row in rows}
-        for one in segments:
+        for segment in segments:
             session.add(
                 SegmentRow(
                     recording_id=recording,
-                    start=one.start,
-                    end=one.end,
-                    text=one.text,
-                    kind=one.kind,
-                    speaker_id=numbers.get(one.speaker or ""),
-                    words=[[word.start, word.end, word.text, word.probability] for word in one.words],
+                    start=segment.start,
+                    end=segment.end,
+                    text=segment.text,
+                    kind=segment.kind,
+                    speaker_id=numbers.get(segment.speaker or ""),
+                    words=[[word.start, word.end, word.text, word.probability] for word in segment.words],
                     engine="test",
                 )
             )

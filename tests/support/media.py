@@ -65,14 +65,14 @@ def encode(
         frame = av.AudioFrame.from_ndarray(audio.reshape(1, -1), format="fltp", layout="mono")
         frame.sample_rate, frame.pts = rate, 0
         position = 0
-        for one in [*resampler.resample(frame), *resampler.resample(None)]:
+        for resampled in [*resampler.resample(frame), *resampler.resample(None)]:
             time = position / out_rate
-            position += one.samples
+            position += resampled.samples
             if hole and hole[0] <= time < hole[1]:
                 continue
-            one.pts = round((time + late) * out_rate)
-            one.time_base = Fraction(1, out_rate)
-            container.mux(stream.encode(one))
+            resampled.pts = round((time + late) * out_rate)
+            resampled.time_base = Fraction(1, out_rate)
+            container.mux(stream.encode(resampled))
         container.mux(stream.encode(None))
     return path
 

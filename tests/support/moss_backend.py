@@ -51,9 +51,9 @@ class RuleBackend:
     ) -> list[Reply | MossAudioError]:
         """See ``Backend``."""
         answers: list[Reply | MossAudioError] = []
-        for one in requests:
+        for request in requests:
             try:
-                *_, last = self.stream(one, options, cancel)
+                *_, last = self.stream(request, options, cancel)
                 assert isinstance(last, Reply)
                 answers.append(last)
             except MossAudioError as error:
@@ -65,7 +65,7 @@ class RuleBackend:
     ) -> Iterator[Event]:
         """See ``Backend``."""
         self.heard.append((request, options))
-        seconds = sum(len(one) for one in request.audios) / 16_000
+        seconds = sum(len(audio) for audio in request.audios) / 16_000
         read = 10 + round(12.5 * seconds) * self.hears
         yield from self._write(self._hear(request), options, cancel, read)
 
@@ -77,8 +77,8 @@ class RuleBackend:
         cancel: threading.Event | None = None,
     ) -> Iterator[Event]:
         """See ``Backend``."""
-        names = [str(one["function"]["name"]) for one in tools or ()]
-        self.chats.append(([dict(one) for one in messages], names, options))
+        names = [str(tool["function"]["name"]) for tool in tools or ()]
+        self.chats.append(([dict(message) for message in messages], names, options))
         yield from self._write(self._think(messages, names), options, cancel, 10)
 
     def close(self) -> None:

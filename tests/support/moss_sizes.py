@@ -83,18 +83,18 @@ def noise(samples: int, seed: int = 0) -> torch.Tensor:
 def prompt(*frames: int, before: int = 3, between: int = 2, after: int = 4) -> torch.Tensor:
     """Ids with placeholders for clips of that many frames; the rest is arbitrary but fixed."""
     ids = [*range(10, 10 + before)]
-    for number, one in enumerate(frames):
-        ids += [AUDIO] * token_count(one) + [*range(40 + number, 40 + number + between)]
+    for number, n_frames in enumerate(frames):
+        ids += [AUDIO] * token_count(n_frames) + [*range(40 + number, 40 + number + between)]
     return torch.tensor([[*ids, *range(60, 60 + after)]])
 
 
 def batch_of(prompts: list[torch.Tensor], left: bool = True) -> dict[str, torch.Tensor]:
     """Prompts filled up to the longest, and their mask."""
-    longest = max(one.shape[1] for one in prompts)
+    longest = max(prompt_ids.shape[1] for prompt_ids in prompts)
     ids = torch.zeros(len(prompts), longest, dtype=torch.long)
     mask = torch.zeros_like(ids)
-    for row, one in enumerate(prompts):
-        where = slice(longest - one.shape[1], None) if left else slice(None, one.shape[1])
-        ids[row, where] = one[0]
+    for row, prompt_ids in enumerate(prompts):
+        where = slice(longest - prompt_ids.shape[1], None) if left else slice(None, prompt_ids.shape[1])
+        ids[row, where] = prompt_ids[0]
         mask[row, where] = 1
     return {"input_ids": ids, "attention_mask": mask}

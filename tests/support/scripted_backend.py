@@ -62,7 +62,7 @@ class Asked:
     def true(self) -> str:
         """The right answer."""
         if self.task == "events":
-            return "\n".join(f"{one.start:.2f} - {one.end:.2f}: {one.text}" for one in self.parts)
+            return "\n".join(f"{part.start:.2f} - {part.end:.2f}: {part.text}" for part in self.parts)
         return official(self.parts)
 
 
@@ -100,18 +100,24 @@ class ScriptedBackend:
         self._lock = threading.Lock()
         self._copies: dict[Path, np.ndarray] = {}
         script = json.loads(SCRIPT.read_text())["segments"]
-        shifted = [(one, one["start"] - begins, one["end"] - begins) for one in script]
-        self.said = [TimedText(a, b, one["text"]) for one, a, b in shifted if one.get("kind") != "sound"]
-        self.turns = [
-            replace(said, speaker=one["speaker"])
-            for said, (one, _, _) in zip(self.said, (it for it in shifted if "speaker" in it[0]), strict=True)
+        shifted = [(entry, entry["start"] - begins, entry["end"] - begins) for entry in script]
+        self.said = [
+            TimedText(a, b, entry["text"]) for entry, a, b in shifted if entry.get("kind") != "sound"
         ]
-        self.heard = [TimedText(a, b, one["text"]) for one, a, b in shifted if one.get("kind") == "sound"]
+        self.turns = [
+            replace(said, speaker=entry["speaker"])
+            for said, (entry, _, _) in zip(
+                self.said, (it for it in shifted if "speaker" in it[0]), strict=True
+            )
+        ]
+        self.heard = [
+            TimedText(a, b, entry["text"]) for entry, a, b in shifted if entry.get("kind") == "sound"
+        ]
         self.heard += sounds
 
     def of(self, task: str) -> list[Asked]:
         """What was asked of one task, in order."""
-        return [one for one in self.asked if one.task == task]
+        return [request for request in self.asked if request.task == task]
 
     def ask(
         self, requests: Sequence[Request], options: Options, cancel: threading.Event | None = None
@@ -121,7 +127,7 @@ class ScriptedBackend:
             self._working += len(requests)
             self.most_at_a_time = max(self.most_at_a_time, self._working)
         try:
-            return [self._answer(one, options) for one in requests]
+            return [self._answer(request, options) for request in requests]
         finally:
             with self._lock:
                 self._working -= len(requests)
@@ -140,16 +146,20 @@ class ScriptedBackend:
 
     def _understand(self, request: Request, options: Options) -> Asked:
         assert isinstance(request.prompt, str) and len(request.audios) == 1
-        task = next(name for name, one in TASKS.items() if one.prompt == request.prompt)
+        task = next(name for name, task in TASKS.items() if task.prompt == request.prompt)
         clip = np.asarray(request.audios[0])
         pieces = self._locate(clip)
         told = {"events": self.heard, "speakers": self.turns}.get(task, self.said)
         least = 0.0 if task == "events" else 0.5
-        parts = [placed for one in told if (placed := _in_clip(one, pieces, least)) is not None]
+        parts = [placed for item in told if (placed := _in_clip(item, pieces, least)) is not None]
         first, last = pieces[0], pieces[-1]
         start, end = first[1] / RATE, (last[1] + last[2]) / RATE
         with self._lock:
-            same = [one for one in self.asked if (one.task, one.start, one.end) == (task, start, end)]
+            same = [
+                request
+                for request in self.asked
+                if (request.task, request.start, request.end) == (task, start, end)
+            ]
             parts = _labelled(sorted(parts, key=_start))
             asked = Asked(task, start, end, len(clip) / RATE, parts, options, len(same))
             self.asked.append(asked)
@@ -202,14 +212,15 @@ def excerpt(sample: Path, path: Path, start: float, end: float) -> Path:
 
 def shifted(parts: Sequence[TimedText], by: float) -> list[TimedText]:
     """The same words at other times."""
-    return [replace(one, start=one.start + by, end=one.end + by) for one in parts]
+    return [replace(part, start=part.start + by, end=part.end + by) for part in parts]
 
 
 def _labelled(parts: Sequence[TimedText]) -> list[TimedText]:
     """Speakers' names as a model gives them: numbered by first appearance in the clip."""
-    names = list(dict.fromkeys(one.speaker for one in parts if one.speaker))
+    names = list(dict.fromkeys(part.speaker for part in parts if part.speaker))
     return [
-        replace(one, speaker=f"S{names.index(one.speaker) + 1:02}") if one.speaker else one for one in parts
+        replace(part, speaker=f"S{names.index(part.speaker) + 1:02}") if part.speaker else part
+        for part in parts
     ]
 
 
@@ -223,7 +234,9 @@ def _pieces(clip: np.ndarray, copy: np.ndarray) -> list[tuple[int, int, int]]:
     while at < len(clip):
         block = clip[at : at + 400]
         spots = np.flatnonzero(copy[after : len(copy) - len(block) + 1] == block[0]) + after
-        where = next((int(one) for one in spots if np.array_equal(copy[one : one + len(block)], block)), None)
+        where = next(
+            (int(spot) for spot in spots if np.array_equal(copy[spot : spot + len(block)], block)), None
+        )
         if where is None:
             return found if found and not np.any(clip[at:]) else []
         length = min(len(clip) - at, len(copy) - where)

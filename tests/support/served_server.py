@@ -76,7 +76,7 @@ class Replay:
 
     @property
     def chats(self) -> list[Asked]:
-        return [one for one in self.asked if one.path.endswith("/chat/completions")]
+        return [request for request in self.asked if request.path.endswith("/chat/completions")]
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":

@@ -110,9 +110,10 @@ def test_the_engine_hears_both_forms_of_audio(engine: Served, kind: str):
 
 def test_a_stream_is_role_then_thought_then_content_then_the_end(engine: Served):
     chunks = list(ask(engine, stream=True, stream_options={"include_usage": True}, **GREEDY))
-    assert chunks[0].choices[0].delta.role == "assistant" and len({one.id for one in chunks}) == 1
+    assert chunks[0].choices[0].delta.role == "assistant" and len({chunk.id for chunk in chunks}) == 1
     kinds = [
-        "reasoning" if getattr(one.choices[0].delta, "reasoning", None) else "content" for one in chunks[1:-2]
+        "reasoning" if getattr(chunk.choices[0].delta, "reasoning", None) else "content"
+        for chunk in chunks[1:-2]
     ]
     assert kinds == sorted(kinds, reverse=True) and set(kinds) == {"reasoning", "content"}
     assert chunks[-2].choices[0].finish_reason == "stop"
@@ -155,7 +156,7 @@ def test_a_stop_string_ends_the_work_and_stays_out(endless: Served):
 
 
 def test_eight_clients_stream_at_the_same_time(engine: Served, endless: Served):
-    def one(number: int) -> str:
+    def answer_to(number: int) -> str:
         messages = (
             [user(f"Question {number}")] if number % 2 else [hears(wav(1 + number), f"Question {number}")]
         )
@@ -164,7 +165,7 @@ def test_eight_clients_stream_at_the_same_time(engine: Served, endless: Served):
         return got["content"]
 
     with ThreadPoolExecutor(8) as pool:
-        assert list(pool.map(one, range(8))) == ["ab" * 60] * 8
+        assert list(pool.map(answer_to, range(8))) == ["ab" * 60] * 8
     wait_until(lambda: endless.service.chats.inside == 0)
 
 
@@ -225,16 +226,16 @@ def test_calls_of_tools_come_in_openais_form():
         assert (choice.finish_reason, choice.message.content) == ("tool_calls", "One moment.")
         assert choice.message.reasoning == "I search."
         calls = choice.message.tool_calls
-        assert [one.function.name for one in calls] == ["search", "search"]
+        assert [call.function.name for call in calls] == ["search", "search"]
         assert json.loads(calls[0].function.arguments) == {"query": "ferry"}
-        assert len({one.id for one in calls}) == 2 and all(one.type == "function" for one in calls)
+        assert len({call.id for call in calls}) == 2 and all(call.type == "function" for call in calls)
         got = collect(ask(served, tools=[SEARCH], stream=True))
         assert (got["finish"], got["content"], got["reasoning"]) == (
             ["tool_calls"],
             "One moment.",
             "I search.",
         )
-        assert [(one.index, one.function.name) for one in got["calls"]] == [(0, "search"), (1, "search")]
+        assert [(call.index, call.function.name) for call in got["calls"]] == [(0, "search"), (1, "search")]
         assert json.loads(got["calls"][1].function.arguments) == {"query": "ferry"}
         assert served.service.backend.chats[0][1] == ["search"]
 
@@ -288,7 +289,7 @@ def test_a_conversation_with_results_of_tools_reaches_the_model_whole():
             tools=[SEARCH],
         )
         (messages, _, _) = served.service.backend.chats[0]
-        assert [one["role"] for one in messages] == ["system", "user", "assistant", "tool"]
+        assert [message["role"] for message in messages] == ["system", "user", "assistant", "tool"]
         assert messages[2]["tool_calls"] == [call] and messages[2]["reasoning_content"] == "hm"
         assert messages[3] == {"role": "tool", "tool_call_id": "call_1", "content": "[2:05] ferry"}
 
@@ -520,7 +521,9 @@ def test_threads_end_with_the_server():
     before = set(threading.enumerate())
     with says("Yes.") as served:
         ask(served)
-        mine = [one for one in set(threading.enumerate()) - before if one.name.startswith("moss-api")]
+        mine = [
+            thread for thread in set(threading.enumerate()) - before if thread.name.startswith("moss-api")
+        ]
         assert mine
-    wait_until(lambda: not any(one.is_alive() for one in mine))
+    wait_until(lambda: not any(thread.is_alive() for thread in mine))
     assert served.service.backend.closed

@@ -75,7 +75,7 @@ def test_the_key_opens_and_health_is_open_to_all():
         assert served.get("/v1/models").status_code == 401
         with pytest.raises(openai.AuthenticationError):
             served.client("wrong").models.list()
-        assert [one.id for one in served.client().models.list()] == ["RuleMoss-1B"]
+        assert [listed.id for listed in served.client().models.list()] == ["RuleMoss-1B"]
         assert served.post(CHAT, json=BODY, headers={"Authorization": "bearer secret"}).status_code == 200
 
 
@@ -161,11 +161,11 @@ def test_names_that_were_listed_once_are_understood_when_the_server_behind_tells
         transcriber = MossTranscriber(backend)
         with serving(backend, transcriber) as served:
             client = served.client()
-            (before,) = [one.id for one in client.models.list()]
+            (before,) = [listed.id for listed in client.models.list()]
             assert before.startswith("127.0.0.1:")
             asked = {"messages": [user("Hi")], "max_tokens": 50}
             assert client.chat.completions.create(model=before, **asked).model == before
-            (after,) = [one.id for one in client.models.list()]
+            (after,) = [listed.id for listed in client.models.list()]
             assert after == "MOSS-Audio-8B-Thinking"
             for name in (before, after):
                 assert client.models.retrieve(name).id == name
@@ -265,7 +265,7 @@ def test_a_full_queue_says_when_to_come_back_and_loses_nobody_who_waits():
         assert "moss_agent_chat_running 4.0" in shown and "moss_agent_chat_waiting 2.0" in shown
         assert served.get("/health").json() == {"status": "ready"}
         go.set()
-        assert all(one.result().choices[0].finish_reason == "stop" for one in inside)
+        assert all(future.result().choices[0].finish_reason == "stop" for future in inside)
         assert len(backend.chats) == 6
         wait_until(lambda: served.service.chats.inside == 0)
         create(model=backend.name, messages=[user("Hi")])
@@ -282,8 +282,8 @@ def test_one_who_leaves_the_queue_is_never_answered():
                 served.post(CHAT, timeout=0.2, json=body)
         wait_until(lambda: served.service.chats.inside == 4)
         go.set()
-        for one in running:
-            one.result()
+        for future in running:
+            future.result()
         wait_until(lambda: served.service.chats.inside == 0)
         assert len(backend.chats) == 4
 
@@ -412,7 +412,7 @@ def test_the_command_serves_the_model_of_the_settings_and_ends(home: Path, tmp_p
             "transcriber": "Tiny-Instruct",
         }
         client = openai.OpenAI(base_url=said["url"], api_key="secret")
-        assert [one.id for one in client.models.list()] == ["Tiny-Instruct"]
+        assert [listed.id for listed in client.models.list()] == ["Tiny-Instruct"]
         answer = client.chat.completions.create(
             model=said["model"], messages=[user("Hi")], temperature=0, max_completion_tokens=20
         )

@@ -66,7 +66,7 @@ def test_any_json_is_understood_or_refused(body: object):
         json.dumps(error.document(), ensure_ascii=False).encode()
         assert error.message.endswith(".")
         return
-    assert asked.messages and all(isinstance(one["content"], str) for one in asked.messages)
+    assert asked.messages and all(isinstance(message["content"], str) for message in asked.messages)
     json.dumps(asked.messages, ensure_ascii=False).encode()
 
 

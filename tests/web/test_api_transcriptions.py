@@ -121,15 +121,15 @@ def test_the_recogniser_gives_segments_and_words_in_time_order(models: Path, cli
         )
     assert "weekly planning call" in heard.text and heard.coverage > 0.97
     assert heard.duration == pytest.approx(12.0, abs=0.01)
-    assert " ".join(one.text for one in heard.segments) == heard.text
-    assert [one.id for one in heard.segments] == list(range(len(heard.segments)))
+    assert " ".join(segment.text for segment in heard.segments) == heard.text
+    assert [segment.id for segment in heard.segments] == list(range(len(heard.segments)))
     for before, after in pairwise(heard.segments):
         assert 0 <= before.start < before.end <= after.start < after.end <= 12.0
-    assert "".join(one.word for one in heard.words) == heard.text.replace(" ", "")
+    assert "".join(word.word for word in heard.words) == heard.text.replace(" ", "")
     # “planning” is said at 3.9 s.
-    (word,) = [one for one in heard.words if one.word == "planning"]
+    (word,) = [word for word in heard.words if word.word == "planning"]
     assert 3.0 < word.start < word.end < 5.0
-    assert all(-1.0 < one.avg_logprob <= 0.0 for one in heard.segments)
+    assert all(-1.0 < segment.avg_logprob <= 0.0 for segment in heard.segments)
     assert "prompt is ignored here." in heard.note and "temperature" in heard.note
 
 
@@ -157,7 +157,7 @@ def test_subtitles_and_text(ruled: Served, clip: Path):
     verbose = write(ruled, clip, response_format="verbose_json")
     for format in ("srt", "vtt"):
         lines = pysubs2.SSAFile.from_string(write(ruled, clip, response_format=format), format_=format)
-        assert [one.text for one in lines] == [one.text for one in verbose.segments]
+        assert [line.text for line in lines] == [segment.text for segment in verbose.segments]
         assert lines[0].start == pytest.approx(verbose.segments[0].start * 1000, abs=1)
     assert write(ruled, clip, response_format="text") == verbose.text + "\n"
     raw = ruled.post(
@@ -172,9 +172,9 @@ def test_a_stream_tells_window_by_window(half: Path):
         events = list(write(served, half, stream=True))
         whole = write(served, half).text
     deltas, done = events[:-1], events[-1]
-    assert len(deltas) > 3 and {one.type for one in deltas} == {"transcript.text.delta"}
+    assert len(deltas) > 3 and {delta.type for delta in deltas} == {"transcript.text.delta"}
     assert done.type == "transcript.text.done" and done.text == whole
-    assert "".join(one.delta for one in deltas) == whole
+    assert "".join(delta.delta for delta in deltas) == whole
 
 
 def test_a_video_and_its_silence_are_taken_as_they_are(tmp_path: Path):
@@ -230,7 +230,7 @@ def test_a_full_queue_says_when_to_come_back(sample: Path):
         with pytest.raises(openai.RateLimitError):
             write(served, ("a.mp3", sample.read_bytes()))
         rule.go.set()
-        assert all(one.result().text for one in inside)
+        assert all(future.result().text for future in inside)
 
 
 def test_uploads_share_the_disk_up_to_a_bound(half: Path):
@@ -350,18 +350,18 @@ def test_a_model_that_really_hears_answers_by_chat_and_by_transcription(moss_fix
     backend = LocalBackend.load(moss_fixture, device="cpu", options=EngineOptions(cache_bytes=200_000_000))
     with serving(backend, MossTranscriber(backend)) as served, ThreadPoolExecutor(4) as pool:
         client = served.client()
-        assert [one.id for one in client.models.list()] == [backend.name]
+        assert [model.id for model in client.models.list()] == [backend.name]
 
         def chat(record: dict) -> str:
             message = hears((moss_fixture / "clips" / record["file"]).read_bytes(), task.prompt)
             answer = client.chat.completions.create(model=backend.name, messages=[message], temperature=0)
             found = task.parse(answer.choices[0].message.content, record["segments"][-1]["end"] + 1)
-            return " ".join(one.text for one in found.value)
+            return " ".join(segment.text for segment in found.value)
 
         def transcribe(record: dict) -> str:
             file = moss_fixture / "clips" / record["file"]
             return client.audio.transcriptions.create(model=backend.name, file=file).text
 
-        true = [" ".join(one["text"] for one in record["segments"]) for record in clips]
+        true = [" ".join(segment["text"] for segment in record["segments"]) for record in clips]
         assert list(pool.map(chat, clips)) == true
         assert list(pool.map(transcribe, clips)) == true

@@ -36,10 +36,10 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def backend() -> RuleBackend:
     def think(messages: Any, tools: list[str]) -> str:
-        results = [str(one["content"]) for one in messages if one["role"] == "tool"]
+        results = [str(message["content"]) for message in messages if message["role"] == "tool"]
         if not results:
             return f"<think>Where <b>was</b> it?</think>{SEARCH}"
-        line = next(one for one in results[0].splitlines() if "rowing club this afternoon" in one)
+        line = next(line for line in results[0].splitlines() if "rowing club this afternoon" in line)
         return f"<think>There.</think>“I'll call the rowing club this afternoon” {line.split(' ')[0]}"
 
     return RuleBackend(think=think)
@@ -57,8 +57,11 @@ def handlers(prepared: Path, tmp_path: Path, backend: RuleBackend) -> Iterator[H
 
 def titles(messages: list[ChatMessage]) -> list[tuple[str, str]]:
     return [
-        (str((one.metadata or {}).get("title", one.role)), str((one.metadata or {}).get("status", "")))
-        for one in messages
+        (
+            str((message.metadata or {}).get("title", message.role)),
+            str((message.metadata or {}).get("status", "")),
+        )
+        for message in messages
     ]
 
 

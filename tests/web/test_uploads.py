@@ -46,9 +46,9 @@ def everything_is_let_go(home: Path) -> list[Upload]:
     uploads = Uploads(home)
     jobs = Jobs(lambda *_, **__: None)  # type: ignore[arg-type, return-value]
     found = list(uploads.left_over())
-    for one in found:
-        release = partial(uploads.release, one.name)
-        jobs.dismiss(jobs.submit(one.path, one.title, release=release, state="stopped").id)
+    for upload in found:
+        release = partial(uploads.release, upload.name)
+        jobs.dismiss(jobs.submit(upload.path, upload.title, release=release, state="stopped").id)
     jobs.close(5)
     return found
 
@@ -88,7 +88,7 @@ def test_an_upload_called_like_a_note_is_a_file_like_any_other(
     talk = uploads.claim(arrive(uploads, "talk.mp3"), "A talk", None)
     arrive(uploads, "job.json", forged.encode())
     uploads.claim(arrive(uploads, f"{talk.name}.json", forged.encode()), "Forged", None)
-    assert {one.title for one in everything_is_let_go(home)} == {"A talk", "Forged"}
+    assert {upload.title for upload in everything_is_let_go(home)} == {"A talk", "Forged"}
     assert (victim / "thesis.mp3").exists()
     assert list(uploads.folder.iterdir()) == list(uploads.notes.iterdir()) == []
     assert list(uploads.arriving.iterdir()) == []
@@ -115,9 +115,11 @@ def test_uploads_that_were_not_added_come_back_and_others_are_cleared(home: Path
     (uploads.folder / "loose").mkdir()
     again = Uploads(home)
     found = list(again.left_over())
-    assert [(one.title, one.speakers, one.path.name) for one in found] == [("A talk", 3, "talk.mp3")]
+    assert [(upload.title, upload.speakers, upload.path.name) for upload in found] == [
+        ("A talk", 3, "talk.mp3")
+    ]
     assert found[0].recording == recording
-    assert [one.name for one in again.folder.iterdir()] == [found[0].name]
+    assert [file.name for file in again.folder.iterdir()] == [found[0].name]
     assert list(again.arriving.iterdir()) == []
 
 
@@ -146,7 +148,7 @@ def test_a_stopped_upload_of_an_earlier_run_belongs_to_its_recording(home: Path,
     workspace = open_workspace(Settings(home=home))
     jobs = Jobs(workspace.add)
     create_app(workspace, jobs)
-    assert [(one.state, one.recording) for one in jobs.list()] == [("stopped", upload.recording)]
+    assert [(job.state, job.recording) for job in jobs.list()] == [("stopped", upload.recording)]
     jobs.dismiss_recording(upload.recording)
     assert jobs.list() == []
     assert not upload.path.exists()

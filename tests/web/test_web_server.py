@@ -31,7 +31,7 @@ def test_a_sample_that_was_cancelled_waits_for_the_user_at_the_next_start(home: 
     jobs = Jobs(lambda *_, **__: None)  # type: ignore[arg-type, return-value]
     jobs.close(1)  # nothing runs, so that states stay
     add_sample_once(workspace, jobs)
-    assert [one.state for one in jobs.list()] == ["waiting"]
+    assert [job.state for job in jobs.list()] == ["waiting"]
     jobs.cancel(jobs.list()[0].id)
     with workspace.library.database.transaction() as session:
         session.add(
@@ -41,5 +41,5 @@ def test_a_sample_that_was_cancelled_waits_for_the_user_at_the_next_start(home: 
             )
         )  # fmt: skip
     add_sample_once(workspace, jobs)
-    assert [one.state for one in jobs.list()] == ["stopped"]
+    assert [job.state for job in jobs.list()] == ["stopped"]
     workspace.close()

@@ -110,4 +110,4 @@ def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
     assert watch.hosts - {""} <= allowed, "the page asked another host"
     reloaded = len(watch.loads) > len(contexts)
     excused = CUT_OFF if reloaded else ()
-    assert [one for one in watch.errors if not any(each in one for each in excused)] == []
+    assert [error for error in watch.errors if not any(each in error for each in excused)] == []

@@ -60,7 +60,7 @@ def store(workspace: Workspace, audio: Path, title: str, sentences: list[Sentenc
         decode_to_flac(audio, copy)
     else:
         shutil.copy(audio, copy)
-    speech = sum(one.end - one.start for one in sentences)
+    speech = sum(sentence.end - sentence.start for sentence in sentences)
     missing = sum(end - start for start, end in gaps)
     with workspace.library.database.transaction() as session:
         session.add(
@@ -74,25 +74,25 @@ def store(workspace: Workspace, audio: Path, title: str, sentences: list[Sentenc
                 language="en",
                 coverage=speech / (speech + missing),
                 gaps=gaps,
-                speech=[[one.start, one.end] for one in sentences],
+                speech=[[sentence.start, sentence.end] for sentence in sentences],
                 engine="test",
             )
         )
         session.flush()
         rows: dict[str, SpeakerRow] = {}
-        for one in sentences:
-            if one.speaker not in rows:
-                rows[one.speaker] = SpeakerRow(recording_id=recording, name=one.speaker)
-                session.add(rows[one.speaker])
+        for sentence in sentences:
+            if sentence.speaker not in rows:
+                rows[sentence.speaker] = SpeakerRow(recording_id=recording, name=sentence.speaker)
+                session.add(rows[sentence.speaker])
         session.flush()
-        for one in sentences:
+        for sentence in sentences:
             session.add(
                 SegmentRow(
                     recording_id=recording,
-                    speaker_id=rows[one.speaker].id,
-                    start=one.start,
-                    end=one.end,
-                    text=one.text,
+                    speaker_id=rows[sentence.speaker].id,
+                    start=sentence.start,
+                    end=sentence.end,
+                    text=sentence.text,
                     words=[],
                 )
             )
@@ -103,7 +103,7 @@ def store(workspace: Workspace, audio: Path, title: str, sentences: list[Sentenc
 def heard() -> list[Sentence]:
     """What was really heard on the sample."""
     data = json.loads((Path(__file__).parents[2] / "data" / "harbour_heard.json").read_text())
-    return [Sentence(one["start"], one["end"], one["speaker"], one["text"]) for one in data]
+    return [Sentence(entry["start"], entry["end"], entry["speaker"], entry["text"]) for entry in data]
 
 
 def tone(path: Path, seconds: float) -> Path:

@@ -58,11 +58,11 @@ def test_minute_two_is_answered_with_exactly_its_sentences(site: Site, visit: Vi
     page = visit(site)
     ask(page, "What was said at minute 2?")
     text = answer(page)
-    for one in heard():
-        if one.start < 180 and one.end > 120:
-            assert one.text in text
-        elif len(one.text) > 15:
-            assert one.text not in text
+    for segment in heard():
+        if segment.start < 180 and segment.end > 120:
+            assert segment.text in text
+        elif len(segment.text) > 15:
+            assert segment.text not in text
     assert "2:00" in text and "3:00" in text
 
 

@@ -71,7 +71,7 @@ def files(tmp_path: Path) -> list[Path]:
 
 
 def states(jobs: Jobs) -> list[str]:
-    return [one.state for one in jobs.list()]
+    return [job.state for job in jobs.list()]
 
 
 def test_files_are_added_one_at_a_time_in_their_order(jobs: Jobs, adder: Adder, files: list[Path]) -> None:

@@ -33,7 +33,7 @@ def clip(sample: Path, target: Path, seconds: float) -> Path:
 def choose(page: Page, *files: Path) -> None:
     with page.expect_file_chooser() as chooser:
         page.click("[data-choose]")
-    chooser.value.set_files([str(one) for one in files])
+    chooser.value.set_files([str(file) for file in files])
 
 
 @pytest.mark.slow
@@ -121,7 +121,9 @@ def test_a_recording_outlives_an_unplugged_microphone_and_a_failed_upload(
     expect(page.locator(".toast-body")).to_contain_text("could not be sent")
     expect(page.get_by_role("button", name="Stop and add")).to_be_visible()
     # What an unplugged microphone does: its track ends, and with it the recorder.
-    page.evaluate("moss.recorder.stream.getTracks().forEach((one) => { one.stop(); }); moss.recorder.stop()")
+    page.evaluate(
+        "moss.recorder.stream.getTracks().forEach((track) => { track.stop(); }); moss.recorder.stop()"
+    )
     row = page.locator(".upload-row")
     expect(row).to_contain_text("could not be sent; is moss-agent still running?")
     with page.expect_download() as saved:

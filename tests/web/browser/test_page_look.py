@@ -45,15 +45,15 @@ CONTRAST = """() => {
 
 # What sticks out at the right: cut off, or the cause of sideways scrolling.
 TOO_WIDE = """width => [...document.querySelectorAll("#top *, #columns *")]
-  .filter((one) => one.checkVisibility() && one.getBoundingClientRect().right > width + 1)
-  .map((one) => one.outerHTML.slice(0, 80))"""
+  .filter((element) => element.checkVisibility() && element.getBoundingClientRect().right > width + 1)
+  .map((element) => element.outerHTML.slice(0, 80))"""
 
 NAMELESS = """() => [...document.querySelectorAll(
     "button, input, textarea, a[href], summary, audio, [role=button]")]
-  .filter((one) => one.checkVisibility())
-  .filter((one) => !(one.getAttribute("aria-label") || one.title || one.textContent.trim()
-    || one.labels?.[0]?.textContent.trim()))
-  .map((one) => one.outerHTML.slice(0, 120))"""
+  .filter((element) => element.checkVisibility())
+  .filter((element) => !(element.getAttribute("aria-label") || element.title || element.textContent.trim()
+    || element.labels?.[0]?.textContent.trim()))
+  .map((element) => element.outerHTML.slice(0, 120))"""
 
 
 def test_the_system_decides_between_light_and_dark(site: Site, visit: Visit) -> None:

@@ -64,8 +64,8 @@ def unharmed(page: Page) -> None:
     for part in ("#shelf", "#head", "#transcript", "#answers .message-content", "#answers .thought-group"):
         found = page.evaluate(
             """part => [...document.querySelectorAll(part)]
-              .flatMap((one) => [...one.querySelectorAll("b, em, code, script, style")])
-              .map((one) => one.outerHTML)""",
+              .flatMap((element) => [...element.querySelectorAll("b, em, code, script, style")])
+              .map((element) => element.outerHTML)""",
             part,
         )
         assert found == [], part

@@ -39,7 +39,7 @@ def test_what_was_typed_becomes_no_element_but_lists_and_paragraphs(text: str) -
 
 @given(anything, anything)
 def test_an_answers_only_links_are_its_citations(before: str, after: str) -> None:
-    before, after = (one.replace("[#", "").replace("“", "").replace('"', "") for one in (before, after))
+    before, after = (text.replace("[#", "").replace("“", "").replace('"', "") for text in (before, after))
     for opening in "„«「":
         before = before.replace(opening, "")
     answer = Answer(
@@ -72,7 +72,7 @@ def test_a_transcript_shows_its_text_and_nothing_else(text: str, speaker: str) -
 
 def test_shares_and_times_read_as_people_say_them() -> None:
     assert [percent(share) for share in (1.0, 0.9999, 0.984, 0.0)] == ["100 %", "99 %", "98 %", "0 %"]
-    assert [time_left(one) for one in (0.2, 40, 119, 3900)] == ["1 s", "40 s", "2 min", "1 h 5 min"]
+    assert [time_left(seconds) for seconds in (0.2, 40, 119, 3900)] == ["1 s", "40 s", "2 min", "1 h 5 min"]
 
 
 def test_steps_say_what_was_done_and_show_the_first_sentences() -> None:
