@@ -27,6 +27,14 @@ ROOT = Path(__file__).parent.parent
 DATA = Path(__file__).parent / "data"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, so that no core waits for the last of them at the end."""
+    slow = {
+        item.path for item in items if item.get_closest_marker("slow") or item.get_closest_marker("browser")
+    }
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session")
 def sample() -> Path:
     """The shipped five-minute meeting."""
