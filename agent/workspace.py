@@ -49,7 +49,7 @@ class Workspace:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.home = settings.home.expanduser()
+        self.home = settings.home.expanduser().absolute()
         try:
             # Recordings are private: on a shared machine nobody else may look. A folder that was there
             # before keeps the rights its owner gave it.
@@ -59,8 +59,8 @@ class Workspace:
                 f"The home folder {self.home} cannot be used ({error.strerror}); "
                 "choose another with --home or MOSS_AGENT_HOME."
             ) from error
-        url = settings.database_url or f"sqlite:///{self.home / 'library.sqlite'}"
-        self.library = Library(Database(url), self.home)
+        database = Database(settings.database_url or self.home / "library.sqlite")
+        self.library = Library(database, self.home)
         self.engines_problem = ""
         """Why no engines could be chosen; empty if they were, or were not needed yet."""
         self._locked = threading.RLock()
@@ -196,7 +196,7 @@ class Workspace:
         """Delete what the page still keeps of an upload that was not finished (``web/uploads.py``)."""
         for note in (self.home / "upload-jobs").glob("*.json"):
             with suppress(OSError, ValueError):
-                if json.loads(note.read_text()).get("recording") == recording:
+                if json.loads(note.read_text(encoding="utf-8")).get("recording") == recording:
                     shutil.rmtree(self.home / "uploads" / note.stem, ignore_errors=True)
                     note.unlink(missing_ok=True)
 

@@ -23,8 +23,8 @@ from sqlalchemy import (
     event,
     text,
 )
-from sqlalchemy.engine import Dialect, Engine
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.engine import URL, Dialect, Engine, make_url
+from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 
 from index.recording_errors import MossAgentError
@@ -222,11 +222,13 @@ class Database:
     """An open database, migrated to the newest schema.
 
     Args:
-        url: SQLAlchemy URL, e.g. ``sqlite:////home/me/.local/share/moss-agent/library.sqlite``.
+        location: The database file, or a SQLAlchemy URL, e.g. ``sqlite:////folder/library.sqlite``. A file's
+            name is taken as it is: ``%20``, ``?`` and ``#`` mean nothing in it.
     """
 
-    def __init__(self, url: str) -> None:
-        if not url.startswith("sqlite"):
+    def __init__(self, location: Path | str) -> None:
+        url = _url(location)
+        if url is None or url.get_backend_name() != "sqlite":
             raise MossAgentError(
                 "Only SQLite databases are supported so far; "
                 "MOSS_AGENT_DATABASE_URL must look like sqlite:////folder/file."
@@ -237,7 +239,7 @@ class Database:
             migrate(self.engine)
         except SQLAlchemyError as error:
             raise MossAgentError(
-                f"The database {url} cannot be opened ({type(error).__name__}); "
+                f"The database {url.database or url} cannot be opened ({type(error).__name__}); "
                 "check its folder and permissions."
             ) from error
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
@@ -272,6 +274,18 @@ class Database:
     def close(self) -> None:
         """Close every connection."""
         self.engine.dispose()
+
+
+def _url(location: Path | str) -> URL | None:
+    """The SQLAlchemy URL of a database; None where a text is no URL."""
+    if isinstance(location, Path):
+        # Built, not written: in a URL's text a path's “%20”, “?” and “#” would mean something else. SQLite
+        # itself reads names that begin with “file:” as URIs, which an absolute path never does.
+        return URL.create("sqlite", database=str(location.absolute()))
+    try:
+        return make_url(location)
+    except ArgumentError:
+        return None
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
