@@ -218,11 +218,16 @@ def rename_speaker(
     json: Json = False,
 ) -> None:
     """Give a speaker a name, everywhere."""
-    count = _workspace().rename_speaker(reference, old, new)
+    from tools.read_transcript import known_speaker
+
+    workspace = _workspace()
+    count = workspace.rename_speaker(reference, old, new)
+    # Merged with “ANNA”, “anna” is called “ANNA”.
+    speaker = known_speaker(workspace.library.resolve(reference), new)
     if json:
-        output.write_json({"speaker": new, "segments": count})
+        output.write_json({"speaker": speaker, "segments": count})
     else:
-        output.say(f"{new} is now the speaker of {count} segments.")
+        output.say(f"{speaker} is now the speaker of {count} segments.")
 
 
 @app.command("relabel-speakers")
