@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.settings import Settings
+from index.disk_space import noticing_full_disk
 from index.progress import Progress, Report
 from index.recording_errors import IndexOutOfDate, MossAgentError
 from index.records import Recording
@@ -202,7 +203,8 @@ class Workspace:
 
     def rename_speaker(self, reference: str, old: str, new: str) -> int:
         """Give a speaker another name, or merge two; returns the number of segments under the new name."""
-        return self.library.rename_speaker(self.library.resolve(reference).id, old, new)
+        with noticing_full_disk(self.home):
+            return self.library.rename_speaker(self.library.resolve(reference).id, old, new)
 
     def relabel_speakers(
         self, reference: str, speakers: int | None, report: Report | None = None
@@ -250,7 +252,13 @@ class Workspace:
 
         Raises:
             MossAgentError: Another process holds it.
+            DiskFull: What was to be written has no room.
         """
+        with noticing_full_disk(self.home), self._lock():
+            yield
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
         with self._locked:
             if self._lock_depth == 0:
                 self._lock_file = (self.home / ".lock").open("w")

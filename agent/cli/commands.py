@@ -17,6 +17,7 @@ from agent.cli import output, streams
 from agent.privacy import switch_off_telemetry
 from agent.settings import Settings
 from agent.workspace import Workspace, open_workspace
+from index.disk_space import disk_full, is_disk_full
 from index.notes import describe_all
 from index.recording_errors import MossAgentError
 from index.templates import Template
@@ -427,6 +428,10 @@ def _run() -> int:
     except Exception as error:
         if _Run.debug:
             raise
+        home = _Run.workspace.home if _Run.workspace else None
+        if home is not None and is_disk_full(error, home):
+            output.complain(str(disk_full(home)))
+            return 1
         kind = type(error).__name__
         output.complain(f"Unexpected error ({kind}: {output.one_line(error)}); --debug shows the traceback.")
     return 1

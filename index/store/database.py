@@ -27,6 +27,7 @@ from sqlalchemy.engine import URL, Dialect, Engine, make_url
 from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 
+from index.disk_space import noticing_full_disk
 from index.recording_errors import MossAgentError
 from index.records import Note, NoteKind, Span, StageName, Status
 
@@ -233,6 +234,8 @@ class Database:
                 "Only SQLite databases are supported so far; "
                 "MOSS_AGENT_DATABASE_URL must look like sqlite:////folder/file."
             )
+        self.folder = Path(url.database or ".").absolute().parent
+        """Where the database file lies."""
         try:
             self.engine = create_engine(url)
             event.listen(self.engine, "connect", _prepare_sqlite)
@@ -246,8 +249,12 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
-        """One transaction: committed when the block ends, rolled back when it raises."""
-        with self._sessions.begin() as session:
+        """One transaction: committed when the block ends, rolled back when it raises.
+
+        Raises:
+            DiskFull: There is no room for what was to be written.
+        """
+        with noticing_full_disk(self.folder), self._sessions.begin() as session:
             yield session
 
     def rewrite(self) -> None:

@@ -202,8 +202,8 @@ class Library:
             session.execute(delete(RecordingRow).where(RecordingRow.id == recording))
             # FTS5's own secure-delete needs SQLite 3.42; merging everything drops deleted words too.
             session.execute(text("INSERT INTO passages_fts(passages_fts) VALUES('optimize')"))
-        self.audio_path(recording).unlink(missing_ok=True)
-        self.audio_path(recording).with_suffix(".partial").unlink(missing_ok=True)
+        for suffix in (".flac", ".partial", ".reserve"):
+            self.audio_path(recording).with_suffix(suffix).unlink(missing_ok=True)
         self.database.rewrite()
 
     def _segments(self, query: Select[SegmentRow, str]) -> list[Segment]:
