@@ -21,6 +21,7 @@ from agent.answer import Answer, Citation, Event, Step, StepFinished, StepStarte
 from agent.citations.quotes import fold
 from agent.graph import MOST_ROUNDS, State, build_graph
 from agent.planning.situation import Focus
+from index.disk_space import disk_full, is_disk_full
 from index.recording_errors import Cancelled, MossAgentError
 from index.records import Recording
 from index.store.library import Library
@@ -101,6 +102,7 @@ class Assistant:
         Raises:
             Cancelled: ``cancel`` was set.
             MossAgentError: See ``ask``.
+            DiskFull: There is no room to keep the conversation.
         """
         started = time.perf_counter()
         question = _clean(question)
@@ -139,6 +141,8 @@ class Assistant:
         except MossAudioError as error:
             raise MossAgentError(str(error)) from error
         except Exception as error:
+            if is_disk_full(error, self._library.home):
+                raise disk_full(self._library.home) from error
             _log.exception("the turn failed")
             raise MossAgentError(
                 f"The chat model {self._model} failed ({type(error).__name__}: {_short(error)}); ask again."

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.settings import Settings
+from index.disk_space import noticing_full_disk
 from index.progress import Progress, Report
 from index.recording_errors import IndexOutOfDate, MossAgentError
 from index.records import Recording
@@ -49,7 +50,7 @@ class Workspace:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.home = settings.home.expanduser()
+        self.home = settings.home.expanduser().absolute()
         try:
             # Recordings are private: on a shared machine nobody else may look. A folder that was there
             # before keeps the rights its owner gave it.
@@ -59,8 +60,8 @@ class Workspace:
                 f"The home folder {self.home} cannot be used ({error.strerror}); "
                 "choose another with --home or MOSS_AGENT_HOME."
             ) from error
-        url = settings.database_url or f"sqlite:///{self.home / 'library.sqlite'}"
-        self.library = Library(Database(url), self.home)
+        database = Database(settings.database_url or self.home / "library.sqlite")
+        self.library = Library(database, self.home)
         self.engines_problem = ""
         """Why no engines could be chosen; empty if they were, or were not needed yet."""
         self._locked = threading.RLock()
@@ -196,13 +197,14 @@ class Workspace:
         """Delete what the page still keeps of an upload that was not finished (``web/uploads.py``)."""
         for note in (self.home / "upload-jobs").glob("*.json"):
             with suppress(OSError, ValueError):
-                if json.loads(note.read_text()).get("recording") == recording:
+                if json.loads(note.read_text(encoding="utf-8")).get("recording") == recording:
                     shutil.rmtree(self.home / "uploads" / note.stem, ignore_errors=True)
                     note.unlink(missing_ok=True)
 
     def rename_speaker(self, reference: str, old: str, new: str) -> int:
         """Give a speaker another name, or merge two; returns the number of segments under the new name."""
-        return self.library.rename_speaker(self.library.resolve(reference).id, old, new)
+        with noticing_full_disk(self.home):
+            return self.library.rename_speaker(self.library.resolve(reference).id, old, new)
 
     def relabel_speakers(
         self, reference: str, speakers: int | None, report: Report | None = None
@@ -250,7 +252,13 @@ class Workspace:
 
         Raises:
             MossAgentError: Another process holds it.
+            DiskFull: What was to be written has no room.
         """
+        with noticing_full_disk(self.home), self._lock():
+            yield
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
         with self._locked:
             if self._lock_depth == 0:
                 self._lock_file = (self.home / ".lock").open("w")

@@ -9,6 +9,7 @@
     │   ├── TooLong           it takes less at a time; a shorter stretch may do
     │   └── EngineStopped     it failed on so many windows in a row that it must be gone
     ├── IndexOutOfDate        the vector collection is lost or was made with another embedder
+    ├── DiskFull              the disk that the home folder is on has no room left
     └── Cancelled             the user stopped it; what was finished is kept
 
 Every message is one sentence a person can act on; errors of libraries are mapped to these at the
@@ -63,6 +64,10 @@ class EngineStopped(HearingError):
 
 class IndexOutOfDate(MossAgentError):
     """The vector collection must be rebuilt before it can be searched."""
+
+
+class DiskFull(MossAgentError):
+    """The disk has no room left; what was finished is kept, and the same can be tried again."""
 
 
 class Cancelled(MossAgentError):

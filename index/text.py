@@ -50,6 +50,12 @@ def one_line(text: str) -> str:
     return " ".join(_FORBIDDEN.sub("", text).split())
 
 
+def folded_name(name: str) -> str:
+    """A name as names are compared: any case, width and spacing, however its accents are encoded."""
+    compatible = unicodedata.normalize("NFKC", name).casefold()
+    return " ".join(unicodedata.normalize("NFKC", compatible).split())
+
+
 def words(text: str) -> list[str]:
     """The words of a text in order, lower case, without accents; ``4,200`` and ``10:30`` are one word."""
     folded = unicodedata.normalize("NFKD", text.casefold())

@@ -330,7 +330,9 @@ def _open(path: Path) -> InputContainer:
     check_media_file(path)
     av.logging.set_level(av.logging.PANIC)
     try:
-        return av.open(str(path), options={"format_whitelist": _FORMATS, "protocol_whitelist": "file"})
+        return av.open(
+            str(path.absolute()), options={"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
+        )
     except PermissionError as error:
         raise AudioError(f"{path.name} cannot be read; check its permissions.") from error
     except (av.error.FFmpegError, OSError, ValueError) as error:

@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field
 
 from index.recording_errors import MossAgentError
 from index.records import Recording, Segment, Span
+from index.text import folded_name
 from moss_audio.timestamps import clock
 from tools.calling import Seconds, make_tool
 from tools.result import (
@@ -70,7 +71,7 @@ def known_speaker(recording: Recording, name: str) -> str:
         MossAgentError: Nobody in the recording has this name.
     """
     for known in recording.speakers:
-        if known.casefold() == name.strip().casefold():
+        if folded_name(known) == folded_name(name):
             return known
     there = ", ".join(recording.speakers) or "none"
     raise MossAgentError(f"There is no speaker “{name}” in “{recording.title}”; it has: {there}.")

@@ -84,7 +84,7 @@ def add_sample_once(workspace: Workspace, jobs: Jobs) -> None:
     begun = any(recording.id == sample and recording.status != "ready" for recording in recordings)
     if first or begun:
         # Who cancelled it finds it stopped, and may go on with it.
-        given_up = marker.exists() and marker.read_text() == CANCELLED
+        given_up = marker.exists() and marker.read_text(encoding="utf-8") == CANCELLED
         state: Literal["waiting", "stopped"] = "stopped" if given_up else "waiting"
         cancelled = partial(marker.write_text, CANCELLED)
         jobs.submit(SAMPLE, SAMPLE_TITLE, state=state, recording=sample, cancelled=cancelled)

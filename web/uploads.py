@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from index.audio.decode import file_id
-from index.recording_errors import MediaError, MossAgentError
+from index.disk_space import noticing_full_disk
+from index.recording_errors import DiskFull, MediaError, MossAgentError
 
 _NAME = re.compile(r"[0-9a-f]{32}")
 # The page puts it before a file's name: two files alike, sent one after the other, must not meet.
@@ -64,6 +65,7 @@ class Uploads:
 
         Raises:
             MossAgentError: The path is not that of an upload. A browser may ask for any path.
+            DiskFull: There is no room to note what it is; the upload is deleted.
         """
         missing = MossAgentError("This file did not arrive; please choose it again.")
         try:
@@ -87,7 +89,12 @@ class Uploads:
             recording = file_id(file)
         upload = Upload(name, file, title.strip() or file.stem, speakers, recording)
         note = {"file": file.name, "title": upload.title, "speakers": speakers, "recording": recording}
-        self._note(name).write_text(json.dumps(note), encoding="utf-8")
+        try:
+            with noticing_full_disk(self.notes):
+                self._note(name).write_text(json.dumps(note), encoding="utf-8")
+        except DiskFull:
+            self.release(name)
+            raise
         return upload
 
     def left_over(self) -> Iterator[Upload]:

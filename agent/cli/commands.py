@@ -6,17 +6,18 @@ Exit code 0: done. 1: it failed, with one line on stderr that says what and what
 from __future__ import annotations
 
 import signal
-import sys
+from json import loads
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 from pydantic import ValidationError
 
-from agent.cli import output
+from agent.cli import output, streams
 from agent.privacy import switch_off_telemetry
 from agent.settings import Settings
 from agent.workspace import Workspace, open_workspace
+from index.disk_space import disk_full, is_disk_full
 from index.notes import describe_all
 from index.recording_errors import MossAgentError
 from index.templates import Template
@@ -120,10 +121,10 @@ def transcript(
             output.write_json({"file": str(out), "bytes": len(data)})
     elif format == "docx" and not json:
         raise MossAgentError("docx is binary: write it to a file with -o FILE.")
+    elif json or format == "json":
+        output.write_json(loads(data))
     else:
-        sys.stdout.write(data.decode("utf-8"))
-        if not data.endswith(b"\n"):
-            sys.stdout.write("\n")
+        output.write_text(data.decode("utf-8"))
 
 
 @app.command()
@@ -207,7 +208,7 @@ def summarize(
     if json:
         output.write_json(summary.to_json())
     else:
-        sys.stdout.write(to_markdown(summary, workspace.library.resolve(reference).title) + "\n")
+        output.write_text(to_markdown(summary, workspace.library.resolve(reference).title))
 
 
 @app.command("rename-speaker")
@@ -218,11 +219,16 @@ def rename_speaker(
     json: Json = False,
 ) -> None:
     """Give a speaker a name, everywhere."""
-    count = _workspace().rename_speaker(reference, old, new)
+    from tools.read_transcript import known_speaker
+
+    workspace = _workspace()
+    count = workspace.rename_speaker(reference, old, new)
+    # Merged with “ANNA”, “anna” is called “ANNA”.
+    speaker = known_speaker(workspace.library.resolve(reference), new)
     if json:
-        output.write_json({"speaker": new, "segments": count})
+        output.write_json({"speaker": speaker, "segments": count})
     else:
-        output.say(f"{new} is now the speaker of {count} segments.")
+        output.say(f"{speaker} is now the speaker of {count} segments.")
 
 
 @app.command("relabel-speakers")
@@ -394,21 +400,38 @@ def main() -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        app()
-    except (MossAgentError, MossAudioError) as error:
-        if _Run.debug:
-            raise
-        output.complain(str(error))
-        raise SystemExit(1) from None
-    except BrokenPipeError:
-        raise SystemExit(1) from None
-    except Exception as error:
-        if _Run.debug:
-            raise
-        kind = type(error).__name__
-        output.complain(f"Unexpected error ({kind}: {output.one_line(error)}); --debug shows the traceback.")
-        raise SystemExit(1) from None
+        code = _run()
     finally:
         if _Run.workspace is not None:
             _Run.workspace.close()
             _Run.workspace = None
+    raise SystemExit(code)
+
+
+def _run() -> int:
+    """Run the command, and write out what it printed; returns the exit code."""
+    try:
+        streams.prepare()
+        try:
+            app()
+        finally:
+            # In this place what cannot be written is told like every other error.
+            streams.finish()
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    except (MossAgentError, MossAudioError) as error:
+        if _Run.debug:
+            raise
+        output.complain(str(error))
+    except BrokenPipeError:
+        pass
+    except Exception as error:
+        if _Run.debug:
+            raise
+        home = _Run.workspace.home if _Run.workspace else None
+        if home is not None and is_disk_full(error, home):
+            output.complain(str(disk_full(home)))
+            return 1
+        kind = type(error).__name__
+        output.complain(f"Unexpected error ({kind}: {output.one_line(error)}); --debug shows the traceback.")
+    return 1

@@ -14,6 +14,8 @@ from moss_audio.served import ServedBackend
 
 NO_EAR = "not available: they need MOSS-Audio; {more} (docs/engines.md)"
 
+NOT_WITHOUT_MODEL = "not available until the model can be used (see “model” above)."
+
 
 @dataclass(frozen=True)
 class Check:
@@ -32,16 +34,17 @@ class Check:
 
 def examine(workspace: Workspace) -> list[Check]:
     """Run all checks; loads the models, since only that proves that they load."""
+    model = _check("model", lambda: _model(workspace))
     return [
         _check("home", lambda: _home(workspace)),
         _check("library", lambda: _library(workspace)),
         _check("media decoding", _decoding),
-        _check("model", lambda: _model(workspace)),
-        _check("hears", lambda: _recogniser(workspace)),
+        model,
+        _check("hears", lambda: _recogniser(workspace, model.ok)),
         _check("speakers", _voices),
         _check("search", lambda: _search(workspace)),
-        _check("thinks", lambda: _thinks(workspace)),
-        _sounds(workspace),
+        _check("thinks", lambda: _thinks(workspace, model.ok)),
+        _sounds(workspace, model.ok),
     ]
 
 
@@ -97,12 +100,14 @@ def _model(workspace: Workspace) -> str:
     return ". ".join(part.rstrip(".") for part in (found, engines.why, engines.more) if part)
 
 
-def _recogniser(workspace: Workspace) -> str:
+def _recogniser(workspace: Workspace, model_works: bool) -> str:
     from index.transcription.whisper import WhisperTranscriber
     from index.weights import PACKAGED_WHISPER
 
     transcriber = workspace.transcriber
     if not isinstance(transcriber, WhisperTranscriber):
+        if not model_works:
+            raise MossAgentError(NOT_WITHOUT_MODEL)
         return f"{workspace.engines.hears}: speech, with times"
     model = transcriber.load().model
     languages = "many languages" if model.is_multilingual else "English only"
@@ -124,15 +129,17 @@ def _search(workspace: Workspace) -> str:
     return f"keywords (SQLite FTS5) and meaning ({workspace.embedder.name} in Chroma)"
 
 
-def _thinks(workspace: Workspace) -> str:
+def _thinks(workspace: Workspace, model_works: bool) -> str:
     from agent.models.extractive import ExtractiveChatModel
 
     if isinstance(workspace.chat_model, ExtractiveChatModel):
         return "extractive: answers are quotes chosen by rule; no language model is used"
+    if not model_works:
+        return "quotes chosen by rule, until the model can be used (see “model” above)"
     return f"{workspace.engines.thinks_with}; if it fails, quotes chosen by rule are shown instead"
 
 
-def _sounds(workspace: Workspace) -> Check:
+def _sounds(workspace: Workspace, model_works: bool) -> Check:
     name = "sounds, music, tone of voice"
     try:
         engines = workspace.engines
@@ -140,6 +147,8 @@ def _sounds(workspace: Workspace) -> Check:
         return Check(name, False, str(error), required=False)
     if engines.listener is None:
         return Check(name, False, NO_EAR.format(more=engines.more.rstrip(".")), required=False)
+    if not model_works:
+        return Check(name, False, NOT_WITHOUT_MODEL, required=False)
     listed = (
         " and lists them for each recording" if engines.sounds else "; MOSS_AGENT_SOUNDS=on also lists them"
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from agent.cli import streams
 from index.recording_errors import MossAgentError
 from index.records import Hit, Recording
 from moss_audio.timestamps import clock, parse_clock
@@ -43,17 +43,23 @@ _console = Console(highlight=False, markup=False)
 
 def write_json(document: object) -> None:
     """One JSON document on stdout."""
-    sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2) + "\n")
+    streams.write(json.dumps(document, ensure_ascii=False, indent=2) + "\n", json=True)
+
+
+def write_text(text: str) -> None:
+    """A text on stdout, as it is, with a line break at its end."""
+    streams.write(text if text.endswith("\n") else f"{text}\n")
 
 
 def say(line: str) -> None:
     """One line for a person, on stdout."""
-    _console.print(_plain(line), soft_wrap=True)
+    with streams.writing():
+        _console.print(_plain(line), soft_wrap=True)
 
 
 def complain(line: str) -> None:
     """One line on stderr: what went wrong and what to do."""
-    sys.stderr.write(f"moss-agent: {_plain(line)}\n")
+    streams.complain(f"moss-agent: {_plain(line)}")
 
 
 def one_line(error: BaseException) -> str:
@@ -186,7 +192,8 @@ def show_list(recordings: Sequence[Recording]) -> None:
             recording.added_at,
         )
         table.add_row(*(Text(_plain(cell)) for cell in cells))
-    _console.print(table)
+    with streams.writing():
+        _console.print(table)
 
 
 def hit_json(hit: Hit) -> dict[str, Any]:
@@ -270,7 +277,8 @@ def show_models(models: Sequence[Model], machine: Machine) -> None:
             _verdict(model),
         )
         table.add_row(*(Text(cell) for cell in cells))
-    _console.print(table)
+    with streams.writing():
+        _console.print(table)
     gpu = f"{machine.gpu} with {_gb(machine.gpu_bytes)}" if machine.gpu else "no GPU"
     say("")
     say(

@@ -7,6 +7,7 @@ media player. soundfile writes and reads the copy, exact to the sample.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from index.disk_space import disk_full, noticing_full_disk
 from index.recording_errors import Cancelled, MediaError
 from index.records import Note, NoteKind, Span, StageName
 from moss_audio.audio import SAMPLE_RATE, AudioStream, DecodeReport, check_media_file
@@ -84,12 +86,14 @@ def decode_to_flac(
     Raises:
         MediaError: Not media, no audio stream, or nothing in it can be decoded.
         Cancelled: ``cancelled()`` became true.
+        DiskFull: There is no room for the copy.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_suffix(".partial")
     samples = 0
     try:
         with (
+            noticing_full_disk(target.parent),
             _as_media_error(),
             soundfile.SoundFile(partial, "w", SAMPLE_RATE, 1, format="FLAC", subtype="PCM_16") as flac,
             AudioStream(source) as stream,
@@ -101,10 +105,29 @@ def decode_to_flac(
                 samples += len(block)
                 if progress:
                     progress(samples / SAMPLE_RATE)
+        _check_written(partial, samples)
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
     return Decoded(samples / SAMPLE_RATE, _damage(stream.report))
+
+
+def _check_written(copy: Path, samples: int) -> None:
+    """Make sure that all of a copy is on the disk; libsndfile does not say what fails when it closes a file.
+
+    Raises:
+        DiskFull: It is not.
+    """
+    with noticing_full_disk(copy.parent), copy.open("rb") as file:
+        os.fsync(file.fileno())
+    try:
+        with soundfile.SoundFile(copy) as flac:
+            flac.seek(max(0, samples - 1))
+            whole = flac.frames == samples and len(flac.read(1)) == min(samples, 1)
+    except soundfile.SoundFileError:
+        whole = False
+    if not whole:
+        raise disk_full(copy.parent)
 
 
 def _damage(report: DecodeReport) -> tuple[Note, ...]:

@@ -21,6 +21,7 @@ from sqlalchemy import select
 
 from index.audio.decode import Decoded, declared_duration, decode_to_flac, file_id
 from index.diarization.diarize_stage import DiarizeStage, diarize, diarize_again
+from index.disk_space import noticing_full_disk, reserve
 from index.pipeline.ingest_context import IngestContext
 from index.pipeline.transcribe_file import NO_SPEECH, find_windows
 from index.pipeline.transcribe_stage import TranscribeStage
@@ -103,6 +104,7 @@ class Ingest:
             WeightsError: The recogniser's weights are missing or wrong.
             HearingError: The recogniser failed on all of it; what was heard before is kept.
             IndexOutOfDate: The search index was made with another embedder; nothing is stored.
+            DiskFull: The disk is full; what was transcribed is kept.
         """
         if speakers is not None and not 1 <= speakers <= MAX_SPEAKERS:
             raise MossAgentError(f"The number of speakers must be between 1 and {MAX_SPEAKERS}.")
@@ -110,7 +112,7 @@ class Ingest:
         report(Progress(StageName.READING, 0.0, 0.0))
         context = self._context(file_id(path), report, cancel or threading.Event())
         # The same file twice at a time: the second comes when the first is done, and finds it ready.
-        with self._busy.setdefault(context.id, threading.Lock()):
+        with self._busy.setdefault(context.id, threading.Lock()), noticing_full_disk(self.library.home):
             return self._run(context, path, title, speakers)
 
     def relabel_speakers(
@@ -138,16 +140,20 @@ class Ingest:
             return context.recording
         # An index made with another embedder is found out now, not after an hour of transcription.
         self.vectors.count()
-        decoded = self._decode(context, path)
-        self._begin(context, path, title, speakers, decoded)
-        try:
-            self._stages(context)
-        except (Cancelled, KeyboardInterrupt):
-            context.set(status=Status.CANCELLED)
-            raise
-        except Exception as error:
-            context.set(status=Status.FAILED, failure=_failure(error))
-            raise
+        with reserve(context.audio.with_suffix(".reserve")) as give_back:
+            decoded = self._decode(context, path)
+            self._begin(context, path, title, speakers, decoded)
+            try:
+                with noticing_full_disk(self.library.home):
+                    self._stages(context)
+            except (Cancelled, KeyboardInterrupt):
+                give_back()
+                context.set(status=Status.CANCELLED)
+                raise
+            except Exception as error:
+                give_back()
+                context.set(status=Status.FAILED, failure=_failure(error))
+                raise
         return context.recording
 
     def _is_whole(self, context: IngestContext) -> bool:

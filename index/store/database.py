@@ -23,10 +23,11 @@ from sqlalchemy import (
     event,
     text,
 )
-from sqlalchemy.engine import Dialect, Engine
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.engine import URL, Dialect, Engine, make_url
+from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 
+from index.disk_space import noticing_full_disk
 from index.recording_errors import MossAgentError
 from index.records import Note, NoteKind, Span, StageName, Status
 
@@ -222,30 +223,38 @@ class Database:
     """An open database, migrated to the newest schema.
 
     Args:
-        url: SQLAlchemy URL, e.g. ``sqlite:////home/me/.local/share/moss-agent/library.sqlite``.
+        location: The database file, or a SQLAlchemy URL, e.g. ``sqlite:////folder/library.sqlite``. A file's
+            name is taken as it is: ``%20``, ``?`` and ``#`` mean nothing in it.
     """
 
-    def __init__(self, url: str) -> None:
-        if not url.startswith("sqlite"):
+    def __init__(self, location: Path | str) -> None:
+        url = _url(location)
+        if url is None or url.get_backend_name() != "sqlite":
             raise MossAgentError(
                 "Only SQLite databases are supported so far; "
                 "MOSS_AGENT_DATABASE_URL must look like sqlite:////folder/file."
             )
+        self.folder = Path(url.database or ".").absolute().parent
+        """Where the database file lies."""
         try:
             self.engine = create_engine(url)
             event.listen(self.engine, "connect", _prepare_sqlite)
             migrate(self.engine)
         except SQLAlchemyError as error:
             raise MossAgentError(
-                f"The database {url} cannot be opened ({type(error).__name__}); "
+                f"The database {url.database or url} cannot be opened ({type(error).__name__}); "
                 "check its folder and permissions."
             ) from error
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
-        """One transaction: committed when the block ends, rolled back when it raises."""
-        with self._sessions.begin() as session:
+        """One transaction: committed when the block ends, rolled back when it raises.
+
+        Raises:
+            DiskFull: There is no room for what was to be written.
+        """
+        with noticing_full_disk(self.folder), self._sessions.begin() as session:
             yield session
 
     def rewrite(self) -> None:
@@ -272,6 +281,18 @@ class Database:
     def close(self) -> None:
         """Close every connection."""
         self.engine.dispose()
+
+
+def _url(location: Path | str) -> URL | None:
+    """The SQLAlchemy URL of a database; None where a text is no URL."""
+    if isinstance(location, Path):
+        # Built, not written: in a URL's text a path's “%20”, “?” and “#” would mean something else. SQLite
+        # itself reads names that begin with “file:” as URIs, which an absolute path never does.
+        return URL.create("sqlite", database=str(location.absolute()))
+    try:
+        return make_url(location)
+    except ArgumentError:
+        return None
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

@@ -5,7 +5,6 @@ Every read goes to the database; nothing here knows audio, models or vectors.
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from sqlalchemy.orm import Session
 from index.recording_errors import AmbiguousRecording, MossAgentError, UnknownRecording
 from index.records import Recording, Segment, Span, Word
 from index.store.database import Database, RecordingRow, SegmentRow, SpeakerRow, ThreadRecordingRow
+from index.text import folded_name
 
 MOST_PARAMETERS = 10_000
 """Values in one ``IN`` list; SQLite takes 32,766 in a statement."""
@@ -139,6 +139,9 @@ class Library:
     def rename_speaker(self, recording: str, old: str, new: str) -> int:
         """Give a voice another name everywhere; naming it as another voice merges the two.
 
+        Names are the same as when they are looked up (``folded_name``): “anna” is the voice called “ANNA”,
+        which keeps its spelling.
+
         Returns:
             How many segments carry the new name afterwards.
 
@@ -154,7 +157,8 @@ class Library:
             if speaker is None:
                 known = ", ".join(names) or "none"
                 raise MossAgentError(f"There is no speaker “{old}” in this recording; it has: {known}.")
-            target = names.get(new, speaker)
+            others = {name: row for name, row in names.items() if row is not speaker}
+            target = others.get(new) or next(iter(_matches(others, new)), speaker)
             if target is not speaker:
                 session.execute(
                     update(SegmentRow).where(SegmentRow.speaker_id == speaker.id).values(speaker_id=target.id)
@@ -198,8 +202,8 @@ class Library:
             session.execute(delete(RecordingRow).where(RecordingRow.id == recording))
             # FTS5's own secure-delete needs SQLite 3.42; merging everything drops deleted words too.
             session.execute(text("INSERT INTO passages_fts(passages_fts) VALUES('optimize')"))
-        self.audio_path(recording).unlink(missing_ok=True)
-        self.audio_path(recording).with_suffix(".partial").unlink(missing_ok=True)
+        for suffix in (".flac", ".partial", ".reserve"):
+            self.audio_path(recording).with_suffix(suffix).unlink(missing_ok=True)
         self.database.rewrite()
 
     def _segments(self, query: Select[SegmentRow, str]) -> list[Segment]:
@@ -213,13 +217,17 @@ def _speakers(session: Session, recording: str) -> list[SpeakerRow]:
 
 
 def _only_match(names: dict[str, SpeakerRow], wanted: str) -> SpeakerRow | None:
-    same = [row for name, row in names.items() if name.casefold() == wanted.strip().casefold()]
+    same = _matches(names, wanted)
     return same[0] if len(same) == 1 else None
+
+
+def _matches(names: dict[str, SpeakerRow], wanted: str) -> list[SpeakerRow]:
+    return [row for name, row in names.items() if folded_name(name) == folded_name(wanted)]
 
 
 def _folded(title: str) -> str:
     # Underscores became spaces when a file's name became a title.
-    return unicodedata.normalize("NFC", " ".join(title.replace("_", " ").split())).casefold()
+    return folded_name(title.replace("_", " "))
 
 
 def _unknown(reference: str) -> UnknownRecording:

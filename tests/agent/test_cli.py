@@ -128,7 +128,7 @@ def test_listen_without_an_ear_says_what_is_needed(run, filled):
     code, out, err = run(filled, "listen", TITLE, "0", "10", "Is there a dog?")
     assert (code, out) == (1, "") and err.startswith("moss-agent: Sounds, music and tone of voice need")
     code, _, err = run(filled, "listen", TITLE, "soon", "10", "Is there a dog?")
-    assert code == 2 and "is no time" in err
+    assert code == 2 and "is not a time" in err
 
 
 def test_summarize_has_the_designed_keys_and_templates(run, filled):
@@ -161,6 +161,17 @@ def test_doctor_says_what_hears_and_what_thinks(run, filled):
     assert "whisper-base" in checks["hears"]["detail"] and "extractive" in checks["thinks"]["detail"]
     missing = checks["sounds, music, tone of voice"]
     assert not missing["ok"] and "MOSS-Audio" in missing["detail"]
+
+
+def test_doctor_counts_on_no_server_that_is_not_there(run, filled, monkeypatch):
+    monkeypatch.setenv("MOSS_AGENT_MODEL", "http://127.0.0.1:9")
+    code, out, _ = run(filled, "doctor", "--json")
+    checks = {check["name"]: check for check in json.loads(out)}
+    assert code == 1
+    for name in ("model", "hears", "sounds, music, tone of voice"):
+        assert not checks[name]["ok"], checks[name]
+    # Questions are still answered, but not by the server.
+    assert checks["thinks"]["ok"] and "127.0.0.1" not in checks["thinks"]["detail"]
 
 
 def test_add_then_remove_leaves_no_trace_of_what_was_said(run, tmp_path, sample, models, monkeypatch):

@@ -250,6 +250,25 @@ def test_naming_a_speaker_as_another_merges_the_two(library: Library) -> None:
     assert library.recording(recording).speakers == ("Speaker 1", "Speaker 2")
 
 
+@pytest.mark.parametrize(
+    ("there", "new"),
+    [("ANNA", "anna"), ("Großmann", "GROSSMANN"), ("Zo\u00eb", "zoe\u0308"), ("Anna", "Ａnna")],
+)
+def test_names_are_compared_as_they_are_looked_up(library: Library, there: str, new: str) -> None:
+    recording = store(library, heard(), "Meeting")
+    count = sum(one.speaker in ("Speaker 2", "Speaker 3") for one in library.segments(recording))
+    library.rename_speaker(recording, "Speaker 2", there)
+    assert library.rename_speaker(recording, "Speaker 3", new) == count
+    assert library.recording(recording).speakers == ("Speaker 1", there)
+
+
+def test_a_name_may_change_its_spelling(library: Library) -> None:
+    recording = store(library, heard(), "Meeting")
+    library.rename_speaker(recording, "Speaker 2", "anna")
+    library.rename_speaker(recording, "ANNA", "Anna")
+    assert library.recording(recording).speakers == ("Speaker 1", "Anna", "Speaker 3")
+
+
 def test_a_speaker_of_another_recording_keeps_their_name(library: Library) -> None:
     one, other = store(library, heard(), "One"), store(library, heard(), "Other")
     library.rename_speaker(one, "Speaker 1", "Anna")

@@ -27,7 +27,7 @@ def embedder() -> Embedder:
 def open_library(home: Path) -> Library:
     """A library over an empty home."""
     home.mkdir(parents=True, exist_ok=True)
-    return Library(Database(f"sqlite:///{home / 'library.sqlite'}"), home)
+    return Library(Database(home / "library.sqlite"), home)
 
 
 def heard() -> list[Segment]:
