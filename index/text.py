@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 import threading
-import unicodedata
+from collections.abc import Sequence
 from functools import lru_cache
 
 import jellyfish
 import snowballstemmer
 from rapidfuzz.distance import Levenshtein
 
+from index.folding import fold, fold_letters, split_words
 from index.vocabulary import STOP_WORDS
 
 MOST_TERMS = 32
@@ -36,7 +37,6 @@ _FORBIDDEN = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ud800-\udfff\ufd
 _UNSPACED = re.compile(
     r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff]+"
 )
-_WORD = re.compile(r"\d+(?:[.,:]\d+)+|[^\W_]+")
 
 # Porter's algorithm (1980), which FTS5's `porter` tokenizer uses too, so that sentences are ranked by the
 # stems they were found by. (FTS5 has two endings more, from Porter's later revision: 21 of 9,556 words of
@@ -58,34 +58,43 @@ def folded_name(name: str) -> str:
 
 def words(text: str) -> list[str]:
     """The words of a text in order, lower case, without accents; ``4,200`` and ``10:30`` are one word."""
-    folded = unicodedata.normalize("NFKD", text.casefold())
-    plain = "".join(character for character in folded if not unicodedata.combining(character))
-    # Put back together what NFKD takes apart in scripts that are not Latin (Hangul syllables, kana marks).
-    return _WORD.findall(unicodedata.normalize("NFC", plain))
+    return split_words(fold_letters(text))
+
+
+def search_words(text: str) -> list[str]:
+    """The words of a text in order, as they are searched: with one form for each number (see ``fold``)."""
+    return split_words(fold(text))
 
 
 def content_words(text: str) -> list[str]:
-    """The words that carry the subject, each once; all words when there are only stop words."""
-    every = list(dict.fromkeys(words(text)))
-    kept = [word for word in every if word not in STOP_WORDS]
-    return (kept or every)[:MOST_TERMS]
+    """The searched words that carry the subject, each once; all of them when there are only stop words."""
+    return _with_content(search_words(text))
 
 
 def fts_query(text: str) -> str | None:
     """An FTS5 expression that finds any content word of a user's text; None when it has no word.
 
     Every word is quoted, so nothing in the text can act as an operator
-    (https://www.sqlite.org/fts5.html, section 3.1).
+    (https://www.sqlite.org/fts5.html, section 3.1). Of ``10:30`` each part is looked for, and both together.
     """
-    spaced = content_words(_UNSPACED.sub(" ", text))
-    terms = dict.fromkeys(part for word in spaced for part in re.findall(r"\w+", word))
+    terms: dict[str, None] = {}
+    for word in _with_content(split_words(_UNSPACED.sub(" ", fold(text)))):
+        parts = re.split(r"[.,:]", word)
+        terms.update(dict.fromkeys(parts))
+        if len(parts) > 1:
+            terms[" ".join(parts)] = None
     return " OR ".join(f'"{term}"' for term in terms) or None
 
 
+def _with_content(every: Sequence[str]) -> list[str]:
+    unique = list(dict.fromkeys(every))
+    return ([word for word in unique if word not in STOP_WORDS] or unique)[:MOST_TERMS]
+
+
 def character_bigrams(text: str) -> list[str]:
-    """Character bigrams of scripts without spaces; single characters where a run has but one."""
+    """Character bigrams of folded scripts without spaces; single characters where a run has but one."""
     bigrams: dict[str, None] = {}
-    for run in _UNSPACED.findall(unicodedata.normalize("NFC", text)):
+    for run in _UNSPACED.findall(fold(text)):
         for at in range(max(1, len(run) - 1)):
             bigrams[run[at : at + 2]] = None
     return list(bigrams)[:MOST_TERMS]

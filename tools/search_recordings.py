@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from langchain_core.tools import BaseTool
 from pydantic import BaseModel, Field
 
+from index.folding import fold
 from index.recording_errors import MossAgentError
 from index.records import Hit, Recording, Segment
 from tools.calling import make_tool
@@ -100,7 +100,7 @@ def _verbatim(
 
 
 def _words(text: str) -> str:
-    return " ".join(["", *re.findall(r"[^\W_]+", text.casefold()), ""])
+    return f" {fold(text)} "
 
 
 def _with_replies(ranked: Sequence[tuple[Segment, float]], hits: Sequence[Hit]) -> list[Evidence]:

@@ -4,8 +4,8 @@ A passage is a run of whole segments, 30 to 60 s where the talk allows it. Among
 the cheapest is taken (dynamic programming over the boundaries), so a cut moves to the longest pause or to a
 change of speaker near the target length instead of falling where a clock runs out.
 
-Passages are stored with their embeddings; triggers keep the full-text index over them in step (see the first
-migration).
+Passages are stored with their embeddings and their folded words; triggers keep the full-text index over these
+in step (see migration 0007).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from sqlalchemy import case, delete, func, select, text, update
 
+from index.folding import fold
 from index.records import Passage, Segment
 from index.store.database import Database, PassageRow, RecordingRow, SegmentRow
 from index.text import character_bigrams, fts_query
@@ -250,6 +251,7 @@ class PassageStore:
                         start=passage.start,
                         end=passage.end,
                         text=passage.text,
+                        folded=fold(passage.text),
                         segment_ids=list(passage.segment_ids),
                         embedder=embedder,
                         embedding=embedding.astype(np.float32).tobytes(),
@@ -300,7 +302,7 @@ class PassageStore:
         bigrams = character_bigrams(question)
         if not bigrams:
             return []
-        has = [case((func.instr(PassageRow.text, bigram) > 0, 1), else_=0) for bigram in bigrams]
+        has = [case((func.instr(PassageRow.folded, bigram) > 0, 1), else_=0) for bigram in bigrams]
         shared = sum(has[1:], start=has[0])
         query = select(PassageRow.id).where(shared > 0).order_by(shared.desc(), PassageRow.id).limit(limit)
         if recording is not None:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from index.records import Segment
-from index.text import SOUND_ALIKE, content_words, similarity, stem, words
+from index.text import SOUND_ALIKE, content_words, search_words, similarity, stem
 from index.vocabulary import (
     CLEAR_MONTHS,
     LARGE_NUMBERS,
@@ -38,6 +38,9 @@ WORDS_WEIGHT = 0.35
 
 GENERIC_WEIGHT = 0.3
 """What a word counts that many questions share whatever they are about."""
+
+NUMBER_WEIGHT = 2.0
+"""What a number from a hundred on counts: two sentences hardly have the same one by chance."""
 
 NO_WORD_SHARED = 0.85
 """Factor where no sentence at all has any word of the question: a resemblance, not a mention."""
@@ -65,9 +68,10 @@ GENERIC_WORDS = word_set(
     """agree agreed agreement answer best big choose chosen conclude cost decide decided decision discuss
     discussed discussion end explain first good happen happened happens important last long main meeting new
     number old part people person plan planned point price problem question reason recording second start
-    started time topic use used way work year"""
+    started time topic use used way work year
+    1 2"""
 )
-"""Words that many questions share whatever they are about."""
+"""Words that many questions share whatever they are about; “first” and “second” are searched as numbers."""
 
 _AMOUNT = re.compile(
     r"\b(how (much|many|long|often|far|old|big)|what (price|cost|number|percentage)|cost)\b", re.I
@@ -127,7 +131,7 @@ def as_heard(question: str, segments: Sequence[Segment]) -> str:
 
     Where the recogniser wrote "fairy" for every ferry, asking for the fairy finds them.
     """
-    heard = {word for segment in segments for word in words(segment.text)} - STOP_WORDS
+    heard = {word for segment in segments for word in search_words(segment.text)} - STOP_WORDS
     stems = {stem(word) for word in heard}
     for word in content_words(question):
         alike = sorted(candidate for candidate in heard if similarity(word, candidate) == SOUND_ALIKE)
@@ -139,14 +143,20 @@ def as_heard(question: str, segments: Sequence[Segment]) -> str:
 def _shared_words(question: str, segments: Sequence[Segment]) -> np.ndarray:
     """Share of the question's words that each sentence has, or its speaker's name; in [0, 1]."""
     wanted = content_words(question)
-    weights = np.array([GENERIC_WEIGHT if word in GENERIC_WORDS else 1.0 for word in wanted])
+    weights = np.array([_weight(word) for word in wanted])
     if not wanted:
         return np.zeros(len(segments))
     found = [
         [max((similarity(word, candidate) for candidate in heard), default=0.0) for word in wanted]
-        for heard in (words(f"{segment.text} {_also(segment)}") for segment in segments)
+        for heard in (search_words(f"{segment.text} {_also(segment)}") for segment in segments)
     ]
     return np.asarray(found) @ weights / weights.sum()
+
+
+def _weight(word: str) -> float:
+    if word in GENERIC_WORDS:
+        return GENERIC_WEIGHT
+    return NUMBER_WEIGHT if word.isdigit() and len(word) >= 3 else 1.0
 
 
 def _also(segment: Segment) -> str:

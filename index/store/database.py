@@ -23,11 +23,12 @@ from sqlalchemy import (
     event,
     text,
 )
-from sqlalchemy.engine import URL, Dialect, Engine, make_url
+from sqlalchemy.engine import URL, Connection, Dialect, Engine, make_url
 from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 
 from index.disk_space import noticing_full_disk
+from index.folding import FOLD_VERSION, fold
 from index.recording_errors import MossAgentError
 from index.records import Note, NoteKind, Span, StageName, Status
 
@@ -203,6 +204,8 @@ class PassageRow(Base):
     start: Mapped[float]
     end: Mapped[float]
     text: Mapped[str]
+    folded: Mapped[str] = mapped_column(deferred=True)
+    """The words of ``text`` in the form in which they are searched (``index.folding``)."""
     segment_ids: Mapped[list[int]] = mapped_column(JSON)
     embedder: Mapped[str]
     embedding: Mapped[bytes] = mapped_column(LargeBinary, deferred=True)
@@ -307,7 +310,10 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
 
 
 def migrate(engine: Engine) -> None:
-    """Bring the schema to the newest revision, all of it or nothing; a new database gets all of it."""
+    """Bring the schema to the newest revision and the searched words to the newest fold, all or nothing.
+
+    A new database gets all of it.
+    """
     from alembic import command
     from alembic.config import Config
 
@@ -318,3 +324,23 @@ def migrate(engine: Engine) -> None:
         connection.exec_driver_sql("BEGIN")
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+        _fold_anew(connection)
+
+
+def _fold_anew(connection: Connection) -> None:
+    """Fold every passage again where another version of the fold did it; triggers follow in the index.
+
+    SQLite's ``user_version`` holds the version that did it, 0 in a database that was just migrated.
+    """
+    if connection.exec_driver_sql("PRAGMA user_version").scalar() == FOLD_VERSION:
+        return
+    last = 0
+    while rows := connection.execute(_PASSAGES_BEHIND, {"last": last, "most": PASSAGES_AT_ONCE}).all():
+        folded = [{"id": row.id, "folded": fold(row.text)} for row in rows]
+        connection.execute(text("UPDATE passages SET folded = :folded WHERE id = :id"), folded)
+        last = rows[-1].id
+    connection.exec_driver_sql(f"PRAGMA user_version = {FOLD_VERSION}")
+
+
+PASSAGES_AT_ONCE = 1_000
+_PASSAGES_BEHIND = text("SELECT id, text FROM passages WHERE id > :last ORDER BY id LIMIT :most")
