@@ -34,10 +34,10 @@ SHORTEST_ALIKE = 4
 _FORBIDDEN = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
 """Control characters, lone surrogates and Unicode's noncharacters: XML and UTF-8 have no place for them."""
 
-# Scripts written without spaces between words; FTS5's tokenizer takes a whole run as one word.
-_UNSPACED = re.compile(
+UNSPACED = re.compile(
     r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff]+"
 )
+"""Scripts written without spaces between words; FTS5's tokenizer takes a whole run as one word."""
 
 # Porter's algorithm (1980), which FTS5's `porter` tokenizer uses too, so that sentences are ranked by the
 # stems they were found by. (FTS5 has two endings more, from Porter's later revision: 21 of 9,556 words of
@@ -79,7 +79,7 @@ def fts_query(text: str) -> str | None:
     (https://www.sqlite.org/fts5.html, section 3.1). Of ``10:30`` each part is looked for, and both together.
     """
     terms: dict[str, None] = {}
-    for word in _with_content(split_words(_UNSPACED.sub(" ", fold(text)))):
+    for word in _with_content(split_words(UNSPACED.sub(" ", fold(text)))):
         parts = re.split(r"[.,:]", word)
         terms.update(dict.fromkeys(parts))
         if len(parts) > 1:
@@ -95,7 +95,7 @@ def _with_content(every: Sequence[str]) -> list[str]:
 def character_bigrams(text: str) -> list[str]:
     """Character bigrams of folded scripts without spaces; single characters where a run has but one."""
     bigrams: dict[str, None] = {}
-    for run in _UNSPACED.findall(fold(text)):
+    for run in UNSPACED.findall(fold(text)):
         for at in range(max(1, len(run) - 1)):
             bigrams[run[at : at + 2]] = None
     return list(bigrams)[:MOST_TERMS]

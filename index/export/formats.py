@@ -14,6 +14,7 @@ from datetime import datetime
 from io import BytesIO
 
 from index.export.markdown import escape_markdown
+from index.export.subtitles import Cue, make_cues
 from index.recording_errors import MossAgentError
 from index.records import Recording, Segment
 from index.text import one_line
@@ -21,8 +22,6 @@ from moss_audio.timestamps import clock
 
 PARAGRAPH_SECONDS = 60.0
 """A turn that goes on longer is cut into paragraphs of about this length, at a sentence's end."""
-SOUND_CUE_SECONDS = 6.0
-"""A sound's subtitle stands at most this long; rain for an hour would cover the talk."""
 SUBTITLE_HOURS = 100
 """Subtitle files write hours with two digits."""
 
@@ -81,35 +80,35 @@ which ``one_line`` has removed from the text."""
 
 def _srt(recording: Recording, segments: Sequence[Segment]) -> bytes:
     # SubRip has no escapes; an arrow in the text must not look like the arrow between two times.
-    return _subtitles(segments, "srt", lambda segment: _named(segment).replace("-->", "→"))
+    return _subtitles(segments, "srt", lambda cue: [line.replace("-->", "→") for line in cue.lines])
 
 
 def _vtt(recording: Recording, segments: Sequence[Segment]) -> bytes:
     return _subtitles(segments, "vtt", _voiced)
 
 
-def _voiced(segment: Segment) -> str:
+def _voiced(cue: Cue) -> list[str]:
     """WebVTT cue text: the speaker in a voice tag, the words with ``&``, ``<``, ``>`` as references."""
-    speaker = one_line(segment.speaker or "")
-    voice = f"<v {html.escape(speaker, quote=False)}>" if speaker else ""
-    return voice + html.escape(_words(segment), quote=False)
+    voice = f"<v {html.escape(cue.speaker, quote=False)}>" if cue.speaker else ""
+    first, *rest = (html.escape(line, quote=False) for line in cue.lines)
+    return [voice + first, *rest]
 
 
-def _subtitles(segments: Sequence[Segment], format: str, text: Callable[[Segment], str]) -> bytes:
+def _subtitles(segments: Sequence[Segment], format: str, text: Callable[[Cue], list[str]]) -> bytes:
     from pysubs2 import SSAEvent, SSAFile
 
     shield = str.maketrans(_TAG_MARKS, _STAND_INS)
+    latest = SUBTITLE_HOURS * 3_600_000 - 1
+    ends = [segment.end if segment.kind == "speech" else segment.start for segment in _spoken(segments)]
+    cues = make_cues(segments, named=format == "srt")
+    if cues and (max(ends) * 1000 > latest or cues[-1].start >= latest):
+        raise MossAgentError(
+            f"Subtitles cannot hold times from {SUBTITLE_HOURS} hours; choose txt, md, json or docx."
+        )
     subtitles = SSAFile()
-    for segment in _spoken(segments):
-        start = max(0, round(segment.start * 1000))
-        longest = SOUND_CUE_SECONDS if segment.kind != "speech" else float("inf")
-        until = min(segment.end, segment.start + longest)
-        end = max(start + 1, round(until * 1000))
-        if end >= SUBTITLE_HOURS * 3_600_000:
-            raise MossAgentError(
-                f"Subtitles cannot hold times from {SUBTITLE_HOURS} hours; choose txt, md, json or docx."
-            )
-        subtitles.append(SSAEvent(start=start, end=end, text=text(segment).translate(shield)))
+    for cue in cues:
+        lines = (line.translate(shield) for line in text(cue))
+        subtitles.append(SSAEvent(start=cue.start, end=min(cue.end, latest), text="\\N".join(lines)))
     written = subtitles.to_string(format, keep_ssa_tags=True)
     return _encode(written.translate(str.maketrans(_STAND_INS, _TAG_MARKS)))
 
