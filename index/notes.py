@@ -17,8 +17,10 @@ def describe(note: Note) -> str:
             end = clock(note.spans[-1].end)
             return f"{note.detail or 'The file'} is cut short: only {start} of {end} could be read."
         case NoteKind.DAMAGED:
-            damaged = f"{numbers['packets']} of its audio packets could not be read"
-            return f"{note.detail or 'The file'} is damaged: {damaged}."
+            return f"{note.detail or 'The file'} is damaged: {_damage(note)}."
+        case NoteKind.PARTS_LEFT_OUT:
+            parts = "another recording that" if numbers["parts"] == 1 else f"{numbers['parts']} more that"
+            return f"{note.detail or 'The file'} also contains {parts} could not be read."
         case NoteKind.NO_SPEECH:
             return "No speech was found in this recording."
         case NoteKind.WINDOWS_FAILED:
@@ -51,6 +53,19 @@ def describe(note: Note) -> str:
 def describe_all(notes: Iterable[Note]) -> str:
     """Notes in a row, in the order given; empty where there are none."""
     return " ".join(describe(note) for note in notes)
+
+
+def _damage(note: Note) -> str:
+    """What of a file is unreadable, and how much sound that is."""
+    packets = note.numbers.get("packets", 0)
+    unread = [f"{packets} of its audio packets could not be read"] if packets else []
+    seconds = sum(span.duration for span in note.spans)
+    if len(note.spans) == 1:
+        unread.append(f"{seconds:.1f} s of sound is missing at {clock(note.spans[0].start)}")
+    elif note.spans:
+        between = f"between {clock(note.spans[0].start)} and {clock(note.spans[-1].end)}"
+        unread.append(f"{seconds:.1f} s of sound is missing in {len(note.spans)} places {between}")
+    return ", and ".join(unread)
 
 
 def _reason(note: Note) -> str:

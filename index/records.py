@@ -46,7 +46,10 @@ class NoteKind(StrEnum):
     """The file ends early; the one span is what is missing of it. ``detail`` is the name of another file with
     the same bytes, if it was that one."""
     DAMAGED = "damaged"
-    """``numbers["packets"]`` audio packets of the file are unreadable; ``detail`` as in ``CUT_SHORT``."""
+    """``numbers["packets"]`` audio packets of the file are unreadable, and the spans are missing in it; the
+    copy is silent there. ``detail`` as in ``CUT_SHORT``."""
+    PARTS_LEFT_OUT = "parts_left_out"
+    """``numbers["parts"]`` of the files that were joined to this one could not be read."""
     NO_SPEECH = "no_speech"
     WINDOWS_FAILED = "windows_failed"
     """``numbers["failed"]`` of ``numbers["total"]`` windows, at the spans, could not be transcribed."""

@@ -33,7 +33,8 @@ __all__ = [
 ]
 
 DAMAGED_PACKETS = 5
-"""Damaged packets up to which nothing is said: even whole files may have a few at their beginning or end."""
+"""Damaged packets up to which nothing is said where no sound is missing between others: even whole files may
+have a few at their beginning or end."""
 
 Progress = Callable[[float], None]
 """Called with the seconds of audio done so far."""
@@ -78,7 +79,7 @@ def decode_to_flac(
     Memory stays flat with length: blocks go from decoder to encoder as they come.
 
     Args:
-        source: Any media file that FFmpeg reads; its first audio stream counts, mixed by FFmpeg's matrix.
+        source: Any media file that FFmpeg reads; its first audio stream counts.
         target: The copy; its folder is made.
         progress: Called after each block.
         cancelled: Asked before each block.
@@ -132,13 +133,18 @@ def _check_written(copy: Path, samples: int) -> None:
 
 def _damage(report: DecodeReport) -> tuple[Note, ...]:
     """What part of a file could not be read; nothing where that is not worth mentioning."""
+    notes = []
     if report.cut_short and report.declared_seconds is not None:
         missing = Span(report.decoded_seconds, report.declared_seconds)
-        return (Note(NoteKind.CUT_SHORT, StageName.READING, (missing,)),)
-    if report.damaged_packets > DAMAGED_PACKETS:
+        notes.append(Note(NoteKind.CUT_SHORT, StageName.READING, (missing,)))
+    holes = tuple(Span(start, end) for start, end in report.holes)
+    if holes or (report.damaged_packets > DAMAGED_PACKETS and not report.cut_short):
         numbers = {"packets": report.damaged_packets}
-        return (Note(NoteKind.DAMAGED, StageName.READING, numbers=numbers),)
-    return ()
+        notes.append(Note(NoteKind.DAMAGED, StageName.READING, holes, numbers))
+    if report.parts_left_out:
+        numbers = {"parts": report.parts_left_out}
+        notes.append(Note(NoteKind.PARTS_LEFT_OUT, StageName.READING, numbers=numbers))
+    return tuple(notes)
 
 
 def read_range(path: Path, start: float = 0.0, end: float | None = None) -> np.ndarray:

@@ -225,8 +225,9 @@ class Ingest:
         self._identify_speakers(context, speech)
         context.check_cancel()
         spoken = [segment for segment in self.library.segments(context.id) if segment.kind == "speech"]
-        gaps = find_gaps(speech, spoken)
-        context.set(coverage=coverage(speech, spoken), gaps=[[gap.start, gap.end] for gap in gaps])
+        notes = context.recording.notes
+        gaps = find_gaps(speech, spoken, notes)
+        context.set(coverage=coverage(speech, spoken, notes), gaps=[[gap.start, gap.end] for gap in gaps])
         if self.sounds is not None and self._sounds_are_missing(context):
             # What was said can be asked about while sounds are listened for.
             self._index(context)

@@ -41,7 +41,7 @@ class Transcript:
         segments: In time order.
         duration: The file's length, seconds.
         language: ISO 639-1 code, given or detected; None where the engine cannot tell.
-        coverage: Share of detected speech that segments account for, in [0, 1].
+        coverage: Share of speech that segments account for, in [0, 1]; None where there is no speech.
         gaps: Stretches of speech that no segment accounts for.
         notes: What could not be read or transcribed.
     """
@@ -49,7 +49,7 @@ class Transcript:
     segments: tuple[Segment, ...]
     duration: float
     language: str | None
-    coverage: float
+    coverage: float | None
     gaps: tuple[Span, ...]
     notes: tuple[Note, ...] = ()
 
@@ -110,8 +110,8 @@ def transcribe_file(
         segments=tuple(segments),
         duration=decoded.duration,
         language=spoken,
-        coverage=coverage(speech, segments),
-        gaps=tuple(find_gaps(speech, segments)),
+        coverage=coverage(speech, segments, notes),
+        gaps=tuple(find_gaps(speech, segments, notes)),
         notes=tuple(notes),
     )
 

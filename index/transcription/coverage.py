@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 
-from index.records import Segment, Span
+from index.records import Note, NoteKind, Segment, Span
 
 COLLAR_SECONDS = 0.5
 """Speech this close to a word counts as covered: word times and the detector's edges differ by as much."""
@@ -14,9 +14,17 @@ MIN_GAP_SECONDS = 1.0
 """A shorter uncovered stretch is mostly an edge, a breath or a hum; it counts, but is not listed."""
 
 
-def find_gaps(speech: Sequence[Span], segments: Sequence[Segment]) -> list[Span]:
-    """The uncovered stretches that are long enough to be called gaps, in order."""
-    return [gap for gap in uncovered(speech, segments) if gap.duration >= MIN_GAP_SECONDS]
+def find_gaps(speech: Sequence[Span], segments: Sequence[Segment], notes: Sequence[Note] = ()) -> list[Span]:
+    """The uncovered stretches that are long enough to be called gaps, in order.
+
+    Args:
+        speech: Detected speech.
+        segments: What was transcribed.
+        notes: What could not be read of the file: every hole inside it is a gap, however short.
+    """
+    holes = [span for note in notes if note.kind is NoteKind.DAMAGED for span in note.spans]
+    gaps = [gap for gap in uncovered(speech, segments) if gap.duration >= MIN_GAP_SECONDS]
+    return sorted([*gaps, *_merged(holes)], key=lambda gap: gap.start)
 
 
 def uncovered(speech: Sequence[Span], segments: Sequence[Segment]) -> list[Span]:
@@ -34,16 +42,29 @@ def uncovered(speech: Sequence[Span], segments: Sequence[Segment]) -> list[Span]
     return sorted(gaps, key=lambda gap: gap.start)
 
 
-def coverage(speech: Sequence[Span], segments: Sequence[Segment]) -> float:
-    """Share of speech time that words account for, in [0, 1]; 1 where there is no speech.
+def coverage(speech: Sequence[Span], segments: Sequence[Segment], notes: Sequence[Note] = ()) -> float | None:
+    """Share of speech time that words account for, in [0, 1]; None where there is no speech to cover.
 
-    Everything uncovered counts, also what is too short to be listed as a gap.
+    Everything uncovered counts, also what is too short to be listed as a gap. What is missing in the file
+    counts as speech that nobody heard.
+
+    Args:
+        speech: Detected speech.
+        segments: What was transcribed.
+        notes: What could not be read of the file.
     """
-    total = sum(span.duration for span in speech)
+    lost = sum(span.duration for span in missing_sound(notes))
+    total = sum(span.duration for span in speech) + lost
     if total <= 0:
-        return 1.0
-    missing = sum(gap.duration for gap in uncovered(speech, segments))
+        return None
+    missing = sum(gap.duration for gap in uncovered(speech, segments)) + lost
     return min(1.0, max(0.0, 1.0 - missing / total))
+
+
+def missing_sound(notes: Sequence[Note]) -> list[Span]:
+    """What the file should have and has not, in order: holes in it, and what is missing at its end."""
+    kinds = (NoteKind.CUT_SHORT, NoteKind.DAMAGED)
+    return _merged([span for note in notes if note.kind in kinds for span in note.spans])
 
 
 def in_speech(span: Span, speech: Sequence[Span], collar: float = COLLAR_SECONDS) -> bool:
@@ -57,6 +78,11 @@ def _covered(segments: Sequence[Segment]) -> list[Span]:
     for segment in segments:
         times = [(word.start, word.end) for word in segment.words] or [(segment.start, segment.end)]
         spans += [Span(start - COLLAR_SECONDS, end + COLLAR_SECONDS) for start, end in times]
+    return _merged(spans)
+
+
+def _merged(spans: Sequence[Span]) -> list[Span]:
+    """In order, with those that overlap or touch as one."""
     merged: list[Span] = []
     for span in sorted(spans, key=lambda span: span.start):
         if merged and span.start <= merged[-1].end:

@@ -75,7 +75,7 @@ def test_silence_is_ready_with_no_sentence_and_says_so(workspace, tmp_path):
     rng = np.random.default_rng(1)
     soundfile.write(tmp_path / "quiet.wav", 0.0005 * rng.standard_normal(40 * SAMPLE_RATE), SAMPLE_RATE)
     recording = workspace.add(tmp_path / "quiet.wav")
-    assert recording.status == "ready" and recording.coverage == 1.0
+    assert recording.status == "ready" and recording.coverage is None
     assert workspace.library.segments(recording.id) == []
     assert kinds(recording) == [NoteKind.NO_SPEECH]
 

@@ -179,7 +179,8 @@ def _texts(form: FormData, name: str) -> list[str]:
 
 
 def _response(transcript: Transcript, asked: _Asked) -> Response:
-    headers = {"X-Speech-Coverage": f"{transcript.coverage:.4f}"}
+    share = _share(transcript)
+    headers = {} if share is None else {"X-Speech-Coverage": f"{share:.4f}"}
     if asked.format == "json":
         document = {"text": _whole(transcript.segments), "usage": _usage(transcript)}
         return JSONResponse(document | _account(transcript, asked), headers=headers)
@@ -235,9 +236,14 @@ def _account(transcript: Transcript, asked: _Asked) -> dict[str, Any]:
     notes = [_worded(note) for note in transcript.notes]
     notes += [f"{name} is ignored here." for name in asked.unused]
     return {
-        "coverage": round(transcript.coverage, 4),
+        "coverage": _share(transcript),
         "gaps": [[gap.start, gap.end] for gap in transcript.gaps],
     } | ({"note": " ".join(notes)} if notes else {})
+
+
+def _share(transcript: Transcript) -> float | None:
+    """The coverage with four decimals, cut: 1 must mean all of it."""
+    return None if transcript.coverage is None else math.floor(transcript.coverage * 10_000) / 10_000
 
 
 def _worded(note: Note) -> str:
@@ -266,7 +272,7 @@ class _Deltas:
         """The documents that tell of one window, or of the end."""
         if isinstance(part, Transcript):
             done = {"type": "transcript.text.done", "text": _whole(part.segments)}
-            yield done | {"coverage": round(part.coverage, 4)}
+            yield done | {"coverage": _share(part)}
         elif text := _whole(part):
             yield {"type": "transcript.text.delta", "delta": (" " if self._said else "") + text}
             self._said = True

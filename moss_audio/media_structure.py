@@ -1,0 +1,219 @@
+"""What the bytes of a media file say about its whole: how long it should be, and where joined files begin.
+
+FFmpeg reads a file from its beginning and stops where the first recording in it ends; nor does it say that a
+header promises more bytes than there are. Only lengths and signatures are read here; no sound is decoded.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from collections.abc import Iterator
+from io import SEEK_END
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+MOST_PARTS = 10_000
+"""Joined files that are told apart; a radio stream of a week has fewer."""
+
+_PLACEHOLDER = 0x7FFF0000
+"""32-bit sizes from here on stand for "unknown": programs that write to a pipe put such a number there."""
+
+_OGG_CONTINUED, _OGG_FIRST = 1, 2
+
+_ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
+_ASF_FILE = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+_W64 = b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00"
+_EBML = b"\x1a\x45\xdf\xa3"
+_SIGNATURES = (
+    _ASF,
+    _W64,
+    b"caff\x00\x01\x00\x00desc",
+    b"TTA1\x01\x00",
+    b"FLV\x01\x04\x00",
+    b"FLV\x01\x05\x00",
+)
+_SEGMENT = b"\x18\x53\x80\x67"
+
+
+def joined_parts(path: Path) -> list[tuple[int, int]]:
+    """Where each of the files begins and ends that were joined to one.
+
+    Args:
+        path: A file that is not empty.
+
+    Returns:
+        ``(first, behind the last)`` byte of each, in order; a single pair for a file that is one.
+    """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        starts = [0]
+        for start in _later_starts(data):
+            starts.append(start)
+            if len(starts) == MOST_PARTS:
+                break
+        return list(zip(starts, [*starts[1:], len(data)], strict=True))
+
+
+def promised_bytes(path: Path, start: int = 0) -> int | None:
+    """Bytes that a file's own header says it has; None where it does not say, or not reliably.
+
+    Known are WAV (RF64 too), AVI, AIFF, W64, AU, CAF, Matroska, WebM and ASF.
+
+    Args:
+        path: The file.
+        start: Byte where it begins, if it was joined to others.
+    """
+    with path.open("rb") as file:
+        head = _read_at(file, start, 4096)
+        if head[:4] == b"caff":
+            return _caf_bytes(file, start)
+    promised = None
+    if head[:4] in (b"RIFF", b"FORM") and len(head) >= 12:
+        size = struct.unpack(">I" if head[:4] == b"FORM" else "<I", head[4:8])[0]
+        promised = 8 + size if 0 < size < _PLACEHOLDER else None
+    elif head[:4] in (b"RF64", b"BW64") and head[12:16] == b"ds64":
+        promised = 8 + struct.unpack("<Q", head[20:28])[0]
+    elif head[:16] == _W64:
+        promised = struct.unpack("<Q", head[16:24])[0]
+    elif head[:4] == b".snd" and len(head) >= 12:
+        offset, size = struct.unpack(">II", head[4:12])
+        promised = offset + size if 0 < size < _PLACEHOLDER else None
+    elif head[:16] == _ASF and (found := head.find(_ASF_FILE)) >= 0 and len(head) >= found + 48:
+        promised = struct.unpack("<Q", head[found + 40 : found + 48])[0] or None
+    elif head[:4] == _EBML and (found := head.find(_SEGMENT)) >= 0:
+        size, width = _ebml_size(head, found + 4)
+        promised = found + 4 + width + size if size is not None else None
+    return promised
+
+
+def counts_frames(path: Path, start: int = 0) -> bool:
+    """Whether an mp3 file says how many frames it has; without that its length is estimated from its bytes.
+
+    Args:
+        path: The file.
+        start: Byte where it begins, if it was joined to others.
+    """
+    with path.open("rb") as file:
+        tag = _read_at(file, start, 10)
+        first = start
+        if tag[:3] == b"ID3" and len(tag) == 10:
+            # ID3v2.4, section 6.2: sizes have seven bits a byte.
+            first += 10 + sum((byte & 127) << 7 * place for place, byte in enumerate(reversed(tag[6:])))
+        head = _read_at(file, first, 4096)
+    return any(name in head for name in (b"Xing", b"Info", b"VBRI"))
+
+
+def _later_starts(data: mmap.mmap) -> Iterator[int]:
+    """Where a second recording, a third and so on begins."""
+    if data[:4] == b"OggS":
+        yield from _ogg_links(data)
+    elif data[:4] in (b"RIFF", b"FORM"):
+        yield from _chunks_alike(data)
+    elif data[4:8] == b"ftyp":
+        yield from _mp4_files(data)
+    elif data[:4] == b"wvpk":
+        yield from _wavpack_files(data)
+    elif data[:4] == b"fLaC":
+        yield from _found(data, b"fLaC\x00\x00\x00\x22")
+    elif data[:5] == b"#!AMR":
+        yield from _found(data, data[: 9 if data[5:6] == b"-" else 6])
+    elif (
+        signature := next((known for known in _SIGNATURES if data[: len(known)] == known), None)
+    ) is not None:
+        yield from _found(data, signature)
+    elif data[:4] == _EBML:
+        for start in _found(data, _EBML):
+            if any(kind in data[start : start + 64] for kind in (b"matroska", b"webm")):
+                yield start
+
+
+def _found(data: mmap.mmap, signature: bytes) -> Iterator[int]:
+    position = 1
+    while (position := data.find(signature, position)) >= 0:
+        yield position
+        position += len(signature)
+
+
+def _ogg_links(data: mmap.mmap) -> Iterator[int]:
+    """The first page of each later link of a chain: one that begins a stream, behind one that does not.
+
+    RFC 3533, section 6: the pages that begin a link's streams come before all others of the link.
+    """
+    position, beginning = 0, True
+    while 0 <= position <= len(data) - 27:
+        if data[position : position + 5] != b"OggS\x00":
+            position = data.find(b"OggS\x00", position + 1)
+            continue
+        first = bool(data[position + 5] & _OGG_FIRST) and not data[position + 5] & _OGG_CONTINUED
+        if first and not beginning:
+            yield position
+        beginning = first
+        segments = data[position + 26]
+        position += 27 + segments + sum(data[position + 27 : position + 27 + segments])
+
+
+def _chunks_alike(data: mmap.mmap) -> Iterator[int]:
+    """RIFF or FORM files behind each other; the ``AVIX`` chunks of a long AVI file are part of it."""
+    order: Literal["big", "little"] = "big" if data[:4] == b"FORM" else "little"
+    position = 0
+    while True:
+        size = int.from_bytes(data[position + 4 : position + 8], order)
+        position += 8 + size + size % 2
+        if size == 0 or data[position : position + 4] != data[:4]:
+            return
+        if data[position + 8 : position + 12] == data[8:12]:
+            yield position
+
+
+def _wavpack_files(data: mmap.mmap) -> Iterator[int]:
+    """Blocks that begin with sample 0 again."""
+    position, before = 0, 0
+    while (position := data.find(b"wvpk", position)) >= 0 and position + 32 <= len(data):
+        size, version, _, _, _, index = struct.unpack("<IHBBII", data[position + 4 : position + 20])
+        if not 0x400 <= version <= 0x410:
+            position += 4
+            continue
+        if index == 0 and before > 0:
+            yield position
+        before = index
+        position += max(32, 8 + size)
+
+
+def _caf_bytes(file: BinaryIO, start: int) -> int | None:
+    """Where the last chunk ends; the size of the one with the sound may be left open as -1."""
+    position = start + 8
+    end = file.seek(0, SEEK_END)
+    while position < end and len(header := _read_at(file, position, 12)) == 12:
+        size = struct.unpack(">q", header[4:])[0]
+        if size < 0:
+            return None
+        position += 12 + size
+    return position - start
+
+
+def _read_at(file: BinaryIO, position: int, size: int) -> bytes:
+    file.seek(position)
+    return file.read(size)
+
+
+def _mp4_files(data: mmap.mmap) -> Iterator[int]:
+    """Every later ``ftyp`` box among the outermost."""
+    position = 0
+    while position + 8 <= len(data):
+        size, kind = struct.unpack(">I4s", data[position : position + 8])
+        if position and kind == b"ftyp":
+            yield position
+        if size == 1 and position + 16 <= len(data):
+            size = struct.unpack(">Q", data[position + 8 : position + 16])[0]
+        if size < 8:
+            return
+        position += size
+
+
+def _ebml_size(head: bytes, position: int) -> tuple[int | None, int]:
+    """An element's size (RFC 8794, section 4), None where it is unknown, and the bytes it is written in."""
+    first = head[position] if position < len(head) else 0
+    width = 9 - first.bit_length() if first else 8
+    written = int.from_bytes(head[position : position + width], "big")
+    size = written & ((1 << 7 * width) - 1)
+    return (None if size == (1 << 7 * width) - 1 or not first else size), width
