@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from langgraph.checkpoint.base import ChannelVersions, Checkpoint, CheckpointMet
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite import SqliteSaver
 
+from index.store.database import read_only_uri
 from tools.result import restore
 from tools.result_text import text_of
 
@@ -73,11 +75,17 @@ class Memory:
 
     Args:
         path: The SQLite file; made if it is not there.
+        read_only: Whether the file is only read: what is said is then forgotten at the end.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, read_only: bool = False) -> None:
         # The saver guards the connection with a lock of its own, so threads may share it.
-        self._connection = sqlite3.connect(path, check_same_thread=False, timeout=30)
+        place = ":memory:" if read_only else path
+        self._connection = sqlite3.connect(place, check_same_thread=False, timeout=30)
+        if read_only and path.exists():
+            # A conversation that cannot be read cannot be continued; what is asked is answered all the same.
+            with suppress(sqlite3.Error), closing(sqlite3.connect(read_only_uri(path), uri=True)) as stored:
+                stored.backup(self._connection)
         for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "secure_delete=ON", "busy_timeout=30000"):
             self._connection.execute(f"PRAGMA {pragma}")
         # `None` allows LangChain's messages and plain types only: nothing else is ever imported on reading.

@@ -21,7 +21,7 @@ from index.disk_space import noticing_full_disk
 from index.progress import Progress, Report
 from index.recording_errors import IndexOutOfDate, MossAgentError
 from index.records import Recording
-from index.store.database import Database
+from index.store.database import Database, is_writable, not_writable
 from index.store.library import Library
 
 if TYPE_CHECKING:
@@ -60,8 +60,11 @@ class Workspace:
                 f"The home folder {self.home} cannot be used ({error.strerror}); "
                 "choose another with --home or MOSS_AGENT_HOME."
             ) from error
-        database = Database(settings.database_url or self.home / "library.sqlite")
+        is_read_only = not is_writable(self.home)
+        database = Database(settings.database_url or self.home / "library.sqlite", is_read_only)
         self.library = Library(database, self.home)
+        self.read_only = not_writable(self.home) if is_read_only else database.read_only
+        """Why the home folder is only read, as the error of what would write; None where it is written."""
         self.engines_problem = ""
         """Why no engines could be chosen; empty if they were, or were not needed yet."""
         self._locked = threading.RLock()
@@ -107,7 +110,9 @@ class Workspace:
         """Keyword and vector search over the library."""
         from index.search.searching import Search
 
-        return Search(self.library, self.embedder, self.vectors)
+        # An embedded Chroma writes even to be read.
+        can_open = self.read_only is None or self.vectors.folder is None
+        return Search(self.library, self.embedder, self.vectors if can_open else None)
 
     @cached_property
     def ingest(self) -> Ingest:
@@ -129,7 +134,7 @@ class Workspace:
         """Conversations, kept in a database of their own."""
         from agent.checkpointer import Memory
 
-        return Memory(self.home / "conversations.sqlite")
+        return Memory(self.home / "conversations.sqlite", read_only=self.read_only is not None)
 
     @cached_property
     def chat_model(self) -> BaseChatModel:
@@ -203,6 +208,8 @@ class Workspace:
 
     def rename_speaker(self, reference: str, old: str, new: str) -> int:
         """Give a speaker another name, or merge two; returns the number of segments under the new name."""
+        if self.read_only is not None:
+            raise self.read_only
         with noticing_full_disk(self.home):
             return self.library.rename_speaker(self.library.resolve(reference).id, old, new)
 
@@ -253,7 +260,10 @@ class Workspace:
         Raises:
             MossAgentError: Another process holds it.
             DiskFull: What was to be written has no room.
+            ReadOnly: The home folder is only read.
         """
+        if self.read_only is not None:
+            raise self.read_only
         with noticing_full_disk(self.home), self._lock():
             yield
 
@@ -261,7 +271,10 @@ class Workspace:
     def _lock(self) -> Iterator[None]:
         with self._locked:
             if self._lock_depth == 0:
-                self._lock_file = (self.home / ".lock").open("w")
+                try:
+                    self._lock_file = (self.home / ".lock").open("w")
+                except PermissionError as error:
+                    raise not_writable(self.home) from error
                 try:
                     fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except OSError as error:

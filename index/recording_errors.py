@@ -10,6 +10,7 @@
     │   └── EngineStopped     it failed on so many windows in a row that it must be gone
     ├── IndexOutOfDate        the vector collection is lost or was made with another embedder
     ├── DiskFull              the disk that the home folder is on has no room left
+    ├── ReadOnly              the home folder can be read, but not written
     └── Cancelled             the user stopped it; what was finished is kept
 
 Every message is one sentence a person can act on; errors of libraries are mapped to these at the
@@ -68,6 +69,10 @@ class IndexOutOfDate(MossAgentError):
 
 class DiskFull(MossAgentError):
     """The disk has no room left; what was finished is kept, and the same can be tried again."""
+
+
+class ReadOnly(MossAgentError):
+    """The home folder can be read, but not written."""
 
 
 class Cancelled(MossAgentError):

@@ -19,7 +19,7 @@ from agent.settings import Settings
 from agent.workspace import Workspace, open_workspace
 from index.disk_space import disk_full, is_disk_full
 from index.notes import describe_all
-from index.recording_errors import MossAgentError
+from index.recording_errors import DiskFull, MossAgentError
 from index.templates import Template
 from moss_audio.errors import MossAudioError
 
@@ -90,7 +90,7 @@ def add(
 @app.command("list")
 def list_recordings(json: Json = False) -> None:
     """List the recordings."""
-    recordings = _workspace().library.recordings()
+    recordings = _reading().library.recordings()
     if json:
         output.write_json([output.listed_json(recording) for recording in recordings])
     else:
@@ -112,7 +112,7 @@ def transcript(
     json: Json = False,
 ) -> None:
     """Print or export the transcript, or the part of it in a range of time."""
-    workspace = _workspace()
+    workspace = _reading()
     # With a file named, --json is about what is printed; the file keeps its format.
     data = workspace.export(reference, "json" if json and out is None else format, start, end)
     if out is not None:
@@ -135,7 +135,7 @@ def search(
     json: Json = False,
 ) -> None:
     """Find passages by word and by meaning."""
-    workspace = _workspace()
+    workspace = _reading()
     wanted = workspace.library.resolve(recording).id if recording else None
     hits = workspace.search.search(query, wanted, k)
     if json:
@@ -154,7 +154,7 @@ def ask(
     json: Json = False,
 ) -> None:
     """Ask about the recordings; the answer cites the seconds it rests on."""
-    workspace = _workspace()
+    workspace = _reading()
     wanted = workspace.library.resolve(recording).id if recording else None
     assistant = workspace.assistant
     with output.stoppable() as cancel:
@@ -183,7 +183,7 @@ def listen(
     """Let MOSS-Audio listen to a stretch again and answer a question about it."""
     from tools.listen import listen as listen_again
 
-    workspace = _workspace()
+    workspace = _reading()
     with output.stoppable() as cancel:
         heard = listen_again(workspace.toolbox, reference, start, end, question, cancel)
     if json:
@@ -203,7 +203,7 @@ def summarize(
     """Write the summary: topics, decisions, action items, open questions, each with its time."""
     from index.export.markdown import to_markdown
 
-    workspace = _workspace()
+    workspace = _reading()
     summary = workspace.summarize(reference, template)
     if json:
         output.write_json(summary.to_json())
@@ -390,6 +390,16 @@ def _workspace() -> Workspace:
         ) from error
     _Run.workspace = open_workspace(settings)
     return _Run.workspace
+
+
+def _reading() -> Workspace:
+    """The workspace for a command that changes nothing; says so where nothing could be changed."""
+    workspace = _workspace()
+    if workspace.read_only is not None:
+        is_full = isinstance(workspace.read_only, DiskFull)
+        why = "The disk is full" if is_full else "The home folder cannot be written"
+        output.complain(f"{why}, so {workspace.home} is only read, and no conversation is stored.")
+    return workspace
 
 
 def main() -> None:

@@ -61,6 +61,8 @@ def _check(name: str, look: Callable[[], str]) -> Check:
 
 
 def _home(workspace: Workspace) -> str:
+    if workspace.read_only is not None:
+        raise workspace.read_only
     free = shutil.disk_usage(workspace.home).free / 1e9
     if free < 1:
         raise MossAgentError(f"{workspace.home} has only {free:.1f} GB left; free some space.")
@@ -109,7 +111,13 @@ def _recogniser(workspace: Workspace, model_works: bool) -> str:
         if not model_works:
             raise MossAgentError(NOT_WITHOUT_MODEL)
         return f"{workspace.engines.hears}: speech, with times"
-    model = transcriber.load().model
+    try:
+        model = transcriber.load().model
+    except OSError as error:
+        # The recogniser's weights are put together in the home folder.
+        if workspace.read_only is not None:
+            raise workspace.read_only from error
+        raise
     languages = "many languages" if model.is_multilingual else "English only"
     packaged = transcriber.model in PACKAGED_WHISPER
     origin = "published hashes checked" if packaged else "a model you chose"
@@ -125,6 +133,8 @@ def _voices() -> str:
 
 def _search(workspace: Workspace) -> str:
     workspace.embedder.load()
+    if workspace.search.vectors is None:
+        return f"keywords (SQLite FTS5) and meaning ({workspace.embedder.name}, without Chroma)"
     workspace.vectors.check(workspace.library)
     return f"keywords (SQLite FTS5) and meaning ({workspace.embedder.name} in Chroma)"
 

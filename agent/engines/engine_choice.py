@@ -9,6 +9,7 @@ MOSS_AGENT_MODEL is a URL      a server transcribes and answers; one without aud
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -295,7 +296,8 @@ def _whisper(settings: Settings) -> Transcriber:
 
 def _any_released(cache: Path) -> bool:
     """Whether anything of a released checkpoint is here; quick, so that most starts do no more."""
-    return any((cache / f"models--{name.replace('/', '--')}").is_dir() for name in NAMES)
+    # ``Path.is_dir`` raises where the cache is another user's.
+    return any(os.path.isdir(cache / f"models--{name.replace('/', '--')}") for name in NAMES)
 
 
 def _better(name: str) -> str:

@@ -42,10 +42,11 @@ class Search:
     Args:
         library: The recordings.
         embedder: What questions are embedded with.
-        vectors: The collection of passage vectors.
+        vectors: The collection of passage vectors; None compares with every vector of the database, which is
+            slower, and needs nothing that is written.
     """
 
-    def __init__(self, library: Library, embedder: Embedder, vectors: Vectors) -> None:
+    def __init__(self, library: Library, embedder: Embedder, vectors: Vectors | None) -> None:
         self.library = library
         self.embedder = embedder
         self.vectors = vectors
@@ -107,20 +108,20 @@ class Search:
         A metadata filter in Chroma is a scan (45 ms at 100,000 rows); a recording's rows are few.
         """
         embedding = self._embed(query)
-        if recording is not None or not self._collection_is_complete():
+        if recording is not None or self.vectors is None or not self._is_complete(self.vectors):
             found = self._exact_matches(embedding, recording)
         else:
             found = self.vectors.query(embedding, CANDIDATES)
         return [number for number, cosine in found if cosine >= MIN_COSINE]
 
-    def _collection_is_complete(self) -> bool:
+    def _is_complete(self, vectors: Vectors) -> bool:
         """Whether Chroma has at least what the database has; else its answers would silently lack some.
 
         It lags while a recording is being indexed, and is behind for good after it was lost.
         """
         wanted = self._store.count()
         try:
-            held = self.vectors.count()
+            held = vectors.count()
         except IndexOutOfDate as error:
             if self._made_with_another_embedder():
                 raise

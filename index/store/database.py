@@ -6,10 +6,13 @@ Everything else (the Chroma collection, exports) can be rebuilt from these table
 from __future__ import annotations
 
 import logging
+import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from sqlalchemy import (
     JSON,
@@ -26,11 +29,15 @@ from sqlalchemy import (
 from sqlalchemy.engine import URL, Connection, Dialect, Engine, make_url
 from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
+from sqlalchemy.pool import QueuePool
 
-from index.disk_space import noticing_full_disk
+from index.disk_space import disk_full, is_disk_full, noticing_full_disk
 from index.folding import FOLD_VERSION, fold
-from index.recording_errors import MossAgentError
+from index.recording_errors import MossAgentError, ReadOnly
 from index.records import Note, NoteKind, Span, StageName, Status
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 _log = logging.getLogger(__name__)
 
@@ -223,32 +230,61 @@ class ThreadRecordingRow(Base):
 
 
 class Database:
-    """An open database, migrated to the newest schema.
+    """An open database, migrated to the newest schema; where it cannot be written, it is only read.
 
     Args:
         location: The database file, or a SQLAlchemy URL, e.g. ``sqlite:////folder/library.sqlite``. A file's
             name is taken as it is: ``%20``, ``?`` and ``#`` mean nothing in it.
+        read_only: Whether it is only read, even where it can be written.
+
+    Attributes:
+        folder: Where the database file lies.
+        read_only: Why it is only read, as the error of what would write to it; None where it is written, too.
+
+    Raises:
+        MossAgentError: It cannot be opened.
+        DiskFull: There is none, and no room for one.
+        ReadOnly: It cannot be written, and there is none, or it must be migrated.
     """
 
-    def __init__(self, location: Path | str) -> None:
+    def __init__(self, location: Path | str, read_only: bool = False) -> None:
         url = _url(location)
         if url is None or url.get_backend_name() != "sqlite":
             raise MossAgentError(
                 "Only SQLite databases are supported so far; "
                 "MOSS_AGENT_DATABASE_URL must look like sqlite:////folder/file."
             )
-        self.folder = Path(url.database or ".").absolute().parent
-        """Where the database file lies."""
+        path = Path(url.database or ".").absolute()
+        self.folder = path.parent
+        self.read_only: MossAgentError | None = None
         try:
-            self.engine = create_engine(url)
-            event.listen(self.engine, "connect", _prepare_sqlite)
-            migrate(self.engine)
+            if read_only or not is_writable(path):
+                self.read_only = not_writable(self.folder)
+                self.engine = _open_read_only(path)
+            else:
+                self.engine = self._open(url, path)
         except SQLAlchemyError as error:
             raise MossAgentError(
-                f"The database {url.database or url} cannot be opened ({type(error).__name__}); "
+                f"The database {path} cannot be opened ({type(error).__name__}); "
                 "check its folder and permissions."
             ) from error
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
+
+    def _open(self, url: URL, path: Path) -> Engine:
+        """Open it for writing; on a full disk it is opened for reading, which needs no room."""
+        engine = create_engine(url)
+        event.listen(engine, "connect", _prepare_sqlite)
+        try:
+            migrate(engine)
+        except SQLAlchemyError as error:
+            engine.dispose()
+            if not is_disk_full(error, self.folder):
+                raise
+            self.read_only = disk_full(self.folder)
+            if not path.exists() or path.stat().st_size == 0:
+                raise self.read_only from error
+            return _open_read_only(path)
+        return engine
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
@@ -256,9 +292,15 @@ class Database:
 
         Raises:
             DiskFull: There is no room for what was to be written.
+            ReadOnly: Something was to be written, and the database is only read.
         """
-        with noticing_full_disk(self.folder), self._sessions.begin() as session:
-            yield session
+        try:
+            with noticing_full_disk(self.folder), self._sessions.begin() as session:
+                yield session
+        except OperationalError as error:
+            if self.read_only is not None and "readonly database" in str(error):
+                raise self.read_only from error
+            raise
 
     def rewrite(self) -> None:
         """Write the file anew, so that no byte of deleted rows is left in it or in its log.
@@ -298,6 +340,63 @@ def _url(location: Path | str) -> URL | None:
         return None
 
 
+def is_writable(path: Path) -> bool:
+    """Whether files can be made and changed in a folder; or a file be changed, and made where there is none.
+
+    A file system that is mounted for reading is not writable, whoever asks.
+    """
+    by_effective_user = os.access in os.supports_effective_ids
+    folder = path if path.is_dir() else path.parent
+    if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK, effective_ids=by_effective_user):
+        return False
+    return not path.exists() or os.access(path, os.W_OK, effective_ids=by_effective_user)
+
+
+def not_writable(folder: Path) -> ReadOnly:
+    """The error for a folder that cannot be written."""
+    return ReadOnly(
+        f"{folder} cannot be written, so nothing in it can be changed; correct its permissions, or choose "
+        "another folder with --home or MOSS_AGENT_HOME."
+    )
+
+
+def read_only_uri(path: Path) -> str:
+    """SQLite's URI (https://www.sqlite.org/uri.html) of a database that is read and never written.
+
+    Without a log beside it, the file is all there is, and SQLite is told that nobody changes it: it would
+    make a log of its own even to read. With one, another process may be writing.
+    """
+    log = [path.with_name(f"{path.name}-{suffix}") for suffix in ("wal", "shm")]
+    has_log = any(file.exists() and file.stat().st_size > 0 for file in log)
+    return f"file:{quote(os.fsencode(path))}?mode=ro{'' if has_log else '&immutable=1'}"
+
+
+def _open_read_only(path: Path) -> Engine:
+    """Open a database without making or changing any file.
+
+    Raises:
+        ReadOnly: There is none, or it must be migrated.
+        SQLAlchemyError: It cannot be opened.
+    """
+    if not path.is_file():
+        raise ReadOnly(
+            f"There is no library in {path.parent}, and none can be made, because it cannot be written; "
+            "choose another folder with --home or MOSS_AGENT_HOME."
+        )
+
+    def connect() -> sqlite3.Connection:
+        return sqlite3.connect(read_only_uri(path), uri=True, timeout=30, check_same_thread=False)
+
+    engine = create_engine("sqlite://", creator=connect, poolclass=QueuePool)
+    if not _is_newest(engine):
+        engine.dispose()
+        raise ReadOnly(
+            f"The library in {path.parent} was made by another version and must be converted, but it "
+            "cannot be written; correct its permissions, then run `moss-agent list` once."
+        )
+    return engine
+
+
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
     """Enforce foreign keys, let readers go on while one writes, and overwrite what is deleted."""
     cursor = connection.cursor()
@@ -315,10 +414,8 @@ def migrate(engine: Engine) -> None:
     A new database gets all of it.
     """
     from alembic import command
-    from alembic.config import Config
 
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    config = _alembic()
     with engine.begin() as connection:
         # Python's driver begins a transaction before rows are changed, but not before tables are.
         connection.exec_driver_sql("BEGIN")
@@ -344,3 +441,20 @@ def _fold_anew(connection: Connection) -> None:
 
 PASSAGES_AT_ONCE = 1_000
 _PASSAGES_BEHIND = text("SELECT id, text FROM passages WHERE id > :last ORDER BY id LIMIT :most")
+
+
+def _is_newest(engine: Engine) -> bool:
+    from alembic.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
+    with engine.connect() as connection:
+        stored = MigrationContext.configure(connection).get_current_revision()
+    return stored == ScriptDirectory.from_config(_alembic()).get_current_head()
+
+
+def _alembic() -> Config:
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    return config

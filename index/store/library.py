@@ -181,7 +181,12 @@ class Library:
             )
 
     def note_thread(self, thread: str, recordings: Iterable[str]) -> None:
-        """Remember that a conversation quoted these recordings, so that removing one removes it too."""
+        """Remember that a conversation quoted these recordings, so that removing one removes it too.
+
+        Where the library is only read, no conversation is kept either, and there is nothing to remember.
+        """
+        if self.database.read_only is not None:
+            return
         with self.database.transaction() as session:
             for recording in set(recordings):
                 if session.get(ThreadRecordingRow, (thread, recording)) is None:
