@@ -17,7 +17,6 @@ from agent.cli import output
 from agent.privacy import switch_off_telemetry
 from agent.settings import Settings
 from agent.workspace import Workspace, open_workspace
-from index.notes import describe_all
 from index.recording_errors import MossAgentError
 from index.templates import Template
 from moss_audio.errors import MossAudioError
@@ -75,9 +74,10 @@ def add(
                     raise result
                 failed.append(str(result))
                 continue
-            added.append(output.added_json(result, workspace.library.segment_count(result.id)))
+            segments = workspace.library.segment_count(result.id)
+            added.append(output.added_json(result, segments))
             if not json:
-                output.show_added(added[-1], describe_all(result.problems))
+                output.show_added(result, segments)
     if json:
         output.write_json(added)
     for line in failed:
