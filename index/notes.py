@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import floor
+from typing import Any
 
-from index.records import Note, NoteKind
+from index.records import Note, NoteKind, Recording
 from moss_audio.timestamps import clock
 
 
@@ -53,6 +55,31 @@ def describe(note: Note) -> str:
 def describe_all(notes: Iterable[Note]) -> str:
     """Notes in a row, in the order given; empty where there are none."""
     return " ".join(describe(note) for note in notes)
+
+
+def notes_json(notes: Iterable[Note]) -> dict[str, Any]:
+    """Notes for a program: ``notes``, a sentence each, and ``note_spans``, the ``[start, end]`` of each."""
+    notes = tuple(notes)
+    return {
+        "notes": [describe(note) for note in notes],
+        "note_spans": [[[span.start, span.end] for span in note.spans] for note in notes],
+    }
+
+
+def percent(share: float) -> str:
+    """A share as whole percent, cut and not rounded: 100 % only when nothing is missing."""
+    return f"{floor(100 * min(share, 1.0))} %"
+
+
+def coverage_percent(recording: Recording) -> str | None:
+    """How much of the speech is transcribed; None where it is not known, or would look like nothing is wrong.
+
+    What is missing of the speech lowers the coverage. A note about something else, as that speakers could not
+    be identified, does not, but 100 % beside it would be read as "all is well".
+    """
+    if recording.coverage is None or (recording.coverage >= 1.0 and recording.problems):
+        return None
+    return percent(recording.coverage)
 
 
 def _damage(note: Note) -> str:

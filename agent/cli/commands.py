@@ -18,7 +18,6 @@ from agent.privacy import switch_off_telemetry
 from agent.settings import Settings
 from agent.workspace import Workspace, open_workspace
 from index.disk_space import disk_full, is_disk_full
-from index.notes import describe_all
 from index.recording_errors import DiskFull, MossAgentError
 from index.templates import Template
 from moss_audio.errors import MossAudioError
@@ -76,9 +75,10 @@ def add(
                     raise result
                 failed.append(str(result))
                 continue
-            added.append(output.added_json(result, workspace.library.segment_count(result.id)))
+            segments = workspace.library.segment_count(result.id)
+            added.append(output.added_json(result, segments))
             if not json:
-                output.show_added(added[-1], describe_all(result.problems))
+                output.show_added(result, segments)
     if json:
         output.write_json(added)
     for line in failed:

@@ -26,6 +26,7 @@ from rich.table import Table
 from rich.text import Text
 
 from agent.cli import streams
+from index.notes import coverage_percent, describe_all, notes_json
 from index.recording_errors import MossAgentError
 from index.records import Hit, Recording
 from moss_audio.timestamps import clock, parse_clock
@@ -143,23 +144,27 @@ def added_json(recording: Recording, segments: int) -> dict[str, Any]:
         "segments": segments,
         "speakers": len(recording.speakers),
         "seconds_taken": round(recording.seconds_taken, 2),
+        **notes_json(recording.problems),
     }
 
 
-def show_added(document: dict[str, Any], note: str | None) -> None:
+def show_added(recording: Recording, segments: int) -> None:
     """A recording that was added, for a person."""
+    document = added_json(recording, segments)
+    accounted = coverage_percent(recording)
+    covered = f"{accounted} of detected speech accounted for, " if accounted else ""
     taken = max(document["seconds_taken"], 0.01)
     sentences, speakers = document["segments"], document["speakers"]
     say(
         f"“{document['title']}” ({document['id'][:12]}): {clock(document['duration'])} long, "
         f"{_counted(sentences, 'sentence')}, {_counted(speakers, 'speaker')} (estimated), "
-        f"language {document['language'] or 'unknown'}, {_percent(document['coverage'])} of detected speech "
-        f"accounted for, processed in {taken:.0f} s ({document['duration'] / taken:.1f}× realtime)."
+        f"language {document['language'] or 'unknown'}, "
+        f"{covered}processed in {taken:.0f} s ({document['duration'] / taken:.1f}× realtime)."
     )
     for start, end in document["gaps"]:
         say(f"  not transcribed: {clock(start)}–{clock(end)}")
-    if note:
-        say(f"  {note}")
+    for sentence in document["notes"]:
+        say(f"  {sentence}")
 
 
 def listed_json(recording: Recording) -> dict[str, Any]:
@@ -171,6 +176,7 @@ def listed_json(recording: Recording) -> dict[str, Any]:
         "status": recording.status,
         "coverage": recording.coverage,
         "added_at": recording.added_at,
+        **notes_json(recording.problems),
     }
 
 
@@ -188,12 +194,15 @@ def show_list(recordings: Sequence[Recording]) -> None:
             recording.title,
             clock(recording.duration),
             recording.status,
-            _percent(recording.coverage),
+            coverage_percent(recording) or ("see below" if recording.problems else "–"),
             recording.added_at,
         )
         table.add_row(*(Text(_plain(cell)) for cell in cells))
     with streams.writing():
         _console.print(table)
+    for recording in recordings:
+        if recording.problems:
+            say(f"{recording.id[:12]}: {describe_all(recording.problems)}")
 
 
 def hit_json(hit: Hit) -> dict[str, Any]:
@@ -307,10 +316,6 @@ def _verdict(model: Model) -> str:
 
 def _gb(size: int) -> str:
     return f"{size / 1e9:.1f} GB"
-
-
-def _percent(share: float | None) -> str:
-    return "–" if share is None else f"{100 * share:.0f} %"
 
 
 def _counted(number: int, thing: str) -> str:

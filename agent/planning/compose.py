@@ -110,8 +110,10 @@ def _facts(intent: Intent, situation: Situation) -> str:
         )
     if intent.fact == "coverage":
         if entry.coverage is None:
-            return f"How much of the speech in {title} is transcribed has not been computed yet."
-        return f"{entry.coverage:.1%} of the detected speech in {title} is transcribed."
+            return f"No speech in {title} has been found and transcribed yet."
+        # Cut, not rounded: 100 % must mean all of it.
+        share = int(entry.coverage * 1000) / 10
+        return f"{share:.1f}% of the detected speech in {title} is transcribed."
     return f"{title} is {clock(entry.duration)} long."
 
 

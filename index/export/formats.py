@@ -15,6 +15,7 @@ from io import BytesIO
 
 from index.export.markdown import escape_markdown
 from index.export.subtitles import Cue, make_cues
+from index.notes import coverage_percent, describe, describe_all, notes_json
 from index.recording_errors import MossAgentError
 from index.records import Recording, Segment
 from index.text import one_line
@@ -44,8 +45,9 @@ def export(recording: Recording, segments: Sequence[Segment], format: str) -> by
 
 
 def _txt(recording: Recording, segments: Sequence[Segment]) -> bytes:
-    """One line a segment: ``[2:05] Speaker 1: text``."""
-    lines = [f"[{clock(segment.start)}] {_named(segment)}\n" for segment in _spoken(segments)]
+    """One line a segment, ``[2:05] Speaker 1: text``, below what could not be done."""
+    lines = [f"Note: {one_line(describe(note))}\n" for note in recording.problems]
+    lines += [f"[{clock(segment.start)}] {_named(segment)}\n" for segment in _spoken(segments)]
     return _encode("".join(lines))
 
 
@@ -56,6 +58,9 @@ def _json(recording: Recording, segments: Sequence[Segment]) -> bytes:
         "title": recording.title,
         "duration": recording.duration,
         "language": recording.language,
+        "coverage": recording.coverage,
+        "gaps": [[gap.start, gap.end] for gap in recording.gaps],
+        **notes_json(recording.problems),
         "segments": [
             {
                 "start": segment.start,
@@ -78,13 +83,26 @@ _TAG_MARKS, _STAND_INS = "\\{}", "\ufdd0\ufdd1\ufdd2"
 which ``one_line`` has removed from the text."""
 
 
+NOTE_CUE_SECONDS = 6.0
+"""Seconds for which the notes are shown behind the last subtitle."""
+
+
 def _srt(recording: Recording, segments: Sequence[Segment]) -> bytes:
+    # SubRip has no comments, so that what could not be done is a last cue, behind all that was said.
+    end = max([recording.duration, *(segment.end for segment in segments)])
+    if notes := describe_all(recording.problems):
+        segments = [*segments, Segment(end, end + NOTE_CUE_SECONDS, f"Note: {notes}", "sound")]
     # SubRip has no escapes; an arrow in the text must not look like the arrow between two times.
     return _subtitles(segments, "srt", lambda cue: [line.replace("-->", "→") for line in cue.lines])
 
 
 def _vtt(recording: Recording, segments: Sequence[Segment]) -> bytes:
-    return _subtitles(segments, "vtt", _voiced)
+    written = _subtitles(segments, "vtt", _voiced)
+    if not (notes := one_line(describe_all(recording.problems))):
+        return written
+    head, _, cues = written.partition(b"\n")
+    # A comment must not look like the times of a cue.
+    return head + _encode("\n\nNOTE " + notes.replace("-->", "→") + "\n") + (cues or b"\n")
 
 
 def _voiced(cue: Cue) -> list[str]:
@@ -155,20 +173,19 @@ def _docx(recording: Recording, segments: Sequence[Segment]) -> bytes:
 
 
 def _about(recording: Recording) -> list[str]:
-    """What is known of the recording, and what of its speech is missing: one or two lines."""
+    """What is known of the recording, and what of it is missing: a line or more."""
     facts = [f"Duration {clock(recording.duration)}"]
     if recording.language:
         facts.append(f"language {recording.language}")
     if recording.speakers:
         facts.append("speakers: " + ", ".join(recording.speakers))
-    if recording.coverage is not None:
-        # Cut, not rounded: 100 % must mean all of it.
-        facts.append(f"{int(recording.coverage * 100)} % of the speech transcribed")
+    if share := coverage_percent(recording):
+        facts.append(f"{share} of the speech transcribed")
     lines = [" · ".join(facts)]
     if recording.gaps:
         gaps = ", ".join(f"{clock(gap.start)}–{clock(gap.end)}" for gap in recording.gaps)
         lines.append(f"Not transcribed: {gaps}")
-    return lines
+    return lines + [describe(note) for note in recording.problems]
 
 
 def _turns(segments: Sequence[Segment]) -> Iterator[list[Segment]]:

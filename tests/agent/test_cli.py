@@ -53,7 +53,7 @@ def document(run, home: Path, *arguments: str):
 
 def test_list_names_what_there_is(run, filled):
     (listed,) = document(run, filled, "list")
-    assert set(listed) == {"id", "title", "duration", "status", "coverage", "added_at"}
+    assert set(listed) == {"id", "title", "duration", "status", "coverage", "added_at", "notes", "note_spans"}
     assert listed["title"] == TITLE
     code, out, _ = run(filled, "list")
     assert code == 0 and listed["id"][:12] in out
@@ -183,7 +183,7 @@ def test_add_then_remove_leaves_no_trace_of_what_was_said(run, tmp_path, sample,
     soundfile.write(tmp_path / "weather plan.wav", audio, rate)
     (added,) = document(run, home, "add", tmp_path / "weather plan.wav")
     facts = ["id", "title", "duration", "language", "status", "coverage", "gaps", "segments", "speakers"]
-    assert list(added) == [*facts, "seconds_taken"]
+    assert list(added) == [*facts, "seconds_taken", "notes", "note_spans"]
     assert added["status"] == "ready" and added["segments"] > 3 and added["coverage"] > 0.95
     code, out, _ = run(home, "ask", "what did they say about the insurance?", "--thread", "t")
     assert code == 0 and "insurance" in out

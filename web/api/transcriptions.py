@@ -22,6 +22,7 @@ from index.export.formats import export
 from index.notes import describe
 from index.pipeline.transcribe_file import Transcript, transcribe_file
 from index.records import Note, NoteKind, Recording, Segment, Status
+from index.text import one_line
 from index.transcription.shared_transcriber import SharedTranscriber
 from moss_audio.timestamps import clock
 from web.api.audio_parts import safe_suffix
@@ -181,6 +182,8 @@ def _texts(form: FormData, name: str) -> list[str]:
 def _response(transcript: Transcript, asked: _Asked) -> Response:
     share = _share(transcript)
     headers = {} if share is None else {"X-Speech-Coverage": f"{share:.4f}"}
+    if notes := " ".join(_worded(note) for note in transcript.notes):
+        headers["X-Speech-Notes"] = one_line(notes).encode("ascii", "replace").decode()
     if asked.format == "json":
         document = {"text": _whole(transcript.segments), "usage": _usage(transcript)}
         return JSONResponse(document | _account(transcript, asked), headers=headers)
@@ -233,12 +236,19 @@ def _segment(index: int, segment: Segment) -> dict[str, Any]:
 
 def _account(transcript: Transcript, asked: _Asked) -> dict[str, Any]:
     """What OpenAI's form has no field for: how much was heard, and what made no difference."""
-    notes = [_worded(note) for note in transcript.notes]
-    notes += [f"{name} is ignored here." for name in asked.unused]
+    heard = _heard(transcript)
+    notes = heard["notes"] + [f"{name} is ignored here." for name in asked.unused]
+    return heard | ({"note": " ".join(notes)} if notes else {})
+
+
+def _heard(transcript: Transcript) -> dict[str, Any]:
+    """How much was heard, where something is missing, and what could not be done."""
     return {
         "coverage": _share(transcript),
         "gaps": [[gap.start, gap.end] for gap in transcript.gaps],
-    } | ({"note": " ".join(notes)} if notes else {})
+        "notes": [_worded(note) for note in transcript.notes],
+        "note_spans": [[[span.start, span.end] for span in note.spans] for note in transcript.notes],
+    }
 
 
 def _share(transcript: Transcript) -> float | None:
@@ -272,7 +282,7 @@ class _Deltas:
         """The documents that tell of one window, or of the end."""
         if isinstance(part, Transcript):
             done = {"type": "transcript.text.done", "text": _whole(part.segments)}
-            yield done | {"coverage": _share(part)}
+            yield done | _heard(part)
         elif text := _whole(part):
             yield {"type": "transcript.text.delta", "delta": (" " if self._said else "") + text}
             self._said = True

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
-from index.notes import describe_all
+from index.notes import coverage_percent, describe_all
 from index.pipeline.ingest import Progress
 from index.records import Recording
 from moss_audio.timestamps import clock
@@ -126,12 +126,12 @@ def _meta(recording: Recording) -> str:
             f"{clock(recording.duration)} · <span class='warn'>stopped; add the file again to resume</span>"
         )
     parts = [clock(recording.duration)]
-    if problems and not recording.speakers and not recording.gaps:
-        return f"{parts[0]} · {escape(problems)}"
     if recording.speakers:
         parts.append(_count(len(recording.speakers), "speaker"))
-    if recording.coverage is not None:
-        parts.append(f"{percent(recording.coverage)} covered")
+    if share := coverage_percent(recording):
+        parts.append(f"{share} covered")
+    if problems:
+        parts.append(escape(problems))
     return " · ".join(parts)
 
 
@@ -199,11 +199,6 @@ def time_left(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min"
     return f"{minutes // 60} h {minutes % 60} min"
-
-
-def percent(share: float) -> str:
-    """A share as whole percent; 100 % only when nothing is missing."""
-    return f"{100 if share >= 1 else min(99, round(100 * share))} %"
 
 
 def _count(number: int, noun: str) -> str:

@@ -9,10 +9,9 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from itertools import groupby
 
-from index.notes import describe_all
+from index.notes import coverage_percent, describe_all
 from index.records import Recording, Segment, Span
 from moss_audio.timestamps import clock
-from web.page.library_view import percent
 from web.page.theme import icon
 
 EXPORTS = (
@@ -92,7 +91,7 @@ def _gap(gap: Span) -> str:
     return (
         f'<div class="line gap" role="button" tabindex="-1" data-start="{gap.start:.3f}" '
         f'data-end="{gap.end:.3f}"><time>{clock(gap.start)}</time>'
-        f'<span class="text">not transcribed, {gap.duration:.1f} s of speech</span></div>'
+        f'<span class="text">not transcribed, {gap.duration:.1f} s</span></div>'
     )
 
 
@@ -101,14 +100,14 @@ def _facts(recording: Recording, spoken: bool) -> str:
     if recording.language:
         parts.append(f"<span>{escape(recording.language.upper())}</span>")
     parts.append(f"<span>added {escape(recording.added_at[:10])}</span>")
-    if recording.coverage is not None and (spoken or recording.gaps):
-        parts.append(_coverage(recording))
+    share = coverage_percent(recording)
+    if share and (spoken or recording.gaps):
+        parts.append(_coverage(recording, share))
     return "".join(parts)
 
 
-def _coverage(recording: Recording) -> str:
-    assert recording.coverage is not None
-    text = f"{percent(recording.coverage)} of detected speech accounted for"
+def _coverage(recording: Recording, share: str) -> str:
+    text = f"{share} of detected speech accounted for"
     if not recording.gaps:
         return f'<span class="coverage">{text}</span>'
     gaps = "".join(
@@ -118,7 +117,7 @@ def _coverage(recording: Recording) -> str:
     )
     return (
         f'<details class="menu coverage"><summary>{text}</summary>'
-        '<div class="sheet"><p>Speech that could not be transcribed:</p>'
+        '<div class="sheet"><p>Stretches that could not be transcribed:</p>'
         f'<ul class="gaps">{gaps}</ul></div></details>'
     )
 

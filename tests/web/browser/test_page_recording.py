@@ -30,7 +30,7 @@ def test_the_sample_is_open_with_its_length_speakers_and_coverage(site: Site, vi
 
 def test_a_gap_is_a_row_and_is_listed_with_the_coverage(site: Site, visit: Visit) -> None:
     page = visit(site)
-    expect(page.locator(".line.gap")).to_contain_text("not transcribed, 2.2 s of speech")
+    expect(page.locator(".line.gap")).to_contain_text("not transcribed, 2.2 s")
     page.click("details.coverage summary")
     page.click("details.coverage .cite")
     page.wait_for_function("document.getElementById('player').currentTime >= 151")

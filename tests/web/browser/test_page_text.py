@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from agent.answer import Answer, Citation
+from index.notes import percent
 from index.records import Note, NoteKind, Recording, Segment, Span
 from tools.result import Evidence, ToolResult
 from web.page import chat_view
-from web.page.library_view import percent, render_library, time_left
+from web.page.library_view import render_library, time_left
 from web.page.transcript_view import render_head, render_player, render_transcript
 
 MARKDOWN = MarkdownIt("gfm-like", {"breaks": True, "linkify": False})

@@ -1,0 +1,82 @@
+"""A note is wherever a user looks, and never beside 100 %."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from io import BytesIO
+
+import pytest
+
+from agent.cli import output
+from index.export.formats import FORMATS, export
+from index.notes import coverage_percent, describe, percent
+from index.records import Note, NoteKind, Recording, Segment, Span, StageName, Status
+from web.page.library_view import render_library
+from web.page.transcript_view import render_head
+
+DAMAGED = Note(NoteKind.DAMAGED, StageName.READING, (Span(20.3, 22.3),), {"packets": 6})
+VOICES = Note(NoteKind.NOT_DIARIZED, StageName.IDENTIFYING_SPEAKERS, detail="The voices --> differ.")
+RECORDING = Recording(
+    "ab" * 32, "Talk", "talk.m4a", 40.0, Status.READY, "2026-11-23T10:00:00+00:00", "en",
+    coverage=0.9999, gaps=(Span(20.3, 22.3),), notes=(DAMAGED, VOICES), speakers=("Ana", "Ben"),
+)  # fmt: skip
+SEGMENTS = [Segment(0.0, 20.0, "Good morning.", speaker="Ana")]
+
+
+def exported(recording: Recording, format: str) -> str:
+    data = export(recording, SEGMENTS, format)
+    if format == "docx":
+        from docx import Document
+
+        return "\n".join(paragraph.text for paragraph in Document(BytesIO(data)).paragraphs)
+    return data.decode()
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_every_export_says_what_could_not_be_done(format: str) -> None:
+    text = exported(RECORDING, format)
+    assert "6 of its audio packets could not be read" in text and "could not be identified" in text
+    assert "100 %" not in text
+    whole = exported(replace(RECORDING, notes=(), coverage=1.0, gaps=()), format)
+    assert "packets" not in whole and "Good morning." in whole
+
+
+@pytest.mark.parametrize("format", ["srt", "vtt"])
+def test_a_note_in_subtitles_is_no_speech_and_breaks_no_player(format: str) -> None:
+    from pysubs2 import SSAFile
+
+    read = SSAFile.from_string(exported(RECORDING, format), format_=format)
+    assert read[0].end == 20_000 and read[0].plaintext.endswith("Good morning.")
+    later = read[1:]
+    assert len(later) == (format == "srt") and all(cue.start >= 40_000 for cue in later)
+
+
+def test_the_command_line_says_it(capsys: pytest.CaptureFixture[str]) -> None:
+    for document in (output.added_json(RECORDING, 1), output.listed_json(RECORDING)):
+        assert document["notes"] == [describe(DAMAGED), describe(VOICES)]
+        assert document["note_spans"] == [[[20.3, 22.3]], []]
+    transcript = json.loads(exported(RECORDING, "json"))
+    assert transcript["notes"] == document["notes"] and transcript["gaps"] == [[20.3, 22.3]]
+    assert transcript["coverage"] < 1
+    for show in (lambda: output.show_added(RECORDING, 1), lambda: output.show_list([RECORDING])):
+        show()
+        said = capsys.readouterr().out
+        assert "6 of its audio packets" in said and "99 %" in said and "100 %" not in said
+
+
+def test_the_page_says_it() -> None:
+    for html in (render_library([RECORDING], [], None), render_head(RECORDING)):
+        assert "6 of its audio packets" in html and "99 %" in html and "100 %" not in html
+
+
+def test_all_of_the_speech_beside_another_note_is_no_percentage() -> None:
+    assert coverage_percent(replace(RECORDING, coverage=1.0)) is None
+    assert coverage_percent(replace(RECORDING, coverage=1.0, notes=())) == "100 %"
+    assert coverage_percent(replace(RECORDING, coverage=None)) is None
+    assert percent(0.99999) == "99 %"
+    for text in (
+        exported(replace(RECORDING, coverage=1.0), "md"),
+        render_head(replace(RECORDING, coverage=1.0)),
+    ):
+        assert "100 %" not in text
