@@ -14,6 +14,7 @@ from datetime import datetime
 from io import BytesIO
 
 from index.export.markdown import escape_markdown
+from index.language_names import name_languages
 from index.recording_errors import MossAgentError
 from index.records import Recording, Segment
 from index.text import one_line
@@ -57,12 +58,14 @@ def _json(recording: Recording, segments: Sequence[Segment]) -> bytes:
         "title": recording.title,
         "duration": recording.duration,
         "language": recording.language,
+        "languages": list(recording.languages),
         "segments": [
             {
                 "start": segment.start,
                 "end": segment.end,
                 "speaker": segment.speaker,
                 "kind": segment.kind,
+                "language": segment.language,
                 "text": segment.text,
                 "words": [asdict(word) for word in segment.words],
             }
@@ -158,7 +161,9 @@ def _docx(recording: Recording, segments: Sequence[Segment]) -> bytes:
 def _about(recording: Recording) -> list[str]:
     """What is known of the recording, and what of its speech is missing: one or two lines."""
     facts = [f"Duration {clock(recording.duration)}"]
-    if recording.language:
+    if len(recording.languages) > 1:
+        facts.append(f"languages: {name_languages(recording.languages)}")
+    elif recording.language:
         facts.append(f"language {recording.language}")
     if recording.speakers:
         facts.append("speakers: " + ", ".join(recording.speakers))
