@@ -19,6 +19,7 @@ def add_files(
     reporting: Callable[[str], Report],
     title: str | None = None,
     speakers: int | None = None,
+    language: str | None = None,
 ) -> Iterator[tuple[Path, Recording | MossAgentError]]:
     """Take files in, as many at a time as the workspace's engine is good for.
 
@@ -28,6 +29,7 @@ def add_files(
         reporting: Gives a file's name the function that is told how far it is.
         title: See ``Workspace.add``.
         speakers: See ``Workspace.add``.
+        language: See ``Workspace.add``.
 
     Returns:
         Each file in the order given, with its recording or what went wrong with it.
@@ -39,7 +41,7 @@ def add_files(
 
     def add(file: Path) -> Recording | MossAgentError:
         try:
-            return workspace.add(file, title, speakers, reporting(file.name), cancel)
+            return workspace.add(file, title, speakers, reporting(file.name), cancel, language)
         except MossAgentError as error:
             return error
         except (KeyboardInterrupt, SystemExit):

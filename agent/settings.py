@@ -41,7 +41,7 @@ class Settings(BaseSettings):
     embedder: str = "packaged"
     """``packaged`` (all-MiniLM-L6-v2), any sentence-transformers name, or a folder with one."""
     language: str | None = None
-    """Spoken language as an ISO 639-1 code; detected by default."""
+    """The one spoken language, as an ISO 639-1 code; by default it is found for each stretch of speech."""
     sounds: Literal["auto", "on", "off"] = "auto"
     """Whether MOSS-Audio also lists sounds and music of each recording; by default on a GPU or a server."""
     speaker_labels: Literal["auto", "on", "off"] = "auto"

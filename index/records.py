@@ -132,6 +132,8 @@ class Segment:
     engine: str = ""
     id: int = 0
     recording: str = ""
+    language: str | None = None
+    """ISO 639-1 code; None where the engine does not say, and of sounds."""
 
     @property
     def span(self) -> Span:
@@ -151,6 +153,9 @@ class Recording:
     added_at: str
     """ISO 8601, UTC."""
     language: str | None = None
+    """ISO 639-1 code of the language that is spoken longest, or that the user set; None where unknown."""
+    languages: tuple[str, ...] = ()
+    """All that are spoken, the longest first; empty where unknown."""
     coverage: float | None = None
     """Share of detected speech that some segment accounts for, in [0, 1]; None until computed."""
     gaps: tuple[Span, ...] = ()

@@ -26,6 +26,7 @@ def list_recordings(toolbox: Toolbox) -> RecordingList:
             title=recording.title,
             duration=round(recording.duration, 3),
             language=recording.language,
+            languages=recording.languages,
             status=recording.status.value,
             coverage=recording.coverage,
             speakers=recording.speakers,

@@ -185,6 +185,7 @@ class RecordingEntry(RecordingInfo):
     """One recording of the library."""
 
     language: str | None = None
+    languages: tuple[str, ...] = ()
     status: str
     coverage: float | None = None
     speakers: tuple[str, ...] = ()

@@ -61,6 +61,14 @@ def add(
     speakers: Annotated[
         int | None, typer.Option(min=1, max=50, help="Number of speakers; by default it is estimated.")
     ] = None,
+    language: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CODE",
+            parser=output.parse_language,
+            help="The one language that is spoken, such as en; by default it is found for each part.",
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Transcribe and index recordings; adding a partly processed file resumes it."""
@@ -69,7 +77,7 @@ def add(
     workspace = _workspace()
     added, failed = [], []
     with output.ingest_progress(quiet=json) as reporting:
-        for _, result in add_files(workspace, files, reporting, title, speakers):
+        for _, result in add_files(workspace, files, reporting, title, speakers, language):
             if isinstance(result, MossAgentError):
                 if len(files) == 1:
                     raise result

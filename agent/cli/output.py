@@ -26,6 +26,7 @@ from rich.table import Table
 from rich.text import Text
 
 from agent.cli import streams
+from index.language_names import LANGUAGE_NAMES, name_languages
 from index.notes import coverage_percent, describe_all, notes_json
 from index.recording_errors import MossAgentError
 from index.records import Hit, Recording
@@ -80,6 +81,18 @@ def parse_time(text: str) -> float:
             f"“{text}” is not a time; write seconds (95), minutes (1:35) or hours (1:02:03)."
         )
     return parse_clock(match[1])
+
+
+def parse_language(text: str) -> str:
+    """The code of a language, in small letters.
+
+    Raises:
+        typer.BadParameter: No language has it.
+    """
+    code = text.strip().lower()
+    if code not in LANGUAGE_NAMES:
+        raise typer.BadParameter(f"“{text}” is not a language code; use ISO 639-1, such as en or de.")
+    return code
 
 
 def write_file(path: Path, data: bytes) -> None:
@@ -138,6 +151,8 @@ def added_json(recording: Recording, segments: int) -> dict[str, Any]:
         "title": recording.title,
         "duration": round(recording.duration, 3),
         "language": recording.language,
+        "languages": list(recording.languages),
+        "engine": recording.engine,
         "status": recording.status,
         "coverage": recording.coverage,
         "gaps": [[gap.start, gap.end] for gap in recording.gaps],
@@ -158,13 +173,22 @@ def show_added(recording: Recording, segments: int) -> None:
     say(
         f"“{document['title']}” ({document['id'][:12]}): {clock(document['duration'])} long, "
         f"{_counted(sentences, 'sentence')}, {_counted(speakers, 'speaker')} (estimated), "
-        f"language {document['language'] or 'unknown'}, "
+        f"{_languages(document)}, "
         f"{covered}processed in {taken:.0f} s ({document['duration'] / taken:.1f}× realtime)."
     )
     for start, end in document["gaps"]:
         say(f"  not transcribed: {clock(start)}–{clock(end)}")
     for sentence in document["notes"]:
         say(f"  {sentence}")
+
+
+def _languages(document: dict[str, Any]) -> str:
+    if len(document["languages"]) > 1:
+        return f"languages {name_languages(document['languages'])}"
+    spoken = document["language"] or "unknown"
+    # A model for English alone writes English, whatever is spoken; Whisper's names of these end so.
+    only = " (the recogniser understands English only)" if document["engine"].endswith(".en") else ""
+    return f"language {spoken}{only}"
 
 
 def listed_json(recording: Recording) -> dict[str, Any]:

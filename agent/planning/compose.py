@@ -25,6 +25,7 @@ from agent.planning.wording import (
     run_marker,
     said,
 )
+from index.language_names import name_languages
 from moss_audio.timestamps import clock
 from tools.listen import NEEDS_MOSS_AUDIO
 from tools.result import Evidence, Heard, Outline, RecordingEntry, RecordingList, SearchResult, SummaryResult
@@ -102,12 +103,12 @@ def _facts(intent: Intent, situation: Situation) -> str:
         voices = _count(len(names), "voice")
         return f"{voices} can be told apart in {title} (estimated from the sound): {', '.join(names)}."
     if intent.fact == "language":
-        spoken = entry.language
-        return (
-            f"The language of {title} is {_LANGUAGES.get(spoken, spoken)}."
-            if spoken
-            else f"The language of {title} is not known."
-        )
+        spoken = entry.languages or ((entry.language,) if entry.language else ())
+        if not spoken:
+            return f"The language of {title} is not known."
+        if len(spoken) > 1:
+            return f"The languages of {title} are {name_languages(spoken)}."
+        return f"The language of {title} is {name_languages(spoken)}."
     if intent.fact == "coverage":
         if entry.coverage is None:
             return f"No speech in {title} has been found and transcribed yet."
@@ -115,15 +116,6 @@ def _facts(intent: Intent, situation: Situation) -> str:
         share = int(entry.coverage * 1000) / 10
         return f"{share:.1f}% of the detected speech in {title} is transcribed."
     return f"{title} is {clock(entry.duration)} long."
-
-
-_LANGUAGES = {
-    "ar": "Arabic", "cs": "Czech", "da": "Danish", "de": "German", "el": "Greek", "en": "English",
-    "es": "Spanish", "fi": "Finnish", "fr": "French", "he": "Hebrew", "hi": "Hindi", "hu": "Hungarian",
-    "it": "Italian", "ja": "Japanese", "ko": "Korean", "nl": "Dutch", "no": "Norwegian", "pl": "Polish",
-    "pt": "Portuguese", "ro": "Romanian", "ru": "Russian", "sv": "Swedish", "tr": "Turkish",
-    "uk": "Ukrainian", "vi": "Vietnamese", "zh": "Chinese",
-}  # fmt: skip
 
 
 def _recordings(situation: Situation) -> tuple[RecordingEntry, ...]:

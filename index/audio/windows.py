@@ -36,6 +36,7 @@ class AudioWindow:
         start: Where the window begins on the recording's clock, seconds.
         speech: Detected speech inside it, on the recording's clock.
         language: ISO 639-1 code, or None when unknown.
+        language_is_guess: Whether some or all of it may be spoken in another language.
         stop: Set when nobody waits for the result any more; an engine that can stop early raises
             ``Cancelled`` then.
     """
@@ -44,6 +45,7 @@ class AudioWindow:
     start: float
     speech: tuple[Span, ...]
     language: str | None = None
+    language_is_guess: bool = False
     stop: threading.Event | None = field(default=None, repr=False, compare=False)
 
     @property

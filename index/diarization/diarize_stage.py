@@ -85,7 +85,7 @@ class DiarizeStage(Stage[WindowRow, Turns]):
             WindowRow.recording_id == self.context.id, WindowRow.done, ~WindowRow.labelled, said.exists()
         )
         with self.context.database.transaction() as session:
-            return session.scalars(query.order_by(WindowRow.number)).all()
+            return session.scalars(query.order_by(WindowRow.start)).all()
 
     def prepare(self, missing: Sequence[WindowRow]) -> None:
         """See ``Stage``."""

@@ -15,6 +15,7 @@ from io import BytesIO
 
 from index.export.markdown import escape_markdown
 from index.export.subtitles import Cue, make_cues
+from index.language_names import name_languages
 from index.notes import coverage_percent, describe, describe_all, notes_json
 from index.recording_errors import MossAgentError
 from index.records import Recording, Segment
@@ -58,6 +59,7 @@ def _json(recording: Recording, segments: Sequence[Segment]) -> bytes:
         "title": recording.title,
         "duration": recording.duration,
         "language": recording.language,
+        "languages": list(recording.languages),
         "coverage": recording.coverage,
         "gaps": [[gap.start, gap.end] for gap in recording.gaps],
         **notes_json(recording.problems),
@@ -67,6 +69,7 @@ def _json(recording: Recording, segments: Sequence[Segment]) -> bytes:
                 "end": segment.end,
                 "speaker": segment.speaker,
                 "kind": segment.kind,
+                "language": segment.language,
                 "text": segment.text,
                 "words": [asdict(word) for word in segment.words],
             }
@@ -175,7 +178,9 @@ def _docx(recording: Recording, segments: Sequence[Segment]) -> bytes:
 def _about(recording: Recording) -> list[str]:
     """What is known of the recording, and what of it is missing: a line or more."""
     facts = [f"Duration {clock(recording.duration)}"]
-    if recording.language:
+    if len(recording.languages) > 1:
+        facts.append(f"languages: {name_languages(recording.languages)}")
+    elif recording.language:
         facts.append(f"language {recording.language}")
     if recording.speakers:
         facts.append("speakers: " + ", ".join(recording.speakers))

@@ -54,7 +54,8 @@ class Ingest:
         transcriber: The engine that transcribes windows.
         embedder: Embeds passages.
         vectors: Where their vectors are stored.
-        language: Spoken language (ISO 639-1) when the user set one; else it is detected.
+        language: The one language that is spoken (ISO 639-1) when the user set one; else it is found for each
+            stretch of speech.
         sounds: The engine that listens for sounds and music after the transcript; None leaves that out.
         speakers: The model that is asked who speaks; None leaves it to the voices.
     """
@@ -85,6 +86,7 @@ class Ingest:
         speakers: int | None = None,
         progress: Callable[[Progress], None] | None = None,
         cancel: threading.Event | None = None,
+        language: str | None = None,
     ) -> Recording:
         """Take a file in, or resume where an earlier attempt stopped.
 
@@ -94,6 +96,7 @@ class Ingest:
             speakers: Number of speakers when known; by default it is estimated.
             progress: Called often, from this thread.
             cancel: Set it from another thread to stop; what was transcribed is kept.
+            language: The one language that is spoken (ISO 639-1); by default that of the constructor.
 
         Returns:
             The recording; unchanged when it was ready already and nothing of it is left to be heard.
@@ -113,7 +116,7 @@ class Ingest:
         context = self._context(file_id(path), report, cancel or threading.Event())
         # The same file twice at a time: the second comes when the first is done, and finds it ready.
         with self._busy.setdefault(context.id, threading.Lock()), noticing_full_disk(self.library.home):
-            return self._run(context, path, title, speakers)
+            return self._run(context, path, title, speakers, language or self.language)
 
     def relabel_speakers(
         self, recording: str, speakers: int | None, progress: Callable[[Progress], None] | None = None
@@ -135,7 +138,14 @@ class Ingest:
     ) -> IngestContext:
         return IngestContext(self.library, recording, self.library.audio_path(recording), report, cancel)
 
-    def _run(self, context: IngestContext, path: Path, title: str | None, speakers: int | None) -> Recording:
+    def _run(
+        self,
+        context: IngestContext,
+        path: Path,
+        title: str | None,
+        speakers: int | None,
+        language: str | None,
+    ) -> Recording:
         if self._is_whole(context):
             return context.recording
         # An index made with another embedder is found out now, not after an hour of transcription.
@@ -145,7 +155,7 @@ class Ingest:
             self._begin(context, path, title, speakers, decoded)
             try:
                 with noticing_full_disk(self.library.home):
-                    self._stages(context)
+                    self._stages(context, language)
             except (Cancelled, KeyboardInterrupt):
                 give_back()
                 context.set(status=Status.CANCELLED)
@@ -218,9 +228,9 @@ class Ingest:
                 row.notes = (*decoded.notes, *others)
             row.expected_speakers = speakers or row.expected_speakers
 
-    def _stages(self, context: IngestContext) -> None:
+    def _stages(self, context: IngestContext, language: str | None) -> None:
         speech = self._speech(context)
-        TranscribeStage(context, self.transcriber, self.language, speech).run()
+        TranscribeStage(context, self.transcriber, language, speech).run()
         context.check_cancel()
         self._identify_speakers(context, speech)
         context.check_cancel()

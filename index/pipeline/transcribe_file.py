@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from index.audio.decode import decode_to_flac, read_range
@@ -18,14 +18,15 @@ from index.pipeline.parallel import in_order
 from index.pipeline.stage import Failures, Timed, attempts
 from index.recording_errors import Cancelled, HearingError
 from index.records import Note, NoteKind, Segment, Span, StageName
+from index.transcription.by_language import SpokenWindow, transcribe_by_language
 from index.transcription.coverage import coverage, find_gaps
-from index.transcription.retry import WindowTranscript, transcribe_window
+from index.transcription.languages import LanguageGuess, languages_spoken
 from index.transcription.transcriber import Transcriber
 
 log = logging.getLogger(__name__)
 
 LANGUAGE_IS_CLEAR = 0.5
-"""Probability from which the language of one window is taken for the recording's."""
+"""Probability from which the language of one window is expected of the recording."""
 
 LANGUAGE_WINDOWS = 3
 """Windows asked for their language before the likeliest answer is taken."""
@@ -40,7 +41,8 @@ class Transcript:
     Attributes:
         segments: In time order.
         duration: The file's length, seconds.
-        language: ISO 639-1 code, given or detected; None where the engine cannot tell.
+        language: ISO 639-1 code of the language that was given, or else is spoken longest; None where the
+            engine cannot tell.
         coverage: Share of speech that segments account for, in [0, 1]; None where there is no speech.
         gaps: Stretches of speech that no segment accounts for.
         notes: What could not be read or transcribed.
@@ -66,7 +68,7 @@ def transcribe_file(
     Args:
         source: Any media file; a copy of its audio is written beside it.
         transcriber: The engine.
-        language: ISO 639-1 code; None detects it.
+        language: ISO 639-1 code of the one language to expect; None finds out what is spoken where.
         cancel: Ends the work early.
         decoding: Called with the seconds of audio read so far; what it raises ends the work.
 
@@ -81,18 +83,23 @@ def transcribe_file(
     audio = source.with_name("heard.flac")
     decoded = decode_to_flac(source, audio, decoding, cancel.is_set)
     speech, windows = find_windows(audio, decoded.duration, transcriber, cancel)
-    spoken = language or detect_language(audio, windows, transcriber, cancel)
+    first = language or detect_language(audio, windows, transcriber, cancel)
+    guess = LanguageGuess(language)
+    guess.heard(0.0, first)
 
-    def transcribe(window: Span) -> WindowTranscript:
-        return transcribe_window(load_window(audio, window, speech, spoken, cancel), transcriber)
+    def transcribe(window: Span) -> SpokenWindow:
+        loaded = load_window(audio, window, speech, guess.at(window.start), cancel)
+        return transcribe_by_language(replace(loaded, language_is_guess=language is None), transcriber)
 
     segments: list[Segment] = []
     failures = Failures(StageName.TRANSCRIBING)
     incomplete = 0
     results = attempts(transcribe, windows, transcriber.windows_at_once, cancel, failures, in_order)
-    for _, result in results:
+    for window, result in results:
         if isinstance(result, HearingError):
             continue
+        if result.spoken:
+            guess.heard(window.start, result.spoken[-1].language)
         incomplete += result.trouble is not None
         segments += result.segments
         yield result.segments
@@ -109,7 +116,7 @@ def transcribe_file(
     yield Transcript(
         segments=tuple(segments),
         duration=decoded.duration,
-        language=spoken,
+        language=language or next(iter(languages_spoken(segments)), first),
         coverage=coverage(speech, segments, notes),
         gaps=tuple(find_gaps(speech, segments, notes)),
         notes=tuple(notes),
@@ -149,7 +156,7 @@ def load_window(
     """A window with its samples and the speech whose middle lies in it."""
     inside = tuple(span for span in speech if window.start <= (span.start + span.end) / 2 < window.end)
     samples = read_range(audio, window.start, window.end)
-    return AudioWindow(samples, window.start, inside, language, stop)
+    return AudioWindow(samples, window.start, inside, language, stop=stop)
 
 
 def detect_language(

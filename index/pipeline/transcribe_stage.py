@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
@@ -13,11 +14,12 @@ from index.pipeline.transcribe_file import detect_language, load_window
 from index.recording_errors import HearingError
 from index.records import Note, NoteKind, Segment, Span, StageName
 from index.store.database import SegmentRow, WindowRow
-from index.transcription.retry import WindowTranscript, transcribe_window
+from index.transcription.by_language import SpokenWindow, transcribe_by_language
+from index.transcription.languages import LanguageGuess, LanguageSpan, languages_spoken
 from index.transcription.transcriber import Transcriber
 
 
-class TranscribeStage(Stage[WindowRow, WindowTranscript]):
+class TranscribeStage(Stage[WindowRow, SpokenWindow]):
     """The stage for one recording; without a transcript, the recording has failed.
 
     Args:
@@ -37,6 +39,7 @@ class TranscribeStage(Stage[WindowRow, WindowTranscript]):
         super().__init__(context)
         self.transcriber = transcriber
         self.language = language
+        self.guess = LanguageGuess(language)
         self.speech = speech
 
     @property
@@ -48,37 +51,72 @@ class TranscribeStage(Stage[WindowRow, WindowTranscript]):
         """See ``Stage``."""
         query = select(WindowRow).where(WindowRow.recording_id == self.context.id, ~WindowRow.done)
         with self.context.database.transaction() as session:
-            return session.scalars(query.order_by(WindowRow.number)).all()
+            return session.scalars(query.order_by(WindowRow.start)).all()
 
     def prepare(self, missing: Sequence[WindowRow]) -> None:
-        """See ``Stage``: load the engine, then find out the language.
+        """See ``Stage``: load the engine, then find out which language to expect.
 
-        It is the user's setting, what an earlier run found, or the likeliest of the first windows.
+        It is the user's setting, and certain then; or what an earlier run found, or the likeliest of the
+        first windows. Of each window the language is expected that was heard before it.
         """
         context = self.context
         context.set(engine=self.transcriber.name)
         self.transcriber.prepare(context.cancel)
-        self.language = (
-            self.language
-            or context.recording.language
-            or detect_language(context.audio, missing, self.transcriber, context.cancel)
+        if self.language is not None:
+            context.set(language=self.language)
+            return
+        with context.database.transaction() as session:
+            done = select(WindowRow).where(WindowRow.recording_id == context.id, WindowRow.done)
+            for window in session.scalars(done):
+                self.guess.heard(window.start, window.language)
+        first = context.recording.language or detect_language(
+            context.audio, missing, self.transcriber, context.cancel
         )
-        context.set(language=self.language)
+        if self.guess.at(0.0) is None:
+            self.guess.heard(0.0, first)
+        context.set(language=first)
 
-    def process(self, window: WindowRow) -> WindowTranscript:
+    def process(self, window: WindowRow) -> SpokenWindow:
         """See ``Stage``."""
         context = self.context
-        loaded = load_window(context.audio, window, self.speech, self.language, context.cancel)
-        return transcribe_window(loaded, self.transcriber)
+        expected = self.guess.at(window.start)
+        loaded = load_window(context.audio, window, self.speech, expected, context.cancel)
+        is_guess = self.language is None
+        return transcribe_by_language(replace(loaded, language_is_guess=is_guess), self.transcriber)
 
-    def store(self, session: Session, window: WindowRow, result: WindowTranscript) -> None:
-        """See ``Stage``: the segments of a window, and what of it could not be heard again."""
+    def store(self, session: Session, window: WindowRow, result: SpokenWindow) -> None:
+        """See ``Stage``: the segments of a window, and what of it could not be heard again.
+
+        A window in several languages becomes one window for each stretch of a language.
+        """
+        first, *others = result.spoken or (LanguageSpan(Span(window.start, window.end), None),)
+        own = {"end": first.span.end, "language": first.language, "done": True}
+        session.execute(update(WindowRow).where(WindowRow.id == window.id).values(**own))
+        rows = [(first.span, window.id)]
+        of_recording = WindowRow.recording_id == self.context.id
+        for part in others:
+            number = (session.scalar(select(func.max(WindowRow.number)).where(of_recording)) or 0) + 1
+            row = WindowRow(
+                recording_id=self.context.id, number=number, start=part.span.start, end=part.span.end,
+                language=part.language, done=True,
+            )  # fmt: skip
+            session.add(row)
+            session.flush()
+            rows.append((part.span, row.id))
         for segment in result.segments:
-            session.add(segment_row(self.context.id, segment, window.id))
-        session.execute(update(WindowRow).where(WindowRow.id == window.id).values(done=True))
+            holding = (id for span, id in rows if (segment.start + segment.end) / 2 < span.end)
+            session.add(segment_row(self.context.id, segment, next(holding, rows[-1][1])))
+        if result.spoken:
+            self.guess.heard(window.start, result.spoken[-1].language)
         if result.trouble is not None:
             note = Note(NoteKind.NOT_HEARD_AGAIN, self.name, result.gaps, detail=result.trouble)
             add_note(session, self.context.id, note)
+
+    def finish(self) -> None:
+        """See ``Stage``: which languages are spoken."""
+        spoken = languages_spoken(self.context.library.segments(self.context.id))
+        if spoken:
+            self.context.set(languages=list(spoken), language=self.language or spoken[0])
 
     def conclude(self, error: HearingError) -> None:
         """See ``Stage``: the note also says how many windows there are."""
@@ -103,4 +141,5 @@ def segment_row(recording: str, segment: Segment, window: int | None = None) -> 
         text=segment.text,
         words=[[word.start, word.end, word.text, word.probability] for word in segment.words],
         engine=segment.engine,
+        language=segment.language,
     )

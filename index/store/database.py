@@ -124,6 +124,8 @@ class RecordingRow(Base):
     status: Mapped[Status] = mapped_column(StatusColumn, default=Status.LISTENING)
     added_at: Mapped[str]
     language: Mapped[str | None]
+    languages: Mapped[list[str]] = mapped_column(JSON, default=list)
+    """All that are spoken, the longest first; empty where unknown."""
     coverage: Mapped[float | None]
     gaps: Mapped[list[list[float]]] = mapped_column(JSON, default=list)
     speech: Mapped[list[list[float]] | None] = mapped_column(JSON)
@@ -154,6 +156,8 @@ class WindowRow(WindowColumns, Base):
     __tablename__ = "windows"
     __table_args__ = (UniqueConstraint("recording_id", "number"),)
 
+    language: Mapped[str | None]
+    """What is spoken in it; NULL where unknown. Where the language changes, the window was cut in two."""
     labelled: Mapped[bool] = mapped_column(default=False)
     """Whether a model was asked who speaks in it; flips in the transaction that stores what it said."""
 
@@ -192,6 +196,8 @@ class SegmentRow(Base):
     text: Mapped[str]
     words: Mapped[list[list[Any]]] = mapped_column(JSON, default=list)
     """``[start, end, text, probability]`` a word."""
+    language: Mapped[str | None]
+    """ISO 639-1 code; NULL where unknown, and of sounds."""
     engine: Mapped[str] = mapped_column(default="")
     voice_label_part: Mapped[int | None]
     """In which part of its window ``voice_label`` means one voice, from 0."""

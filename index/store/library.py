@@ -248,6 +248,7 @@ def _recording(row: RecordingRow, speakers: Iterable[str]) -> Recording:
         status=row.status,
         added_at=row.added_at,
         language=row.language,
+        languages=tuple(row.languages),
         coverage=row.coverage,
         gaps=tuple(Span(start, end) for start, end in row.gaps),
         engine=row.engine,
@@ -269,4 +270,5 @@ def _segment(row: SegmentRow, speaker: str | None) -> Segment:
         engine=row.engine,
         id=row.id,
         recording=row.recording_id,
+        language=row.language,
     )

@@ -112,6 +112,7 @@ class MossTranscriber(BackendClient):
                 end=round(original_time(sentence.end, kept, ends=True), 3),
                 text=sentence.text,
                 engine=self.name,
+                language=window.language,
             )
             for sentence in whole
         ]

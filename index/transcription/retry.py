@@ -185,7 +185,7 @@ def _part(window: AudioWindow, stretch: Span) -> AudioWindow:
         for spoken in window.speech
         if spoken.overlaps(span)
     )
-    return _cut_out(window, span, speech)
+    return cut_out(window, span, speech)
 
 
 def halves(window: AudioWindow) -> tuple[AudioWindow, ...]:
@@ -212,10 +212,11 @@ def _around(window: AudioWindow, speech: tuple[Span, ...], within: Span) -> Audi
     """Some neighbouring spans of a window as a window; its margins reach no speech beside them."""
     start = max(within.start, speech[0].start - MARGIN_SECONDS)
     end = min(within.end, speech[-1].end + MARGIN_SECONDS)
-    return _cut_out(window, Span(start, end), speech)
+    return cut_out(window, Span(start, end), speech)
 
 
-def _cut_out(window: AudioWindow, span: Span, speech: tuple[Span, ...]) -> AudioWindow:
+def cut_out(window: AudioWindow, span: Span, speech: tuple[Span, ...]) -> AudioWindow:
+    """A part of a window, with the speech that lies in it, as a window of its own."""
     first, last = (round((time - window.start) * SAMPLE_RATE) for time in (span.start, span.end))
     return replace(window, audio=window.audio[first:last], start=span.start, speech=speech)
 

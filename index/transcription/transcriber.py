@@ -65,7 +65,7 @@ class Transcriber(Protocol):
     def detect_language(self, audio: np.ndarray) -> tuple[str, float] | None:
         """Language of speech in float32 ``[n_samples]`` (mono, 16 kHz): ISO 639-1 code and probability.
 
-        None when the engine knows only one language or cannot tell.
+        None when the engine cannot tell.
         """
         ...
 
@@ -77,11 +77,12 @@ class Transcriber(Protocol):
             careful: Use the slower settings that recover from loops and omissions.
 
         Returns:
-            Segments in time order, one sentence each, on the recording's clock.
+            Segments in time order, one sentence each, on the recording's clock, in the window's language.
 
         Raises:
             TooLong: The window is longer than the engine takes at a time.
             HearingError: The engine failed on the window, also when asked again.
             Cancelled: The window's ``stop`` was set.
+            OtherLanguage: The window's language is a guess, and not all of it is spoken in that language.
         """
         ...

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import pairwise
@@ -22,15 +22,20 @@ from index.audio.decode import SAMPLE_RATE
 from index.audio.silence_trimming import KeptSpan, trim_silence
 from index.audio.vad import PADDING_SECONDS
 from index.audio.windows import MAX_SPEECH_SECONDS, MAX_WINDOW_SECONDS, AudioWindow
+from index.language_names import language_name
+from index.recording_errors import HearingError
 from index.records import Segment, Span, Word
+from index.transcription.languages import LanguageSpan, OtherLanguage, sounds_different
 from index.transcription.sentences import join_words, split_sentences
 from index.weights import whisper_folder
 
 if TYPE_CHECKING:
-    from faster_whisper import WhisperModel
+    from index.transcription.whisper_languages import LanguageWhisper
 
 KEEP_PAUSE_SECONDS = 1.0
 """Pauses are shortened to this before recognition; Whisper invents text on silence."""
+
+ENGLISH = "en"
 
 MAX_WINDOWS_AT_ONCE = 4
 """Windows heard side by side on the CPU, at most; each holds buffers of its own."""
@@ -61,7 +66,7 @@ class WhisperTranscriber:
         self.cache = cache
         self.threads = threads
         self.name = f"whisper-{Path(model).name}"
-        self._loaded: WhisperModel | None = None
+        self._loaded: LanguageWhisper | None = None
         self._lock = threading.Lock()
 
     @cached_property
@@ -73,7 +78,7 @@ class WhisperTranscriber:
     def _cores(self) -> int:
         return self.threads or os.cpu_count() or 1
 
-    def load(self) -> WhisperModel:
+    def load(self) -> LanguageWhisper:
         """The loaded model.
 
         Raises:
@@ -81,10 +86,10 @@ class WhisperTranscriber:
         """
         with self._lock:
             if self._loaded is None:
-                from faster_whisper import WhisperModel
+                from index.transcription.whisper_languages import LanguageWhisper
 
                 folder = whisper_folder(self.model, self.cache)
-                self._loaded = WhisperModel(
+                self._loaded = LanguageWhisper(
                     str(folder), device="auto", compute_type="default" if _has_gpu() else "int8",
                     cpu_threads=max(1, self._cores // self.windows_at_once), num_workers=self.windows_at_once,
                     local_files_only=True,
@@ -96,10 +101,10 @@ class WhisperTranscriber:
         self.load()
 
     def detect_language(self, audio: np.ndarray) -> tuple[str, float] | None:
-        """See ``Transcriber``; English-only models know one language and say None."""
+        """See ``Transcriber``; a model for English alone says English."""
         model = self.load()
         if not model.model.is_multilingual:
-            return None
+            return ENGLISH, 1.0
         language, probability, _ = model.detect_language(audio[: 30 * SAMPLE_RATE])
         return language, float(probability)
 
@@ -109,6 +114,14 @@ class WhisperTranscriber:
         if not len(audio):
             return []
         model = self.load()
+        language = window.language
+        if not model.model.is_multilingual:
+            if language not in (None, ENGLISH):
+                raise HearingError(
+                    f"{self.name} understands English only, not {language_name(language)}; choose a "
+                    "multilingual model, for example MOSS_AGENT_TRANSCRIBER=base."
+                )
+            language = ENGLISH
         options: dict[str, Any] = {"beam_size": 1, "temperature": [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]}
         if careful:
             options = {
@@ -117,14 +130,19 @@ class WhisperTranscriber:
                 "repetition_penalty": 1.1,
                 "no_repeat_ngram_size": 4,
             }
-        heard, _ = model.transcribe(
-            audio,
-            language=window.language if model.model.is_multilingual else "en",
-            condition_on_previous_text=False,
-            word_timestamps=True,
-            vad_filter=False,
-            **options,
-        )
+        listener = None
+        if model.model.is_multilingual and language is not None and window.language_is_guess and not careful:
+            listener = _Listener(language, lambda: model.languages(audio, kept, window, language))
+        with model.watched(listener):
+            passes, _ = model.transcribe(
+                audio,
+                language=language,
+                condition_on_previous_text=False,
+                word_timestamps=True,
+                vad_filter=False,
+                **options,
+            )
+            heard = list(passes)
         words = [
             fit_to_speech(
                 _place(Word(word.start, word.end, word.word, word.probability), kept), window.speech
@@ -139,10 +157,38 @@ class WhisperTranscriber:
                 text=join_words(sentence),
                 words=tuple(sentence),
                 engine=self.name,
+                language=language,
             )
             for sentence in split_sentences(_in_order(words))
             if join_words(sentence)
         ]
+
+
+class _Listener:
+    """Compares the language of each pass with what is expected, and ends the work where it is another.
+
+    Args:
+        expected: ISO 639-1 code.
+        look_closely: Says which language is spoken where in the whole window.
+    """
+
+    def __init__(self, expected: str, look_closely: Callable[[], list[LanguageSpan]]) -> None:
+        self.expected = expected
+        self.look_closely = look_closely
+        self.is_settled = False
+
+    def __call__(self, heard: Sequence[tuple[Mapping[str, float], float]]) -> None:
+        """Take a pass that is about to be decoded.
+
+        Raises:
+            OtherLanguage: Not all of the window is spoken in the expected language.
+        """
+        if self.is_settled or not sounds_different(heard, self.expected):
+            return
+        self.is_settled = True
+        spoken = self.look_closely()
+        if any(part.language != self.expected for part in spoken):
+            raise OtherLanguage(spoken)
 
 
 def _place(word: Word, kept: Sequence[KeptSpan]) -> Word:

@@ -229,7 +229,10 @@ def test_what_was_wrong_with_a_file_is_still_said_after_going_on(workspace, samp
 def test_a_language_that_is_set_is_not_guessed(home, models, sample, tmp_path):
     home.mkdir()
     (home / "models").symlink_to(models)
-    opened = open_workspace(Settings(home=home, transcriber="tiny.en", language="de"))
+    opened = open_workspace(Settings(home=home, transcriber="base", language="fr"))
     recording = opened.add(excerpt(sample, tmp_path / "a.wav", 3, 6))
+    other = opened.add(excerpt(sample, tmp_path / "b.wav", 3, 7), language="de")
+    languages = {item.language for item in opened.library.segments(other.id)}
     opened.close()
-    assert recording.language == "de"
+    assert recording.language == "fr"
+    assert other.language == "de" and languages == {"de"}

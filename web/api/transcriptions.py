@@ -9,7 +9,7 @@ import threading
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from index.export.formats import export
+from index.language_names import LANGUAGE_NAMES, language_name
 from index.notes import describe
 from index.pipeline.transcribe_file import Transcript, transcribe_file
 from index.records import Note, NoteKind, Recording, Segment, Status
@@ -149,9 +150,14 @@ def _language(given: str) -> str | None:
     if not given:
         return None
     code = given.strip().lower()
-    if code not in _languages():
+    if code not in LANGUAGE_NAMES:
         raise unusable(f"“{given[:40]}” is not a language code; use ISO 639-1, such as en or zh.", "language")
     return code
+
+
+def _language_name(code: str | None) -> str | None:
+    """OpenAI's form has the English name in small letters."""
+    return None if code is None else language_name(code).lower()
 
 
 def _unused(form: FormData) -> tuple[str, ...]:
@@ -200,7 +206,7 @@ def _response(transcript: Transcript, asked: _Asked) -> Response:
 def _verbose(transcript: Transcript, asked: _Asked) -> dict[str, Any]:
     document: dict[str, Any] = {
         "task": "transcribe",
-        "language": _languages().get(transcript.language or "", transcript.language),
+        "language": _language_name(transcript.language),
         "duration": round(transcript.duration, 3),
         "text": _whole(transcript.segments),
         "usage": _usage(transcript),
@@ -286,11 +292,3 @@ class _Deltas:
         elif text := _whole(part):
             yield {"type": "transcript.text.delta", "delta": (" " if self._said else "") + text}
             self._said = True
-
-
-@lru_cache(maxsize=1)
-def _languages() -> dict[str, str]:
-    """Names of languages by their codes, as Whisper knows them."""
-    from transformers.models.whisper.tokenization_whisper import LANGUAGES
-
-    return dict(LANGUAGES)

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from itertools import groupby
 
+from index.language_names import name_languages
 from index.notes import coverage_percent, describe_all
 from index.records import Recording, Segment, Span
 from moss_audio.timestamps import clock
@@ -97,7 +98,9 @@ def _gap(gap: Span) -> str:
 
 def _facts(recording: Recording, spoken: bool) -> str:
     parts = [f"<span>{clock(recording.duration)}</span>"]
-    if recording.language:
+    if len(recording.languages) > 1:
+        parts.append(f"<span>{escape(name_languages(recording.languages))}</span>")
+    elif recording.language:
         parts.append(f"<span>{escape(recording.language.upper())}</span>")
     parts.append(f"<span>added {escape(recording.added_at[:10])}</span>")
     share = coverage_percent(recording)

@@ -1,0 +1,153 @@
+"""Which language is spoken when: a change is followed, a foreign word or an unclear moment is not.
+
+A recogniser says of short stretches of speech how likely each language is. Taken one by one such answers
+jump about; so the likeliest course of the languages is sought in which each change has to be paid for (the
+Viterbi algorithm over a hidden Markov model whose states are the languages).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from index.records import Segment, Span
+
+STRETCH_SECONDS = 5.0
+"""Speech that is judged at a time; an answer about a shorter stretch counts for less."""
+
+LEAST_PROBABILITY = 0.05
+"""A language is never taken to be less likely than this, so that one stretch cannot decide by itself."""
+
+CHANGE_COST = 2.0
+"""What a change costs, in nats. One clear stretch brings ln 0.95/0.05 = 2.94, so about three and a half
+seconds of another language are followed up to the end of a window, and seven between two others; a foreign
+word is not. Chosen on synthetic voices (English, German, French and Spanish; espeak-ng) that were joined
+every 10 to 40 seconds."""
+
+CLEAR_PROBABILITY = 0.5
+"""How likely a language has to be on average over a stretch to be followed: music and noise make a recogniser
+waver between languages that nobody speaks."""
+
+
+DOUBTFUL_PROBABILITY = 0.25
+"""Below this, a window's language is looked at closely."""
+
+
+@dataclass(frozen=True)
+class LanguageSpan:
+    """A stretch of a recording, and the language that is spoken in it (ISO 639-1; None: unknown)."""
+
+    span: Span
+    language: str | None
+
+
+class OtherLanguage(Exception):
+    """A window whose language was a guess is spoken in another one, or in several.
+
+    Args:
+        spoken: What is spoken where; the spans are in order and make up the window.
+    """
+
+    def __init__(self, spoken: Sequence[LanguageSpan]) -> None:
+        super().__init__(", ".join(str(part.language) for part in spoken))
+        self.spoken = tuple(spoken)
+
+
+def follow(heard: Sequence[tuple[Mapping[str, float], float]], expected: str) -> list[str]:
+    """The language of each stretch.
+
+    Args:
+        heard: For each stretch, in order, the probability of each language and its seconds of speech.
+        expected: ISO 639-1 code of what was spoken before; leaving it costs a change.
+
+    Returns:
+        One code a stretch. A language that is followed but not clear gives way to what was spoken before it.
+    """
+    spoken = _likeliest(heard, expected)
+    first = 0
+    for last in range(len(spoken)):
+        if last + 1 < len(spoken) and spoken[last + 1] == spoken[last]:
+            continue
+        language = spoken[last]
+        seconds = sum(seconds for _, seconds in heard[first : last + 1])
+        sure = sum(odds.get(language, 0.0) * seconds for odds, seconds in heard[first : last + 1])
+        if language != expected and sure < CLEAR_PROBABILITY * seconds:
+            spoken[first : last + 1] = [expected] * (last + 1 - first)
+        expected = spoken[last]
+        first = last + 1
+    return spoken
+
+
+def sounds_different(heard: Sequence[tuple[Mapping[str, float], float]], expected: str) -> bool:
+    """Whether a closer look is worth it, since some of it may be in another language than expected.
+
+    Args:
+        heard: As in ``follow``, but each stretch heard together with all of its pass.
+        expected: ISO 639-1 code.
+    """
+    return any(
+        odds.get(expected, 0.0) < DOUBTFUL_PROBABILITY and seconds >= STRETCH_SECONDS / 2
+        for odds, seconds in heard
+    )
+
+
+def _likeliest(heard: Sequence[tuple[Mapping[str, float], float]], expected: str) -> list[str]:
+    clear = (max(odds, key=lambda code: odds[code]) for odds, _ in heard if odds)
+    languages = list(dict.fromkeys((expected, *clear)))
+    cost = {language: 0.0 if language == expected else CHANGE_COST for language in languages}
+    before: list[dict[str, str]] = []
+    for odds, seconds in heard:
+        if before:
+            cheapest = min(languages, key=lambda language: cost[language])
+            stay = {language: cost[language] <= cost[cheapest] + CHANGE_COST for language in languages}
+            before.append({language: language if stay[language] else cheapest for language in languages})
+            cost = {
+                language: cost[language] if stay[language] else cost[cheapest] + CHANGE_COST
+                for language in languages
+            }
+        else:
+            before.append({})
+        weight = min(1.0, seconds / STRETCH_SECONDS)
+        for language in languages:
+            cost[language] -= weight * math.log(max(odds.get(language, 0.0), LEAST_PROBABILITY))
+    if not heard:
+        return []
+    course = [min(languages, key=lambda language: cost[language])]
+    for step in reversed(before[1:]):
+        course.append(step[course[-1]])
+    return course[::-1]
+
+
+def languages_spoken(segments: Iterable[Segment]) -> tuple[str, ...]:
+    """The languages of segments, the one that is spoken longest first."""
+    seconds: dict[str, float] = {}
+    for segment in segments:
+        if segment.language is not None and segment.kind == "speech":
+            seconds[segment.language] = seconds.get(segment.language, 0.0) + segment.span.duration
+    return tuple(sorted(seconds, key=lambda language: -seconds[language]))
+
+
+class LanguageGuess:
+    """What language a window is expected in, from what was heard so far.
+
+    Args:
+        given: The language that the user set; it is certain then. None: it is found out.
+    """
+
+    def __init__(self, given: str | None = None) -> None:
+        self.given = given
+        self._heard: dict[float, str] = {}
+
+    def heard(self, time: float, language: str | None) -> None:
+        """The language that is spoken at the end of the window that begins at ``time``, seconds."""
+        if language is not None:
+            self._heard = {**self._heard, time: language}
+
+    def at(self, time: float) -> str | None:
+        """The language to expect of a window that begins at ``time``: that of the window heard before it."""
+        if self.given is not None:
+            return self.given
+        heard = self._heard
+        earlier = [start for start in heard if start < time]
+        return heard[max(earlier)] if earlier else heard[min(heard)] if heard else None

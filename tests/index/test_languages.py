@@ -1,0 +1,212 @@
+"""The language is found for each stretch of speech: a change is followed, a foreign word is not."""
+
+from __future__ import annotations
+
+import json
+import threading
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from sqlalchemy import create_engine, select, text
+
+from agent.cli.output import added_json
+from agent.settings import Settings
+from agent.workspace import Workspace, open_workspace
+from index.audio.decode import decode_to_flac
+from index.export.formats import export
+from index.language_names import name_languages
+from index.pipeline.transcribe_file import Transcript, transcribe_file
+from index.recording_errors import MossAgentError
+from index.records import Segment
+from index.store.database import WindowRow
+from index.transcription.languages import LanguageGuess, follow
+from index.transcription.whisper import WhisperTranscriber
+from moss_audio.audio import SAMPLE_RATE
+from tests.index.test_voice_label_migration import revise
+from tests.support.indexed import open_library
+from tests.support.media import cut
+
+DATA = Path(__file__).parents[1] / "data"
+ENGLISH_THEN_GERMAN = DATA / "field_cases" / "english_then_german.opus"
+"""English up to 70 s, German from there."""
+THREE = DATA / "three_languages.opus"
+"""Spanish up to 19.3 s, English up to 43.8 s, then German."""
+
+
+def stretch(seconds: float = 5.0, **odds: float) -> tuple[dict[str, float], float]:
+    return odds, seconds
+
+
+ENGLISH, GERMAN = stretch(en=0.95, de=0.02), stretch(en=0.02, de=0.95)
+UNCLEAR = stretch(en=0.05, de=0.1, ja=0.4)
+
+
+def test_a_change_of_language_is_followed_and_followed_back():
+    heard = [ENGLISH] * 3 + [GERMAN] * 3 + [ENGLISH] * 3
+    assert follow(heard, "en") == ["en"] * 3 + ["de"] * 3 + ["en"] * 3
+    assert follow([GERMAN] * 4, "en") == ["de"] * 4, "expected another"
+    assert follow([ENGLISH, GERMAN, GERMAN], "en") == ["en", "de", "de"], "into the end"
+    assert follow([], "en") == []
+
+
+def test_one_foreign_word_and_a_moment_that_is_not_clear_change_nothing():
+    word = stretch(1.0, en=0.02, de=0.95)
+    assert follow([ENGLISH, word, ENGLISH], "en") == ["en"] * 3
+    assert follow([ENGLISH, GERMAN, ENGLISH], "en") == ["en"] * 3, "a sentence that is quoted"
+    assert follow([ENGLISH, UNCLEAR, UNCLEAR, ENGLISH], "en") == ["en"] * 4
+    assert follow([UNCLEAR] * 8, "en") == ["en"] * 8, "music is in no language"
+
+
+def test_a_window_is_expected_in_the_language_heard_before_it():
+    guess = LanguageGuess()
+    assert guess.at(0.0) is None
+    guess.heard(60.0, "de")
+    guess.heard(0.0, "en")
+    assert [guess.at(time) for time in (0.0, 30.0, 60.0, 90.0)] == ["en", "en", "en", "de"]
+    assert LanguageGuess("fr").at(5.0) == "fr"
+
+
+def test_languages_are_named_in_a_sentence():
+    assert name_languages(["en"]) == "English"
+    assert name_languages(["de", "en", "fr"]) == "German, English and French"
+    assert name_languages(["tlh"]) == "tlh"
+
+
+@pytest.fixture(scope="module")
+def whisper(models: Path) -> WhisperTranscriber:
+    return WhisperTranscriber("base", models / "whisper")
+
+
+def transcript(path: Path, whisper: WhisperTranscriber, language: str | None = None) -> Transcript:
+    *_, last = transcribe_file(path, whisper, language, threading.Event())
+    assert isinstance(last, Transcript)
+    return last
+
+
+def spoken(segments: tuple[Segment, ...], start: float, end: float) -> set[str | None]:
+    """The languages of sentences whose middle lies in a range."""
+    return {item.language for item in segments if start <= (item.start + item.end) / 2 < end}
+
+
+def words(segments: tuple[Segment, ...], start: float = 0.0, end: float = 1e9) -> str:
+    return " ".join(item.text for item in segments if start <= item.start < end).lower()
+
+
+def test_german_then_english_comes_out_each_in_its_language(whisper, tmp_path):
+    decode_to_flac(ENGLISH_THEN_GERMAN, tmp_path / "whole.flac")
+    audio, _ = soundfile.read(tmp_path / "whole.flac", dtype="float32")
+    change = round(70.9 * SAMPLE_RATE)
+    turned = np.concatenate([audio[change:], audio[: round(40 * SAMPLE_RATE)]])
+    soundfile.write(tmp_path / "turned.wav", turned, SAMPLE_RATE)
+    found = transcript(tmp_path / "turned.wav", whisper)
+    german = (len(audio) - change) / SAMPLE_RATE
+    assert spoken(found.segments, 0, german - 0.5) == {"de"}
+    assert spoken(found.segments, german + 0.5, 1e9) == {"en"}
+    assert found.coverage > 0.97 and "dienstag" in words(found.segments, 0, german)
+    assert "weekly planning call" in words(found.segments, german)
+
+
+def test_three_languages_come_out_each_in_its_language(whisper, tmp_path):
+    path = tmp_path / "three.opus"
+    path.write_bytes(THREE.read_bytes())
+    found = transcript(path, whisper)
+    assert spoken(found.segments, 0, 19.3) == {"es"}
+    assert spoken(found.segments, 19.9, 43.5) == {"en"}
+    assert spoken(found.segments, 44.5, 70) == {"de"}
+    assert "jardín" in words(found.segments) and "festival" in words(found.segments)
+    assert "prüfung" in words(found.segments)
+
+
+@pytest.fixture(scope="module")
+def mixed(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A library with the recording that is English first and then German."""
+    home = tmp_path_factory.mktemp("mixed")
+    (home / "models").symlink_to(models)
+    opened = open_workspace(Settings(home=home, transcriber="base"))
+    opened.add(ENGLISH_THEN_GERMAN, title="Call")
+    yield opened
+    opened.close()
+
+
+def test_english_then_german_comes_out_each_in_its_language(mixed):
+    recording = mixed.library.resolve("Call")
+    segments = tuple(mixed.library.segments(recording.id))
+    assert spoken(segments, 0, 69.5) == {"en"}
+    assert spoken(segments, 71.0, 1e9) == {"de"}
+    assert "dienstag um 10 uhr" in words(segments, 71.0)
+    assert "extra crew" in words(segments, 0, 70)
+    assert recording.coverage is not None and recording.coverage > 0.97
+    assert (recording.language, recording.languages) == ("en", ("en", "de"))
+
+
+def test_windows_are_cut_where_the_language_changes(mixed):
+    with mixed.library.database.transaction() as session:
+        rows = session.scalars(select(WindowRow).order_by(WindowRow.start)).all()
+    assert [row.language for row in rows if row.end < 69.5] == ["en"] * sum(row.end < 69.5 for row in rows)
+    assert {row.language for row in rows if row.end > 75} == {"de"}
+    assert all(row.done and row.end > row.start for row in rows)
+    assert all(before.end <= after.start for before, after in pairwise(rows))
+    assert min(abs(row.start - 70.5) for row in rows) < 1.5
+
+
+def test_the_languages_are_shown(mixed):
+    recording = mixed.library.resolve("Call")
+    segments = mixed.library.segments(recording.id)
+    document = json.loads(export(recording, segments, "json"))
+    assert document["languages"] == ["en", "de"]
+    assert document["segments"][0]["language"] == "en" and document["segments"][-1]["language"] == "de"
+    assert "English and German" in export(recording, segments, "md").decode()
+    assert added_json(recording, len(segments))["languages"] == ["en", "de"]
+    answer = mixed.assistant.ask("What language is spoken in the call?", recording.id)
+    assert "English and German" in answer.text
+
+
+def test_a_language_that_is_given_is_the_only_one(whisper, sample, tmp_path):
+    audio, rate = cut(sample, 3, 9)
+    soundfile.write(tmp_path / "english.wav", audio, rate)
+    found = transcript(tmp_path / "english.wav", whisper, "de")
+    assert {item.language for item in found.segments} == {"de"} and found.language == "de"
+
+
+def test_a_model_for_english_alone_says_so(models, tmp_path):
+    tiny = WhisperTranscriber("tiny.en", models / "whisper")
+    path = tmp_path / "three.opus"
+    path.write_bytes(THREE.read_bytes())
+    with pytest.raises(MossAgentError, match="English only"):
+        transcript(path, tiny, "de")
+
+
+def test_recordings_of_an_older_version_have_their_one_language_everywhere(home):
+    home.mkdir(parents=True)
+    engine = create_engine(f"sqlite:///{home / 'library.sqlite'}")
+    revise(engine, "upgrade", "0005")
+    with engine.begin() as connection:
+        for name, language in (("a", "de"), ("b", None)):
+            connection.execute(
+                text(
+                    "INSERT INTO recordings (id, title, source_name, duration, status, added_at, gaps, "
+                    "notes, engine, seconds_taken, language) "
+                    "VALUES (:id, :id, 'x', 9.0, 'ready', '', '[]', '[]', '', 0.0, :language)"
+                ),
+                {"id": name, "language": language},
+            )
+            for kind in ("speech", "sound"):
+                connection.execute(
+                    text(
+                        'INSERT INTO segments (recording_id, start, "end", kind, text, words, engine) '
+                        "VALUES (:id, 0, 1, :kind, 'x', '[]', '')"
+                    ),
+                    {"id": name, "kind": kind},
+                )
+        # Killed after the first change.
+        connection.execute(text("ALTER TABLE segments ADD COLUMN language VARCHAR"))
+    engine.dispose()
+    library = open_library(home)
+    assert [library.recording(name).languages for name in "ab"] == [("de",), ()]
+    assert {item.kind: item.language for item in library.segments("a")} == {"speech": "de", "sound": None}
+    assert {item.language for item in library.segments("b")} == {None}
+    library.database.close()
+    revise(engine, "downgrade", "0005")
