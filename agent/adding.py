@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from agent.workspace import Workspace
@@ -20,6 +21,7 @@ def add_files(
     title: str | None = None,
     speakers: int | None = None,
     language: str | None = None,
+    told: Callable[[Path, str], None] | None = None,
 ) -> Iterator[tuple[Path, Recording | MossAgentError]]:
     """Take files in, as many at a time as the workspace's engine is good for.
 
@@ -30,6 +32,7 @@ def add_files(
         title: See ``Workspace.add``.
         speakers: See ``Workspace.add``.
         language: See ``Workspace.add``.
+        told: Called with a file and what happened to it that was there already; see ``Workspace.add``.
 
     Returns:
         Each file in the order given, with its recording or what went wrong with it.
@@ -41,7 +44,8 @@ def add_files(
 
     def add(file: Path) -> Recording | MossAgentError:
         try:
-            return workspace.add(file, title, speakers, reporting(file.name), cancel, language)
+            tell = None if told is None else partial(told, file)
+            return workspace.add(file, title, speakers, reporting(file.name), cancel, language, tell)
         except MossAgentError as error:
             return error
         except (KeyboardInterrupt, SystemExit):

@@ -172,10 +172,11 @@ class Workspace:
         progress: Callable[[Progress], None] | None = None,
         cancel: threading.Event | None = None,
         language: str | None = None,
+        told: Callable[[str], None] | None = None,
     ) -> Recording:
         """Take a file in; see ``index.pipeline.ingest.Ingest.add``."""
         with self.writing():
-            return self.ingest.add(path, title, speakers, progress, cancel, language)
+            return self.ingest.add(path, title, speakers, progress, cancel, language, told)
 
     def remove(self, reference: str) -> Recording:
         """Delete a recording from every store: database, audio copy, vectors, conversations that quoted it.

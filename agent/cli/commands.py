@@ -6,6 +6,7 @@ Exit code 0: done. 1: it failed, with one line on stderr that says what and what
 from __future__ import annotations
 
 import signal
+from collections import defaultdict
 from json import loads
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -71,13 +72,18 @@ def add(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Transcribe and index recordings; adding a partly processed file resumes it."""
+    """Transcribe and index recordings; adding a file again resumes it, or changes its title or speakers."""
     from agent.adding import add_files
 
     workspace = _workspace()
     added, failed = [], []
+    happened: defaultdict[Path, list[str]] = defaultdict(list)
+
+    def tell(file: Path, sentence: str) -> None:
+        happened[file].append(sentence)
+
     with output.ingest_progress(quiet=json) as reporting:
-        for _, result in add_files(workspace, files, reporting, title, speakers, language):
+        for file, result in add_files(workspace, files, reporting, title, speakers, language, tell):
             if isinstance(result, MossAgentError):
                 if len(files) == 1:
                     raise result
@@ -85,8 +91,14 @@ def add(
                 continue
             segments = workspace.library.segment_count(result.id)
             added.append(output.added_json(result, segments))
-            if not json:
+            sentences = happened.pop(file, [])
+            if json:
+                for sentence in sentences:
+                    output.complain(f"{file.name}: {sentence}")
+            else:
                 output.show_added(result, segments)
+                for sentence in sentences:
+                    output.say(f"  {sentence}")
     if json:
         output.write_json(added)
     for line in failed:

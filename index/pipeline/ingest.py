@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,8 +31,9 @@ from index.recording_errors import Cancelled, EngineStopped, MossAgentError
 from index.records import Note, NoteKind, Recording, Span, StageName, Status
 from index.search.indexing import index_recording
 from index.sounds.sound_stage import SoundStage, is_complete, join_sounds
-from index.store.database import RecordingRow, WindowRow
+from index.store.database import RecordingRow, SpeakerRow, WindowRow
 from index.store.library import Library
+from index.summary.speaker_names import is_label
 from index.transcription.coverage import coverage, find_gaps
 from index.transcription.transcriber import Transcriber
 
@@ -44,6 +46,14 @@ if TYPE_CHECKING:
 __all__ = ["Ingest", "Progress"]
 
 MAX_SPEAKERS = 50
+
+
+@dataclass(frozen=True)
+class _Before:
+    """What a recording was before it was added again."""
+
+    status: Status
+    title: str
 
 
 class Ingest:
@@ -87,19 +97,24 @@ class Ingest:
         progress: Callable[[Progress], None] | None = None,
         cancel: threading.Event | None = None,
         language: str | None = None,
+        told: Callable[[str], None] | None = None,
     ) -> Recording:
         """Take a file in, or resume where an earlier attempt stopped.
 
         Args:
             path: Any media file.
-            title: Shown name; by default the file's name. Kept when the recording exists.
-            speakers: Number of speakers when known; by default it is estimated.
+            title: Shown name; by default the file's name, or what it is called where it is there already.
+            speakers: Number of speakers when known; by default it is estimated. Speakers of a recording that
+                is there already are identified again when there are not so many, unless they were named.
             progress: Called often, from this thread.
             cancel: Set it from another thread to stop; what was transcribed is kept.
             language: The one language that is spoken (ISO 639-1); by default that of the constructor.
+            told: Called with what happened to a recording that was there already, as sentences for the user.
+                Without it such a recording keeps its title: the page sends a file's name with every file.
 
         Returns:
-            The recording; unchanged when it was ready already and nothing of it is left to be heard.
+            The recording; when it was ready already and nothing of it is left to be heard, only its title and
+            speakers change.
 
         Raises:
             MediaError: The file cannot be turned into audio; nothing is stored.
@@ -116,7 +131,14 @@ class Ingest:
         context = self._context(file_id(path), report, cancel or threading.Event())
         # The same file twice at a time: the second comes when the first is done, and finds it ready.
         with self._busy.setdefault(context.id, threading.Lock()), noticing_full_disk(self.library.home):
-            return self._run(context, path, title, speakers, language or self.language)
+            before = self._known(context)
+            recording = self._run(context, path, title, speakers, language or self.language)
+            if before is None:
+                return recording
+            if told is not None:
+                self._retitle(context, before, title, told)
+            self._recount_speakers(context, speakers, told or (lambda _: None))
+            return context.recording
 
     def relabel_speakers(
         self, recording: str, speakers: int | None, progress: Callable[[Progress], None] | None = None
@@ -131,7 +153,47 @@ class Ingest:
             progress: Called often where a model is asked window by window, from this thread.
         """
         context = self._context(recording, progress or (lambda _: None), threading.Event())
+        self._relabel(context, speakers)
+
+    def _relabel(self, context: IngestContext, speakers: int | None) -> None:
         diarize_again(context, self._stored_speech(context), self.speakers, speakers)
+        context.set(expected_speakers=speakers)
+
+    def _known(self, context: IngestContext) -> _Before | None:
+        """What a recording is before it is added again; None where it is new."""
+        with self.library.database.transaction() as session:
+            row = session.get(RecordingRow, context.id)
+            return None if row is None else _Before(row.status, row.title)
+
+    def _retitle(
+        self, context: IngestContext, before: _Before, title: str | None, told: Callable[[str], None]
+    ) -> None:
+        """Give a recording that was there already the title that is wanted now."""
+        if before.status == Status.READY:
+            told("It was in the library already.")
+        if title is not None and (wanted := _title(title)) != before.title:
+            self.library.rename(context.id, wanted)
+            told(f"Its title was “{before.title}”; it is “{wanted}” now.")
+
+    def _recount_speakers(
+        self, context: IngestContext, speakers: int | None, told: Callable[[str], None]
+    ) -> None:
+        """Give a recording that was there already so many speakers, unless the user's names would go."""
+        names = context.recording.speakers
+        with self.library.database.transaction() as session:
+            expected = session.get_one(RecordingRow, context.id).expected_speakers
+        # Fewer voices than expected may be all that can be told apart.
+        if speakers is None or speakers in (len(names), expected):
+            return
+        if all(is_label(name) for name in names):
+            self._relabel(context, speakers)
+            now = len(context.recording.speakers)
+            told(f"Its speakers were identified again: there were {len(names)}, now there are {now}.")
+        else:
+            told(
+                f"It keeps its {len(names)} speakers, since you named some; to identify {speakers} and lose "
+                f"the names, run `moss-agent relabel-speakers {context.id[:12]} --speakers {speakers}`."
+            )
 
     def _context(
         self, recording: str, report: Callable[[Progress], None], cancel: threading.Event
@@ -226,7 +288,9 @@ class Ingest:
             if decoded is not None:
                 others = (note for note in row.notes if note.stage is not StageName.READING)
                 row.notes = (*decoded.notes, *others)
-            row.expected_speakers = speakers or row.expected_speakers
+            # ``_recount_speakers`` looks after a recording that has speakers already.
+            if not session.scalar(select(SpeakerRow.id).where(SpeakerRow.recording_id == context.id)):
+                row.expected_speakers = speakers or row.expected_speakers
 
     def _stages(self, context: IngestContext, language: str | None) -> None:
         speech = self._speech(context)

@@ -372,8 +372,11 @@ def read_only_uri(path: Path) -> str:
     Without a log beside it, the file is all there is, and SQLite is told that nobody changes it: it would
     make a log of its own even to read. With one, another process may be writing.
     """
-    log = [path.with_name(f"{path.name}-{suffix}") for suffix in ("wal", "shm")]
-    has_log = any(file.exists() and file.stat().st_size > 0 for file in log)
+    log, shared = (path.with_name(f"{path.name}-{suffix}") for suffix in ("wal", "shm"))
+    # A full disk leaves an empty log and a part of the index into it, which takes 32 KiB.
+    has_log = (log.exists() and log.stat().st_size > 0) or (
+        shared.exists() and shared.stat().st_size >= 32 * 1024
+    )
     return f"file:{quote(os.fsencode(path))}?mode=ro{'' if has_log else '&immutable=1'}"
 
 

@@ -155,3 +155,39 @@ def test_one_error_of_one_file_is_raised_as_it_is(workspace, tmp_path):
     (tmp_path / "broken.mp3").write_text("no sound")
     ((_, result),) = add_files(workspace, [tmp_path / "broken.mp3"], lambda _: lambda _: None)
     assert isinstance(result, MossAgentError)
+
+
+def test_adding_again_changes_what_is_asked_for_and_says_so(workspace, sample, tmp_path):
+    file = excerpt(sample, tmp_path / "talk.wav", 27, 64)
+
+    def add(**asked) -> tuple[Recording, str]:
+        said: list[str] = []
+        wanted = (asked.get("title"), asked.get("speakers"))
+        ((_, result),) = add_files(
+            workspace, [file], lambda _: lambda _: None, *wanted, lambda _, sentence: said.append(sentence)
+        )
+        assert isinstance(result, Recording) and result.status == "ready"
+        return result, " ".join(said)
+
+    first, said = add(speakers=2)
+    assert (first.title, len(first.speakers), said) == ("talk", 2, "")
+    asked = len(backend_of(workspace).asked)
+    again, said = add()
+    assert again == first and "already" in said
+    renamed, said = add(title="Crew")
+    assert renamed.title == "Crew" and "“talk”" in said and "“Crew”" in said
+    kept, said = add()
+    assert kept.title == "Crew", "a file's name is no wish for a title"
+    counted, said = add(speakers=3)
+    assert len(counted.speakers) == 3 and "3" in said
+    workspace.rename_speaker("Crew", "Speaker 1", "Anna")
+    named, said = add(speakers=2)
+    assert "Anna" in named.speakers and len(named.speakers) == 3
+    assert "relabel-speakers" in said and "--speakers 2" in said
+    assert len(backend_of(workspace).asked) == asked, "it was transcribed again"
+
+
+def test_the_page_keeps_the_title_of_a_file_that_is_sent_again(workspace, sample, tmp_path):
+    file = excerpt(sample, tmp_path / "talk.wav", 0, 10)
+    workspace.add(file, "Crew")
+    assert workspace.add(file, "talk").title == "Crew"

@@ -140,6 +140,9 @@ def test_a_library_that_a_full_disk_does_not_open_is_read(sealed, tmp_path, monk
     def full(engine):
         from sqlalchemy.exc import OperationalError
 
+        # What SQLite leaves behind there.
+        (home / "library.sqlite-wal").touch()
+        (home / "library.sqlite-shm").write_bytes(bytes(3))
         raise OperationalError("PRAGMA", {}, sqlite3.OperationalError("database or disk is full"))
 
     monkeypatch.setattr("index.store.database.migrate", full)

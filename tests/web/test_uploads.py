@@ -11,7 +11,7 @@ import pytest
 from agent.settings import Settings
 from agent.workspace import open_workspace
 from index.audio.decode import file_id
-from index.recording_errors import MossAgentError
+from index.recording_errors import DiskFull, MossAgentError
 from web.app import create_app
 from web.jobs import Jobs
 from web.uploads import Upload, Uploads
@@ -154,3 +154,15 @@ def test_a_stopped_upload_of_an_earlier_run_belongs_to_its_recording(home: Path,
     assert not upload.path.exists()
     jobs.close(5)
     workspace.close()
+
+
+def test_an_upload_that_a_full_disk_cannot_note_is_let_go(uploads, home, monkeypatch):
+    path = arrive(uploads, "talk.mp3")
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(DiskFull):
+        uploads.claim(path, "talk", None)
+    assert not list(uploads.folder.iterdir()) and not list(uploads.notes.iterdir())
