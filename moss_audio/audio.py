@@ -51,6 +51,9 @@ MAX_HOLE_SECONDS = 600.0
 _MOST_FAILURES = 100
 """Failures to read a packet, one after the other, behind which nothing more is expected."""
 
+_DEFAULT = 1
+"""FFmpeg's flag of a stream that is played by default (AV_DISPOSITION_DEFAULT)."""
+
 _SHORT_PAUSE = 0.25
 """Seconds without a packet that are no damage where none was found: live recorders leave out as much."""
 
@@ -117,7 +120,7 @@ class DecodeReport:
 
 
 class AudioStream:
-    """The first audio stream of a media file, decoded once from beginning to end.
+    """One audio track of a media file, decoded once from beginning to end.
 
     Damage ends nothing: what cannot be decoded becomes silence of its length where that is known, and
     ``report`` says where. Files that were joined to one are read one after the other.
@@ -130,13 +133,16 @@ class AudioStream:
 
     Args:
         path: Any audio or video file that FFmpeg reads.
+        track: Number of the audio track, from 0; by default the one that the file flags as its default, as
+            players do, or else the first.
 
     Raises:
-        AudioError: No such file, empty, not media, or without an audio stream.
+        AudioError: No such file, empty, not media, or without such a track.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, track: int | None = None) -> None:
         self.path = Path(path)
+        self._asked = track
         check_media_file(self.path)
         try:
             self._parts = joined_parts(self.path)
@@ -217,7 +223,14 @@ class AudioStream:
         if not self._container.streams.audio:
             self.close()
             raise AudioError(f"{self.path.name} has no audio track; choose a file with sound.")
-        self._stream = self._container.streams.audio[0]
+        audio = self._container.streams.audio
+        self.tracks = len(audio)
+        flagged = (number for number, stream in enumerate(audio) if stream.disposition & _DEFAULT)
+        self.track = next(flagged, 0) if self._asked is None else self._asked
+        if not 0 <= self.track < self.tracks:
+            self.close()
+            raise AudioError(f"{self.path.name} has {self.tracks} audio tracks; choose one of them.")
+        self._stream = audio[self.track]
         # PyAV counts a container's times in microseconds (AV_TIME_BASE).
         duration = self._container.duration
         self._part_seconds: float | None = duration / 1_000_000 if duration and duration > 0 else None
@@ -418,7 +431,7 @@ class AudioStream:
 
 
 def load_audio(path: str | Path, start: float = 0.0, end: float | None = None) -> np.ndarray:
-    """Decode the first audio stream of a media file, or the stretch ``[start, end)`` of it, into memory.
+    """Decode the default audio track of a media file, or the stretch ``[start, end)`` of it, into memory.
 
     Args:
         path: Any audio or video file FFmpeg reads.
