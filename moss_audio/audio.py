@@ -231,6 +231,11 @@ class AudioStream:
             self.close()
             raise AudioError(f"{self.path.name} has {self.tracks} audio tracks; choose one of them.")
         self._stream = audio[self.track]
+        if self._stream.codec_context is None:
+            self.close()
+            raise AudioError(
+                f"{self.path.name} holds sound of a kind that cannot be decoded; convert it to mp3 or wav."
+            )
         # PyAV counts a container's times in microseconds (AV_TIME_BASE).
         duration = self._container.duration
         self._part_seconds: float | None = duration / 1_000_000 if duration and duration > 0 else None
@@ -321,7 +326,8 @@ class AudioStream:
                     if packet.stream_index == self._stream.index:
                         yield packet
                 return
-            except av.error.EOFError:
+            except (av.error.EOFError, IndexError):
+                # PyAV has no stream for those that damage makes FFmpeg find midway, and misses them here.
                 return
             except (av.error.FFmpegError, OSError, ValueError):
                 self._damaged += failures == 0
