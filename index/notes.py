@@ -23,6 +23,14 @@ def describe(note: Note) -> str:
         case NoteKind.PARTS_LEFT_OUT:
             parts = "another recording that" if numbers["parts"] == 1 else f"{numbers['parts']} more that"
             return f"{note.detail or 'The file'} also contains {parts} could not be read."
+        case NoteKind.TRACKS_NOT_HEARD:
+            others = (
+                f"track {numbers['other']} has"
+                if numbers["others"] == 1
+                else f"{numbers['others']} others have"
+            )
+            heard = f"Only audio track {numbers['heard']} of {note.detail or 'the file'} was transcribed"
+            return f"{heard}; {others} a different sound."
         case NoteKind.NO_SPEECH:
             return "No speech was found in this recording."
         case NoteKind.WINDOWS_FAILED:

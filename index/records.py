@@ -50,6 +50,9 @@ class NoteKind(StrEnum):
     copy is silent there. ``detail`` as in ``CUT_SHORT``."""
     PARTS_LEFT_OUT = "parts_left_out"
     """``numbers["parts"]`` of the files that were joined to this one could not be read."""
+    TRACKS_NOT_HEARD = "tracks_not_heard"
+    """Only track ``numbers["heard"]`` was heard; ``numbers["others"]`` more, the first of which is
+    ``numbers["other"]``, have another sound at the spans. Tracks count from 1."""
     NO_SPEECH = "no_speech"
     WINDOWS_FAILED = "windows_failed"
     """``numbers["failed"]`` of ``numbers["total"]`` windows, at the spans, could not be transcribed."""

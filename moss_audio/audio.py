@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from moss_audio.channels import ChannelMixer
 from moss_audio.errors import AudioError
 from moss_audio.media_structure import counts_frames, joined_parts, promised_bytes
 
@@ -49,6 +50,9 @@ MAX_HOLE_SECONDS = 600.0
 
 _MOST_FAILURES = 100
 """Failures to read a packet, one after the other, behind which nothing more is expected."""
+
+_DEFAULT = 1
+"""FFmpeg's flag of a stream that is played by default (AV_DISPOSITION_DEFAULT)."""
 
 _SHORT_PAUSE = 0.25
 """Seconds without a packet that are no damage where none was found: live recorders leave out as much."""
@@ -116,25 +120,29 @@ class DecodeReport:
 
 
 class AudioStream:
-    """The first audio stream of a media file, decoded once from beginning to end.
+    """One audio track of a media file, decoded once from beginning to end.
 
     Damage ends nothing: what cannot be decoded becomes silence of its length where that is known, and
     ``report`` says where. Files that were joined to one are read one after the other.
 
     All channels count alike in the mono mix, so that it stays within their range: FFmpeg's own matrix makes
     two alike channels 3 dB louder, drops the low-frequency channel, and knows no layout of nine channels.
+    Where two would cancel, or one only hums, one is heard alone (``moss_audio.channels``).
 
     Use it as a context manager, or ``close`` it.
 
     Args:
         path: Any audio or video file that FFmpeg reads.
+        track: Number of the audio track, from 0; by default the one that the file flags as its default, as
+            players do, or else the first.
 
     Raises:
-        AudioError: No such file, empty, not media, or without an audio stream.
+        AudioError: No such file, empty, not media, or without such a track.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, track: int | None = None) -> None:
         self.path = Path(path)
+        self._asked = track
         check_media_file(self.path)
         try:
             self._parts = joined_parts(self.path)
@@ -215,7 +223,19 @@ class AudioStream:
         if not self._container.streams.audio:
             self.close()
             raise AudioError(f"{self.path.name} has no audio track; choose a file with sound.")
-        self._stream = self._container.streams.audio[0]
+        audio = self._container.streams.audio
+        self.tracks = len(audio)
+        flagged = (number for number, stream in enumerate(audio) if stream.disposition & _DEFAULT)
+        self.track = next(flagged, 0) if self._asked is None else self._asked
+        if not 0 <= self.track < self.tracks:
+            self.close()
+            raise AudioError(f"{self.path.name} has {self.tracks} audio tracks; choose one of them.")
+        self._stream = audio[self.track]
+        if self._stream.codec_context is None:
+            self.close()
+            raise AudioError(
+                f"{self.path.name} holds sound of a kind that cannot be decoded; convert it to mp3 or wav."
+            )
         # PyAV counts a container's times in microseconds (AV_TIME_BASE).
         duration = self._container.duration
         self._part_seconds: float | None = duration / 1_000_000 if duration and duration > 0 else None
@@ -306,7 +326,8 @@ class AudioStream:
                     if packet.stream_index == self._stream.index:
                         yield packet
                 return
-            except av.error.EOFError:
+            except (av.error.EOFError, IndexError):
+                # PyAV has no stream for those that damage makes FFmpeg find midway, and misses them here.
                 return
             except (av.error.FFmpegError, OSError, ValueError):
                 self._damaged += failures == 0
@@ -416,7 +437,7 @@ class AudioStream:
 
 
 def load_audio(path: str | Path, start: float = 0.0, end: float | None = None) -> np.ndarray:
-    """Decode the first audio stream of a media file, or the stretch ``[start, end)`` of it, into memory.
+    """Decode the default audio track of a media file, or the stretch ``[start, end)`` of it, into memory.
 
     Args:
         path: Any audio or video file FFmpeg reads.
@@ -424,7 +445,7 @@ def load_audio(path: str | Path, start: float = 0.0, end: float | None = None) -
         end: Seconds; None for the end of the file. An end beyond it gives what there is.
 
     Returns:
-        float32 ``[n_samples]``, the mean of all channels, 16 kHz.
+        float32 ``[n_samples]``, one channel of all (``moss_audio.channels``), 16 kHz.
 
     Raises:
         AudioError: No such file, no audio in it, nothing that can be decoded, an impossible stretch, or
@@ -490,8 +511,7 @@ class _Resampler:
     def __init__(self) -> None:
         self._inner: AudioResampler | None = None
         self._format: tuple[str, str, int] | None = None
-        self._channels = 1
-        """Channels that come out of FFmpeg, which are averaged."""
+        self._mixer = ChannelMixer(1, SAMPLE_RATE)
 
     def push(self, frame: AudioFrame) -> list[np.ndarray]:
         """float32 ``[n_samples]`` blocks that the frame completes."""
@@ -516,23 +536,16 @@ class _Resampler:
     def _set_up(self, frame: AudioFrame) -> None:
         from av import AudioResampler
 
-        self._channels = frame.layout.nb_channels
+        channels = frame.layout.nb_channels
+        self._mixer = ChannelMixer(channels, SAMPLE_RATE)
         # Several channels interleaved ("flt"): PyAV crashes on planar frames of more than six. One channel
         # planar ("fltp"), as most decoders give it: PyAV then hands on what is at 16 kHz already.
-        sample_format = "fltp" if self._channels == 1 else "flt"
+        sample_format = "fltp" if channels == 1 else "flt"
         self._inner = AudioResampler(format=sample_format, layout=frame.layout, rate=SAMPLE_RATE)
 
     def _resample(self, frame: AudioFrame | None) -> list[np.ndarray]:
         assert self._inner is not None
-        return [self._mono(resampled.to_ndarray()) for resampled in self._inner.resample(frame)]
-
-    def _mono(self, interleaved: np.ndarray) -> np.ndarray:
-        """float32 ``[1, n_samples * n_channels]`` → ``[n_samples]``."""
-        if self._channels == 1:
-            return interleaved.reshape(-1)
-        channels = interleaved.reshape(-1, self._channels).T
-        # NumPy averages whole rows four times as fast as many short columns.
-        return np.ascontiguousarray(channels).mean(axis=0, dtype=np.float32)
+        return [self._mixer.mix(resampled.to_ndarray()) for resampled in self._inner.resample(frame)]
 
 
 class _FilePart(RawIOBase):

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from index.audio.tracks import TrackChoice, choose_track
 from index.disk_space import disk_full, noticing_full_disk
 from index.recording_errors import Cancelled, MediaError
 from index.records import Note, NoteKind, Span, StageName
@@ -79,7 +80,8 @@ def decode_to_flac(
     Memory stays flat with length: blocks go from decoder to encoder as they come.
 
     Args:
-        source: Any media file that FFmpeg reads; its first audio stream counts.
+        source: Any media file that FFmpeg reads; of several audio tracks the default one is heard
+            (``index.audio.tracks``).
         target: The copy; its folder is made.
         progress: Called after each block.
         cancelled: Asked before each block.
@@ -93,11 +95,13 @@ def decode_to_flac(
     partial = target.with_suffix(".partial")
     samples = 0
     try:
+        with _as_media_error():
+            choice = choose_track(source, cancelled)
         with (
             noticing_full_disk(target.parent),
             _as_media_error(),
             soundfile.SoundFile(partial, "w", SAMPLE_RATE, 1, format="FLAC", subtype="PCM_16") as flac,
-            AudioStream(source) as stream,
+            AudioStream(source, choice.track) as stream,
         ):
             for block in stream.blocks():
                 if cancelled():
@@ -110,7 +114,7 @@ def decode_to_flac(
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
-    return Decoded(samples / SAMPLE_RATE, _damage(stream.report))
+    return Decoded(samples / SAMPLE_RATE, (*_damage(stream.report), *_unheard(choice)))
 
 
 def _check_written(copy: Path, samples: int) -> None:
@@ -145,6 +149,15 @@ def _damage(report: DecodeReport) -> tuple[Note, ...]:
         numbers = {"parts": report.parts_left_out}
         notes.append(Note(NoteKind.PARTS_LEFT_OUT, StageName.READING, numbers=numbers))
     return tuple(notes)
+
+
+def _unheard(choice: TrackChoice) -> tuple[Note, ...]:
+    """What other tracks of the file have, which nobody heard."""
+    if not choice.others:
+        return ()
+    # People count tracks from 1.
+    numbers = {"heard": choice.track + 1, "others": len(choice.others), "other": choice.others[0] + 1}
+    return (Note(NoteKind.TRACKS_NOT_HEARD, StageName.READING, choice.spans, numbers),)
 
 
 def read_range(path: Path, start: float = 0.0, end: float | None = None) -> np.ndarray:

@@ -62,8 +62,8 @@ def coverage(speech: Sequence[Span], segments: Sequence[Segment], notes: Sequenc
 
 
 def missing_sound(notes: Sequence[Note]) -> list[Span]:
-    """What the file should have and has not, in order: holes in it, and what is missing at its end."""
-    kinds = (NoteKind.CUT_SHORT, NoteKind.DAMAGED)
+    """What nobody could hear, in order: holes in the file, what is missing at its end, other audio tracks."""
+    kinds = (NoteKind.CUT_SHORT, NoteKind.DAMAGED, NoteKind.TRACKS_NOT_HEARD)
     return _merged([span for note in notes if note.kind in kinds for span in note.spans])
 
 

@@ -288,6 +288,28 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
         file_id(Path("-"))
 
 
+@pytest.mark.parametrize(
+    "name", ["a.flv", "a.ts", "a.mkv", "a.mp3", "a.flac", "a.opus", "a.wav", "v.avi", "v.mkv"]
+)
+def test_whatever_is_damaged_ends_in_a_copy_or_in_one_sentence(name: str, tmp_path: Path) -> None:
+    codec = {
+        "flv": "aac", "ts": "aac", "mkv": "aac", "mp3": "libmp3lame", "flac": "flac", "opus": "libopus",
+        "avi": "libmp3lame",
+    }.get(name[2:], "pcm_s16le")  # fmt: skip
+    rate = 48_000 if codec == "libopus" else CLICK_RATE
+    path = encode(tmp_path / name, noise(3), CLICK_RATE, codec, out_rate=rate, video=name[0] == "v")
+    whole, rng = path.read_bytes(), np.random.default_rng(7)
+    for _ in range(12):
+        data = np.frombuffer(whole, np.uint8).copy()
+        places = rng.integers(0, rng.choice([300, len(data)]), rng.choice([1, 12, 200]))
+        data[places] = rng.integers(0, 256, len(places))
+        path.write_bytes(data[: rng.integers(len(data) // 3, len(data))].tobytes())
+        try:
+            assert copy_of(path, tmp_path)[0].duration < MAX_HOLE_SECONDS + 60
+        except MediaError as error:
+            assert str(error).endswith(".") and "\n" not in str(error)
+
+
 def test_what_is_missing_counts_as_speech_that_nobody_heard() -> None:
     notes = (
         Note(NoteKind.DAMAGED, spans=(Span(10, 12), Span(11, 15))),

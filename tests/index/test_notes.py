@@ -79,7 +79,7 @@ def test_a_word_that_is_no_status_is_refused(context: IngestContext) -> None:
 
 @pytest.mark.parametrize("kind", NoteKind)
 def test_every_kind_is_worded_in_whole_sentences(kind: NoteKind) -> None:
-    numbers = {"failed": 1, "total": 3, "packets": 12, "parts": 2}
+    numbers = {"failed": 1, "total": 3, "packets": 12, "parts": 2, "heard": 1, "others": 1, "other": 2}
     note = Note(kind, StageName.READING, (Span(35.0, 50.0),), numbers, "The server broke down.")
     sentence = describe(note)
     assert sentence[0].isupper() and sentence.endswith(".") and ".." not in sentence

@@ -1,0 +1,127 @@
+"""Channels to one: all count alike, unless one of two would take the other's sound away.
+
+Two channels are looked at while they come, block by block. Where one is the other inverted, their mean is
+silence, and where one only hums, it drowns the other; then one channel alone is heard.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+CANCELS = -0.7
+"""Correlation at which two channels take more from each other than they add; their mean then has less than a
+sixth of the energy of one."""
+
+CANCELS_NO_MORE = -0.3
+"""Correlation above which they are mixed again, well apart so that speech does not switch to and fro."""
+
+CANCELS_AT_ONCE = -0.98
+"""A single block so opposite is enough: what is inverted from some moment on is heard from there."""
+
+CORRELATION_SECONDS = 0.25
+"""Time constant of the running correlation."""
+
+HUMS = 0.004
+"""Energy of a signal's differences over its own, at 16 kHz, up to which it has nothing above about 160 Hz: a
+tone of f Hz has (2 pi f / 16000) squared, mains hum 0.0004 to 0.002, speech 0.02 and more."""
+
+HUMS_NO_MORE = 0.01
+
+HUM_SECONDS = 1.0
+"""Time constant of what tells hum from a deep voice."""
+
+HUM_BLOCKS = 8
+"""One block in so many is looked at for hum, which lasts."""
+
+
+class ChannelMixer:
+    """Mixes the channels of one stream at 16 kHz, keeping in mind what they were like.
+
+    Args:
+        channels: How many there are.
+        rate: Samples a second.
+    """
+
+    def __init__(self, channels: int, rate: int) -> None:
+        self._channels = channels
+        self._rate = rate
+        self._left = self._right = self._product = 0.0
+        """Running energies of two channels, and of what they have in common."""
+        self._blocks = 0
+        self._energies = np.zeros(2)
+        """Running energies of both channels and of their differences, over a longer time."""
+        self._differences = np.zeros(2)
+        self._hum_seconds = 0.0
+        self._alone: int | None = None
+        """The channel that is heard alone while the two cancel."""
+        self._humming: int | None = None
+
+    def mix(self, interleaved: np.ndarray) -> np.ndarray:
+        """The next samples as one channel.
+
+        Args:
+            interleaved: float32 ``[1, n_samples * n_channels]``.
+
+        Returns:
+            float32 ``[n_samples]``.
+        """
+        if self._channels == 1:
+            return interleaved.reshape(-1)
+        # NumPy averages whole rows four times as fast as many short columns.
+        rows = np.ascontiguousarray(interleaved.reshape(-1, self._channels).T)
+        if self._channels == 2 and rows.shape[1] > 1:
+            self._look(rows)
+            if self._humming is not None:
+                return rows[1 - self._humming]
+            if self._alone is not None:
+                return rows[self._alone]
+        return rows.mean(axis=0, dtype=np.float32)
+
+    def _look(self, rows: np.ndarray) -> None:
+        left, right = float(np.dot(rows[0], rows[0])), float(np.dot(rows[1], rows[1]))
+        product = float(np.dot(rows[0], rows[1]))
+        if not math.isfinite(left + right):
+            return
+        seconds = rows.shape[1] / self._rate
+        kept = math.exp(-seconds / CORRELATION_SECONDS)
+        self._left = kept * self._left + left
+        self._right = kept * self._right + right
+        self._product = kept * self._product + product
+        running = _correlation(self._product, self._left, self._right)
+        if self._alone is None:
+            if running < CANCELS or _correlation(product, left, right) < CANCELS_AT_ONCE:
+                self._alone = int(right > 2 * left)
+                if running >= CANCELS:
+                    # What came before must not end it with the next block.
+                    self._left, self._right, self._product = left, right, product
+        elif running > CANCELS_NO_MORE:
+            self._alone = None
+        self._blocks += 1
+        if self._blocks % HUM_BLOCKS == 1:
+            self._look_for_hum(rows, np.array((left, right)), seconds * HUM_BLOCKS)
+
+    def _look_for_hum(self, rows: np.ndarray, energies: np.ndarray, seconds: float) -> None:
+        differences = np.diff(rows, axis=1)
+        kept = math.exp(-seconds / HUM_SECONDS)
+        self._energies = kept * self._energies + energies
+        self._differences = kept * self._differences + np.einsum("ij,ij->i", differences, differences)
+        self._hum_seconds += seconds
+        if self._hum_seconds < HUM_SECONDS:
+            return
+        tone = self._differences / np.maximum(self._energies, 1e-12)
+        if self._humming is not None:
+            if tone[self._humming] > HUMS_NO_MORE:
+                self._humming = None
+            return
+        for channel in (0, 1):
+            loud = self._energies[channel] > 0.05 * self._energies[1 - channel] > 1e-6
+            if loud and tone[channel] < HUMS and tone[1 - channel] > HUMS_NO_MORE:
+                self._humming = channel
+
+
+def _correlation(product: float, left: float, right: float) -> float:
+    """Of two signals, in [-1, 1]; 0 where one is silent."""
+    scale = math.sqrt(left * right)
+    return product / scale if scale > 1e-9 else 0.0
