@@ -85,7 +85,7 @@ def add(
                 continue
             added.append(output.added_json(result, workspace.library.segment_count(result.id)))
             if not json:
-                output.show_added(added[-1], describe_all(result.problems))
+                output.show_added(added[-1], describe_all(result.problems), result.engine)
     if json:
         output.write_json(added)
     for line in failed:

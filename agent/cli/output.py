@@ -145,7 +145,6 @@ def added_json(recording: Recording, segments: int) -> dict[str, Any]:
         "duration": round(recording.duration, 3),
         "language": recording.language,
         "languages": list(recording.languages),
-        "engine": recording.engine,
         "status": recording.status,
         "coverage": recording.coverage,
         "gaps": [[gap.start, gap.end] for gap in recording.gaps],
@@ -155,14 +154,14 @@ def added_json(recording: Recording, segments: int) -> dict[str, Any]:
     }
 
 
-def show_added(document: dict[str, Any], note: str | None) -> None:
-    """A recording that was added, for a person."""
+def show_added(document: dict[str, Any], note: str | None, engine: str = "") -> None:
+    """A recording that was added, for a person; ``engine`` is the name of the recogniser."""
     taken = max(document["seconds_taken"], 0.01)
     sentences, speakers = document["segments"], document["speakers"]
     say(
         f"“{document['title']}” ({document['id'][:12]}): {clock(document['duration'])} long, "
         f"{_counted(sentences, 'sentence')}, {_counted(speakers, 'speaker')} (estimated), "
-        f"{_languages(document)}, {_percent(document['coverage'])} of detected speech "
+        f"{_languages(document, engine)}, {_percent(document['coverage'])} of detected speech "
         f"accounted for, processed in {taken:.0f} s ({document['duration'] / taken:.1f}× realtime)."
     )
     for start, end in document["gaps"]:
@@ -171,12 +170,12 @@ def show_added(document: dict[str, Any], note: str | None) -> None:
         say(f"  {note}")
 
 
-def _languages(document: dict[str, Any]) -> str:
+def _languages(document: dict[str, Any], engine: str) -> str:
     if len(document["languages"]) > 1:
         return f"languages {name_languages(document['languages'])}"
     spoken = document["language"] or "unknown"
     # A model for English alone writes English, whatever is spoken; Whisper's names of these end so.
-    only = " (the recogniser understands English only)" if document["engine"].endswith(".en") else ""
+    only = " (the recogniser understands English only)" if engine.endswith(".en") else ""
     return f"language {spoken}{only}"
 
 

@@ -3,7 +3,7 @@
 Whisper tells the language from the encoder's output, and the encoder's output of a pass is there anyway when
 the pass is transcribed. Cut into stretches of five seconds it says where another language is spoken; a
 stretch costs one step of the decoder, about a twentieth of the encoder's time for all of a pass
-(benchmarks/README.md). Where it says so, the window is looked at more closely: each stretch with only
+(measured with Whisper base on a CPU). Where it says so, the window is looked at more closely: each stretch with only
 a few seconds of speech around it, so that a long talk in one language does not colour the next.
 """
 
