@@ -152,7 +152,6 @@ def added_json(recording: Recording, segments: int) -> dict[str, Any]:
         "duration": round(recording.duration, 3),
         "language": recording.language,
         "languages": list(recording.languages),
-        "engine": recording.engine,
         "status": recording.status,
         "coverage": recording.coverage,
         "gaps": [[gap.start, gap.end] for gap in recording.gaps],
@@ -173,7 +172,7 @@ def show_added(recording: Recording, segments: int) -> None:
     say(
         f"“{document['title']}” ({document['id'][:12]}): {clock(document['duration'])} long, "
         f"{_counted(sentences, 'sentence')}, {_counted(speakers, 'speaker')} (estimated), "
-        f"{_languages(document)}, "
+        f"{_languages(document, recording.engine)}, "
         f"{covered}processed in {taken:.0f} s ({document['duration'] / taken:.1f}× realtime)."
     )
     for start, end in document["gaps"]:
@@ -182,12 +181,12 @@ def show_added(recording: Recording, segments: int) -> None:
         say(f"  {sentence}")
 
 
-def _languages(document: dict[str, Any]) -> str:
+def _languages(document: dict[str, Any], engine: str) -> str:
     if len(document["languages"]) > 1:
         return f"languages {name_languages(document['languages'])}"
     spoken = document["language"] or "unknown"
     # A model for English alone writes English, whatever is spoken; Whisper's names of these end so.
-    only = " (the recogniser understands English only)" if document["engine"].endswith(".en") else ""
+    only = " (the recogniser understands English only)" if engine.endswith(".en") else ""
     return f"language {spoken}{only}"
 
 

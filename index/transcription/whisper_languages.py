@@ -1,10 +1,10 @@
 """Whisper's own ear for languages, asked about every few seconds at next to no cost.
 
 Whisper tells the language from the encoder's output, and the encoder's output of a pass is there anyway when
-the pass is transcribed. Cut into stretches of five seconds it says where another language is spoken; a
-stretch costs one step of the decoder, about a twentieth of the encoder's time for all of a pass
-(benchmarks/README.md). Where it says so, the window is looked at more closely: each stretch with only
-a few seconds of speech around it, so that a long talk in one language does not colour the next.
+the pass is transcribed. Cut into stretches of five seconds it says where another language is spoken, in one
+step of the decoder: about a twentieth of the encoder's time, measured with Whisper base on a CPU. Where it
+says so, the window is looked at more closely: each sentence with only a few seconds of speech around it, so
+that a long talk in one language does not colour the next.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import pairwise
 
 import ctranslate2
 import numpy as np
@@ -27,11 +26,8 @@ from moss_audio.audio import SAMPLE_RATE
 FRAMES_PER_SECOND = 50
 """Vectors of the encoder's output a second: two mel frames of 10 ms each."""
 
-SHORTEST_SECONDS = 2.5
-"""A shorter rest of a pass is judged together with what comes before it."""
-
-SHORTEST_SENTENCE_SECONDS = 1.0
-"""Looked at closely, a shorter stretch between two pauses is judged together with its neighbour."""
+SHORTEST_SECONDS = 1.0
+"""A shorter stretch between two pauses is judged together with its neighbour."""
 
 LONGEST_SECONDS = 7.5
 """Speech without a pause is cut at a quiet moment into stretches no longer than this."""
@@ -87,8 +83,7 @@ class LanguageWhisper(WhisperModel):
         """
         first = max(0, round(start * FRAMES_PER_SECOND))
         part = output[:, first : max(first + 1, round(end * FRAMES_PER_SECOND))]
-        view = ctranslate2.StorageView.from_array(np.ascontiguousarray(part))
-        return {token[2:-2]: float(odds) for token, odds in self.model.detect_language(view)[0]}
+        return self._odds(part)[0]
 
     def languages(
         self, audio: np.ndarray, kept: Sequence[KeptSpan], window: AudioWindow, expected: str
@@ -121,13 +116,19 @@ class LanguageWhisper(WhisperModel):
         return found or [LanguageSpan(Span(window.start, window.end), expected)]
 
     def _in_stretches(self, output: ctranslate2.StorageView, seconds: float) -> list[tuple[Odds, float]]:
-        count = max(1, int((seconds + STRETCH_SECONDS - SHORTEST_SECONDS) / STRETCH_SECONDS))
-        borders = [index * STRETCH_SECONDS for index in range(count)] + [seconds]
-        frames = _on_cpu(output)
+        """The odds of each stretch of a pass, all at once; the last one reaches back where it is short."""
+        frames = _on_cpu(output)[0]
+        end = min(len(frames), round(seconds * FRAMES_PER_SECOND))
+        size = max(1, min(end, round(STRETCH_SECONDS * FRAMES_PER_SECOND)))
+        starts = [*range(0, end - size, size), max(0, end - size)]
+        odds = self._odds(np.stack([frames[start : start + size] for start in starts]))
+        return [(each, size / FRAMES_PER_SECOND) for each in odds]
+
+    def _odds(self, parts: np.ndarray) -> list[Odds]:
+        view = ctranslate2.StorageView.from_array(np.ascontiguousarray(parts))
         return [
-            (self.language_odds(frames, start, end), end - start)
-            for start, end in pairwise(borders)
-            if end > start
+            {token[2:-2]: float(odds) for token, odds in ranked}
+            for ranked in self.model.detect_language(view)
         ]
 
     def _odds_of(self, audio: np.ndarray, stretches: Sequence[Span]) -> Iterator[Odds]:
@@ -165,7 +166,7 @@ def _stretches(audio: np.ndarray, kept: Sequence[KeptSpan], speech: Sequence[Spa
         pieces += [Span(*pair) for pair in zip([span.start, *cuts], [*cuts, span.end], strict=True)]
     joined: list[Span] = []
     for piece in pieces:
-        short = joined and min(piece.duration, joined[-1].duration) < SHORTEST_SENTENCE_SECONDS
+        short = joined and min(piece.duration, joined[-1].duration) < SHORTEST_SECONDS
         if short and piece.end - joined[-1].start <= LONGEST_SECONDS:
             joined[-1] = Span(joined[-1].start, piece.end)
         elif piece.duration > 0:

@@ -182,8 +182,9 @@ def test_add_then_remove_leaves_no_trace_of_what_was_said(run, tmp_path, sample,
     audio, rate = cut(sample, 227.5, 262)
     soundfile.write(tmp_path / "weather plan.wav", audio, rate)
     (added,) = document(run, home, "add", tmp_path / "weather plan.wav")
-    facts = ["id", "title", "duration", "language", "status", "coverage", "gaps", "segments", "speakers"]
-    assert list(added) == [*facts, "seconds_taken", "notes", "note_spans"]
+    facts = ["id", "title", "duration", "language", "languages", "status", "coverage", "gaps", "segments"]
+    assert list(added) == [*facts, "speakers", "seconds_taken", "notes", "note_spans"]
+    assert (added["language"], added["languages"]) == ("en", ["en"])
     assert added["status"] == "ready" and added["segments"] > 3 and added["coverage"] > 0.95
     code, out, _ = run(home, "ask", "what did they say about the insurance?", "--thread", "t")
     assert code == 0 and "insurance" in out
