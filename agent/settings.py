@@ -42,6 +42,8 @@ class Settings(BaseSettings):
     """``packaged`` (all-MiniLM-L6-v2), any sentence-transformers name, or a folder with one."""
     language: str | None = None
     """The one spoken language, as an ISO 639-1 code; by default it is found for each stretch of speech."""
+    glossary: Path | None = None
+    """File of words and phrases that Whisper is to spell right, one a line; none by default."""
     sounds: Literal["auto", "on", "off"] = "auto"
     """Whether MOSS-Audio also lists sounds and music of each recording; by default on a GPU or a server."""
     speaker_labels: Literal["auto", "on", "off"] = "auto"

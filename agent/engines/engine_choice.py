@@ -123,7 +123,7 @@ def choose(settings: Settings, machine: Machine | None = None) -> Engines:
         machine: What is here; by default it is measured, where that matters.
 
     Raises:
-        MossAgentError: The address of the server is none.
+        MossAgentError: The address of the server is none, or the glossary cannot be read.
     """
     try:
         if settings.model.casefold().startswith(("http://", "https://")):
@@ -289,9 +289,12 @@ def _embedded(settings: Settings, why: str, more: str) -> Engines:
 
 
 def _whisper(settings: Settings) -> Transcriber:
+    from index.transcription.glossary import read_glossary
     from index.transcription.whisper import WhisperTranscriber
 
-    return WhisperTranscriber(settings.transcriber, settings.home.expanduser() / "models", settings.threads)
+    glossary = read_glossary(settings.glossary) if settings.glossary else ()
+    models = settings.home.expanduser() / "models"
+    return WhisperTranscriber(settings.transcriber, models, settings.threads, glossary)
 
 
 def _any_released(cache: Path) -> bool:

@@ -7,6 +7,7 @@ batched pipeline loses whole sentences.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -32,6 +33,8 @@ from index.weights import whisper_folder
 if TYPE_CHECKING:
     from index.transcription.whisper_languages import LanguageWhisper
 
+_log = logging.getLogger(__name__)
+
 KEEP_PAUSE_SECONDS = 1.0
 """Pauses are shortened to this before recognition; Whisper invents text on silence."""
 
@@ -39,6 +42,13 @@ ENGLISH = "en"
 
 MAX_WINDOWS_AT_ONCE = 4
 """Windows heard side by side on the CPU, at most; each holds buffers of its own."""
+
+GLOSSARY_SPEECH_SECONDS = 8.0
+"""Detected speech from which a window is heard with the glossary; what is shorter is more often none."""
+
+SPARSE_WORDS_A_SECOND = 1.0
+"""A window with fewer words for its speech is heard again without the glossary: of 10 s of noise taken for
+speech Whisper made “and the ferry” with it, and nothing without. People say two to three words a second."""
 
 MAX_WORD_SECONDS = 1.2
 """Whisper stretches the word beside a pause across it; words are cut to this length."""
@@ -54,6 +64,8 @@ class WhisperTranscriber:
         model: ``base``, ``tiny.en``, another faster-whisper name, or a folder.
         cache: Folder for joined or downloaded weights.
         threads: CPU threads, 0 for all cores.
+        glossary: Words and phrases that Whisper is to spell like this, the most important first; what does
+            not fit into its prompt is left out.
     """
 
     window_speech_seconds = MAX_SPEECH_SECONDS
@@ -61,10 +73,12 @@ class WhisperTranscriber:
     max_splits = 0
     times_words = True
 
-    def __init__(self, model: str, cache: Path, threads: int = 0) -> None:
+    def __init__(self, model: str, cache: Path, threads: int = 0, glossary: Sequence[str] = ()) -> None:
         self.model = model
         self.cache = cache
         self.threads = threads
+        self.glossary = tuple(glossary)
+        self._hotwords_text: str | None = None
         self.name = f"whisper-{Path(model).name}"
         self._loaded: LanguageWhisper | None = None
         self._lock = threading.Lock()
@@ -130,26 +144,16 @@ class WhisperTranscriber:
                 "repetition_penalty": 1.1,
                 "no_repeat_ngram_size": 4,
             }
+        options["language"] = language
         listener = None
         if model.model.is_multilingual and language is not None and window.language_is_guess and not careful:
             listener = _Listener(language, lambda: model.languages(audio, kept, window, language))
+        hotwords = self._hotwords(model, window, careful)
         with model.watched(listener):
-            passes, _ = model.transcribe(
-                audio,
-                language=language,
-                condition_on_previous_text=False,
-                word_timestamps=True,
-                vad_filter=False,
-                **options,
-            )
-            heard = list(passes)
-        words = [
-            fit_to_speech(
-                _place(Word(word.start, word.end, word.word, word.probability), kept), window.speech
-            )
-            for segment in heard
-            for word in segment.words or ()
-        ]
+            heard = self._hear(model, audio, hotwords=hotwords, **options)
+        if hotwords and len(heard) < SPARSE_WORDS_A_SECOND * _spoken(window):
+            heard = self._hear(model, audio, **options)
+        words = [fit_to_speech(_place(word, kept), window.speech) for word in heard]
         return [
             Segment(
                 start=sentence[0].start,
@@ -162,6 +166,50 @@ class WhisperTranscriber:
             for sentence in split_sentences(_in_order(words))
             if join_words(sentence)
         ]
+
+    @staticmethod
+    def _hear(model: LanguageWhisper, audio: np.ndarray, **options: Any) -> list[Word]:
+        """The words that the model hears, on the clock of ``audio``."""
+        heard, _ = model.transcribe(
+            audio, condition_on_previous_text=False, word_timestamps=True, vad_filter=False, **options
+        )
+        return [
+            Word(word.start, word.end, word.word, word.probability)
+            for segment in heard
+            for word in segment.words or ()
+        ]
+
+    def _hotwords(self, model: LanguageWhisper, window: AudioWindow, careful: bool) -> str | None:
+        """The glossary as faster-whisper's ``hotwords``, which stand in the prompt as text said before.
+
+        A stretch that is heard again was hard to hear, which is where words of a prompt come back as speech.
+        """
+        if careful or not self.glossary or _spoken(window) < GLOSSARY_SPEECH_SECONDS:
+            return None
+        return self._prompt(model)
+
+    def _prompt(self, model: LanguageWhisper) -> str:
+        """As many words of the glossary as fit; faster-whisper would cut the last one in two."""
+        if self._hotwords_text is None:
+            text = ""
+            for number, entry in enumerate(self.glossary):
+                longer = f"{text}, {entry}" if text else entry
+                tokens = model.hf_tokenizer.encode(f" {longer}", add_special_tokens=False).ids
+                if len(tokens) >= model.max_length // 2:
+                    _log.warning(
+                        "The glossary has %d words and phrases, of which Whisper can be told the first %d.",
+                        len(self.glossary),
+                        number,
+                    )
+                    break
+                text = longer
+            self._hotwords_text = text
+        return self._hotwords_text
+
+
+def _spoken(window: AudioWindow) -> float:
+    """Seconds of detected speech in a window."""
+    return sum(span.duration for span in window.speech)
 
 
 class _Listener:
