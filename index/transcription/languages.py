@@ -33,6 +33,9 @@ waver between languages that nobody speaks."""
 DOUBTFUL_PROBABILITY = 0.25
 """Below this, a window's language is looked at closely."""
 
+SETTLED_PROBABILITY = 0.75
+"""From here on, a stretch is taken to be in the expected language throughout."""
+
 
 @dataclass(frozen=True)
 class LanguageSpan:
@@ -86,10 +89,13 @@ def sounds_different(heard: Sequence[tuple[Mapping[str, float], float]], expecte
         heard: As in ``follow``, but each stretch heard together with all of its pass.
         expected: ISO 639-1 code.
     """
-    return any(
-        odds.get(expected, 0.0) < DOUBTFUL_PROBABILITY and seconds >= STRETCH_SECONDS / 2
-        for odds, seconds in heard
-    )
+    sure = [odds.get(expected, 0.0) for odds, _ in heard]
+    for index, probability in enumerate(sure):
+        around = sure[max(0, index - 1) : index] + sure[index + 1 : index + 2]
+        # One stretch between two clear ones is too short to be followed; at an edge it may go on.
+        if probability < DOUBTFUL_PROBABILITY and (len(around) < 2 or min(around) < SETTLED_PROBABILITY):
+            return True
+    return False
 
 
 def _likeliest(heard: Sequence[tuple[Mapping[str, float], float]], expected: str) -> list[str]:
