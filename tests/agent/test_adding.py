@@ -164,7 +164,11 @@ def test_adding_again_changes_what_is_asked_for_and_says_so(workspace, sample, t
         said: list[str] = []
         wanted = (asked.get("title"), asked.get("speakers"))
         ((_, result),) = add_files(
-            workspace, [file], lambda _: lambda _: None, *wanted, lambda _, sentence: said.append(sentence)
+            workspace,
+            [file],
+            lambda _: lambda _: None,
+            *wanted,
+            told=lambda _, sentence: said.append(sentence),
         )
         assert isinstance(result, Recording) and result.status == "ready"
         return result, " ".join(said)
