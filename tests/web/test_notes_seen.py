@@ -48,7 +48,7 @@ def test_a_note_in_subtitles_is_no_speech_and_breaks_no_player(format: str) -> N
     from pysubs2 import SSAFile
 
     read = SSAFile.from_string(exported(RECORDING, format), format_=format)
-    assert read[0].end <= 20_000 and read[0].plaintext.endswith("Good morning.")
+    assert read[0].end == 7_000 and read[0].plaintext.endswith("Good morning.")
     later = read[1:]
     assert bool(later) == (format == "srt") and all(cue.start >= 40_000 for cue in later)
     assert all(before.end <= after.start for before, after in pairwise(read))
