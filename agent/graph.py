@@ -37,10 +37,10 @@ from langgraph.types import Command, StreamWriter
 
 from agent.answer import StepFinished, TextDelta, ThoughtDelta
 from agent.citations.check import Checked, Checker, LineStream, Segments
-from agent.models.extractive import BY_RULE, by_rule
-from agent.planning.intents import Intent, understand
-from agent.planning.question_context import QuestionContext
-from agent.planning.situation import Focus
+from agent.extractive.extractive_chat import BY_RULE, by_rule
+from agent.extractive.intents import Intent, understand
+from agent.extractive.question_context import QuestionContext
+from agent.extractive.situation import Focus
 from agent.prompts import system_message
 from agent.turns import last_turn, remembered, rounds
 from tools.result import result_of

@@ -6,8 +6,8 @@ import json
 
 from langchain_core.messages import SystemMessage
 
-from agent.planning.question_context import CONTEXT, QuestionContext
-from agent.planning.situation import Focus
+from agent.extractive.question_context import CONTEXT, QuestionContext
+from agent.extractive.situation import Focus
 from tools.listen import NEEDS_MOSS_AUDIO
 from tools.result_text import ID_SHOWN
 

@@ -140,7 +140,7 @@ def _search(workspace: Workspace) -> str:
 
 
 def _thinks(workspace: Workspace, model_works: bool) -> str:
-    from agent.models.extractive import ExtractiveChatModel
+    from agent.extractive.extractive_chat import ExtractiveChatModel
 
     if isinstance(workspace.chat_model, ExtractiveChatModel):
         return "extractive: answers are quotes chosen by rule; no language model is used"

@@ -27,7 +27,7 @@ from agent.engines.released_models import (
     released,
     this_machine,
 )
-from agent.models.extractive import ExtractiveChatModel
+from agent.extractive.extractive_chat import ExtractiveChatModel
 from agent.settings import Settings
 from index.recording_errors import MossAgentError
 from moss_audio.errors import MossAudioError

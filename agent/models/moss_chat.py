@@ -29,7 +29,7 @@ from langchain_core.runnables.config import ensure_config
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
-from agent.models.extractive import BY_RULE, respond
+from agent.extractive.extractive_chat import BY_RULE, respond
 from agent.models.moss_messages import REASONING, TAKEN_OVER, Counter, estimate_tokens, openai_messages
 from agent.turns import last_turn
 from index.recording_errors import Cancelled, MossAgentError

@@ -17,9 +17,9 @@ from agent.assistant import Assistant, named_in
 from agent.checkpointer import Memory
 from agent.citations.check import UNVERIFIED
 from agent.citations.markers import Marker, split_markers
+from agent.extractive.extractive_chat import ExtractiveChatModel
+from agent.extractive.intents import WHICH
 from agent.graph import MOST_ROUNDS
-from agent.models.extractive import ExtractiveChatModel
-from agent.planning.intents import WHICH
 from agent.turns import TURNS_KEPT
 from index.recording_errors import MossAgentError, UnknownRecording
 from moss_audio.timestamps import clock

@@ -19,7 +19,7 @@ from agent.cli.doctor import Check, examine
 from agent.engines.engine_choice import choose
 from agent.engines.loading import LoadingBackend, StillLoading
 from agent.engines.released_models import CACHE_BYTES, GB, NAMES, Machine, memory_needed
-from agent.models.extractive import ExtractiveChatModel
+from agent.extractive.extractive_chat import ExtractiveChatModel
 from agent.models.moss_chat import ChatMossAudio
 from agent.settings import Settings
 from agent.workspace import Workspace

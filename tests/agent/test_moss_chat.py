@@ -20,11 +20,11 @@ from agent.answer import Answer, StepFinished, StepStarted, TextDelta, ThoughtDe
 from agent.assistant import Assistant
 from agent.citations.check import UNVERIFIED
 from agent.citations.uncited import LEGEND, MARK
+from agent.extractive.question_context import QuestionContext
+from agent.extractive.situation import Focus
 from agent.graph import MOST_ROUNDS
 from agent.models.moss_chat import CONTEXT_TOKENS, ChatMossAudio
 from agent.models.moss_messages import ContextTooLong, cut_rows, estimate_tokens, openai_messages
-from agent.planning.question_context import QuestionContext
-from agent.planning.situation import Focus
 from agent.prompts import system_message
 from index.recording_errors import Cancelled, MossAgentError
 from moss_audio.errors import MossAudioError, NotEnoughMemory

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
-from agent.models.extractive import respond
-from agent.planning.compose import compose
-from agent.planning.intents import WHICH, content_words, understand
-from agent.planning.plan import next_calls
-from agent.planning.question_context import QuestionContext, context_of
-from agent.planning.situation import Focus, Result, Situation, Turn, read_situation
+from agent.extractive.compose import compose
+from agent.extractive.extractive_chat import respond
+from agent.extractive.intents import WHICH, content_words, understand
+from agent.extractive.plan import next_calls
+from agent.extractive.question_context import QuestionContext, context_of
+from agent.extractive.situation import Focus, Result, Situation, Turn, read_situation
 from agent.prompts import system_message
 from tools.result import Evidence, Failure, RecordingInfo, SearchResult, Transcript
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from agent.planning.time_expressions import TimeRange, TopicRange, find_time
+from agent.extractive.time_expressions import TimeRange, TopicRange, find_time
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "time-expressions.md").read_text()
 TEN_MINUTES = 600.0

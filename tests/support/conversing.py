@@ -16,7 +16,7 @@ from pydantic import Field
 
 from agent.assistant import Assistant
 from agent.checkpointer import Memory
-from agent.models.extractive import ExtractiveChatModel
+from agent.extractive.extractive_chat import ExtractiveChatModel
 from index.search.indexing import index_recording
 from index.search.searching import Search
 from index.search.vectors import Vectors

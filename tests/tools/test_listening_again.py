@@ -13,7 +13,7 @@ import soundfile
 
 from agent.answer import Answer
 from agent.assistant import Assistant
-from agent.models.extractive import ExtractiveChatModel
+from agent.extractive.extractive_chat import ExtractiveChatModel
 from moss_audio.errors import AudioError, MossAudioError, PromptError
 from moss_audio.generation.requests import Event, Options, Request
 from moss_audio.listener import BackendListener

@@ -6,11 +6,11 @@ import re
 from collections.abc import Sequence
 
 from agent.citations.quotes import quoted
-from agent.planning.intents import Intent, Span, content_words
-from agent.planning.plan import place_of, within
-from agent.planning.reporting import compose_items, items_of, shared, topic_rows
-from agent.planning.situation import Result, Situation
-from agent.planning.wording import (
+from agent.extractive.intents import Intent, Span, content_words
+from agent.extractive.plan import place_of, within
+from agent.extractive.reporting import compose_items, items_of, shared, topic_rows
+from agent.extractive.situation import Result, Situation
+from agent.extractive.wording import (
     between,
     failed,
     line,

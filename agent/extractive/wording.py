@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from agent.citations.quotes import quoted
-from agent.planning.situation import Situation
+from agent.extractive.situation import Situation
 from moss_audio.timestamps import clock
 from tools.result import Evidence
 

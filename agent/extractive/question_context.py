@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from langchain_core.messages import BaseMessage, SystemMessage
 
-from agent.planning.intents import Intent, understand
-from agent.planning.situation import Focus, Situation, read_situation
+from agent.extractive.intents import Intent, understand
+from agent.extractive.situation import Focus, Situation, read_situation
 
 CONTEXT = "question_context"
 """Where the context lies in the system message's ``additional_kwargs``; no server is sent it."""

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from agent.citations.quotes import fold
-from agent.planning.situation import Focus, Situation, Turn, results_of
-from agent.planning.time_expressions import TimeRange, TopicRange, find_time
+from agent.extractive.situation import Focus, Situation, Turn, results_of
+from agent.extractive.time_expressions import TimeRange, TopicRange, find_time
 from index.templates import TEMPLATES
 from index.vocabulary import STOP_WORDS, one_of, word_set
 from tools.result import AboutRecording, SearchResult, Transcript
@@ -279,7 +279,7 @@ SHORTEST_FOLLOW_UP_S = 30.0
 
 @dataclass(frozen=True)
 class Span:
-    """A stretch of the recording, seconds; ``kind`` as in ``agent.planning.time_expressions``."""
+    """A stretch of the recording, seconds; ``kind`` as in ``agent.extractive.time_expressions``."""
 
     start: float
     end: float

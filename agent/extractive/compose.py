@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from agent.citations.quotes import quoted, tidy
-from agent.planning.intents import WHICH, Intent
-from agent.planning.plan import MOST_LISTENED, moment_of
-from agent.planning.quoting import compose_around, compose_narrowed_items, compose_read, compose_search
-from agent.planning.reporting import compose_outline, compose_summary
-from agent.planning.situation import Result, Situation
-from agent.planning.wording import (
+from agent.extractive.intents import WHICH, Intent
+from agent.extractive.plan import MOST_LISTENED, moment_of
+from agent.extractive.quoting import compose_around, compose_narrowed_items, compose_read, compose_search
+from agent.extractive.reporting import compose_outline, compose_summary
+from agent.extractive.situation import Result, Situation
+from agent.extractive.wording import (
     between,
     failed,
     line,

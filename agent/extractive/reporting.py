@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from agent.citations.quotes import fold, quoted
-from agent.planning.intents import Intent, Span, content_words
-from agent.planning.situation import Result, Situation
-from agent.planning.wording import between, listed, lower_first, paragraphs, plain_name, run_marker
+from agent.extractive.intents import Intent, Span, content_words
+from agent.extractive.situation import Result, Situation
+from agent.extractive.wording import between, listed, lower_first, paragraphs, plain_name, run_marker
 from index.summary.items import ActionItem, Item, Summary
 from index.text import similarity
 from moss_audio.timestamps import clock
