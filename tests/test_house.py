@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import graphlib
+import os
 import re
 import subprocess
 import sys
@@ -185,12 +186,34 @@ def test_links_in_the_documents_lead_somewhere():
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
-def test_help_starts_without_loading_a_model():
+LARGE = {"torch", "transformers", "gradio", "chromadb", "faster_whisper", "sklearn", "alembic"}
+"""Libraries that take from a tenth of a second to seconds to import."""
+
+
+@pytest.mark.parametrize(
+    ("command", "needed"),
+    [
+        ("--help", set()),
+        ("list", {"alembic"}),
+        ("ask 'what was said at minute 2?'", {"alembic", "langgraph"}),
+    ],
+)
+def test_a_command_imports_nothing_large_that_it_does_not_need(command: str, needed: set[str], home: Path):
     program = (
-        "import sys; sys.argv = ['moss-agent', '--help']\n"
+        "import shlex, sys; sys.argv = ['moss-agent', *shlex.split(sys.argv[1])]\n"
         "from agent.cli.commands import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
+        "print(*sys.modules)\n"
     )
-    check = "assert not {'torch','gradio','chromadb','langgraph','faster_whisper'} & set(sys.modules)"
-    subprocess.run([sys.executable, "-c", program + check], check=True, capture_output=True, cwd=ROOT)
+    done = subprocess.run(
+        [sys.executable, "-c", program, command],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "MOSS_AGENT_HOME": str(home)},
+    )
+    imported = set(done.stdout.splitlines()[-1].split())
+    assert "typer" in imported
+    assert imported & (LARGE | {"langgraph"}) <= needed

@@ -30,12 +30,12 @@ from moss_audio.generation.requests import (
 )
 from moss_audio.generation.streaming import AnswerWriter, Cancelled, Looping, Streamer
 from moss_audio.generation.thinking import (
-    ThinkingBudget,
     ThinkTags,
     name_says_thinking,
     prompt_opens_thought,
     transition_ids,
 )
+from moss_audio.generation.thinking_budget import ThinkingBudget
 from moss_audio.model.chat_template import (
     AFTER_AUDIO,
     NO_THOUGHT,

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event, inspect, select, text
@@ -17,7 +18,17 @@ from index.recording_errors import AmbiguousRecording, MossAgentError, UnknownRe
 from index.records import Segment, Span, Word
 from index.search.indexing import index_recording
 from index.search.vectors import Vectors
-from index.store.database import Base, Database, PassageRow, RecordingRow, SegmentRow, SpeakerRow, WindowRow
+from index.store.database import (
+    MIGRATIONS,
+    Base,
+    Database,
+    PassageRow,
+    RecordingRow,
+    SegmentRow,
+    SpeakerRow,
+    WindowRow,
+    newest_revision,
+)
 from index.store.library import Library
 from tests.support.indexed import embedder, heard, open_library, sentences, store
 
@@ -40,6 +51,15 @@ def test_an_empty_database_is_migrated_to_what_the_models_say(library: Library) 
         options = {"include_object": ours, "compare_type": True}
         context = MigrationContext.configure(connection, opts=options)
         assert compare_metadata(context, Base.metadata) == []
+
+
+def test_a_database_of_this_version_is_opened_without_migrating(
+    library: Library, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    migrations = ScriptDirectory(str(MIGRATIONS))
+    assert newest_revision() == migrations.get_current_head()
+    monkeypatch.setattr("alembic.command.upgrade", lambda *_: pytest.fail("it was migrated again"))
+    open_library(home).database.close()
 
 
 def test_opening_a_migrated_database_again_keeps_what_is_in_it(home: Path) -> None:

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moss_audio.generation.thinking import (
-    ThinkingBudget,
     ThinkTags,
     ThoughtSplitter,
     name_says_thinking,
     prompt_opens_thought,
     split_thought,
 )
+from moss_audio.generation.thinking_budget import ThinkingBudget
 from moss_audio.model.chat_template import NO_THOUGHT
 
 FRAGMENTS = st.sampled_from(

@@ -22,6 +22,7 @@ from agent.workspace import Workspace, open_workspace
 from index.audio.decode import decode_to_flac, file_id
 from index.search.indexing import index_recording
 from index.store.database import RecordingRow, SegmentRow, SpeakerRow
+from tests.support.preloaded import Program
 
 TITLE = "Harbour Lights planning call"
 GAP = [151.0, 153.2]
@@ -44,7 +45,7 @@ class Site:
 
     url: str
     home: Path
-    process: subprocess.Popen = field(repr=False)
+    process: Program | subprocess.Popen[str] = field(repr=False)
 
     def stop(self) -> None:
         self.process.terminate()
@@ -121,20 +122,36 @@ def fill_home(home: Path, sample: Path) -> Workspace:
     return workspace
 
 
-def start(home: Path, run: str = RUN, **settings: str) -> Site:
-    """Run `moss-agent web` over a home and wait for its address; settings are environment variables."""
+def start(home: Path, run: str = RUN, cold: bool = False, **settings: str) -> Site:
+    """Run `moss-agent web` over a home and wait for its address.
+
+    Args:
+        home: Its home folder.
+        run: The program.
+        cold: As the user starts it, in a new interpreter, which imports everything first.
+        settings: Environment variables.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-c", run, "--home", str(home), "web", "--port", str(port), "--json"]
-    log = (home / "server.log").open("w")
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", **settings}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment)
+    arguments = ["--home", str(home), "web", "--port", str(port), "--json"]
+    log, environment = home / "server.log", {"HF_HUB_OFFLINE": "1", **settings}
+    process: Program | subprocess.Popen[str]
+    if cold:
+        process = subprocess.Popen(
+            [sys.executable, "-c", run, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=log.open("w"),
+            text=True,
+            env={**os.environ, **environment},
+        )
+    else:
+        process = Program(run, arguments, environment, log)
     assert process.stdout is not None
     line = process.stdout.readline()
     if not line:
         process.wait(10)
-        pytest.fail((home / "server.log").read_text())
+        pytest.fail(log.read_text())
     return Site(json.loads(line)["url"], home, process)
 
 
