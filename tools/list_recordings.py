@@ -1,9 +1,9 @@
-"""Say which recordings there are."""
+"""Say which recordings there are, and of one how long each speaker speaks."""
 
 from __future__ import annotations
 
 from langchain_core.tools import BaseTool
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from tools.calling import make_tool
 from tools.result import RecordingEntry, RecordingList
@@ -14,12 +14,21 @@ MOST_RECORDINGS = 100
 
 
 class ListRecordings(BaseModel):
-    """Arguments of ``list_recordings``: none."""
+    """Arguments of ``list_recordings``."""
+
+    recording: str | None = Field(
+        default=None, description="Id or title of one recording, to learn how long each speaker speaks."
+    )
 
 
-def list_recordings(toolbox: Toolbox) -> RecordingList:
-    """The newest recordings with their length, language, speakers and state."""
-    recordings = toolbox.library.recordings()
+def list_recordings(toolbox: Toolbox, recording: str | None = None) -> RecordingList:
+    """The newest recordings with their length, language, speakers and state; or one with speaking times.
+
+    Raises:
+        MossAgentError: No such recording.
+    """
+    library = toolbox.library
+    recordings = [library.resolve(recording)] if recording else library.recordings()
     entries = tuple(
         RecordingEntry(
             id=recording.id,
@@ -30,6 +39,7 @@ def list_recordings(toolbox: Toolbox) -> RecordingList:
             status=recording.status.value,
             coverage=recording.coverage,
             speakers=recording.speakers,
+            speaking=library.speaking_times(recording.id) if len(recordings) == 1 else {},
             added_at=recording.added_at,
         )
         for recording in recordings[:MOST_RECORDINGS]
@@ -40,8 +50,8 @@ def list_recordings(toolbox: Toolbox) -> RecordingList:
 def list_recordings_tool(toolbox: Toolbox) -> BaseTool:
     """The tool over one toolbox."""
 
-    def run() -> RecordingList:
-        return list_recordings(toolbox)
+    def run(recording: str | None = None) -> RecordingList:
+        return list_recordings(toolbox, recording)
 
     return make_tool(
         "list_recordings",

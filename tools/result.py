@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from langchain_core.messages import ToolMessage
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from index.records import Recording, Segment
 from index.summary.items import Summary
@@ -189,6 +189,8 @@ class RecordingEntry(RecordingInfo):
     status: str
     coverage: float | None = None
     speakers: tuple[str, ...] = ()
+    speaking: dict[str, float] = Field(default_factory=dict)
+    """How long each speaker speaks, seconds; empty where several recordings are listed."""
     added_at: str
 
 
@@ -205,7 +207,11 @@ class RecordingList(ToolResult):
 
     def document(self) -> dict[str, Any]:
         """The list as JSON; nothing of it is evidence."""
-        return self._fields()
+        fields = self._fields()
+        for entry in fields["recordings"]:
+            if not entry["speaking"]:
+                del entry["speaking"]
+        return fields
 
 
 class OutlineTopic(_Data):

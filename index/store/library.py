@@ -110,6 +110,17 @@ class Library:
             count = select(func.count()).where(SegmentRow.recording_id == recording)
             return session.scalar(count) or 0
 
+    def speaking_times(self, recording: str) -> dict[str, float]:
+        """How long each voice speaks, in seconds: the lengths of its segments added up."""
+        query = (
+            select(SpeakerRow.name, func.sum(SegmentRow.end - SegmentRow.start))
+            .join(SegmentRow, SegmentRow.speaker_id == SpeakerRow.id)
+            .where(SpeakerRow.recording_id == recording, SegmentRow.kind == "speech")
+            .group_by(SpeakerRow.id)
+        )
+        with self.database.transaction() as session:
+            return {name: round(seconds, 3) for name, seconds in session.execute(query)}
+
     def segments_by_id(self, ids: Iterable[int]) -> list[Segment]:
         """Segments by their numbers, in time order; numbers that do not exist are left out."""
         wanted = sorted(set(ids))

@@ -176,6 +176,14 @@ def test_list_recordings_tells_what_there_is(desk: Desk) -> None:
     assert call["speakers"] == ["Speaker 1", "Speaker 2", "Speaker 3"]
 
 
+def test_of_one_recording_is_told_how_long_each_speaker_speaks(desk: Desk) -> None:
+    (entry,) = use(desk, "list_recordings", recording=TITLE)["recordings"]
+    spoken = {name: 0.0 for name in entry["speakers"]}
+    for segment in desk.library.segments(HARBOUR):
+        spoken[str(segment.speaker)] += segment.end - segment.start
+    assert entry["speaking"] == pytest.approx(spoken, abs=0.01)
+
+
 def test_outline_covers_the_recording_in_order_with_evidence(desk: Desk) -> None:
     result = use(desk, "outline", recording=HARBOUR)
     starts = [topic["start"] for topic in result["topics"]]
