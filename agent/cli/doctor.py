@@ -9,6 +9,7 @@ from typing import Any
 
 from agent.workspace import Workspace
 from index.recording_errors import MossAgentError
+from moss_audio.decoder_process import decoder_versions
 from moss_audio.errors import MossAudioError
 from moss_audio.served import ServedBackend
 
@@ -51,7 +52,7 @@ def examine(workspace: Workspace) -> list[Check]:
 def _check(name: str, look: Callable[[], str]) -> Check:
     try:
         return Check(name, True, look())
-    except MossAgentError as error:
+    except (MossAgentError, MossAudioError) as error:
         return Check(name, False, str(error))
     except Exception as error:
         # A broken installation can raise anything from any library; the doctor reports and goes on.
@@ -79,10 +80,7 @@ def _library(workspace: Workspace) -> str:
 
 
 def _decoding() -> str:
-    import av
-
-    codec = ".".join(str(part) for part in av.library_versions["libavcodec"])
-    return f"PyAV {av.__version__} with FFmpeg's libavcodec {codec}"
+    return f"{decoder_versions()}, in a process of its own"
 
 
 def _model(workspace: Workspace) -> str:

@@ -84,13 +84,18 @@ def decode_to_flac(
             (``index.audio.tracks``).
         target: The copy; its folder is made.
         progress: Called after each block.
-        cancelled: Asked before each block.
+        cancelled: Asked before each block, and while one is waited for.
 
     Raises:
         MediaError: Not media, no audio stream, or nothing in it can be decoded.
         Cancelled: ``cancelled()`` became true.
         DiskFull: There is no room for the copy.
     """
+
+    def check() -> None:
+        if cancelled():
+            raise Cancelled("Stopped while reading the file; nothing was kept.")
+
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_suffix(".partial")
     samples = 0
@@ -101,11 +106,10 @@ def decode_to_flac(
             noticing_full_disk(target.parent),
             _as_media_error(),
             soundfile.SoundFile(partial, "w", SAMPLE_RATE, 1, format="FLAC", subtype="PCM_16") as flac,
-            AudioStream(source, choice.track) as stream,
+            AudioStream(source, choice.track, waiting=check) as stream,
         ):
             for block in stream.blocks():
-                if cancelled():
-                    raise Cancelled("Stopped while reading the file; nothing was kept.")
+                check()
                 flac.write(np.clip(block, -1.0, 1.0))
                 samples += len(block)
                 if progress:

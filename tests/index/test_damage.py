@@ -15,8 +15,9 @@ from index.notes import describe
 from index.recording_errors import MediaError
 from index.records import Note, NoteKind, Segment, Span
 from index.transcription.coverage import coverage, find_gaps
-from moss_audio.audio import MAX_HOLE_SECONDS, SAMPLE_RATE, AudioStream
+from moss_audio.audio import SAMPLE_RATE, AudioStream
 from moss_audio.media_structure import joined_parts, promised_bytes
+from moss_audio.track_decoder import MAX_HOLE_SECONDS
 from tests.support.media import CLICK_RATE, click_track, encode, find_clicks
 
 CASES = Path(__file__).parent.parent / "data" / "field_cases"
