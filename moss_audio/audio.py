@@ -135,12 +135,13 @@ class AudioStream:
         path: Any audio or video file that FFmpeg reads.
         track: Number of the audio track, from 0; by default the one that the file flags as its default, as
             players do, or else the first.
+        mixed: Whether the channels are mixed to one; otherwise ``blocks`` gives all of them.
 
     Raises:
         AudioError: No such file, empty, not media, or without such a track.
     """
 
-    def __init__(self, path: str | Path, track: int | None = None) -> None:
+    def __init__(self, path: str | Path, track: int | None = None, mixed: bool = True) -> None:
         self.path = Path(path)
         self._asked = track
         check_media_file(self.path)
@@ -163,7 +164,8 @@ class AudioStream:
         self._missing_at_end = 0.0
         self._holes: list[tuple[float, float]] = []
         self._parts_left_out = 0
-        self._resampler = _Resampler()
+        self._mixed = mixed
+        self._resampler = _Resampler(mixed)
         self._enter(self._parts[0])
         declared = self._part_seconds
         if declared is not None:
@@ -197,7 +199,9 @@ class AudioStream:
         """Decode the stream. It can be read once.
 
         Yields:
-            float32 ``[n_samples]`` blocks, mono, 16 kHz, finite, in playing order without holes.
+            float32 ``[n_samples]`` blocks, mono, 16 kHz, finite, in playing order without holes. Not mixed,
+            they are ``[n_channels, n_samples]``; how many there are may change midway, and the silence in
+            place of a hole is one channel.
 
         Raises:
             AudioError: Nothing in the stream can be decoded.
@@ -274,7 +278,7 @@ class AudioStream:
             except (av.error.FFmpegError, ValueError):
                 # A damaged header can claim a format that does not exist; silence keeps the clock.
                 self._damaged += 1
-                self._resampler = _Resampler()
+                self._resampler = _Resampler(self._mixed)
                 end = self._clock + frame.samples / frame.sample_rate
                 yield from self._silence_until(end, damaged=True)
         yield from self._count(self._resampler.flush())
@@ -375,24 +379,24 @@ class AudioStream:
         while missing > 0:
             silence = np.zeros(min(missing, _SILENCE_BLOCK), dtype=np.float32)
             missing -= len(silence)
-            yield from self._count([silence])
+            yield from self._count([silence if self._mixed else silence[np.newaxis]])
         self._clock = time
 
     def _count(self, blocks: list[np.ndarray]) -> Iterator[np.ndarray]:
         for block in blocks:
-            if len(block):
+            if samples := block.shape[-1]:
                 yield self._finite(block)
-                self._written += len(block)
+                self._written += samples
 
     def _finite(self, block: np.ndarray) -> np.ndarray:
         """The block with 0 in place of infinite samples and of what is no number."""
         # A sum of squares is not finite if one sample is not, and costs a fraction of looking at each.
-        if isfinite(float(np.dot(block, block))):
+        if isfinite(float(np.vdot(block, block))):
             return block
         finite = np.isfinite(block)
-        if np.count_nonzero(finite) < len(block) / 2:
+        if np.count_nonzero(finite) < block.size / 2:
             start = self._written / SAMPLE_RATE
-            self._holes.append((start, start + len(block) / SAMPLE_RATE))
+            self._holes.append((start, start + block.shape[-1] / SAMPLE_RATE))
         return np.where(finite, block, np.float32(0.0))
 
     def _end(self, part: tuple[int, int]) -> Iterator[np.ndarray]:
@@ -506,15 +510,20 @@ def check_media_file(path: Path) -> None:
 
 
 class _Resampler:
-    """FFmpeg's resampler to mono float32 at 16 kHz, made anew when the stream changes its format midway."""
+    """FFmpeg's resampler to float32 at 16 kHz, made anew when the stream changes its format midway.
 
-    def __init__(self) -> None:
+    Args:
+        mixed: Whether channels are mixed to one.
+    """
+
+    def __init__(self, mixed: bool = True) -> None:
+        self._mixed = mixed
         self._inner: AudioResampler | None = None
         self._format: tuple[str, str, int] | None = None
         self._mixer = ChannelMixer(1, SAMPLE_RATE)
 
     def push(self, frame: AudioFrame) -> list[np.ndarray]:
-        """float32 ``[n_samples]`` blocks that the frame completes."""
+        """float32 ``[n_samples]`` blocks that the frame completes; see ``AudioStream.blocks``."""
         incoming = (frame.format.name, frame.layout.name, frame.sample_rate)
         # Timestamps were dealt with already; left in, the resampler would act on them again.
         frame.pts = None
@@ -545,7 +554,8 @@ class _Resampler:
 
     def _resample(self, frame: AudioFrame | None) -> list[np.ndarray]:
         assert self._inner is not None
-        return [self._mixer.mix(resampled.to_ndarray()) for resampled in self._inner.resample(frame)]
+        blocks = (resampled.to_ndarray() for resampled in self._inner.resample(frame))
+        return [self._mixer.mix(block) if self._mixed else self._mixer.rows(block) for block in blocks]
 
 
 class _FilePart(RawIOBase):

@@ -69,8 +69,7 @@ class ChannelMixer:
         """
         if self._channels == 1:
             return interleaved.reshape(-1)
-        # NumPy averages whole rows four times as fast as many short columns.
-        rows = np.ascontiguousarray(interleaved.reshape(-1, self._channels).T)
+        rows = self.rows(interleaved)
         if self._channels == 2 and rows.shape[1] > 1:
             self._look(rows)
             if self._humming is not None:
@@ -78,6 +77,11 @@ class ChannelMixer:
             if self._alone is not None:
                 return rows[self._alone]
         return rows.mean(axis=0, dtype=np.float32)
+
+    def rows(self, interleaved: np.ndarray) -> np.ndarray:
+        """The same samples as float32 ``[n_channels, n_samples]``, a channel a row."""
+        # NumPy averages whole rows four times as fast as many short columns.
+        return np.ascontiguousarray(interleaved.reshape(-1, self._channels).T)
 
     def _look(self, rows: np.ndarray) -> None:
         left, right = float(np.dot(rows[0], rows[0])), float(np.dot(rows[1], rows[1]))
