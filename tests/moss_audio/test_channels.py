@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from moss_audio.audio import SAMPLE_RATE, load_audio
+from moss_audio.audio import SAMPLE_RATE, AudioStream, load_audio
 from tests.support.media import cut
 
 CASES = Path(__file__).parent.parent / "data" / "field_cases"
@@ -79,3 +79,11 @@ def test_more_than_two_channels_count_alike(channels: int, tmp_path: Path) -> No
     sound = np.random.default_rng(1).normal(scale=0.1, size=(SAMPLE_RATE, channels)).astype(np.float32)
     sound[:, 1] = -sound[:, 0]
     assert np.allclose(loaded(tmp_path / "a.wav", sound), sound.mean(axis=1), atol=1e-6)
+
+
+def test_channels_that_are_not_mixed_come_side_by_side(tmp_path: Path) -> None:
+    sound = np.random.default_rng(2).normal(scale=0.1, size=(SAMPLE_RATE, 3)).astype(np.float32)
+    soundfile.write(tmp_path / "a.wav", sound, SAMPLE_RATE, subtype="FLOAT")
+    with AudioStream(tmp_path / "a.wav", mixed=False) as stream:
+        rows = np.concatenate(list(stream.blocks()), axis=1)
+    assert np.allclose(rows, sound.T, atol=1e-6) and stream.report.decoded_seconds == 1.0
