@@ -178,7 +178,7 @@ def test_list_recordings_tells_what_there_is(desk: Desk) -> None:
 
 def test_of_one_recording_is_told_how_long_each_speaker_speaks(desk: Desk) -> None:
     (entry,) = use(desk, "list_recordings", recording=TITLE)["recordings"]
-    spoken = {name: 0.0 for name in entry["speakers"]}
+    spoken = dict.fromkeys(entry["speakers"], 0.0)
     for segment in desk.library.segments(HARBOUR):
         spoken[str(segment.speaker)] += segment.end - segment.start
     assert entry["speaking"] == pytest.approx(spoken, abs=0.01)
