@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 from agent.citations.quotes import fold
-from agent.extractive.rules import SAYING, accounted, corrected, foreign_kind, is_foreign, read_kind
+from agent.extractive.rules import SAYING, accounted, corrected, foreign_kind, is_foreign, read_kind, readings
 from agent.extractive.situation import Focus, Situation, Turn, results_of
-from agent.extractive.slots import NAME, TIME, TITLE, Question, read_question
+from agent.extractive.slots import NAME, TIME, TITLE, TOPIC, Question, read_question
 from agent.extractive.time_expressions import TimeRange, TopicRange
 from index.templates import TEMPLATES
 from index.vocabulary import MONTHS, WEEKDAYS, one_of
@@ -263,7 +263,7 @@ def _span(question: Question) -> Span | None:
 def _timed(question: Question, situation: Situation) -> Intent | None:
     """Questions that name a time, alone or with something to look for there."""
     time, target = question.time, _target(situation)
-    alone = accounted(question.masked, TIME + TITLE + NAME, SAYING)
+    alone = any(accounted(masked, TIME + TOPIC + TITLE + NAME, SAYING) for masked in readings(question))
     if isinstance(time, TopicRange):
         recording = situation.focus.id if situation.focus else None
         around = Intent("around", time.topic, recording, direction=time.direction, speaker=question.speaker)

@@ -33,13 +33,13 @@ FILLER = NOUNS | word_set(
     am do does did done has have had having can could will would what which whats s re ve ll d m in of on
     at for from to by with during within through throughout out up there here any some so and or then now
     just also only exactly really actually please thanks everything anything something whole entire full
-    complete overall total both short shortly brief briefly quick quickly nutshell else today different
-    many"""
+    complete overall total both short shortly brief briefly quick quickly nutshell else other today
+    yesterday different many"""
 )
 """Words that say nothing about the subject of a question."""
 SAYING = (
-    r"say\w*|said|tell|talk\w*|speak\w*|spoken?|discuss\w*|mention\w*|happen\w*|go(?:es|ing)?|went|on|come|comes|"
-    r"came|hear|heard|plays?|read|show|who|about|after"
+    r"say\w*|said|tell|talk\w*|speak\w*|spoken?|discuss\w*|mention\w*|happen\w*|go(?:es|ing)?|went|on|comes?|gets?|"
+    r"came|hear|heard|listen|jump|skip|quotes?|words?|plays?|read|show|give|who|about|after|again|very"
 )
 """What may stand beside a time: somebody said something, something happened."""
 COMMON = (STOP_WORDS | FILLER) | word_set(
@@ -58,7 +58,8 @@ def _phrases(lines: str) -> re.Pattern[str]:
         "{who}": r"(?:the )?([\w.]{1,20})",
         "{each}": r"(?:(?:each|every) (?:person|speaker|one)|everyone|everybody|the speakers|they|people)",
         "{howlong}": r"how (?:long|much|many (?:minutes|seconds))(?: time)?",
-        "{whois}": r"who(?:'s| is| was| were| are)(?: else)?(?: all)?",
+        "{what}": "what (?:does|do|is|are|was|did|has|have)",
+        "{whois}": r"who(?: else)?(?:'s| is| was| were| are)(?: else)?(?: all)?",
         "{speak}": r"(?:speak|speaks|spoke|speaking|talk|talks|talked|talking)",
         "{noise}": f"(?:{_NOISE})",
         "{mood}": f"(?:{_MOOD})",
@@ -83,7 +84,9 @@ _MOOD = (
     "angry|happy|sad|nervous|upset|excited|sarcastic|tired|annoyed|stressed|calm|emotional|bored|enthusiastic|"
     "convinced|friendly|worried|confident|irritated|relaxed|ironic"
 )
-_NARROWED = _phrases("{about}|on|for|of|in|to|whether|that|against|between|around|over|at|from|during")
+_NARROWED = _phrases(
+    "{about}|concerns?|on|for|of|in|to|whether|that|against|between|around|over|at|from|during"
+)
 _OBJECT = re.compile(r"(?<=\bsummari[sz]e )|(?<=\brecap )|(?<=\bsum up )")
 _MOMENT = _phrases(
     r"""{about}(?= )
@@ -117,81 +120,92 @@ class Rule:
 RULES = (
     Rule("help", "", _phrases(
         """help|hi|hello|hey|hallo|good (?:morning|afternoon|evening)
-        (?:who|what) are you|what (?:can|could|should|may) (?:you|i) (?:do|ask|say)
+        (?:who|what) are you|what (?:questions )?(?:can|could|should|may) (?:you|i) (?:do|ask|say)
         how (?:do|does|can) (?:i|this|it|you) (?:use|work|ask)"""), "ask"),
-    Rule("thanks", "", re.compile(
-        "^ *(?:(?:thanks?|thank you|thx)(?: (?:you|a lot|so much|very much))*|great|perfect|ok|okay) *$")),
+    Rule("thanks", "", _phrases("thanks?|thank you|thx|^ *(?:great|perfect|cool|ok|okay)(?= *$)"),
+        "lot|much|very|helps|helpful|good|nice|great|perfect"),
     Rule("list", "", _phrases(
         """recordings|files|audios|library|what do (?:you|we|i) have(?= *$)
-        (?:list|show|which|what|how many) (?:other )?{recordings}"""), "list|show|know|ask|about|how"),
+        (?:list|show|which|what|how many) (?:other )?{recordings}"""),
+        "list|show|know|ask|about|how|add|library"),
     Rule("facts", "speaking", _phrases(
-        """who (?:{speak}|said|says)(?: the)? (?:most|least|longest|more|less)|who dominated|most talkative
+        """(?:{speak}|said|says)(?: the)? (?:most|least|longest|longer|more|less)|dominated
+        most talkative|quietest|main speaker
+        most of the (?:talking|speaking)|(?:share|percentage|part) of (?:the )?(?:time|speech|talk)
         (?:who|which speaker) (?:had|has|got)(?: the)? (?:most|least|longest)(?: (?:speaking|talking))? time
         (?:speaking|talk|talking|speech|air) ?(?:times?|shares?)
-        {howlong} (?:did|does|do|has|have|is|was) {who} (?:been )?{speak}
+        {howlong} (?:did|does|do|has|have|is|was) {who} (?:been )?(?:{speak}|say)
         {howlong} (?:did|does|do|has|have) {each} (?:been )?{speak}"""),
-        "who|each|per|person|speakers?|how|long|much|share|longest", TITLE + NAME + OWNER),
+        "who|each|per|person|speakers?|rank|how|long|much|share|longest|than|talk\\w*|speak\\w*|said|time",
+        TITLE + NAME + OWNER),
     Rule("facts", "duration", _phrases(
         "how long|duration|length|running time|run time|how many (?:minutes|hours|seconds)"),
         "lasts?|lasted|takes?|took|go|goes|runs?|long|minutes|hours"),
     Rule("facts", "speakers", _phrases(
         """how many (?:different )?(?:speakers|voices|people|persons|participants|attendees)
         {whois} (?:{speak}|there|present|participating|attending|involved)
-        {whois} (?:(?:in|on|at) {it}|(?:the )?(?:speakers?|participants?|attendees))
+        {whois} (?:(?:in|on|at) {it}|(?:the )?(?:speakers?|participants?|attendees|people|voices))
         who (?:speaks|talks|attended|took part|takes part|participated|participates|joined)
-        (?:the )?(?:speakers|participants|attendees)"""), "who|how|speak\\w*|spoke|talk\\w*|list|names?"),
+        (?:the )?(?:speakers|participants|attendees)"""),
+        "who|how|speak\\w*|spoke|talk\\w*|list|names?|took|part|number"),
     Rule("facts", "language", _phrases("languages?"), "speaks?|spoken|speaking|spoke|talk|used"),
     Rule("facts", "coverage", _phrases(
-        "transcribed|coverage|gaps|missing parts"), "how|much|missing|not|share|speech"),
+        "transcribed|coverage|gaps|missing parts|complete"),
+        "how|much|missing|not|share|speech|percentage|percent"),
     Rule("items", "open_questions", _phrases(
         """(?:open|unresolved|unanswered|outstanding|pending) (?:questions?|issues?|points?|items?|topics?)
         (?:left|still|remains?|remained|stays?|stayed) (?:open|unresolved|undecided|unclear|unanswered)
         undecided|unresolved|(?:not|never|wasn't|weren't)(?: yet)? (?:decided|resolved|settled|answered)
-        still (?:have to|has to|need to|needs to|to)(?: be)? (?:decided?|answer|clarify|resolved?)
+        (?:still|left) (?:have to|has to|need to|needs to|to)(?: be)? (?:decided?|answer|clarify|resolved?)
         questions? (?:are |were |is |was )?(?:still )?(?:open|left|unanswered|remain|remained)"""),
-        "list|give|show|left|still|questions?|things?|points?|remains?|yet|open", TIME + TITLE, _NARROWED),
+        "list|give|show|left|still|questions?|things?|points?|issues?|remains?|yet|open|unanswered|unclear",
+        TIME + TITLE, _NARROWED),
     Rule("items", "action_items", _phrases(
         r"""action (?:items?|points?)|actions|to-?dos?(?: lists?)?|to do list|tasks?|next steps?|follow-?ups?
-        assignments?|commitments|promises|who does what|what (?:(?:needs|has|is left) to|must|should) be done
+        assignments?|homework|commitments|promises|who does what
+        what (?:still )?(?:(?:needs|has|is left) to|must|should) be done
         who (?:(?:has to|needs to|must|should|will|is going to|is supposed to|is to) do|did|is doing) what
         who is responsible for what|what is {who} responsible for|what (?:has|have) {who} (?:got )?to do
         what (?:must|should|will|shall) {who} (?:have to )?do
-        what (?:does|do|is|are|did|has|have) {who} (?:have|needs?|supposed|going|asked|promised|agreed?) to do
+        {what} {who} (?:have|needs?|supposed|going|asked|promised|agreed?) to do
         what (?:did|has|does) {who} (?:promise\w*|commit to|volunteer for|take on|sign up for)
         (?:what )?{who} (?:promised|agreed to do|committed to|took on)"""),
-        "who|whose|next|lists?|give|show|made|assigned|agreed|given|left|got",
+        "who|whose|next|lists?|give|show|made|assigned|agreed|given|left|got|came|come",
         TIME + TITLE + NAME + OWNER, _NARROWED),
     Rule("items", "decisions", _phrases(
         """decide[sd]?|deciding|decisions?|conclusions?|conclude[sd]?|agreed?(?: (?:on|upon|about))?
         agreements?|resolved|resolutions?|settled?|outcomes?"""),
-        "made?|making|taken?|took|reach(?:ed)?|come|came|get|got|give|list|show|final|main|key",
+        "made?|making|taken?|took|reach(?:ed)?|passed|drawn|far|come|came|get|got|give|list|show|final|main|key",
         TIME + TITLE + NAME + OWNER, _NARROWED),
     Rule("items", "key_quotes", _phrases(
         "(?:key|main|most important|best) (?:quotes?|sentences?|statements?|moments?|lines)|highlights"),
         "list|show|give", TIME + TITLE),
     Rule("summary", "", _phrases(
-        """minutes(?: of {it})?|notes of {it}|(?:write|draft|prepare|make|create)(?: (?:up|the|a))* protocol
+        """minutes(?: of {it})?|notes|bottom line|what did (?:i|we) miss
+        (?:write|draft|prepare|make|create)(?: (?:up|the|a))* protocol
         in (?:short|brief|a nutshell)|brief me"""), "write|draft|prepare|make|give|get", TIME + TITLE),
     Rule("summary", "", _phrases(
         r"""summar(?:y|ies|i[sz]e[sd]?|i[sz]ing|i[sz]ation)|sum (?:{it} )?up|tl ?;? ?dr|recap\w*|synopsis
-        gist|takeaways?|overview
+        essence|gist|takeaways?|overview
         (?:key|main|(?:most )?important) (?:points?|takeaways?|facts?|messages?|things?)"""),
-        "write|draft|prepare|make|give|get|key|main|points?|important|who|said|" + one_of(TEMPLATES),
+        "write|draft|prepare|provide|make|give|get|key|main|points?|important|executive|who|said|"
+        + one_of(TEMPLATES),
         TIME + TITLE, _phrases("{about}|on|of")),
     Rule("summary", "", _phrases("summari[sz]e|recap|sum up"), "", TITLE, _OBJECT),
     Rule("outline", "", _phrases(
-        """topics?|themes|subjects|outline|agenda|chapters?|table of contents|structure
+        """topics?|themes|subjects|outline|agenda|chapters?|table of contents|structured?
         what(?:'s| is| was| are| were)? (?:{it}|they|we|everything|all this|you|people) (?:all )?about
         (?:discuss(?:ed|ing)?|talk(?:s|ed|ing)?|said|spoken?|cover(?:s|ed)?)(?: about)?
         happen(?:s|ed)?|going on|went on"""),
-        r"about|discuss\w*|comes?|came|cover(?:ed)?|talk\w*|list|give|show|main|mainly|points?|brought|raised"),
+        r"about|discuss\w*|comes?|came|cover(?:ed)?|talk\w*|list|give|show|main|mainly|points?|brought|raised|how"),
     Rule("listen", "", _phrases(
         rf"""how (?:do|does|did|is|are) (?:\w+ )?\w+ sound(?:ing)?|tone(?: of (?:his |her |their )?voice)?
         moods?|emotions?|accents?|{{noise}}|listen(?: again)?(?: to)?|male or female|man or (?:a )?woman
-        (?:sounds?|is|are|was|were|seems?|feels?|{NAME}+|he|she|they|it|everyone|anyone) (?:\w+ )?{{mood}}
-        what (?:can|could|do|did) (?:you|i|we|one) hear|what (?:is|was|can be) (?:heard|audible)"""),
+        (?:sounds?|is|are|was|were|seems?|feels?|{NAME}+(?: seem)?|he|she|they|it|everyone) (?:\w+ )?{{mood}}
+        what (?:can|could|do|did) (?:you|i|we|one) hear|what (?:is|was|can be) (?:heard|audible)
+        (?:can|could|do|did) (?:you|i|we|one) hear(?: (?:a|an|any|some))+ \w+(?: \w+ing)?"""),
         r"hear(?:d|ing)?|listen|audible|play\w*|kind|sort|type|how|like|voices?|background|again|very|bit|little|"
-        rf"rather|quite|who|go(?:ing)?|{_NOISE}|{_MOOD}", TIME + TITLE + NAME, _MOMENT),
+        rf"rather|quite|speaker|seem|who|go(?:ing)?|{_NOISE}|{_MOOD}", TIME + TITLE + NAME, _MOMENT),
 )  # fmt: skip
 """In the order in which they are tried."""
 
@@ -220,10 +234,8 @@ class Reading:
 
 def read_kind(question: Question) -> Reading | None:
     """The first rule that accounts for every word of a question; None for a search."""
-    lead = _LEAD.match(question.masked)
-    start = lead.end() if lead else 0
     for rule in RULES:
-        for masked in (question.masked, " " * start + question.masked[start:]):
+        for masked in readings(question):
             if match := _phrase_in(masked, rule):
                 return Reading(rule, "", _person(match, question))
             for split in rule.topic.finditer(masked) if rule.topic else ():
@@ -233,6 +245,13 @@ def read_kind(question: Question) -> Reading | None:
                 if says and (match := _phrase_in(masked[: split.start()], rule)):
                     return Reading(rule, topic, _person(match, question))
     return None
+
+
+def readings(question: Question) -> tuple[str, str]:
+    """The masked question with its beginning and without it."""
+    lead = _LEAD.match(question.masked)
+    start = lead.end() if lead else 0
+    return question.masked, " " * start + question.masked[start:]
 
 
 def _phrase_in(text: str, rule: Rule) -> re.Match[str] | None:
@@ -301,8 +320,8 @@ _FOREIGN_FILLER = (
     ),
     word_set(
         """qu que quoi est ce qui a ete ont ils on nous avons quelles quels quelle quel sont les le la l des
-        du de un une et dans en reunion tout fais moi donne pour par il elle pourquoi comment combien ou quand
-        avec dit"""
+        du de un une et dans en reunion tout fais moi donne pour par prises pris il elle pourquoi comment
+        combien ou quand avec dit"""
     ),
     word_set(
         """que se cual cuales son hay han ha hemos el la las los lo de del un una en y reunion esta este haz

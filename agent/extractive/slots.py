@@ -17,8 +17,9 @@ from agent.extractive.time_expressions import TimeRange, TopicRange, find_time
 from index.text import similarity
 from index.vocabulary import MONTHS, STOP_WORDS, WEEKDAYS, word_set
 
-TIME, TITLE, NAME, OWNER = "TRNP"
-"""A time; the recording's title; who speaks (“did Anna say”); whom something is for (“tasks for Anna”)."""
+TIME, TOPIC, TITLE, NAME, OWNER = "TBRNP"
+"""A stretch of time; what lies before or after a topic; the recording's title; who speaks (“did Anna say”);
+whom something is for (“tasks for Anna”)."""
 
 _SPEAKING = (
     r"sa(?:y|ys|id|ying)|th(?:ink|inks|ought)|mention\w*|talk\w*|sp(?:eak|eaks|oke)|ask\w*|answer\w*|"
@@ -29,7 +30,7 @@ _SPEAKING = (
 )
 _BEFORE_NAME = re.compile(
     r"\b(?:(?:did|does|do|has|have|had|is|was|will|would|can|could|should|must|according to|by|from|what|"
-    r"that|and)|"
+    r"that|and|or|than)|"
     r"(?P<owner>for|of)) (?:the )?$",
     re.IGNORECASE,
 )
@@ -87,7 +88,7 @@ def read_question(text: str, target: Focus | None) -> Question:
             masked = _mask(masked, found.span(), TITLE)
     time = find_time(text, target.duration if target else None)
     for span in _taken(time, text):
-        masked = _mask(masked, span, TIME)
+        masked = _mask(masked, span, TIME if isinstance(time, TimeRange) else TOPIC)
     voices = list(_voices(text, masked, target.speakers if target else ()))
     for span, _, letter in voices:
         masked = _mask(masked, span, letter)
@@ -111,7 +112,7 @@ def _mask(masked: str, span: tuple[int, int], letter: str) -> str:
 
 
 def _covered(masked: str, span: tuple[int, int]) -> bool:
-    return any(letter in (TIME, TITLE, NAME, OWNER) for letter in masked[span[0] : span[1]])
+    return any(letter in (TIME, TOPIC, TITLE, NAME, OWNER) for letter in masked[span[0] : span[1]])
 
 
 def _taken(time: TimeRange | TopicRange | None, text: str) -> tuple[tuple[int, int], ...]:
