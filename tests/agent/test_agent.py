@@ -23,7 +23,7 @@ from agent.graph import MOST_ROUNDS
 from agent.turns import TURNS_KEPT
 from index.recording_errors import MossAgentError, UnknownRecording
 from moss_audio.timestamps import clock
-from tests.conftest import DATA
+from tests.conftest import DATA, ROOT
 from tests.support.conversing import HARBOUR, TITLE, Desk, ScriptedModel, call, heard, said
 from tools import build_tools
 from tools.result import Failure, result_of
@@ -248,6 +248,26 @@ def test_what_else_brings_other_quotes(desk: Desk) -> None:
     first = desk.assistant.ask("what was said about the volunteers?")
     more = desk.assistant.ask("what else?", thread=first.thread)
     assert not set(cited_texts(desk, first)) & set(cited_texts(desk, more))
+
+
+def test_the_questions_of_the_readme_are_answered_one_after_the_other(desk: Desk) -> None:
+    asked = re.search(r"Try asking:\n\n((?:> .+\n)+)", (ROOT / "README.md").read_text())
+    assert asked
+    found = {
+        "what was said at minute 2?": "So the decision is to go with North Key audio",
+        "what did we decide about the sound stage?": "So the decision is to go with North Key audio",
+        "who calls the rowing club?": "I'll call the rowing club this afternoon",
+        "and after that?": "What about the weather plan?",
+        "write the meeting summary": "I'll call the rowing club this afternoon",
+    }
+    questions = re.findall(r"\*\*(.+?)\*\*", asked[1])
+    assert questions == list(found)
+    thread = None
+    for question in questions:
+        answer = desk.assistant.ask(question, thread=thread)
+        assert any(found[question] in citation.quote for citation in answer.citations), question
+        assert_sound(desk, answer)
+        thread = answer.thread
 
 
 # --- several recordings -----------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +20,7 @@ from agent.extractive.question_context import QuestionContext, context_of
 from agent.extractive.rules import content_words
 from agent.extractive.situation import Focus, Result, Situation, Turn, read_situation
 from agent.prompts import system_message
+from tests.conftest import ROOT
 from tools.result import Evidence, Failure, RecordingInfo, SearchResult, Transcript
 
 TOOLS = frozenset(
@@ -452,6 +454,33 @@ def test_an_empty_library_says_how_to_fill_it() -> None:
     situation = asked("what was said at minute 2?", focus=None, recordings=0)
     assert next_calls(understand(situation), situation) == []
     assert "moss-agent add" in compose(understand(situation), situation)
+
+
+KINDS = {
+    "a time": "read", "before or after a topic": "around", "the library": "list", "length": "facts",
+    "speakers": "facts", "speaking time": "facts", "language": "facts", "coverage": "facts",
+    "summary": "summary", "summary of a topic": "search", "topics": "outline", "decisions": "items",
+    "action items": "items", "open questions": "items", "key sentences": "items",
+    "sounds and voices": "listen", "help": "help", "a search": "search",
+}  # fmt: skip
+
+
+def documented() -> list[tuple[str, str]]:
+    """Each question of the table in docs/questions.md, with its kind."""
+    rows = re.findall(r"^\| (.+?) \| (`.+`) \|$", (ROOT / "docs/questions.md").read_text(), re.MULTILINE)
+    return [(kind, question) for kind, cell in rows for question in re.findall(r"`(.+?)`", cell)]
+
+
+@pytest.mark.parametrize(("kind", "question"), documented())
+def test_the_documented_questions_are_taken_for_what_they_are(kind: str, question: str) -> None:
+    intent = understand(asked(question))
+    assert intent.kind == KINDS[kind]
+    if intent.kind in ("items", "facts"):
+        part = {"length": "duration", "speaking time": "speaking", "key sentences": "key_quotes"}.get(
+            kind, kind
+        )
+        assert (intent.items or intent.fact) == part.replace(" ", "_")
+    assert (intent.wants == "all") == (kind == "summary of a topic")
 
 
 # --- several recordings and none in focus ---------------------------------------------------------
