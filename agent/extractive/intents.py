@@ -1,276 +1,29 @@
-"""What a question asks for, decided by rule: English phrases, time expressions, and what was said before.
-
-Each pattern is a list of alternatives, matched anywhere and in any case unless anchored. Apostrophes in
-questions are straight and white space is single by the time they are matched.
-"""
+"""What a question wants: a kind that a rule accounts for, a follow-up to the last answer, or a search."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, cast
 
 from agent.citations.quotes import fold
+from agent.extractive.rules import SAYING, accounted, corrected, foreign_kind, is_foreign, read_kind, readings
 from agent.extractive.situation import Focus, Situation, Turn, results_of
-from agent.extractive.time_expressions import TimeRange, TopicRange, find_time
+from agent.extractive.slots import NAME, TIME, TITLE, TOPIC, Question, read_question
+from agent.extractive.time_expressions import TimeRange, TopicRange
 from index.templates import TEMPLATES
-from index.vocabulary import STOP_WORDS, one_of, word_set
+from index.vocabulary import MONTHS, WEEKDAYS, one_of
 from tools.result import AboutRecording, SearchResult, Transcript
-
-
-def _any(*alternatives: str) -> re.Pattern[str]:
-    return re.compile("|".join(alternatives), re.IGNORECASE)
-
-
-_END = r"[ ?.!]*$"
-_OF_IT = r"(?:in|on|of|during|from) (?:the |this |that )?\w+"
-
-THING = (
-    r"(?:it|this|that|(?:the|this|that) (?:\w+ ){0,2}?(?:recording|meeting|call|file|audio|lecture|interview|"
-    r"podcast|conversation|talk|tape|session|discussion))"
-)
-"""A noun phrase for the recording itself."""
-
-# --- small talk and the library ---------------------------------------------------------------------
-
-GREETING = _any(rf"^(?:hi|hello|hey|hallo|good (?:morning|afternoon|evening))(?: there| all)?{_END}")
-THANKS = _any(
-    rf"^(?:thanks?|thank you|thx|great|perfect|cool|ok(?:ay)?)(?: (?:you|a lot|so much|very much))*{_END}"
-)
-HELP = _any(
-    rf"^help{_END}",
-    r"^what (?:can|could|should|may) (?:you|i) (?:do|ask|say)\b",
-    r"^how (?:do|does|can) (?:i|this|it|you) (?:use|work|ask)\b",
-    r"^(?:who|what) are you\b",
-)
-LIST = _any(
-    r"\b(?:list|show|which|what|how many)\b(?: me)?(?: all| of)*(?: (?:the|my|your))? "
-    r"(?:recordings?|files?|audios?)\b(?!.*\b(?:said|say|about|mention\w*|decid\w*)\b)",
-    rf"^what do (?:you|we|i) have{_END}",
-    r"\bwhat(?:'s| is)(?: there)? in (?:the|my|your) library\b",
-    rf"^(?:list|recordings|library){_END}",
-)
-
-# --- follow-ups -------------------------------------------------------------------------------------
-
-_LEAD = r"^(?:(?:and|so|then|ok(?:ay)?|now|please)[ ,]+)*"
-_SAID = (
-    r"(?:what|what's|what (?:was|is|did|does|were) (?:(?:they|he|she|we|people|i) )?"
-    r"(?:said|say|talk\w*|discuss\w*)?|what (?:happen(?:s|ed)|came|comes|follow(?:s|ed)))"
-)
-_JUST = r"(?:(?:right|just|directly|immediately|straight|shortly) )?"
-_THAT = r"(?: (?:that|this|it|then))?"
-AFTER_THAT = _any(
-    rf"{_LEAD}(?:{_SAID} *)?{_JUST}(?:after|afterwards|next){_THAT}{_END}",
-    rf"{_LEAD}(?:then|go on|continue|keep going|carry on|next)(?: reading)?(?: please)?{_END}",
-)
-BEFORE_THAT = _any(rf"{_LEAD}(?:{_SAID} *)?{_JUST}before{_THAT}{_END}")
-MORE = _any(
-    rf"{_LEAD}(?:what|anything|something|who|where) else(?: (?:was|did|is) .{{0,40}})?{_END}",
-    rf"{_LEAD}(?:(?:tell|show|give) me more|(?:any )?more|(?:is|was) there more|is that all){_END}",
-)
-WHO_THAT = _any(rf"{_LEAD}(?:who|which speaker|whose voice)\b.{{0,12}}\b(?:that|this|it){_END}")
-WHEN_THAT = _any(rf"{_LEAD}(?:when|where|at what time)\b.{{0,20}}\b(?:that|this|it)(?: said)?{_END}")
-WHAT_ABOUT = _any(
-    rf"{_LEAD}(?:what|how) about (?P<a>.+?){_END}",
-    rf"^(?:and|also) (?:the |for |about |on )?(?P<b>.+?){_END}",
-)
-
-# --- what only an ear can tell ----------------------------------------------------------------------
-
-_NOISES = (
-    r"(?:music|songs?|dogs?|cats?|birds?|bark\w*|noises?|sounds?|laugh\w*|applause|clapping|sirens?|rain|"
-    r"bells?|chimes?|thunder|footsteps|singing|crying|coughing|knocking|ringing|whistling|pianos?|guitars?|"
-    r"drums|violins?|instruments?|background \w+)"
-)
-_MOODS = (
-    r"(?:angry|happy|sad|nervous|upset|excited|sarcastic|tired|annoyed|stressed|calm|emotional|bored|"
-    r"enthusiastic|convinced)"
-)
-HOW_SOUNDS = _any(r"\bhow (?:do|does|did) (?:[\w.]+ ){1,3}sound\b")
-HEARING = _any(
-    HOW_SOUNDS.pattern,
-    r"\btone of voice\b",
-    r"\bwhat (?:kind of |sort of |type of )?(?:music|song|instruments?|sounds?|noises?|melody)\b",
-    rf"\b(?:is|are|was|were) there (?:any |a |an |some )*(?:\w+ )?{_NOISES}\b",
-    rf"\b(?:do|can|could|did) (?:you|i|we|one) hear (?:a |an |any |some |the )*(?:\w+ )?{_NOISES}\b",
-    r"\bbackground (?:noise|music|sounds?)\b",
-    r"\b(?:dog|someone|anyone|somebody|anybody) (?:bark|laugh|cry|shout|whisper|sing|clap)(?:s|ing)?\b",
-    rf"\b(?:sounds?|is|are|was|were|feels?|seems?) (?:\w+ ){{0,3}}{_MOODS}\b",
-    r"\b(?:emotions?|mood|accent)\b",
-    r"\blisten (?:again|to)\b",
-    r"\bmale or female\b|\bman or (?:a )?woman\b",
-    r"\bwhat (?:can|could|do|did|is|was|else can) (?:be |you |i |we |one )?hear(?:d)?\b",
-    r"\b(?:is|was) (?:it|she|he|(?:some|any)(?:one|body)) (?:\w+ )?(?:raining|crying|laughing|singing|"
-    r"shouting|whispering|clapping|coughing|whistling)\b",
-    r"\b(?:what|which) instruments?\b|\bhow (?:loud|noisy)\b",
-)
-AT_MOMENT = _any(
-    r"\b(?:when|while|where|as|after) (?:[\w.']+ ){0,4}?(?:say(?:s|ing)?|said|talk(?:s|ed|ing)?|"
-    r"mention(?:s|ed)?|ask(?:s|ed)?|answer(?:s|ed)?|promis(?:es|ed)|explain(?:s|ed)?)"
-    r"(?: (?:about|that|of|for|him|her|them))* "
-    r"(?P<words>.+?)[ ?.!]*$"
-)
-"""The moment in the words that are said in it."""
-SPOKEN_OF = _any(r"\b(?:said|say|says|mention\w*|decid\w*|decision|talk\w*|discuss\w*|about the)\b")
-
-# --- times and facts --------------------------------------------------------------------------------
-
-ASKS_FOR_A_TIME = _any(r"^(?:when|how long|how often|how much|how many|since when|until when)\b")
-FACTS = {
-    "duration": _any(
-        rf"\bhow long (?:is|was|does|did|are)\b(?: {THING}(?: (?:last|take|go|run|all|long))?)?{_END}",
-        rf"^(?:what(?:'s| is) the )?(?:duration|length)(?: of {THING})?{_END}",
-    ),
-    "speakers": _any(
-        r"\bhow many (?:different )?(?:speakers|voices)\b",
-        rf"\bhow many (?:people|persons) (?:are |were |is |was )?(?:speak\w*|talk\w*|(?:in|on) {THING}|there|"
-        rf"took part|take part|attend\w*)(?: {_OF_IT})?{_END}",
-        rf"\bwho (?:is|was|were|are) (?:speak\w*|talk\w*|there|present|the speakers?|(?:in|on) {THING})"
-        rf"(?: {_OF_IT})?{_END}",
-        rf"\b(?:list|name) (?:of )?(?:the )?speakers\b|^speakers{_END}",
-        rf"^who (?:speaks|talks|attended|took part)(?: {_OF_IT})?{_END}",
-    ),
-    "language": _any(r"\b(?:what|which) language\b|\blanguage of\b"),
-    "coverage": _any(
-        r"\b(?:is|was) (?:everything|all of it|the whole \w+) transcribed\b",
-        rf"^(?:what is the )?coverage{_END}",
-    ),
-}
-
-# --- decisions, actions, open questions -------------------------------------------------------------
-
-DECISIONS = _any(r"\b(?:decid\w*|decisions?|conclusions?|agreed? (?:on|about|to)|agreements?|resolved)\b")
-OPEN = _any(
-    r"\b(?:open|unresolved|unanswered|outstanding|pending) (?:questions?|issues?|points?|items?|matters?)\b",
-    r"\b(?:left|still|remain\w*|stay\w*) (?:open|unresolved|undecided|unclear)\b",
-    r"\bundecided\b|\bnot (?:yet )?decided\b",
-    r"\bquestions? (?:are |were |is |was )?(?:still )?(?:open|left)\b",
-)
-_PERSON = r"[\w.]{1,20}(?: [\w.]{1,20})?"
-ACTIONS = _any(
-    r"\baction (?:items?|points?)\b|\bactions\b|\bto-?do(?:s| list)?\b|\btasks?\b|\bnext steps?\b",
-    r"\bfollow-?ups\b|\bassignments?\b",
-    r"\bwho (?:has|needs|is|was|must|should|will) (?:to |supposed |going |do |responsible |for )*what\b",
-    rf"\bwhat (?:does|do|must|should|will|is|are|shall|did) (?P<a>{_PERSON}?) (?:(?:have|need|needs|got|"
-    r"supposed|promised?|agreed?|going) to |to )?do\b(?! (?:about|with|when|if|you)\b)",
-    rf"\bwhat (?:has|have) (?P<b>{_PERSON}?) (?:got )?to do\b",
-    rf"\b(?:what did|has|did) (?P<c>{_PERSON}?) promise\w*\b",
-)
-OWNER = re.compile(r"\b(?:for|of|by) (?P<a>[A-Z]\w+(?: \d+)?)\b|\b(?P<b>[A-Z]\w+)'s (?:tasks|to-?do|action)")
-ABOUT = _any(
-    r"\b(?:about|regarding|concerning|on|for|of|with(?: regard to)?|"
-    r"on the (?:topic|subject|question|matter) of) (?P<topic>.+)$"
-)
-SAID_ABOUT = _any(r"\b(?:about|regarding|concerning)\b")
-
-# --- the whole recording ----------------------------------------------------------------------------
-
-SUMMARY = _any(
-    r"\bsummar(?:y|ies|i[sz]e\w*|i[sz]ing)\b|\btl ?;? ?dr\b|\brecap\b",
-    r"\b(?:meeting )?minutes of (?:the|this|our) \w+|\bmeeting minutes\b|^(?:the )?minutes[ ?.!]*$",
-    r"\b(?:write|draft|prepare|make|give|show|take)(?: me)?(?: up)?(?: the)? minutes\b",
-    r"\b(?:key|main|most important) (?:points?|takeaways?|quotes?|facts?)\b|\btakeaways?\b|\bgist\b",
-    r"\bin (?:short|brief|a nutshell)\b|\bbrief me\b|\boverview\b|\bprotocol\b|\bnotes of\b",
-)
-OUTLINE = _any(
-    r"\b(?:topics?|outline|agenda|chapters?|table of contents|structure)\b",
-    rf"\bwhat(?:'s| is| was| are| were)? (?:{THING}|they|we|everything|all this|you) (?:all )?about\b",
-    r"\bwhat (?:was|were|is|did|do|does|have)(?: (?:they|we|people|you|it|the \w+))? (?:been )?"
-    rf"(?:discuss\w*|talk\w*(?: about)?|cover\w*)(?: {_OF_IT})?{_END}",
-    rf"\bwhat (?:happen(?:s|ed)|goes on|went on)(?: {_OF_IT})?{_END}",
-)
-ONE_TOPIC = _any(r"\b(?:topic|subject|matter) of\b|\b(?:the|that|this) \w+ topic\b")
-TEMPLATE = _any(rf"\b({one_of(TEMPLATES).replace('standup', 'stand-?up')})\b")
-
-# --- what a search is after -------------------------------------------------------------------------
-
-WANTS = {
-    "mentioned": _any(
-        r"\b(?:when|where|how often|how many times)\b.*"
-        r"\b(?:mention\w*|come up|came up|talk\w*|discuss\w*|said|say)\b"
-    ),
-    "who": _any(r"\b(?:who|whose|whom|which speaker)\b"),
-    "when": _any(r"\b(?:when|what (?:day|date|time)|which (?:day|date)|how (?:soon|late))\b"),
-    "how much": _any(
-        r"\bhow (?:much|many|long|far|old|big|often)\b",
-        r"\bwhat (?:does|did|do|will|would) .*\bcost\b|\bprice\b",
-    ),
-    "why": _any(r"\b(?:why|what for|for what reason)\b"),
-}
-WHO_SAID = _any(
-    r"^(?:and )?who (?:said|says|used the words?)(?: that)? "
-    r"(?P<words>(?!(?:some|any)thing\b|about\b).+?)[ ?.!]*$"
-)
-_NAME = r"[A-Z]\w*(?: (?:\d+|[A-Z]\w*))?"
-_VERBS = (
-    r"(?:say\w*|said|think\w*|mention\w*|talk\w*|ask\w*|answer\w*|propose\w*|suggest\w*|tell|told|want\w*|"
-    r"explain\w*|report\w*|reply|object\w*)"
-)
-SPEAKER_SAID = re.compile(
-    rf"\b(?:did|does|do|has|is|was) (?P<a>{_NAME}) (?:\w+ )?{_VERBS}\b|"
-    rf"\b(?P<b>{_NAME}) (?:said|says|thinks|mentioned|asked|suggested|proposed)\b|"
-    rf"\baccording to (?P<c>{_NAME})|\b(?:quotes?|words) (?:by|of|from) (?P<d>{_NAME})"
-)
-
-
-def says(name: str) -> re.Pattern[str]:
-    """A question for the words of one voice."""
-    name = re.escape(name)
-    return _any(
-        rf"\b(?:did|does|do|has|is|was|will|according to|by|from) {name}(?!\w)",
-        rf"(?<!\w){name} (?:said?|says?|talk\w*|speak\w*|mention\w*|ask\w*)\b",
-        rf"(?<!\w){name}'s (?:words?|quotes?|opinion|view|answers?|comments?)\b",
-    )
-
-
-def named(match: re.Match[str] | None) -> str:
-    """The first named group that took part in a match, or nothing."""
-    return next((group.strip() for group in match.groupdict().values() if group), "") if match else ""
-
-
-GROUPS = word_set(
-    "we they you i everyone everybody people somebody someone anyone anybody one us team all it he she who "
-    "what why when how the did that this there"
-)
-"""Words in the place of a name that name nobody."""
-WHOLE_THING = word_set(
-    "meeting call recording conversation discussion lecture interview standup audio file talk session today "
-    "team there everyone all end open please podcast"
-)
-"""What “of the …” may be about when it is about the whole recording."""
-SUMMARY_WORDS = word_set(
-    "summary summaries summarise summarize summarising summarizing tl dr tldr recap write draft prepare key "
-    "main points takeaways gist overview short brief nutshell notes important protocol"
-)
-_SUBJECT_IN_A_QUESTION = word_set(
-    """after ain aren away below both cannot couldn didn doesn don done down ever every few further gets
-    getting got hadn hasn haven having hers herself himself however isn itself like m may mean meant
-    might most must myself need nor oh ok okay once only other ours over own same shall should shouldn
-    still such theirs think though through too under until up very want wasn well weren whatever
-    whether within without won wouldn yes yet yours yourself"""
-)
-"""Stop words of talk that a short question may turn on: “what must I do?”, “what do they want?”."""
-COMMON = (STOP_WORDS - _SUBJECT_IN_A_QUESTION) | word_set(
-    """around audio back call came clip come comes discuss discussed discussion else end exactly excerpt
-    happen happened happening happens hear heard last listen long look meeting minute minutes moment
-    next part people person play point portion quote quotes read reading second seconds section see
-    segment show speakers speaking spoke spoken start stretch text time times transcribe transcript
-    transcription what's whats word words"""
-)
-"""Words of a question that do not say what it is about."""
-
 
 Kind = Literal[
     "empty", "help", "thanks", "list", "facts", "which", "read", "around", "search", "items", "summary",
     "outline", "listen", "speaker_of", "time_of",
 ]  # fmt: skip
-Items = Literal["decisions", "action_items", "open_questions"]
+Items = Literal["decisions", "action_items", "open_questions", "key_quotes"]
 Direction = Literal["before", "after"]
 
 WHICH = "Which recording do you mean?"
 """How the answer begins that asks back; the next question may then just name one."""
-
 FOLLOW_UP_S = 60.0
 """Length of the stretch that “and after that?” reads after an answer that read none, seconds."""
 SHORTEST_FOLLOW_UP_S = 30.0
@@ -288,33 +41,86 @@ class Span:
 
 @dataclass(frozen=True)
 class Intent:
-    """What is to be done for a question."""
+    """What is to be done for a question.
+
+    Attributes:
+        kind: The kind of answer.
+        query: What to search for, or to listen for.
+        recording: Id of the recording it is about; None for the whole library.
+        span: The stretch it asks about.
+        clock: A clock time in the question as it was typed; somebody may have said it.
+        direction: Whether what comes before or after something is asked for.
+        items: Which part of a summary.
+        about: The topic that a summary or a part of it is narrowed to; the words said at the moment that is
+            to be listened to.
+        person: Whose action items or decisions are asked for.
+        speaker: The voice whose words are asked for.
+        unnamed: Somebody the question names who is none of the recording's voices.
+        wants: A key of ``WANTS``, or ``all``, or nothing in particular.
+        template: The kind of conversation that is summarised.
+        fact: ``duration``, ``speakers``, ``speaking`` (how long each speaks), ``language`` or ``coverage``.
+        exclude: Segments that were quoted before and are not wanted again.
+        foreign: Whether the question is in a language that no rule knows.
+    """
 
     kind: Kind
     query: str = ""
-    """What to search for, or to listen for."""
     recording: str | None = None
-    """Id of the recording it is about; None for the whole library."""
     span: Span | None = None
-    """The stretch it asks about."""
+    clock: str = ""
     direction: Direction | None = None
     items: Items | None = None
     about: str = ""
-    """The topic that decisions, actions or open questions are narrowed to; the words said at the moment that
-    is to be listened to."""
     person: str = ""
-    """The person for whom action items are asked for."""
     speaker: str | None = None
-    """The speaker whose words are asked for."""
     unnamed: str = ""
-    """Somebody the question names who is none of the recording's voices."""
     wants: str = ""
-    """A key of ``WANTS``, or ``all``, or nothing in particular."""
     template: str = "meeting"
     fact: str = ""
-    """A key of ``FACTS``."""
     exclude: frozenset[int] = frozenset()
-    """Segments that were quoted before and are not wanted again."""
+    foreign: bool = False
+
+
+_START = r"^ *(?:(?:and|so|then|ok|okay|now|please) +)*"
+_SAID = (
+    r"what(?:'s| (?:was|is|did|does|were))?(?: (?:they|he|she|we|people|i))?(?: (?:said|say|talk\w*|"
+    r"discuss\w*|happen(?:s|ed)|came|comes|follow(?:s|ed)))? *"
+    r"(?:right|just|directly|immediately|straight|shortly)? *"
+)
+_THAT = r"(?: (?:that|this|it|then))?(?: please)? *$"
+_FOLLOW_UPS = {
+    "after": rf"(?:(?:{_SAID})?(?:after|afterwards|next)|then|(?:go|carry|read) on|continue){_THAT}",
+    "before": rf"(?:{_SAID})?before{_THAT}",
+    "more": r"(?:(?:what|anything|something|who|where) else(?: (?:was|did|is) .{0,40})?|"
+    r"(?:(?:tell|show|give) me )?(?:any |some )?more(?: about (?:it|that|this))?|"
+    r"(?:is|was) there (?:anything )?more|is that all)(?: please)? *$",
+    "who": r"(?:who|which speaker|whose voice)\b.{0,12}\b(?:that|this|it) *$",
+    "when": r"(?:when|where|at what time)\b.{0,20}\b(?:that|this|it)(?: said)? *$",
+}
+WANTS = {
+    "mentioned": r"\b(?:when|where|how often|how many times)\b.*"
+    r"\b(?:mention\w*|come up|came up|talk\w*|discuss\w*|said|say)\b",
+    "who": r"\b(?:who|whose|whom|which speaker)\b",
+    "when": r"\b(?:when|what (?:day|date|time)|which (?:day|date)|how (?:soon|late))\b",
+    "how much": r"\bhow (?:much|many|long|far|old|big|often)\b|"
+    r"\bwhat (?:does|did|do|will|would) .*\bcost\b|\bprice\b",
+    "why": r"\b(?:why|what for|for what reason)\b",
+}
+"""What a search is after, by its question words."""
+_WHAT_ABOUT = re.compile(
+    rf"{_START}(?:what|how) about (.+?) *$|^(?:and|also) (?:the |for |about |on )?(.+?) *$"
+)
+_WHO_SAID = re.compile(
+    r"^(?:and )?who (?:said|says|used the words?)(?: that)? ((?!(?:some|any)thing\b|about\b).+?)[ ?.!]*$",
+    re.IGNORECASE,
+)
+_FRONTED = re.compile(
+    r"^((?:about|regarding|concerning|on|for) [^,]+), +((?:what|which|who|did|was|were) .+?)[ ?]*$",
+    re.IGNORECASE,
+)
+_CLOCK = re.compile(r"\d{1,2}[:.]\d\d(?![:.\d])")
+_AMOUNT = re.compile(r"(?:when|how (?:long|often|much|many)|since when|until when)\b")
+_TEMPLATE = re.compile(rf"\b(?:{one_of(TEMPLATES).replace('standup', 'stand-?up')})\b")
 
 
 def understand(situation: Situation) -> Intent:
@@ -324,54 +130,43 @@ def understand(situation: Situation) -> Intent:
     text = " ".join(situation.question.replace("’", "'").split())
     if _only_names_recording(text, situation):
         # “Which recording do you mean?” – “Retro”, or “and Retro?”: the question before, of this recording.
-        if situation.past:
-            return understand(
-                replace(situation, question=situation.past[-1].question, past=situation.past[:-1])
-            )
-        return understand(replace(situation, question="summary"))
-    for rule in (_small_talk, _follow_up, _listen, _timed, _facts, _items, _whole):
-        intent = rule(text, situation)
-        if intent is not None:
-            return intent
-    return _search(text, situation)
+        before = situation.past[-1].question if situation.past else "summary"
+        return understand(replace(situation, question=before, past=situation.past[:-1]))
+    target = _target(situation)
+    question = read_question(text, target)
+    return (
+        _follow_up(question, situation)
+        or _by_rule(question, situation)
+        or _by_rule(read_question(_FRONTED.sub(r"\2 \1", corrected(text)), target), situation)
+        or _timed(question, situation)
+        or _search(question, situation)
+    )
 
 
 def _only_names_recording(text: str, situation: Situation) -> bool:
-    """Whether a question is the title of the recording in focus and nothing else."""
     if situation.focus is None:
         return False
-    title, words = fold(situation.focus.title).split(), fold(text).split()
-    rest = [word for word in words if word not in ("and", "what", "how", "about", "the", "in", "for", "of")]
-    bare = [word for word in title if word not in ("and", "what", "how", "about", "the", "in", "for", "of")]
-    return bool(rest) and rest == bare
-
-
-def _small_talk(text: str, _: Situation) -> Intent | None:
-    if GREETING.search(text) or HELP.search(text):
-        return Intent("help")
-    if THANKS.search(text):
-        return Intent("thanks")
-    return Intent("list") if LIST.search(text) else None
+    small = ("and", "what", "how", "about", "the", "in", "for", "of")
+    both = (text, situation.focus.title)
+    rest, title = ([word for word in fold(words).split() if word not in small] for words in both)
+    return bool(rest) and rest == title
 
 
 # --- follow-ups -----------------------------------------------------------------------------------
 
 
-def _follow_up(text: str, situation: Situation) -> Intent | None:
+def _follow_up(question: Question, situation: Situation) -> Intent | None:
     turns = [turn for turn in situation.past if turn.cited or turn.last(Transcript)]
-    if not turns:
-        return None
-    last = turns[-1]
-    if AFTER_THAT.search(text):
-        return _neighbouring(last, "after")
-    if BEFORE_THAT.search(text):
-        return _neighbouring(last, "before")
-    if MORE.search(text):
-        return _more(last, situation)
-    if last.cited and WHO_THAT.search(text):
-        return Intent("speaker_of")
-    if last.cited and WHEN_THAT.search(text):
-        return Intent("time_of")
+    asked = (name for name, phrase in _FOLLOW_UPS.items() if re.match(_START + phrase, question.masked))
+    match next(asked, "") if turns else "":
+        case "after" | "before" as direction:
+            return _neighbouring(turns[-1], direction)
+        case "more":
+            return _more(turns[-1], situation)
+        case "who" if turns[-1].cited:
+            return Intent("speaker_of")
+        case "when" if turns[-1].cited:
+            return Intent("time_of")
     return None
 
 
@@ -382,16 +177,14 @@ def _neighbouring(last: Turn, direction: Direction) -> Intent:
         recording = read.content.recording.id
         start, end = read.content.range
         length = max(end - start, SHORTEST_FOLLOW_UP_S)
-        shown = read.evidence
         # Whole sentences were shown; going on must neither repeat nor skip one.
-        whole = len(shown) >= read.content.total
-        end = max([end if whole else 0.0, *(item.end for item in shown)])
-        start = min([start, *(item.start for item in shown)])
+        whole = len(read.evidence) >= read.content.total
+        end = max([end if whole else 0.0, *(item.end for item in read.evidence)])
+        start = min([start, *(item.start for item in read.evidence)])
     else:
         # An answer leads with its best quote; “after that” is after the moment it speaks of.
         lead = last.cited[0]
-        recording, length = lead.recording, FOLLOW_UP_S
-        start, end = lead.start, lead.end
+        recording, length, start, end = lead.recording, FOLLOW_UP_S, lead.start, lead.end
     span = Span(end, end + length) if direction == "after" else Span(max(0.0, start - length), start)
     return Intent("read", recording=recording, span=span, direction=direction)
 
@@ -402,167 +195,119 @@ def _more(last: Turn, situation: Situation) -> Intent:
     if found is None:
         return _neighbouring(last, "after")
     shown = frozenset(item.id for turn in situation.past for item in turn.cited)
-    recording = found.arguments.get("recording")
-    return Intent("search", query=found.content.query, recording=recording, exclude=shown)
+    return Intent("search", found.content.query, found.arguments.get("recording"), exclude=shown)
 
 
-# --- listening again, and times ---------------------------------------------------------------------
+# --- closed kinds ---------------------------------------------------------------------------------
 
 
-def _listen(text: str, situation: Situation) -> Intent | None:
-    if not HEARING.search(text):
+def _by_rule(question: Question, situation: Situation) -> Intent | None:
+    """What is wanted, if a rule accounts for the question."""
+    reading = read_kind(question)
+    if reading is None:
+        return _summarised(foreign_kind(question.text), question, situation)
+    rule, topic = reading.rule, reading.topic
+    match rule.kind:
+        case "help" | "thanks" | "list":
+            return Intent(cast(Kind, rule.kind))
+        case "facts":
+            unnamed = "" if question.speaker else reading.person
+            facts = Intent("facts", fact=rule.detail, speaker=question.speaker, unnamed=unnamed)
+            placed = _placed(facts, situation)
+            return placed if placed.recording or rule.detail == "speaking" else Intent("list")
+        case "summary" if topic:
+            # “Summarise what was decided” asks what “what was decided” asks.
+            asks = re.match(r"(?:what|how|why|who)\b", topic)
+            inner = understand(replace(situation, question=topic)) if asks else _search(question, situation)
+            return replace(inner, wants="all", about=topic) if inner.kind == "search" else inner
+        case "listen":
+            target = _target(situation)
+            span = _span(question) or (Span(0.0, target.duration, "whole") if target else None)
+            return _placed(Intent("listen", situation.question, span=span, about=topic), situation)
+    return _summarised(rule.detail or rule.kind, question, situation, topic, reading.person)
+
+
+def _summarised(
+    kind: str, question: Question, situation: Situation, topic: str = "", person: str = ""
+) -> Intent | None:
+    """A summary or a part of it: of a stretch, about a topic, of a person."""
+    if kind in ("summary", "outline"):
+        found = _TEMPLATE.search(question.masked)
+        template = found[0].replace("-", "") if found else "meeting"
+        return _placed(Intent(cast(Kind, kind), span=_span(question), template=template), situation)
+    if not kind:
         return None
-    if SPOKEN_OF.search(text) and not HOW_SOUNDS.search(text):
-        return None
+    if kind == "action_items" and topic.isalpha() and topic.casefold() not in (*WEEKDAYS, *MONTHS):
+        person = person or topic
+    asked = Intent("items", question.text, span=_span(question), items=cast(Items, kind))
+    items = replace(asked, about=topic, person=person)
+    # A topic is looked for in the whole library; without one, one recording must be meant.
+    anywhere = situation.focus is None and bool(topic or person) and items.span is None
+    return items if anywhere else _placed(items, situation)
+
+
+def _placed(intent: Intent, situation: Situation) -> Intent:
+    """The intent for the recording that is meant; where none is, asking back."""
     target = _target(situation)
-    if target is None:
-        return Intent("which")
-    time = find_time(text, target.duration)
-    if isinstance(time, TimeRange):
-        span = Span(time.start, min(time.end, max(target.duration, time.start + 1)), time.kind)
-        return Intent("listen", query=situation.question, recording=target.id, span=span)
-    moment = named(AT_MOMENT.search(text))
-    whole = Span(0.0, target.duration, "whole")
-    return Intent("listen", query=situation.question, recording=target.id, span=whole, about=moment)
+    return replace(intent, recording=target.id) if target else Intent("which", items=intent.items)
 
 
-def _timed(text: str, situation: Situation) -> Intent | None:
+def _span(question: Question) -> Span | None:
+    time = question.time
+    return Span(time.start, time.end, time.kind) if isinstance(time, TimeRange) else None
+
+
+# --- times, and everything else --------------------------------------------------------------------
+
+
+def _timed(question: Question, situation: Situation) -> Intent | None:
     """Questions that name a time, alone or with something to look for there."""
-    target = _target(situation)
-    time = find_time(text, target.duration if target else None)
-    if time is None:
-        return None
+    time, target = question.time, _target(situation)
+    alone = any(accounted(masked, TIME + TOPIC + TITLE + NAME, SAYING) for masked in readings(question))
     if isinstance(time, TopicRange):
         recording = situation.focus.id if situation.focus else None
-        return Intent("around", query=time.topic, recording=recording, direction=time.direction)
-    rest = _without(text, time.phrase)
-    speaker, _ = _speaker(rest, target)
-    words = content_words(rest, target, speaker)
-    if words and ASKS_FOR_A_TIME.search(text):
+        around = Intent("around", time.topic, recording, direction=time.direction, speaker=question.speaker)
+        return around if alone else None
+    if time is None:
         return None
-    if target is None:
-        return Intent("which")
-    span = Span(time.start, time.end, time.kind)
-    if SUMMARY.search(rest) and not words - SUMMARY_WORDS:
-        return Intent("summary", recording=target.id, span=span, template=_template(rest))
-    items = _items(rest, situation)
-    if items is not None:
-        return replace(items, kind="items", recording=target.id, span=span)
-    if words:
-        wants = _wants(rest)
-        return Intent("search", query=rest, recording=target.id, span=span, speaker=speaker, wants=wants)
-    return Intent("read", recording=target.id, span=span, speaker=speaker)
-
-
-# --- facts, decisions, summaries --------------------------------------------------------------------
-
-
-def _facts(text: str, situation: Situation) -> Intent | None:
-    # “How long is Harbour Lights?” asks what “how long is it?” asks.
-    plain = _without(text, situation.focus.title, "it") if situation.focus else text
-    for fact, pattern in FACTS.items():
-        if pattern.search(plain):
-            target = _target(situation)
-            return Intent("facts", fact=fact, recording=target.id) if target else Intent("list")
-    return None
-
-
-def _items(text: str, situation: Situation) -> Intent | None:
-    found: Items
-    person = ""
-    if OPEN.search(text):
-        found = "open_questions"
-    elif match := ACTIONS.search(text):
-        found = "action_items"
-        person = named(match)
-        if person.casefold() in GROUPS:
-            person = ""
-        person = person or named(OWNER.search(text))
-    elif DECISIONS.search(text):
-        found = "decisions"
-    else:
+    clock = found[0] if (found := _CLOCK.search(time.phrase)) else ""
+    beyond = target is not None and time.start >= target.duration
+    if alone:
+        # A clock time beyond the end may be one that somebody spoke of.
+        query = clock if beyond else ""
+        read = Intent("read", query, span=_span(question), clock=clock, speaker=question.speaker)
+        return _placed(read, situation)
+    if _AMOUNT.match(question.masked) or (clock and (beyond or target is None)):
         return None
-    about = "" if person else _topic(text, situation.focus)
-    # A topic is looked for in the whole library; without one, one recording must be meant.
-    target = situation.focus if about or person else _target(situation)
-    if target is None and not about and not person:
-        return Intent("which", items=found)
-    recording = target.id if target else None
-    return Intent("items", query=text, recording=recording, items=found, about=about, person=person)
+    query = question.text if clock else question.without(TIME)
+    asked = Intent("search", query, span=_span(question), clock=clock, wants=_wants(query))
+    return _placed(replace(asked, speaker=question.speaker), situation)
 
 
-def _topic(text: str, focus: Focus | None) -> str:
-    """The topic a question narrows itself to (“… about the sound stage”), or nothing."""
-    match = ABOUT.search(_without(text, focus.title if focus else ""))
-    topic = match["topic"].strip(" ?.!") if match else ""
-    return topic if content_words(topic, focus) - WHOLE_THING else ""
-
-
-def _whole(text: str, situation: Situation) -> Intent | None:
-    summary = SUMMARY.search(text)
-    if summary is None and (not OUTLINE.search(text) or ONE_TOPIC.search(text)):
-        return None
-    target = _target(situation)
-    if target is None:
-        return Intent("which")
-    if summary is None:
-        return Intent("outline", recording=target.id)
-    topic = _topic(text, situation.focus) if SAID_ABOUT.search(text) else ""
-    if topic:
-        return Intent("search", query=topic, recording=target.id, wants="all")
-    return Intent("summary", recording=target.id, template=_template(text))
-
-
-def _template(text: str) -> str:
-    match = TEMPLATE.search(text)
-    return match[1].casefold().replace("-", "") if match else "meeting"
-
-
-# --- everything else is searched --------------------------------------------------------------------
-
-
-def _search(text: str, situation: Situation) -> Intent:
-    about = named(WHAT_ABOUT.search(text)) if situation.past else ""
-    query = about or text
-    focus = situation.focus
+def _search(question: Question, situation: Situation) -> Intent:
+    focus, speaker = situation.focus, question.speaker
     recording = focus.id if focus else None
-    speaker, unnamed = _speaker(query, focus)
-    if focus and speaker and not content_words(query, focus, speaker):
+    query, wants = question.text, _wants(question.text)
+    alone = accounted(question.masked, TITLE + NAME, SAYING)
+    if alone and speaker and focus:
         return Intent("read", recording=recording, span=Span(0.0, focus.duration), speaker=speaker)
-    if unnamed and content_words(query, focus, unnamed):
-        # Nobody goes by this name here: looking for it would find where the name is called, not the topic.
-        query = _without(query, unnamed, "they")
-    wants = _wants(query)
-    if match := WHO_SAID.search(query):
-        query = match["words"]
-    if not wants and not content_words(query, focus) and not any(map(str.isdigit, query)):
+    if alone and not wants:
         target = _target(situation)
         return Intent("outline", recording=target.id) if target else Intent("help")
-    return Intent("search", query=query, recording=recording, speaker=speaker, unnamed=unnamed, wants=wants)
+    unnamed = question.person if not speaker and NAME in question.masked else ""
+    if situation.past and (match := _WHAT_ABOUT.match(question.masked)):
+        query = question.text[slice(*match.span(match.lastindex or 0))]
+    elif match := _WHO_SAID.search(query):
+        query = match[1]
+    elif unnamed:
+        # Nobody goes by this name here: looking for it would find where the name is called, not the topic.
+        query = question.without(NAME)
+    foreign = is_foreign(question.text)
+    return Intent("search", query, recording, speaker=speaker, unnamed=unnamed, wants=wants, foreign=foreign)
 
 
 def _wants(text: str) -> str:
-    return next((name for name, pattern in WANTS.items() if pattern.search(text)), "")
-
-
-def _speaker(text: str, focus: Focus | None) -> tuple[str | None, str]:
-    """The voice whose words are asked for, and a name that is asked for but is none of the voices."""
-    if focus is None:
-        return None, ""
-    for name in sorted(focus.speakers, key=len, reverse=True):
-        if says(name).search(text):
-            return name, ""
-    name = named(SPEAKER_SAID.search(text))
-    return None, "" if name.split(" ")[0].casefold() in GROUPS else name
-
-
-# --- shared ---------------------------------------------------------------------------------------
-
-
-def content_words(text: str, focus: Focus | None = None, speaker: str | None = None) -> set[str]:
-    """Words of a question that say what it is about: no function words, title or speaker's name."""
-    rest = _without(_without(text, speaker or ""), focus.title if focus else "")
-    return {word for word in re.findall(r"\w+", fold(rest)) if word not in COMMON and not word.isdigit()}
+    return next((name for name, phrase in WANTS.items() if re.search(phrase, text, re.IGNORECASE)), "")
 
 
 def _target(situation: Situation) -> Focus | None:
@@ -579,11 +324,3 @@ def _target(situation: Situation) -> Focus | None:
         if quoted_from:
             return None
     return None
-
-
-def _without(text: str, phrase: str, instead: str = " ") -> str:
-    """Text with a phrase cut out or replaced, any case."""
-    if not phrase:
-        return text
-    pattern = rf"(?<!\w){re.escape(phrase)}(?!\w)"
-    return " ".join(re.sub(pattern, lambda _: instead, text, flags=re.IGNORECASE).split())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -39,55 +40,55 @@ def next_calls(intent: Intent, situation: Situation) -> list[Call]:
     return [call for call in calls if (call.tool, dict(call.arguments)) not in made]
 
 
-def _list(_: Intent, situation: Situation) -> list[Call]:
-    return [] if situation.tried("list_recordings") else [Call("list_recordings", {})]
-
-
-def _read(intent: Intent, situation: Situation) -> list[Call]:
-    span = intent.span
-    if intent.recording is None or span is None or span.end <= span.start:
-        return []
-    if not situation.tried("read_transcript"):
-        return [_reading(intent.recording, span, intent.speaker)]
-    read = situation.found(Transcript)
-    if read and read.content.total > len(read.evidence) and not situation.tried("outline"):
-        # More was said there than can be quoted: its topics say what it was about.
-        return [Call("outline", {"recording": intent.recording})]
-    return []
+def _call(tool: str, **arguments: Any) -> Call:
+    """A call with the arguments that are there."""
+    return Call(tool, {name: value for name, value in arguments.items() if value is not None})
 
 
 def _reading(recording: str, span: Span, speaker: str | None = None) -> Call:
-    arguments: dict[str, Any] = {
-        "recording": recording,
-        "start": round(max(0.0, span.start), 3),
-        "end": round(span.end, 3),
-    }
-    return Call("read_transcript", {**arguments, "speaker": speaker} if speaker else arguments)
+    start, end = round(max(0.0, span.start), 3), round(span.end, 3)
+    return _call("read_transcript", recording=recording, start=start, end=end, speaker=speaker)
 
 
 def _searching(query: str, recording: str | None, speaker: str | None = None) -> Call:
-    arguments: dict[str, Any] = {"query": query[:1000]}
-    if recording:
-        arguments["recording"] = recording
-    if speaker:
-        arguments["speaker"] = speaker
-    return Call("search_recordings", arguments)
+    return _call("search_recordings", query=query[:1000], recording=recording or None, speaker=speaker)
+
+
+def _listing(intent: Intent, situation: Situation) -> list[Call]:
+    one = intent.recording if intent.kind == "facts" else None
+    return [] if situation.tried("list_recordings") else [_call("list_recordings", recording=one)]
+
+
+def _read(intent: Intent, situation: Situation) -> list[Call]:
+    span, read = intent.span, situation.found(Transcript)
+    if intent.recording is None or span is None or span.end <= span.start:
+        return []
+    if not situation.tried("read_transcript"):
+        search = [_searching(intent.query, intent.recording)] if intent.query else []
+        return [_reading(intent.recording, span, intent.speaker), *search]
+    if read and read.content.total > len(read.evidence) and not situation.tried("outline"):
+        # More was said there than can be quoted: its topics say what it was about.
+        return [_call("outline", recording=intent.recording)]
+    return []
 
 
 def _search(intent: Intent, situation: Situation) -> list[Call]:
     found = situation.found(SearchResult)
     if found is None:
-        return [_searching(intent.query, intent.recording, intent.speaker)]
-    if intent.span and intent.recording and not within(found, intent.span):
+        parts = [_call("summarize", recording=intent.recording)] if intent.about and intent.recording else []
+        return [_searching(intent.query, intent.recording, intent.speaker), *parts]
+    if intent.span and intent.recording and not within(found, intent):
         return [_reading(intent.recording, intent.span, intent.speaker)]
     return []
 
 
-def within(result: Result[SearchResult], span: Span | None) -> list[Evidence]:
-    """The evidence that overlaps a stretch; all of it without one."""
-    return [
-        item for item in result.evidence if span is None or (item.start < span.end and item.end > span.start)
-    ]
+def within(result: Result[SearchResult], intent: Intent) -> list[Evidence]:
+    """The evidence in the stretch that is asked about; where somebody said its clock time, that instead."""
+    span, clock = intent.span, re.sub(r"\W", "[:.]", intent.clock)
+    spoken = [item for item in result.evidence if clock and re.search(rf"(?<!\d){clock}(?!\d)", item.text)]
+    if spoken or span is None:
+        return spoken or list(result.evidence)
+    return [item for item in result.evidence if item.start < span.end and item.end > span.start]
 
 
 def _around(intent: Intent, situation: Situation) -> list[Call]:
@@ -98,11 +99,9 @@ def _around(intent: Intent, situation: Situation) -> list[Call]:
     if place is None:
         return []
     recording, start, end = place
-    if intent.direction == "before":
-        span = Span(max(0.0, start - AROUND_S), start)
-    else:
-        span = Span(end, end + AROUND_S)
-    return [_reading(recording, span)] if span.end > span.start else []
+    before = intent.direction == "before"
+    span = Span(max(0.0, start - AROUND_S), start) if before else Span(end, end + AROUND_S)
+    return [_reading(recording, span, intent.speaker)] if span.end > span.start else []
 
 
 def place_of(intent: Intent, found: Result[SearchResult]) -> tuple[str, float, float] | None:
@@ -110,57 +109,45 @@ def place_of(intent: Intent, found: Result[SearchResult]) -> tuple[str, float, f
     if not found.evidence:
         return None
     best = found.evidence[0]
-    if _is_topic(intent.query):
+    if re.search(r"\b(?:topic|discussion|part|section|chapter|talk|debate)\b", intent.query, re.IGNORECASE):
         for passage in found.content.passages:
             if best.id in passage.evidence:
                 return best.recording, passage.start, passage.end
     return best.recording, best.start, best.end
 
 
-def _is_topic(query: str) -> bool:
-    words = query.casefold().split()
-    return any(
-        word in words for word in ("topic", "discussion", "part", "section", "chapter", "talk", "debate")
-    )
-
-
 def _items(intent: Intent, situation: Situation) -> list[Call]:
-    narrowed = bool(intent.about or intent.person)
+    wanted = intent.about or intent.query
     if intent.recording:
-        calls = [Call("summarize", {"recording": intent.recording})]
-        if narrowed and not situation.tried("search_recordings"):
-            calls.append(_searching(intent.query, intent.recording))
-        return calls
+        narrowed = (intent.about or intent.person) and not situation.tried("search_recordings")
+        search = [_searching(wanted, intent.recording)] if narrowed else []
+        return [_call("summarize", recording=intent.recording), *search]
     if intent.person:
         # Names are often misheard, so nobody is searched for: the newest recordings are summarised.
         there = situation.found(RecordingList)
         if there is None:
-            return [Call("list_recordings", {})]
-        newest = [entry.id for entry in there.content.recordings if entry.status == "ready"]
-        return [Call("summarize", {"recording": recording}) for recording in newest[:MOST_SUMMARISED]]
-    found = situation.found(SearchResult)
-    if found is None:
-        return [_searching(intent.query, None)]
-    recordings = list(dict.fromkeys(item.recording for item in found.evidence))[:MOST_SUMMARISED]
-    return [Call("summarize", {"recording": recording}) for recording in recordings]
-
-
-def _summary(intent: Intent, _: Situation) -> list[Call]:
-    return [Call("summarize", {"recording": intent.recording, "template": intent.template})]
-
-
-def _outline(intent: Intent, _: Situation) -> list[Call]:
-    return [Call("outline", {"recording": intent.recording})]
+            return [_call("list_recordings")]
+        recordings = [entry.id for entry in there.content.recordings if entry.status == "ready"]
+    else:
+        found = situation.found(SearchResult)
+        if found is None:
+            return [_searching(wanted, None)]
+        recordings = list(dict.fromkeys(item.recording for item in found.evidence))
+    return [_call("summarize", recording=recording) for recording in recordings[:MOST_SUMMARISED]]
 
 
 def _listen(intent: Intent, situation: Situation) -> list[Call]:
     """Listen to the stretch that is meant, ten minutes at a time; the rest once the first was answered.
 
-    Where nothing can listen, sounds that were written down can still be found.
+    Where nothing can listen, what was written down there is read, or searched for.
     """
+    whole = intent.span is None or intent.span.kind == "whole"
     if not situation.can_listen:
-        tried = situation.tried("search_recordings")
-        return [] if tried else [_searching(intent.query, intent.recording)]
+        if situation.results:
+            return []
+        if intent.span and intent.recording and not whole:
+            return [_reading(intent.recording, intent.span)]
+        return [_searching(intent.query, intent.recording)]
     heard = situation.all(Heard)
     if len(heard) < sum(result.tool == "listen" for result in situation.results):
         return []  # it failed once and would again
@@ -169,17 +156,10 @@ def _listen(intent: Intent, situation: Situation) -> list[Call]:
         if not situation.tried("search_recordings"):
             return [_searching(intent.about, intent.recording)]
         span = moment_of(situation) or span
+    asked = {"recording": intent.recording, "question": intent.query}
     parts = stretches(span)
     return [
-        Call(
-            "listen",
-            {
-                "recording": intent.recording,
-                "start": round(part.start, 3),
-                "end": round(part.end, 3),
-                "question": intent.query,
-            },
-        )
+        _call("listen", start=round(part.start, 3), end=round(part.end, 3), **asked)
         for part in (parts if heard else parts[:1])
     ]
 
@@ -204,14 +184,14 @@ def stretches(span: Span) -> list[Span]:
 
 
 _PLANS: Mapping[str, Callable[[Intent, Situation], list[Call]]] = {
-    "list": _list,
-    "which": _list,
-    "facts": _list,
+    "list": _listing,
+    "which": _listing,
+    "facts": _listing,
     "read": _read,
     "search": _search,
     "around": _around,
     "items": _items,
-    "summary": _summary,
-    "outline": _outline,
+    "summary": lambda intent, _: [_call("summarize", recording=intent.recording, template=intent.template)],
+    "outline": lambda intent, _: [_call("outline", recording=intent.recording)],
     "listen": _listen,
 }

@@ -6,9 +6,10 @@ import re
 from collections.abc import Sequence
 
 from agent.citations.quotes import quoted
-from agent.extractive.intents import Intent, Span, content_words
+from agent.extractive.intents import Intent, Span
 from agent.extractive.plan import place_of, within
-from agent.extractive.reporting import compose_items, items_of, shared, topic_rows
+from agent.extractive.reporting import shared, topic_rows
+from agent.extractive.rules import content_words
 from agent.extractive.situation import Result, Situation
 from agent.extractive.wording import (
     between,
@@ -21,7 +22,7 @@ from agent.extractive.wording import (
     said,
 )
 from moss_audio.timestamps import clock
-from tools.result import Evidence, Outline, SearchResult, SummaryResult, Transcript
+from tools.result import Evidence, Outline, SearchResult, Transcript
 
 
 def compose_read(intent: Intent, situation: Situation) -> str:
@@ -41,7 +42,9 @@ def stretch(read: Result[Transcript], intent: Intent, outline: Result[Outline] |
     if start >= duration:
         if intent.direction == "after":
             return f"Nothing comes after that: {title} ends at {clock(duration)}."
-        return f"{title} is {clock(duration)} long, so there is nothing at {clock(start)}."
+        moment = intent.span is not None and intent.span.kind == "moment" and intent.span.end - 1 < end
+        named = (start + end) / 2 if moment else start
+        return f"{title} is {clock(duration)} long, so there is nothing at {clock(named)}."
     items = read.evidence
     if not items:
         nobody = f"{plain_name(intent.speaker)} said nothing" if intent.speaker else "Nothing was said"
@@ -85,7 +88,7 @@ def compose_search(intent: Intent, situation: Situation) -> str:
     found = situation.found(SearchResult)
     if found is None:
         return failed(situation)
-    items = [item for item in within(found, intent.span) if item.id not in intent.exclude]
+    items = [item for item in within(found, intent) if item.id not in intent.exclude]
     read = situation.found(Transcript)
     if not items and read is not None:
         nothing = f"I found nothing there about {_topic(intent, situation)}."
@@ -236,45 +239,3 @@ def compose_around(intent: Intent, situation: Situation) -> str:
     if read is None:
         return f"{lead}\n\nThe recording begins there."
     return f"{lead}\n\n{stretch(read, intent)}"
-
-
-def compose_narrowed_items(intent: Intent, situation: Situation) -> str:
-    """Decisions, action items or open questions; where there are none, what comes nearest, and says so."""
-    found = situation.found(SearchResult)
-    listed_items = compose_items(intent, situation)
-    if listed_items:
-        return paragraphs([listed_items, _around_items(intent, situation)])
-    nothing = _NO_ITEMS[intent.items or "decisions"]
-    narrowed = intent.person or intent.about
-    if not narrowed:
-        where = f" {lower_first(between(intent.span.start, intent.span.end))}" if intent.span else ""
-        return f"I found no {nothing}{where}."
-    items = found.evidence if found else ()
-    if not items:
-        for_whom = f"I found no {nothing} for {plain_name(intent.person)}."
-        return for_whom if intent.person else _nothing(intent, situation)
-    assert found is not None
-    head = f"I found no {nothing} about {plain_name(narrowed)}; this was said about it:"
-    if intent.person:
-        head = f"I found no {nothing} for {plain_name(narrowed)}; this comes nearest:"
-    return listed(head, _rows(sorted(items[:4], key=_place), found, situation))
-
-
-def _around_items(intent: Intent, situation: Situation) -> str:
-    """What else was said about the topic of the items, as quotes."""
-    found = situation.found(SearchResult)
-    if found is None or not found.evidence or not intent.about:
-        return ""
-    listed_ids = {
-        number
-        for result in situation.all(SummaryResult)
-        for item in items_of(result.content.summary, intent.items or "decisions")
-        for number in item.segments
-    }
-    rest = [item for item in found.evidence if item.id not in listed_ids and not _asks(item)]
-    best = found.evidence[0].model_copy(update={"id": 0})
-    rows = _rows(supporting(best, rest, intent.query), found, situation)
-    return listed("What was said about it:", rows) if rows else ""
-
-
-_NO_ITEMS = {"decisions": "decision", "action_items": "action item", "open_questions": "open question"}

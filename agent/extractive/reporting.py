@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from agent.citations.quotes import fold, quoted
-from agent.extractive.intents import Intent, Span, content_words
-from agent.extractive.situation import Result, Situation
+from agent.extractive.intents import Span
+from agent.extractive.situation import Result
 from agent.extractive.wording import between, listed, lower_first, paragraphs, plain_name, run_marker
 from index.summary.items import ActionItem, Item, Summary
 from index.text import similarity
 from moss_audio.timestamps import clock
-from tools.result import Evidence, Outline, SearchResult, SummaryResult
+from tools.result import Evidence, Outline, SummaryResult
 
 HEADINGS = {
     "decisions": "Decisions:",
@@ -38,19 +38,18 @@ T = TypeVar("T", bound=_Timed)
 def compose_summary(result: Result[SummaryResult], span: Span | None = None) -> str:
     """A whole summary, or the part of it that overlaps a stretch."""
     summary, recording = result.content.summary, result.content.recording
-    known = _by_id(result)
     part = _part(span, recording.duration)
     head = f"Summary of {quoted(recording.title)} ({clock(recording.duration)}){part}:"
     sections = [head, "" if span else plain_line(summary.overview)]
     topics = [
         _topic_row(topic.title, topic.start, topic.end, topic.segments)
-        for topic in _inside(summary.topics, span)
+        for topic in inside(summary.topics, span)
     ]
     if topics:
         sections.append(listed("Topics:", topics))
     for name, heading in HEADINGS.items():
-        items = _inside(items_of(summary, name), span)
-        rows = [row for item in items if (row := _item_row(item, known))]
+        items = inside(items_of(summary, name), span)
+        rows = item_rows(items, result)
         if rows:
             sections.append(listed(heading, rows))
     if not any(sections[1:]):
@@ -86,7 +85,7 @@ def topic_rows(outline: Outline, span: Span | None) -> list[str]:
     """One row a topic that overlaps the stretch."""
     return [
         _topic_row(topic.title, topic.start, topic.end, topic.evidence)
-        for topic in _inside(outline.topics, span)
+        for topic in inside(outline.topics, span)
     ]
 
 
@@ -101,43 +100,19 @@ def plain_line(text: str) -> str:
     return plain_name(text) if text.strip() else ""
 
 
-def compose_items(intent: Intent, situation: Situation) -> str:
-    """Decisions, action items or open questions, narrowed to a topic, a person or a stretch; "" for none."""
-    name = intent.items or "decisions"
-    summaries = situation.all(SummaryResult)
-    found = [_inside(items_of(result.content.summary, name), intent.span) for result in summaries]
-    if intent.person:
-        known = [_by_id(result) for result in summaries]
-        found = [
-            [item for item in items if concerns(item, intent.person, ids)]
-            for items, ids in zip(found, known, strict=True)
-        ]
-    elif intent.about:
-        kept = narrowed([item for items in found for item in items], intent.about, _relevant(situation))
-        found = [[item for item in kept if item in items] for items in found]
-    in_library = situation.focus is None and situation.recordings > 1
-    sections = []
-    for result, items in zip(summaries, found, strict=True):
-        rows = [row for item in items if (row := _item_row(item, _by_id(result)))]
-        if rows:
-            sections.append(listed(_heading(intent, len(rows), result, in_library), rows))
-    return paragraphs(sections)
-
-
-def _heading(intent: Intent, count: int, result: Result[SummaryResult], in_library: bool) -> str:
-    one, many = _NAMES[intent.items or "decisions"]
-    where = f" in {quoted(result.content.recording.title)}" if in_library else ""
-    for_whom = f" for {plain_name(intent.person)}" if intent.person else ""
-    when = f", {lower_first(between(intent.span.start, intent.span.end))}" if intent.span else ""
-    number = f"The {one}" if count == 1 else f"{count} {many}"
-    return f"{number}{for_whom}{where}{when}:"
-
-
-_NAMES = {
+NAMES = {
     "decisions": ("decision", "decisions"),
     "action_items": ("action item", "action items"),
     "open_questions": ("open question", "open questions"),
+    "key_quotes": ("key quote", "key quotes"),
 }
+"""What one and several items of a section are called."""
+
+
+def item_rows(items: Sequence[Item], result: Result[SummaryResult]) -> list[str]:
+    """One row an item: who, by when, its words and their citation."""
+    known = {item.id: item for item in result.evidence}
+    return [row for item in items if (row := _item_row(item, known))]
 
 
 def concerns(item: Item, person: str, known: Mapping[int, Evidence]) -> bool:
@@ -154,30 +129,13 @@ def concerns(item: Item, person: str, known: Mapping[int, Evidence]) -> bool:
     return shared(name, re.findall(r"\w+", fold(item.text))) == len(name)
 
 
-def narrowed(items: Sequence[Item], about: str, relevant: Mapping[int, float]) -> list[Item]:
-    """The items about a topic: those that a search for it found, else those that share its words."""
-    scored = [
-        (max((relevant.get(number, 0.0) for number in item.segments), default=0.0), item) for item in items
-    ]
-    best = max((score for score, _ in scored), default=0.0)
-    if best > 0:
-        return [item for score, item in sorted(scored, key=lambda pair: -pair[0]) if score >= 0.8 * best]
-    topic = content_words(about)
-    return [item for item in items if shared(topic, content_words(item.text))]
-
-
 def shared(wanted: Iterable[str], heard: Iterable[str]) -> int:
     """How many of the wanted words were heard; other endings and sound-alikes (“Calum”) count."""
     heard = list(heard)
     return sum(any(similarity(word, other) > 0 for other in heard) for word in wanted)
 
 
-def _relevant(situation: Situation) -> dict[int, float]:
-    found = situation.found(SearchResult)
-    return {item.id: item.relevance for item in found.evidence} if found else {}
-
-
-def _inside(items: Sequence[T], span: Span | None) -> list[T]:
+def inside(items: Sequence[T], span: Span | None) -> list[T]:
     """The items that overlap a stretch; all of them without one."""
     return [item for item in items if span is None or (item.start < span.end and item.end > span.start)]
 
@@ -195,7 +153,3 @@ def _item_row(item: Item, known: Mapping[int, Evidence]) -> str:
 def _whose(item: Item) -> list[str]:
     """Who is to do an action item, and by when."""
     return [name for name in (item.owner, item.due) if name] if isinstance(item, ActionItem) else []
-
-
-def _by_id(result: Result[SummaryResult]) -> dict[int, Evidence]:
-    return {item.id: item for item in result.evidence}

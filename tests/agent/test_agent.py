@@ -23,7 +23,7 @@ from agent.graph import MOST_ROUNDS
 from agent.turns import TURNS_KEPT
 from index.recording_errors import MossAgentError, UnknownRecording
 from moss_audio.timestamps import clock
-from tests.conftest import DATA
+from tests.conftest import DATA, ROOT
 from tests.support.conversing import HARBOUR, TITLE, Desk, ScriptedModel, call, heard, said
 from tools import build_tools
 from tools.result import Failure, result_of
@@ -146,6 +146,91 @@ def test_the_meeting_summary_has_every_part_with_times(desk: Desk) -> None:
     assert_sound(desk, answer)
 
 
+@pytest.mark.parametrize("recording", [None, TITLE])
+def test_the_decision_about_the_sound_stage_is_found_with_and_without_the_recording_open(
+    desk: Desk, recording: str | None
+) -> None:
+    desk.add("b" * 64, "Retro", [said(1.0, 4.0, "We decided to drop the tool.")], 20.0)
+    answer = desk.assistant.ask("what did we decide about the sound stage?", recording=recording)
+    assert answer.citations[0].quote.startswith("So the decision is to go with North Key audio")
+    assert not any("fairy crew" in citation.quote for citation in answer.citations)
+
+
+@pytest.mark.parametrize("topic", ["the insurance", "the volunteer app", "the fireworks", "penguins"])
+def test_a_topic_without_a_decision_has_none(desk: Desk, topic: str) -> None:
+    answer = desk.assistant.ask(f"what did we decide about {topic}?")
+    assert answer.text.startswith(f"I found no decision about {topic}.")
+    assert not any("fairy crew" in text or "North Key" in text for text in cited_texts(desk, answer))
+    assert_sound(desk, answer)
+
+
+@pytest.mark.parametrize(
+    ("question", "word"),
+    [
+        ("why is everyone so happy with North Key?", "North"),
+        ("are there any songs or music acts planned for the stage?", "stage"),
+        ("what instruments do we have on the sound stage?", "stage"),
+        ("is there a background check for volunteers?", "volunteer"),
+        ("what is the protocol if the wind is too strong?", "wind"),
+        ("in short, what is the plan for Sunday?", "Sunday"),
+        ("what language are the leaflets in?", "leaflets"),
+        ("does the last boat leave before the fireworks?", "the last boat leaves at 10.30"),
+        ("which boat leaves at 10:30?", "the last boat leaves at 10.30"),
+    ],
+)
+def test_questions_about_what_was_said_are_answered_with_what_was_said(
+    desk: Desk, question: str, word: str
+) -> None:
+    answer = desk.assistant.ask(question)
+    assert [step.tool for step in answer.steps] == ["search_recordings"]
+    assert any(word in text for text in cited_texts(desk, answer))
+    assert_sound(desk, answer)
+
+
+def test_what_is_asked_about_the_next_meeting_is_no_outline_of_this_one(desk: Desk) -> None:
+    answer = desk.assistant.ask("what is the agenda for the next meeting?")
+    assert [step.tool for step in answer.steps] == ["search_recordings"]
+
+
+def test_who_spoke_the_most_is_told_with_speaking_times(desk: Desk) -> None:
+    text = desk.assistant.ask("who spoke the most?").text
+    names = re.findall(r"^- (Speaker \d): (\d):(\d\d)", text, re.MULTILINE)
+    seconds = [60 * int(minutes) + int(rest) for _, minutes, rest in names]
+    assert {name for name, _, _ in names} == {"Speaker 1", "Speaker 2", "Speaker 3"}
+    assert seconds == sorted(seconds, reverse=True) and sum(seconds) > 200
+    one = desk.assistant.ask("how long did Speaker 2 speak?").text
+    assert "Speaker 2" in one and "Speaker 1" not in one
+
+
+def test_what_callum_promised_is_summarised_as_his_action_items(desk: Desk) -> None:
+    answer = desk.assistant.ask("summarise what Callum promised")
+    assert "I'll sign it by the 30th" in answer.text and "rowing club" in answer.text
+    assert "operator" not in answer.text
+
+
+def test_a_discussion_is_summarised_with_what_was_decided_in_it(desk: Desk) -> None:
+    answer = desk.assistant.ask("summarise the discussion about the sound stage")
+    assert any("go with North Key audio" in text for text in cited_texts(desk, answer))
+    assert not any("fairy crew" in text for text in cited_texts(desk, answer))
+    assert_sound(desk, answer)
+
+
+def test_a_question_in_another_language_is_answered_or_told_what_is_understood(desk: Desk) -> None:
+    decided = desk.assistant.ask("Was wurde beschlossen?")
+    assert any("the decision is" in citation.quote for citation in decided.citations)
+    unknown = desk.assistant.ask("Wo ist der Pinguin geblieben?")
+    assert "English" in unknown.text and "MOSS_AGENT_MODEL" in unknown.text
+    assert unknown.citations == ()
+
+
+def test_where_nothing_can_listen_what_was_said_there_is_shown(desk: Desk) -> None:
+    answer = desk.assistant.ask("how does she sound at 2:10?")
+    assert "MOSS_AGENT_MODEL" in answer.text
+    assert all(citation.start < 130 + 20 and citation.end > 130 - 20 for citation in answer.citations)
+    assert answer.citations
+    assert_sound(desk, answer)
+
+
 def test_action_items_of_one_person(desk: Desk) -> None:
     answer = desk.assistant.ask("what does Callum have to do?")
     assert "I'll sign it by the 30th" in answer.text
@@ -163,6 +248,26 @@ def test_what_else_brings_other_quotes(desk: Desk) -> None:
     first = desk.assistant.ask("what was said about the volunteers?")
     more = desk.assistant.ask("what else?", thread=first.thread)
     assert not set(cited_texts(desk, first)) & set(cited_texts(desk, more))
+
+
+def test_the_questions_of_the_readme_are_answered_one_after_the_other(desk: Desk) -> None:
+    asked = re.search(r"Try asking:\n\n((?:> .+\n)+)", (ROOT / "README.md").read_text())
+    assert asked
+    found = {
+        "what was said at minute 2?": "So the decision is to go with North Key audio",
+        "what did we decide about the sound stage?": "So the decision is to go with North Key audio",
+        "who calls the rowing club?": "I'll call the rowing club this afternoon",
+        "and after that?": "What about the weather plan?",
+        "write the meeting summary": "I'll call the rowing club this afternoon",
+    }
+    questions = re.findall(r"\*\*(.+?)\*\*", asked[1])
+    assert questions == list(found)
+    thread = None
+    for question in questions:
+        answer = desk.assistant.ask(question, thread=thread)
+        assert any(found[question] in citation.quote for citation in answer.citations), question
+        assert_sound(desk, answer)
+        thread = answer.thread
 
 
 # --- several recordings -----------------------------------------------------------------------------

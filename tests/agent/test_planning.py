@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,11 +14,13 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMe
 
 from agent.extractive.compose import compose
 from agent.extractive.extractive_chat import respond
-from agent.extractive.intents import WHICH, content_words, understand
+from agent.extractive.intents import WHICH, understand
 from agent.extractive.plan import next_calls
 from agent.extractive.question_context import QuestionContext, context_of
+from agent.extractive.rules import content_words
 from agent.extractive.situation import Focus, Result, Situation, Turn, read_situation
 from agent.prompts import system_message
+from tests.conftest import ROOT
 from tools.result import Evidence, Failure, RecordingInfo, SearchResult, Transcript
 
 TOOLS = frozenset(
@@ -285,18 +288,152 @@ def test_words_about_sounds_are_searched_not_listened_for(question: str) -> None
         ("how long does Harbour Lights planning call take?", "duration"),
         ("how many speakers are there?", "speakers"),
         ("who is speaking?", "speakers"),
+        ("who was on the call?", "speakers"),
+        ("who spoke the most?", "speaking"),
+        ("How much time did speaker 3 talk?", "speaking"),
+        ("speaking time per speaker", "speaking"),
         ("what language do they speak?", "language"),
+        ("is everything transcribed?", "coverage"),
     ],
 )
 def test_facts_come_from_the_recordings_record(question: str, fact: str) -> None:
     intent = understand(asked(question))
     assert (intent.kind, intent.fact) == ("facts", fact)
-    assert calls(question) == [("list_recordings", {})]
+    assert calls(question) == [("list_recordings", {"recording": CALL.id})]
 
 
-@pytest.mark.parametrize("question", ["how long is the ferry ride?", "how many people do we need?"])
-def test_amounts_that_were_talked_about_are_searched(question: str) -> None:
-    assert [tool for tool, _ in calls(question)] == ["search_recordings"]
+def test_the_speaking_time_of_one_voice_can_be_asked_for() -> None:
+    assert understand(asked("how long did Speaker 2 speak?")).speaker == "Speaker 2"
+
+
+# --- the law: a rule accounts for every word ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "why is everyone so happy with North Key?",
+        "are there any songs or music acts planned for the stage?",
+        "what instruments do we have on the sound stage?",
+        "is there a background check for volunteers?",
+        "how does the sound system work?",
+        "is the rowing club happy to help?",
+        "who laughed at the proposal?",
+        "what is the mood in the city?",
+        "what is the protocol if the wind is too strong?",
+        "in short, what is the plan for Sunday?",
+        "is the summary report ready?",
+        "what do the minutes of the council say?",
+        "what language are the leaflets in?",
+        "how long is the ferry ride?",
+        "how many people do we need?",
+        "who talked most about the ferry?",
+        "who speaks at the opening?",
+        "what is the agenda for the next meeting?",
+        "which topics did the mayor's speech cover?",
+        "how many recordings did the choir sell?",
+        "which files were lost on Saturday?",
+        "who decided to cancel the fireworks?",
+        "why was the decision so hard?",
+        "what tasks does the operator's app support?",
+        "does the last boat leave before the fireworks?",
+        "when does the music start?",
+        "help for the volunteers?",
+        "are there any open positions?",
+    ],
+)
+def test_a_word_of_a_rule_in_a_question_about_something_else_is_searched_for(question: str) -> None:
+    assert calls(question) == [("search_recordings", {"query": question, "recording": CALL.id})]
+
+
+@pytest.mark.parametrize(
+    ("question", "kind", "part"),
+    [
+        ("could you sumarize the meeting please?", "summary", None),
+        ("what desicions were taken?", "items", "decisions"),
+        ("About the ferry, what was agreed?", "items", "decisions"),
+        ("what are the key quotes?", "items", "key_quotes"),
+        ("Was wurde beschlossen?", "items", "decisions"),
+        ("¿Qué se decidió?", "items", "decisions"),
+        ("Qu'est-ce qui a été décidé ?", "items", "decisions"),
+        ("Welche Aufgaben gibt es?", "items", "action_items"),
+        ("Fasse das Meeting zusammen", "summary", None),
+    ],
+)
+def test_misspelt_words_other_orders_and_other_languages(question: str, kind: str, part: str | None) -> None:
+    intent = understand(asked(question))
+    assert (intent.kind, intent.items) == (kind, part)
+
+
+@pytest.mark.parametrize(
+    ("question", "foreign"),
+    [
+        ("Wer ruft den Ruderclub an?", True),
+        ("誰が電話しますか", True),
+        ("who will call the rowing club?", False),
+        ("penguins?", False),
+    ],
+)
+def test_a_question_in_another_language_is_a_search_and_known_to_be_one(question: str, foreign: bool) -> None:
+    intent = understand(asked(question))
+    assert (intent.kind, intent.foreign) == ("search", foreign)
+
+
+@pytest.mark.parametrize(
+    ("question", "about"),
+    [
+        ("summarise the discussion about the sound stage", "the sound stage"),
+        ("give me an overview of the weather plan", "the weather plan"),
+        ("Summarize the volunteer app.", "the volunteer app"),
+        ("summarise what was said about printing", "printing"),
+    ],
+)
+def test_a_topic_is_summarised_by_all_that_was_said_about_it(question: str, about: str) -> None:
+    intent = understand(asked(question))
+    assert (intent.kind, intent.wants, intent.about) == ("search", "all", about)
+    assert {tool for tool, _ in calls(question)} == {"search_recordings", "summarize"}
+
+
+def test_summarising_what_somebody_promised_is_asking_for_it() -> None:
+    intent = understand(asked("summarise what Callum promised"))
+    assert (intent.kind, intent.items, intent.person) == ("items", "action_items", "Callum")
+
+
+def test_a_part_of_a_summary_may_be_of_a_stretch() -> None:
+    intent = understand(asked("what did we decide in the first half?"))
+    assert intent.items == "decisions" and intent.span
+    assert (intent.span.start, intent.span.end) == (0.0, CALL.duration / 2)
+
+
+def test_a_clock_time_beyond_the_end_is_something_that_was_said() -> None:
+    assert [tool for tool, _ in calls("which boat leaves at 10:30?")] == ["search_recordings"]
+    assert "search_recordings" in [tool for tool, _ in calls("what was said at 10:30?")]
+
+
+# --- names as people type them --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("question", "speaker"),
+    [
+        ("What did Grad E think about the parser?", "Grad E"),
+        ("what did grad e say about the parser?", "Grad E"),
+        ("What did E think about the parser?", "Grad E"),
+        ("what did the professor say about echoes?", "Professor C"),
+        ("According to Julie, what is the budget?", "Julie Morgan"),
+        ("what was Morgan's opinion about the budget?", "Julie Morgan"),
+        ("What did Kallum say about the fee?", "Callum"),
+        ("what did marketing say about the price?", "Marketing"),
+        ("what did they say about marketing?", None),
+        ("what did Grad think about the parser?", None),
+        ("what did Julie and Callum say about the fee?", None),
+        ("what is the fee for Callum?", None),
+    ],
+)
+def test_a_speaker_is_known_by_any_name_of_their_own(question: str, speaker: str | None) -> None:
+    voices = ("Grad A", "Grad E", "Professor C", "Julie Morgan", "Callum", "Marketing")
+    focus = Focus(CALL.id, CALL.title, CALL.duration, voices)
+    assert understand(asked(question, focus=focus)).speaker == speaker
 
 
 @pytest.mark.parametrize(
@@ -317,6 +454,33 @@ def test_an_empty_library_says_how_to_fill_it() -> None:
     situation = asked("what was said at minute 2?", focus=None, recordings=0)
     assert next_calls(understand(situation), situation) == []
     assert "moss-agent add" in compose(understand(situation), situation)
+
+
+KINDS = {
+    "a time": "read", "before or after a topic": "around", "the library": "list", "length": "facts",
+    "speakers": "facts", "speaking time": "facts", "language": "facts", "coverage": "facts",
+    "summary": "summary", "summary of a topic": "search", "topics": "outline", "decisions": "items",
+    "action items": "items", "open questions": "items", "key sentences": "items",
+    "sounds and voices": "listen", "help": "help", "a search": "search",
+}  # fmt: skip
+
+
+def documented() -> list[tuple[str, str]]:
+    """Each question of the table in docs/questions.md, with its kind."""
+    rows = re.findall(r"^\| (.+?) \| (`.+`) \|$", (ROOT / "docs/questions.md").read_text(), re.MULTILINE)
+    return [(kind, question) for kind, cell in rows for question in re.findall(r"`(.+?)`", cell)]
+
+
+@pytest.mark.parametrize(("kind", "question"), documented())
+def test_the_documented_questions_are_taken_for_what_they_are(kind: str, question: str) -> None:
+    intent = understand(asked(question))
+    assert intent.kind == KINDS[kind]
+    if intent.kind in ("items", "facts"):
+        part = {"length": "duration", "speaking time": "speaking", "key sentences": "key_quotes"}.get(
+            kind, kind
+        )
+        assert (intent.items or intent.fact) == part.replace(" ", "_")
+    assert (intent.wants == "all") == (kind == "summary of a topic")
 
 
 # --- several recordings and none in focus ---------------------------------------------------------

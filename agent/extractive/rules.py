@@ -1,0 +1,361 @@
+"""The closed kinds of questions, and the law: a rule holds only if it accounts for every word.
+
+A rule is a phrase, in English, and the few words that may stand beside it. Whatever else a question has must
+be filler (function words, nouns for the recording itself) or a part that ``slots`` found: a time, a name, the
+title. Some rules take a topic, which begins at a word such as “about”. What no rule accounts for is a search.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from itertools import chain
+
+from rapidfuzz.distance import OSA
+
+from agent.citations.quotes import fold
+from agent.extractive.situation import Focus
+from agent.extractive.slots import NAME, NOBODY, OWNER, TIME, TITLE, Question
+from index.folding import fold_letters
+from index.templates import TEMPLATES
+from index.vocabulary import STOP_WORDS, one_of, word_set
+
+NOUNS = word_set(
+    """meeting call recording conversation discussion lecture interview standup stand-up audio file talk
+    session podcast episode video tape clip chat hearing seminar webinar class presentation transcript
+    debate"""
+)
+"""Nouns for the recording itself."""
+FILLER = NOUNS | word_set(
+    """a an the this that these those it its i you we they he she us them me my your our their his her
+    everyone everybody anyone anybody someone somebody people team group all is are was were be been being
+    am do does did done has have had having can could will would what which whats s re ve ll d m in of on
+    at for from to by with during within through throughout out up there here any some so and or then now
+    just also only exactly really actually please thanks everything anything something whole entire full
+    complete overall total both short shortly brief briefly quick quickly nutshell else other today
+    yesterday different many"""
+)
+"""Words that say nothing about the subject of a question."""
+SAYING = (
+    r"say\w*|said|tell|talk\w*|speak\w*|spoken?|discuss\w*|mention\w*|happen\w*|go(?:es|ing)?|went|on|comes?|gets?|"
+    r"came|hear|heard|listen|jump|skip|quotes?|words?|plays?|read|show|give|who|about|after|again|very"
+)
+"""What may stand beside a time: somebody said something, something happened."""
+COMMON = (STOP_WORDS | FILLER) | word_set(
+    """discuss discussed discussing happen happened happens come comes came hear heard play plays read show
+    spoke spoken quote quotes word words minute minutes second seconds"""
+)
+"""Words of a question that do not say what it is about."""
+
+
+def _phrases(lines: str) -> re.Pattern[str]:
+    """A pattern of whole words, an alternative a line; ``{who}`` is its only group, a person."""
+    nouns = one_of(sorted(NOUNS))
+    parts = {
+        "{it}": rf"(?:it|this|that|{TITLE}+|(?:the|this|that|our) (?:{nouns}))",
+        "{recordings}": rf"(?:recordings|files|(?:{nouns})s)",
+        "{who}": r"(?:the )?([\w.]{1,20})",
+        "{each}": r"(?:(?:each|every) (?:person|speaker|one)|everyone|everybody|the speakers|they|people)",
+        "{howlong}": r"how (?:long|much|many (?:minutes|seconds))(?: time)?",
+        "{what}": "what (?:does|do|is|are|was|did|has|have)",
+        "{whois}": r"who(?: else)?(?:'s| is| was| were| are)(?: else)?(?: all)?",
+        "{speak}": r"(?:speak|speaks|spoke|speaking|talk|talks|talked|talking)",
+        "{noise}": f"(?:{_NOISE})",
+        "{mood}": f"(?:{_MOOD})",
+        "{about}": f"(?:{_ABOUT})",
+    }
+    joined = "|".join(line.strip() for line in lines.strip().splitlines())
+    for name, pattern in parts.items():
+        joined = joined.replace(name, pattern)
+    return re.compile(rf"(?<![\w'-])(?:{joined})(?![\w'-])")
+
+
+_ABOUT = (
+    "about|regarding|concerning|related to|with regard to|with respect to|as to|when it comes to|"
+    "on the (?:topic|subject|question|matter|issue) of"
+)
+_NOISE = (
+    r"music|songs?|dogs?|cats?|birds?|bark\w*|nois\w+|loud|sounds?|laugh\w*|applau\w*|clap\w*|sirens?|rain\w*|"
+    r"bells?|chim\w+|thunder|footsteps|sing\w*|cry\w*|cough\w*|knock\w*|ring\w*|whistl\w*|whisper\w*|shout\w*|"
+    r"pianos?|guitars?|drum\w*|violins?|instruments?|melody"
+)
+_MOOD = (
+    "angry|happy|sad|nervous|upset|excited|sarcastic|tired|annoyed|stressed|calm|emotional|bored|enthusiastic|"
+    "convinced|friendly|worried|confident|irritated|relaxed|ironic"
+)
+_NARROWED = _phrases(
+    "{about}|concerns?|on|for|of|in|to|whether|that|against|between|around|over|at|from|during"
+)
+_OBJECT = re.compile(r"(?<=\bsummari[sz]e )|(?<=\brecap )|(?<=\bsum up )")
+_MOMENT = _phrases(
+    r"""{about}(?= )
+    (?:when|while|where|as|after) (?:[\w.']+ ){0,4}?(?:say\w*|said|talk\w*|mention\w*|ask\w*|answer\w*)"""
+    r"(?: (?:about|that|of|for|him|her|them))*(?= )"
+)
+"""What comes before the words that are said at a moment."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A closed kind of question.
+
+    Attributes:
+        kind: What is wanted, a kind of ``Intent``.
+        detail: Which fact, or which part of a summary.
+        phrase: What must stand in the question.
+        beside: What may stand beside it, a pattern of single words.
+        parts: The parts that the question may have, by their letters.
+        topic: Where a topic begins, if it may have one.
+    """
+
+    kind: str
+    detail: str
+    phrase: re.Pattern[str]
+    beside: str = ""
+    parts: str = TITLE
+    topic: re.Pattern[str] | None = None
+
+
+RULES = (
+    Rule("help", "", _phrases(
+        """help|hi|hello|hey|hallo|good (?:morning|afternoon|evening)
+        (?:who|what) are you|what (?:questions )?(?:can|could|should|may) (?:you|i) (?:do|ask|say)
+        how (?:do|does|can) (?:i|this|it|you) (?:use|work|ask)"""), "ask"),
+    Rule("thanks", "", _phrases("thanks?|thank you|thx|^ *(?:great|perfect|cool|ok|okay)(?= *$)"),
+        "lot|much|very|helps|helpful|good|nice|great|perfect"),
+    Rule("list", "", _phrases(
+        """recordings|files|audios|library|what do (?:you|we|i) have(?= *$)
+        (?:list|show|which|what|how many) (?:other )?{recordings}"""),
+        "list|show|know|ask|about|how|add|library"),
+    Rule("facts", "speaking", _phrases(
+        """(?:{speak}|said|says)(?: the)? (?:most|least|longest|longer|more|less)|dominated
+        most talkative|quietest|main speaker
+        most of the (?:talking|speaking)|(?:share|percentage|part) of (?:the )?(?:time|speech|talk)
+        (?:who|which speaker) (?:had|has|got)(?: the)? (?:most|least|longest)(?: (?:speaking|talking))? time
+        (?:speaking|talk|talking|speech|air) ?(?:times?|shares?)
+        {howlong} (?:did|does|do|has|have|is|was) {who} (?:been )?(?:{speak}|say)
+        {howlong} (?:did|does|do|has|have) {each} (?:been )?{speak}"""),
+        "who|each|per|person|speakers?|rank|how|long|much|share|longest|than|talk\\w*|speak\\w*|said|time",
+        TITLE + NAME + OWNER),
+    Rule("facts", "duration", _phrases(
+        "how long|duration|length|running time|run time|how many (?:minutes|hours|seconds)"),
+        "lasts?|lasted|takes?|took|go|goes|runs?|long|minutes|hours"),
+    Rule("facts", "speakers", _phrases(
+        """how many (?:different )?(?:speakers|voices|people|persons|participants|attendees)
+        {whois} (?:{speak}|there|present|participating|attending|involved)
+        {whois} (?:(?:in|on|at) {it}|(?:the )?(?:speakers?|participants?|attendees|people|voices))
+        who (?:speaks|talks|attended|took part|takes part|participated|participates|joined)
+        (?:the )?(?:speakers|participants|attendees)"""),
+        "who|how|speak\\w*|spoke|talk\\w*|list|names?|took|part|number"),
+    Rule("facts", "language", _phrases("languages?"), "speaks?|spoken|speaking|spoke|talk|used"),
+    Rule("facts", "coverage", _phrases(
+        "transcribed|coverage|gaps|missing parts|complete"),
+        "how|much|missing|not|share|speech|percentage|percent"),
+    Rule("items", "open_questions", _phrases(
+        """(?:open|unresolved|unanswered|outstanding|pending) (?:questions?|issues?|points?|items?|topics?)
+        (?:left|still|remains?|remained|stays?|stayed) (?:open|unresolved|undecided|unclear|unanswered)
+        undecided|unresolved|(?:not|never|wasn't|weren't)(?: yet)? (?:decided|resolved|settled|answered)
+        (?:still|left) (?:have to|has to|need to|needs to|to)(?: be)? (?:decided?|answer|clarify|resolved?)
+        questions? (?:are |were |is |was )?(?:still )?(?:open|left|unanswered|remain|remained)"""),
+        "list|give|show|left|still|questions?|things?|points?|issues?|remains?|yet|open|unanswered|unclear",
+        TIME + TITLE, _NARROWED),
+    Rule("items", "action_items", _phrases(
+        r"""action (?:items?|points?)|actions|to-?dos?(?: lists?)?|to do list|tasks?|next steps?|follow-?ups?
+        assignments?|homework|commitments|promises|who does what
+        what (?:still )?(?:(?:needs|has|is left) to|must|should) be done
+        who (?:(?:has to|needs to|must|should|will|is going to|is supposed to|is to) do|did|is doing) what
+        who is responsible for what|what is {who} responsible for|what (?:has|have) {who} (?:got )?to do
+        what (?:must|should|will|shall) {who} (?:have to )?do
+        {what} {who} (?:have|needs?|supposed|going|asked|promised|agreed?) to do
+        what (?:did|has|does) {who} (?:promise\w*|commit to|volunteer for|take on|sign up for)
+        (?:what )?{who} (?:promised|agreed to do|committed to|took on)"""),
+        "who|whose|next|lists?|give|show|made|assigned|agreed|given|left|got|came|come",
+        TIME + TITLE + NAME + OWNER, _NARROWED),
+    Rule("items", "decisions", _phrases(
+        """decide[sd]?|deciding|decisions?|conclusions?|conclude[sd]?|agreed?(?: (?:on|upon|about))?
+        agreements?|resolved|resolutions?|settled?|outcomes?"""),
+        "made?|making|taken?|took|reach(?:ed)?|passed|drawn|far|come|came|get|got|give|list|show|final|main|key",
+        TIME + TITLE + NAME + OWNER, _NARROWED),
+    Rule("items", "key_quotes", _phrases(
+        "(?:key|main|most important|best) (?:quotes?|sentences?|statements?|moments?|lines)|highlights"),
+        "list|show|give", TIME + TITLE),
+    Rule("summary", "", _phrases(
+        """minutes(?: of {it})?|notes|bottom line|what did (?:i|we) miss
+        (?:write|draft|prepare|make|create)(?: (?:up|the|a))* protocol
+        in (?:short|brief|a nutshell)|brief me"""), "write|draft|prepare|make|give|get", TIME + TITLE),
+    Rule("summary", "", _phrases(
+        r"""summar(?:y|ies|i[sz]e[sd]?|i[sz]ing|i[sz]ation)|sum (?:{it} )?up|tl ?;? ?dr|recap\w*|synopsis
+        essence|gist|takeaways?|overview
+        (?:key|main|(?:most )?important) (?:points?|takeaways?|facts?|messages?|things?)"""),
+        "write|draft|prepare|provide|make|give|get|key|main|points?|important|executive|who|said|"
+        + one_of(TEMPLATES),
+        TIME + TITLE, _phrases("{about}|on|of")),
+    Rule("summary", "", _phrases("summari[sz]e|recap|sum up"), "", TITLE, _OBJECT),
+    Rule("outline", "", _phrases(
+        """topics?|themes|subjects|outline|agenda|chapters?|table of contents|structured?
+        what(?:'s| is| was| are| were)? (?:{it}|they|we|everything|all this|you|people) (?:all )?about
+        (?:discuss(?:ed|ing)?|talk(?:s|ed|ing)?|said|spoken?|cover(?:s|ed)?)(?: about)?
+        happen(?:s|ed)?|going on|went on"""),
+        r"about|discuss\w*|comes?|came|cover(?:ed)?|talk\w*|list|give|show|main|mainly|points?|brought|raised|how"),
+    Rule("listen", "", _phrases(
+        rf"""how (?:do|does|did|is|are) (?:\w+ )?\w+ sound(?:ing)?|tone(?: of (?:his |her |their )?voice)?
+        moods?|emotions?|accents?|{{noise}}|listen(?: again)?(?: to)?|male or female|man or (?:a )?woman
+        (?:sounds?|is|are|was|were|seems?|feels?|{NAME}+(?: seem)?|he|she|they|it|everyone) (?:\w+ )?{{mood}}
+        what (?:can|could|do|did) (?:you|i|we|one) hear|what (?:is|was|can be) (?:heard|audible)
+        (?:can|could|do|did) (?:you|i|we|one) hear(?: (?:a|an|any|some))+ \w+(?: \w+ing)?"""),
+        r"hear(?:d|ing)?|listen|audible|play\w*|kind|sort|type|how|like|voices?|background|again|very|bit|little|"
+        rf"rather|quite|speaker|seem|who|go(?:ing)?|{_NOISE}|{_MOOD}", TIME + TITLE + NAME, _MOMENT),
+)  # fmt: skip
+"""In the order in which they are tried."""
+
+_LEAD = re.compile(
+    r"^ *(?:(?:please|kindly|okay|ok|so|and|now|well|hey|hi|hello|thanks|then|also|just|know|see|have|"
+    r"(?:can|could|would|will) (?:you|we)|i'd like|i would like|i want|i need|we need|do you know|let me|"
+    r"let's|remind me|tell me|show me|give me|get me|make me|write me|to (?:know|see|have|hear|get)|"
+    r"(?:what|how) about)(?= ) *)+"
+)
+"""What a question may begin with, and is not counted."""
+_OFTEN_MISSPELT = sorted(word_set(
+    """summary summarise summarize decision decisions decided recording recordings language speakers duration
+    question questions unresolved undecided transcribed outline overview takeaways discussed agreement
+    meeting"""
+))  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a rule accounts for a question; the topic and the person as they were typed."""
+
+    rule: Rule
+    topic: str = ""
+    person: str = ""
+
+
+def read_kind(question: Question) -> Reading | None:
+    """The first rule that accounts for every word of a question; None for a search."""
+    for rule in RULES:
+        for masked in readings(question):
+            if match := _phrase_in(masked, rule):
+                return Reading(rule, "", _person(match, question))
+            for split in rule.topic.finditer(masked) if rule.topic else ():
+                topic = question.text[split.end() :].strip(" ?.!,;:")
+                # At a moment, a mere “no” may be said.
+                says = topic if rule.kind == "listen" else content_words(topic)
+                if says and (match := _phrase_in(masked[: split.start()], rule)):
+                    return Reading(rule, topic, _person(match, question))
+    return None
+
+
+def readings(question: Question) -> tuple[str, str]:
+    """The masked question with its beginning and without it."""
+    lead = _LEAD.match(question.masked)
+    start = lead.end() if lead else 0
+    return question.masked, " " * start + question.masked[start:]
+
+
+def _phrase_in(text: str, rule: Rule) -> re.Match[str] | None:
+    """The phrase of a rule in a text in which every other word may stand beside it."""
+    for match in rule.phrase.finditer(text):
+        if accounted(f"{text[: match.start()]} {text[match.end() :]}", rule.parts, rule.beside):
+            return match
+    return None
+
+
+def accounted(text: str, parts: str, beside: str = "") -> bool:
+    """Whether a text is filler, parts of these letters, and words of a pattern only."""
+    words = re.findall(r"\w+(?:-\w+)*", text)
+    return all(word in FILLER or not word.strip(parts) or re.fullmatch(beside, word) for word in words)
+
+
+def _person(match: re.Match[str], question: Question) -> str:
+    """Whom a phrase is about: who stands at its place, else who is named anywhere."""
+    place = match.lastindex or 0
+    typed = question.text[slice(*match.span(place))] if place else ""
+    return question.person or ("" if typed.casefold() in NOBODY else typed)
+
+
+def content_words(text: str, focus: Focus | None = None, speaker: str | None = None) -> set[str]:
+    """Words of a text that say what it is about: none of the title or of a speaker's name."""
+    for name in filter(None, (speaker, focus.title if focus else None)):
+        text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", " ", text, flags=re.IGNORECASE)
+    return {word for word in re.findall(r"\w+", fold(text)) if word not in COMMON and not word.isdigit()}
+
+
+def corrected(text: str) -> str:
+    """The text with words that miss one of the rules' longer words by one letter, or by their order."""
+
+    def nearest(found: re.Match[str]) -> str:
+        word = found[0].casefold()
+        near = (known for known in _OFTEN_MISSPELT if known[0] == word[0] and OSA.distance(known, word) <= 1)
+        mixed = (known for known in _OFTEN_MISSPELT if sorted(known) == sorted(word))
+        return word if word in _OFTEN_MISSPELT else next(chain(near, mixed), found[0])
+
+    return re.sub(r"[^\W\d_]{6,}", nearest, text)
+
+
+# --- other languages ----------------------------------------------------------------------------------
+
+_FOREIGN = {
+    "decisions": word_set(
+        """beschlossen entschieden beschlusse entscheidungen decide decidee decisions decidio decidido
+        decidimos decisiones deciso decisioni decidiu decisoes besloten besluiten"""
+    ),
+    "action_items": word_set("aufgaben taches tareas compiti tarefas taken actiepunten"),
+    "open_questions": word_set(
+        "offene fragen questions ouvertes preguntas abiertas domande aperte open vragen"
+    ),
+    "summary": word_set(
+        """zusammenfassung zusammen zusammenfassen resume resumer resumen resumir resumelo riassunto riassumi
+        riassumere resumo samenvatting samenvatten"""
+    ),
+    "outline": word_set("themen sujets themes temas argomenti onderwerpen"),
+}
+"""Words of the commonest kinds in other languages, without accents."""
+_FOREIGN_FILLER = (
+    word_set(
+        """was wurde wurden haben hat wir sie ist sind welche welcher welches gibt es gab die der das den dem
+        des ein eine einen einer im in von vom zu bitte fasse fass mir meeting besprechung alles und fur als
+        auf er ich wer wie wo wann warum nicht mit an noch gesagt"""
+    ),
+    word_set(
+        """qu que quoi est ce qui a ete ont ils on nous avons quelles quels quelle quel sont les le la l des
+        du de un une et dans en reunion tout fais moi donne pour par prises pris il elle pourquoi comment
+        combien ou quand avec dit"""
+    ),
+    word_set(
+        """que se cual cuales son hay han ha hemos el la las los lo de del un una en y reunion esta este haz
+        dame por favor fue fueron para quien como cuando donde porque no con al dijo"""
+    ),
+    word_set(
+        """che cosa e stato sono stati abbiamo hanno ha il la i gli le di del della un una in riunione quali
+        fammi per chi come quando dove perche non con si detto"""
+    ),
+    word_set(
+        """o que foi foram se quais sao as os a de da do um uma na no em reuniao esta para por favor quem como
+        quando onde nao com dito"""
+    ),
+    word_set(
+        "wat is er zijn we welke de het een van in vergadering te voor wie hoe waar waarom niet met op gezegd"
+    ),
+)
+"""Function words of German, French, Spanish, Italian, Portuguese and Dutch, without accents."""
+
+
+def foreign_kind(text: str) -> str:
+    """The kind, or the part of a summary, that a question in another language asks for; empty for none."""
+    words = set(re.findall(r"\w+", fold_letters(text)))
+    for filler in _FOREIGN_FILLER:
+        rest = words - filler
+        kind = next((kind for kind, known in _FOREIGN.items() if rest <= known), "")
+        if kind and rest and rest < words:
+            return kind
+    return ""
+
+
+def is_foreign(text: str) -> bool:
+    """Whether a question has more function words of another language than English ones, or other letters."""
+    words = re.findall(r"\w+", fold_letters(text))
+    known = max(sum(word in filler for word in words) for filler in _FOREIGN_FILLER)
+    latin = all("LATIN" in unicodedata.name(letter, "LATIN") for letter in text if letter.isalpha())
+    return not latin or known > sum(word in STOP_WORDS for word in words)
