@@ -23,6 +23,7 @@ from sqlalchemy import select
 from index.audio.decode import Decoded, declared_duration, decode_to_flac, file_id
 from index.diarization.diarize_stage import DiarizeStage, diarize, diarize_again
 from index.disk_space import noticing_full_disk, reserve
+from index.language_names import language_name, name_languages
 from index.pipeline.ingest_context import IngestContext
 from index.pipeline.transcribe_file import NO_SPEECH, find_windows
 from index.pipeline.transcribe_stage import TranscribeStage
@@ -35,6 +36,7 @@ from index.store.database import RecordingRow, SpeakerRow, WindowRow
 from index.store.library import Library
 from index.summary.speaker_names import is_label
 from index.transcription.coverage import coverage, find_gaps
+from index.transcription.languages import languages_spoken
 from index.transcription.transcriber import Transcriber
 
 if TYPE_CHECKING:
@@ -54,6 +56,7 @@ class _Before:
 
     status: Status
     title: str
+    languages: tuple[str, ...]
 
 
 class Ingest:
@@ -108,7 +111,8 @@ class Ingest:
                 is there already are identified again when there are not so many, unless they were named.
             progress: Called often, from this thread.
             cancel: Set it from another thread to stop; what was transcribed is kept.
-            language: The one language that is spoken (ISO 639-1); by default that of the constructor.
+            language: The one language that is spoken (ISO 639-1); by default that of the constructor, or the
+                one that was given when an earlier attempt began.
             told: Called with what happened to a recording that was there already, as sentences for the user.
                 Without it such a recording keeps its title: the page sends a file's name with every file.
 
@@ -137,6 +141,7 @@ class Ingest:
                 return recording
             if told is not None:
                 self._retitle(context, before, title, told)
+                _tell_languages(context, before, language, told)
             self._recount_speakers(context, speakers, told or (lambda _: None))
             return context.recording
 
@@ -163,7 +168,10 @@ class Ingest:
         """What a recording is before it is added again; None where it is new."""
         with self.library.database.transaction() as session:
             row = session.get(RecordingRow, context.id)
-            return None if row is None else _Before(row.status, row.title)
+            if row is None:
+                return None
+            status, title = row.status, row.title
+        return _Before(status, title, languages_spoken(self.library.segments(context.id)))
 
     def _retitle(
         self, context: IngestContext, before: _Before, title: str | None, told: Callable[[str], None]
@@ -357,6 +365,21 @@ class Ingest:
         duration = context.recording.duration
         context.report(Progress(StageName.INDEXING, duration, duration))
         index_recording(self.library, self.embedder, self.vectors, context.id)
+
+
+def _tell_languages(
+    context: IngestContext, before: _Before, language: str | None, told: Callable[[str], None]
+) -> None:
+    """Say that what was transcribed before in another language than the one wanted now stays as it is."""
+    others = [code for code in before.languages if code != language]
+    if language is None or not others:
+        return
+    wanted = language_name(language)
+    stays = "It stays" if before.status == Status.READY else "What was transcribed before stays"
+    told(
+        f"{stays} in {name_languages(before.languages)}; to have all of it transcribed in {wanted}, run "
+        f"`moss-agent remove {context.id[:12]}` and add it again."
+    )
 
 
 def _failure(error: Exception) -> Note:

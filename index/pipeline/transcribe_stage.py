@@ -56,14 +56,21 @@ class TranscribeStage(Stage[WindowRow, SpokenWindow]):
     def prepare(self, missing: Sequence[WindowRow]) -> None:
         """See ``Stage``: load the engine, then find out which language to expect.
 
-        It is the user's setting, and certain then; or what an earlier run found, or the likeliest of the
-        first windows. Of each window the language is expected that was heard before it.
+        It is the user's setting, and certain then, also where it was set when an earlier run began; or what
+        that run found, or the likeliest of the first windows. Of each window the language is expected that
+        was heard before it.
         """
         context = self.context
         context.set(engine=self.transcriber.name)
         self.transcriber.prepare(context.cancel)
+        # A window that was never heard has a language only where the user set one.
+        self.language = self.language or next((row.language for row in missing if row.language), None)
         if self.language is not None:
+            self.guess = LanguageGuess(self.language)
             context.set(language=self.language)
+            own = update(WindowRow).where(WindowRow.recording_id == context.id, ~WindowRow.done)
+            with context.database.transaction() as session:
+                session.execute(own.values(language=self.language))
             return
         with context.database.transaction() as session:
             done = select(WindowRow).where(WindowRow.recording_id == context.id, WindowRow.done)

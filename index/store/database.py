@@ -156,7 +156,8 @@ class WindowRow(WindowColumns, Base):
     __table_args__ = (UniqueConstraint("recording_id", "number"),)
 
     language: Mapped[str | None]
-    """What is spoken in it; NULL where unknown. Where the language changes, the window was cut in two."""
+    """What is spoken in it; NULL where unknown. Where the language changes, the window was cut in two. One
+    that is not done has a language only where the user set one."""
     labelled: Mapped[bool] = mapped_column(default=False)
     """Whether a model was asked who speaks in it; flips in the transaction that stores what it said."""
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
 import threading
@@ -22,6 +20,7 @@ from index.recording_errors import Cancelled, MediaError, MossAgentError
 from index.records import NoteKind
 from tests.support.indexed import kinds
 from tests.support.media import cut
+from tests.support.preloaded import Program
 
 
 @pytest.fixture
@@ -134,12 +133,12 @@ def test_cancel_keeps_what_was_heard_and_adding_again_goes_on(workspace, sample)
 
 
 @pytest.mark.slow
-def test_after_kill_9_adding_again_goes_on_at_the_first_missing_window(home, models, sample):
+def test_after_kill_9_adding_again_goes_on_at_the_first_missing_window(home, models, sample, tmp_path):
     home.mkdir()
     (home / "models").symlink_to(models)
-    command = [sys.executable, "-m", "agent.cli", "--home", str(home), "add", str(sample)]
-    environment = {**os.environ, "MOSS_AGENT_TRANSCRIBER": "tiny.en"}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = "from agent.cli import main; main()"
+    settings = {"MOSS_AGENT_TRANSCRIBER": "tiny.en"}
+    process = Program(command, ["--home", str(home), "add", str(sample)], settings, tmp_path / "log")
     watching = open_workspace(Settings(home=home, transcriber="tiny.en"))
     kept: list = []
     for _ in range(600):
@@ -148,8 +147,7 @@ def test_after_kill_9_adding_again_goes_on_at_the_first_missing_window(home, mod
         if kept or process.poll() is not None:
             break
         time.sleep(0.1)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
     assert kept, "it must have stored the first window before the whole was done"
     kept = watching.library.segments(recordings[0].id)
 

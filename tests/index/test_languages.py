@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,10 +17,12 @@ from agent.cli.output import added_json
 from agent.settings import Settings
 from agent.workspace import Workspace, open_workspace
 from index.audio.decode import decode_to_flac
+from index.audio.windows import AudioWindow
 from index.export.formats import export
 from index.language_names import name_languages
 from index.pipeline.transcribe_file import Transcript, transcribe_file
-from index.recording_errors import MossAgentError
+from index.progress import Progress
+from index.recording_errors import Cancelled, MossAgentError
 from index.records import Segment
 from index.store.database import WindowRow
 from index.transcription.languages import LanguageGuess, follow, sounds_different
@@ -28,6 +31,7 @@ from moss_audio.audio import SAMPLE_RATE
 from tests.index.test_voice_label_migration import revise
 from tests.support.indexed import open_library
 from tests.support.media import cut
+from tests.support.scripted_backend import excerpt
 
 DATA = Path(__file__).parents[1] / "data"
 ENGLISH_THEN_GERMAN = DATA / "field_cases" / "english_then_german.opus"
@@ -106,11 +110,12 @@ def words(segments: tuple[Segment, ...], start: float = 0.0, end: float = 1e9) -
 def test_german_then_english_comes_out_each_in_its_language(whisper, tmp_path):
     decode_to_flac(ENGLISH_THEN_GERMAN, tmp_path / "whole.flac")
     audio, _ = soundfile.read(tmp_path / "whole.flac", dtype="float32")
+    german = 22.3
     change = round(70.9 * SAMPLE_RATE)
-    turned = np.concatenate([audio[change:], audio[: round(40 * SAMPLE_RATE)]])
+    spoken_after = audio[change : change + round(german * SAMPLE_RATE)]
+    turned = np.concatenate([spoken_after, audio[: round(24 * SAMPLE_RATE)]])
     soundfile.write(tmp_path / "turned.wav", turned, SAMPLE_RATE)
     found = transcript(tmp_path / "turned.wav", whisper)
-    german = (len(audio) - change) / SAMPLE_RATE
     assert spoken(found.segments, 0, german - 0.5) == {"de"}
     assert spoken(found.segments, german + 0.5, 1e9) == {"en"}
     assert found.coverage > 0.97 and "dienstag" in words(found.segments, 0, german)
@@ -177,6 +182,87 @@ def test_a_language_that_is_given_is_the_only_one(whisper, sample, tmp_path):
     soundfile.write(tmp_path / "english.wav", audio, rate)
     found = transcript(tmp_path / "english.wav", whisper, "de")
     assert {item.language for item in found.segments} == {"de"} and found.language == "de"
+
+
+class Polyglot:
+    """Stands for an engine: understands every language, and keeps what each window was expected in."""
+
+    name = "polyglot"
+    windows_at_once = 1
+    window_speech_seconds = 8.0
+    max_window_seconds = 12.0
+    max_splits = 0
+    times_words = False
+
+    def __init__(self) -> None:
+        self.expected: list[tuple[str | None, bool]] = []
+
+    def prepare(self, stop: threading.Event | None = None) -> None:
+        """Nothing is loaded."""
+
+    def detect_language(self, audio: np.ndarray) -> tuple[str, float]:
+        return "en", 1.0
+
+    def transcribe(self, window: AudioWindow, careful: bool = False) -> list[Segment]:
+        self.expected.append((window.language, window.language_is_guess))
+        span = window.speech[0]
+        return [Segment(span.start, span.end, "Words.", engine=self.name, language=window.language)]
+
+
+@pytest.fixture
+def polyglot(home: Path) -> Iterator[Workspace]:
+    opened = open_workspace(Settings(home=home))
+    opened.__dict__["transcriber"] = Polyglot()
+    yield opened
+    opened.close()
+
+
+def add_first_window(workspace: Workspace, file: Path, language: str | None) -> None:
+    """Add a file, and stop when the first window is stored."""
+    cancel = threading.Event()
+
+    def stop(progress: Progress) -> None:
+        if progress.speed is not None:
+            cancel.set()
+
+    with pytest.raises(Cancelled):
+        workspace.add(file, progress=stop, cancel=cancel, language=language)
+
+
+def test_a_language_that_was_given_is_still_the_only_one_when_it_goes_on(polyglot, sample, tmp_path):
+    file = excerpt(sample, tmp_path / "talk.wav", 0, 40)
+    add_first_window(polyglot, file, "de")
+    polyglot.transcriber.expected.clear()
+    recording = polyglot.add(file)
+    assert recording.status == "ready" and recording.languages == ("de",)
+    assert set(polyglot.transcriber.expected) == {("de", False)}
+
+
+def test_a_language_that_was_found_is_still_a_guess_when_it_goes_on(polyglot, sample, tmp_path):
+    file = excerpt(sample, tmp_path / "talk.wav", 0, 40)
+    add_first_window(polyglot, file, None)
+    polyglot.transcriber.expected.clear()
+    assert polyglot.add(file).status == "ready"
+    assert {is_guess for _, is_guess in polyglot.transcriber.expected} == {True}
+
+
+@pytest.mark.parametrize("is_ready", [True, False])
+def test_what_was_transcribed_in_another_language_than_the_one_given_now_stays_and_that_is_said(
+    polyglot, sample, tmp_path, is_ready
+):
+    file = excerpt(sample, tmp_path / "talk.wav", 0, 40)
+    if is_ready:
+        polyglot.add(file)
+    else:
+        add_first_window(polyglot, file, None)
+    told: list[str] = []
+    recording = polyglot.add(file, language="de", told=told.append)
+    languages = {segment.language for segment in polyglot.library.segments(recording.id)}
+    assert languages == ({"en"} if is_ready else {"en", "de"})
+    assert "English" in told[-1] and "German" in told[-1] and "remove" in told[-1]
+    told.clear()
+    polyglot.add(file, language="en" if is_ready else None, told=told.append)
+    assert not any("English" in sentence for sentence in told)
 
 
 def test_a_model_for_english_alone_says_so(models, tmp_path):

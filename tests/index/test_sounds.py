@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -43,6 +39,7 @@ from moss_audio.errors import NotEnoughMemory
 from moss_audio.tasks import Event, TimedText
 from tests.conftest import ROOT
 from tests.support.indexed import embedder, kinds, open_library
+from tests.support.preloaded import Program
 from tests.support.scripted_backend import Asked, Broken, Rule, ScriptedBackend, ended, excerpt
 from tools import Toolbox
 from tools.search_recordings import search_recordings
@@ -499,9 +496,7 @@ def test_after_kill_9_in_the_sound_pass_only_what_is_missing_is_heard(home, samp
 
     from index.store.database import SoundWindowRow
 
-    process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(home), str(sample)], cwd=ROOT, env=os.environ
-    )
+    process = Program(PROGRAM, [str(home), str(sample)])
     library = open_library(home)
     done = 0
     for _ in range(1200):
@@ -510,8 +505,7 @@ def test_after_kill_9_in_the_sound_pass_only_what_is_missing_is_heard(home, samp
         if done or process.poll() is not None:
             break
         time.sleep(0.1)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
     assert done, "it must store each window as it comes"
     (before,) = library.recordings()
     kept = library.segments(before.id)

@@ -6,8 +6,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -34,6 +32,7 @@ from moss_audio.finetune.training import Stopped
 from moss_audio.finetune.training_data import Examples, Order, Reading, prepare, read_conversations
 from moss_audio.model.processor import MossAudioProcessor
 from tests.support.finetuning import one_thread, small_processor, speech, write_data
+from tests.support.preloaded import Program
 from tests.support.tiny_moss import load, random_checkpoint
 
 __all__ = ["one_thread"]
@@ -278,24 +277,27 @@ def test_a_run_that_was_ended_goes_on_to_the_same_weights(
 def test_a_killed_process_goes_on_to_the_same_weights(options: TrainOptions, tmp_path: Path) -> None:
     chosen = replace(options, epochs=4, save_steps=1)
     whole = train(replace(chosen, output=tmp_path / "whole"))
-    command = [
-        sys.executable, "-m", "moss_audio.finetune", str(options.data), "--model", options.model,
-        "--output", str(options.output), "--epochs", "4", "--save-steps", "1", "--lora-rank", "8",
-        "--lora-alpha", "16", "--lr", "1e-2",
+    # With more threads it rounds otherwise.
+    program = (
+        "import runpy, torch; torch.set_num_threads(1)\n"
+        "runpy.run_module('moss_audio.finetune', run_name='__main__')"
+    )
+    arguments = [
+        str(options.data), "--model", options.model, "--output", str(options.output), "--epochs", "4",
+        "--save-steps", "1", "--lora-rank", "8", "--lora-alpha", "16", "--lr", "1e-2",
     ]  # fmt: skip
-    alike = {"cwd": ROOT, "env": {**os.environ, "OMP_NUM_THREADS": "1"}}  # other threads round otherwise
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    running = subprocess.Popen(command, **alike, **quiet)
+    running = Program(program, arguments, log=tmp_path / "log")
     deadline = time.monotonic() + 200
     while not list(options.output.glob("checkpoint-*/trainer_state.json")) and time.monotonic() < deadline:
         assert running.poll() is None
         time.sleep(0.02)
     running.kill()
-    running.wait()
     assert not (options.output / "adapter_model.safetensors").exists()
-    done = subprocess.run([*command, "--resume"], **alike, capture_output=True, text=True, timeout=250)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1].startswith(f"The adapter is in {options.output}.")
+    again = Program(program, [*arguments, "--resume"], log=tmp_path / "log")
+    said = again.stdout.read()
+    again.wait(250)
+    assert again.poll() == 0, (tmp_path / "log").read_text()
+    assert said.splitlines()[-1].startswith(f"The adapter is in {options.output}.")
     assert_same_weights(options.output, whole)
 
 

@@ -24,17 +24,22 @@ class Program:
     Args:
         code: Python.
         arguments: Its ``sys.argv``, without the name.
-        environment: What is set on top of this process's environment.
-        log: File for standard error.
+        environment: What is set on top of this process's environment. Libraries that read a variable when
+            they are imported have read it already.
+        log: File for standard error; by default it goes where this process's goes.
     """
 
     def __init__(
-        self, code: str, arguments: Sequence[str], environment: Mapping[str, str], log: Path
+        self,
+        code: str,
+        arguments: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+        log: Path | None = None,
     ) -> None:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(LIBRARIES)
         reads, writes = context.Pipe(duplex=False)
-        settings = {**os.environ, **environment}
+        settings = {**os.environ, **(environment or {})}
         self._process = context.Process(target=_run, args=(code, list(arguments), settings, log, writes))
         self._process.start()
         writes.close()
@@ -48,6 +53,11 @@ class Program:
     def terminate(self) -> None:
         """Send SIGTERM."""
         self._process.terminate()
+
+    def kill(self) -> None:
+        """Send SIGKILL, and wait for the end."""
+        self._process.kill()
+        self._process.join()
 
     def wait(self, seconds: float) -> None:
         """Wait for the end, and kill what has not ended by then."""
@@ -63,7 +73,8 @@ def _run(code: str, arguments: list[str], environment: dict[str, str], log: Path
     os.environ.clear()
     os.environ.update(environment)
     os.dup2(writes.fileno(), 1)
-    os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
+    if log is not None:
+        os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
     sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1, closefd=False) for number in (1, 2))
     sys.argv = ["moss-agent", *arguments]
     exec(code, {"__name__": "__main__"})
