@@ -65,8 +65,11 @@ MOST_IDLE = 2
 _BLOCK = SAMPLE_RATE
 """Samples that are sent at a time: a second."""
 
-_MOST_BYTES = 1 << 24
-"""No message is larger; longer blocks, and those of very many channels, are divided."""
+_MOST_BYTES = 1 << 26
+"""No message is larger: two seconds of 512 channels, the most that FFmpeg has."""
+
+_MOST_PIECES = 512
+"""Pieces of memory that are written at a time; Linux takes 1,024."""
 
 _MOST_OPEN_FILES = 64
 
@@ -178,6 +181,11 @@ class DecoderProcess:
         return str(told.get("versions"))
 
     @property
+    def pid(self) -> int:
+        """The number that the system has given it."""
+        return self._process.pid
+
+    @property
     def is_usable(self) -> bool:
         """Whether it lives, and may be given another file."""
         return not self._is_spent and self._files < MOST_FILES and self._process.poll() is None
@@ -254,7 +262,7 @@ class DecoderProcess:
                 if pipe is not None:
                     pipe.close()
 
-    def _answer(self, kinds: bytes, waiting: Waiting | None) -> tuple[bytes, int, bytearray]:
+    def _answer(self, kinds: bytes, waiting: Waiting | None) -> tuple[bytes, int, memoryview]:
         """The next message, which is of one of these kinds or says what is wrong with the file."""
         kind, channels, payload = self._receive(waiting, QUIET_SECONDS)
         with self._distrust():
@@ -278,7 +286,7 @@ class DecoderProcess:
     def _send(self, kind: bytes, payload: bytes = b"") -> None:
         _write(self._requests, kind, 0, payload)
 
-    def _receive(self, waiting: Waiting | None, seconds: float) -> tuple[bytes, int, bytearray]:
+    def _receive(self, waiting: Waiting | None, seconds: float) -> tuple[bytes, int, memoryview]:
         """The next message; a wait that is broken off in the middle ends the process."""
         try:
             kind, channels, size = _HEADER.unpack(self._bytes(_HEADER.size, waiting, seconds))
@@ -290,37 +298,37 @@ class DecoderProcess:
             self.kill()
             raise
 
-    def _bytes(self, size: int, waiting: Waiting | None, seconds: float) -> bytearray:
-        data = bytearray(size)
-        view = memoryview(data)
+    def _bytes(self, size: int, waiting: Waiting | None, seconds: float) -> memoryview:
+        data = np.empty(size, np.uint8)
+        view = data.data
         while view:
             self._wait(waiting, seconds)
             if not (count := os.readv(self._replies, [view])):
                 raise self._obituary()
             view = view[count:]
-        return data
+        return data.data
 
     def _wait(self, waiting: Waiting | None, seconds: float) -> None:
         """Wait for more from the process."""
-        if self._poll.poll(0):
+        pause = 1000 * min(_WAIT_SECONDS, max(0.0, seconds))
+        if self._poll.poll(pause):
             return
-        read, deadline = self._bytes_read(), time.monotonic() + seconds
-        while not self._poll.poll(1000 * min(_WAIT_SECONDS, max(0.0, seconds))):
+        read, due = None, time.monotonic() + seconds / 2
+        while True:
             if waiting is not None:
                 waiting()
-            if time.monotonic() < deadline:
-                continue
-            before, read = read, self._bytes_read()
-            if read == before or seconds < QUIET_SECONDS:
-                raise AudioError(_hung(self._path))
-            deadline = time.monotonic() + seconds
+            if time.monotonic() >= due:
+                before, read = read, self._bytes_read()
+                if read == before:
+                    raise AudioError(_hung(self._path))
+                due = time.monotonic() + seconds / 2
+            if self._poll.poll(pause):
+                return
 
     def _bytes_read(self) -> int:
         """Bytes the process has read from files so far; 0 where the system does not say."""
         with contextlib.suppress(OSError):
-            counts = dict(
-                line.split(": ") for line in Path(f"/proc/{self._process.pid}/io").read_text().splitlines()
-            )
+            counts = dict(line.split(": ") for line in Path(f"/proc/{self.pid}/io").read_text().splitlines())
             # What is mapped is no part of "rchar".
             return int(counts["rchar"]) + int(counts["read_bytes"])
         return 0
@@ -417,8 +425,8 @@ def _too_much(path: Path) -> str:
     return f"{path.name} claims more than {MOST_SECONDS / 3600:.0f} hours of sound; cut it into parts."
 
 
-def _from_json(payload: bytearray) -> dict[str, Any]:
-    told = json.loads(payload)
+def _from_json(payload: memoryview) -> dict[str, Any]:
+    told = json.loads(bytes(payload))
     if not isinstance(told, dict):
         raise TypeError(type(told))
     return told
@@ -452,10 +460,11 @@ def _report(told: dict[str, Any]) -> DecodeReport:
     )
 
 
-def _write(pipe: int, kind: bytes, channels: int, payload: bytes | memoryview) -> None:
-    data = [memoryview(_HEADER.pack(kind, channels, len(payload))), memoryview(payload)]
+def _write(pipe: int, kind: bytes, channels: int, *payload: bytes | memoryview) -> None:
+    header = _HEADER.pack(kind, channels, sum(len(piece) for piece in payload))
+    data = [memoryview(header), *(memoryview(piece) for piece in payload)]
     while data:
-        count = os.writev(pipe, data)
+        count = os.writev(pipe, data[:_MOST_PIECES])
         while data and count >= len(data[0]):
             count -= len(data.pop(0))
         if data:
@@ -541,11 +550,10 @@ class _Child:
 
     def _read(self, decoder: TrackDecoder) -> None:
         samples = 0
-        for block in _gathered(decoder.blocks()):
-            channels = 0 if block.ndim == 1 else len(block)
-            for part in _divided(block):
-                _write(self._replies, _SAMPLES, channels, part.data.cast("B"))
-            samples += block.shape[-1]
+        for blocks in _gathered(decoder.blocks()):
+            channels = 0 if blocks[0].ndim == 1 else len(blocks[0])
+            _write(self._replies, _SAMPLES, channels, *_as_bytes(blocks))
+            samples += sum(block.shape[-1] for block in blocks)
             if self._stop.is_set():
                 return
             if samples > MOST_SECONDS * SAMPLE_RATE:
@@ -571,27 +579,30 @@ class _Child:
         _write(self._replies, kind, 0, json.dumps(told).encode())
 
 
-def _gathered(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    """The same samples in blocks of at least a second where the number of channels does not change."""
+def _gathered(blocks: Iterator[np.ndarray]) -> Iterator[list[np.ndarray]]:
+    """Blocks that are sent as one: of one to two seconds where the number of channels does not change."""
     kept: list[np.ndarray] = []
     samples = 0
     for block in blocks:
-        if kept and kept[0].shape[:-1] != block.shape[:-1]:
-            yield np.concatenate(kept, axis=-1)
-            kept, samples = [], 0
-        kept.append(block)
-        samples += block.shape[-1]
-        if samples >= _BLOCK:
-            yield np.concatenate(kept, axis=-1)
-            kept, samples = [], 0
+        for start in range(0, block.shape[-1], _BLOCK):
+            piece = block[..., start : start + _BLOCK]
+            if kept and kept[0].shape[:-1] != piece.shape[:-1]:
+                yield kept
+                kept, samples = [], 0
+            kept.append(piece)
+            samples += piece.shape[-1]
+            if samples >= _BLOCK:
+                yield kept
+                kept, samples = [], 0
     if kept:
-        yield np.concatenate(kept, axis=-1)
+        yield kept
 
 
-def _divided(block: np.ndarray) -> Iterator[np.ndarray]:
-    most = max(1, _MOST_BYTES // (block.nbytes // block.shape[-1]))
-    for start in range(0, block.shape[-1], most):
-        yield np.ascontiguousarray(block[..., start : start + most])
+def _as_bytes(blocks: list[np.ndarray]) -> list[memoryview]:
+    """The memory of blocks behind each other; that of several channels is copied to one block."""
+    if blocks[0].ndim > 1:
+        blocks = [np.concatenate(blocks, axis=-1)]
+    return [np.ascontiguousarray(block).data.cast("B") for block in blocks]
 
 
 def _limit() -> None:

@@ -64,7 +64,7 @@ def good(tmp_path: Path) -> Path:
 
 
 def pid_of(stream: AudioStream) -> int:
-    return stream._process._process.pid
+    return stream._process.pid
 
 
 def lives(pid: int) -> bool:
@@ -228,7 +228,7 @@ def test_it_ends_with_the_program(how: str, reads: bool, talk: Path) -> None:
         "import sys, time\n"
         "from moss_audio.audio import AudioStream\n"
         "stream = AudioStream(sys.argv[1])\n"
-        "print(stream._process._process.pid, flush=True)\n"
+        "print(stream._process.pid, flush=True)\n"
         f"{'next(stream.blocks())' if reads else 'stream.close()'}\n"
         f"{'time.sleep(600)' if how == 'kill' else ''}\n"
     )
@@ -260,7 +260,7 @@ def test_it_has_limits_and_none_of_the_programs_secrets(monkeypatch: pytest.Monk
     monkeypatch.setenv("OPENAI_API_KEY", "secret")
     assert "PyAV" in decoder_versions()
     process = take_process()
-    folder = Path(f"/proc/{process._process.pid}")
+    folder = Path(f"/proc/{process.pid}")
     assert b"secret" not in (folder / "environ").read_bytes()
     limits = (folder / "limits").read_text()
     give_back(process)
