@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from agent.citations.quotes import quoted, tidy
 from agent.extractive.intents import WHICH, Intent
-from agent.extractive.plan import MOST_LISTENED, moment_of
+from agent.extractive.plan import MOST_LISTENED, moment_of, within
 from agent.extractive.quoting import compose_around, compose_read, compose_search, stretch
 from agent.extractive.reporting import (
     HEADINGS,
@@ -209,7 +209,7 @@ def _searched(intent: Intent, situation: Situation) -> str:
 def _read(intent: Intent, situation: Situation) -> str:
     """What was said at a time; a clock time beyond the end that somebody spoke of is quoted instead."""
     found = situation.found(SearchResult)
-    spoken = found is not None and bool(found.evidence)
+    spoken = found is not None and bool(within(found, intent))
     return compose_search(intent, situation) if spoken else compose_read(intent, situation)
 
 

@@ -10,9 +10,10 @@ from agent.citations.quotes import fold
 from agent.extractive.rules import SAYING, accounted, corrected, foreign_kind, is_foreign, read_kind, readings
 from agent.extractive.situation import Focus, Situation, Turn, results_of
 from agent.extractive.slots import NAME, TIME, TITLE, TOPIC, Question, read_question
-from agent.extractive.time_expressions import TimeRange, TopicRange
+from agent.extractive.time_expressions import AT_SECONDS, TimeRange, TopicRange
 from index.templates import TEMPLATES
 from index.vocabulary import MONTHS, WEEKDAYS, one_of
+from moss_audio.timestamps import parse_clock
 from tools.result import AboutRecording, SearchResult, Transcript
 
 Kind = Literal[
@@ -118,7 +119,7 @@ _FRONTED = re.compile(
     r"^((?:about|regarding|concerning|on|for) [^,]+), +((?:what|which|who|did|was|were) .+?)[ ?]*$",
     re.IGNORECASE,
 )
-_CLOCK = re.compile(r"\d{1,2}[:.]\d\d(?![:.\d])")
+_CLOCK = re.compile(r"(?<![\d:.])\d{1,2}:[0-5]\d(?![:\d])")
 _AMOUNT = re.compile(r"(?:when|how (?:long|often|much|many)|since when|until when)\b")
 _TEMPLATE = re.compile(rf"\b(?:{one_of(TEMPLATES).replace('standup', 'stand-?up')})\b")
 
@@ -263,25 +264,28 @@ def _span(question: Question) -> Span | None:
 def _timed(question: Question, situation: Situation) -> Intent | None:
     """Questions that name a time, alone or with something to look for there."""
     time, target = question.time, _target(situation)
-    alone = any(accounted(masked, TIME + TOPIC + TITLE + NAME, SAYING) for masked in readings(question))
+    clock = found if (found := _CLOCK.search(question.text)) and not isinstance(time, TopicRange) else None
+    beyond = target is not None and clock is not None and parse_clock(clock[0]) >= target.duration
+    words = (text.replace(clock[0] if clock else TIME, TIME) for text in readings(question))
+    alone = any(accounted(rest, TIME + TOPIC + TITLE + NAME, SAYING) for rest in words)
     if isinstance(time, TopicRange):
         recording = situation.focus.id if situation.focus else None
         around = Intent("around", time.topic, recording, direction=time.direction, speaker=question.speaker)
         return around if alone else None
-    if time is None:
+    span = _span(question)
+    if clock and beyond and alone:
+        # It may be a time of day that somebody spoke of.
+        at, query = parse_clock(clock[0]), f"{clock[0]} {clock[0].replace(':', '.')}"
+        asked = Intent("read", query, span=Span(at - AT_SECONDS, at + AT_SECONDS, "moment"), clock=clock[0])
+    elif span and alone:
+        asked = Intent("read", span=span, speaker=question.speaker)
+    elif span is None or beyond or _AMOUNT.match(question.masked) or (clock and target is None):
         return None
-    clock = found[0] if (found := _CLOCK.search(time.phrase)) else ""
-    beyond = target is not None and time.start >= target.duration
-    if alone:
-        # A clock time beyond the end may be one that somebody spoke of.
-        query = clock if beyond else ""
-        read = Intent("read", query, span=_span(question), clock=clock, speaker=question.speaker)
-        return _placed(read, situation)
-    if _AMOUNT.match(question.masked) or (clock and (beyond or target is None)):
-        return None
-    query = question.text if clock else question.without(TIME)
-    asked = Intent("search", query, span=_span(question), clock=clock, wants=_wants(query))
-    return _placed(replace(asked, speaker=question.speaker), situation)
+    else:
+        query = question.text if clock else question.without(TIME)
+        asked = Intent("search", query, span=span, wants=_wants(query), speaker=question.speaker)
+        asked = replace(asked, clock=clock[0] if clock else "")
+    return _placed(asked, situation)
 
 
 def _search(question: Question, situation: Situation) -> Intent:
