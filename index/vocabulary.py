@@ -81,3 +81,33 @@ STOP_WORDS = CORE_WORDS | word_set(
     yes yet you your yours yourself"""
 )
 """Words that say nothing about the subject of a sentence or a question, verbs of speaking among them."""
+
+FOREIGN_FUNCTION_WORDS: Mapping[str, frozenset[str]] = {
+    "de": word_set(
+        """was wurde wurden haben hat wir sie ist sind welche welcher welches gibt es gab die der das den dem
+        des ein eine einen einer im in von vom zu bitte fasse fass mir meeting besprechung alles und fur
+        als auf er ich wer wie wo wann warum nicht mit an noch gesagt"""
+    ),
+    "fr": word_set(
+        """qu que quoi est ce qui a ete ont ils on nous avons quelles quels quelle quel sont les le la l des
+        du de un une et dans en reunion tout fais moi donne pour par prises pris il elle pourquoi comment
+        combien ou quand avec dit"""
+    ),
+    "es": word_set(
+        """que se cual cuales son hay han ha hemos el la las los lo de del un una en y reunion esta este haz
+        dame por favor fue fueron para quien como cuando donde porque no con al dijo"""
+    ),
+    "it": word_set(
+        """che cosa e stato sono stati abbiamo hanno ha il la i gli le di del della un una in riunione quali
+        fammi per chi come quando dove perche non con si detto"""
+    ),
+    "pt": word_set(
+        """o que foi foram se quais sao as os a de da do um uma na no em reuniao esta para por favor quem
+        como quando onde nao com dito"""
+    ),
+    "nl": word_set(
+        """wat is er zijn we welke de het een van in vergadering te voor wie hoe waar waarom niet met op
+        gezegd"""
+    ),
+}
+"""Function words of some other languages, which questions about a recording are made of; without accents."""

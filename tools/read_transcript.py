@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 from index.recording_errors import MossAgentError
 from index.records import Recording, Segment, Span
 from index.text import folded_name
+from index.voice_names import find_voices
 from moss_audio.timestamps import clock
 from tools.calling import Seconds, make_tool
 from tools.result import (
@@ -65,7 +66,7 @@ def read_transcript(
 
 
 def known_speaker(recording: Recording, name: str) -> str:
-    """The speaker's name as the recording has it, any case.
+    """The speaker's name as the recording has it; a part that is theirs alone will do, in any case.
 
     Raises:
         MossAgentError: Nobody in the recording has this name.
@@ -73,6 +74,9 @@ def known_speaker(recording: Recording, name: str) -> str:
     for known in recording.speakers:
         if folded_name(known) == folded_name(name):
             return known
+    partly = {voice for start, end, voice in find_voices(name, recording.speakers) if name[start:end] == name}
+    if len(partly) == 1:
+        return partly.pop()
     there = ", ".join(recording.speakers) or "none"
     raise MossAgentError(f"There is no speaker “{name}” in “{recording.title}”; it has: {there}.")
 

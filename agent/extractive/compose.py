@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from agent.citations.quotes import quoted, tidy
 from agent.extractive.intents import WHICH, Intent
-from agent.extractive.plan import MOST_LISTENED, moment_of
+from agent.extractive.plan import MOST_LISTENED, moment_of, within
 from agent.extractive.quoting import compose_around, compose_read, compose_search, stretch
 from agent.extractive.reporting import (
     HEADINGS,
@@ -97,39 +97,30 @@ def compose(intent: Intent, situation: Situation) -> str:
 # --- about the library ----------------------------------------------------------------------------
 
 
-def _listing(_: Intent, situation: Situation) -> str:
+def _listing(intent: Intent, situation: Situation) -> str:
+    """The recordings that there are, or those to choose from when asking back."""
     rows, total = _recordings(situation)
     if not rows:
         return EMPTY
-    head = "There is 1 recording:" if total == 1 else f"There are {total} recordings:"
-    return listed(head, [*map(_recording_row, rows), *_and_more(total - len(rows))])
+    shown, head = rows, "There is 1 recording:" if total == 1 else f"There are {total} recordings:"
+    if intent.kind == "which":
+        shown, head = rows[:MOST_TITLES], WHICH
+    more = [f"- … and {total - len(shown)} more"] if total > len(shown) else []
+    return listed(head, [*map(_recording_row, shown), *more])
 
 
 def _recording_row(entry: RecordingEntry) -> str:
-    facts = [clock(entry.duration)]
-    if entry.speakers:
-        facts.append(_count(len(entry.speakers), "speaker"))
-    if entry.status != "ready":
-        facts.append(_STATES.get(entry.status, entry.status))
-    return f"- {quoted(entry.title)} ({', '.join(facts)})"
+    speakers = [_count(len(entry.speakers), "speaker")] if entry.speakers else []
+    state = [] if entry.status == "ready" else [_STATES.get(entry.status, entry.status)]
+    return f"- {quoted(entry.title)} ({', '.join([clock(entry.duration), *speakers, *state])})"
 
 
 _STATES = {"listening": "still being transcribed", "failed": "transcription failed", "cancelled": "cancelled"}
 
 
-def _which(_: Intent, situation: Situation) -> str:
-    rows, total = _recordings(situation)
-    shown = [f"- {quoted(entry.title)} ({clock(entry.duration)})" for entry in rows[:MOST_TITLES]]
-    return listed(WHICH, [*shown, *_and_more(total - len(shown))])
-
-
 def _recordings(situation: Situation) -> tuple[tuple[RecordingEntry, ...], int]:
     found = situation.found(RecordingList)
     return (found.content.recordings, found.content.total) if found else ((), 0)
-
-
-def _and_more(count: int) -> list[str]:
-    return [f"- … and {count} more"] if count > 0 else []
 
 
 def _count(number: int, noun: str) -> str:
@@ -209,7 +200,7 @@ def _searched(intent: Intent, situation: Situation) -> str:
 def _read(intent: Intent, situation: Situation) -> str:
     """What was said at a time; a clock time beyond the end that somebody spoke of is quoted instead."""
     found = situation.found(SearchResult)
-    spoken = found is not None and bool(found.evidence)
+    spoken = found is not None and bool(within(found, intent))
     return compose_search(intent, situation) if spoken else compose_read(intent, situation)
 
 
@@ -363,7 +354,7 @@ _COMPOSERS: Mapping[str, Callable[[Intent, Situation], str]] = {
     "help": lambda intent, situation: HELP,
     "thanks": lambda intent, situation: "You are welcome. Ask me anything else about your recordings.",
     "list": _listing,
-    "which": _which,
+    "which": _listing,
     "facts": _facts,
     "read": _read,
     "around": compose_around,

@@ -15,9 +15,10 @@ from typing import Any
 
 from langchain_core.callbacks import CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.language_models.chat_models import generate_from_stream
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.messages.tool import tool_call_chunk
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
@@ -64,13 +65,7 @@ class ExtractiveChatModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        calls, text = respond(messages, _names(kwargs.get("tools")))
-        asked = [
-            {"name": call.tool, "args": dict(call.arguments), "id": _call_id(), "type": "tool_call"}
-            for call in calls
-        ]
-        message = AIMessage(text, tool_calls=asked, additional_kwargs={BY_RULE: len(text)})
-        return ChatResult(generations=[ChatGeneration(message=message)])
+        return generate_from_stream(self._stream(messages, stop, run_manager, **kwargs))
 
     def _stream(
         self,
@@ -79,16 +74,15 @@ class ExtractiveChatModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        calls, text = respond(messages, _names(kwargs.get("tools")))
+        tools = frozenset(tool["function"]["name"] for tool in kwargs.get("tools") or ())
+        calls, text = respond(messages, tools)
         if calls:
+            ids = [f"call_{uuid.uuid4().hex[:12]}" for _ in calls]
             chunks = [
-                tool_call_chunk(
-                    name=call.tool, args=json.dumps(dict(call.arguments)), id=_call_id(), index=at
-                )
+                tool_call_chunk(name=call.tool, args=json.dumps(dict(call.arguments)), id=ids[at], index=at)
                 for at, call in enumerate(calls)
             ]
             yield _said(AIMessageChunk(content="", tool_call_chunks=chunks), run_manager)
-            return
         mark = {BY_RULE: len(text)}
         for piece in text.splitlines(keepends=True):
             yield _said(AIMessageChunk(content=piece, additional_kwargs=mark), run_manager)
@@ -109,11 +103,3 @@ def _said(message: AIMessageChunk, run_manager: CallbackManagerForLLMRun | None)
     if run_manager:
         run_manager.on_llm_new_token(str(message.text), chunk=chunk)
     return chunk
-
-
-def _names(tools: Sequence[dict[str, Any]] | None) -> frozenset[str]:
-    return frozenset(tool["function"]["name"] for tool in tools or ())
-
-
-def _call_id() -> str:
-    return f"call_{uuid.uuid4().hex[:12]}"

@@ -10,9 +10,10 @@ from agent.citations.quotes import fold
 from agent.extractive.rules import SAYING, accounted, corrected, foreign_kind, is_foreign, read_kind, readings
 from agent.extractive.situation import Focus, Situation, Turn, results_of
 from agent.extractive.slots import NAME, TIME, TITLE, TOPIC, Question, read_question
-from agent.extractive.time_expressions import TimeRange, TopicRange
+from agent.extractive.time_expressions import AT_SECONDS, TimeRange, TopicRange
 from index.templates import TEMPLATES
 from index.vocabulary import MONTHS, WEEKDAYS, one_of
+from moss_audio.timestamps import parse_clock
 from tools.result import AboutRecording, SearchResult, Transcript
 
 Kind = Literal[
@@ -41,44 +42,24 @@ class Span:
 
 @dataclass(frozen=True)
 class Intent:
-    """What is to be done for a question.
-
-    Attributes:
-        kind: The kind of answer.
-        query: What to search for, or to listen for.
-        recording: Id of the recording it is about; None for the whole library.
-        span: The stretch it asks about.
-        clock: A clock time in the question as it was typed; somebody may have said it.
-        direction: Whether what comes before or after something is asked for.
-        items: Which part of a summary.
-        about: The topic that a summary or a part of it is narrowed to; the words said at the moment that is
-            to be listened to.
-        person: Whose action items or decisions are asked for.
-        speaker: The voice whose words are asked for.
-        unnamed: Somebody the question names who is none of the recording's voices.
-        wants: A key of ``WANTS``, or ``all``, or nothing in particular.
-        template: The kind of conversation that is summarised.
-        fact: ``duration``, ``speakers``, ``speaking`` (how long each speaks), ``language`` or ``coverage``.
-        exclude: Segments that were quoted before and are not wanted again.
-        foreign: Whether the question is in a language that no rule knows.
-    """
+    """What is to be done for a question."""
 
     kind: Kind
-    query: str = ""
-    recording: str | None = None
-    span: Span | None = None
-    clock: str = ""
-    direction: Direction | None = None
-    items: Items | None = None
-    about: str = ""
-    person: str = ""
-    speaker: str | None = None
-    unnamed: str = ""
-    wants: str = ""
-    template: str = "meeting"
-    fact: str = ""
-    exclude: frozenset[int] = frozenset()
-    foreign: bool = False
+    query: str = ""  # what to search for, or to listen for
+    recording: str | None = None  # its id; None for the whole library
+    span: Span | None = None  # the stretch that is asked about
+    clock: str = ""  # a clock time in the question as it was typed; somebody may have said it
+    direction: Direction | None = None  # what comes before or after something
+    items: Items | None = None  # the part of a summary
+    about: str = ""  # the topic it is narrowed to, or the words said at the moment to be listened to
+    person: str = ""  # whose action items or decisions
+    speaker: str | None = None  # the voice whose words are asked for
+    unnamed: str = ""  # somebody named who is none of the recording's voices
+    wants: str = ""  # a key of ``WANTS``, or ``all``, or nothing in particular
+    template: str = "meeting"  # the kind of conversation that is summarised
+    fact: str = ""  # ``duration``, ``speakers``, ``speaking``, ``language`` or ``coverage``
+    exclude: frozenset[int] = frozenset()  # segments that were quoted before and are not wanted again
+    foreign: bool = False  # the question is in a language that no rule knows
 
 
 _START = r"^ *(?:(?:and|so|then|ok|okay|now|please) +)*"
@@ -91,11 +72,12 @@ _THAT = r"(?: (?:that|this|it|then))?(?: please)? *$"
 _FOLLOW_UPS = {
     "after": rf"(?:(?:{_SAID})?(?:after|afterwards|next)|then|(?:go|carry|read) on|continue){_THAT}",
     "before": rf"(?:{_SAID})?before{_THAT}",
-    "more": r"(?:(?:what|anything|something|who|where) else(?: (?:was|did|is) .{0,40})?|"
-    r"(?:(?:tell|show|give) me )?(?:any |some )?more(?: about (?:it|that|this))?|"
-    r"(?:is|was) there (?:anything )?more|is that all)(?: please)? *$",
-    "who": r"(?:who|which speaker|whose voice)\b.{0,12}\b(?:that|this|it) *$",
-    "when": r"(?:when|where|at what time)\b.{0,20}\b(?:that|this|it)(?: said)? *$",
+    "more": r"(?:(?:what|anything|something|who|where) else(?: (?:was|is|did|do|does)(?: (?:they|he|she|we))?"
+    r"(?: (?:there|said?|discussed|mentioned))?)?|(?:(?:tell|show|give) me )?(?:any |some )?more"
+    r"(?: about (?:it|that|this))?|(?:is|was) there (?:anything )?more|is that all)(?: please)? *$",
+    "who": r"(?:who|which speaker|whose voice) (?:said|says|was|is|asked|thinks|thought) (?:that|this|it) *$",
+    "when": r"(?:when|where|at what time) (?:was|is|did|does)(?: (?:they|he|she|we))?(?: (?:say|mention))? "
+    r"(?:that|this|it)(?: said| mentioned)? *$",
 }
 WANTS = {
     "mentioned": r"\b(?:when|where|how often|how many times)\b.*"
@@ -118,7 +100,7 @@ _FRONTED = re.compile(
     r"^((?:about|regarding|concerning|on|for) [^,]+), +((?:what|which|who|did|was|were) .+?)[ ?]*$",
     re.IGNORECASE,
 )
-_CLOCK = re.compile(r"\d{1,2}[:.]\d\d(?![:.\d])")
+_CLOCK = re.compile(r"(?<![\d:.])\d{1,2}:[0-5]\d(?![:\d])")
 _AMOUNT = re.compile(r"(?:when|how (?:long|often|much|many)|since when|until when)\b")
 _TEMPLATE = re.compile(rf"\b(?:{one_of(TEMPLATES).replace('standup', 'stand-?up')})\b")
 
@@ -128,7 +110,7 @@ def understand(situation: Situation) -> Intent:
     if situation.recordings == 0 and situation.focus is None:
         return Intent("empty")
     text = " ".join(situation.question.replace("’", "'").split())
-    if _only_names_recording(text, situation):
+    if _only_names_recording(text, situation.focus):
         # “Which recording do you mean?” – “Retro”, or “and Retro?”: the question before, of this recording.
         before = situation.past[-1].question if situation.past else "summary"
         return understand(replace(situation, question=before, past=situation.past[:-1]))
@@ -143,11 +125,9 @@ def understand(situation: Situation) -> Intent:
     )
 
 
-def _only_names_recording(text: str, situation: Situation) -> bool:
-    if situation.focus is None:
-        return False
+def _only_names_recording(text: str, focus: Focus | None) -> bool:
     small = ("and", "what", "how", "about", "the", "in", "for", "of")
-    both = (text, situation.focus.title)
+    both = (text, focus.title if focus else "")
     rest, title = ([word for word in fold(words).split() if word not in small] for words in both)
     return bool(rest) and rest == title
 
@@ -161,8 +141,11 @@ def _follow_up(question: Question, situation: Situation) -> Intent | None:
     match next(asked, "") if turns else "":
         case "after" | "before" as direction:
             return _neighbouring(turns[-1], direction)
+        case "more" if found := turns[-1].last(SearchResult):
+            shown = frozenset(item.id for turn in situation.past for item in turn.cited)
+            return Intent("search", found.content.query, found.arguments.get("recording"), exclude=shown)
         case "more":
-            return _more(turns[-1], situation)
+            return _neighbouring(turns[-1], "after")
         case "who" if turns[-1].cited:
             return Intent("speaker_of")
         case "when" if turns[-1].cited:
@@ -187,15 +170,6 @@ def _neighbouring(last: Turn, direction: Direction) -> Intent:
         recording, length, start, end = lead.recording, FOLLOW_UP_S, lead.start, lead.end
     span = Span(end, end + length) if direction == "after" else Span(max(0.0, start - length), start)
     return Intent("read", recording=recording, span=span, direction=direction)
-
-
-def _more(last: Turn, situation: Situation) -> Intent:
-    """More of the same: quotes that were not shown yet, or the next stretch."""
-    found = last.last(SearchResult)
-    if found is None:
-        return _neighbouring(last, "after")
-    shown = frozenset(item.id for turn in situation.past for item in turn.cited)
-    return Intent("search", found.content.query, found.arguments.get("recording"), exclude=shown)
 
 
 # --- closed kinds ---------------------------------------------------------------------------------
@@ -263,25 +237,28 @@ def _span(question: Question) -> Span | None:
 def _timed(question: Question, situation: Situation) -> Intent | None:
     """Questions that name a time, alone or with something to look for there."""
     time, target = question.time, _target(situation)
-    alone = any(accounted(masked, TIME + TOPIC + TITLE + NAME, SAYING) for masked in readings(question))
+    clock = found if (found := _CLOCK.search(question.text)) and not isinstance(time, TopicRange) else None
+    beyond = target is not None and clock is not None and parse_clock(clock[0]) >= target.duration
+    words = (text.replace(clock[0] if clock else TIME, TIME) for text in readings(question))
+    alone = any(accounted(rest, TIME + TOPIC + TITLE + NAME, SAYING) for rest in words)
     if isinstance(time, TopicRange):
         recording = situation.focus.id if situation.focus else None
         around = Intent("around", time.topic, recording, direction=time.direction, speaker=question.speaker)
         return around if alone else None
-    if time is None:
+    span = _span(question)
+    if clock and beyond and alone:
+        # It may be a time of day that somebody spoke of.
+        at, query = parse_clock(clock[0]), f"{clock[0]} {clock[0].replace(':', '.')}"
+        asked = Intent("read", query, span=Span(at - AT_SECONDS, at + AT_SECONDS, "moment"), clock=clock[0])
+    elif span and alone:
+        asked = Intent("read", span=span, speaker=question.speaker)
+    elif span is None or beyond or _AMOUNT.match(question.masked) or (clock and target is None):
         return None
-    clock = found[0] if (found := _CLOCK.search(time.phrase)) else ""
-    beyond = target is not None and time.start >= target.duration
-    if alone:
-        # A clock time beyond the end may be one that somebody spoke of.
-        query = clock if beyond else ""
-        read = Intent("read", query, span=_span(question), clock=clock, speaker=question.speaker)
-        return _placed(read, situation)
-    if _AMOUNT.match(question.masked) or (clock and (beyond or target is None)):
-        return None
-    query = question.text if clock else question.without(TIME)
-    asked = Intent("search", query, span=_span(question), clock=clock, wants=_wants(query))
-    return _placed(replace(asked, speaker=question.speaker), situation)
+    else:
+        query = question.text if clock else question.without(TIME)
+        asked = Intent("search", query, span=span, wants=_wants(query), speaker=question.speaker)
+        asked = replace(asked, clock=clock[0] if clock else "")
+    return _placed(asked, situation)
 
 
 def _search(question: Question, situation: Situation) -> Intent:

@@ -54,11 +54,6 @@ def _searching(query: str, recording: str | None, speaker: str | None = None) ->
     return _call("search_recordings", query=query[:1000], recording=recording or None, speaker=speaker)
 
 
-def _listing(intent: Intent, situation: Situation) -> list[Call]:
-    one = intent.recording if intent.kind == "facts" else None
-    return [] if situation.tried("list_recordings") else [_call("list_recordings", recording=one)]
-
-
 def _read(intent: Intent, situation: Situation) -> list[Call]:
     span, read = intent.span, situation.found(Transcript)
     if intent.recording is None or span is None or span.end <= span.start:
@@ -98,10 +93,10 @@ def _around(intent: Intent, situation: Situation) -> list[Call]:
     place = place_of(intent, found)
     if place is None:
         return []
-    recording, start, end = place
+    start, end = place[1:]
     before = intent.direction == "before"
     span = Span(max(0.0, start - AROUND_S), start) if before else Span(end, end + AROUND_S)
-    return [_reading(recording, span, intent.speaker)] if span.end > span.start else []
+    return [_reading(place[0], span, intent.speaker)] if span.end > span.start else []
 
 
 def place_of(intent: Intent, found: Result[SearchResult]) -> tuple[str, float, float] | None:
@@ -184,9 +179,9 @@ def stretches(span: Span) -> list[Span]:
 
 
 _PLANS: Mapping[str, Callable[[Intent, Situation], list[Call]]] = {
-    "list": _listing,
-    "which": _listing,
-    "facts": _listing,
+    "list": lambda *_: [_call("list_recordings")],
+    "which": lambda *_: [_call("list_recordings")],
+    "facts": lambda intent, _: [_call("list_recordings", recording=intent.recording)],
     "read": _read,
     "search": _search,
     "around": _around,

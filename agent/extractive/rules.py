@@ -19,7 +19,7 @@ from agent.extractive.situation import Focus
 from agent.extractive.slots import NAME, NOBODY, OWNER, TIME, TITLE, Question
 from index.folding import fold_letters
 from index.templates import TEMPLATES
-from index.vocabulary import STOP_WORDS, one_of, word_set
+from index.vocabulary import FOREIGN_FUNCTION_WORDS, STOP_WORDS, one_of, word_set
 
 NOUNS = word_set(
     """meeting call recording conversation discussion lecture interview standup stand-up audio file talk
@@ -312,40 +312,12 @@ _FOREIGN = {
     "outline": word_set("themen sujets themes temas argomenti onderwerpen"),
 }
 """Words of the commonest kinds in other languages, without accents."""
-_FOREIGN_FILLER = (
-    word_set(
-        """was wurde wurden haben hat wir sie ist sind welche welcher welches gibt es gab die der das den dem
-        des ein eine einen einer im in von vom zu bitte fasse fass mir meeting besprechung alles und fur als
-        auf er ich wer wie wo wann warum nicht mit an noch gesagt"""
-    ),
-    word_set(
-        """qu que quoi est ce qui a ete ont ils on nous avons quelles quels quelle quel sont les le la l des
-        du de un une et dans en reunion tout fais moi donne pour par prises pris il elle pourquoi comment
-        combien ou quand avec dit"""
-    ),
-    word_set(
-        """que se cual cuales son hay han ha hemos el la las los lo de del un una en y reunion esta este haz
-        dame por favor fue fueron para quien como cuando donde porque no con al dijo"""
-    ),
-    word_set(
-        """che cosa e stato sono stati abbiamo hanno ha il la i gli le di del della un una in riunione quali
-        fammi per chi come quando dove perche non con si detto"""
-    ),
-    word_set(
-        """o que foi foram se quais sao as os a de da do um uma na no em reuniao esta para por favor quem como
-        quando onde nao com dito"""
-    ),
-    word_set(
-        "wat is er zijn we welke de het een van in vergadering te voor wie hoe waar waarom niet met op gezegd"
-    ),
-)
-"""Function words of German, French, Spanish, Italian, Portuguese and Dutch, without accents."""
 
 
 def foreign_kind(text: str) -> str:
     """The kind, or the part of a summary, that a question in another language asks for; empty for none."""
     words = set(re.findall(r"\w+", fold_letters(text)))
-    for filler in _FOREIGN_FILLER:
+    for filler in FOREIGN_FUNCTION_WORDS.values():
         rest = words - filler
         kind = next((kind for kind, known in _FOREIGN.items() if rest <= known), "")
         if kind and rest and rest < words:
@@ -356,6 +328,6 @@ def foreign_kind(text: str) -> str:
 def is_foreign(text: str) -> bool:
     """Whether a question has more function words of another language than English ones, or other letters."""
     words = re.findall(r"\w+", fold_letters(text))
-    known = max(sum(word in filler for word in words) for filler in _FOREIGN_FILLER)
+    known = max(sum(word in filler for word in words) for filler in FOREIGN_FUNCTION_WORDS.values())
     latin = all("LATIN" in unicodedata.name(letter, "LATIN") for letter in text if letter.isalpha())
     return not latin or known > sum(word in STOP_WORDS for word in words)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from tests.support import conversing
 from tests.support.conversing import DURATION, HARBOUR, TITLE, Desk, call, heard, said
 from tools import Toolbox, build_tools
 from tools.listen import NEEDS_MOSS_AUDIO, listen
+from tools.read_transcript import known_speaker
 from tools.result import MOST_EVIDENCE, RESULTS, restore
 
 
@@ -166,6 +168,16 @@ def test_words_said_exactly_so_are_found_however_common_they_are(desk: Desk) -> 
 def test_search_can_be_kept_to_one_voice(desk: Desk) -> None:
     result = use(desk, "search_recordings", query="the app", recording=HARBOUR, speaker="Speaker 2")
     assert {item["speaker"] for item in result["evidence"]} == {"Speaker 2"}
+
+
+@pytest.mark.parametrize("name", ["speaker 2", "Julie", "morgan", "E"])
+def test_a_speaker_is_known_by_a_part_of_the_name_that_is_theirs_alone(desk: Desk, name: str) -> None:
+    known = {"speaker 2": "Speaker 2", "E": "Grad E"}.get(name, "Julie Morgan")
+    voices = ("Speaker 1", "Speaker 2", "Julie Morgan", "Grad A", "Grad E")
+    recording = replace(desk.library.recording(HARBOUR), speakers=voices)
+    assert known_speaker(recording, name) == known
+    with pytest.raises(MossAgentError):
+        known_speaker(recording, "Grad")
 
 
 def test_list_recordings_tells_what_there_is(desk: Desk) -> None:
