@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from decimal import Decimal
+from fractions import Fraction
 
 from index.vocabulary import MONTHS, NUMBERS, ORDINALS, STOP_WORDS, TENS, one_of
 
@@ -273,3 +274,30 @@ def _kind(word: str) -> str:
     if value == _HUNDRED:
         return "hundred"
     return "unit" if value < 10 else "teen" if value < 20 else "tens"
+
+
+# --- one number, read by itself -----------------------------------------------------------------------
+
+_ONE_WORD = f"(?:{one_of([word for word in _VALUES if word not in ('second', 'hundred', *_SCALES)])})"
+_BELOW_HUNDRED = rf"(?:(?:{one_of([*TENS])})[ -])?(?:{_ONE_WORD}|second(?=[ -](?:min|hour)))"
+NUMBER = (
+    r"(?:\d{1,4}[ ]?)?(?:[½¼¾⅓⅔]|(?<!\d)[1-3]/[2-4](?![\d/]))|\d{1,3}(?:,\d{3})+(?!:?\d|[.,]\d)"
+    r"|\d{1,4}(?:st|nd|rd|th)\b|\d{1,6}(?:[.,]\d{1,3})?(?!:?\d|[.,]\d)"
+    rf"|\b(?:(?:a|{_ONE_WORD})[ ]hundred(?:(?:[ ]and)?[ ]{_BELOW_HUNDRED})?"
+    rf"|{_BELOW_HUNDRED}(?:[ ]point(?:[ ]{_ONE_WORD})+)?)\b"
+)
+"""One number in lower-case text: ``2``, ``2,5``, ``1,200``, ``2½``, ``2 1/2``, ``twenty-five``, ``two point
+five``, ``3rd``, ``third``. “Second” is a number only before minutes and hours."""
+
+
+def number_value(written: str) -> tuple[float, bool]:
+    """The value of what ``NUMBER`` matches, and whether it says which one of several (“third”).
+
+    A comma stands before thousands if three digits follow, else for the point.
+    """
+    parts = re.findall("[a-z]+", written)
+    if parts and not written[0].isdecimal():
+        return float(_read_number(parts, 0)[0]), parts[-1] in _ORDINAL_WORDS
+    digits = re.sub(r",(?=\d{3}(?!\d))|[a-z]+", "", written).replace(",", ".")
+    spaced = re.sub("[½¼¾⅓⅔]", lambda sign: f" {unicodedata.numeric(sign[0])}", digits)
+    return float(sum(map(Fraction, spaced.split()))), bool(parts)
