@@ -17,52 +17,25 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import av
 import numpy as np
 import soundfile
 
 from benchmarks.common import SAMPLE, show
+from benchmarks.media import Form, write
 from moss_audio.audio import SAMPLE_RATE, AudioStream
 from moss_audio.decoder_process import DecoderProcess, give_back, take_process
 from moss_audio.track_decoder import TrackDecoder
 
-FORMATS = {
-    "wav": ("pcm_s16le", 44_100, False),
-    "flac": ("flac", 44_100, False),
-    "mp3": ("libmp3lame", 44_100, False),
-    "m4a": ("aac", 44_100, False),
-    "opus": ("libopus", 48_000, False),
-    "mkv": ("aac", 48_000, True),
-}
-"""Codec, Hz, and whether there are pictures beside the sound."""
+FORMS = (
+    Form("wav", "pcm_s16le", layout="stereo"),
+    Form("flac", "flac", layout="stereo"),
+    Form("mp3", "libmp3lame", layout="stereo"),
+    Form("m4a", "aac", layout="stereo"),
+    Form("opus", "libopus", 48_000, layout="stereo"),
+    Form("mkv", "aac", 48_000, layout="stereo", pictures="rawvideo"),
+)
 
 Blocks = Callable[[Path], Iterator[np.ndarray]]
-
-
-def write(source: Path, target: Path, codec: str, rate: int, pictures: bool) -> None:
-    """Encode a recording in stereo; with pictures of 64 kB each, 25 a second, when wanted."""
-    with av.open(str(source)) as read, av.open(str(target), "w") as written:
-        film = written.add_stream("rawvideo", rate=25) if pictures else None
-        if film is not None:
-            film.width, film.height, film.pix_fmt = 256, 170, "yuv420p"
-        stream = written.add_stream(codec, rate=rate)
-        stream.layout = "stereo"
-        context = stream.codec_context
-        resampler = av.AudioResampler(
-            context.format.name, "stereo", rate, frame_size=context.frame_size or 1152
-        )
-        position, shown = 0, 0
-        for frame in [*read.decode(audio=0), None]:
-            for resampled in resampler.resample(frame):
-                resampled.pts = position
-                position += resampled.samples
-                written.mux(stream.encode(resampled))
-            while film is not None and shown < position / rate * 25:
-                picture = av.VideoFrame(256, 170, "yuv420p")
-                picture.pts = shown
-                shown += 1
-                written.mux(film.encode(picture))
-        written.mux(stream.encode(None))
 
 
 def here(path: Path) -> Iterator[np.ndarray]:
@@ -125,11 +98,12 @@ def main() -> None:
     rows: list[dict[str, object]] = []
     ratios: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for name, (codec, rate, pictures) in FORMATS.items():
-            path = Path(folder) / f"sample.{name}"
-            write(options.file, path, codec, rate, pictures)
-            seconds = sum(len(block) for block in apart(path)) / SAMPLE_RATE
-            row: dict[str, object] = {"format": name}
+        audio, rate = soundfile.read(options.file, dtype="float32", always_2d=True)
+        seconds = len(audio) / rate
+        for form in FORMS:
+            path = Path(folder) / f"sample.{form.suffix}"
+            write(path, audio.mean(axis=1), rate, form)
+            row: dict[str, object] = {"format": form.name}
             for title, work in (("read", read), ("copy", copy)):
                 turns = [(*taken(work, here, path), *taken(work, apart, path)) for _ in range(options.turns)]
                 wall = statistics.median(turn[2] / turn[0] for turn in turns)

@@ -7,7 +7,7 @@ from math import floor
 from typing import Any
 
 from index.records import Note, NoteKind, Recording
-from moss_audio.timestamps import clock
+from moss_audio.timestamps import clock, clock_range
 
 
 def describe(note: Note) -> str:
@@ -16,8 +16,12 @@ def describe(note: Note) -> str:
     start = clock(note.spans[0].start) if note.spans else ""
     match note.kind:
         case NoteKind.CUT_SHORT:
-            end = clock(note.spans[-1].end)
-            return f"{note.detail or 'The file'} is cut short: only {start} of {end} could be read."
+            read, whole = note.spans[0].start, note.spans[-1].end
+            tenths = int(clock(read) == clock(whole))
+            return (
+                f"{note.detail or 'The file'} is cut short: only {clock(read, tenths)} of "
+                f"{clock(whole, tenths)} could be read."
+            )
         case NoteKind.DAMAGED:
             return f"{note.detail or 'The file'} is damaged: {_damage(note)}."
         case NoteKind.PARTS_LEFT_OUT:
@@ -95,11 +99,12 @@ def _damage(note: Note) -> str:
     packets = note.numbers.get("packets", 0)
     unread = [f"{packets} of its audio packets could not be read"] if packets else []
     seconds = sum(span.duration for span in note.spans)
+    missing = f"{seconds:.1f} s" if seconds >= 0.1 else "less than 0.1 s"
     if len(note.spans) == 1:
-        unread.append(f"{seconds:.1f} s of sound is missing at {clock(note.spans[0].start)}")
+        unread.append(f"{missing} of sound is missing at {clock(note.spans[0].start)}")
     elif note.spans:
-        between = f"between {clock(note.spans[0].start)} and {clock(note.spans[-1].end)}"
-        unread.append(f"{seconds:.1f} s of sound is missing in {len(note.spans)} places {between}")
+        within = clock_range(note.spans[0].start, note.spans[-1].end)
+        unread.append(f"{missing} of sound is missing in {len(note.spans)} places ({within})")
     return ", and ".join(unread)
 
 

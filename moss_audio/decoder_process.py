@@ -100,8 +100,12 @@ Waiting = Callable[[], None]
 """Called several times a second while the decoder is waited for; what it raises ends the wait."""
 
 
-class DecoderEnded(AudioError):
-    """Something outside ended the process; another one may read the same file."""
+class DecoderDied(AudioError):
+    """The process ended, or had to be ended, while it read a file."""
+
+
+class DecoderEnded(DecoderDied):
+    """Something outside ended it; another one may read the same file."""
 
 
 @dataclass(frozen=True)
@@ -281,7 +285,7 @@ class DecoderProcess:
             yield
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             self.kill()
-            raise AudioError(_crashed(self._path)) from error
+            raise DecoderDied(_crashed(self._path)) from error
 
     def _send(self, kind: bytes, payload: bytes = b"") -> None:
         _write(self._requests, kind, 0, payload)
@@ -292,7 +296,7 @@ class DecoderProcess:
             kind, channels, size = _HEADER.unpack(self._bytes(_HEADER.size, waiting, seconds))
             is_uneven = kind == _SAMPLES and size % (4 * max(1, channels)) > 0
             if size > _MOST_BYTES or is_uneven:
-                raise AudioError(_crashed(self._path))
+                raise DecoderDied(_crashed(self._path))
             return kind, channels, self._bytes(size, waiting, seconds)
         except BaseException:
             self.kill()
@@ -320,7 +324,7 @@ class DecoderProcess:
             if time.monotonic() >= due:
                 before, read = read, self._bytes_read()
                 if read == before:
-                    raise AudioError(_hung(self._path))
+                    raise DecoderDied(_hung(self._path))
                 due = time.monotonic() + seconds / 2
             if self._poll.poll(pause):
                 return
@@ -340,13 +344,13 @@ class DecoderProcess:
         except subprocess.TimeoutExpired:
             code = 0
         if code == -signal.SIGXCPU:
-            return AudioError(_hung(self._path))
+            return DecoderDied(_hung(self._path))
         if code in (-signal.SIGKILL, -signal.SIGTERM):
             return DecoderEnded(
                 f"The decoder was ended from outside while it read {self._path.name}, perhaps because the "
                 "machine ran out of memory; close other programs and try again."
             )
-        return AudioError(_crashed(self._path))
+        return DecoderDied(_crashed(self._path))
 
 
 # A stream that nobody closed may be collected, and given back, at any time: in here, too.

@@ -24,6 +24,14 @@ def parse_clock(written: str) -> float:
     return round(total, 6)
 
 
+def clock_range(start: float, end: float) -> str:
+    """Write a stretch (seconds) as ``2:05–2:10``; one within a second with tenths, as ``0:20.2–0:20.9``."""
+    if clock(start) != clock(end):
+        return f"{clock(start)}–{clock(end)}"
+    first, last = clock(start, 1), clock(end, 1)
+    return first if first == last else f"{first}–{last}"
+
+
 def clock(seconds: float, decimals: int = 0) -> str:
     """Write seconds as ``m:ss``, or ``h:mm:ss`` from one hour on; negative ones as ``0:00``.
 

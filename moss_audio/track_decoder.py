@@ -20,7 +20,7 @@ import numpy as np
 
 from moss_audio.channels import ChannelMixer
 from moss_audio.errors import AudioError
-from moss_audio.media_structure import counts_frames, joined_parts, promised_bytes
+from moss_audio.media_structure import adts_losses, counts_frames, joined_parts, promised_bytes
 
 if TYPE_CHECKING:
     from av import AudioResampler
@@ -226,6 +226,9 @@ class TrackDecoder:
         self._origin = (self._container.start_time or 0) / 1_000_000 - self._clock
         self._has_times = not _TIMELESS & set(self._container.format.name.split(","))
         self._good_bytes = 0
+        is_adts = self._container.format.name == "aac"
+        self._losses = adts_losses(self.path, *part) if is_adts else None
+        """Of raw AAC: seconds that are lost in front of each packet, and passed over."""
         self._last_time = 0.0
         """Where the last packet of any stream begins, seconds on the container's own clock."""
 
@@ -237,7 +240,7 @@ class TrackDecoder:
         while (frame := next(frames, None)) is not None:
             damaged, lost = self._is_behind_damage, self._lost
             self._is_behind_damage, self._lost = False, 0.0
-            if lost and self._clock > self._part_start:
+            if lost and self._clock > self._part_start and self._may_last(lost):
                 yield from self._silence_until(self._clock + lost, damaged=True)
             hole = self._hole_before(frame)
             if hole > 1.0 and not (self._may_last(hole) and damaged):
@@ -266,6 +269,9 @@ class TrackDecoder:
         import av
 
         for packet in self._packets():
+            if self._losses is not None and (lost := next(self._losses, 0.0)):
+                self._is_behind_damage = True
+                self._lost += min(lost, MAX_HOLE_SECONDS)
             try:
                 decoded = cast("list[AudioFrame]", packet.decode())
             except av.error.EOFError:

@@ -30,7 +30,7 @@ from index.language_names import LANGUAGE_NAMES, name_languages
 from index.notes import coverage_percent, describe_all, notes_json
 from index.recording_errors import MossAgentError
 from index.records import Hit, Recording
-from moss_audio.timestamps import clock, parse_clock
+from moss_audio.timestamps import clock, clock_range, parse_clock
 
 if TYPE_CHECKING:
     from agent.answer import Answer
@@ -176,7 +176,7 @@ def show_added(recording: Recording, segments: int) -> None:
         f"{covered}processed in {taken:.0f} s ({document['duration'] / taken:.1f}× realtime)."
     )
     for start, end in document["gaps"]:
-        say(f"  not transcribed: {clock(start)}–{clock(end)}")
+        say(f"  not transcribed: {clock_range(start, end)}")
     for sentence in document["notes"]:
         say(f"  {sentence}")
 

@@ -20,7 +20,7 @@ from index.notes import coverage_percent, describe, describe_all, notes_json
 from index.recording_errors import MossAgentError
 from index.records import Recording, Segment
 from index.text import one_line
-from moss_audio.timestamps import clock
+from moss_audio.timestamps import clock, clock_range
 
 PARAGRAPH_SECONDS = 60.0
 """A turn that goes on longer is cut into paragraphs of about this length, at a sentence's end."""
@@ -188,7 +188,7 @@ def _about(recording: Recording) -> list[str]:
         facts.append(f"{share} of the speech transcribed")
     lines = [" · ".join(facts)]
     if recording.gaps:
-        gaps = ", ".join(f"{clock(gap.start)}–{clock(gap.end)}" for gap in recording.gaps)
+        gaps = ", ".join(clock_range(gap.start, gap.end) for gap in recording.gaps)
         lines.append(f"Not transcribed: {gaps}")
     return lines + [describe(note) for note in recording.problems]
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.extractive.time_expressions import TimeRange, find_time
-from moss_audio.timestamps import clock, parse_clock
+from moss_audio.timestamps import clock, clock_range, parse_clock
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,19 @@ from moss_audio.timestamps import clock, parse_clock
 )
 def test_seconds_read_as_a_clock(seconds: float, label: str):
     assert clock(seconds) == label
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "label"),
+    [
+        (125, 130.9, "2:05–2:10"),
+        (20.25, 20.95, "0:20.2–0:20.9"),
+        (19.9, 20.1, "0:19–0:20"),
+        (20.2, 20.21, "0:20.2"),
+    ],
+)
+def test_a_stretch_never_seems_to_end_where_it_begins(start: float, end: float, label: str):
+    assert clock_range(start, end) == label
 
 
 @given(st.floats(0, 1e6))

@@ -109,7 +109,9 @@ def test_pages_that_are_lost_without_an_error_are_holes(tmp_path: Path) -> None:
     assert coverage([Span(0, 15), Span(38, 40)], [Segment(0, 40, "Rest.")], result.notes) < 0.75
 
 
-@pytest.mark.parametrize("name", ["a.mp3", "a.ac3", "a.flac", "a.mkv", "a.ts", "a.m4a", "a.opus", "a.flv"])
+@pytest.mark.parametrize(
+    "name", ["a.mp3", "a.ac3", "a.flac", "a.mkv", "a.ts", "a.m4a", "a.opus", "a.flv", "a.aac"]
+)
 def test_sound_behind_zeroed_bytes_keeps_its_times(name: str, tmp_path: Path) -> None:
     codec = {"mp3": "libmp3lame", "ac3": "ac3", "flac": "flac", "opus": "libopus"}.get(name[2:], "aac")
     audio = noise(24) * 0.1 + click_track(24)

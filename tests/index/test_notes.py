@@ -53,6 +53,14 @@ def test_notes_come_back_as_they_were_stored(context: IngestContext) -> None:
     assert context.recording.problems == NOTES
 
 
+def test_what_is_missing_within_a_second_is_told_apart_from_nothing() -> None:
+    cut = describe(Note(NoteKind.CUT_SHORT, StageName.READING, (Span(7.2, 7.9),)))
+    assert "0:07.2" in cut and "0:07.9" in cut
+    holes = (Span(20.1, 20.12), Span(20.5, 20.53))
+    damaged = describe(Note(NoteKind.DAMAGED, StageName.READING, holes))
+    assert "0:20.1–0:20.5" in damaged and "less than 0.1 s" in damaged
+
+
 def test_notes_are_forgotten_by_kind_and_added_once(context: IngestContext) -> None:
     for note in NOTES + NOTES:
         context.add_note(note)

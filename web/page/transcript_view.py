@@ -12,7 +12,7 @@ from itertools import groupby
 from index.language_names import name_languages
 from index.notes import coverage_percent, describe_all
 from index.records import Recording, Segment, Span
-from moss_audio.timestamps import clock
+from moss_audio.timestamps import clock, clock_range
 from web.page.theme import icon
 
 EXPORTS = (
@@ -115,7 +115,7 @@ def _coverage(recording: Recording, share: str) -> str:
         return f'<span class="coverage">{text}</span>'
     gaps = "".join(
         f'<li><button type="button" class="cite" {_play(recording.id, gap)}>'
-        f"{clock(gap.start)}–{clock(gap.end)}</button></li>"
+        f"{clock_range(gap.start, gap.end)}</button></li>"
         for gap in recording.gaps
     )
     return (
