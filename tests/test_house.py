@@ -194,6 +194,7 @@ LARGE = {"torch", "transformers", "gradio", "chromadb", "faster_whisper", "sklea
     ("command", "needed"),
     [
         ("--help", set()),
+        ("models", set()),
         ("list", {"alembic"}),
         ("ask 'what was said at minute 2?'", {"alembic", "langgraph"}),
     ],

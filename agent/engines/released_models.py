@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import math
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,23 +101,43 @@ def cache_folder() -> Path:
 
 
 def this_machine() -> Machine:
-    """Measure what is free."""
-    import torch
+    """Measure what is free; torch, which takes seconds to import, is asked only where there may be a GPU."""
+    from moss_audio.checkpoints.memory import available_here
 
-    from moss_audio.checkpoints.memory import available
-
-    gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
+    gpu, gpu_bytes = _gpu() if _may_have_gpu() else (None, 0)
     cache = cache_folder()
     place = cache
     while not place.exists():
         place = place.parent
     return Machine(
         gpu=gpu,
-        gpu_bytes=available(torch.device("cuda")) if gpu else 0,
-        cpu_bytes=available(torch.device("cpu")),
+        gpu_bytes=gpu_bytes,
+        cpu_bytes=available_here(),
         disk_bytes=shutil.disk_usage(place).free,
         cache=cache,
     )
+
+
+def _gpu() -> tuple[str | None, int]:
+    """The GPU's name and its free bytes."""
+    import torch
+
+    from moss_audio.checkpoints.memory import available
+
+    if not torch.cuda.is_available():
+        return None, 0
+    return torch.cuda.get_device_name(0), available(torch.device("cuda"))
+
+
+def _may_have_gpu() -> bool:
+    """Whether a driver is here that torch could use: NVIDIA's library, or the device of AMD's on Linux."""
+    if sys.platform != "linux" or Path("/dev/kfd").exists():
+        return True
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    return True
 
 
 def memory_needed(weights: int, bytes_per_number: int) -> int:

@@ -1,4 +1,4 @@
-"""The files of a checkpoint's folder, read without loading a weight.
+"""The files of a checkpoint's folder, read without loading a weight, and without importing torch.
 
 What does not fit the model is found out from the files' headers, and every tensor that is missing, left over,
 stored twice or of another shape is named.
@@ -9,10 +9,13 @@ from __future__ import annotations
 import json
 import struct
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from moss_audio.errors import CheckpointError
 from moss_audio.generation.thinking import name_says_thinking
-from moss_audio.model.config import MossAudioConfig
+
+if TYPE_CHECKING:
+    from moss_audio.model.config import MossAudioConfig
 
 INDEX_FILE = "model.safetensors.index.json"
 SINGLE_FILE = "model.safetensors"
@@ -46,6 +49,8 @@ def read_config(folder: Path) -> MossAudioConfig:
     Raises:
         CheckpointError: None is there, it is another model's, or its sizes cannot be built.
     """
+    from moss_audio.model.config import MossAudioConfig
+
     file = folder / "config.json" if folder.is_dir() else folder
     try:
         content = json.loads(file.read_text(encoding="utf-8"))

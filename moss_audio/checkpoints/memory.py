@@ -1,4 +1,7 @@
-"""How much memory a checkpoint needs, and how much there is, before anything is loaded."""
+"""How much memory a checkpoint needs, and how much there is, before anything is loaded.
+
+What needs no tensor imports no torch, so that a list of checkpoints does not wait for it.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,14 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from moss_audio.checkpoints.files import read_header, weight_files
 from moss_audio.checkpoints.hub import RELEASED_BYTES
 from moss_audio.errors import NotEnoughMemory
+
+if TYPE_CHECKING:
+    import torch
 
 GB = 1_000_000_000
 
@@ -67,10 +71,17 @@ def need_of(folder: Path, dtype: torch.dtype, seconds: float = 0.0, new_tokens: 
 
 def available(device: torch.device) -> int:
     """Bytes free on a device: a GPU's own memory, else what this process may still take of the machine's."""
+    import torch
+
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     if device.type == "mps":
         return max(0, torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory())
+    return available_here()
+
+
+def available_here() -> int:
+    """Bytes that this process may still take of the machine's memory."""
     return min(_machine(), _container())
 
 
@@ -106,6 +117,8 @@ class Place:
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Place:
         """What the keyword arguments of ``from_pretrained`` ask for."""
+        import torch
+
         kind = options.get("dtype", options.get("torch_dtype"))
         if isinstance(kind, str):
             kind = getattr(torch, kind, None)
@@ -120,6 +133,8 @@ class Place:
         Raises:
             NotEnoughMemory: They would not.
         """
+        import torch
+
         if self.device is not None and name in RELEASED_BYTES and not Path(name).exists():
             kind = self.dtype or torch.bfloat16
             published = RELEASED_BYTES[name] // torch.bfloat16.itemsize * kind.itemsize
@@ -148,6 +163,8 @@ class Place:
 
 def ran_out(error: BaseException) -> bool:
     """Whether an error says that memory was used up: a GPU's, or the machine's (no type of its own)."""
+    import torch
+
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
@@ -156,6 +173,8 @@ def ran_out(error: BaseException) -> bool:
 
 
 def _one_device(device_map: Any) -> torch.device | None:
+    import torch
+
     if device_map is None:
         device = torch.get_default_device()
     else:
@@ -172,6 +191,8 @@ def _one_device(device_map: Any) -> torch.device | None:
 
 def _saved_dtype(folder: Path) -> torch.dtype:
     """What a checkpoint's configuration says its weights are."""
+    import torch
+
     content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     kind = getattr(torch, str(content.get("dtype") or content.get("torch_dtype")), None)
     return kind if isinstance(kind, torch.dtype) else torch.bfloat16
