@@ -229,6 +229,8 @@ class AudioStream:
             raise AudioError(f"{self.path.name} has no audio track; choose a file with sound.")
         audio = self._container.streams.audio
         self.tracks = len(audio)
+        self.languages = tuple(stream.metadata.get("language") for stream in audio)
+        """What the file says is spoken on each track, as it spells it; None where it does not say."""
         flagged = (number for number, stream in enumerate(audio) if stream.disposition & _DEFAULT)
         self.track = next(flagged, 0) if self._asked is None else self._asked
         if not 0 <= self.track < self.tracks:
@@ -436,7 +438,10 @@ class AudioStream:
     def _stream_seconds(self) -> float | None:
         """Length that the file declares for the audio stream: a video may outlast its sound."""
         if self._stream.duration is not None and self._stream.time_base is not None:
-            return float(self._stream.duration * self._stream.time_base)
+            seconds = float(self._stream.duration * self._stream.time_base)
+            # Where a Matroska file does not say it, FFmpeg takes the length of the whole file.
+            if "matroska" not in self._container.format.name or seconds != self._part_seconds:
+                return seconds
         return self._part_seconds if len(self._container.streams) == 1 else None
 
 
