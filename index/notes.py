@@ -28,13 +28,7 @@ def describe(note: Note) -> str:
             parts = "another recording that" if numbers["parts"] == 1 else f"{numbers['parts']} more that"
             return f"{note.detail or 'The file'} also contains {parts} could not be read."
         case NoteKind.TRACKS_NOT_HEARD:
-            others = (
-                f"track {numbers['other']} has"
-                if numbers["others"] == 1
-                else f"{numbers['others']} others have"
-            )
-            heard = f"Only audio track {numbers['heard']} of {note.detail or 'the file'} was transcribed"
-            return f"{heard}; {others} a different sound."
+            return _tracks(note)
         case NoteKind.NO_SPEECH:
             return "No speech was found in this recording."
         case NoteKind.WINDOWS_FAILED:
@@ -92,6 +86,30 @@ def coverage_percent(recording: Recording) -> str | None:
     if recording.coverage is None or (recording.coverage >= 1.0 and recording.problems):
         return None
     return percent(recording.coverage)
+
+
+def _tracks(note: Note) -> str:
+    """Which audio tracks of a file were not heard, and why that matters."""
+    numbers, file = note.numbers, note.detail or "the file"
+    others = sorted(number for name, number in numbers.items() if name.partition("_")[0] == "other")
+    if len(others) < numbers["others"]:
+        # An older version named the first only.
+        unheard, verb = f"{numbers['others']} others", "have"
+    elif len(others) == 1:
+        unheard, verb = f"track {others[0]}", "has"
+    else:
+        unheard, verb = f"tracks {', '.join(map(str, others[:-1]))} and {others[-1]}", "have"
+    if "chosen" in numbers:
+        was = "was" if verb == "has" else "were"
+        return (
+            f"Only audio track {numbers['heard']} of {file} was transcribed, as chosen; {unheard} {was} not."
+        )
+    if "heard_too" in numbers:
+        was = "was" if verb == "has" else "were"
+        return f"Audio {unheard} of {file} {was} not transcribed, but {verb} a different sound."
+    return (
+        f"Only audio track {numbers['heard']} of {file} was transcribed; {unheard} {verb} a different sound."
+    )
 
 
 def _damage(note: Note) -> str:

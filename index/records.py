@@ -51,8 +51,9 @@ class NoteKind(StrEnum):
     PARTS_LEFT_OUT = "parts_left_out"
     """``numbers["parts"]`` of the files that were joined to this one could not be read."""
     TRACKS_NOT_HEARD = "tracks_not_heard"
-    """Only track ``numbers["heard"]`` was heard; ``numbers["others"]`` more, the first of which is
-    ``numbers["other"]``, have another sound at the spans. Tracks count from 1."""
+    """Track ``numbers["heard"]`` was heard, and ``numbers["heard_too"]`` more if there is that number;
+    ``numbers["others"]`` were not: ``numbers["other"]``, ``numbers["other_2"]`` and so on, which have another
+    sound at the spans. ``numbers["chosen"]``: the user chose the one that was heard. Tracks count from 1."""
     NO_SPEECH = "no_speech"
     WINDOWS_FAILED = "windows_failed"
     """``numbers["failed"]`` of ``numbers["total"]`` windows, at the spans, could not be transcribed."""
@@ -79,6 +80,8 @@ class Span:
 
     start: float
     end: float
+    channel: int | None = None
+    """The channel of the recording's copy that it is about; None: all of them, or the only one."""
 
     @property
     def duration(self) -> float:
@@ -137,11 +140,13 @@ class Segment:
     recording: str = ""
     language: str | None = None
     """ISO 639-1 code; None where the engine does not say, and of sounds."""
+    channel: int | None = None
+    """The channel of the recording's copy that it was heard on; None where that is the mix of all, or one."""
 
     @property
     def span(self) -> Span:
         """The segment's time."""
-        return Span(self.start, self.end)
+        return Span(self.start, self.end, self.channel)
 
 
 @dataclass(frozen=True)

@@ -419,7 +419,10 @@ class TrackDecoder:
     def _stream_seconds(self) -> float | None:
         """Length that the file declares for the audio stream: a video may outlast its sound."""
         if self._stream.duration is not None and self._stream.time_base is not None:
-            return float(self._stream.duration * self._stream.time_base)
+            seconds = float(self._stream.duration * self._stream.time_base)
+            # Where a Matroska file does not say it, FFmpeg takes the length of the whole file.
+            if "matroska" not in self._container.format.name or seconds != self._part_seconds:
+                return seconds
         return self._part_seconds if len(self._container.streams) == 1 else None
 
 

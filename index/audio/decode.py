@@ -1,7 +1,8 @@
-"""The one lossless copy of a recording that player, recogniser and listener share: 16 kHz mono FLAC.
+"""The one lossless copy of a recording that player, recogniser and listener share: 16 kHz FLAC.
 
 ``moss_audio.audio`` decodes the media file, so second ``t`` of the copy is second ``t`` of the original in a
-media player. soundfile writes and reads the copy, exact to the sample.
+media player. soundfile writes and reads the copy, exact to the sample. The copy is mono, but where several
+sides of a conversation are heard each on its own (``index.audio.tracks``), it has a channel for each.
 """
 
 from __future__ import annotations
@@ -10,15 +11,17 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
-from index.audio.tracks import TrackChoice, choose_track
+from index.audio.tracks import Heard, Signals, check, choose_heard
+from index.audio.vad import speaking
 from index.disk_space import disk_full, noticing_full_disk
-from index.recording_errors import Cancelled, MediaError
+from index.recording_errors import MediaError
 from index.records import Note, NoteKind, Span, StageName
 from moss_audio.audio import SAMPLE_RATE, AudioStream, DecodeReport, check_media_file
 from moss_audio.errors import AudioError
@@ -48,10 +51,12 @@ class Decoded:
     Attributes:
         duration: Length of the copy in seconds.
         notes: What part of the file was unusable.
+        tracks: Numbers of the audio tracks that are in the copy, from 1 as people count.
     """
 
     duration: float
     notes: tuple[Note, ...] = ()
+    tracks: tuple[int, ...] = (1,)
 
 
 def file_id(path: Path) -> str:
@@ -74,51 +79,96 @@ def decode_to_flac(
     target: Path,
     progress: Progress | None = None,
     cancelled: Callable[[], bool] = lambda: False,
+    track: int | None = None,
 ) -> Decoded:
-    """Write a media file's audio to ``target`` as 16 kHz mono FLAC, complete or not at all.
+    """Write a media file's audio to ``target`` as 16 kHz FLAC, complete or not at all.
 
     Memory stays flat with length: blocks go from decoder to encoder as they come.
 
     Args:
-        source: Any media file that FFmpeg reads; of several audio tracks the default one is heard
-            (``index.audio.tracks``).
-        target: The copy; its folder is made.
+        source: Any media file that FFmpeg reads.
+        target: The copy; its folder is made. It has one channel, or one for each side of a conversation.
         progress: Called after each block.
         cancelled: Asked before each block, and while one is waited for.
+        track: The audio track to hear, from 1; by default ``index.audio.tracks`` decides.
 
     Raises:
-        MediaError: Not media, no audio stream, or nothing in it can be decoded.
+        MediaError: Not media, no audio stream, no such track, or nothing in it can be decoded.
         Cancelled: ``cancelled()`` became true.
         DiskFull: There is no room for the copy.
     """
-
-    def check() -> None:
-        if cancelled():
-            raise Cancelled("Stopped while reading the file; nothing was kept.")
-
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_suffix(".partial")
-    samples = 0
     try:
         with _as_media_error():
-            choice = choose_track(source, cancelled)
-        with (
-            noticing_full_disk(target.parent),
-            _as_media_error(),
-            soundfile.SoundFile(partial, "w", SAMPLE_RATE, 1, format="FLAC", subtype="PCM_16") as flac,
-            AudioStream(source, choice.track, waiting=check) as stream,
-        ):
-            for block in stream.blocks():
-                check()
-                flac.write(np.clip(block, -1.0, 1.0))
-                samples += len(block)
-                if progress:
-                    progress(samples / SAMPLE_RATE)
-        _check_written(partial, samples)
+            heard = choose_heard(source, None if track is None else track - 1, cancelled)
+        signals = Signals(source, heard, cancelled)
+        with _as_media_error():
+            samples = _write(partial, signals.blocks(), progress, cancelled)
+        heard = _only_speaking(partial, heard, cancelled)
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
-    return Decoded(samples / SAMPLE_RATE, (*_damage(stream.report), *_unheard(choice)))
+    damage = dict.fromkeys(note for report in signals.reports for note in _damage(report))
+    tracks = tuple(number + 1 for number in heard.tracks)
+    return Decoded(samples / SAMPLE_RATE, (*damage, *_unheard(heard, track)), tracks)
+
+
+def _write(
+    copy: Path, blocks: Iterator[np.ndarray], progress: Progress | None, cancelled: Callable[[], bool]
+) -> int:
+    """Write blocks, float32 ``[n_channels, n_samples]``; how many samples there are.
+
+    Raises:
+        Cancelled: ``cancelled()`` became true.
+        DiskFull: There is no room for them.
+    """
+    samples = 0
+    first = next(blocks)
+    with (
+        noticing_full_disk(copy.parent),
+        soundfile.SoundFile(copy, "w", SAMPLE_RATE, len(first), format="FLAC", subtype="PCM_16") as flac,
+    ):
+        for block in chain((first,), blocks):
+            check(cancelled)
+            flac.write(np.clip(block.T, -1.0, 1.0))
+            samples += block.shape[1]
+            if progress:
+                progress(samples / SAMPLE_RATE)
+    _check_written(copy, samples)
+    return samples
+
+
+def _only_speaking(copy: Path, heard: Heard, cancelled: Callable[[], bool]) -> Heard:
+    """Make one channel of a copy again unless several of them have speech of their own."""
+    if not heard.apart:
+        return heard
+    found = speaking(copy, cancelled)
+    count = max(2, len(heard.tracks))
+    if len(found) == count:
+        return heard
+    if len(heard.tracks) > 1:
+        # The first is heard in any case; tracks without speech lack nothing of what was said.
+        kept = sorted({0, *found})
+        heard = replace(heard, tracks=tuple(heard.tracks[number] for number in kept), apart=len(kept) > 1)
+    else:
+        kept = list(range(count))
+        heard = replace(heard, apart=False)
+    whole = copy.with_suffix(".sides")
+    try:
+        copy.replace(whole)
+        _write(copy, _kept(whole, kept, heard.apart), None, cancelled)
+    finally:
+        whole.unlink(missing_ok=True)
+    return heard
+
+
+def _kept(copy: Path, channels: list[int], apart: bool) -> Iterator[np.ndarray]:
+    """Some channels of a copy, or the mix of them, as float32 ``[n_channels, n_samples]`` blocks."""
+    with soundfile.SoundFile(copy) as flac:
+        for block in flac.blocks(10 * SAMPLE_RATE, dtype="float32", always_2d=True):
+            rows = np.ascontiguousarray(block.T[channels])
+            yield rows if apart else rows.mean(axis=0, keepdims=True, dtype=np.float32)
 
 
 def _check_written(copy: Path, samples: int) -> None:
@@ -155,30 +205,45 @@ def _damage(report: DecodeReport) -> tuple[Note, ...]:
     return tuple(notes)
 
 
-def _unheard(choice: TrackChoice) -> tuple[Note, ...]:
+def _unheard(heard: Heard, chosen: int | None) -> tuple[Note, ...]:
     """What other tracks of the file have, which nobody heard."""
-    if not choice.others:
+    if not heard.others:
         return ()
     # People count tracks from 1.
-    numbers = {"heard": choice.track + 1, "others": len(choice.others), "other": choice.others[0] + 1}
-    return (Note(NoteKind.TRACKS_NOT_HEARD, StageName.READING, choice.spans, numbers),)
+    numbers = {"heard": heard.tracks[0] + 1, "others": len(heard.others)}
+    names = ("other", *(f"other_{number}" for number in range(2, len(heard.others) + 1)))
+    numbers.update(zip(names, (number + 1 for number in heard.others), strict=True))
+    if len(heard.tracks) > 1:
+        numbers["heard_too"] = len(heard.tracks) - 1
+    if chosen is not None:
+        numbers["chosen"] = chosen
+    return (Note(NoteKind.TRACKS_NOT_HEARD, StageName.READING, heard.spans, numbers),)
 
 
-def read_range(path: Path, start: float = 0.0, end: float | None = None) -> np.ndarray:
-    """Samples of ``[start, end)`` seconds of a 16 kHz mono FLAC copy, float32 ``[n_samples]``.
+def read_range(
+    path: Path, start: float = 0.0, end: float | None = None, channel: int | None = None
+) -> np.ndarray:
+    """Samples of ``[start, end)`` seconds of a 16 kHz FLAC copy, float32 ``[n_samples]``.
 
-    A range beyond the end gives what there is of it, possibly nothing.
+    A range beyond the end gives what there is of it, possibly nothing. Without a ``channel``, it is the mix.
     """
     with soundfile.SoundFile(path) as flac:
-        return read_open_range(flac, start, end)
+        return read_open_range(flac, start, end, channel)
 
 
-def read_open_range(flac: soundfile.SoundFile, start: float, end: float | None = None) -> np.ndarray:
+def read_open_range(
+    flac: soundfile.SoundFile, start: float, end: float | None = None, channel: int | None = None
+) -> np.ndarray:
     """As ``read_range``, from a copy that is open."""
     first = min(max(0, round(start * SAMPLE_RATE)), flac.frames)
     last = flac.frames if end is None else min(max(first, round(end * SAMPLE_RATE)), flac.frames)
     flac.seek(first)
-    return flac.read(last - first, dtype="float32")
+    samples = flac.read(last - first, dtype="float32")
+    if flac.channels == 1:
+        return samples
+    if channel is not None:
+        return np.ascontiguousarray(samples[:, channel])
+    return samples.mean(axis=1, dtype=np.float32)
 
 
 def declared_duration(path: Path) -> float | None:

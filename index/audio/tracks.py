@@ -1,112 +1,282 @@
-"""Which of a file's audio tracks is heard, and what the others have that it has not.
+"""What is heard of a file: one mix, or several signals each on its own, channels or audio tracks.
 
-A player plays the track that is flagged as the default. It may be silent, or one of two: a call recorded with
-the other side on a track of its own, or a film in two languages. Tracks are compared by how loud they are in
-each tenth of a second.
+A player plays the track that is flagged as the default. It may be silent, or one of several: a microphone
+recorded beside the sound of the desktop, or a film in two languages. And the two channels of a track may be
+the two ends of a call. ``index.audio.sides`` tells these apart.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
 
+from index.audio.sides import BLOCK, FRAME, SILENT, Comparison
 from index.recording_errors import Cancelled
 from index.records import Span
-from moss_audio.audio import SAMPLE_RATE, AudioStream
+from moss_audio.audio import SAMPLE_RATE, AudioStream, DecodeReport
 from moss_audio.errors import AudioError
 
-STEP_SECONDS = 0.1
+MOST_SIDES = 5
+"""Tracks that are heard each on its own. With more channels, players take one for a subwoofer's."""
 
-AUDIBLE = 0.002
-"""Root mean square of a tenth of a second from which there is sound: -54 dB of full scale."""
-
-ALIKE = 0.9
-"""Correlation of loudness from which two tracks are the same sound, for example in stereo and in 5.1."""
+MOST_COMPARED = 8
+"""Tracks that are compared; more are not heard."""
 
 PAUSE_SECONDS = 2.0
 """Shorter pauses do not end a stretch of sound."""
 
+AT_ONCE = 16 * BLOCK
+"""Samples of each signal that are read at a time: 8 s."""
+
 
 @dataclass(frozen=True)
-class TrackChoice:
-    """What is heard of a file with several audio tracks.
+class Heard:
+    """What is heard of a file.
 
     Attributes:
-        track: Number of the audio track that is heard, from 0.
-        others: Numbers of the tracks that have another sound.
+        tracks: Numbers of the audio tracks that are heard, from 0; the one a player plays comes first.
+        apart: Whether the signals, channels of the one track or else tracks, are each heard on their own.
+        channels: The channels of the one track that are heard, where others are left out; empty for all.
+        others: Numbers of the tracks that have another sound and are not heard.
         spans: Where those have any, seconds.
     """
 
-    track: int
+    tracks: tuple[int, ...]
+    apart: bool = False
+    channels: tuple[int, ...] = ()
     others: tuple[int, ...] = ()
     spans: tuple[Span, ...] = ()
 
 
-def choose_track(path: Path, cancelled: Callable[[], bool]) -> TrackChoice:
-    """Decide which audio track is heard: the default one, or the loudest where that is silent.
+@dataclass
+class Signals:
+    """The signals of a file that are heard, read once from beginning to end.
 
-    A file with one track is not decoded for that.
+    Args:
+        path: The media file.
+        heard: What of it is heard.
+        cancelled: Asked while a block is waited for.
+
+    Attributes:
+        reports: What became of each track; final when ``blocks`` has ended.
+    """
+
+    path: Path
+    heard: Heard
+    cancelled: Callable[[], bool] = lambda: False
+    reports: list[DecodeReport] = field(default_factory=list)
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """float32 ``[n_signals, n_samples]`` blocks, 16 kHz, in playing order.
+
+        Raises:
+            AudioError: Nothing can be decoded.
+            Cancelled: ``cancelled()`` became true.
+        """
+        heard = self.heard
+        if len(heard.tracks) > 1:
+            yield from self._side_by_side()
+            return
+        mixed = not (heard.apart or heard.channels)
+        with AudioStream(self.path, heard.tracks[0], mixed, partial(check, self.cancelled)) as stream:
+            for block in stream.blocks():
+                if heard.apart:
+                    yield _in_two(block)
+                elif heard.channels:
+                    yield _chosen(block, heard.channels).mean(axis=0, keepdims=True, dtype=np.float32)
+                else:
+                    yield block[np.newaxis]
+            self.reports = [stream.report]
+
+    def _side_by_side(self) -> Iterator[np.ndarray]:
+        with ExitStack() as stack:
+            waiting = partial(check, self.cancelled)
+            opened = (AudioStream(self.path, track, waiting=waiting) for track in self.heard.tracks)
+            streams = [stack.enter_context(stream) for stream in opened]
+            yield from side_by_side([stream.blocks() for stream in streams])
+            self.reports = [stream.report for stream in streams]
+
+
+def choose_heard(path: Path, track: int | None, cancelled: Callable[[], bool]) -> Heard:
+    """Decide what is heard of a file.
+
+    Of several tracks, that is the default one, or the loudest where it is silent, and those that have speech
+    of their own as well. A track that has all of the default one and more is heard in its place. What is in
+    another language, as the file says, or goes together with the default one is not heard but told.
+
+    Args:
+        path: The media file.
+        track: The one track that the user wants to be heard, from 0; None decides.
+        cancelled: Asked often.
 
     Raises:
-        AudioError: Not media, or without sound.
+        AudioError: Not media, without sound, or without such a track.
         Cancelled: ``cancelled()`` became true.
     """
-    with AudioStream(path) as stream:
-        track, count = stream.track, stream.tracks
+    with AudioStream(path, waiting=partial(check, cancelled)) as stream:
+        first, count, languages = stream.track, stream.tracks, stream.languages
+    if track is not None:
+        if not 0 <= track < count:
+            raise AudioError(_no_such_track(path, track, first, languages))
+        rest = tuple(number for number in range(count) if number != track)
+        return replace(_one_track(path, track, cancelled), others=rest)
     if count == 1:
-        return TrackChoice(track)
-    levels = [_levels(path, number, cancelled) for number in range(count)]
-    if not _is_audible(levels[track]).any():
-        track = max(range(count), key=lambda number: float(np.square(levels[number]).sum()))
-    others = tuple(
-        number
-        for number in range(count)
-        if number != track and _is_audible(levels[number]).any() and not _alike(levels[track], levels[number])
-    )
-    return TrackChoice(track, others, _stretches([levels[number] for number in others]))
+        return _one_track(path, first, cancelled)
+    # The default track comes first; damage can invent any number.
+    order = [first, *(number for number in range(count) if number != first)]
+    tracks, others, spans = _chosen_of(order[:MOST_COMPARED], languages, path, cancelled)
+    heard = _one_track(path, tracks[0], cancelled) if len(tracks) == 1 else Heard(tuple(tracks), apart=True)
+    return replace(heard, others=(*others, *order[MOST_COMPARED:]), spans=spans)
 
 
-def _levels(path: Path, track: int, cancelled: Callable[[], bool]) -> np.ndarray:
-    """Root mean square of each tenth of a second of a track; empty where it cannot be decoded."""
-    step = round(STEP_SECONDS * SAMPLE_RATE)
-    rest = np.zeros(0, np.float32)
-    levels = []
+def _chosen_of(
+    order: Sequence[int], languages: Sequence[str | None], path: Path, cancelled: Callable[[], bool]
+) -> tuple[list[int], list[int], tuple[Span, ...]]:
+    """Which of some tracks are heard, which have another sound, and where; the default comes first."""
+    compared = _compare_tracks(path, order, cancelled)
+    idle = compared.idle()
+    audible = [place for place in range(len(order)) if place not in idle]
+    first = 0
+    if first in idle and audible:
+        first = max(audible, key=lambda place: float(np.square(compared.levels[place]).sum()))
+    wholes = (n for n in audible if compared.contains(n, first) and not compared.contains(first, n))
+    first = next(wholes, first)
+    heard, others = [first], list[int]()
+    for place in audible:
+        if any(compared.contains(known, place) for known in heard):
+            continue
+        apart = all(compared.are_apart(known, place) for known in heard)
+        is_dub = _is_dub(languages[order[first]], languages[order[place]])
+        (heard if apart and not is_dub and len(heard) < MOST_SIDES else others).append(place)
+    spans = _stretches(compared.levels[others])
+    return [order[place] for place in heard], sorted(order[place] for place in others), spans
+
+
+def _no_such_track(path: Path, track: int, default: int, languages: Sequence[str | None]) -> str:
+    """A sentence that lists the tracks, from 1 as people count."""
+    if len(languages) == 1:
+        return f"{path.name} has no audio track {track + 1}; there is only one."
+    known = []
+    for number, language in enumerate(languages):
+        facts = [*([language] if language else []), *(["default"] if number == default else [])]
+        known.append(f"{number + 1} ({', '.join(facts)})" if facts else f"{number + 1}")
+    listed = f"{', '.join(known[:-1])} and {known[-1]}"
+    return f"{path.name} has no audio track {track + 1}; choose one of its audio tracks {listed}."
+
+
+def _is_dub(language: str | None, other: str | None) -> bool:
+    """Whether the file says that two tracks are in different languages."""
+    return None not in (language, other) and "und" not in (language, other) and language != other
+
+
+def _one_track(path: Path, track: int, cancelled: Callable[[], bool]) -> Heard:
+    """What is heard of one track, by what its channels are like."""
+    compared: Comparison | None = None
+    with AudioStream(path, track, False, partial(check, cancelled)) as stream:
+        for block in stream.blocks():
+            check(cancelled)
+            if compared is None:
+                # Silence in place of what is missing at the beginning is one channel.
+                if len(block) == 1 and (stream.report.decoded_seconds < 1.0 or not np.any(block)):
+                    continue
+                compared = Comparison(len(block))
+            if compared.count == 1:
+                break
+            compared.add(
+                block if len(block) == compared.count else np.repeat(block[:1], compared.count, axis=0)
+            )
+    if compared is None or compared.count == 1:
+        return Heard((track,))
+    compared.finish()
+    idle = compared.idle()
+    live = tuple(channel for channel in range(compared.count) if channel not in idle)
+    if idle and live:
+        return Heard((track,), channels=live)
+    return Heard((track,), apart=compared.count == 2 and bool(live) and compared.are_apart(0, 1))
+
+
+def _compare_tracks(path: Path, tracks: Sequence[int], cancelled: Callable[[], bool]) -> Comparison:
+    compared = Comparison(len(tracks))
+    for block in side_by_side([_readable(path, track, cancelled) for track in tracks]):
+        check(cancelled)
+        compared.add(block)
+    compared.finish()
+    return compared
+
+
+def _readable(path: Path, track: int, cancelled: Callable[[], bool]) -> Iterator[np.ndarray]:
+    """The blocks of a track; nothing where it cannot be decoded."""
     try:
-        with AudioStream(path, track) as stream:
-            for block in stream.blocks():
-                if cancelled():
-                    raise Cancelled("Stopped while reading the file; nothing was kept.")
-                rest = np.concatenate([rest, block])
-                whole = len(rest) // step * step
-                levels.append(np.sqrt(np.square(rest[:whole].reshape(-1, step)).mean(axis=1)))
-                rest = rest[whole:]
+        with AudioStream(path, track, waiting=partial(check, cancelled)) as stream:
+            yield from stream.blocks()
     except AudioError:
-        return np.zeros(0)
-    return np.concatenate(levels)
+        return
 
 
-def _is_audible(levels: np.ndarray) -> np.ndarray:
-    return levels > AUDIBLE
+def side_by_side(signals: Sequence[Iterator[np.ndarray]]) -> Iterator[np.ndarray]:
+    """Blocks of several signals, float32 ``[n_samples]``, as one block each time, ``[n_signals, n_samples]``.
+
+    Those that end earlier are silent from there.
+    """
+    for blocks in zip_longest(*[_equal(signal) for signal in signals]):
+        length = max(len(block) for block in blocks if block is not None)
+        rows = np.zeros((len(signals), length), np.float32)
+        for row, block in zip(rows, blocks, strict=True):
+            if block is not None:
+                row[: len(block)] = block
+        yield rows
 
 
-def _alike(levels: np.ndarray, others: np.ndarray) -> bool:
-    length = max(len(levels), len(others))
-    first, second = (np.pad(each, (0, length - len(each))) for each in (levels, others))
-    if first.std() < 1e-9 or second.std() < 1e-9:
-        return False
-    return bool(np.corrcoef(first, second)[0, 1] >= ALIKE)
+def _equal(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    """The same samples in blocks of ``AT_ONCE``; the last may be shorter."""
+    waiting: list[np.ndarray] = []
+    count = 0
+    for block in blocks:
+        waiting.append(block)
+        count += len(block)
+        while count >= AT_ONCE:
+            joined = np.concatenate(waiting)
+            yield joined[:AT_ONCE]
+            waiting, count = [joined[AT_ONCE:]], count - AT_ONCE
+    if count:
+        yield np.concatenate(waiting)
 
 
-def _stretches(tracks: list[np.ndarray]) -> tuple[Span, ...]:
-    """Where any of the tracks has sound, with short pauses as part of it."""
+def check(cancelled: Callable[[], bool]) -> None:
+    """Stop here if nobody wants the file any more.
+
+    Raises:
+        Cancelled: ``cancelled()`` is true.
+    """
+    if cancelled():
+        raise Cancelled("Stopped while reading the file; nothing was kept.")
+
+
+def _in_two(block: np.ndarray) -> np.ndarray:
+    """Two channels; what has another number of them for a while is the first one's."""
+    if len(block) == 2:
+        return block
+    return np.stack([block.mean(axis=0, dtype=np.float32), np.zeros(block.shape[1], np.float32)])
+
+
+def _chosen(block: np.ndarray, channels: Sequence[int]) -> np.ndarray:
+    return block[list(channels)] if len(block) > max(channels) else block
+
+
+def _stretches(levels: np.ndarray) -> tuple[Span, ...]:
+    """Where any of several signals has sound, with short pauses as part of it."""
+    seconds = FRAME / SAMPLE_RATE
     stretches: list[Span] = []
-    for step in sorted({step for levels in tracks for step in np.flatnonzero(_is_audible(levels)).tolist()}):
-        start = step * STEP_SECONDS
+    for frame in np.flatnonzero((levels > 10 ** (SILENT / 20)).any(axis=0)).tolist():
+        start = frame * seconds
         if stretches and start - stretches[-1].end <= PAUSE_SECONDS:
-            stretches[-1] = Span(stretches[-1].start, start + STEP_SECONDS)
+            stretches[-1] = Span(stretches[-1].start, start + seconds)
         else:
-            stretches.append(Span(start, start + STEP_SECONDS))
+            stretches.append(Span(start, start + seconds))
     return tuple(stretches)

@@ -6,11 +6,13 @@ The detector is the batched ONNX form that faster-whisper packages.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
+from index.audio.sides import frame_levels, own_speech
 from index.recording_errors import Cancelled
 from index.records import Span
 from moss_audio.audio import SAMPLE_RATE
@@ -27,6 +29,9 @@ MIN_PAUSE_SECONDS = 0.3
 MIN_SPEECH_SECONDS = 0.15
 """Shorter noises (clicks, knocks) are not speech."""
 
+OWN_SPEECH_SECONDS = 1.0
+"""Speech of its own that makes a channel a side of a conversation."""
+
 PADDING_SECONDS = 0.1
 """Added on both sides, since the detector clips soft beginnings and endings."""
 
@@ -36,7 +41,7 @@ def detect_speech(
     progress: Callable[[float], None] | None = None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> list[Span]:
-    """Find speech in a 16 kHz mono FLAC copy.
+    """Find speech in a 16 kHz FLAC copy.
 
     Args:
         audio: The copy that ``index.audio.decode.decode_to_flac`` wrote.
@@ -44,25 +49,69 @@ def detect_speech(
         cancelled: Asked between blocks.
 
     Returns:
-        Spans in order, disjoint, within the recording.
+        Spans in order, within the recording; those of one channel are disjoint. Where the copy has several,
+        each span has its channel, and what is only a copy of another one's speech is left out.
 
     Raises:
         Cancelled: ``cancelled()`` became true.
     """
-    spans: list[Span] = []
     with soundfile.SoundFile(audio) as flac:
-        offset = 0
-        while offset < flac.frames:
+        listener = _Listener(flac.channels)
+        for block in flac.blocks(round(BLOCK_SECONDS * SAMPLE_RATE), dtype="float32", always_2d=True):
             if cancelled():
                 raise Cancelled("Stopped while looking for speech; the decoded audio is kept.")
-            block = flac.read(round(BLOCK_SECONDS * SAMPLE_RATE), dtype="float32")
-            for span in _detect_block(block):
-                shifted = Span(offset / SAMPLE_RATE + span.start, offset / SAMPLE_RATE + span.end)
-                _append(spans, shifted)
-            offset += len(block)
+            listener.hear(block.T)
             if progress:
-                progress(offset / SAMPLE_RATE)
-    return spans
+                progress(listener.seconds)
+    return listener.speech()
+
+
+def speaking(audio: Path, cancelled: Callable[[], bool] = lambda: False) -> list[int]:
+    """Channels of a copy that have speech of their own; all is listened to only where there is little of it.
+
+    Raises:
+        Cancelled: ``cancelled()`` became true.
+    """
+    own: list[int] = []
+    with soundfile.SoundFile(audio) as flac:
+        listener = _Listener(flac.channels)
+        for block in flac.blocks(round(BLOCK_SECONDS * SAMPLE_RATE), dtype="float32", always_2d=True):
+            if cancelled():
+                raise Cancelled("Stopped while looking for speech; nothing was kept.")
+            listener.hear(block.T)
+            seconds = [0.0] * flac.channels
+            for span in listener.speech():
+                seconds[span.channel or 0] += span.duration
+            own = [channel for channel, spoken in enumerate(seconds) if spoken >= OWN_SPEECH_SECONDS]
+            if len(own) == flac.channels:
+                break
+    return own
+
+
+class _Listener:
+    """The speech of every channel of a copy, block by block."""
+
+    def __init__(self, channels: int) -> None:
+        self.seconds = 0.0
+        self._spans: list[list[Span]] = [[] for _ in range(channels)]
+        self._levels: list[np.ndarray] = []
+
+    def hear(self, rows: np.ndarray) -> None:
+        """The next samples, float32 ``[n_channels, n_samples]``."""
+        for spans, samples in zip(self._spans, rows, strict=True):
+            for span in _detect_block(np.ascontiguousarray(samples)):
+                _append(spans, Span(self.seconds + span.start, self.seconds + span.end))
+        if len(rows) > 1:
+            self._levels.append(frame_levels(np.diff(rows, axis=1, prepend=rows[:, :1])))
+        self.seconds += rows.shape[1] / SAMPLE_RATE
+
+    def speech(self) -> list[Span]:
+        """What was found so far, in order."""
+        if len(self._spans) == 1:
+            return self._spans[0]
+        own = own_speech(np.concatenate(self._levels, axis=1), self._spans)
+        found = [replace(span, channel=channel) for channel, spans in enumerate(own) for span in spans]
+        return sorted(found, key=lambda span: (span.start, span.channel))
 
 
 def _detect_block(block: np.ndarray) -> list[Span]:

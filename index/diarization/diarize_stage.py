@@ -12,6 +12,7 @@ Names are estimates: similar voices, a change of microphone and overlapping talk
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from index.diarization.alignment import VoiceLabel, align_labels
+from index.diarization.clustering import estimate_clusters
 from index.diarization.constraints import SpeakerLabels, constrained_clusters, incremental_clusters
 from index.diarization.moss_speakers import MossSpeakers
 from index.diarization.voice_embeddings import SpeechChunks, embed_speech
@@ -202,8 +204,9 @@ def assign_speakers(
     """Find who says each segment of a recording.
 
     Args:
-        audio_path: 16 kHz mono FLAC; only the segments' own audio is read, a little at a time.
-        segments: In order of time.
+        audio_path: 16 kHz FLAC; only the segments' own audio is read, a little at a time.
+        segments: In order of time. Sides of a conversation, each on a channel of its own, have no speaker in
+            common.
         speech: Detected speech; pauses inside segments are left out with it.
         speakers: Their number when known; by default it is estimated.
         labels: A model's label for each segment, where there is any.
@@ -215,9 +218,19 @@ def assign_speakers(
     Raises:
         WeightsError: The encoder's weights are missing or not the published ones.
     """
-    chunks = embed_speech(audio_path, segments, speech)
-    clusters = constrained_clusters(chunks, _speaker_labels(chunks, labels), speakers)
-    heard = _longest_heard(len(segments), chunks, clusters)
+    labels = labels or [None] * len(segments)
+    sides = _sides(audio_path, segments, speech)
+    if speakers is not None and speakers < len(sides):
+        sides = [_joined(sides)]
+    counts = _counts([side.chunks for side in sides], speakers)
+    heard: list[Hashable | None] = [None] * len(segments)
+    for number, (side, count) in enumerate(zip(sides, counts, strict=True)):
+        told = _speaker_labels(side.chunks, [labels[index] for index in side.segments])
+        clusters = constrained_clusters(side.chunks, told, count)
+        for index, cluster in zip(
+            side.segments, _longest_heard(len(side.segments), side.chunks, clusters), strict=True
+        ):
+            heard[index] = None if cluster is None else (number, cluster)
     order = dict.fromkeys(cluster for cluster in heard if cluster is not None)
     names = {cluster: f"Speaker {number}" for number, cluster in enumerate(order, 1)}
     return [None if cluster is None else names[cluster] for cluster in heard]
@@ -234,25 +247,85 @@ def assign_remaining_speakers(
 
     As ``assign_speakers``, but segments that have a speaker keep it.
     """
-    chunks = embed_speech(audio_path, segments, speech)
-    names = list(dict.fromkeys(segment.speaker for segment in segments if segment.speaker is not None))
-    numbers = {name: number for number, name in enumerate(names)}
-    known = np.array(
-        [-1 if segment.speaker is None else numbers[segment.speaker] for segment in segments], dtype=np.int64
+    labels = labels or [None] * len(segments)
+    taken = list(dict.fromkeys(segment.speaker for segment in segments if segment.speaker is not None))
+    given = [segment.speaker for segment in segments]
+    sides = _sides(audio_path, segments, speech)
+    for side in sides:
+        own = [segments[index] for index in side.segments]
+        names = list(dict.fromkeys(segment.speaker for segment in own if segment.speaker is not None))
+        numbers = {name: number for number, name in enumerate(names)}
+        known = np.array(
+            [-1 if segment.speaker is None else numbers[segment.speaker] for segment in own], dtype=np.int64
+        )
+        open_labels = [
+            None if segment.speaker is not None else labels[index]
+            for index, segment in zip(side.segments, own, strict=True)
+        ]
+        clusters = incremental_clusters(
+            side.chunks,
+            known[side.chunks.owner],
+            len(names),
+            _speaker_labels(side.chunks, open_labels),
+            speakers if len(sides) == 1 else None,
+        )
+        heard = _longest_heard(len(own), side.chunks, clusters)
+        count = 1 + max((cluster for cluster in heard if cluster is not None), default=-1)
+        while len(names) < count:
+            names.append(_new_name(taken))
+            taken.append(names[-1])
+        for index, cluster in zip(side.segments, heard, strict=True):
+            given[index] = given[index] or (None if cluster is None else names[cluster])
+    return given
+
+
+@dataclass(frozen=True)
+class _Side:
+    """What is said on one channel.
+
+    Attributes:
+        segments: Indices of its segments among all.
+        chunks: Their voices; a chunk's owner is an index into ``segments``.
+    """
+
+    segments: list[int]
+    chunks: SpeechChunks
+
+
+def _sides(audio_path: Path, segments: Sequence[Segment], speech: Sequence[Span]) -> list[_Side]:
+    """The sides of a conversation, usually one."""
+    sides = []
+    for channel in dict.fromkeys(segment.channel for segment in segments):
+        own = [index for index, segment in enumerate(segments) if segment.channel == channel]
+        spoken = [span for span in speech if span.channel == channel]
+        sides.append(_Side(own, embed_speech(audio_path, [segments[index] for index in own], spoken)))
+    return sides
+
+
+def _joined(sides: Sequence[_Side]) -> _Side:
+    """All sides as one."""
+    before = np.cumsum([0, *(len(side.segments) for side in sides)])
+    chunks = SpeechChunks(
+        np.concatenate([side.chunks.vectors for side in sides]),
+        np.concatenate([side.chunks.seconds for side in sides]),
+        np.concatenate([side.chunks.owner + first for side, first in zip(sides, before, strict=False)]),
     )
-    open_labels = [
-        None if segment.speaker is not None else label
-        for segment, label in zip(segments, labels or [None] * len(segments), strict=True)
-    ]
-    clusters = incremental_clusters(
-        chunks, known[chunks.owner], len(names), _speaker_labels(chunks, open_labels), speakers
-    )
-    heard = _longest_heard(len(segments), chunks, clusters)
-    count = 1 + max((cluster for cluster in heard if cluster is not None), default=-1)
-    while len(names) < count:
-        names.append(_new_name(names))
-    given = [None if cluster is None else names[cluster] for cluster in heard]
-    return [segment.speaker or name for segment, name in zip(segments, given, strict=True)]
+    return _Side([index for side in sides for index in side.segments], chunks)
+
+
+def _counts(sides: Sequence[SpeechChunks], speakers: int | None) -> list[int | None]:
+    """How many speakers each side has; None where that is to be estimated."""
+    if speakers is None or len(sides) < 2:
+        return [speakers] * len(sides)
+    counts = [1] * len(sides)
+    if speakers > len(sides):
+        counts = [len(np.unique(estimate_clusters(side.vectors, side.seconds))) or 1 for side in sides]
+    while sum(counts) > speakers:
+        counts[counts.index(max(counts))] -= 1
+    while sum(counts) < speakers:
+        share = [float(side.seconds.sum()) / count for side, count in zip(sides, counts, strict=True)]
+        counts[share.index(max(share))] += 1
+    return list(counts)
 
 
 def _speaker_labels(chunks: SpeechChunks, labels: Sequence[VoiceLabel | None]) -> SpeakerLabels:

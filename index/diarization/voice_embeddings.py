@@ -221,7 +221,7 @@ def embed_speech(audio_path: Path, segments: Sequence[Segment], speech: Sequence
     """Cut the speech of segments in chunks of about 3 s, and embed each.
 
     Args:
-        audio_path: 16 kHz mono FLAC; only the segments' own audio is read, a little at a time.
+        audio_path: 16 kHz FLAC; only the segments' own audio is read, a little at a time.
         segments: In order of time.
         speech: Detected speech; pauses inside segments are left out with it.
 
@@ -245,7 +245,7 @@ def embed_speech(audio_path: Path, segments: Sequence[Segment], speech: Sequence
     with soundfile.SoundFile(audio_path) as flac:
         for index, parts in enumerate(own_speech(segments, speech)):
             audio = (
-                np.concatenate([read_open_range(flac, part.start, part.end) for part in parts])
+                np.concatenate([read_open_range(flac, part.start, part.end, part.channel) for part in parts])
                 if parts
                 else np.zeros(0, np.float32)
             )
@@ -285,8 +285,9 @@ def own_speech(segments: Sequence[Segment], speech: Sequence[Span]) -> Iterator[
         for span in speech[first:]:
             if span.start >= segment.end:
                 break
-            if span.overlaps(segment.span):
-                parts.append(Span(max(span.start, segment.start), min(span.end, segment.end)))
+            if span.channel == segment.channel and span.overlaps(segment.span):
+                start, end = max(span.start, segment.start), min(span.end, segment.end)
+                parts.append(Span(start, end, segment.channel))
         heard = sum(part.duration for part in parts)
         yield parts if heard >= MIN_SPEECH_SECONDS else [segment.span]
 

@@ -101,6 +101,7 @@ class Ingest:
         cancel: threading.Event | None = None,
         language: str | None = None,
         told: Callable[[str], None] | None = None,
+        track: int | None = None,
     ) -> Recording:
         """Take a file in, or resume where an earlier attempt stopped.
 
@@ -115,6 +116,8 @@ class Ingest:
                 one that was given when an earlier attempt began.
             told: Called with what happened to a recording that was there already, as sentences for the user.
                 Without it such a recording keeps its title: the page sends a file's name with every file.
+            track: The audio track of the file to hear, from 1; by default ``index.audio.tracks`` decides. A
+                recording that is there already keeps what was heard.
 
         Returns:
             The recording; when it was ready already and nothing of it is left to be heard, only its title and
@@ -136,12 +139,13 @@ class Ingest:
         # The same file twice at a time: the second comes when the first is done, and finds it ready.
         with self._busy.setdefault(context.id, threading.Lock()), noticing_full_disk(self.library.home):
             before = self._known(context)
-            recording = self._run(context, path, title, speakers, language or self.language)
+            recording = self._run(context, path, title, speakers, language or self.language, track)
             if before is None:
                 return recording
             if told is not None:
                 self._retitle(context, before, title, told)
                 _tell_languages(context, before, language, told)
+                self._tell_track(context, track, told)
             self._recount_speakers(context, speakers, told or (lambda _: None))
             return context.recording
 
@@ -183,6 +187,20 @@ class Ingest:
             self.library.rename(context.id, wanted)
             told(f"Its title was “{before.title}”; it is “{wanted}” now.")
 
+    def _tell_track(self, context: IngestContext, track: int | None, told: Callable[[str], None]) -> None:
+        """Say that a recording that was there already keeps the audio track that was heard."""
+        with self.library.database.transaction() as session:
+            heard = session.get_one(RecordingRow, context.id).tracks
+        if track is None or heard == [track]:
+            return
+        was = f"audio track {heard[0]}" if len(heard) == 1 else "other audio tracks"
+        if len(heard) > 1:
+            was = f"audio tracks {', '.join(map(str, sorted(heard)[:-1]))} and {max(heard)}"
+        told(
+            f"It was transcribed from {was}, and keeps that; to transcribe track {track} instead, run "
+            f"`moss-agent remove {context.id[:12]}`, then add the file again with --track {track}."
+        )
+
     def _recount_speakers(
         self, context: IngestContext, speakers: int | None, told: Callable[[str], None]
     ) -> None:
@@ -215,13 +233,14 @@ class Ingest:
         title: str | None,
         speakers: int | None,
         language: str | None,
+        track: int | None,
     ) -> Recording:
         if self._is_whole(context):
             return context.recording
         # An index made with another embedder is found out now, not after an hour of transcription.
         self.vectors.count()
         with reserve(context.audio.with_suffix(".reserve")) as give_back:
-            decoded = self._decode(context, path)
+            decoded = self._decode(context, path, track)
             self._begin(context, path, title, speakers, decoded)
             try:
                 with noticing_full_disk(self.library.home):
@@ -250,7 +269,7 @@ class Ingest:
     def _sounds_are_missing(self, context: IngestContext) -> bool:
         return self.sounds is not None and not is_complete(self.library, context.id)
 
-    def _decode(self, context: IngestContext, path: Path) -> Decoded | None:
+    def _decode(self, context: IngestContext, path: Path, track: int | None) -> Decoded | None:
         """Make the audio copy; None where there is one.
 
         A copy without a row is made again: what was wrong with the file would else be forgotten.
@@ -265,6 +284,7 @@ class Ingest:
             context.audio,
             progress=lambda done: context.report(Progress(StageName.READING, done, max(total, done))),
             cancelled=context.cancel.is_set,
+            track=track,
         )
 
     def _begin(
@@ -296,6 +316,7 @@ class Ingest:
             if decoded is not None:
                 others = (note for note in row.notes if note.stage is not StageName.READING)
                 row.notes = (*decoded.notes, *others)
+                row.tracks = list(decoded.tracks)
             # ``_recount_speakers`` looks after a recording that has speakers already.
             if not session.scalar(select(SpeakerRow.id).where(SpeakerRow.recording_id == context.id)):
                 row.expected_speakers = speakers or row.expected_speakers
@@ -346,11 +367,16 @@ class Ingest:
         speech, windows = find_windows(context.audio, duration, self.transcriber, context.cancel, report)
         with self.library.database.transaction() as session:
             row = session.get_one(RecordingRow, context.id)
-            row.speech = [[span.start, span.end] for span in speech]
+            row.speech = [
+                [span.start, span.end, *(() if span.channel is None else (span.channel,))] for span in speech
+            ]
             for number, window in enumerate(windows):
                 session.add(
-                    WindowRow(recording_id=context.id, number=number, start=window.start, end=window.end)
-                )
+                    WindowRow(
+                        recording_id=context.id, number=number, start=window.start, end=window.end,
+                        channel=window.channel,
+                    )
+                )  # fmt: skip
         return speech
 
     def _identify_speakers(self, context: IngestContext, speech: list[Span]) -> None:

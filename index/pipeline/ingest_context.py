@@ -24,7 +24,7 @@ class IngestContext:
     Attributes:
         library: Where the recording is stored.
         id: The recording's id.
-        audio: Its 16 kHz mono copy.
+        audio: Its 16 kHz copy.
         report: Called with the progress, from the thread of the run.
         cancel: Set from another thread to stop.
         watch: Measures the time taken.

@@ -9,19 +9,24 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
+
+import numpy as np
 
 from index.audio.decode import decode_to_flac, read_range
 from index.audio.vad import detect_speech
 from index.audio.windows import AudioWindow, cut_windows
 from index.pipeline.parallel import in_order
-from index.pipeline.stage import Failures, Timed, attempts
+from index.pipeline.stage import Failures, attempts
 from index.recording_errors import Cancelled, HearingError
 from index.records import Note, NoteKind, Segment, Span, StageName
+from index.store.database import WindowRow
 from index.transcription.by_language import SpokenWindow, transcribe_by_language
 from index.transcription.coverage import coverage, find_gaps
 from index.transcription.languages import LanguageGuess, languages_spoken
 from index.transcription.transcriber import Transcriber
+from moss_audio.audio import SAMPLE_RATE
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +35,15 @@ LANGUAGE_IS_CLEAR = 0.5
 
 LANGUAGE_WINDOWS = 3
 """Windows asked for their language before the likeliest answer is taken."""
+
+SOFTENED = 0.05
+"""Gain of what is between a side's own speech: -26 dB, so that a faint copy of another's is no more heard."""
+
+RAMP_SECONDS = 0.02
+"""Length of the change from one gain to the other, which would else be a click."""
+
+OfChannel = Span | WindowRow
+"""What has a ``start`` and an ``end``, in seconds, and the ``channel`` it is on."""
 
 NO_SPEECH = Note(NoteKind.NO_SPEECH, StageName.FINDING_SPEECH)
 
@@ -83,15 +97,23 @@ def transcribe_file(
     audio = source.with_name("heard.flac")
     decoded = decode_to_flac(source, audio, decoding, cancel.is_set)
     speech, windows = find_windows(audio, decoded.duration, transcriber, cancel)
-    first = language or detect_language(audio, windows, transcriber, cancel)
     guess = LanguageGuess(language)
-    guess.heard(0.0, first)
+    first = language
+    for channel in dict.fromkeys(window.channel for window in windows):
+        if language is None:
+            own = [window for window in windows if window.channel == channel]
+            found = detect_language(audio, own, transcriber, cancel)
+            guess.heard(0.0, found, channel)
+            first = first or found
 
     def transcribe(window: Span) -> SpokenWindow:
-        loaded = load_window(audio, window, speech, guess.at(window.start), cancel)
+        expected = guess.at(window.start, window.channel)
+        loaded = load_window(audio, window, speech, expected, cancel)
         return transcribe_by_language(replace(loaded, language_is_guess=language is None), transcriber)
 
     segments: list[Segment] = []
+    waiting: list[Segment] = []
+    next_start = dict(zip(windows, [*(window.start for window in windows[1:]), inf], strict=True))
     failures = Failures(StageName.TRANSCRIBING)
     incomplete = 0
     results = attempts(transcribe, windows, transcriber.windows_at_once, cancel, failures, in_order)
@@ -99,10 +121,18 @@ def transcribe_file(
         if isinstance(result, HearingError):
             continue
         if result.spoken:
-            guess.heard(window.start, result.spoken[-1].language)
+            guess.heard(window.start, result.spoken[-1].language, window.channel)
         incomplete += result.trouble is not None
-        segments += result.segments
-        yield result.segments
+        waiting += [replace(segment, channel=window.channel) for segment in result.segments]
+        # Windows of several channels overlap: what may come after the beginning of the next has to wait.
+        waiting.sort(key=lambda segment: segment.start)
+        ready = [part for part in waiting if window.channel is None or part.start < next_start[window]]
+        waiting = waiting[len(ready) :]
+        segments += ready
+        yield ready
+    if waiting:
+        segments += waiting
+        yield waiting
     check_wanted(cancel)
     failures.check_any()
     notes = list(decoded.notes)
@@ -133,34 +163,63 @@ def find_windows(
     """Detect speech, and cut the windows that a transcriber wants.
 
     Args:
-        audio: 16 kHz mono copy of ``duration`` seconds.
+        audio: 16 kHz copy of ``duration`` seconds.
         duration: Its length.
         transcriber: Says how long windows may be.
         cancel: Ends the work early.
         progress: Called with the seconds that are done.
 
     Returns:
-        Detected speech and the windows that hold all of it, both in order.
+        Detected speech and the windows that hold all of it, both in order; where the copy has several
+        channels, each with its channel, and windows of different channels overlap.
 
     Raises:
         Cancelled: ``cancel`` was set.
     """
     speech = detect_speech(audio, progress=progress, cancelled=cancel.is_set)
-    windows = cut_windows(speech, duration, transcriber.window_speech_seconds, transcriber.max_window_seconds)
-    return speech, windows
+    longest = transcriber.window_speech_seconds, transcriber.max_window_seconds
+    windows = [
+        replace(window, channel=channel)
+        for channel in dict.fromkeys(span.channel for span in speech)
+        for window in cut_windows([span for span in speech if span.channel == channel], duration, *longest)
+    ]
+    return speech, sorted(windows, key=lambda window: window.start)
 
 
 def load_window(
-    audio: Path, window: Timed, speech: Sequence[Span], language: str | None, stop: threading.Event
+    audio: Path, window: OfChannel, speech: Sequence[Span], language: str | None, stop: threading.Event
 ) -> AudioWindow:
-    """A window with its samples and the speech whose middle lies in it."""
-    inside = tuple(span for span in speech if window.start <= (span.start + span.end) / 2 < window.end)
-    samples = read_range(audio, window.start, window.end)
+    """A window with its samples and the speech whose middle lies in it.
+
+    On one channel of several, what is not its own speech is softened: it may be a copy of another's.
+    """
+    inside = tuple(
+        Span(span.start, span.end)
+        for span in speech
+        if span.channel == window.channel and window.start <= (span.start + span.end) / 2 < window.end
+    )
+    samples = read_range(audio, window.start, window.end, window.channel)
+    if window.channel is not None:
+        samples = samples * _gain(len(samples), window.start, inside)
     return AudioWindow(samples, window.start, inside, language, stop=stop)
 
 
+def _gain(samples: int, start: float, speech: Sequence[Span]) -> np.ndarray:
+    """1 where there is speech and ``SOFTENED`` elsewhere, float32 ``[samples]``, with short ramps."""
+    gain = np.full(samples, SOFTENED, np.float32)
+    for span in speech:
+        first, last = (round((time - start) * SAMPLE_RATE) for time in (span.start, span.end))
+        gain[max(0, first) : max(0, last)] = 1.0
+    ramp = round(RAMP_SECONDS * SAMPLE_RATE)
+    steps = np.flatnonzero(np.diff(gain)) + 1
+    for step in steps.tolist():
+        first, last = max(0, step - ramp // 2), min(samples, step + ramp // 2)
+        gain[first:last] = np.linspace(gain[first], gain[last - 1], last - first)
+    return gain
+
+
 def detect_language(
-    audio: Path, windows: Sequence[Timed], transcriber: Transcriber, cancel: threading.Event
+    audio: Path, windows: Sequence[OfChannel], transcriber: Transcriber, cancel: threading.Event
 ) -> str | None:
     """The likeliest language of the first windows as ISO 639-1 code; None where the engine cannot tell.
 
@@ -170,7 +229,8 @@ def detect_language(
     guesses: list[tuple[float, str]] = []
     for window in windows[:LANGUAGE_WINDOWS]:
         check_wanted(cancel)
-        found = transcriber.detect_language(read_range(audio, window.start, window.end))
+        heard = read_range(audio, window.start, window.end, window.channel)
+        found = transcriber.detect_language(heard)
         if found is None:
             break
         language, probability = found

@@ -75,18 +75,21 @@ class TranscribeStage(Stage[WindowRow, SpokenWindow]):
         with context.database.transaction() as session:
             done = select(WindowRow).where(WindowRow.recording_id == context.id, WindowRow.done)
             for window in session.scalars(done):
-                self.guess.heard(window.start, window.language)
-        first = context.recording.language or detect_language(
-            context.audio, missing, self.transcriber, context.cancel
-        )
-        if self.guess.at(0.0) is None:
-            self.guess.heard(0.0, first)
-        context.set(language=first)
+                self.guess.heard(window.start, window.language, window.channel)
+        known = context.recording.language
+        for channel in dict.fromkeys(window.channel for window in missing):
+            if self.guess.at(0.0, channel) is None:
+                side = [window for window in missing if window.channel == channel]
+                found = None if channel is None else known
+                found = found or detect_language(context.audio, side, self.transcriber, context.cancel)
+                self.guess.heard(0.0, found, channel)
+                known = known or found
+        context.set(language=known)
 
     def process(self, window: WindowRow) -> SpokenWindow:
         """See ``Stage``."""
         context = self.context
-        expected = self.guess.at(window.start)
+        expected = self.guess.at(window.start, window.channel)
         loaded = load_window(context.audio, window, self.speech, expected, context.cancel)
         is_guess = self.language is None
         return transcribe_by_language(replace(loaded, language_is_guess=is_guess), self.transcriber)
@@ -105,7 +108,7 @@ class TranscribeStage(Stage[WindowRow, SpokenWindow]):
             number = (session.scalar(select(func.max(WindowRow.number)).where(of_recording)) or 0) + 1
             row = WindowRow(
                 recording_id=self.context.id, number=number, start=part.span.start, end=part.span.end,
-                language=part.language, done=True,
+                channel=window.channel, language=part.language, done=True,
             )  # fmt: skip
             session.add(row)
             session.flush()
@@ -114,7 +117,7 @@ class TranscribeStage(Stage[WindowRow, SpokenWindow]):
             holding = (id for span, id in rows if (segment.start + segment.end) / 2 < span.end)
             session.add(segment_row(self.context.id, segment, next(holding, rows[-1][1])))
         if result.spoken:
-            self.guess.heard(window.start, result.spoken[-1].language)
+            self.guess.heard(window.start, result.spoken[-1].language, window.channel)
         if result.trouble is not None:
             note = Note(NoteKind.NOT_HEARD_AGAIN, self.name, result.gaps, detail=result.trouble)
             add_note(session, self.context.id, note)

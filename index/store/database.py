@@ -127,8 +127,8 @@ class RecordingRow(Base):
     """All that are spoken, the longest first; empty where unknown."""
     coverage: Mapped[float | None]
     gaps: Mapped[list[list[float]]] = mapped_column(JSON, default=list)
-    speech: Mapped[list[list[float]] | None] = mapped_column(JSON)
-    """Detected speech as ``[start, end]`` pairs; NULL until detection ran."""
+    speech: Mapped[list[list[Any]] | None] = mapped_column(JSON)
+    """Detected speech as ``[start, end]`` or ``[start, end, channel]`` each; NULL until detection ran."""
     engine: Mapped[str] = mapped_column(default="")
     expected_speakers: Mapped[int | None]
     failure: Mapped[Note | None] = mapped_column(NoteColumn)
@@ -136,6 +136,8 @@ class RecordingRow(Base):
     notes: Mapped[tuple[Note, ...]] = mapped_column(NotesColumn, default=())
     """What could not be done though the recording is usable, e.g. that the file is cut short."""
     seconds_taken: Mapped[float] = mapped_column(default=0.0)
+    tracks: Mapped[list[int]] = mapped_column(JSON, default=list)
+    """Audio tracks of the file that are in the copy, from 1; empty where an older version made it."""
 
 
 class WindowColumns:
@@ -155,6 +157,8 @@ class WindowRow(WindowColumns, Base):
     __tablename__ = "windows"
     __table_args__ = (UniqueConstraint("recording_id", "number"),)
 
+    channel: Mapped[int | None]
+    """The channel of the copy that is heard; NULL for the mix of all, or the only one."""
     language: Mapped[str | None]
     """What is spoken in it; NULL where unknown. Where the language changes, the window was cut in two. One
     that is not done has a language only where the user set one."""

@@ -14,14 +14,16 @@ from sqlalchemy.orm import Session
 
 from index.recording_errors import AmbiguousRecording, MossAgentError, UnknownRecording
 from index.records import Recording, Segment, Span, Word
-from index.store.database import Database, RecordingRow, SegmentRow, SpeakerRow, ThreadRecordingRow
+from index.store.database import Database, RecordingRow, SegmentRow, SpeakerRow, ThreadRecordingRow, WindowRow
 from index.text import folded_name
 
 MOST_PARAMETERS = 10_000
 """Values in one ``IN`` list; SQLite takes 32,766 in a statement."""
 
-_WITH_SPEAKERS = select(SegmentRow, SpeakerRow.name).outerjoin(
-    SpeakerRow, SegmentRow.speaker_id == SpeakerRow.id
+_WITH_SPEAKERS = (
+    select(SegmentRow, SpeakerRow.name, WindowRow.channel)
+    .outerjoin(SpeakerRow, SegmentRow.speaker_id == SpeakerRow.id)
+    .outerjoin(WindowRow, SegmentRow.window_id == WindowRow.id)
 )
 
 
@@ -38,7 +40,7 @@ class Library:
         self.home = home
 
     def audio_path(self, recording: str) -> Path:
-        """The 16 kHz mono FLAC copy that player, recogniser and listener share; it may not exist yet."""
+        """The 16 kHz FLAC copy that player, recogniser and listener share; it may not exist yet."""
         return self.home / "audio" / f"{recording}.flac"
 
     def recordings(self) -> list[Recording]:
@@ -218,13 +220,13 @@ class Library:
             session.execute(delete(RecordingRow).where(RecordingRow.id == recording))
             # FTS5's own secure-delete needs SQLite 3.42; merging everything drops deleted words too.
             session.execute(text("INSERT INTO passages_fts(passages_fts) VALUES('optimize')"))
-        for suffix in (".flac", ".partial", ".reserve"):
+        for suffix in (".flac", ".partial", ".sides", ".reserve"):
             self.audio_path(recording).with_suffix(suffix).unlink(missing_ok=True)
         self.database.rewrite()
 
-    def _segments(self, query: Select[SegmentRow, str]) -> list[Segment]:
+    def _segments(self, query: Select[SegmentRow, str, int | None]) -> list[Segment]:
         with self.database.transaction() as session:
-            return [_segment(row, name) for row, name in session.execute(query)]
+            return [_segment(row, name, channel) for row, name, channel in session.execute(query)]
 
 
 def _speakers(session: Session, recording: str) -> list[SpeakerRow]:
@@ -270,7 +272,7 @@ def _recording(row: RecordingRow, speakers: Iterable[str]) -> Recording:
     )
 
 
-def _segment(row: SegmentRow, speaker: str | None) -> Segment:
+def _segment(row: SegmentRow, speaker: str | None, channel: int | None) -> Segment:
     return Segment(
         start=row.start,
         end=row.end,
@@ -282,4 +284,5 @@ def _segment(row: SegmentRow, speaker: str | None) -> Segment:
         id=row.id,
         recording=row.recording_id,
         language=row.language,
+        channel=channel,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from dataclasses import replace
 
 from index.records import Note, NoteKind, Segment, Span
 
@@ -24,14 +25,28 @@ def find_gaps(speech: Sequence[Span], segments: Sequence[Segment], notes: Sequen
     """
     holes = [span for note in notes if note.kind is NoteKind.DAMAGED for span in note.spans]
     gaps = [gap for gap in uncovered(speech, segments) if gap.duration >= MIN_GAP_SECONDS]
+    if any(gap.channel is not None for gap in gaps):
+        # Two sides may lack something at the same time.
+        gaps = _merged(gaps)
     return sorted([*gaps, *_merged(holes)], key=lambda gap: gap.start)
 
 
 def uncovered(speech: Sequence[Span], segments: Sequence[Segment]) -> list[Span]:
-    """All detected speech that no segment's words account for, however short, in order."""
+    """All detected speech that no segment's words account for, however short, in order.
+
+    What is heard on one channel of several accounts for speech on that channel alone.
+    """
+    gaps: list[Span] = []
+    for channel in dict.fromkeys(span.channel for span in speech):
+        own = [segment for segment in segments if segment.channel == channel]
+        gaps += _uncovered([span for span in speech if span.channel == channel], own)
+    return sorted(gaps, key=lambda gap: gap.start)
+
+
+def _uncovered(speech: Sequence[Span], segments: Sequence[Segment]) -> list[Span]:
     covered = _covered(segments)
     ends = [span.end for span in covered]
-    gaps = []
+    gaps: list[Span] = []
     for span in speech:
         rest = [span]
         for other in covered[bisect_right(ends, span.start) :]:
@@ -39,7 +54,7 @@ def uncovered(speech: Sequence[Span], segments: Sequence[Segment]) -> list[Span]
                 break
             rest = [piece for part in rest for piece in _subtract(part, other)]
         gaps += rest
-    return sorted(gaps, key=lambda gap: gap.start)
+    return gaps
 
 
 def coverage(speech: Sequence[Span], segments: Sequence[Segment], notes: Sequence[Note] = ()) -> float | None:
@@ -82,7 +97,7 @@ def _covered(segments: Sequence[Segment]) -> list[Span]:
 
 
 def _merged(spans: Sequence[Span]) -> list[Span]:
-    """In order, with those that overlap or touch as one."""
+    """In order, with those that overlap or touch as one, whatever their channels."""
     merged: list[Span] = []
     for span in sorted(spans, key=lambda span: span.start):
         if merged and span.start <= merged[-1].end:
@@ -95,5 +110,5 @@ def _merged(spans: Sequence[Span]) -> list[Span]:
 def _subtract(span: Span, other: Span) -> list[Span]:
     if not span.overlaps(other):
         return [span]
-    pieces = [Span(span.start, other.start), Span(other.end, span.end)]
+    pieces = [replace(span, end=other.start), replace(span, start=other.end)]
     return [piece for piece in pieces if piece.duration > 0]

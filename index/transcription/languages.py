@@ -143,17 +143,20 @@ class LanguageGuess:
 
     def __init__(self, given: str | None = None) -> None:
         self.given = given
-        self._heard: dict[float, str] = {}
+        self._heard: dict[int | None, dict[float, str]] = {}
 
-    def heard(self, time: float, language: str | None) -> None:
+    def heard(self, time: float, language: str | None, channel: int | None = None) -> None:
         """The language that is spoken at the end of the window that begins at ``time``, seconds."""
         if language is not None:
-            self._heard = {**self._heard, time: language}
+            self._heard = {**self._heard, channel: {**self._heard.get(channel, {}), time: language}}
 
-    def at(self, time: float) -> str | None:
-        """The language to expect of a window that begins at ``time``: that of the window heard before it."""
+    def at(self, time: float, channel: int | None = None) -> str | None:
+        """The language to expect of a window that begins at ``time``: that of the window heard before it.
+
+        Sides of a conversation, each on a channel of its own, may speak different languages.
+        """
         if self.given is not None:
             return self.given
-        heard = self._heard
+        heard = self._heard.get(channel, {})
         earlier = [start for start in heard if start < time]
         return heard[max(earlier)] if earlier else heard[min(heard)] if heard else None

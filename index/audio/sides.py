@@ -1,0 +1,282 @@
+"""Sides: channels or tracks that each carry speech of their own, as the two ends of a call do.
+
+Mixed, talk at the same time is lost; so each is heard by itself. Two signals are sides of one conversation
+where neither their loudness nor their waveforms go together. A voice that two microphones hear is loud in
+both at the same moments, however far apart they are; a call's other end is at most a faint copy.
+
+Measured is the whole file, while it is decoded: how loud each signal is every 16 ms, and how alike two of
+them are twice a second. Pre-emphasis (differences of neighbouring samples) takes out hum and rumble.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+
+from index.records import Span
+from moss_audio.audio import SAMPLE_RATE
+
+FRAME = 256
+"""Samples whose loudness is measured together: 16 ms."""
+
+BLOCK = 8192
+"""Samples of which the first half is compared: about twice a second."""
+
+LAG = 640
+"""Samples by which one signal may come later than the other and still be alike: 40 ms, as between microphones
+13 m apart, or from encoder to encoder."""
+
+LATEST_ECHO = 37
+"""Frames by which a call's other end may come back: 0.6 s."""
+
+TOGETHER = 0.5
+"""Correlation of loudness from which two signals are one sound. Two ends of calls measured up to 0.25, pairs
+of microphones 0.4 to 1.0."""
+
+COHERENT = 0.15
+"""Correlation of waveforms, best lag of each block, from which sound is shared. Signals that have nothing in
+common measured up to 0.11, pairs of microphones 0.5 to 1.0."""
+
+SPREAD = 36.0
+"""Decibels between the moments when one of two signals is louder and those when the other is, from which what
+they share is only a faint copy: each then keeps 18 dB apart from the other's voice."""
+
+STEADY = 4.0
+"""Decibels by which a signal changes in loudness, up to which it is only hum or hiss."""
+
+SILENT = -70.0
+"""Decibels of full scale, after pre-emphasis, up to which there is nothing to be heard."""
+
+CONTAINED = 0.3
+"""Coherence with another signal from which a signal is part of that one, unless it is much fainter there."""
+
+CONTAINED_LEVEL = 0.025
+"""Energy, beside what is usual of each, from which it is not much fainter: -16 dB."""
+
+
+class Comparison:
+    """What several signals are like, gathered while they are decoded: 10 MB of a signal in ten hours.
+
+    Args:
+        count: Number of signals, at least 2.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._last: np.ndarray | None = None
+        self._waiting = np.zeros((count, 0), np.float32)
+        self._levels: list[np.ndarray] = []
+        self._plain: list[np.ndarray] = []
+        """Root mean square of each quarter of a second, without pre-emphasis and offset."""
+        self._energies: list[np.ndarray] = []
+        self._coherence: dict[tuple[int, int], list[np.ndarray]] = {
+            pair: [] for pair in combinations(range(count), 2)
+        }
+
+    def add(self, rows: np.ndarray) -> None:
+        """Take in the next samples, float32 ``[n_signals, n_samples]``, 16 kHz."""
+        waiting = np.concatenate([self._waiting, rows], axis=1)
+        whole = waiting.shape[1] // BLOCK * BLOCK
+        if whole:
+            self._take(waiting[:, :whole])
+        self._waiting = waiting[:, whole:]
+
+    def finish(self) -> None:
+        """Take in what is left of the last block."""
+        if rest := self._waiting.shape[1]:
+            self._take(np.pad(self._waiting, ((0, 0), (0, BLOCK - rest)), mode="edge"))
+        self._waiting = self._waiting[:, :0]
+
+    def _take(self, rows: np.ndarray) -> None:
+        sharp = np.diff(rows, axis=1, prepend=rows[:, :1] if self._last is None else self._last)
+        self._last = rows[:, -1:]
+        self._levels.append(frame_levels(sharp))
+        self._plain.append(rows.reshape(self.count, -1, 16 * FRAME).std(axis=2))
+        halves = sharp.reshape(self.count, -1, BLOCK)[:, :, : BLOCK // 2]
+        # Twice as long, so that the end of one is not compared with the beginning of the other.
+        spectra = np.fft.rfft(halves * np.hanning(BLOCK // 2).astype(np.float32), BLOCK)
+        energies = np.square(np.abs(spectra)).sum(axis=2) / (BLOCK // 2)
+        self._energies.append(energies.astype(np.float32))
+        for (first, second), found in self._coherence.items():
+            together = np.fft.irfft(spectra[first] * np.conj(spectra[second]))
+            near = np.abs(np.concatenate([together[:, : LAG + 1], together[:, -LAG:]], axis=1)).max(axis=1)
+            scale = np.sqrt(energies[first] * energies[second])
+            found.append((near / np.maximum(scale, 1e-12)).astype(np.float32))
+
+    @property
+    def levels(self) -> np.ndarray:
+        """Loudness, float32 ``[n_signals, n_frames]``."""
+        return np.concatenate([np.zeros((self.count, 0), np.float32), *self._levels], axis=1)
+
+    def idle(self) -> set[int]:
+        """Signals without anything to be heard: silent, or only hum or hiss."""
+        if not self._plain:
+            return set(range(self.count))
+        idle = np.ones(self.count, bool)
+        # Hum covers speech without pre-emphasis, and hiss with it.
+        for levels in (_quarters(self.levels), np.concatenate(self._plain, axis=1)):
+            # A side may be heard for a few seconds in an hour.
+            low, high, highest = np.percentile(_decibels(levels), (5, 99.5, 99.9), axis=1)
+            idle &= (highest < SILENT) | (high - low < STEADY)
+        return set(np.flatnonzero(idle).tolist())
+
+    def are_apart(self, first: int, second: int) -> bool:
+        """Whether two signals are sides of one conversation, as far as loudness and waveforms tell."""
+        levels = self.levels[[first, second]]
+        loud = levels > 0.05 * np.percentile(levels, 95, axis=1, keepdims=True)
+        # What is silent in both says nothing, and would count as alike.
+        some = np.repeat(loud.any(axis=0).reshape(-1, BLOCK // FRAME).any(axis=1), BLOCK // FRAME)
+        if not some.any() or _correlation(*levels[:, some]) >= TOGETHER:
+            return False
+        if self._shared(first, second) < COHERENT:
+            return True
+        difference = np.subtract(*_decibels(levels[:, loud.any(axis=0)]))
+        return bool(np.subtract(*np.percentile(difference, (99, 1))) >= SPREAD)
+
+    def contains(self, whole: int, part: int) -> bool:
+        """Whether nearly all that is heard in one signal is heard in another as well; it is in itself."""
+        if whole == part:
+            return True
+        energies = np.concatenate(self._energies, axis=1)[[whole, part]]
+        energies /= np.maximum(np.percentile(energies, 95, axis=1, keepdims=True), 1e-12)
+        loud = energies[1] > 0.01
+        coherence = np.concatenate(self._coherence[min(whole, part), max(whole, part)])
+        same = (coherence >= CONTAINED) & (energies[0] >= CONTAINED_LEVEL * energies[1])
+        return bool(loud.any() and np.mean(same[loud]) >= 0.75)
+
+    def _shared(self, first: int, second: int) -> float:
+        """Mean coherence, by how loud the blocks are."""
+        energies = np.concatenate(self._energies, axis=1)[[first, second]]
+        high = np.percentile(energies, 95, axis=1, keepdims=True)
+        weights = np.minimum(energies / np.maximum(high, 1e-12), 1.0).sum(axis=0)
+        weights[weights < 0.1] = 0.0
+        coherence = np.concatenate(self._coherence[min(first, second), max(first, second)])
+        return float(np.average(coherence, weights=weights)) if weights.any() else 0.0
+
+
+def frame_levels(sharp: np.ndarray) -> np.ndarray:
+    """Root mean square of each frame of signals, float32 ``[n_signals, n_samples]``; whole frames only."""
+    whole = sharp.shape[1] // FRAME * FRAME
+    return np.sqrt(np.square(sharp[:, :whole].reshape(len(sharp), -1, FRAME)).mean(axis=2))
+
+
+COPY_PERCENTILE = 20
+"""While one side speaks, the other listens for at least this part of the time, in percent."""
+
+LOUD_SIDE = 0.3
+"""Share of a side's full loudness from which what comes through to another side is measured."""
+
+THROUGH = 2.2
+"""Times the usual loudness of a copy (7 dB) up to which it is taken to be one."""
+
+CERTAINLY_OWN = 0.3
+"""Loudness of a side, beside its own full loudness, that is its own speech whatever the other side says."""
+
+OWN_SECONDS = 0.15
+"""Least of a side's own sound in a stretch of speech."""
+
+WITHIN_SECONDS = 1.0
+"""A shorter stretch between its own sound is its own as well: soft syllables while the other side is loud."""
+
+EDGE_SECONDS = 0.3
+"""Added on both sides of it: syllables begin and end softly."""
+
+
+def own_speech(levels: np.ndarray, speech: Sequence[Sequence[Span]]) -> list[list[Span]]:
+    """The speech of each side without what is only a copy of another side's, as an echo or crosstalk.
+
+    Args:
+        levels: Loudness of each side, float32 ``[n_sides, n_frames]``, after pre-emphasis (``frame_levels``).
+        speech: What a detector found on each side.
+
+    Returns:
+        Spans in order and disjoint, for each side.
+    """
+    quarters = _quarters(levels)
+    full = np.percentile(quarters, 99.9, axis=1) if quarters.shape[1] else np.zeros(len(levels))
+    found = []
+    for side, spans in enumerate(speech):
+        own = np.ones(levels.shape[1], bool)
+        for other in range(len(levels)):
+            if other == side or full[other] <= 0 or full[side] <= 0:
+                continue
+            through = THROUGH * _copied(levels[side], levels[other], LOUD_SIDE * full[other])
+            through = min(through, CERTAINLY_OWN * full[side] / full[other])
+            own &= levels[side] > through * _loudest_before(levels[other])
+        found.append([part for span in spans for part in _own_parts(span, own)])
+    return found
+
+
+def _copied(levels: np.ndarray, other: np.ndarray, loud: float) -> float:
+    """How loud a copy of another side is, beside that side, at the delay that fits best; 0 for none.
+
+    While the other side speaks, this one is mostly silent, and what is heard then is the copy.
+    """
+    frames = np.flatnonzero(other > loud)
+    frames = frames[:: 1 + len(frames) // 50_000]
+    best = 0.0
+    for lag in range(LATEST_ECHO + 1):
+        there = frames[frames + lag < len(levels)]
+        if len(there):
+            best = max(best, float(np.percentile(levels[there + lag] / other[there], COPY_PERCENTILE)))
+    return best
+
+
+def _own_parts(span: Span, own: np.ndarray) -> list[Span]:
+    rate = SAMPLE_RATE / FRAME
+    first, last = int(span.start * rate), min(len(own), int(np.ceil(span.end * rate)))
+    edge = round(EDGE_SECONDS * rate)
+    marked = np.flatnonzero(own[first:last])
+    parts: list[Span] = []
+    if not len(marked):
+        return parts
+    for run in np.split(marked, np.flatnonzero(np.diff(marked) > round(WITHIN_SECONDS * rate)) + 1):
+        if len(run) < OWN_SECONDS * rate:
+            continue
+        start, end = (first + int(run[0]) - edge) / rate, (first + int(run[-1]) + 1 + edge) / rate
+        parts.append(Span(max(span.start, start), min(span.end, end)))
+    return parts
+
+
+def _loudest_before(levels: np.ndarray) -> np.ndarray:
+    """The loudest of the frames from which a copy could come."""
+    frames = 1 + LATEST_ECHO
+    padded = np.pad(levels, (frames - 1, 0))
+    loudest = padded
+    width = 1
+    while width < frames:
+        step = min(width, frames - width)
+        loudest = np.maximum(loudest[step:], loudest[: len(loudest) - step])
+        width += step
+    return loudest
+
+
+def _quarters(levels: np.ndarray) -> np.ndarray:
+    """Mean loudness of each quarter of a second."""
+    whole = levels.shape[1] // 16 * 16
+    return levels[:, :whole].reshape(len(levels), -1, 16).mean(axis=2)
+
+
+def _decibels(levels: np.ndarray) -> np.ndarray:
+    return 20.0 * np.log10(np.maximum(levels, 1e-5))
+
+
+def _correlation(first: np.ndarray, second: np.ndarray) -> float:
+    """Of two courses of loudness, the most at any lag up to the latest echo."""
+    first, second = first - first.mean(), second - second.mean()
+    scale = float(np.sqrt(np.dot(first, first) * np.dot(second, second)))
+    if scale < 1e-12:
+        return 0.0
+    frames = len(first)
+    lags = range(-min(LATEST_ECHO, frames - 1), min(LATEST_ECHO, frames - 1) + 1)
+    return (
+        max(
+            float(
+                np.dot(first[max(0, lag) : frames + min(0, lag)], second[max(0, -lag) : frames - max(0, lag)])
+            )
+            for lag in lags
+        )
+        / scale
+    )
