@@ -20,7 +20,7 @@ from langgraph.types import StreamMode
 from agent.answer import Answer, Citation, Event, Step, StepFinished, StepStarted
 from agent.citations.quotes import fold
 from agent.extractive.situation import Focus
-from agent.graph import MOST_ROUNDS, State, build_graph
+from agent.graph import MOST_GATHERED, MOST_ROUNDS, State, build_graph
 from index.disk_space import disk_full, is_disk_full
 from index.recording_errors import Cancelled, MossAgentError
 from index.records import Recording
@@ -112,7 +112,7 @@ class Assistant:
         turn = _Turn(self._library, thread, focus)
         config: RunnableConfig = {
             "configurable": {"thread_id": thread, CANCEL: cancel},
-            "recursion_limit": 2 * MOST_ROUNDS + 8,
+            "recursion_limit": 2 * (MOST_ROUNDS + MOST_GATHERED) + 8,
         }
         try:
             asked: State = {
@@ -178,8 +178,8 @@ class _Turn:
             if isinstance(payload, StepFinished):
                 self._note(payload.result.recording_ids)
             yield payload
-        elif "model" in payload:
-            yield from self._called(payload["model"]["messages"][-1])
+        elif message := _written_by("plan", payload) or _written_by("model", payload):
+            yield from self._called(message)
         elif "check_citations" in payload:
             self._answer = payload["check_citations"]["answer"]
 
@@ -207,6 +207,12 @@ class _Turn:
         if new := recordings - self._noted:
             self._library.note_thread(self._thread, new)
             self._noted |= new
+
+
+def _written_by(node: str, payload: Any) -> AIMessage | None:
+    """What a node that may call tools has written, if it is this one's update and it wrote something."""
+    messages = (payload.get(node) or {}).get("messages")
+    return messages[-1] if messages else None
 
 
 def named_in(question: str, recordings: Sequence[Recording]) -> Recording | None:

@@ -1,19 +1,23 @@
-"""The agent: a plain tool-calling loop whose answer is checked while it is written.
+"""The agent: retrieve, then read; a tool-calling loop whose answer is checked while it is written.
 
-    begin → model ⇄ tools
-              ↓
+    begin → plan ⇄ gather
+             ↓
+           model ⇄ tools
+             ↓
        check_citations → end
 
-It works with any LangChain chat model that can bind tools and never asks which one it has. What the nodes
-write to the stream are the events of ``agent.answer``.
+Evidence is gathered before the model's first word: what the question asks for by rule is looked up, and most
+questions need no more. It works with any LangChain chat model that can bind tools and never asks which one it
+has. What the nodes write to the stream are the events of ``agent.answer``.
 """
 
 from __future__ import annotations
 
 import logging
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, TypedDict
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import (
@@ -37,13 +41,16 @@ from langgraph.types import Command, StreamWriter
 
 from agent.answer import StepFinished, TextDelta, ThoughtDelta
 from agent.citations.check import Checked, Checker, LineStream, Segments
+from agent.extractive.compose import compose
 from agent.extractive.extractive_chat import BY_RULE, by_rule
 from agent.extractive.intents import Intent, understand
+from agent.extractive.plan import next_calls
 from agent.extractive.question_context import QuestionContext
 from agent.extractive.situation import Focus
+from agent.handout import Handout
 from agent.prompts import system_message
-from agent.turns import last_turn, remembered, rounds
-from tools.result import result_of
+from agent.turns import GATHERED, last_turn, remembered, rounds
+from tools.result import SearchResult, Transcript, result_of
 
 
 def union(known: list[int], new: list[int]) -> list[int]:
@@ -74,12 +81,17 @@ class State(TypedDict, total=False):
     """What the question asks for, by rule."""
     checker: Annotated[Checker, UntrackedValue]
     """What this question's answer is checked with; it learns each tool result once."""
+    handout: Annotated[Handout, UntrackedValue]
+    """What the model is handed of this conversation, and under which numbers."""
     checked: Annotated[Checked, UntrackedValue]
     """The model's last words, checked."""
 
 
 MOST_ROUNDS = 8
-"""Rounds of tool calls a turn may take; after them the model has to answer with what it has."""
+"""Rounds of tool calls a model may take in a turn; after them it has to answer with what it has."""
+
+MOST_GATHERED = 4
+"""Rounds of tool calls that are made by rule before the model is asked."""
 
 NO_ANSWER = "I have no answer to this; please ask it another way."
 LOOKUP_FAILED = "Something went wrong while this was looked up; the log says what."
@@ -104,23 +116,26 @@ def build_graph(
     nodes = _Nodes(model, tools, segments)
     graph = StateGraph(State)
     graph.add_node("begin", nodes.begin)
+    graph.add_node("plan", nodes.plan)
     graph.add_node("model", nodes.model)
-    graph.add_node("tools", ToolNode(tools, handle_tool_errors=lookup_failed, wrap_tool_call=nodes.call_tool))
+    for name in ("gather", "tools"):
+        node = ToolNode(tools, handle_tool_errors=lookup_failed, wrap_tool_call=nodes.call_tool)
+        graph.add_node(name, node)
     graph.add_node("check_citations", nodes.check_citations)
     graph.add_edge(START, "begin")
-    graph.add_edge("begin", "model")
-    graph.add_conditional_edges(
-        "model", wants_tools, {"tools": "tools", "check_citations": "check_citations"}
-    )
+    graph.add_edge("begin", "plan")
+    graph.add_conditional_edges("plan", calls_tools, {True: "gather", False: "model"})
+    graph.add_edge("gather", "plan")
+    graph.add_conditional_edges("model", calls_tools, {True: "tools", False: "check_citations"})
     graph.add_edge("tools", "model")
     graph.add_edge("check_citations", END)
     return graph.compile(checkpointer=checkpointer)
 
 
-def wants_tools(state: State) -> Literal["tools", "check_citations"]:
-    """Whether the model's last message asks for tools."""
+def calls_tools(state: State) -> bool:
+    """Whether the last message asks for tools."""
     last = state["messages"][-1]
-    return "tools" if isinstance(last, AIMessage) and last.tool_calls else "check_citations"
+    return isinstance(last, AIMessage) and bool(last.tool_calls)
 
 
 def lookup_failed(error: Exception) -> str:
@@ -149,7 +164,22 @@ class _Nodes:
             "answer": {},
             "intent": understand(context.situation(kept)),
             "checker": self._checker(state, kept),
+            "handout": Handout(self._segments),
         }
+
+    def plan(self, state: State) -> dict[str, Any]:
+        """Ask for what the question needs by rule, until all of it is there."""
+        if rounds(state["messages"], gathered=True) >= MOST_GATHERED:
+            return {}
+        situation = self._context(state).situation(state["messages"])
+        calls = [
+            {"name": call.tool, "args": dict(call.arguments), "id": f"call_{uuid.uuid4().hex[:12]}"}
+            for call in next_calls(state["intent"], situation)
+            if call.tool in self._names
+        ]
+        if not calls:
+            return {}
+        return {"messages": [AIMessage("", tool_calls=calls, additional_kwargs={GATHERED: True})]}
 
     def _context(self, state: State) -> QuestionContext:
         return QuestionContext(
@@ -175,12 +205,17 @@ class _Nodes:
 
         It gets no tools once the turn has used up its rounds.
         """
-        checker = state["checker"]
-        for message in new_results(state["messages"]):
-            checker.learn(result_of(message))
+        checker, handout = state["checker"], state["handout"]
+        prompt = [system_message(self._context(state)), *handout.messages(state["messages"])]
+        for message in last_turn(state["messages"]):
+            if isinstance(message, ToolMessage):
+                checker.learn(handout.result(message))
+        lines = LineStream(checker, handout.numbers)
+        if unfound := self._unfound(state):
+            writer(TextDelta(lines.feed(unfound, by_rule=True) + lines.finish()))
+            about = {"model_name": "extractive"}
+            return {"messages": [AIMessage(unfound, response_metadata=about)], "checked": lines.checked}
         may_call = rounds(state["messages"]) < MOST_ROUNDS
-        prompt = [system_message(self._context(state)), *state["messages"]]
-        lines = LineStream(checker)
         reply = self._write(self._bound if may_call else self._plain, prompt, config, lines, writer)
         if not may_call:
             # Some models call tools that they were not offered; what they said beside it is the answer.
@@ -197,6 +232,21 @@ class _Nodes:
         if out := lines.finish():
             writer(TextDelta(out))
         return {"messages": [reply], "checked": lines.checked}
+
+    def _unfound(self, state: State) -> str:
+        """That nothing relevant was said, by rule, where that is known before the model is asked; else empty.
+
+        A model that is given nothing makes something up. Where earlier turns looked something up, it may
+        answer from that.
+        """
+        messages = state["messages"]
+        results = [result_of(message) for message in last_turn(messages) if isinstance(message, ToolMessage)]
+        looked = [result for result in results if isinstance(result, (SearchResult, Transcript))]
+        situation = self._context(state).situation(messages)
+        before = any(turn.results for turn in situation.past)
+        if not looked or rounds(messages) or before or any(result.evidence for result in looked):
+            return ""
+        return compose(state["intent"], situation)
 
     def _write(
         self,
@@ -215,6 +265,9 @@ class _Nodes:
             text, ruled = str(chunk.text), by_rule(chunk)
             written = text[: max(0, len(text) - ruled)]
             out = lines.feed(written)
+            if ruled and chunk.response_metadata.get("model_name"):
+                # Another one has taken over: what the first left unfinished is not shown.
+                lines.forget()
             if ruled:
                 out += lines.feed(text[len(written) :], by_rule=True)
             if out:
@@ -241,8 +294,11 @@ class _Nodes:
     def check_citations(self, state: State) -> dict[str, Any]:
         """Put the checked text in the place of the model's, and keep it as the turn's answer."""
         checked = state["checked"]
+        handout = state["handout"]
         results = [
-            result_of(message) for message in last_turn(state["messages"]) if isinstance(message, ToolMessage)
+            handout.result(message)
+            for message in last_turn(state["messages"])
+            if isinstance(message, ToolMessage)
         ]
         answer = {
             "marked_text": checked.marked_text,
@@ -255,13 +311,3 @@ class _Nodes:
             "answer": answer,
             "seen": [item.id for result in results for item in result.evidence],
         }
-
-
-def new_results(messages: Sequence[AnyMessage]) -> list[ToolMessage]:
-    """The tool messages behind the last message of the model."""
-    found: list[ToolMessage] = []
-    for message in reversed(messages):
-        if not isinstance(message, ToolMessage):
-            break
-        found.append(message)
-    return found[::-1]

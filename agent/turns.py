@@ -13,6 +13,10 @@ TURNS_KEPT = 12
 """Turns of a conversation a model still sees; older ones are forgotten."""
 
 
+GATHERED = "gathered"
+"""Key of ``additional_kwargs`` of messages whose calls were made by rule, before the model was asked."""
+
+
 def split_turns(messages: Sequence[M]) -> list[list[M]]:
     """The messages by turn; what stands before the first question is a turn of its own."""
     turns: list[list[M]] = []
@@ -36,6 +40,9 @@ def remembered(messages: Sequence[M]) -> list[M]:
     return [message for turn in [*whole[-TURNS_KEPT:], current] for message in turn]
 
 
-def rounds(messages: Sequence[BaseMessage]) -> int:
-    """How often tools were asked for in the last turn."""
-    return sum(isinstance(message, AIMessage) and bool(message.tool_calls) for message in last_turn(messages))
+def rounds(messages: Sequence[BaseMessage], gathered: bool = False) -> int:
+    """How often tools were asked for in the last turn: by the model, or by rule before it."""
+    asked = [message for message in last_turn(messages) if isinstance(message, AIMessage)]
+    return sum(
+        bool(message.tool_calls) and (GATHERED in message.additional_kwargs) == gathered for message in asked
+    )

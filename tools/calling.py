@@ -17,6 +17,29 @@ from tools.result_text import text_of
 P = ParamSpec("P")
 
 
+OWN: Any = {"own": True}
+"""``json_schema_extra`` of an argument that language models are not told about."""
+
+
+class _Tool(StructuredTool):
+    """A tool whose schema is short, since a model reads it with every question."""
+
+    @property
+    def tool_call_schema(self) -> dict[str, Any]:
+        """The names and types of the arguments; what else the schema says is still checked.
+
+        An argument marked ``OWN`` is used by the program only.
+        """
+        assert isinstance(self.args_schema, type) and issubclass(self.args_schema, BaseModel)
+        brief = self.args_schema.model_json_schema()
+        brief["properties"] = {
+            name: {"type": next(kind["type"] for kind in field.get("anyOf", [field]))}
+            for name, field in brief.get("properties", {}).items()
+            if not field.get("own")
+        }
+        return brief
+
+
 def make_tool(
     name: str, description: str, arguments: type[BaseModel], run: Callable[..., ToolResult]
 ) -> BaseTool:
@@ -31,7 +54,7 @@ def make_tool(
         arguments: The schema of its arguments.
         run: Called with the arguments by name; with a parameter ``config`` it is given the run's.
     """
-    return StructuredTool.from_function(
+    return _Tool.from_function(
         _with_text(run),
         name=name,
         description=description,

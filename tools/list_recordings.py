@@ -55,8 +55,7 @@ def list_recordings_tool(toolbox: Toolbox) -> BaseTool:
 
     return make_tool(
         "list_recordings",
-        "List the recordings of the library, newest first: id, title, length in seconds, language, "
-        "speakers (estimated from the voices), state, and the share of speech that was transcribed.",
+        "List the recordings with length, language and speakers.",
         ListRecordings,
         run,
     )

@@ -6,7 +6,7 @@ import threading
 
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
 from index.audio.decode import read_range
 from index.recording_errors import MossAgentError
@@ -30,12 +30,10 @@ NEEDS_MOSS_AUDIO = (
 class Listen(BaseModel):
     """Arguments of ``listen``."""
 
-    recording: str = Field(description="Id, unique beginning of the id, or title of the recording.")
-    start: Seconds = Field(description="Start of the stretch, seconds from the start of the recording.")
-    end: Seconds = Field(description=f"End of the stretch in seconds; at most {LONGEST_S:g} after the start.")
-    question: str = Field(
-        description="One question about what can be heard there; times in it are those of the recording."
-    )
+    recording: str
+    start: Seconds
+    end: Seconds
+    question: str
 
 
 def listen(
@@ -109,8 +107,7 @@ def listen_tool(toolbox: Toolbox) -> BaseTool:
 
     return make_tool(
         "listen",
-        "Listen again to a stretch of audio (at most ten minutes) and answer one question about what can "
-        "be heard there: sounds, music, tone of voice, emotion. Not for words: read or search those.",
+        "Ask about sounds, music or tone of voice in up to ten minutes of audio.",
         Listen,
         run,
     )

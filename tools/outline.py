@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from langchain_core.tools import BaseTool
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
 from index.records import Segment
 from tools import result
@@ -16,7 +16,7 @@ from tools.toolbox import Toolbox
 class Outline(BaseModel):
     """Arguments of ``outline``."""
 
-    recording: str = Field(description="Id, unique beginning of the id, or title of the recording.")
+    recording: str
 
 
 def outline(toolbox: Toolbox, recording: str) -> result.Outline:
@@ -61,7 +61,7 @@ def outline_tool(toolbox: Toolbox) -> BaseTool:
 
     return make_tool(
         "outline",
-        "List the topics of one recording in order, with their times: what it is about.",
+        "List the topics of a recording with their times.",
         Outline,
         run,
     )

@@ -10,7 +10,7 @@ from index.records import Recording, Segment, Span
 from index.text import folded_name
 from index.voice_names import find_voices
 from moss_audio.timestamps import clock
-from tools.calling import Seconds, make_tool
+from tools.calling import OWN, Seconds, make_tool
 from tools.result import (
     MOST_EVIDENCE,
     RecordingInfo,
@@ -22,19 +22,16 @@ from tools.result import (
 )
 from tools.toolbox import Toolbox
 
-DESCRIPTION = (
-    "Read what was said in a stretch of a recording: exactly the segments that overlap [start, end), in "
-    f"order. Returns at most {MOST_EVIDENCE} segments and how many there are in all."
-)
+DESCRIPTION = "Read what was said from start to end, in seconds; a few minutes at once."
 
 
 class ReadTranscript(BaseModel):
     """Arguments of ``read_transcript``."""
 
-    recording: str = Field(description="Id, unique beginning of the id, or title of the recording.")
-    start: Seconds = Field(description="Start of the stretch, seconds from the start of the recording.")
-    end: Seconds = Field(description="End of the stretch in seconds; not included.")
-    speaker: str | None = Field(default=None, description="Only what this speaker said.")
+    recording: str
+    start: Seconds
+    end: Seconds
+    speaker: str | None = Field(default=None, json_schema_extra=OWN)
 
 
 def read_transcript(

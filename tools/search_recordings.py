@@ -31,11 +31,9 @@ VERBATIM = 1.0
 class SearchRecordings(BaseModel):
     """Arguments of ``search_recordings``."""
 
-    query: str = Field(description="What to look for, in a few words or as a question.", max_length=1000)
-    recording: str | None = Field(
-        default=None, description="Id, beginning of the id, or title, to search one recording; else all."
-    )
-    speaker: str | None = Field(default=None, description="Only what this speaker said; needs `recording`.")
+    query: str = Field(max_length=1000)
+    recording: str | None = None
+    speaker: str | None = None
 
 
 def search_recordings(
@@ -159,9 +157,7 @@ def search_recordings_tool(toolbox: Toolbox) -> BaseTool:
 
     return make_tool(
         "search_recordings",
-        "Find where something was said, by words and by meaning, in one recording or in all. Returns the "
-        "relevant segments, best first, each with its relevance from 0 to 1; none when nothing relevant "
-        "was said.",
+        "Find what was said about something.",
         SearchRecordings,
         run,
     )

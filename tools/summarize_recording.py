@@ -16,7 +16,7 @@ from index.records import Recording, Segment
 from index.store.library import Library
 from index.summary.items import Summary
 from index.templates import Template
-from tools.calling import make_tool
+from tools.calling import OWN, make_tool
 from tools.result import Evidence, RecordingInfo, SummaryResult, notes, unfinished
 from tools.toolbox import Toolbox
 
@@ -33,8 +33,8 @@ _lock = threading.Lock()
 class Summarize(BaseModel):
     """Arguments of ``summarize``."""
 
-    recording: str = Field(description="Id, unique beginning of the id, or title of the recording.")
-    template: Template = Field(default="meeting", description="What kind of conversation it is.")
+    recording: str
+    template: Template = Field(default="meeting", json_schema_extra=OWN)
 
 
 def summarize_recording(
@@ -139,8 +139,7 @@ def summarize_tool(toolbox: Toolbox) -> BaseTool:
 
     return make_tool(
         "summarize",
-        "Summarise one recording with times: overview, topics, decisions, action items with owner and "
-        "due date, open questions, key quotes.",
+        "Summarise a recording: decisions, action items, open questions, topics.",
         Summarize,
         run,
     )

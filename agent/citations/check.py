@@ -14,7 +14,17 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from agent.answer import Citation
-from agent.citations.markers import Broken, Marker, Quote, Token, bullet, claims, split_markers, tokens
+from agent.citations.markers import (
+    Broken,
+    Marker,
+    Quote,
+    Token,
+    bullet,
+    claims,
+    numbered,
+    split_markers,
+    tokens,
+)
 from agent.citations.quotes import contains, fold, tidy
 from agent.citations.uncited import LEGEND, Facts, mark_uncited, unmarked
 from index.records import Segment
@@ -180,8 +190,9 @@ class LineStream:
     holds is replaced as a whole. All that comes out together is ``checked.text``.
     """
 
-    def __init__(self, checker: Checker) -> None:
+    def __init__(self, checker: Checker, numbers: Mapping[int, int] | None = None) -> None:
         self._checker = checker
+        self._numbers = numbers or {}
         self._rest = ""
         self._held: list[Checked] = []
         self._lines: list[str] = []
@@ -210,6 +221,12 @@ class LineStream:
         *whole, self._rest = (self._rest + text).split("\n")
         return out + "".join(self._line(line) for line in whole)
 
+    def forget(self) -> None:
+        """Leave out the line that is not finished, and all before it where nothing has come out yet."""
+        self._rest = ""
+        if not self._citations:
+            self._held, self._dropped, self._uncited = [], 0, False
+
     def finish(self) -> str:
         """The text ends here; returns what was still held back."""
         out = self._line(self._rest) if self._by_rule else self._end_of_claims()
@@ -228,6 +245,8 @@ class LineStream:
         return out
 
     def _line(self, line: str) -> str:
+        if not self._by_rule:
+            line = numbered(line, {number: segment for segment, number in self._numbers.items()})
         checked = self._checker.check_line(line.rstrip(), self._by_rule)
         self._dropped += checked.dropped
         self._citations += checked.citations

@@ -7,7 +7,7 @@ quotation marks are words of a recording, not citations: a transcript cannot cit
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 
@@ -43,6 +43,34 @@ _PART = re.compile(r"\s*#?\s*([0-9]{1,18})(?:\s*[-–—]\s*#?\s*([0-9]{1,18}))?
 _EXACT = re.compile(r"\[#([0-9]{1,18})(?:-#([0-9]{1,18}))?\]")
 _BULLET = re.compile(r"\s*(?:[-*•]\s+|\d{1,3}[.)]\s+|#{1,6}\s+|>\s+)*")
 _AFTER = re.compile(r"[.,;:!?…)\]}*_]*")
+
+
+_NUMBERED = re.compile(r"\[\s*\d{1,6}(?:\s*[-–—,;]\s*\d{1,6})*\s*\]")
+
+
+def numbered(line: str, segments: Mapping[int, int]) -> str:
+    """A line in which a model cites by the numbers it was handed, with markers of segments in their place.
+
+    Args:
+        line: ``The club is called [3]; they agree [4-6].``; also ``[3, 5]``.
+        segments: From a number to the segment's id; what cites another number becomes a broken marker.
+    """
+    pieces: list[str] = []
+    at = 0
+    for match in re.finditer(f"{TOKEN.pattern}|(?P<number>{_NUMBERED.pattern})", line):
+        text = match.group()
+        if not match.group("quote") and _NUMBERED.fullmatch(text):
+            text = "".join(_segment_marker(part, segments) for part in re.split("[,;]", text[1:-1]))
+        pieces += [line[at : match.start()], text]
+        at = match.end()
+    return "".join([*pieces, line[at:]])
+
+
+def _segment_marker(part: str, segments: Mapping[int, int]) -> str:
+    ends = [segments.get(int(number)) for number in re.findall(r"\d+", part)]
+    if len(ends) > 2 or None in ends:
+        return "[#]"
+    return str(Marker(int(ends[0] or 0), int(ends[-1] or 0)))
 
 
 def bullet(line: str) -> str:

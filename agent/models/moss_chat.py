@@ -31,7 +31,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from agent.extractive.extractive_chat import BY_RULE, respond
 from agent.models.moss_messages import REASONING, TAKEN_OVER, Counter, estimate_tokens, openai_messages
-from agent.turns import last_turn
+from agent.turns import GATHERED, last_turn
 from index.recording_errors import Cancelled, MossAgentError
 from moss_audio.errors import MossAudioError
 from moss_audio.generation.requests import Options, Reply, TextDelta, ThinkingDelta
@@ -527,10 +527,16 @@ def _extractive(
 def _as_if_alone(messages: Sequence[BaseMessage], may_call: bool) -> list[BaseMessage]:
     """The conversation without what the failing model did in this turn: it was done for reasons of its own.
 
-    Where nothing more may be called, what it found is all there is.
+    What was gathered by rule stays. Where nothing more may be called, what it found is all there is.
     """
     turn = last_turn(messages)
     before = list(messages[: len(messages) - len(turn)])
+    own = [
+        at
+        for at, message in enumerate(turn)
+        if isinstance(message, AIMessage) and GATHERED not in message.additional_kwargs
+    ]
+    kept = own[0] if own else len(turn)
     marks = [
         at
         for at, message in enumerate(turn)
@@ -538,4 +544,4 @@ def _as_if_alone(messages: Sequence[BaseMessage], may_call: bool) -> list[BaseMe
     ]
     if not marks and not may_call:
         return list(messages)
-    return [*before, *turn[:1], *(turn[marks[0] :] if marks else [])]
+    return [*before, *turn[:kept], *(turn[marks[0] :] if marks else [])]

@@ -335,7 +335,7 @@ def test_a_conversation_that_was_stored_before_results_were_typed_goes_on(desk: 
     try:
         first, *later = (
             [call("list_recordings", "c1")],
-            AIMessage("As I said, “we get a second technician” [#{first}]."),
+            AIMessage("As I said, “we get a second technician” [{first}]."),
         )
         model = ScriptedModel(script=[AIMessage("", tool_calls=first), *later])
         before = again.assistant.ask("who said that?", thread="old")
@@ -345,7 +345,7 @@ def test_a_conversation_that_was_stored_before_results_were_typed_goes_on(desk: 
         answer = again.with_model(model).ask("what was that?", thread="old")
         assert "second technician" in answer.citations[0].quote
         told = [message for message in model.heard[0] if isinstance(message, ToolMessage)]
-        assert told[0].text.splitlines()[1] == "evidence:" and told[0].text.splitlines()[2].startswith("[#")
+        assert told[0].text.splitlines()[1] == "evidence:" and told[0].text.splitlines()[2].startswith("[1]")
         kinds = [type(result_of(message)).__name__ for message in told]
         assert kinds[:3] == ["Transcript", "SearchResult", "Heard"]
         assert again.assistant.ask("go on", thread="old").text
@@ -496,10 +496,10 @@ def test_another_model_gets_the_same_graph_with_parallel_calls_and_checked_citat
         ),
         AIMessage(
             "Here is what I found.\n"
-            "- “I'll call the rowing club this afternoon” [#{first}]\n"
-            "- “I will fly to the moon” [#{first}]\n"
+            "- “I'll call the rowing club this afternoon” [{line:rowing club this afternoon}]\n"
+            "- “I will fly to the moon” [{line:rowing club this afternoon}]\n"
             "- They also bought a yacht [#123456].\n"
-            "- Callum calls them [#{first}], and Ben resigns [#999].\n"
+            "- Callum calls them [{line:rowing club this afternoon}], and Ben resigns [#999].\n"
         ),
     )
     *events, answer = assistant.stream("who calls the rowing club?")
@@ -518,7 +518,8 @@ def test_another_model_gets_the_same_graph_with_parallel_calls_and_checked_citat
     assert answer.model == "scripted"
     assert isinstance(model.heard[0][0], SystemMessage)
     assert HARBOUR[:12] in model.heard[0][0].text
-    assert [message.tool_call_id for message in model.heard[1] if isinstance(message, ToolMessage)] == [
+    called = [message.tool_call_id for message in model.heard[1] if isinstance(message, ToolMessage)]
+    assert called[1:] == [
         "c1",
         "c2",
         "c3",
@@ -528,7 +529,7 @@ def test_another_model_gets_the_same_graph_with_parallel_calls_and_checked_citat
 
 def test_a_model_that_only_makes_things_up_gets_no_word_through(desk: Desk) -> None:
     assistant, _ = scripted(desk, AIMessage("“We fly to Mars” [#1].\n“And Venus”"))
-    *events, answer = assistant.stream("where do we fly?")
+    *events, answer = assistant.stream("hello")
     assert isinstance(answer, Answer)
     assert answer.text == UNVERIFIED
     assert answer.citations == ()
@@ -538,7 +539,7 @@ def test_a_model_that_only_makes_things_up_gets_no_word_through(desk: Desk) -> N
 def test_segments_that_no_tool_returned_cannot_be_cited(desk: Desk) -> None:
     real = desk.library.segments(HARBOUR)[0]
     assistant, _ = scripted(desk, AIMessage(f"“{real.text}” [#{real.id}]"))
-    assert assistant.ask("how does it begin?").text == UNVERIFIED
+    assert assistant.ask("hello").text == UNVERIFIED
 
 
 def test_evidence_of_an_earlier_turn_can_still_be_cited(desk: Desk) -> None:
@@ -552,7 +553,7 @@ def test_a_model_that_never_stops_calling_tools_has_to_answer(desk: Desk) -> Non
     endless = AIMessage("Still looking.", tool_calls=[call("list_recordings")])
     assistant, model = scripted(desk, endless)
     answer = assistant.ask("what is there?")
-    assert len(answer.steps) == MOST_ROUNDS
+    assert len(model.heard) == MOST_ROUNDS + 1
     assert model.tools_offered[-1] == 0
     assert answer.text == "Still looking."
     after = assistant.ask("and now?", thread=answer.thread)

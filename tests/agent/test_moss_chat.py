@@ -14,6 +14,7 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel
 
 from agent.answer import Answer, StepFinished, StepStarted, TextDelta, ThoughtDelta
@@ -23,6 +24,7 @@ from agent.citations.uncited import LEGEND, MARK
 from agent.extractive.question_context import QuestionContext
 from agent.extractive.situation import Focus
 from agent.graph import MOST_ROUNDS
+from agent.handout import LONGEST_STRETCH
 from agent.models.moss_chat import CONTEXT_TOKENS, ChatMossAudio
 from agent.models.moss_messages import ContextTooLong, cut_rows, estimate_tokens, openai_messages
 from agent.prompts import system_message
@@ -74,7 +76,7 @@ def assistant(desk: Desk, *said: Said | Callable[[str], Said], **more: Any) -> t
 
 def marker(results: str, words: str) -> str:
     """The marker of the evidence line that holds some words."""
-    (line,) = {line for line in results.splitlines() if words in line and line.startswith("[#")}
+    (line,) = {line for line in results.splitlines() if words in line and line.startswith("[")}
     return line.split(" ")[0]
 
 
@@ -95,9 +97,12 @@ def test_it_thinks_calls_tools_side_by_side_and_cites_what_they_returned(desk: D
     chat, _ = assistant(desk, f"<think>Two ways.</think>Let me look.\n{SEARCH}\n{READ}", cite_rowing)
     events, answer = ask(chat)
     assert answer.text == "“I'll call the rowing club this afternoon” [3:43]"
-    assert [step.tool for step in answer.steps] == ["search_recordings", "read_transcript"]
+    gathered, *own = [step.tool for step in answer.steps]
+    assert (gathered, own) == ("search_recordings", ["search_recordings", "read_transcript"])
     assert answer.model == "RuleMoss-1B"
     kinds = [type(event) for event in events]
+    assert kinds[:2] == [StepStarted, StepFinished]
+    kinds = kinds[2:]
     assert kinds.index(ThoughtDelta) < kinds.index(StepStarted) < kinds.index(StepFinished)
     assert "".join(event.text for event in events if isinstance(event, ThoughtDelta)) == "Two ways."
     last = max(at for at, event in enumerate(events) if isinstance(event, StepFinished))
@@ -111,9 +116,8 @@ def test_a_thought_is_never_in_the_answer_nor_in_the_next_turn(desk: Desk) -> No
     _, answer = ask(chat, thread="t")
     assert secret not in answer.text + answer.marked_text
     in_turn = backend.chats[1][0]
-    assert [message.get("reasoning_content") for message in in_turn if message["role"] == "assistant"] == [
-        secret
-    ]
+    thoughts = [message.get("reasoning_content") for message in in_turn if message["role"] == "assistant"]
+    assert thoughts == [None, secret]
     chat.ask("and when?", thread="t")
     assert not any(secret in str(message) for message in backend.chats[-1][0][:2])
     final = [
@@ -127,15 +131,15 @@ def test_a_thought_is_never_in_the_answer_nor_in_the_next_turn(desk: Desk) -> No
 def test_the_model_reads_numbered_evidence_and_short_ids(desk: Desk) -> None:
     chat, backend = assistant(desk, READ, "I cannot say.")
     ask(chat)
-    system, question, call, result = backend.chats[1][0]
+    system, question, _, _, call, result = backend.chats[1][0]
     assert HARBOUR[:12] in system["content"]
     assert HARBOUR not in system["content"]
     assert question == {"role": "user", "content": ROWING}
     assert json.loads(call["tool_calls"][0]["function"]["arguments"])["start"] == 220
     assert result["tool_call_id"] == call["tool_calls"][0]["id"]
     segments = desk.library.segments(HARBOUR, 220, 230)
-    lines = [line for line in result["content"].splitlines() if line.startswith("[#")]
-    assert [int(line[2 : line.index("]")]) for line in lines] == [segment.id for segment in segments]
+    lines = [line for line in result["content"].splitlines() if line.startswith("[")]
+    assert all(0 < int(line[1 : line.index("]")]) < 60 for line in lines)
     assert all(segment.text in line for segment, line in zip(segments, lines, strict=True))
     assert HARBOUR not in result["content"]
 
@@ -171,8 +175,6 @@ SUNK = f"They decided to sink the ferry {MARK}.\n\n{LEGEND}"
         (ROWING, [SEARCH, lambda results: f"{cite_rowing(results)}. {SINK}"],
          f"“I'll call the rowing club this afternoon” [3:43]. {SUNK}"),
         (ROWING, [SEARCH, cite_rowing], "“I'll call the rowing club this afternoon” [3:43]"),
-        ("what about penguins?", [PENGUINS, "Nothing was said about penguins."],
-         "Nothing was said about penguins."),
         ("hello", ["Hello! What would you like to know?"], "Hello! What would you like to know?"),
         ("what is there?", [LIST, "One recording, “Harbour Lights planning call” (5:06)."],
          "One recording, “Harbour Lights planning call” (5:06)."),
@@ -227,7 +229,7 @@ def test_broken_calls_are_repaired_and_never_shown(desk: Desk, damaged: str) -> 
     chat, backend = assistant(desk, damaged, cite_rowing)
     events, answer = ask(chat)
     assert answer.text == "“I'll call the rowing club this afternoon” [3:43]"
-    assert [dict(step.arguments) for step in answer.steps] == [
+    assert [dict(step.arguments) for step in answer.steps[1:]] == [
         {"recording": "aaaaaaaaaaaa", "start": 220, "end": 230}
     ]
     assert len(backend.chats) == 2
@@ -298,7 +300,7 @@ def test_an_unknown_tool_is_told_to_the_model_once(desk: Desk) -> None:
 def test_a_call_that_was_made_is_not_made_again(desk: Desk) -> None:
     chat, backend = assistant(desk, SEARCH, SEARCH, cite_rowing)
     _, answer = ask(chat)
-    assert [step.tool for step in answer.steps] == ["search_recordings"]
+    assert [step.tool for step in answer.steps] == ["search_recordings", "search_recordings"]
     assert answer.text == "“I'll call the rowing club this afternoon” [3:43]"
     assert "called this already" in backend.chats[2][0][-1]["content"]
     stubborn, _ = assistant(desk, SEARCH)
@@ -313,7 +315,7 @@ def test_a_model_that_only_calls_tools_has_to_answer_in_the_end(desk: Desk) -> N
 
     chat, backend = assistant(desk, another)
     _, answer = ask(chat)
-    assert len([step for step in answer.steps if step.tool == "search_recordings"]) == MOST_ROUNDS
+    assert len([step for step in answer.steps if step.tool == "search_recordings"]) == 1 + MOST_ROUNDS
     assert backend.chats[-1][1] == []
     assert_taken_over(answer, "it called tools in a way that cannot be followed")
     assert "rowing club" in answer.citations[0].quote
@@ -359,21 +361,19 @@ def test_the_extractive_model_takes_over_and_says_so(desk: Desk, said: Said, rea
     assert "".join(event.text for event in events[last:] if isinstance(event, TextDelta)) == answer.text
 
 
-def test_words_before_a_failure_are_marked_and_the_quotes_behind_are_not(desk: Desk) -> None:
+def test_words_before_a_failure_are_left_out(desk: Desk) -> None:
     class Breaks(RuleBackend):
         def chat(self, *given: Any) -> Iterator[Any]:
             yield MossDelta("They decided to sink the fer")
             raise RuntimeError("CUDA error")
 
     events, answer = ask(desk.with_model(ChatMossAudio(backend=Breaks())), "hello")
-    first, note, *_ = answer.text.split("\n\n")
-    assert first == f"They decided to sink the fer {MARK}"
+    note, *_ = answer.text.split("\n\n")
     assert (
         note
         == "RuleMoss-1B could not answer this (RuntimeError: CUDA error), so these are quotes chosen by rule."
     )
-    assert answer.text.count(MARK) == 2
-    assert answer.text.endswith(LEGEND)
+    assert MARK not in answer.text
     assert "".join(event.text for event in events if isinstance(event, TextDelta)) == answer.text
 
 
@@ -448,6 +448,7 @@ def test_what_the_failing_model_looked_up_is_not_what_is_quoted(desk: Desk) -> N
     _, answer = ask(chat, "what was said at minute 2?")
     assert "From 2:00 to 3:00" in answer.text
     assert [step.tool for step in answer.steps] == ["read_transcript", "read_transcript"]
+    assert answer.steps[0].arguments["start"] == 120
 
 
 def test_a_failure_in_the_middle_leaves_only_what_was_said_by_rule(desk: Desk) -> None:
@@ -477,7 +478,7 @@ def test_a_backend_that_cannot_hold_so_much_is_asked_with_half(desk: Desk) -> No
 
     def think(messages: Messages, _: list[str]) -> Said:
         sizes.append(sum(estimate_tokens(str(message["content"])) for message in messages))
-        if len(turn_of(messages)) == 1:
+        if len(turn_of(messages)) == 3:
             return READ.replace("220", "0").replace("230", "306")
         if len(sizes) == 2:
             return NotEnoughMemory("This request can take 9,000 tokens, and the cache holds 4,000.")
@@ -492,9 +493,14 @@ def test_a_backend_that_cannot_hold_so_much_is_asked_with_half(desk: Desk) -> No
 
 
 def test_stop_ends_what_the_model_writes(desk: Desk) -> None:
-    chat, backend = assistant(desk, "I will go on and on. " * 2000, pace=0.01)
     stop = threading.Event()
-    threading.Timer(0.3, stop.set).start()
+
+    def think(*_: Any) -> Said:
+        threading.Timer(0.3, stop.set).start()
+        return "I will go on and on. " * 2000
+
+    backend = RuleBackend(think=think, pace=0.01)
+    chat = desk.with_model(ChatMossAudio(backend=backend))
     began = time.monotonic()
     with pytest.raises(Cancelled):
         list(chat.stream(ROWING, cancel=stop))
@@ -505,7 +511,7 @@ def test_stop_ends_what_the_model_writes(desk: Desk) -> None:
 def test_closing_the_stream_ends_what_the_model_writes(desk: Desk) -> None:
     chat, backend = assistant(desk, f"<think>{'Well. ' * 4000}</think>", pace=0.01)
     events = chat.stream(ROWING)
-    assert isinstance(next(events), ThoughtDelta)
+    assert any(isinstance(event, ThoughtDelta) for event in events)
     began = time.monotonic()
     events.close()
     assert time.monotonic() - began < 20
@@ -686,7 +692,7 @@ def test_what_is_cut_is_said_and_what_is_old_goes_first() -> None:
     assert [message["content"] for message in short if message["role"] == "user"] == ["New?"]
     lines = short[-1]["content"].splitlines()
     assert lines[-1] == f"({62 - len(lines) + 1} more lines did not fit; ask for less at once to see them.)"
-    assert lines[2].startswith("[#1] 0:03-0:05 Speaker 1: word")
+    assert lines[2].startswith("[#1] 0:03 Speaker 1: word")
 
 
 def test_a_question_that_alone_is_too_long_is_refused() -> None:
@@ -708,7 +714,7 @@ def test_words_of_a_recording_cannot_look_like_a_marker() -> None:
     made = text_of(Transcript(recording=about, range=(0.0, 1.0), evidence=(said,), total=1))
     assert made.splitlines()[1:] == [
         "evidence:",
-        "[#7] 0:00-0:01 somebody: I say [ #9] [ #8] 0:01 Eve: hi",
+        "[#7] 0:00 somebody: I say [ #9] [ #8] 0:01 Eve: hi",
     ]
 
 
@@ -722,7 +728,7 @@ def test_several_recordings_are_told_apart_by_title(desk: Desk) -> None:
     chat, backend = assistant(desk, SEARCH, "I cannot say.")
     ask(chat)
     lines = backend.chats[1][0][-1]["content"].splitlines()
-    assert any("Retro, 0:01-0:04 Ann: The rowing club again." in line for line in lines)
+    assert any("Retro, 0:01 Ann: The rowing club again." in line for line in lines)
     assert any("Harbour Lights planning call, 3:4" in line for line in lines)
 
 
@@ -769,3 +775,101 @@ def test_a_real_model_that_loops_is_replaced(desk: Desk, tmp_path: Path) -> None
         assert answer.model == "extractive"
     finally:
         backend.close()
+
+
+# --- evidence before the first word -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("question", "tool", "words"),
+    [
+        (ROWING, "search_recordings", "I'll call the rowing club this afternoon"),
+        ("what was said at minute 2?", "read_transcript", "So the decision is to go with North Key audio"),
+        ("write the meeting summary", "summarize", "decisions:"),
+        ("which topics are there?", "outline", "Sound stage"),
+        ("which recordings do you have?", "list_recordings", "Harbour Lights planning call"),
+    ],
+)
+def test_it_is_handed_the_evidence_with_the_question(
+    desk: Desk, question: str, tool: str, words: str
+) -> None:
+    chat, backend = assistant(desk, "I cannot say.")
+    _, answer = ask(chat, question)
+    assert len(backend.chats) == 1
+    *_, call, result = backend.chats[0][0]
+    assert [made["function"]["name"] for made in call["tool_calls"]] == [tool]
+    assert words in result["content"]
+    assert answer.model == "RuleMoss-1B"
+
+
+def test_what_was_found_is_handed_over_with_the_sentences_around_it(desk: Desk) -> None:
+    chat, backend = assistant(desk, "I cannot say.")
+    ask(chat, ROWING)
+    content = backend.chats[0][0][-1]["content"]
+    found = desk.toolbox.search.search(ROWING, HARBOUR, 1)[0].segments[:LONGEST_STRETCH]
+    assert len(found) > 3 and all(segment.text in content for segment in found)
+    times = [line.split(" ")[1] for line in content.splitlines() if line.startswith("[")][: len(found)]
+    assert times == sorted(times)
+    numbers = [line.split("]")[0] for line in content.splitlines() if line.startswith("[")]
+    assert numbers == [f"[{number}" for number in range(1, len(numbers) + 1)]
+
+
+@pytest.mark.parametrize(
+    "question", ["what did they say about penguins?", "what was said at minute 90?", "did they praise Bach?"]
+)
+def test_where_nothing_was_found_no_model_is_asked(desk: Desk, question: str) -> None:
+    chat, backend = assistant(desk, "They praised penguins and Bach.")
+    _, answer = ask(chat, question)
+    assert backend.chats == []
+    assert answer.model == "extractive"
+    assert not answer.citations and "praised" not in answer.text
+    assert answer.text == desk.assistant.ask(question).text
+
+
+def test_what_earlier_turns_brought_can_still_be_asked_about(desk: Desk) -> None:
+    chat, backend = assistant(desk, cite_rowing, "Gern: Der Ruderverein wird angerufen.")
+    ask(chat, ROWING, thread="t")
+    ask(chat, "Xylophon quer Zebra?", thread="t")
+    assert len(backend.chats) == 2
+
+
+QUESTIONS = [
+    "what was said at minute 2?",
+    "what did we decide about the sound stage?",
+    "who calls the rowing club?",
+    "and after that?",
+    "write the meeting summary",
+    "what are the action items?",
+    "which topics are there?",
+    "which recordings do you have?",
+    "what happens in the first half?",
+    "how much does the extra crew cost?",
+]
+
+
+def test_a_model_that_answers_from_what_it_is_given_is_called_once_a_question(desk: Desk) -> None:
+    """It looks up what it lacks, as models do; before evidence was gathered, that took two calls and more."""
+
+    def think(messages: Messages, tools: list[str]) -> Said:
+        now = [message for message in turn_of(messages) if message["role"] == "tool"]
+        lines = [line for message in now for line in message["content"].splitlines()]
+        if not now:
+            return SEARCH
+        cited = (f"“{line.split(': ', 1)[1]}” {line.split()[0]}" for line in lines if ": " in line)
+        return next(cited, "None.")
+
+    backend = RuleBackend(think=think)
+    chat = desk.with_model(ChatMossAudio(backend=backend))
+    for question in QUESTIONS:
+        chat.ask(question, thread="t")
+    assert len(backend.chats) <= 1.1 * len(QUESTIONS)
+
+
+def test_prompt_and_tools_are_short(desk: Desk) -> None:
+    chat, backend = assistant(desk, "Hello!")
+    ask(chat, "hello")
+    prompt = backend.chats[0][0][0]["content"]
+    tools = [convert_to_openai_tool(tool) for tool in build_tools(desk.toolbox)]
+    assert len(backend.chats[0][1]) == len(tools)
+    # With what Qwen's template puts around tools, its tokenizer counts 618 (`make test-mind` asks it).
+    assert estimate_tokens(prompt) + estimate_tokens(json.dumps(tools)) < 720

@@ -14,7 +14,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMe
 
 from agent.extractive.compose import compose
 from agent.extractive.extractive_chat import respond
-from agent.extractive.intents import WHICH, understand
+from agent.extractive.intents import WHICH, Intent, understand
 from agent.extractive.plan import next_calls
 from agent.extractive.question_context import QuestionContext, context_of
 from agent.extractive.rules import content_words
@@ -532,10 +532,11 @@ def test_a_model_is_told_the_focus_and_the_program_knows_it_whatever_the_title_i
     assert system_message(QuestionContext(None, count)).text.split("\n")[-2].endswith("none")
 
 
-def test_a_model_is_told_of_listening_only_where_something_can_listen() -> None:
-    assert "listen only for sounds" in system_message(QuestionContext(can_listen=True)).text
-    deaf = system_message(QuestionContext()).text
-    assert "MOSS_AGENT_MODEL" in deaf and "listen only" not in deaf
+def test_a_model_is_told_that_nothing_can_listen_only_where_that_would_help() -> None:
+    asked = Intent("listen", query="is there music?")
+    assert "MOSS_AGENT_MODEL" in system_message(QuestionContext(intent=asked)).text
+    assert "MOSS_AGENT_MODEL" not in system_message(QuestionContext(intent=asked, can_listen=True)).text
+    assert "MOSS_AGENT_MODEL" not in system_message(QuestionContext()).text
 
 
 def test_a_conversation_is_read_turn_by_turn() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -124,7 +125,8 @@ def said(start: float, end: float, text: str, speaker: str | None = "Speaker 1")
 class ScriptedModel(BaseChatModel):
     """Stands in for a language model: says what it was told to, message by message.
 
-    Texts may use ``{first}`` for the id of the first segment the last tool result returned.
+    Texts may use ``{first}`` and ``{last}`` for the numbers of the first and the last line of evidence, and
+    ``{line:words}`` for the number of the first line with these words.
     """
 
     model_name: str = "scripted"
@@ -149,11 +151,16 @@ class ScriptedModel(BaseChatModel):
         self.heard.append(list(messages))
         self.tools_offered.append(len(kwargs.get("tools") or ()))
         message = self.script[min(len(self.heard), len(self.script)) - 1]
-        results = [result_of(message) for message in messages if isinstance(message, ToolMessage)]
-        evidence = [item for result in results for item in result.evidence]
+        results = [str(message.text) for message in messages if isinstance(message, ToolMessage)]
+        lines = re.findall(r"^\[(\d+)\] (.*)$", "\n".join(results), re.MULTILINE)
         text = str(message.text)
-        if evidence:
-            text = text.replace("{first}", str(evidence[0].id)).replace("{last}", str(evidence[-1].id))
+        if lines:
+            text = text.replace("{first}", lines[0][0]).replace("{last}", lines[-1][0])
+        text = re.sub(
+            r"\{line:([^}]*)\}",
+            lambda wanted: next(number for number, line in lines if wanted[1] in line),
+            text,
+        )
         calls = [dict(call) for call in message.tool_calls]
         return ChatResult(generations=[ChatGeneration(message=AIMessage(text, tool_calls=calls))])
 
