@@ -249,6 +249,10 @@ def test_a_voice_can_be_asked_about_a_topic() -> None:
     assert arguments["speaker"] == "Speaker 2"
 
 
+def test_what_will_happen_after_something_is_no_question_for_a_stretch() -> None:
+    assert [tool for tool, _ in calls("what would happen after the demo?")] == ["search_recordings"]
+
+
 def test_a_name_that_is_no_voice_is_said_to_be_none() -> None:
     intent = understand(asked("what did Ben say about the app?"))
     assert (intent.speaker, intent.unnamed) == (None, "Ben")
@@ -425,13 +429,17 @@ def test_a_clock_time_beyond_the_end_is_something_that_was_said() -> None:
         ("What did Kallum say about the fee?", "Callum"),
         ("what did marketing say about the price?", "Marketing"),
         ("what did they say about marketing?", None),
+        ("What did Julie think of the wheel suggested by Marketing?", "Julie Morgan"),
+        ("What did the group discuss about Marketing's presentation?", None),
+        ("what did the designer recommend?", "Industrial Designer"),
+        ("what did they agree about the concept of industrial design?", None),
         ("what did Grad think about the parser?", None),
         ("what did Julie and Callum say about the fee?", None),
         ("what is the fee for Callum?", None),
     ],
 )
 def test_a_speaker_is_known_by_any_name_of_their_own(question: str, speaker: str | None) -> None:
-    voices = ("Grad A", "Grad E", "Professor C", "Julie Morgan", "Callum", "Marketing")
+    voices = ("Grad A", "Grad E", "Professor C", "Julie Morgan", "Callum", "Marketing", "Industrial Designer")
     focus = Focus(CALL.id, CALL.title, CALL.duration, voices)
     assert understand(asked(question, focus=focus)).speaker == speaker
 
