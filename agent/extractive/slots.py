@@ -39,7 +39,8 @@ _BEFORE_OWNER, _AFTER_OWNER = re.compile(r"\b(?:for|of|by) (?:the )?$", re.IGNOR
 _UNKNOWN = re.compile(
     r"\b(?:did|does|has|is|was|will|should|according to) (?:the )?"
     r"(?P<a>[A-Z][\w-]+(?: (?:\d+|[A-Z][\w-]*))*)(?= \w|\W*$)"
-    rf"|\b(?P<b>[A-Z][\w-]+) (?:{_SPEAKING})\b|\b(?P<owner>(?:for|of|by) (?P<c>[A-Z]\w+(?: \d+)?))\W*$"
+    rf"|\b(?P<b>[A-Z][\w-]+)(?: (?:{_SPEAKING})|'s (?:tasks?|to-?do\w*|actions?|assignments?))\b"
+    r"|\b(?P<owner>(?:for|of|by) (?P<c>[A-Z]\w+(?: \d+)?))\W*$"
 )
 NOBODY = NO_NAMES | word_set("people team group meeting please")
 """Words in the place of a name that name nobody."""
@@ -104,7 +105,8 @@ def _mask(masked: str, start: int, end: int, letter: str) -> str:
 def _taken(time: TimeRange | TopicRange | None, text: str) -> tuple[tuple[int, int], ...]:
     """Which characters of a question its time takes."""
     at = text.find(time.phrase) if time else -1
-    return ((at, at + len(time.phrase)),) if time and at >= 0 else ()
+    own = ((at, at + len(time.phrase)),) if time and at >= 0 else ()
+    return getattr(time, "taken", own)
 
 
 def _people(text: str, voices: tuple[str, ...]) -> Iterator[tuple[int, int, str, str]]:
