@@ -27,7 +27,7 @@ def find_voices(text: str, voices: Sequence[str]) -> Iterator[tuple[int, int, st
     for voice in ranked:
         for part in voice.split():
             if parts[part.casefold()] == 1 and part.casefold() not in NO_NAMES:
-                for found in re.finditer(r"[^\W\d_]+", text):
+                for found in re.finditer(r"[^\W\d_]+(?:-[^\W\d_]+)*", text):
                     if _names(found[0], part, alone=" " not in voice):
                         yield *found.span(), voice
 

@@ -55,7 +55,7 @@ from tools.result import (
 MOST_TITLES = 20
 """Titles listed when asking back."""
 NEAR_S = 20.0
-"""Seconds after a sentence about a topic at which an item has 1/e of its weight; before it, half of that."""
+"""Seconds after a sentence about a topic at which an item has 1/e of its weight; before it, a quarter."""
 ALSO, MOST_ALSO = 0.62, 3
 """Quotes beside the items about a topic: least relevance, as a share of the best one's, and how many."""
 NEAR_ENOUGH = 0.4
@@ -235,14 +235,9 @@ def compose_items(intent: Intent, situation: Situation) -> str:
     found = situation.found(SearchResult)
     evidence = found.evidence if found else ()
     if sections:
-        also = [
-            item
-            for item in evidence
-            if item.id not in shown and item.relevance >= ALSO * evidence[0].relevance
-        ]
-        rows = [
-            line(item) for item in sorted(also[:MOST_ALSO], key=lambda item: (item.recording, item.start))
-        ]
+        least = ALSO * evidence[0].relevance if evidence else 0.0
+        also = [item for item in evidence if item.id not in shown and item.relevance >= least][:MOST_ALSO]
+        rows = [line(item) for item in sorted(also, key=lambda item: (item.recording, item.start))]
         return paragraphs([*sections, listed("What was said about it:", rows) if topic and rows else ""])
     none = f"I found no {one}{for_whom}{topic}{when}."
     return paragraphs([none, compose_search(replace(intent, span=None), situation) if evidence else ""])
@@ -279,12 +274,9 @@ def about_topic(
         return sum(part.start <= start for part in parts)
 
     def weight(item: Item) -> float:
-        near = [
-            other.relevance
-            * math.exp(-max(item.start - other.end, 2 * (other.start - item.end), 0.0) / NEAR_S)
-            for other in here
-            if part_of(other.start) == part_of(item.start)
-        ]
+        same = [other for other in here if part_of(other.start) == part_of(item.start)]
+        gaps = [max(item.start - other.end, 4 * (other.start - item.end), 0.0) for other in same]
+        near = [math.exp(-gap / NEAR_S) * other.relevance for gap, other in zip(gaps, same, strict=True)]
         return max(near, default=0.0) / best if best else 0.0
 
     return [item for item in items if weight(item) >= NEAR_ENOUGH]

@@ -244,7 +244,8 @@ def _timed(question: Question, situation: Situation) -> Intent | None:
     if isinstance(time, TopicRange):
         recording = situation.focus.id if situation.focus else None
         around = Intent("around", time.topic, recording, direction=time.direction, speaker=question.speaker)
-        return around if alone else None
+        # “What will happen after the demo?” is about the demo, not about the recording.
+        return around if alone and not re.search(r"\b(?:will|would|can|could)\b", question.masked) else None
     span = _span(question)
     if clock and beyond and alone:
         # It may be a time of day that somebody spoke of.
@@ -266,12 +267,13 @@ def _search(question: Question, situation: Situation) -> Intent:
     recording = focus.id if focus else None
     query, wants = question.text, _wants(question.text)
     alone = accounted(question.masked, TITLE + NAME, SAYING)
-    if alone and speaker and focus:
+    if alone and speaker and focus and NAME in question.masked:
         return Intent("read", recording=recording, span=Span(0.0, focus.duration), speaker=speaker)
     if alone and not wants:
         target = _target(situation)
         return Intent("outline", recording=target.id) if target else Intent("help")
-    unnamed = question.person if not speaker and NAME in question.masked else ""
+    known = focus.speakers if focus else ()
+    unnamed = question.person if NAME in question.masked and question.person not in known else ""
     if situation.past and (match := _WHAT_ABOUT.match(question.masked)):
         query = question.text[slice(*match.span(match.lastindex or 0))]
     elif match := _WHO_SAID.search(query):

@@ -216,6 +216,11 @@ _LEAD = re.compile(
     r"(?:what|how) about)(?= ) *)+"
 )
 """What a question may begin with, and is not counted."""
+_FRAME = re.compile(
+    r"^(?:the |their )?(?:discussions?|debates?|talks?|conversations?|parts?|topics?) (?:about|of|on) ",
+    re.IGNORECASE,
+)
+"""How a topic may begin that is called one."""
 _OFTEN_MISSPELT = sorted(word_set(
     """summary summarise summarize decision decisions decided recording recordings language speakers duration
     question questions unresolved undecided transcribed outline overview takeaways discussed agreement
@@ -239,7 +244,7 @@ def read_kind(question: Question) -> Reading | None:
             if match := _phrase_in(masked, rule):
                 return Reading(rule, "", _person(match, question))
             for split in rule.topic.finditer(masked) if rule.topic else ():
-                topic = question.text[split.end() :].strip(" ?.!,;:")
+                topic = _FRAME.sub("", question.text[split.end() :].strip(" ?.!,;:"))
                 # At a moment, a mere “no” may be said.
                 says = topic if rule.kind == "listen" else content_words(topic)
                 if says and (match := _phrase_in(masked[: split.start()], rule)):

@@ -25,15 +25,22 @@ _SPEAKING = (
     r"suggest\w*|t(?:ell|ells|old)|want\w*|explain\w*|report\w*|repl\w+|object\w*|argu\w*|believ\w*|"
     r"fe(?:el|els|lt)|recommend\w*|promis\w*|describ\w*|agree\w*|sounds?"
 )
-_BEFORE_NAME = re.compile(
-    r"\b(?:(?:did|does|do|has|have|had|is|was|will|would|can|could|should|must|according to|by|from|what|"
-    r"that|and|or|than)|(?P<owner>for|of)) (?:the )?$",
+_BEFORE_SPEAKER = re.compile(
+    r"\b(?:did|does|do|has|have|had|is|was|were|are|will|would|can|could|should|must|according to|what|that|"
+    r"and|or|than|(?:words|quotes?|comments?) (?:by|from|of)) (?:the )?$",
     re.IGNORECASE,
 )
-_AFTER_NAME = re.compile(rf"(?:'s (?!$)|s' | (?:also |really )?(?:{_SPEAKING})\b)", re.IGNORECASE)
+_AFTER_SPEAKER = re.compile(
+    rf" (?:also |really )?(?:{_SPEAKING})\b|'s? (?:own )?(?:words?|quotes?|opinions?|views?|ideas?|answers?|"
+    r"comments?|points?|concerns?|suggestions?|positions?|thoughts?|attitudes?|conclusions?|arguments?)\b",
+    re.IGNORECASE,
+)
+_BEFORE_OWNER, _AFTER_OWNER = re.compile(r"\b(?:for|of|by) (?:the )?$", re.IGNORECASE), re.compile("'s? ")
 _UNKNOWN = re.compile(
-    r"\b(?:did|does|has|is|was|will|should|according to) (?P<a>[A-Z]\w+(?: (?:\d+|[A-Z]\w*))?)(?= \w|\W*$)"
-    rf"|\b(?P<b>[A-Z]\w+)(?:'s\b| (?:{_SPEAKING})\b)|\b(?P<owner>(?:for|of|by) (?P<c>[A-Z]\w+(?: \d+)?))\W*$"
+    r"\b(?:did|does|has|is|was|will|should|according to) (?:the )?"
+    r"(?P<a>[A-Z][\w-]+(?: (?:\d+|[A-Z][\w-]*))*)(?= \w|\W*$)"
+    rf"|\b(?P<b>[A-Z][\w-]+)(?: (?:{_SPEAKING})|'s (?:tasks?|to-?do\w*|actions?|assignments?))\b"
+    r"|\b(?P<owner>(?:for|of|by) (?P<c>[A-Z]\w+(?: \d+)?))\W*$"
 )
 NOBODY = NO_NAMES | word_set("people team group meeting please")
 """Words in the place of a name that name nobody."""
@@ -98,17 +105,24 @@ def _mask(masked: str, start: int, end: int, letter: str) -> str:
 def _taken(time: TimeRange | TopicRange | None, text: str) -> tuple[tuple[int, int], ...]:
     """Which characters of a question its time takes."""
     at = text.find(time.phrase) if time else -1
-    return ((at, at + len(time.phrase)),) if time and at >= 0 else ()
+    own = ((at, at + len(time.phrase)),) if time and at >= 0 else ()
+    return getattr(time, "taken", own)
 
 
 def _people(text: str, voices: tuple[str, ...]) -> Iterator[tuple[int, int, str, str]]:
     """Who speaks or is to do something in a question: place, voice and letter; no voice for a stranger."""
-    known = False
+    known, last = False, -2
     for start, end, voice in find_voices(text, voices):
-        before, after = _BEFORE_NAME.search(text[:start]), _AFTER_NAME.match(text[end:])
-        if before or after:
-            known = True
-            yield start, end, voice, OWNER if before and before["owner"] else NAME
+        after = text[end:]
+        speaks = _AFTER_SPEAKER.match(after) or (
+            _BEFORE_SPEAKER.search(text[:start]) and not _AFTER_OWNER.match(after)
+        )
+        named = text[start].isupper() or end - start == len(voice)
+        owns = named and (_BEFORE_OWNER.search(text[:start]) or _AFTER_OWNER.match(after))
+        # “The user interface designer”: what follows a name at once belongs to it.
+        if (speaks or owns) and start != last + 1:
+            known, last = True, end
+            yield start, end, voice, NAME if speaks else OWNER
     for found in () if known else _UNKNOWN.finditer(text):
         group = next(name for name in ("a", "b", "c") if found[name])
         if found[group].split()[0].casefold() not in NOBODY:
