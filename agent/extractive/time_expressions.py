@@ -46,12 +46,12 @@ class TimeRange:
 _TAGS = f"""
 UNIT sec | UNITS secs seconds | UNIT=60 min minute | UNITS=60 mins minutes | UNIT=3600 hr hour
 UNITS=3600 hrs hours | UNIT=.001 ms msec | short s | short=60 m | short=3600 h | apos=60 ' | quot "
-NUM=2 couple | NUM=3 few | ORD=3 third | PART=.25 quarter quarters | PART=.33333333 thirds | PART=.5 half
-PCT=.01 % percent pct | HALFWAY=.5 halfway midway | START=0 start beginning outset | middle=.5 middle
+NUM=2 couple | NUM=3 few | ORD=3 third | PART=.5 half | PART=.25 quarter quarters | PCT=.01 % percent pct
+PART=.3333333333333333 thirds | HALFWAY=.5 halfway midway | START=0 start beginning outset | middle=.5 middle
 END end ending finish | a an | first opening initial | last closing final latter | DET this that our my your
-DET his her their its whole entire | and & | at @ timestamp | until till til | through thru | after past
-after following beyond | fill number no # . : | onwards onward forward + | comma , ; | open ( [ | close ) ]
-hyph - – — | dash ~ → | slash / _ | AROUND around near roughly approximately circa approx toward towards ≈
+DET his her their its whole entire | and & | at @ | until till til | through thru | after following beyond
+fill number no nr # . : | onwards onward forward + | comma , ; | open ( [ | close ) ]
+hyph - – — | dash ~ → | slash / _ | AROUND around near roughly approximately circa ca approx toward towards ≈
 PLAY go jump skip play seek move read hear | DAY {" ".join((*WEEKDAYS, *CLEAR_MONTHS))} tomorrow today
 DAY yesterday tonight morning afternoon evening night | OCLOCK am pm o'clock oclock sharp gmt utc noon
 OCLOCK midnight aspect ratio odds | REC recording meeting talk lecture call interview podcast audio
@@ -78,10 +78,11 @@ _TOKEN = re.compile(
 | (?P<junk> [$€£¥]\s?\d[\w.,:]* | \d[\d.,:]*\s?[$€£¥] | \d+(?:[:./]\d+){{2,}}\w* | \d+:\d+\w*
   | \d[\d.,]*(?!mi|se|ho|(?:[hms]|hrs?|ms|st|nd|rd|th)\b|[hm]\d|[½¼¾⅓⅔])[^\W\d]\w*
   | \b(?!mi|se|ho|at\d|from|to\d|first|last)[^\W\d]+\d\w* | (?:opening|closing|eleventh)\s+hours?\b
+  | \b0\d{{3}}\b | \b\d{{4}}\s+h(?:ou)?rs\b
   | (?:at|to|till|until)\s+the\s+last\s+(?:minute|second)\b(?!\ of) | last-minute | in\s+the\s+end\b(?!\ of) )
 | (?P<UNIT> (?:(?<=\d)[hms]|(?<=\d\ )[hs]|(?<=\d\ )m(?=\ \d))(?![^\W\d]) )
 | (?P<NUM> (?<![\d.,:])(?:{NUMBER}) ) | (?P<dash> -{{1,3}}> | -- | \.\. | (?<!\S)[-–—]+ | [-–—]+(?!\S) )
-| (?P<OCLOCK> [ap]\.\ ?m\b ) | (?P<at> \b(?:t|ts|time)\s?= )
+| (?P<AROUND> (?<!\d)(?<!\d\ )[~≈] ) | (?P<OCLOCK> [ap]\.\ ?m\b ) | (?P<at> \b(?:t|ts|time)\s?= )
 | (?P<word> per\ cent\b | [^\W\d_]+(?:'[^\W\d_]+)* ) | (?P<sign> \d[\d.,:]*(?<![.,:]) | \S )"""
 )
 """Digits with foreign letters are junk, and so are phrases in which a unit is no time."""
@@ -137,29 +138,32 @@ OURS = (?:the|DET|a){0,2} x{0,3} (?:REC|it)
 WHOLE = (?:(?:of|in) OURS|(?!of) TIGHT)
 INTO = (?:(?:in|into) OURS|in (?!the|DET|a|which|between|total) TIGHT)
 f keep (what|how) about
+at keep (at) (?:exactly|precisely|the? (?:time|position|timestamp))|(time|position|timestamp) fill? (?=CLOCK)
 from keep (starting|START) (?:at|from|with)
 until keep (up) (?:to|until)
-onwards keep (and) (?:after|later|onwards)|(on) (?=fill|comma|f|close|$)
+onwards keep (and) (?:after|later|onwards|on)|(on) (?=fill|comma|f|close|$)
 NTH last_but_one last (?:(UNIT) but NUM|hyph? but hyph? NUM hyph? (UNIT))
 NTH last_but_one (UNIT) before the? last (?:UNIT|NUM)? TIGHT
 NTH last_but_one (?:penultimate|(?:second|next) hyph? to? hyph? last) (UNIT)
 NUM length (NUM) and a? (PART) (?=hyph? (?:UNIT|UNITS|second))
-LEN product a? (NUM) (?:a? (PART))? (?:of a?)? (?:hyph (?!UNIT NUM))? (UNIT|UNITS|second)
+LEN product a? (NUM) (?:a? (PART))? (?:of a?)? (?:hyph (?!UNIT NUM))? (UNIT|UNITS|second (?!NUM))
 LEN product (?:a|a? (PART)) (?:of? a)? hyph? (UNIT|second)|(NUM) (apos) (?=NUM)
 LEN length (LEN) and a? (PART)|(LEN) fill? comma? (LEN)
 LEN length (LEN) comma? (LEN)|(?<!between) (LEN) comma? and (LEN)|(LEN) comma? and (LEN) (?=and)
 LEN length (LEN) (NUM) (?:quot|apos apos)? TIGHT
 x keep (LASTS) (?:(?!x|at|after|since|CLOCK)ANY){0,6}? LEN (?:(?:JOIN) NUM)?
-SHARE share (NUM) hyph? (PCT)|(?:a|(NUM)) hyph? (ORD|PART) (?=of the way|through)
+SHARE share (NUM) hyph? (PCT)|(?:a|(NUM)) hyph? (ORD|PART) (?=of the way|through|INTO)
+SHARE share (?:(?<=first)|(?<=last)) (NUM) hyph? (ORD|PART)
 WAY share (?:(HALFWAY)|(PART) hyph? way) (?:hyph? (?:mark|point)|(?:through|in|into) OURS|through|in)? TIGHT
 CLOCK clock (CLOCK) (UNIT|UNITS)
 MARK clock (UNIT) fill{0,2} (CLOCK)
 junk keep (CLOCK) (?:UNIT|UNITS|OCLOCK|(?:in|at|on)? (?:the|DET)? DAY)|(DAY) ANY? at? AROUND? CLOCK
-MARK keep (CLOCK|LEN) hyph? (?:mark|point)|(LEN) INTO
+MARK keep (CLOCK|LEN) (?:hyph? (?:mark|point)|INTO)|(?<=the) (UNIT) hyph? mark
 WAY keep (SHARE) (?:of the way)? (?:hyph? (?:mark|point)|through (?:OURS)?|INTO)|(?<=at) (SHARE) WHOLE
 MIN numbered (?<!NUM) (?<!CLOCK) (?<!a) (?<!per) (?<!last) (UNIT) (?:fill|mark){0,2} (NUM)
   (?!UNIT|UNITS|slash|hyph (?!NUM|UNIT|CLOCK))
 MARK numbered (?<!NUM) (?<!the) (?<!a) (second) fill{0,2} (NUM) TIGHT
+MARK length (MIN) comma? (MARK)
 MINS numbered (?<!NUM) (?<!CLOCK) (UNITS) (NUM) (?!UNIT|UNITS|slash|x)
 NTH counted (UNIT) after the? (first|second|ORD) UNIT? TIGHT|(ORD) (second) WHOLE
 NTH counted (first|second|ORD) (UNIT) (?!and a? PART|after|before) (?:WHOLE|(?=JOIN))
@@ -168,7 +172,7 @@ EDGE share SIDED the? very? (START|middle|END) (?:WHOLE|(?=JOIN))
 SPAN beside for? the (?:next|first)? (LEN|UNIT|second) (from|after) the? (PLACE|EDGE)
 SPAN beside for? the last? (LEN|UNIT|second) (before) the? (PLACE|EDGE)
 SPAN beside (LEN) (from) the? (PLACE)|for (LEN) (from|after) the? (PLACE|EDGE)
-SPAN beside (?:(?:at|from|AROUND)? the? (PLACE)|(?:at|from) (LEN)) onwards? (for) (?:the|another|a)? (LEN)
+SPAN beside (?:(?:at|from)? the? (PLACE)|(?:at|from) (LEN)) (?:onwards|comma)? (for) (?:the|another)? (LEN)
 MARK away (?<!first) (?<!last) (LEN) (?:(from|after|to|before) (EDGE)|(after|before) the? (PLACE))
 SPAN section the? very? (first|last) (LEN|CLOCK|SHARE|UNIT|UNITS|second) (?:and a? (PART))? WHOLE
 SPAN part the? very? (first|last|second|ORD|middle) (PART|ORD) WHOLE
@@ -181,12 +185,12 @@ FOUND between (?:from|between) (EDGE) (JOIN) to? the? (?:(PLACE|MINS)|(LEN) SPEN
 FOUND between (?:between|at|in|during)? the? (PLACE|MINS) (?:comma NUM){0,9} comma? (JOIN) to? the?
   (?:(PLACE|EDGE|MINS)|(COUNT|LEN) TIGHT)
 FOUND open (?:from|at)? the? (PLACE|LEN|EDGE) (onwards)
-FOUND open (since|from) the? (PLACE)|(after|before) the? (?:(PLACE|SPAN)|(LEN) SPENT)
+FOUND open (since|from|past) the? (PLACE)|(after|before) the? (?:(PLACE|SPAN)|(LEN) SPENT)
 FOUND open (until) the? (?:(PLACE)|(LEN) SPENT)|(by) the? (MARK|WAY|MIN|NTH)
-FOUND moment (?:at|in|during|within|for|on)? (AROUND|about)? the? (MARK|WAY|MIN|NTH)|(?:at|in|during) (MINS)
-FOUND moment (?:at (AROUND|about)?|(AROUND|about)) open? the? (CLOCK) close?|open (CLOCK) close
+FOUND moment (?:at|in|during|within|on)? (AROUND|about)? the? very? (MARK|WAY|MIN|NTH)|(?:at|in|during) (MINS)
+FOUND moment (?:at (AROUND|about)?|(AROUND|about)) fill? open? the? (CLOCK) close?|open (CLOCK) close
 FOUND moment (?:at (AROUND|about)?|GUESS (AROUND)) (LEN) SPENT
-FOUND alone (?<!by) (?<!first) (?<!last) (CLOCK)|^ f? (LEN) (?:f|fill){0,3} $
+FOUND alone (?<!by) (?<!first) (?<!last) (?<!a) (?<!the) (CLOCK) TIGHT|^ f? (LEN) (?:f|fill){0,3} $
 """
 """A tag, the method of ``_Row`` that reads its values, and a pattern over tags, with names for parts of one.
 ``TIGHT``: no noun follows whose name the expression would be part of. ``SPENT``: nor is a length a rate.
@@ -312,7 +316,8 @@ class _Row:
         edge = place.low if place.tag == "MIN" else place.high
         if word.tag in ("until", "by", "before"):
             return 0.0, place.low if word.tag == "before" else edge
-        return edge if word.tag == "after" else place.low, self.duration
+        start = edge if word.tag == "after" else place.low
+        return start, max(self.duration, start + 1)
 
     def moment(self, *items: _Item) -> tuple[float, ...]:
         place, around = items[-1], items[1:] or items[-1].tag == "WAY"

@@ -218,6 +218,21 @@ FORMS = """
     from 1 minute to 3 minutes | between one and three minutes | between 60 and 180 seconds |
     minutes 1 and 2
 60-240: minute 1 through 3
+# more of each
+180-240: minute nr. 3
+195-600: 3:15 and on | the part after 3:15
+195-225: from 3:15, for 30 seconds
+180-210: minute 3, second 15 | minute 3 second 15
+0-450: first three quarters
+0-400: the first two thirds
+420-480: three quarters in | at 75 % of the recording
+45-75: at the minute mark
+120-180: ca. 2:30 | ~2:30 | at approx. 2:30 | at around 2:30
+135-165: at exactly 2:30 | at the time 2:30 | at position 2:30 | timestamp: 2:30 | 2:30 into the meeting
+0-60: the very first minute
+180-300: minute three to five | min 3 - min 5
+120-300: 3rd to 5th minute
+30-60: 30-60 seconds
 """
 """Seconds, and what means them in a recording of 600 s."""
 OTHER_TALK = """
@@ -251,7 +266,10 @@ this morning at 9:30 | on 4 July at 2:15 | score 3:02 | first time | for the sec
 part time | a third time | the third of May | the fourth of July | the ferry leaves every half hour |
 half an hour later | an hour and a half | last one | the last one | the final decision |
 the closing remarks | the opening | opening ceremony | opening hour | closing time |
-until the end of the month | towards the end of the year | the finish line | in the end we agreed
+until the end of the month | towards the end of the year | the finish line | in the end we agreed |
+the 9:30 meeting | a 5:30 start | at 0730 hours | at 1900 hours | last-second change | happy ending |
+John 3:16 | psalm 23:4 | platform 9 3/4 | 44.1 kHz | 192.168.0.1 | 2024-05-01 | from the beginning |
+to the end | from start to finish | two minutes' silence | 15 minutes of fame | 5 minutes each | once a minute
 """
 
 
