@@ -74,12 +74,17 @@ FORMS = (
     Form("rm", "real_144", 8_000),
 )
 
+STRIDE = 5
+"""Forms from one file to the next, so that a few files are of many kinds; no divisor of their number."""
+
 SLOW_SECONDS = 30.0
 
 UNSAID_SECONDS = 0.5
 """So much less than the undamaged file has is a silent loss where no note says so."""
 
-LENGTHLESS = frozenset(("sf", "mp2", "aac", "latm", "ac3", "eac3", "amr", "g722", "ts", "mpg", "voc", "rm"))
+LENGTHLESS = frozenset(
+    ("sf", "mp2", "aac", "latm", "ac3", "eac3", "amr", "g722", "ts", "mpg", "voc", "rm", "nut")
+)
 """Suffixes of files that do not say how long they are: whole frames that are cut off leave no trace."""
 
 Outcome = Literal[
@@ -193,7 +198,7 @@ def runs(files: int, seed: int, folder: Path) -> Iterator[tuple[Form, str, Path,
     audio = audio if audio.ndim == 1 else audio.mean(axis=1)
     whole: dict[Form, tuple[bytes, float]] = {}
     for number in range(files):
-        form = FORMS[number % len(FORMS)]
+        form = FORMS[number * STRIDE % len(FORMS)]
         path = folder / f"{number}.{form.suffix}"
         if form not in whole:
             write(path, audio, rate, form)

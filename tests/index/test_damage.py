@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from benchmarks import fuzz
 from index.audio.decode import Decoded, decode_to_flac, file_id, read_range
 from index.notes import describe
 from index.recording_errors import MediaError
@@ -360,3 +361,9 @@ def test_what_is_missing_counts_as_speech_that_nobody_heard() -> None:
     assert coverage([Span(0, 10), Span(15, 20)], heard, notes) == pytest.approx(0.6)
     assert coverage([], [], notes) == 0.0
     assert find_gaps([Span(0, 10)], heard, notes) == [Span(10, 15)]
+
+
+@pytest.mark.slow
+def test_files_of_many_containers_damaged_at_random_end_in_a_copy_or_in_one_sentence(tmp_path: Path) -> None:
+    for form, how, _, result in fuzz.runs(16, seed=3, folder=tmp_path):
+        assert result.outcome not in ("decoder died", "slow", "failed"), f"{form.name}, {how}: {result}"
