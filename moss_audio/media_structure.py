@@ -43,6 +43,11 @@ MOST_PARTS = 10_000
 _PLACEHOLDER = 0x7FFF0000
 """32-bit sizes from here on stand for "unknown": programs that write to a pipe put such a number there."""
 
+_OGG = b"OggS\x00"
+
+_OGG_BEGINNING = 1 << 20
+"""Bytes in which an Ogg file's headers end; covers of albums are part of them."""
+
 _OGG_CONTINUED, _OGG_FIRST = 1, 2
 
 _ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
@@ -83,7 +88,7 @@ def joined_parts(path: Path) -> list[tuple[int, int]]:
 def promised_bytes(path: Path, start: int = 0) -> int | None:
     """Bytes that a file's own header says it has; None where it does not say, or not reliably.
 
-    Known are WAV (RF64 too), AVI, AIFF, W64, AU, CAF, Matroska, WebM and ASF.
+    Known are WAV (RF64 too), AVI, AIFF, W64, AU, CAF, SoX, Matroska, WebM and ASF.
 
     Args:
         path: The file.
@@ -104,12 +109,55 @@ def promised_bytes(path: Path, start: int = 0) -> int | None:
     elif head[:4] == b".snd" and len(head) >= 12:
         offset, size = struct.unpack(">II", head[4:12])
         promised = offset + size if 0 < size < _PLACEHOLDER else None
+    elif head[:4] in (b".SoX", b"XoS.") and len(head) >= 16:
+        # A magic number, the header's length behind it, and the number of samples of 32 bits.
+        header, samples = struct.unpack("<IQ" if head[:4] == b".SoX" else ">IQ", head[4:16])
+        promised = 4 + header + 4 * samples if samples else None
     elif head[:16] == _ASF and (found := head.find(_ASF_FILE)) >= 0 and len(head) >= found + 48:
         promised = struct.unpack("<Q", head[found + 40 : found + 48])[0] or None
     elif head[:4] == _EBML and (found := head.find(_SEGMENT)) >= 0:
         size, width = _ebml_size(head, found + 4)
         promised = found + 4 + width + size if size is not None else None
     return promised
+
+
+def ogg_bounds(path: Path, start: int = 0, end: int | None = None) -> tuple[int, int] | None:
+    """Where the pages of an Ogg file begin and end by their headers, of damaged pages too.
+
+    RFC 3533, section 6. FFmpeg takes the first page that is whole for the beginning, the last for the end.
+
+    Args:
+        path: The file.
+        start: Byte where it begins, if it was joined to others.
+        end: Byte behind its end.
+
+    Returns:
+        Number of the first page that ends with sound, counted from the first of the headers, and position of
+        the last page in samples; None where there are several streams, or no pages with sound.
+    """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        end = len(data) if end is None else end
+        serial = data[start + 14 : start + 18]
+        first, position = None, start
+        beginning = min(end, start + _OGG_BEGINNING)
+        while first is None and (position := data.find(_OGG, position, beginning)) >= 0:
+            page = data[position : position + 27]
+            if len(page) == 27 and position > start and page[5] & _OGG_FIRST:
+                return None
+            if len(page) == 27 and page[14:18] == serial and _ogg_samples(page) > 0:
+                first = int.from_bytes(page[18:22], "little")
+            position += 1
+        position = end
+        while first is not None and (position := data.rfind(_OGG, start, position)) >= 0:
+            page = data[position : position + 27]
+            if len(page) == 27 and page[14:18] == serial and _ogg_samples(page) > 0:
+                return first, _ogg_samples(page)
+    return None
+
+
+def _ogg_samples(page: bytes) -> int:
+    """Samples up to the last packet that ends on a page; -1 where none does."""
+    return int.from_bytes(page[6:14], "little", signed=True)
 
 
 def counts_frames(path: Path, start: int = 0) -> bool:

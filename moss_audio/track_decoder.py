@@ -20,7 +20,13 @@ import numpy as np
 
 from moss_audio.channels import ChannelMixer
 from moss_audio.errors import AudioError
-from moss_audio.media_structure import adts_losses, counts_frames, joined_parts, promised_bytes
+from moss_audio.media_structure import (
+    adts_losses,
+    counts_frames,
+    joined_parts,
+    ogg_bounds,
+    promised_bytes,
+)
 
 if TYPE_CHECKING:
     from av import AudioResampler
@@ -49,6 +55,16 @@ _SHORT_PAUSE = 0.25
 
 _OPUS_PAUSE = 0.45
 """The same for Opus, which sends a packet each 400 ms while nobody speaks (RFC 7587, section 3.1.3)."""
+
+_MOST_MISSING = 100 * 3600.0
+"""Seconds that may be missing at the end; a header that promises more is damaged itself."""
+
+_LATE_PAGES = 20
+"""Pages of an Ogg file up to which a file whose sound begins late has lost its beginning; a recording of a
+running broadcast begins with a page of a higher number."""
+
+_LATE_SECONDS = 20.0
+"""The same for the time at which the sound begins."""
 
 _MOST_HOLES = 200
 """Holes that a report lists; the nearest become one where there are more."""
@@ -224,6 +240,21 @@ class TrackDecoder:
         self._part_start = self._clock
         # Players count from the earliest stream's start.
         self._origin = (self._container.start_time or 0) / 1_000_000 - self._clock
+        bounds = ogg_bounds(self.path, *part) if self._container.format.name == "ogg" else None
+        late = self._origin + self._clock
+        # A file that has lost its beginning is given silence in place of it.
+        self._lacks_beginning = (
+            bounds is not None and bounds[0] <= _LATE_PAGES and 0.1 < late <= _LATE_SECONDS
+        )
+        if self._lacks_beginning:
+            self._origin, late = -self._clock, 0.0
+        self._ogg_end: float | None = None
+        """Where the last page of an Ogg file ends, seconds on the container's own clock."""
+        if bounds is not None and self._stream.time_base is not None:
+            self._ogg_end = float(bounds[1] * self._stream.time_base)
+            if self._part_seconds is not None and self._ogg_end > late:
+                # FFmpeg counts from 0 even where a recording of a running broadcast begins late.
+                self._part_seconds = min(self._part_seconds, self._ogg_end - late)
         self._has_times = not _TIMELESS & set(self._container.format.name.split(","))
         self._good_bytes = 0
         is_adts = self._container.format.name == "aac"
@@ -235,7 +266,7 @@ class TrackDecoder:
     def _part_blocks(self, part: tuple[int, int]) -> Iterator[np.ndarray]:
         import av
 
-        self._is_behind_damage, self._lost = False, 0.0
+        self._is_behind_damage, self._lost = self._lacks_beginning, 0.0
         frames = self._frames()
         while (frame := next(frames, None)) is not None:
             damaged, lost = self._is_behind_damage, self._lost
@@ -398,8 +429,11 @@ class TrackDecoder:
         if part is self._parts[-1] and self._promised and not (independent and self._part_seconds):
             there = part[1] - part[0]
             missing = decoded * (self._promised - there) / there
-            if missing > 0.5:
+            if 0.5 < missing <= _MOST_MISSING:
                 return missing
+        if self._ogg_end is not None:
+            missing = self._ogg_end - self._origin - self._clock
+            return missing if 0.5 < missing <= _MOST_MISSING else 0.0
         declared = self._part_seconds
         if not self._has_times and not self._counts_frames(part):
             declared = None

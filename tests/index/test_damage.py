@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from benchmarks import fuzz
 from index.audio.decode import Decoded, decode_to_flac, file_id, read_range
 from index.notes import describe
 from index.recording_errors import MediaError
@@ -126,6 +127,44 @@ def test_sound_behind_zeroed_bytes_keeps_its_times(name: str, tmp_path: Path) ->
     assert note.kind is NoteKind.DAMAGED and 0.5 < sum(span.duration for span in note.spans) < 8
     last = decoded[round(20.5 * SAMPLE_RATE) : round(23.5 * SAMPLE_RATE)]
     assert find_clicks(last) == pytest.approx([0.5, 1.5, 2.5], abs=0.1)
+
+
+def ogg_pages(data: bytes) -> list[bytes]:
+    starts = [at for at in range(len(data)) if data[at : at + 5] == b"OggS\0"]
+    return [data[start:end] for start, end in zip(starts, [*starts[1:], len(data)], strict=True)]
+
+
+@pytest.mark.parametrize("codec", ["libopus", "flac"])
+def test_an_ogg_file_whose_first_or_last_page_is_damaged_misses_that(codec: str, tmp_path: Path) -> None:
+    path = encode(tmp_path / "a.ogg", noise(10) * 0.1 + click_track(10), CLICK_RATE, codec, out_rate=48_000)
+    pages = ogg_pages(path.read_bytes())
+    assert copy_of(path, tmp_path)[0].notes == ()
+    headers = next(number for number, page in enumerate(pages) if int.from_bytes(page[6:14], "little") > 0)
+    for kind, spoilt in ((NoteKind.DAMAGED, pages[headers]), (NoteKind.CUT_SHORT, pages[-2])):
+        zeroed = spoilt[:60] + bytes(len(spoilt) - 60)
+        rest = pages[-1:] if kind is NoteKind.DAMAGED else []
+        path.write_bytes(b"".join(zeroed if page is spoilt else page for page in [*pages[:-1], *rest]))
+        result, audio = copy_of(path, tmp_path)
+        (note,) = result.notes
+        assert note.kind is kind and note.spans[-1].duration == pytest.approx(1.0, abs=0.1)
+        assert find_clicks(audio)[-4:-1] == pytest.approx([6, 7, 8] if rest else [5, 6, 7], abs=0.05)
+
+
+def test_a_recording_of_a_running_broadcast_misses_nothing(tmp_path: Path) -> None:
+    path = encode(tmp_path / "a.ogg", noise(60), CLICK_RATE, "libopus", out_rate=48_000)
+    pages = ogg_pages(path.read_bytes())
+    path.write_bytes(b"".join(pages[:2] + pages[32:]))
+    result, _ = copy_of(path, tmp_path)
+    assert result == Decoded(pytest.approx(30, abs=1.1))
+
+
+def test_a_promise_that_nothing_can_keep_is_no_promise(tmp_path: Path) -> None:
+    path = encode(tmp_path / "a.sox", noise(4), CLICK_RATE, "pcm_s32le")
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    assert copy_of(path, tmp_path)[0].notes[0].spans[0].end == pytest.approx(4, abs=0.1)
+    path.write_bytes(data[:8] + b"\xff" * 7 + data[15:])
+    assert copy_of(path, tmp_path)[0].notes == ()
 
 
 def test_a_chain_with_another_sample_rate_is_read_to_its_end(tmp_path: Path) -> None:
@@ -322,3 +361,9 @@ def test_what_is_missing_counts_as_speech_that_nobody_heard() -> None:
     assert coverage([Span(0, 10), Span(15, 20)], heard, notes) == pytest.approx(0.6)
     assert coverage([], [], notes) == 0.0
     assert find_gaps([Span(0, 10)], heard, notes) == [Span(10, 15)]
+
+
+@pytest.mark.slow
+def test_files_of_many_containers_damaged_at_random_end_in_a_copy_or_in_one_sentence(tmp_path: Path) -> None:
+    for form, how, _, result in fuzz.runs(16, seed=3, folder=tmp_path):
+        assert result.outcome not in ("decoder died", "slow", "failed"), f"{form.name}, {how}: {result}"
