@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from agent.settings import Settings
 from index.disk_space import noticing_full_disk
 from index.progress import Progress, Report
-from index.recording_errors import IndexOutOfDate, MossAgentError
+from index.recording_errors import DiskFull, IndexOutOfDate, MossAgentError
 from index.records import Recording
 from index.store.database import Database, is_writable, not_writable
 from index.store.library import Library
@@ -188,6 +188,8 @@ class Workspace:
             UnknownRecording, AmbiguousRecording: See ``Library.resolve``.
         """
         recording = self.library.resolve(reference)
+        if isinstance(self.read_only, DiskFull):
+            self._make_room(recording.id)
         with self.writing():
             for thread in self.library.threads_of(recording.id):
                 self.memory.forget(thread)
@@ -199,6 +201,21 @@ class Workspace:
             self.library.delete(recording.id)
             self._remove_uploads(recording.id)
         return recording
+
+    def _make_room(self, recording: str) -> None:
+        """Delete the audio copy of a recording that is to be removed, and open the stores again.
+
+        On a full disk nothing can be deleted from a database: that is written down first.
+        """
+        self.library.audio_path(recording).unlink(missing_ok=True)
+        self.library.database.close()
+        if "memory" in self.__dict__:
+            self.memory.close()
+        for opened in ("memory", "search", "ingest", "toolbox", "assistant"):
+            self.__dict__.pop(opened, None)
+        database = Database(self.settings.database_url or self.home / "library.sqlite")
+        self.library = Library(database, self.home)
+        self.read_only = database.read_only
 
     def _remove_uploads(self, recording: str) -> None:
         """Delete what the page still keeps of an upload that was not finished (``web/uploads.py``)."""

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 from collections import namedtuple
 from pathlib import Path
 
 import pytest
 import soundfile
 from sqlalchemy import event
+from sqlalchemy.exc import OperationalError
 
 from agent.adding import add_files
 from agent.settings import Settings
 from agent.workspace import Workspace, open_workspace
 from index.recording_errors import DiskFull, MossAgentError
 from index.records import Recording
+from index.store.database import migrate
 from index.transcription.moss_transcriber import MossTranscriber
 from tests.support.scripted_backend import ScriptedBackend, excerpt
 
@@ -128,6 +131,31 @@ def test_a_question_whose_conversation_has_no_room_says_it_too(prepared, tmp_pat
             assistant.ask("what was said at 0:30?", thread=f"{number}".zfill(500))
     disk.free()
     assert assistant.ask("what was said at 0:30?").citations
+    workspace.close()
+
+
+def test_a_recording_can_be_removed_from_a_full_disk(prepared, tmp_path, monkeypatch):
+    home = tmp_path / "home"
+    shutil.copytree(prepared, home)
+    workspace = open_workspace(Settings(home=home))
+    (recording,) = workspace.library.recordings()
+    copy = workspace.library.audio_path(recording.id)
+    workspace.close()
+    copy.parent.mkdir(exist_ok=True)
+    copy.touch()
+
+    def needs_the_room_of_the_copy(engine):
+        if copy.exists():
+            raise OperationalError("BEGIN", {}, sqlite3.OperationalError("database or disk is full"))
+        migrate(engine)
+
+    monkeypatch.setattr("index.store.database.migrate", needs_the_room_of_the_copy)
+    workspace = open_workspace(Settings(home=home))
+    assert isinstance(workspace.read_only, DiskFull)
+    workspace.assistant.ask("what was said at 0:30?")
+    assert workspace.remove(recording.id).id == recording.id
+    assert workspace.read_only is None and workspace.library.recordings() == []
+    assert "no recording" in workspace.assistant.ask("what was said at 0:30?").text.lower()
     workspace.close()
 
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,9 +20,9 @@ from index.recording_errors import MossAgentError
 from index.transcription.moss_transcriber import MossTranscriber
 from moss_audio.errors import CheckpointError
 from moss_audio.served import ServedBackend
-from tests.conftest import ROOT
 from tests.support.api_serving import hears, serving, user, wait_until, wav
 from tests.support.moss_backend import RuleBackend
+from tests.support.preloaded import Program
 from tests.support.served_server import Act, replaying, stream
 from tests.support.tiny_moss import chain, letters, writing_checkpoint
 from web.api.api_server import serve
@@ -384,42 +381,25 @@ def test_the_command_serves_the_model_of_the_settings_and_ends(home: Path, tmp_p
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [
-        sys.executable,
-        "-m",
-        "agent.cli",
-        "--home",
-        str(home),
-        "serve",
-        "--port",
-        str(port),
-        "--json",
-    ]
-    environment = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(home),
-        "MOSS_AGENT_SERVE_API_KEY": "secret",
-        "MOSS_AGENT_MODEL": str(folder),
-    }
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment
-    ) as server:
-        assert server.stdout is not None and server.stderr is not None
-        said = json.loads(server.stdout.readline() or server.stderr.read())
-        assert said == {
-            "url": f"http://127.0.0.1:{port}/v1",
-            "model": "Tiny-Instruct",
-            "transcriber": "Tiny-Instruct",
-        }
-        client = openai.OpenAI(base_url=said["url"], api_key="secret")
-        assert [listed.id for listed in client.models.list()] == ["Tiny-Instruct"]
-        answer = client.chat.completions.create(
-            model=said["model"], messages=[user("Hi")], temperature=0, max_completion_tokens=20
-        )
-        assert answer.choices[0].message.content == "world"
-        server.terminate()
-        assert server.wait(30) == 0
-        assert server.stderr.read() == ""
+    settings = {"MOSS_AGENT_SERVE_API_KEY": "secret", "MOSS_AGENT_MODEL": str(folder)}
+    arguments = ["--home", str(home), "serve", "--port", str(port), "--json"]
+    server = Program("from agent.cli import main; main()", arguments, settings, tmp_path / "log")
+    said = json.loads(server.stdout.readline() or "null")
+    assert said == {
+        "url": f"http://127.0.0.1:{port}/v1",
+        "model": "Tiny-Instruct",
+        "transcriber": "Tiny-Instruct",
+    }, (tmp_path / "log").read_text()
+    client = openai.OpenAI(base_url=said["url"], api_key="secret")
+    assert [listed.id for listed in client.models.list()] == ["Tiny-Instruct"]
+    answer = client.chat.completions.create(
+        model=said["model"], messages=[user("Hi")], temperature=0, max_completion_tokens=20
+    )
+    assert answer.choices[0].message.content == "world"
+    server.terminate()
+    server.wait(30)
+    assert server.poll() == 0
+    assert (tmp_path / "log").read_text() == ""
 
 
 def test_a_model_that_cannot_be_loaded_is_one_sentence(home: Path, tmp_path: Path):

@@ -57,10 +57,11 @@ def site(filled_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 @pytest.fixture
-def own_site(filled_home: Path, tmp_path: Path) -> Iterator[Site]:
-    """A page that a test may change."""
+def own_site(filled_home: Path, models: Path, tmp_path: Path) -> Iterator[Site]:
+    """A page that a test may change; weights that were joined for another are not joined again."""
     home = tmp_path / "home"
     shutil.copytree(filled_home, home)
+    (home / "models").symlink_to(models)
     running = start(home)
     yield running
     running.stop()

@@ -225,7 +225,7 @@ def new_site(tmp_path: Path) -> Iterator[Site]:
     """A first start: nothing there yet."""
     home = tmp_path / "new"
     home.mkdir()
-    running = start(home, cold=True)
+    running = start(home, cold=True, MOSS_AGENT_TRANSCRIBER="tiny.en")
     yield running
     if running.process.poll() is None:
         running.stop()
