@@ -16,10 +16,10 @@ from moss_audio.timestamps import clock
 from tools.result import Evidence, Outline, SummaryResult
 
 HEADINGS = {
+    "key_quotes": "Key quotes:",
     "decisions": "Decisions:",
     "action_items": "Action items:",
     "open_questions": "Open questions:",
-    "key_quotes": "Key quotes:",
 }
 
 
@@ -41,17 +41,16 @@ def compose_summary(result: Result[SummaryResult], span: Span | None = None) -> 
     part = _part(span, recording.duration)
     head = f"Summary of {quoted(recording.title)} ({clock(recording.duration)}){part}:"
     sections = [head, "" if span else plain_line(summary.overview)]
+    for name, heading in HEADINGS.items():
+        rows = item_rows(inside(items_of(summary, name), span), result)
+        if rows:
+            sections.append(listed(heading, rows))
     topics = [
         _topic_row(topic.title, topic.start, topic.end, topic.segments)
         for topic in inside(summary.topics, span)
     ]
     if topics:
         sections.append(listed("Topics:", topics))
-    for name, heading in HEADINGS.items():
-        items = inside(items_of(summary, name), span)
-        rows = item_rows(items, result)
-        if rows:
-            sections.append(listed(heading, rows))
     if not any(sections[1:]):
         sections.append("Nothing stood out there.")
     return paragraphs([*sections, result.content.note])

@@ -78,7 +78,7 @@ def test_subjects_without_any_announcement_are_told_apart(subjects: int, each: i
         assert min(abs(begin - number * length) for begin in begins) < length * 0.06
 
 
-def test_a_recording_with_many_announcements_is_still_divided_into_twelve():
+def test_a_recording_with_many_announcements_is_still_divided_into_no_more_than_twelve():
     segments, vectors = about(30, 20, 7200.0)
     said = [
         Segment(
@@ -89,7 +89,7 @@ def test_a_recording_with_many_announcements_is_still_divided_into_twelve():
         for at, segment in enumerate(segments)
     ]
     found = topics(said, vectors)
-    assert len(found) == 12
+    assert 6 <= len(found) <= 12
     assert all(said[topic.segments[0]].text.startswith("Next topic") for topic in found[1:])
 
 
