@@ -1,8 +1,17 @@
-"""Listen again to a stretch of audio, where words on paper are not enough."""
+"""Listen again to a stretch of audio, where words on paper are not enough.
+
+A listener hears a clip that begins at 0; people ask with times of the recording, and read such. Times of the
+form ``m:ss`` are moved between the two clocks, the listener is asked to write them so, and whatever else may
+mean a time stays as it is.
+"""
 
 from __future__ import annotations
 
+import math
+import re
 import threading
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool
@@ -13,9 +22,8 @@ from index.recording_errors import MossAgentError
 from index.records import Recording
 from moss_audio.errors import MossAudioError
 from moss_audio.listener import LONGEST_S, Listener
-from moss_audio.timestamps import clock
+from moss_audio.timestamps import clock, parse_clock
 from tools.calling import Seconds, make_tool
-from tools.clip_times import MovedAnswer, on_the_clips_clock, on_the_recordings_clock
 from tools.result import Heard, RecordingInfo, evidence
 from tools.toolbox import Toolbox, cancel_of
 
@@ -92,7 +100,7 @@ def _ask(
     if not path.exists():
         raise MossAgentError(f"The audio of “{found.title}” is gone; add the file again.")
     try:
-        asked = on_the_clips_clock(question, start, end)
+        asked = f"{on_the_clips_clock(question, start, end)}\n{ASK_FOR_TIMES}"
         answer = listener.listen(read_range(path, start, end), asked, cancel)
     except MossAudioError as error:
         raise MossAgentError(str(error)) from error
@@ -111,3 +119,75 @@ def listen_tool(toolbox: Toolbox) -> BaseTool:
         Listen,
         run,
     )
+
+
+# --- times between two clocks -------------------------------------------------------------------------
+
+ASK_FOR_TIMES = "Write times as [m:ss], counted from the start of this clip."
+"""What a listener is asked for behind every question."""
+ROUNDING_S = 1.0
+"""A time may lie this far behind the clip's end, seconds: models round up; it is taken for the end."""
+
+_TIME = (
+    r"(?<![\d.,:：])\d{1,3}[:：][0-5]\d(?:[:：][0-5]\d)?(?:[.,]\d{1,3})?"
+    r"(?![:：]?\d|[.,]\d|\s?[ap]\.?m\b)"
+)
+_PLACE = re.compile(
+    rf"(?P<bracket>\[\s?)?(?P<first>{_TIME})(?:(?P<join>\s?(?:-+>?|[–—~→]|to|until|till|至|到)\s?)(?P<last>{_TIME}))?"
+    r"(?(bracket)\s?\])",
+    re.IGNORECASE,
+)
+_MARKER = re.compile(r"[ \t]?\[[ \t]{0,3}#[^\[\]\n]{0,60}\]")
+"""A citation, which is not a listener's to set."""
+
+
+@dataclass(frozen=True)
+class MovedAnswer:
+    """A listener's answer on the recording's clock, and the times in it that do not lie within the clip."""
+
+    text: str
+    beyond: tuple[str, ...] = ()
+
+
+def on_the_recordings_clock(answer: str, start: float, end: float) -> MovedAnswer:
+    """Move the times of an answer about ``[start, end)``, seconds of the recording.
+
+    Those that do not lie within the clip stay as they are. Brackets become parentheses, since an answer's
+    brackets are citations. Never fails, whatever the answer is.
+    """
+    beyond = []
+
+    def move(match: re.Match[str], times: list[float]) -> list[float]:
+        if max(times) > end - start + ROUNDING_S:
+            beyond.append(match[0].strip("[] "))
+            return []
+        return [min(start + time, max(start, end)) for time in times]
+
+    return MovedAnswer(_moved(_MARKER.sub("", answer), move).strip(), tuple(beyond))
+
+
+def on_the_clips_clock(question: str, start: float, end: float) -> str:
+    """Move the times of a question that lie within ``[start, end)`` to the clock of the clip.
+
+    A stretch that reaches beyond the clip is cut to it; other times beyond it stay as they are. What comes
+    out names the same second when an answer repeats it.
+    """
+
+    def move(match: re.Match[str], times: list[float]) -> list[float]:
+        if times[1:] and min(times) < end and max(times) > start:
+            times = [min(max(time, start), end) for time in times]
+        inside = math.floor(start) <= min(times) and max(times) <= end
+        return [math.ceil(max(0.0, round(time - start, 6))) for time in times] if inside else []
+
+    return _moved(question, move)
+
+
+def _moved(text: str, move: Callable[[re.Match[str], list[float]], list[float]]) -> str:
+    """The text with what ``move`` makes of the times at each place, which stays if it makes nothing."""
+
+    def written(match: re.Match[str]) -> str:
+        times = move(match, [parse_clock(match[end]) for end in ("first", "last") if match[end]])
+        labels = (match["join"] or "").join(clock(round(time, 6)) for time in times)
+        return (f"({labels})" if match["bracket"] else labels) if times else match[0]
+
+    return _PLACE.sub(written, text)

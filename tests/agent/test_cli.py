@@ -112,15 +112,15 @@ def test_listen_answers_on_the_recordings_clock(run, filled, sample, tmp_path, m
     copy.parent.mkdir(exist_ok=True)
     soundfile.write(copy, *cut(sample, 0.0, 80.0), format="FLAC")
     workspace.close()
-    model = writing_checkpoint(tmp_path, chain(*letters("at 5s.")))
+    model = writing_checkpoint(tmp_path, chain(*letters("at 0:15.")))
     monkeypatch.setenv("MOSS_AGENT_MODEL", str(model))
-    asked = ("listen", TITLE, "1:00", "1:10", "Is there a dog at 1:05?")
+    asked = ("listen", TITLE, "1:00", "1:20", "Is there a dog at 1:05?")
     heard = document(run, filled, *asked)
     assert set(heard) == {"recording", "range", "answer", "evidence", "note"}
-    assert (heard["range"], heard["answer"]) == ([60.0, 70.0], "at 1:05.")
+    assert (heard["range"], heard["answer"]) == ([60.0, 80.0], "at 1:15.")
     assert heard["recording"] == document(run, filled, "list")[0]["id"]
     code, out, _ = run(filled, *asked)
-    assert code == 0 and out == "at 1:05.\n\nHeard from 1:00 to 1:10.\n"
+    assert code == 0 and out == "at 1:15.\n\nHeard from 1:00 to 1:20.\n"
     monkeypatch.delenv("MOSS_AGENT_MODEL")
 
 
