@@ -197,7 +197,7 @@ class _Nodes:
         checker.learn_facts({"recording": focus, "total": state.get("recordings", 0)})
         for message in kept:
             if isinstance(message, ToolMessage):
-                checker.learn(result_of(message), soon=False)
+                checker.learn(result_of(message))
         return checker
 
     def model(self, state: State, config: RunnableConfig, writer: StreamWriter) -> dict[str, Any]:
@@ -229,7 +229,11 @@ class _Nodes:
             return {"messages": [reply]}
         if not str(reply.text).strip():
             return {"messages": [reply], "checked": Checked(NO_ANSWER, ())}
-        if out := lines.finish():
+        out = lines.feed("\n")
+        if lines.dropped and not lines.checked.citations and (quotes := self._quotes(state)):
+            # Nothing of it holds: what was said stands in its place.
+            out += lines.feed(f"\n\n{quotes}", by_rule=True)
+        if out := out + lines.finish():
             writer(TextDelta(out))
         return {"messages": [reply], "checked": lines.checked}
 
@@ -247,6 +251,12 @@ class _Nodes:
         if not looked or rounds(messages) or before or any(result.evidence for result in looked):
             return ""
         return compose(state["intent"], situation)
+
+    def _quotes(self, state: State) -> str:
+        """What was gathered, by rule; empty where nothing of it can be cited."""
+        situation = self._context(state).situation(state["messages"])
+        found = any(result.evidence for result in situation.results)
+        return compose(state["intent"], situation) if found else ""
 
     def _write(
         self,

@@ -1,9 +1,8 @@
-"""Citations: markers in an answer's text, checked against what tools returned and against the database.
+"""Citations: an answer's sentences, checked one by one against what tools returned and against the database.
 
-A *claim* is the text up to and including its markers (``agent.citations.markers``). A claim is dropped when
-none of its markers is valid, or when it puts words in quotation marks that the segments cited on its line do
-not contain. Of what is left, each sentence that claims something and has no marker is marked
-(``agent.citations.uncited``), unless it was composed by rule from what tools returned.
+A sentence that does not hold on what it cites (``agent.citations.verdicts``) is mended from the evidence, or
+the words that were said stand in its place, or it is left out. A sentence that cites nothing is given the
+citation it rests on; where there is none, it is marked. What was composed by rule is only looked up.
 """
 
 from __future__ import annotations
@@ -18,16 +17,29 @@ from agent.citations.markers import (
     Broken,
     Marker,
     Quote,
-    Token,
     bullet,
-    claims,
+    has_words,
     numbered,
     split_markers,
+    statements,
     tokens,
 )
-from agent.citations.quotes import contains, fold, tidy
-from agent.citations.uncited import LEGEND, Facts, mark_uncited, unmarked
+from agent.citations.quotes import contains, fold, quoted, tidy
+from agent.citations.verdicts import (
+    NEGATION,
+    SHARED,
+    Evidence,
+    Statement,
+    Told,
+    Verdict,
+    content,
+    judge,
+    mend,
+    ranked,
+    stems,
+)
 from index.records import Segment
+from index.vocabulary import word_set
 from moss_audio.timestamps import clock
 from tools.result import ToolResult
 
@@ -44,10 +56,39 @@ class Segments(Protocol):
         ...
 
 
-_NEGATION = re.compile(r"\b(?:no|not|none|nothing|never|nobody|nowhere|without|neither)\b|n['’]t\b", re.I)
 _LONGEST_QUOTE = 400
 
-UNVERIFIED = "I could not verify an answer to this against the recordings, so I give none."
+UNVERIFIED = "I could not verify an answer to this against the recordings."
+MARK = "[?]"
+"""Stands where a citation would."""
+LEGEND = f"{MARK} This could not be checked against the recordings."
+"""Stands once, below an answer with marks."""
+
+_TAIL = " \t.,;:!?…。！？，；|*_"
+_HEADING = re.compile(r"\*\*[^*]{1,100}\*\*:?|__[^_]{1,100}__:?")
+_LONGEST_HEADING = 8
+_LONGEST_LEAD = 12
+"""Words of a heading, and of a line that ends with a colon."""
+_FEWEST_SHARED = 2
+"""Content words that a sentence without a citation shares with a line it is given for one."""
+_CLAUSE = re.compile(
+    r"[;,，；]|\b(?:but|however|although|because|while|whereas|aber|doch)\b"
+    r"|\band\b(?=(?!.*\b(?:no|not|nothing|never)\b).*\b(?:is|are|was|were|has|had|have|did)\b)"
+)
+_LEADS = re.compile(
+    r"\s*(?:here(?:'s| is| are)|below|let me|i(?:'ll| will) (?:look|search|listen|read))\b", re.I
+)
+_TALK = frozenset().union(
+    *map(
+        stems,
+        word_set(
+            "hello welcome thanks sorry unfortunately help look search find read listen "
+            "ask question answer say said mention discuss talk tell know information recording "
+            "transcript minute speaker speak relevant found enough"
+        ),
+    )
+)
+"""What an answer may say of itself, besides the words of the question."""
 
 
 def label(citation: Citation) -> str:
@@ -72,11 +113,26 @@ class Checked:
     """Claims left out."""
     uncited: bool = False
     """Whether sentences in it are marked."""
+    verdicts: tuple[Verdict, ...] = ()
+    """What was wrong with the statements that did not hold as they were written."""
 
     @property
     def text(self) -> str:
         """The text with labels."""
         return render(self.marked_text, self.citations)
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What becomes of one statement."""
+
+    text: str = ""
+    citations: tuple[Citation, ...] = ()
+    verdict: Verdict | None = None
+    marked: bool = False
+    dropped: bool = False
+    said: str = ""
+    """The words of the lines it cites."""
 
 
 class Checker:
@@ -94,85 +150,168 @@ class Checker:
         self, segments: Segments, allowed: Iterable[int] = (), titles: Iterable[str] = (), question: str = ""
     ) -> None:
         self._segments = segments
-        self._allowed: set[int] = set()
-        self._fresh: set[int] = set()
-        self._titles: set[str] = set()
-        self._question = question
-        self._facts = Facts()
-        self._known: dict[int, Segment] = {}
-        self._allowed.update(allowed)
-        self._titles.update(map(fold, titles))
+        self._allowed = set(allowed)
+        self._fresh = set(self._allowed)
+        self._evidence = Evidence(names=set(map(fold, titles)), question=question)
+        self._told = Told()
 
-    def learn(self, result: ToolResult, soon: bool = True) -> None:
-        """Add what a tool returned; ``soon`` when the next lines will probably cite it."""
+    def learn(self, result: ToolResult) -> None:
+        """Add what a tool returned."""
         new = {item.id for item in result.evidence}
         self._allowed |= new
-        if soon:
-            self._fresh |= new
-        self._titles.update(map(fold, result.titles.values()))
+        self._fresh |= new - self._evidence.lines.keys()
+        self._evidence.titles.update(result.titles)
+        self._evidence.names.update(map(fold, result.titles.values()))
         self.learn_facts(result.document())
 
     def learn_facts(self, told: Mapping[str, Any]) -> None:
         """Add what may be told without a citation: fields that are no evidence."""
-        self._facts.learn(told)
+        self._told.learn(told)
+        self._evidence.names |= self._told.names
 
     def check_line(self, line: str, by_rule: bool = False) -> Checked:
-        """Check one line: its claims that hold, with bullets and headings kept; empty when none does."""
+        """Check one line: its statements that hold or were mended, with bullets and headings kept."""
+        if self._fresh:
+            self._evidence.add(self._segments.segments_by_id(self._fresh))
+            self._fresh = set()
         if not by_rule:
             line = unmarked(line).rstrip()
         prefix = bullet(line)
-        made = [_Claim(tuple(claim)) for claim in claims(tokens(line[len(prefix) :]))]
-        cited = {marker: found for claim in made for marker in claim.markers if (found := self._run(marker))}
-        # A quote may rest on a neighbour's segments, but only on those of claims that hold by themselves.
-        sure = [claim for claim in made if self._holds(claim, cited, "", line)]
-        on_line = _joined(
-            segment for claim in sure for marker in claim.markers for segment in cited.get(marker, ())
-        )
-        holding = [claim for claim in made if claim in sure or self._holds(claim, cited, on_line, line)]
-        dropped = len(made) - len(holding)
-        kept = [claim.rebuilt(cited) for claim in holding]
-        citations = [
-            _citation(cited[marker]) for claim in holding for marker in claim.markers if marker in cited
-        ]
-        rest = "".join(kept)
-        if dropped and not any(character.isalnum() for character in rest):
+        pieces = statements(line[len(prefix) :])
+        heading = _is_heading(line[len(prefix) :], "#" in prefix)
+        runs = {
+            marker: found
+            for piece in pieces
+            for marker in tokens(piece)
+            if isinstance(marker, Marker) and (found := self._run(marker))
+        }
+        if by_rule:
+            said = fold(" ".join(segment.text for run in runs.values() for segment in run))
+            kept = [self._by_rule(piece, runs, said) for piece in pieces]
+        else:
+            held = [self._cited(piece, runs) for piece in pieces]
+            # What cites nothing may rest on what its neighbours cite.
+            said = fold(" ".join(item.said for item in held if item))
+            kept = [
+                item or self._uncited(piece, said, heading) for item, piece in zip(held, pieces, strict=True)
+            ]
+        dropped = sum(item.dropped for item in kept)
+        rest = "".join(item.text for item in kept)
+        if dropped and not any(map(str.isalnum, rest)):
             return Checked("", (), dropped)
         marked = (prefix + (rest.lstrip() if dropped else rest)).rstrip()
+        citations = tuple(citation for item in kept for citation in item.citations)
         # What is left out can bring loose quotation marks or brackets together; then markers would be read
         # otherwise than they were checked, and the line goes too.
         if sum(isinstance(part, Marker) for part in split_markers(marked)) != len(citations):
             return Checked("", (), dropped + 1)
-        shown = marked if by_rule else mark_uncited(marked, self._facts, self._question)
-        return Checked(shown, tuple(citations), dropped, shown != marked)
+        verdicts = tuple(item.verdict for item in kept if item.verdict)
+        return Checked(marked, citations, dropped, any(item.marked for item in kept), verdicts)
 
-    def _holds(self, claim: _Claim, cited: dict[Marker, list[Segment]], on_line: str, line: str) -> bool:
-        own = [segment for marker in claim.markers for segment in cited.get(marker, ())]
-        if claim.cites and not own:
-            return False
-        text = _joined(own)
-        return all(
-            contains(text, quote) or contains(on_line, quote) or self._is_name(quote, line)
-            for quote in claim.quotes
+    def _by_rule(self, piece: str, runs: _Runs, said: str) -> _Kept:
+        parts = tokens(piece)
+        own = [runs[part] for part in parts if isinstance(part, Marker) and part in runs]
+        quotes = [part.text[1:-1] for part in parts if isinstance(part, Quote)]
+        cites = any(isinstance(part, (Marker, Broken)) for part in parts)
+        if (cites and not own) or not all(contains(said, q) or self._is_name(q, piece) for q in quotes):
+            return _Kept(dropped=True)
+        return _Kept(_rebuilt(parts, runs), tuple(map(_citation, own)))
+
+    def _read(self, piece: str) -> Statement:
+        parts = tokens(piece)
+        quotes = (part.text for part in parts if isinstance(part, Quote))
+        return Statement(
+            "".join(map(_words, parts)),
+            tuple(quote for quote in quotes if not self._is_name(quote[1:-1], piece)),
+        )
+
+    def _cited(self, piece: str, runs: _Runs) -> _Kept | None:
+        """What becomes of a statement with citations; None for one without."""
+        parts = tokens(piece)
+        if not any(isinstance(part, (Marker, Broken)) for part in parts):
+            return None
+        own = [runs[part] for part in parts if isinstance(part, Marker) and part in runs]
+        citations = tuple(map(_citation, own))
+        cited = sorted({segment.id: segment for run in own for segment in run}.values(), key=_place)
+        said, rebuilt = " ".join(segment.text for segment in cited), _rebuilt(parts, runs)
+        if not has_words(piece):
+            return _Kept(rebuilt, citations, said=said)
+        statement = self._read(piece)
+        verdict = judge(statement, cited, self._evidence) if cited else "fabricated"
+        if verdict is not None:
+            return self._mended(statement, cited, verdict)
+        if statement.quotes or self._evidence.comparable(statement.plain):
+            return _Kept(rebuilt, citations, said=said)
+        return _Kept(_with_mark(rebuilt), citations, marked=True, said=said)
+
+    def _mended(self, statement: Statement, cited: Sequence[Segment], verdict: Verdict) -> _Kept:
+        made = mend(statement, cited, self._evidence)
+        if made is None:
+            return _Kept(verdict=verdict, dropped=True)
+        citations = tuple(_citation([segment]) for segment in made.cited)
+        if verdict == "fabricated" and not made.quoted and made.text == statement.text and cited:
+            # It was said, but elsewhere.
+            verdict = "misattributed"
+        text = re.sub(r"(?<!\s)\s{1,3}(?=[.,;:!?…])", "", made.text)
+        if made.quoted:
+            line = made.cited[0]
+            text = f"{tidy(line.speaker or 'Somebody')}: {quoted(line.text)}"
+        gap = statement.text[len(statement.text.rstrip()) :]
+        said = " ".join(segment.text for segment in made.cited)
+        markers = " ".join(str(Marker(segment.id, segment.id)) for segment in made.cited)
+        return _Kept(_with_mark(text.rstrip(), markers) + gap, citations, verdict, said=said)
+
+    def _uncited(self, piece: str, said: str, heading: bool) -> _Kept:
+        """What becomes of a statement without citations, on a line whose citations say so much."""
+        statement = self._read(piece)
+        text = statement.text
+        if not any(map(str.isalnum, text)) or heading:
+            return _Kept(text)
+        if statement.quotes and all(contains(said, quote[1:-1]) for quote in statement.quotes):
+            return _Kept(text)
+        if not statement.quotes and self._claims_nothing(text, bool(said)):
+            return _Kept(text)
+        words = content(text)
+        for line in ranked(statement, self._evidence)[:3]:
+            enough = len(words & stems(line.text)) >= max(_FEWEST_SHARED, 1.5 * SHARED * len(words))
+            if (enough or statement.quotes) and judge(statement, [line], self._evidence) is None:
+                gap = text[len(text.rstrip()) :]
+                marker = str(Marker(line.id, line.id))
+                return _Kept(_with_mark(text.rstrip(), marker) + gap, (_citation([line]),))
+        if statement.quotes:
+            return self._mended(statement, (), "fabricated")
+        return _Kept(_with_mark(text), marked=True)
+
+    def _claims_nothing(self, text: str, may_rest: bool) -> bool:
+        """Whether a sentence asks, leads to a list, denies, talks to the user, or tells what tools told."""
+        end = text.rstrip(" \t*_)”\"'")
+        plain = self._evidence.without_names(text)
+        words = content(plain)
+        if end.endswith(("?", "？")) or (end.endswith((":", "：")) and len(text.split()) <= _LONGEST_LEAD):
+            return True
+        asked = stems(self._evidence.question)
+        denies = NEGATION.search(text) is not None
+        if not words:
+            return may_rest or denies or plain != text
+        if words <= _TALK or self._told.covers(words, denies):
+            return True
+        if _LEADS.match(text) and " that " not in text and words <= _TALK | asked:
+            return True
+        return denies and all(
+            content(clause) <= (_TALK | asked if NEGATION.search(clause) else _TALK)
+            for clause in _CLAUSE.split(plain)
         )
 
     def _is_name(self, quote: str, line: str) -> bool:
         folded = fold(quote)
-        if not folded or folded in self._titles:
+        if not folded or folded in self._evidence.names:
             return True
-        return contains(fold(self._question), quote) and _NEGATION.search(line) is not None
-
-    def _load(self, ids: Iterable[int]) -> None:
-        wanted = {number for number in ids if number in self._allowed and number not in self._known}
-        if wanted:
-            # An answer mostly cites what the last tool returned: one query instead of one a line.
-            wanted |= self._fresh - self._known.keys()
-            self._fresh = set()
-            self._known.update((segment.id, segment) for segment in self._segments.segments_by_id(wanted))
+        return contains(fold(self._evidence.question), quote) and NEGATION.search(line) is not None
 
     def _run(self, marker: Marker) -> list[Segment]:
         """The segments a marker stands for; empty when it is not valid."""
-        self._load((marker.first, marker.last))
-        first, last = self._known.get(marker.first), self._known.get(marker.last)
+        known = self._evidence.lines
+        first, last = known.get(marker.first), known.get(marker.last)
         if first is None or last is None or first.recording != last.recording:
             return []
         if first.id == last.id:
@@ -181,6 +320,54 @@ class Checker:
             return []
         between = self._segments.segments(first.recording, first.start, max(first.end, last.end))
         return [segment for segment in between if first.start <= segment.start <= last.start]
+
+
+_Runs = Mapping[Marker, Sequence[Segment]]
+
+
+def _place(segment: Segment) -> tuple[str, float]:
+    return segment.recording, segment.start
+
+
+def _words(part: str | Marker | Quote | Broken) -> str:
+    return part.text if isinstance(part, Quote) else part if isinstance(part, str) else ""
+
+
+def _rebuilt(parts: Sequence[str | Marker | Quote | Broken], valid: _Runs) -> str:
+    """The text of tokens with the valid markers only."""
+    pieces: list[str] = []
+    after_marker = False
+    for part in parts:
+        if isinstance(part, Marker):
+            if part in valid:
+                pieces.append(f" {part}" if after_marker else str(part))
+                after_marker = True
+        elif not isinstance(part, Broken):
+            pieces.append(_words(part))
+            after_marker = False
+    return "".join(pieces)
+
+
+def unmarked(line: str) -> str:
+    """A line without marks and without their legend: a model may have learnt them from its answers."""
+    while MARK in line:
+        before, _, after = line.partition(MARK)
+        line = before.rstrip(" \t") + after
+    return "" if line.strip() == LEGEND.removeprefix(MARK).strip() else line
+
+
+def _is_heading(text: str, signed: bool) -> bool:
+    bold = _HEADING.fullmatch(text.strip()) is not None
+    short = len(text.split()) <= _LONGEST_HEADING
+    return short and (signed or bold) and not text.rstrip(" *_:").endswith((".", "!"))
+
+
+def _with_mark(text: str, mark: str = MARK) -> str:
+    at = len(text.rstrip(_TAIL))
+    # Emphasis that ends here belongs to what it encloses.
+    while at < len(text) and text[at] in "*_":
+        at += 1
+    return f"{text[:at].rstrip()} {mark}{text[at:]}"
 
 
 class LineStream:
@@ -192,7 +379,7 @@ class LineStream:
 
     def __init__(self, checker: Checker, numbers: Mapping[int, int] | None = None) -> None:
         self._checker = checker
-        self._numbers = numbers or {}
+        self._numbers = numbers
         self._rest = ""
         self._held: list[Checked] = []
         self._lines: list[str] = []
@@ -200,12 +387,20 @@ class LineStream:
         self._citations: list[Citation] = []
         self._dropped = 0
         self._uncited = False
+        self._verdicts: tuple[Verdict, ...] = ()
         self._by_rule = False
 
     @property
     def checked(self) -> Checked:
         """What has come out so far."""
-        return Checked("\n".join(self._lines), tuple(self._citations), self._dropped, self._uncited)
+        return Checked(
+            "\n".join(self._lines), tuple(self._citations), self._dropped, self._uncited, self._verdicts
+        )
+
+    @property
+    def dropped(self) -> int:
+        """Claims left out so far."""
+        return self._dropped
 
     def feed(self, text: str, by_rule: bool = False) -> str:
         """Take the next piece of text; returns the text, with labels, that is certain now.
@@ -245,10 +440,11 @@ class LineStream:
         return out
 
     def _line(self, line: str) -> str:
-        if not self._by_rule:
+        if not self._by_rule and self._numbers is not None:
             line = numbered(line, {number: segment for segment, number in self._numbers.items()})
         checked = self._checker.check_line(line.rstrip(), self._by_rule)
         self._dropped += checked.dropped
+        self._verdicts += checked.verdicts
         self._citations += checked.citations
         self._uncited = self._uncited or checked.uncited
         if checked.marked_text.strip() or not line.strip():
@@ -270,37 +466,6 @@ class LineStream:
         return out
 
 
-@dataclass(frozen=True)
-class _Claim:
-    tokens: tuple[Token, ...]
-
-    @property
-    def markers(self) -> list[Marker]:
-        return [token for token in self.tokens if isinstance(token, Marker)]
-
-    @property
-    def cites(self) -> bool:
-        return any(isinstance(token, (Marker, Broken)) for token in self.tokens)
-
-    @property
-    def quotes(self) -> list[str]:
-        return [token.text[1:-1] for token in self.tokens if isinstance(token, Quote)]
-
-    def rebuilt(self, valid: dict[Marker, list[Segment]]) -> str:
-        """The claim's text with the valid markers only."""
-        pieces: list[str] = []
-        after_marker = False
-        for token in self.tokens:
-            if isinstance(token, Marker):
-                if token in valid:
-                    pieces.append(f" {token}" if after_marker else str(token))
-                    after_marker = True
-            elif not isinstance(token, Broken):
-                pieces.append(token.text if isinstance(token, Quote) else token)
-                after_marker = False
-        return "".join(pieces)
-
-
 def _citation(segments: Sequence[Segment]) -> Citation:
     """One citation of a run: its quote is its text, cut at a segment's end when it is long."""
     quote = ""
@@ -311,7 +476,3 @@ def _citation(segments: Sequence[Segment]) -> Citation:
         quote = longer
     last = max(segments, key=lambda segment: segment.end)
     return Citation(segments[0].recording, segments[0].start, last.end, quote)
-
-
-def _joined(segments: Iterable[Segment]) -> str:
-    return fold(" ".join(segment.text for segment in segments))

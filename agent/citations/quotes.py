@@ -14,10 +14,10 @@ def tidy(text: str) -> str:
 
 def quoted(text: str) -> str:
     """Words of a recording in quotation marks: verbatim, on one line; inner double quotes become single."""
-    return "“" + tidy(text).translate(_INNER_QUOTES) + "”"
+    return "“" + tidy(text).translate(INNER_QUOTES) + "”"
 
 
-_INNER_QUOTES = str.maketrans('“”„"«»「」', "‘’‚'‹›‘’")
+INNER_QUOTES = str.maketrans('“”„"«»「」', "‘’‚'‹›‘’")
 _FOLDED = str.maketrans(dict.fromkeys("“”„\"«»‹›「」‘’‚'`´", " ") | dict.fromkeys("‐‑‒–—―", "-"))
 
 

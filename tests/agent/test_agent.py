@@ -507,7 +507,8 @@ def test_another_model_gets_the_same_graph_with_parallel_calls_and_checked_citat
     assert answer.text == (
         "Here is what I found.\n"
         "- “I'll call the rowing club this afternoon” [3:43]\n"
-        "- Callum calls them [3:43],"
+        "- Speaker 3: “Good idea, I'll call the rowing club this afternoon.” [3:43]\n"
+        "- Callum calls them [4:48],"
     )
     assert "".join(event.text for event in events if isinstance(event, TextDelta)) == answer.text
     finished = {event.id: event.result for event in events if isinstance(event, StepFinished)}
