@@ -22,6 +22,7 @@ def add_files(
     speakers: int | None = None,
     language: str | None = None,
     told: Callable[[Path, str], None] | None = None,
+    track: int | None = None,
 ) -> Iterator[tuple[Path, Recording | MossAgentError]]:
     """Take files in, as many at a time as the workspace's engine is good for.
 
@@ -33,6 +34,7 @@ def add_files(
         speakers: See ``Workspace.add``.
         language: See ``Workspace.add``.
         told: Called with a file and what happened to it that was there already; see ``Workspace.add``.
+        track: See ``Workspace.add``.
 
     Returns:
         Each file in the order given, with its recording or what went wrong with it.
@@ -45,7 +47,7 @@ def add_files(
     def add(file: Path) -> Recording | MossAgentError:
         try:
             tell = None if told is None else partial(told, file)
-            return workspace.add(file, title, speakers, reporting(file.name), cancel, language, tell)
+            return workspace.add(file, title, speakers, reporting(file.name), cancel, language, tell, track)
         except MossAgentError as error:
             return error
         except (KeyboardInterrupt, SystemExit):

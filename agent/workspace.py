@@ -173,10 +173,11 @@ class Workspace:
         cancel: threading.Event | None = None,
         language: str | None = None,
         told: Callable[[str], None] | None = None,
+        track: int | None = None,
     ) -> Recording:
         """Take a file in; see ``index.pipeline.ingest.Ingest.add``."""
         with self.writing():
-            return self.ingest.add(path, title, speakers, progress, cancel, language, told)
+            return self.ingest.add(path, title, speakers, progress, cancel, language, told, track)
 
     def remove(self, reference: str) -> Recording:
         """Delete a recording from every store: database, audio copy, vectors, conversations that quoted it.

@@ -87,7 +87,7 @@ def _take_up(workspace: Workspace, jobs: Jobs, uploads: Uploads) -> None:
         if one.recording in ready:
             release()
         else:
-            jobs.submit(one.path, one.title, one.speakers, release, "stopped", one.recording)
+            jobs.submit(one.path, one.title, one.speakers, release, "stopped", one.recording, track=one.track)
 
 
 def _add_routes(app: FastAPI, workspace: Workspace) -> None:

@@ -33,6 +33,8 @@ class Adder(Protocol):
         speakers: int | None = None,
         progress: Callable[[Progress], None] | None = None,
         cancel: threading.Event | None = None,
+        *,
+        track: int | None = None,
     ) -> Recording:
         """See ``index.ingest.Ingest.add``."""
         ...
@@ -54,6 +56,7 @@ class Job:
         recording: Id of the recording; known from the start for an upload, else once the file was read.
         error: One sentence for the user, when it failed.
         retry: Whether trying again can help; not with a file that is no media.
+        track: Audio track to hear, from 1, when the user chose one.
     """
 
     id: str
@@ -67,6 +70,7 @@ class Job:
     recording: str | None = None
     error: str | None = None
     retry: bool = True
+    track: int | None = None
 
 
 class Jobs:
@@ -96,10 +100,11 @@ class Jobs:
         state: Literal["waiting", "stopped"] = "waiting",
         recording: str | None = None,
         cancelled: Callable[[], object] | None = None,
+        track: int | None = None,
     ) -> Job:
         """Put a file at the end of the queue; a stopped one waits until it is resumed."""
         name = uuid.uuid4().hex[:12]
-        job = Job(name, title, path, speakers, release, cancelled, state, recording=recording)
+        job = Job(name, title, path, speakers, release, cancelled, state, recording=recording, track=track)
         with self._changed:
             self._jobs[job.id] = job
             self._cancels[job.id] = threading.Event()
@@ -208,12 +213,14 @@ class Jobs:
     def _run(self, job: Job) -> None:
         try:
             self._update(job.id, recording=file_id(job.path))
+            chosen = {} if job.track is None else {"track": job.track}
             self._add(
                 job.path,
                 job.title,
                 job.speakers,
                 lambda report: self._report(job.id, report),
                 self._cancels[job.id],
+                **chosen,
             )
         except Cancelled:
             self._update(job.id, state="stopped")

@@ -36,6 +36,7 @@ class Upload:
         title: What the user called it.
         speakers: Number of speakers when the user gave one.
         recording: Id that the recording has or will have; None when the file cannot be read.
+        track: Audio track to hear, from 1, when the user chose one.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Upload:
     title: str
     speakers: int | None = None
     recording: str | None = None
+    track: int | None = None
 
 
 class Uploads:
@@ -60,7 +62,7 @@ class Uploads:
         for folder in (self.arriving, self.folder, self.notes):
             folder.mkdir(parents=True, exist_ok=True)
 
-    def claim(self, path: str, title: str, speakers: int | None) -> Upload:
+    def claim(self, path: str, title: str, speakers: int | None, track: int | None = None) -> Upload:
         """Take charge of an uploaded file, which the browser names by its path on this machine.
 
         Raises:
@@ -87,8 +89,9 @@ class Uploads:
         recording = None
         with suppress(MediaError):
             recording = file_id(file)
-        upload = Upload(name, file, title.strip() or file.stem, speakers, recording)
+        upload = Upload(name, file, title.strip() or file.stem, speakers, recording, track)
         note = {"file": file.name, "title": upload.title, "speakers": speakers, "recording": recording}
+        note["track"] = track
         try:
             with noticing_full_disk(self.notes):
                 self._note(name).write_text(json.dumps(note), encoding="utf-8")
@@ -124,14 +127,16 @@ class Uploads:
             return None
         try:
             values = json.loads(note.read_text(encoding="utf-8"))
-            speakers, recording = values["speakers"], values["recording"]
+            speakers, recording, track = values["speakers"], values["recording"], values.get("track")
             file, title = self.folder / note.stem / str(values["file"]), str(values["title"])
             if not isinstance(speakers, int | None) or not isinstance(recording, str | None):
+                return None
+            if not isinstance(track, int | None):
                 return None
             inside = file.resolve().parent == self.folder / note.stem and file.is_file()
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        return Upload(note.stem, file, title, speakers, recording) if inside else None
+        return Upload(note.stem, file, title, speakers, recording, track) if inside else None
 
     def _delete(self, folder: Path) -> None:
         """Delete one direct child of the folder of uploads, and never what a link points to."""

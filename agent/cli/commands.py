@@ -70,6 +70,15 @@ def add(
             help="The one language that is spoken, such as en; by default it is found for each part.",
         ),
     ] = None,
+    track: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=999,
+            metavar="N",
+            help="The one audio track to hear, as players count; else it is chosen.",
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Transcribe and index recordings; adding a file again resumes it, or changes its title or speakers."""
@@ -83,7 +92,7 @@ def add(
         happened[file].append(sentence)
 
     with output.ingest_progress(quiet=json) as reporting:
-        for file, result in add_files(workspace, files, reporting, title, speakers, language, tell):
+        for file, result in add_files(workspace, files, reporting, title, speakers, language, tell, track):
             if isinstance(result, MossAgentError):
                 if len(files) == 1:
                     raise result

@@ -117,14 +117,15 @@ class Ingest:
             told: Called with what happened to a recording that was there already, as sentences for the user.
                 Without it such a recording keeps its title: the page sends a file's name with every file.
             track: The audio track of the file to hear, from 1; by default ``index.audio.tracks`` decides. A
-                recording that is there already keeps what was heard.
+                recording that is there already keeps the one that was heard.
 
         Returns:
             The recording; when it was ready already and nothing of it is left to be heard, only its title and
             speakers change.
 
         Raises:
-            MediaError: The file cannot be turned into audio; nothing is stored.
+            MediaError: The file cannot be turned into audio, or has no such track; nothing is stored.
+            MossAgentError: Another track of it was heard, and there is no ``told``; nothing changes.
             Cancelled: ``cancel`` was set; adding the file again resumes from there.
             WeightsError: The recogniser's weights are missing or wrong.
             HearingError: The recogniser failed on all of it; what was heard before is kept.
@@ -139,6 +140,8 @@ class Ingest:
         # The same file twice at a time: the second comes when the first is done, and finds it ready.
         with self._busy.setdefault(context.id, threading.Lock()), noticing_full_disk(self.library.home):
             before = self._known(context)
+            if before is not None and told is None and (kept := self._kept_track(context, track)):
+                raise MossAgentError(kept)
             recording = self._run(context, path, title, speakers, language or self.language, track)
             if before is None:
                 return recording
@@ -189,16 +192,22 @@ class Ingest:
 
     def _tell_track(self, context: IngestContext, track: int | None, told: Callable[[str], None]) -> None:
         """Say that a recording that was there already keeps the audio track that was heard."""
+        if kept := self._kept_track(context, track):
+            told(kept)
+
+    def _kept_track(self, context: IngestContext, track: int | None) -> str:
+        """What to say where another audio track is wanted than was heard; empty where that is the one."""
         with self.library.database.transaction() as session:
-            heard = session.get_one(RecordingRow, context.id).tracks
+            heard = sorted(session.get_one(RecordingRow, context.id).tracks)
         if track is None or heard == [track]:
-            return
-        was = f"audio track {heard[0]}" if len(heard) == 1 else "other audio tracks"
+            return ""
         if len(heard) > 1:
-            was = f"audio tracks {', '.join(map(str, sorted(heard)[:-1]))} and {max(heard)}"
-        told(
-            f"It was transcribed from {was}, and keeps that; to transcribe track {track} instead, run "
-            f"`moss-agent remove {context.id[:12]}`, then add the file again with --track {track}."
+            tracks = f"audio tracks {', '.join(map(str, heard[:-1]))} and {heard[-1]}"
+        else:
+            tracks = f"audio track {heard[0]}" if heard else "the audio track that was chosen then"
+        return (
+            f"It was transcribed from {tracks} and keeps that; to have track {track} transcribed instead, "
+            f"remove the recording (`moss-agent remove {context.id[:12]}`), then add the file again."
         )
 
     def _recount_speakers(

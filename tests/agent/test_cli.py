@@ -18,6 +18,7 @@ from tests.support.media import cut
 from tests.support.tiny_moss import chain, letters, writing_checkpoint
 
 TITLE = "Harbour Lights planning call"
+FIELD_CASES = Path(__file__).parent.parent / "data" / "field_cases"
 
 
 @pytest.fixture(scope="module")
@@ -246,6 +247,26 @@ def test_one_broken_file_among_several_does_not_stop_the_others(run, tmp_path, s
     assert code == 1
     assert [recording["title"] for recording in json.loads(out)] == ["good"]
     assert err.count("\n") == 1 and "broken.mp3" in err
+
+
+def test_an_audio_track_is_chosen_and_kept(run, tmp_path, models, monkeypatch):
+    monkeypatch.setenv("MOSS_AGENT_TRANSCRIBER", "tiny.en")
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "models").symlink_to(models)
+    file = FIELD_CASES / "tracks_default_is_second.mkv"
+    code, out, err = run(home, "add", file, "--track", "3")
+    assert code == 1 and out == "" and err.count("\n") == 1 and "1" in err and "2 (default)" in err
+    assert document(run, home, "list") == []
+    (added,) = document(run, home, "add", file, "--track", "1")
+    assert added["duration"] == pytest.approx(5.1, abs=0.2) and len(added["notes"]) == 1
+    for track, told in (("1", False), ("2", True)):
+        code, out, err = run(home, "add", file, "--track", track, "--json")
+        assert code == 0 and json.loads(out)[0]["id"] == added["id"]
+        assert ("track 2" in err and added["id"][:12] in err) is told
+    document(run, home, "remove", added["id"])
+    (added,) = document(run, home, "add", file)
+    assert added["speakers"] == 2 and added["notes"] == []
 
 
 def test_control_characters_in_a_transcript_do_not_reach_the_terminal(run, home):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,8 @@ from index.audio.decode import SAMPLE_RATE, decode_to_flac, read_range
 from index.audio.sides import Comparison, frame_levels, own_speech
 from index.audio.vad import detect_speech
 from index.pipeline.transcribe_file import Transcript, load_window, transcribe_file
-from index.recording_errors import MossAgentError
+from index.progress import Progress
+from index.recording_errors import Cancelled, MossAgentError
 from index.records import Segment, Span
 from index.transcription.coverage import coverage, find_gaps
 from tests.support.media import cut
@@ -212,6 +214,33 @@ def test_both_sides_of_a_call_are_heard_whole(workspace: Workspace):
     assert len(of[0] | of[1]) <= 3 and not of[0] & of[1]
     workspace.relabel_speakers(recording.id, 1)
     assert workspace.library.recording(recording.id).speakers == ("Speaker 1",)
+
+
+def test_a_call_that_was_stopped_goes_on_with_each_side_on_its_channel(workspace: Workspace) -> None:
+    cancel = threading.Event()
+
+    def stop_after_first_window(progress: Progress) -> None:
+        if progress.speed is not None:
+            cancel.set()
+
+    with suppress(Cancelled):
+        workspace.add(CASES / "two_channel_call.flac", progress=stop_after_first_window, cancel=cancel)
+    assert workspace.library.recordings()[0].status == "cancelled"
+    recording = workspace.add(CASES / "two_channel_call.flac")
+    said = {segment.channel: "" for segment in workspace.library.segments(recording.id)}
+    for segment in workspace.library.segments(recording.id):
+        said[segment.channel] += segment.text.lower()
+    assert "contract" in said[0] and "midnight" in said[1] and len(recording.speakers) == 2
+
+
+def test_another_track_of_a_recording_that_is_there_is_not_heard_without_a_word(workspace: Workspace) -> None:
+    file = CASES / "tracks_default_is_second.mkv"
+    recording = workspace.add(file)
+    assert len(recording.speakers) == 2 and recording.duration > 15
+    for track in (1, 2):
+        with pytest.raises(MossAgentError, match=rf"1 and 2 .* track {track} "):
+            workspace.add(file, track=track)
+    assert workspace.add(file) == recording
 
 
 def test_a_call_that_is_not_stored_is_transcribed_side_by_side_in_time_order(workspace, tmp_path):

@@ -110,7 +110,7 @@ def test_only_uploaded_files_can_be_claimed(home: Path, uploads: Uploads) -> Non
 def test_uploads_that_were_not_added_come_back_and_others_are_cleared(home: Path, uploads: Uploads) -> None:
     path = arrive(uploads, "0123456789abcdef-talk.mp3", b"words")
     recording = file_id(Path(path))
-    uploads.claim(path, "A talk", 3)
+    uploads.claim(path, "A talk", 3, 2)
     arrive(uploads, "loose.mp3")
     (uploads.folder / "loose").mkdir()
     again = Uploads(home)
@@ -118,7 +118,7 @@ def test_uploads_that_were_not_added_come_back_and_others_are_cleared(home: Path
     assert [(upload.title, upload.speakers, upload.path.name) for upload in found] == [
         ("A talk", 3, "talk.mp3")
     ]
-    assert found[0].recording == recording
+    assert found[0].recording == recording and found[0].track == 2
     assert [file.name for file in again.folder.iterdir()] == [found[0].name]
     assert list(again.arriving.iterdir()) == []
 

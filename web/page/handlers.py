@@ -152,9 +152,14 @@ class Handlers:
             speakers = int(event.speakers) if event.speakers else None
             if speakers is not None and not 1 <= speakers <= 50:
                 raise MossAgentError("The number of speakers must be between 1 and 50.")
-            upload = self.uploads.claim(str(event.file), str(event.title), speakers)
+            track = int(event.track) if event.track else None
+            if track is not None and track < 1:
+                raise MossAgentError("Audio tracks are counted from 1.")
+            upload = self.uploads.claim(str(event.file), str(event.title), speakers, track)
             release = partial(self.uploads.release, upload.name)
-            self.jobs.submit(upload.path, upload.title, upload.speakers, release, recording=upload.recording)
+            self.jobs.submit(
+                upload.path, upload.title, upload.speakers, release, recording=upload.recording, track=track
+            )
         return self._shelf(opened)
 
     def complain(self, event: gr.EventData) -> None:

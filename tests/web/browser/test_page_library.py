@@ -162,6 +162,19 @@ def test_a_number_of_speakers_out_of_range_is_refused_before_sending(
     expect(page.locator(".card.job")).to_have_count(0)
 
 
+def test_a_wrong_audio_track_is_refused_before_sending(own_site: Site, visit: Visit, tmp_path: Path) -> None:
+    (tmp_path / "some.mp3").write_bytes(b"x")
+    page = visit(own_site)
+    page.fill("[data-track]", "0")
+    choose(page, tmp_path / "some.mp3")
+    page.wait_for_timeout(500)
+    expect(page.locator(".card.job")).to_have_count(0)
+    page.fill("[data-track]", "2")
+    choose(page, tmp_path / "some.mp3")
+    expect(page.locator(".card.job")).to_have_count(1)
+    expect(page.locator("[data-track]")).to_have_value("")
+
+
 def test_removing_asks_first_and_leaves_an_empty_state(own_site: Site, visit: Visit) -> None:
     page = visit(own_site)
     page.hover(".card")

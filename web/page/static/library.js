@@ -32,8 +32,11 @@ moss.adding = (element, trigger) => {
 moss.complain = (text) => moss.send("add", "complain", { text });
 
 /** The number of speakers: null for automatic, undefined (and the browser's own notice) when it is not valid. */
-moss.speakers = () => {
-  const field = document.querySelector("[data-speakers]");
+moss.speakers = () => moss.number("[data-speakers]");
+
+/** What is in a field for a number; see `moss.speakers`. */
+moss.number = (which) => {
+  const field = document.querySelector(which);
   if (!field.checkValidity()) { field.reportValidity(); return undefined; }
   return field.value ? Number(field.value) : null;
 };
@@ -41,19 +44,21 @@ moss.speakers = () => {
 /** Send files one after the other, so that the line at the server keeps their order. */
 moss.uploadAll = async (files) => {
   const speakers = moss.speakers();
-  if (speakers === undefined) return;
-  document.querySelector("[data-speakers]").value = "";
+  const track = moss.number("[data-track]");
+  if (speakers === undefined || track === undefined) return;
+  for (const which of ["[data-speakers]", "[data-track]"]) document.querySelector(which).value = "";
   for (const file of files) {
     try {
-      await moss.addFile(file, speakers);
+      await moss.addFile(file, speakers, track);
     } catch (error) { moss.complain(error.message); }
   }
 };
 
 /** Send one file and put it in line; resolves to whether it was sent, not stopped by the person. */
-moss.addFile = async (file, speakers) => {
+moss.addFile = async (file, speakers, track = null) => {
   const path = await moss.upload(file);
-  if (path) moss.send("add", "added", { file: path, title: file.name.replace(/\.[^.]+$/, ""), speakers });
+  const title = file.name.replace(/\.[^.]+$/, "");
+  if (path) moss.send("add", "added", { file: path, title, speakers, track });
   return Boolean(path);
 };
 
