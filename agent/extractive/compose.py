@@ -268,7 +268,7 @@ def about_topic(
     if inside_named:
         return inside_named
     here = [item for item in found.evidence if item.recording == result.content.recording.id] if found else []
-    best = max((item.relevance for item in here), default=0.0)
+    best = max((item.relevance for item in found.evidence), default=0.0) if found else 0.0
 
     def part_of(start: float) -> int:
         return sum(part.start <= start for part in parts)
