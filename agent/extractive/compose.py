@@ -188,6 +188,13 @@ def _searched(intent: Intent, situation: Situation) -> str:
     """What a search found; of a topic that is summarised, what was decided and promised there as well."""
     found = situation.found(SearchResult)
     unknown = intent.foreign and found is not None and not found.evidence
+    read = situation.found(Transcript)
+    if read and found and not within(found, intent):
+        # The best quotes lie elsewhere; in the stretch itself, those with words of the question count.
+        words = content_words(intent.query)
+        there = [item for item in read.evidence if shared(words, content_words(item.text))]
+        if there:
+            return listed(f"{between(*read.content.range)}, about it:", list(map(line, there)))
     parts = []
     for result in situation.all(SummaryResult):
         for name in ("decisions", "action_items", "open_questions"):
@@ -268,7 +275,7 @@ def about_topic(
     if inside_named:
         return inside_named
     here = [item for item in found.evidence if item.recording == result.content.recording.id] if found else []
-    best = max((item.relevance for item in here), default=0.0)
+    best = max((item.relevance for item in found.evidence), default=0.0) if found else 0.0
 
     def part_of(start: float) -> int:
         return sum(part.start <= start for part in parts)

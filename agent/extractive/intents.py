@@ -272,8 +272,8 @@ def _search(question: Question, situation: Situation) -> Intent:
     if alone and not wants:
         target = _target(situation)
         return Intent("outline", recording=target.id) if target else Intent("help")
-    known = focus.speakers if focus else ()
-    unnamed = question.person if NAME in question.masked and question.person not in known else ""
+    stranger = focus is not None and NAME in question.masked and question.person not in focus.speakers
+    unnamed = question.person if stranger else ""
     if situation.past and (match := _WHAT_ABOUT.match(question.masked)):
         query = question.text[slice(*match.span(match.lastindex or 0))]
     elif match := _WHO_SAID.search(query):

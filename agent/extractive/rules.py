@@ -120,7 +120,7 @@ class Rule:
 RULES = (
     Rule("help", "", _phrases(
         """help|hi|hello|hey|hallo|good (?:morning|afternoon|evening)
-        (?:who|what) are you|what (?:questions )?(?:can|could|should|may) (?:you|i) (?:do|ask|say)
+        (?:who|what) are you|what (?:questions )?(?:can|could|should|may) (?:you|i) (?:do|ask|say|tell)
         how (?:do|does|can) (?:i|this|it|you) (?:use|work|ask)"""), "ask"),
     Rule("thanks", "", _phrases("thanks?|thank you|thx|^ *(?:great|perfect|cool|ok|okay)(?= *$)"),
         "lot|much|very|helps|helpful|good|nice|great|perfect"),
@@ -131,7 +131,7 @@ RULES = (
     Rule("facts", "speaking", _phrases(
         """(?:{speak}|said|says)(?: the)? (?:most|least|longest|longer|more|less)|dominated
         most talkative|quietest|main speaker
-        most of the (?:talking|speaking)|(?:share|percentage|part) of (?:the )?(?:time|speech|talk)
+        most (?:of the )?(?:talking|speaking)|(?:share|percentage|part) of (?:the )?(?:time|speech|talk)
         (?:who|which speaker) (?:had|has|got)(?: the)? (?:most|least|longest)(?: (?:speaking|talking))? time
         (?:speaking|talk|talking|speech|air) ?(?:times?|shares?)
         {howlong} (?:did|does|do|has|have|is|was) {who} (?:been )?(?:{speak}|say)
@@ -170,12 +170,12 @@ RULES = (
         {what} {who} (?:have|needs?|supposed|going|asked|promised|agreed?) to do
         what (?:did|has|does) {who} (?:promise\w*|commit to|volunteer for|take on|sign up for)
         (?:what )?{who} (?:promised|agreed to do|committed to|took on)"""),
-        "who|whose|next|lists?|give|show|made|assigned|agreed|given|left|got|came|come",
+        "who|whose|next|lists?|give|show|made|assign|assigned|when|agreed|given|left|got|came|come",
         TIME + TITLE + NAME + OWNER, _NARROWED),
     Rule("items", "decisions", _phrases(
         """decide[sd]?|deciding|decisions?|conclusions?|conclude[sd]?|agreed?(?: (?:on|upon|about))?
         agreements?|resolved|resolutions?|settled?|outcomes?"""),
-        "made?|making|taken?|took|reach(?:ed)?|passed|drawn|far|come|came|get|got|give|list|show|final|main|key",
+        "make|made|making|taken?|took|reach(?:ed)?|passed|drawn|far|come|came|get|got|give|list|show|final|main|key",
         TIME + TITLE + NAME + OWNER, _NARROWED),
     Rule("items", "key_quotes", _phrases(
         "(?:key|main|most important|best) (?:quotes?|sentences?|statements?|moments?|lines)|highlights"),
@@ -212,7 +212,7 @@ RULES = (
 _LEAD = re.compile(
     r"^ *(?:(?:please|kindly|okay|ok|so|and|now|well|hey|hi|hello|thanks|then|also|just|know|see|have|"
     r"(?:can|could|would|will) (?:you|we)|i'd like|i would like|i want|i need|we need|do you know|let me|"
-    r"let's|remind me|tell me|show me|give me|get me|make me|write me|to (?:know|see|have|hear|get)|"
+    r"let's|remind me|tell me|show me|give me|get me|make me|transcribe|to (?:know|see|have|hear|get)|"
     r"(?:what|how) about)(?= ) *)+"
 )
 """What a question may begin with, and is not counted."""

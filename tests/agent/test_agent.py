@@ -270,6 +270,16 @@ def test_the_questions_of_the_readme_are_answered_one_after_the_other(desk: Desk
         thread = answer.thread
 
 
+def test_what_is_asked_about_a_stretch_is_quoted_from_it_though_more_was_said_elsewhere(desk: Desk) -> None:
+    spoken = [said(4.0 * at, 4.0 * at + 3, f"The budget for room {at} is too small.") for at in range(40)]
+    spoken.append(said(180.0, 184.0, "We could pay the chairs from another budget."))
+    spoken.append(said(185.0, 188.0, "Who opens the door?"))
+    desk.add("b" * 64, "Long talk", spoken, 190.0)
+    question = "what did they say about the budget in the last 15 seconds?"
+    answer = desk.assistant.ask(question, recording="Long talk")
+    assert [citation.quote for citation in answer.citations] == [spoken[-2]["text"]]
+
+
 # --- several recordings -----------------------------------------------------------------------------
 
 

@@ -261,6 +261,11 @@ def test_a_name_that_is_no_voice_is_said_to_be_none() -> None:
     assert "Ben" not in intent.query
 
 
+def test_where_no_recording_is_meant_nobody_is_said_to_be_missing() -> None:
+    intent = understand(asked("what did Ben say about the app?", focus=None, recordings=3))
+    assert (intent.unnamed, intent.query) == ("", "what did Ben say about the app?")
+
+
 @pytest.mark.parametrize(
     "question",
     [
