@@ -18,6 +18,8 @@ from tools.result_text import text_of
 
 STRETCHES = 2
 """Stretches that a search found and that are handed over whole."""
+REMINDER = "\n\nAnswer in one to three sentences, each with the number of its line in square brackets."
+"""Stands last: small models do what they read last, and with tools at hand go on looking without it."""
 LONGEST_STRETCH = 24
 """Segments of such a stretch at most."""
 
@@ -38,7 +40,11 @@ class Handout:
     def messages(self, messages: Sequence[BaseMessage]) -> list[BaseMessage]:
         """The conversation as a model reads it: evidence under short numbers."""
         turn = {message.id for message in last_turn(messages)}
-        return [self._handed(message, message.id in turn) for message in messages]
+        handed = [self._handed(message, message.id in turn) for message in messages]
+        last = handed[-1] if handed else None
+        if isinstance(last, ToolMessage) and self.result(last).evidence:
+            handed[-1] = last.model_copy(update={"content": f"{last.text}{REMINDER}"})
+        return handed
 
     def result(self, message: ToolMessage, now: bool = True) -> ToolResult:
         """What a tool returned; of a search of this turn also the sentences around what it found."""

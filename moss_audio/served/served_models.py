@@ -62,6 +62,8 @@ def choose(document: Any, wanted: str | None, host: str) -> Served:
         raise ServerError(f"The server at {host} {problem}: {few}.", "unknown-model")
     entry = found[names.index(chosen)]
     context, owner = entry.get("max_model_len"), entry.get("owned_by")
+    if context is None and isinstance(entry.get("meta"), dict):
+        context = entry["meta"].get("n_ctx")  # llama.cpp's
     return Served(
         chosen,
         owner if isinstance(owner, str) else "",

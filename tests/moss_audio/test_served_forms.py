@@ -15,7 +15,7 @@ from agent.engines.engine_choice import choose
 from agent.settings import Settings
 from index.recording_errors import MossAgentError
 from moss_audio.generation.requests import Options, Reply, Request
-from moss_audio.served import ServedBackend
+from moss_audio.served import ServedBackend, served_models
 from tests.support.served_server import SAID, replaying, stream
 
 SOUND = np.zeros(16_000, dtype=np.float32)
@@ -106,3 +106,16 @@ def test_one_setting_bounds_the_thoughts_of_sglang(home: Path, tmp_path: Path):
         choose(
             Settings(home=home, model="http://127.0.0.1:9/v1", thinking_processor=str(tmp_path / "gone.json"))
         )
+
+
+@pytest.mark.parametrize(
+    ("entry", "context"),
+    [
+        ({"max_model_len": 32768}, 32768),
+        ({"meta": {"n_ctx": 4096, "n_ctx_train": 32768}}, 4096),  # llama.cpp
+        ({"meta": None}, None),
+        ({}, None),
+    ],
+)
+def test_a_server_says_how_much_its_model_holds(entry: dict[str, Any], context: int | None) -> None:
+    assert served_models.choose({"data": [{"id": "m", **entry}]}, None, "host").context == context
