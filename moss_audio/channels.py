@@ -1,7 +1,8 @@
 """Channels to one: all count alike, unless one of two would take the other's sound away.
 
 Two channels are looked at while they come, block by block. Where one is the other inverted, their mean is
-silence, and where one only hums, it drowns the other; then one channel alone is heard.
+silence, where one only hums, it drowns the other, and where one is silent, it halves the other; then one
+channel alone is heard.
 """
 
 from __future__ import annotations
@@ -54,6 +55,8 @@ class ChannelMixer:
         """Running energies of both channels and of their differences, over a longer time."""
         self._differences = np.zeros(2)
         self._hum_seconds = 0.0
+        self._dead = np.ones(channels, bool)
+        """Which channels held nothing but digital silence so far."""
         self._alone: int | None = None
         """The channel that is heard alone while the two cancel."""
         self._humming: int | None = None
@@ -71,6 +74,10 @@ class ChannelMixer:
             return interleaved.reshape(-1)
         rows = self.rows(interleaved)
         if self._channels == 2 and rows.shape[1] > 1:
+            if self._dead.any():
+                self._dead &= ~rows.any(axis=1)
+                if self._dead.sum() == 1:
+                    return rows[int(self._dead.argmin())]
             self._look(rows)
             if self._humming is not None:
                 return rows[1 - self._humming]

@@ -25,6 +25,9 @@ from moss_audio.errors import AudioError
 MOST_SIDES = 5
 """Tracks that are heard each on its own. With more channels, players take one for a subwoofer's."""
 
+WHOLE_SHARE = 0.9
+"""Share of the default track that has to be found in another one which is heard in its place."""
+
 MOST_COMPARED = 8
 """Tracks that are compared; more are not heard."""
 
@@ -145,7 +148,9 @@ def _chosen_of(
     first = 0
     if first in idle and audible:
         first = max(audible, key=lambda place: float(np.square(compared.levels[place]).sum()))
-    wholes = (n for n in audible if compared.contains(n, first) and not compared.contains(first, n))
+    wholes = (
+        n for n in audible if compared.contains(n, first, WHOLE_SHARE) and not compared.contains(first, n)
+    )
     first = next(wholes, first)
     heard, others = [first], list[int]()
     for place in audible:

@@ -113,7 +113,8 @@ def transcribe_file(
 
     segments: list[Segment] = []
     waiting: list[Segment] = []
-    next_start = dict(zip(windows, [*(window.start for window in windows[1:]), inf], strict=True))
+    starts = [*(window.start for window in windows), inf]
+    next_start = dict(zip(windows, starts[1:], strict=True))
     failures = Failures(StageName.TRANSCRIBING)
     incomplete = 0
     results = attempts(transcribe, windows, transcriber.windows_at_once, cancel, failures, in_order)

@@ -56,6 +56,13 @@ def test_a_humming_channel_is_left_out(tmp_path: Path, sample: Path) -> None:
         assert np.square(below).sum() < 0.3 * np.square(spectrum).sum()
 
 
+def test_a_dead_channel_does_not_halve_the_other(tmp_path: Path, sample: Path) -> None:
+    speech, rate = cut(sample, 20, 26)
+    mono = loaded(tmp_path / "a.wav", speech[:, None], rate)
+    for pair in ([speech, np.zeros_like(speech)], [np.zeros_like(speech), speech]):
+        assert np.allclose(loaded(tmp_path / "b.wav", np.stack(pair, axis=1), rate), mono, atol=1e-6)
+
+
 def test_mono_twice_is_that_mono(tmp_path: Path, sample: Path) -> None:
     speech, rate = cut(sample, 20, 26)
     mono = loaded(tmp_path / "a.wav", speech[:, None], rate)
