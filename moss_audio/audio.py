@@ -86,6 +86,7 @@ class AudioStream:
         self.track, self.tracks = opened.track, opened.tracks
         self.declared_seconds = opened.declared_seconds
         self.languages = opened.languages
+        self._is_read = False
         self._samples = 0
         self._report: DecodeReport | None = None
 
@@ -109,7 +110,7 @@ class AudioStream:
         return DecodeReport(self._samples / SAMPLE_RATE, self.declared_seconds, 0, False)
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """Decode the stream. It can be read once.
+        """Decode the stream. It can be read once, and until it is closed; then there are no more blocks.
 
         Yields:
             float32 ``[n_samples]`` blocks, mono, 16 kHz, finite, in playing order without holes. Where
@@ -120,7 +121,13 @@ class AudioStream:
             AudioError: Nothing in the stream can be decoded, or the decoder crashes, hangs or needs too much
                 memory on it.
         """
-        for block in self._process.read(self._waiting):
+        if self._is_read:
+            return
+        self._is_read = True
+        blocks = self._process.read(self._waiting)
+        # Once the stream is closed, the process may read another file.
+        while self._release.alive:
+            block = next(blocks)
             if isinstance(block, DecodeReport):
                 self._report = block
                 return

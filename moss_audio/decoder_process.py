@@ -252,9 +252,10 @@ class DecoderProcess:
             while True:
                 kind, _, payload = self._receive(None, deadline - time.monotonic())
                 if kind == _CLOSED:
-                    self._is_spent = bool(_from_json(payload).get("met_damage"))
+                    with self._distrust():
+                        self._is_spent = bool(_from_json(payload).get("met_damage"))
                     return
-        except (AudioError, BrokenPipeError):
+        except (AudioError, OSError):
             self.kill()
 
     def kill(self) -> None:
@@ -265,6 +266,8 @@ class DecoderProcess:
             for pipe in (self._process.stdin, self._process.stdout):
                 if pipe is not None:
                     pipe.close()
+            # The numbers may be given to other files now.
+            self._requests = self._replies = -1
 
     def _answer(self, kinds: bytes, waiting: Waiting | None) -> tuple[bytes, int, memoryview]:
         """The next message, which is of one of these kinds or says what is wrong with the file."""
@@ -323,7 +326,7 @@ class DecoderProcess:
                 waiting()
             if time.monotonic() >= due:
                 before, read = read, self._bytes_read()
-                if read == before:
+                if read == before or seconds < QUIET_SECONDS:
                     raise DecoderDied(_hung(self._path))
                 due = time.monotonic() + seconds / 2
             if self._poll.poll(pause):

@@ -11,6 +11,7 @@ import pytest
 import soundfile
 
 from benchmarks import fuzz
+from benchmarks.media import Form, write
 from index.audio.decode import Decoded, decode_to_flac, file_id, read_range
 from index.notes import describe
 from index.recording_errors import MediaError
@@ -74,6 +75,15 @@ def test_every_container_that_says_its_length_is_held_to_it(name: str, tmp_path:
     result, _ = copy_of(whole, tmp_path)
     assert [note.kind for note in result.notes] == [NoteKind.CUT_SHORT]
     assert 5 < result.duration < 12 and result.notes[0].spans[0].end == pytest.approx(16, abs=1.0)
+
+
+def test_a_cut_windows_media_file_is_held_to_the_size_in_its_header(tmp_path: Path) -> None:
+    path = tmp_path / "a.wma"
+    write(path, noise(16), CLICK_RATE, Form("wma", "wmav2", container="asf", bit_rate=128_000))
+    assert copy_of(path, tmp_path)[0].notes == ()
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 16])
+    (note,) = copy_of(path, tmp_path)[0].notes
+    assert note.kind is NoteKind.CUT_SHORT and note.spans[0].end == pytest.approx(16, rel=0.3)
 
 
 @pytest.mark.parametrize("size", [0, 0xFFFFFFFF, 0x7FFFF024])

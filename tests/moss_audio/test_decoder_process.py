@@ -92,7 +92,7 @@ def processor_seconds(pid: int) -> float:
         ("ctypes.string_at(0)", "crashed"),
         ("import os; os.abort()", "crashed"),
         ("while True: pass", "no end"),
-        ("kept = [np.ones(1 << 22) for _ in range(1000)]", "memory"),
+        ("kept = [np.zeros(1 << 22) for _ in range(1000)]", "memory"),
         ("raise ZeroDivisionError", "cannot be decoded"),
         ("import os; os.write(4, b'B' * 1000)", "crashed"),
     ],
@@ -168,6 +168,21 @@ def test_one_process_serves_file_after_file_also_when_they_are_left_in_the_middl
     with AudioStream(talk) as stream:
         pids.add(pid_of(stream))
     assert len(pids) == 1
+
+
+def test_a_stream_that_was_closed_or_read_gives_nothing_and_takes_nothing_from_the_next(
+    talk: Path, good: Path
+) -> None:
+    with AudioStream(talk) as stream:
+        blocks = stream.blocks()
+        next(blocks)
+    with AudioStream(good) as other:
+        assert pid_of(other) == pid_of(stream)
+        assert list(blocks) == [] == list(stream.blocks())
+        assert sum(len(block) for block in other.blocks()) == 3 * SAMPLE_RATE
+        assert list(other.blocks()) == []
+    stream.close()
+    assert len(load_audio(good)) == 3 * SAMPLE_RATE
 
 
 def test_a_process_that_met_damage_is_not_used_again(tmp_path: Path, good: Path) -> None:
