@@ -179,6 +179,37 @@ class Workspace:
         with self.writing():
             return self.ingest.add(path, title, speakers, progress, cancel, language, told, track)
 
+    @property
+    def glossary(self) -> tuple[str, ...]:
+        """Words that must be spelled right, as they are kept in the home folder.
+
+        Raises:
+            MossAgentError: The file is not as ``set_glossary`` writes it.
+        """
+        from index.transcription.glossary import HOME_FILE, read_glossary
+
+        kept = self.home / HOME_FILE
+        return read_glossary(kept) if kept.exists() else ()
+
+    def set_glossary(self, text: str) -> tuple[str, ...]:
+        """Keep words that must be spelled right, for all that is transcribed from now on; returns them.
+
+        Args:
+            text: One word or phrase a line; those of ``MOSS_AGENT_GLOSSARY`` come before them.
+
+        Raises:
+            MossAgentError: It is no glossary.
+        """
+        from agent.engines.engine_choice import glossary_of
+        from index.transcription.glossary import HOME_FILE, write_glossary
+        from index.transcription.whisper import WhisperTranscriber
+
+        with self.writing():
+            entries = write_glossary(self.home / HOME_FILE, text)
+        if self.engines_chosen is not None and isinstance(self.transcriber, WhisperTranscriber):
+            self.transcriber.glossary = glossary_of(self.settings)
+        return entries
+
     def remove(self, reference: str) -> Recording:
         """Delete a recording from every store: database, audio copy, vectors, conversations that quoted it.
 

@@ -289,12 +289,23 @@ def _embedded(settings: Settings, why: str, more: str) -> Engines:
 
 
 def _whisper(settings: Settings) -> Transcriber:
-    from index.transcription.glossary import read_glossary
     from index.transcription.whisper import WhisperTranscriber
 
-    glossary = read_glossary(settings.glossary) if settings.glossary else ()
     models = settings.home.expanduser() / "models"
-    return WhisperTranscriber(settings.transcriber, models, settings.threads, glossary)
+    return WhisperTranscriber(settings.transcriber, models, settings.threads, glossary_of(settings))
+
+
+def glossary_of(settings: Settings) -> tuple[str, ...]:
+    """Words that must be spelled right: those of the setting first, then those kept in the home folder.
+
+    Raises:
+        MossAgentError: A file cannot be read.
+    """
+    from index.transcription.glossary import HOME_FILE, read_glossary
+
+    given = read_glossary(settings.glossary, "MOSS_AGENT_GLOSSARY") if settings.glossary else ()
+    kept = settings.home.expanduser() / HOME_FILE
+    return tuple(dict.fromkeys((*given, *(read_glossary(kept) if kept.exists() else ()))))
 
 
 def _any_released(cache: Path) -> bool:

@@ -77,11 +77,21 @@ class WhisperTranscriber:
         self.model = model
         self.cache = cache
         self.threads = threads
-        self.glossary = tuple(glossary)
+        self._glossary = tuple(glossary)
         self._hotwords_text: str | None = None
         self.name = f"whisper-{Path(model).name}"
         self._loaded: LanguageWhisper | None = None
         self._lock = threading.Lock()
+
+    @property
+    def glossary(self) -> tuple[str, ...]:
+        """Words and phrases that are to be spelled like this; a new list is used from the next window on."""
+        return self._glossary
+
+    @glossary.setter
+    def glossary(self, entries: Sequence[str]) -> None:
+        self._glossary = tuple(entries)
+        self._hotwords_text = None
 
     @cached_property
     def windows_at_once(self) -> int:
@@ -190,21 +200,22 @@ class WhisperTranscriber:
 
     def _prompt(self, model: LanguageWhisper) -> str:
         """As many words of the glossary as fit; faster-whisper would cut the last one in two."""
-        if self._hotwords_text is None:
-            text = ""
-            for number, entry in enumerate(self.glossary):
+        told = self._hotwords_text
+        if told is None:
+            text, entries = "", self.glossary
+            for number, entry in enumerate(entries):
                 longer = f"{text}, {entry}" if text else entry
                 tokens = model.hf_tokenizer.encode(f" {longer}", add_special_tokens=False).ids
                 if len(tokens) >= model.max_length // 2:
                     _log.warning(
                         "The glossary has %d words and phrases, of which Whisper can be told the first %d.",
-                        len(self.glossary),
+                        len(entries),
                         number,
                     )
                     break
                 text = longer
-            self._hotwords_text = text
-        return self._hotwords_text
+            told = self._hotwords_text = text
+        return told
 
 
 def _spoken(window: AudioWindow) -> float:

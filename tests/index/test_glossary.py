@@ -14,6 +14,7 @@ import pytest
 from agent.engines.engine_choice import choose
 from agent.engines.released_models import Machine
 from agent.settings import Settings
+from agent.workspace import open_workspace
 from index.audio.windows import AudioWindow
 from index.recording_errors import MossAgentError
 from index.records import Span
@@ -101,3 +102,31 @@ def test_the_setting_reaches_whisper_and_is_empty_by_default(home: Path, tmp_pat
     bare = Machine(None, 0, 8 << 30, 8 << 30, tmp_path / "hub")
     chosen = [choose(Settings(home=home, glossary=given), bare).transcriber for given in (None, file)]
     assert [transcriber.glossary for transcriber in chosen] == [(), ("NorthKey",)]  # type: ignore[attr-defined]
+
+
+def test_words_that_are_kept_in_the_home_are_used_from_then_on(home: Path, tmp_path: Path):
+    file = tmp_path / "names.txt"
+    file.write_text("NorthKey\n")
+    workspace = open_workspace(Settings(home=home, glossary=file, transcriber="tiny.en"))
+    transcriber = workspace.transcriber
+    assert isinstance(transcriber, WhisperTranscriber)
+    transcriber._hotwords_text = "as it was told before"
+    assert workspace.glossary == () and transcriber.glossary == ("NorthKey",)
+    assert workspace.set_glossary("Callum\n\n  ferry \r\nCallum\nNorthKey") == ("Callum", "ferry", "NorthKey")
+    assert transcriber.glossary == ("NorthKey", "Callum", "ferry") and transcriber._hotwords_text is None
+    workspace.close()
+    again = open_workspace(Settings(home=home, transcriber="tiny.en"))
+    assert again.glossary == again.transcriber.glossary == ("Callum", "ferry", "NorthKey")  # type: ignore[attr-defined]
+    assert again.set_glossary(" \n") == () == again.glossary
+    assert not list(home.glob("glossary*"))
+    again.close()
+
+
+def test_what_is_no_glossary_leaves_the_words_that_are_kept(home: Path):
+    workspace = open_workspace(Settings(home=home))
+    workspace.set_glossary("ferry")
+    for text in ("x" * (LONGEST_ENTRY + 1), "a\n" * MOST_BYTES):
+        with pytest.raises(MossAgentError):
+            workspace.set_glossary(text)
+    assert workspace.glossary == ("ferry",)
+    workspace.close()

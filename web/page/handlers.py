@@ -25,7 +25,7 @@ from web.jobs import Jobs
 from web.page import chat_view
 from web.page.chat_sessions import Conversations
 from web.page.layout import render_actions
-from web.page.library_view import render_engines, render_library
+from web.page.library_view import render_engines, render_glossary, render_library
 from web.page.transcript_view import render_head, render_player, render_transcript
 from web.uploads import Uploads
 
@@ -161,6 +161,21 @@ class Handlers:
                 upload.path, upload.title, upload.speakers, release, recording=upload.recording, track=track
             )
         return self._shelf(opened)
+
+    def glossary(self) -> str:
+        """The field for words that must be spelled right, with those that are kept."""
+        entries: tuple[str, ...] = ()
+        with _told():
+            entries = self.workspace.glossary
+        return render_glossary(entries)
+
+    def spell(self, event: gr.EventData) -> Any:
+        """Words that must be spelled right were typed; they are used for the next files."""
+        with _told():
+            entries = self.workspace.set_glossary(str(event.text))
+            gr.Info("Saved." if entries else "The list is empty.")
+            return render_glossary(entries)
+        return gr.skip()
 
     def complain(self, event: gr.EventData) -> None:
         """Something went wrong in the browser; show it the way the server's errors are shown."""

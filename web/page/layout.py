@@ -69,6 +69,7 @@ class Parts:
     kept: gr.BrowserState
     timer: gr.Timer
     add: gr.HTML
+    glossary: gr.HTML
     shelf: gr.HTML
     engines: gr.HTML
     head: gr.HTML
@@ -96,6 +97,7 @@ def lay_out(template: str) -> Parts:
     with gr.Row(elem_id="columns", equal_height=False):
         with gr.Column(elem_id="library", min_width=0):
             add = _part(ADD, "add", "moss.adding(element, trigger, ['added', 'complain'])")
+            glossary = _part("", "glossary", "moss.glossary(element, trigger, ['spell'])")
             shelf = _part(
                 "", "shelf", "moss.shelf(element, trigger, ['open', 'remove', 'cancel', 'resume', 'dismiss'])"
             )
@@ -122,8 +124,8 @@ def lay_out(template: str) -> Parts:
                     (("This recording", "one"), ("All recordings", "all")), "one", "Where to look", "scope"
                 )
     return Parts(
-        opened, seen, engines_seen, kept, gr.Timer(1.0), add, shelf, engines, head, player, transcript, tabs,
-        summary_tab, chosen, actions, summary, asking, chat, chips, question, scope,
+        opened, seen, engines_seen, kept, gr.Timer(1.0), add, glossary, shelf, engines, head, player,
+        transcript, tabs, summary_tab, chosen, actions, summary, asking, chat, chips, question, scope,
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from index.notes import coverage_percent, describe_all
 from index.pipeline.ingest import Progress
 from index.records import Recording
+from index.transcription.glossary import MOST_BYTES
 from moss_audio.timestamps import clock
 from web.jobs import Job
 from web.page.theme import icon
@@ -42,6 +43,20 @@ def render_engines(engines: Engines | None, problem: str = "") -> str:
         "<u>Why, and how to get more</u></summary>"
         + "".join(f"<p>{_code(reason)}</p>" for reason in reasons if reason)
         + "</details>"
+    )
+
+
+def render_glossary(entries: Sequence[str]) -> str:
+    """The field for words that must be spelled right, behind a click."""
+    count = f" ({len(entries)})" if entries else ""
+    words = escape("\n".join(entries))
+    return (
+        f'<details class="glossary"><summary>Words to spell right{count}</summary>'
+        "<p>One name or term a line, the most important first; only what is said in your recordings. Whisper "
+        "spells them like this in files that you add from now on.</p>"
+        f'<textarea rows="4" maxlength="{MOST_BYTES}" spellcheck="false" aria-label="Words to spell right" '
+        f"data-glossary>\n{words}</textarea>"
+        '<button type="button" class="btn" data-spell>Save</button></details>'
     )
 
 

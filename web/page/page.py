@@ -42,6 +42,8 @@ def _library(page: gr.Blocks, parts: Parts, handlers: Handlers) -> None:
     opened, kept, shelf = parts.opened, parts.kept, parts.shelf
     page.load(handlers.load, [kept], [*whole, parts.chat], **quick)
     parts.timer.tick(handlers.tick, [opened, parts.seen, kept], [shelf, *middle, opened, parts.seen], **quick)
+    page.load(handlers.glossary, None, [parts.glossary], **every)
+    parts.glossary.spell(handlers.spell, None, [parts.glossary], **every)
     foot = [parts.engines, parts.engines_seen]
     page.load(handlers.engines, [parts.engines_seen], foot, **quick)
     parts.timer.tick(handlers.engines, [parts.engines_seen], foot, **quick)

@@ -175,6 +175,23 @@ def test_a_wrong_audio_track_is_refused_before_sending(own_site: Site, visit: Vi
     expect(page.locator("[data-track]")).to_have_value("")
 
 
+def test_words_that_must_be_spelled_right_are_kept_as_text(own_site: Site, visit: Visit) -> None:
+    words = "NorthKey\n<img src=x onerror=alert(1)>\n</textarea>Callum"
+    page = visit(own_site)
+    page.locator("#glossary summary").click()
+    page.fill("[data-glossary]", words)
+    page.click("[data-spell]")
+    expect(page.locator("#glossary summary")).to_contain_text("(3)")
+    assert (own_site.home / "glossary.txt").read_text() == f"{words}\n"
+    page.reload()
+    page.locator("#glossary summary", has_text="(3)").click()
+    expect(page.locator("[data-glossary]")).to_have_value(words)
+    page.fill("[data-glossary]", "x" * 81)
+    page.click("[data-spell]")
+    expect(page.locator(".toast-body")).to_contain_text("81")
+    assert (own_site.home / "glossary.txt").read_text() == f"{words}\n"
+
+
 def test_removing_asks_first_and_leaves_an_empty_state(own_site: Site, visit: Visit) -> None:
     page = visit(own_site)
     page.hover(".card")

@@ -29,6 +29,11 @@ moss.adding = (element, trigger) => {
   moss.takeDrops();
 };
 
+/** Words that must be spelled right: kept on the server when they are saved. */
+moss.glossary = (element, trigger) => element.addEventListener("click", (event) => {
+  if (event.target.closest("[data-spell]")) trigger("spell", { text: element.querySelector("[data-glossary]").value });
+});
+
 moss.complain = (text) => moss.send("add", "complain", { text });
 
 /** The number of speakers: null for automatic, undefined (and the browser's own notice) when it is not valid. */
