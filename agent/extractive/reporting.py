@@ -146,7 +146,23 @@ def _item_row(item: Item, known: Mapping[int, Evidence]) -> str:
         return ""
     who = [plain_name(name) for name in _whose(item) or [known[numbers[0]].speaker or ""] if name]
     head = f"- {', '.join(who)}: " if who else "- "
-    return f"{head}{quoted(item.text)} {run_marker(numbers)}"
+    runs = _runs(numbers)
+    if len(runs) == 1:
+        return f"{head}{quoted(item.text)} {run_marker(numbers)}"
+    # A request and its answer with something in between: no quote may span what was not quoted.
+    said = [f"{quoted(' '.join(known[at].text for at in run))} {run_marker(run)}" for run in runs]
+    return head + " ".join(said)
+
+
+def _runs(numbers: Sequence[int]) -> list[list[int]]:
+    """Numbers in runs of neighbours."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return runs
 
 
 def _whose(item: Item) -> list[str]:

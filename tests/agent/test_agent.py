@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import json
 import re
 import shutil
 import sqlite3
@@ -144,6 +145,22 @@ def test_the_meeting_summary_has_every_part_with_times(desk: Desk) -> None:
     assert "- Ben, by Friday: “" in answer.text
     assert len(answer.citations) >= 15
     assert_sound(desk, answer)
+
+
+def test_whatever_a_summary_lists_is_quoted_and_cited(desk: Desk) -> None:
+    """Also a request and a promise with something in between: a quote that spans both would be left out."""
+    for number, meeting in enumerate(json.loads((DATA / "made_up_meetings.json").read_text())):
+        recording = f"{number:064x}"
+        spoken = [
+            said(4.0 * at, 4.0 * at + 3.5, text, speaker)
+            for at, (speaker, text) in enumerate(meeting["lines"])
+        ]
+        desk.add(recording, meeting["title"], spoken, 4.0 * len(spoken))
+        answer = desk.assistant.ask("write the meeting summary", recording=meeting["title"])
+        rows = [row for row in answer.text.splitlines() if row.startswith("- ")]
+        for fact in [*meeting["decisions"], *(action["text"] for action in meeting["action_items"])]:
+            assert any(fact in row for row in rows), (meeting["title"], fact)
+        assert all("[" in row for row in rows)
 
 
 @pytest.mark.parametrize("recording", [None, TITLE])
