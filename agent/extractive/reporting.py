@@ -16,10 +16,10 @@ from moss_audio.timestamps import clock
 from tools.result import Evidence, Outline, SearchResult, SummaryResult
 
 HEADINGS = {
+    "key_quotes": "Key quotes:",
     "decisions": "Decisions:",
     "action_items": "Action items:",
     "open_questions": "Open questions:",
-    "key_quotes": "Key quotes:",
 }
 
 
@@ -42,17 +42,17 @@ def compose_summary(result: Result[SummaryResult], span: Span | None = None) -> 
     part = _part(span, recording.duration)
     head = f"Summary of {quoted(recording.title)} ({clock(recording.duration)}){part}:"
     sections = [head, "" if span else plain_line(summary.overview)]
+    for name, heading in HEADINGS.items():
+        items = _inside(items_of(summary, name), span)
+        rows = [row for item in items if (row := _item_row(item, known))]
+        if rows:
+            sections.append(listed(heading, rows))
     topics = [
         _topic_row(topic.title, topic.start, topic.end, topic.segments)
         for topic in _inside(summary.topics, span)
     ]
     if topics:
         sections.append(listed("Topics:", topics))
-    for name, heading in HEADINGS.items():
-        items = _inside(items_of(summary, name), span)
-        rows = [row for item in items if (row := _item_row(item, known))]
-        if rows:
-            sections.append(listed(heading, rows))
     if not any(sections[1:]):
         sections.append("Nothing stood out there.")
     return paragraphs([*sections, result.content.note])
@@ -187,7 +187,8 @@ def _item_row(item: Item, known: Mapping[int, Evidence]) -> str:
     numbers = [number for number in item.segments if number in known]
     if not numbers:
         return ""
-    who = [plain_name(name) for name in _whose(item) or [known[numbers[0]].speaker or ""] if name]
+    speakers = {known[number].speaker or "" for number in numbers}
+    who = [plain_name(name) for name in _whose(item) or (speakers if len(speakers) == 1 else ()) if name]
     head = f"- {', '.join(who)}: " if who else "- "
     return f"{head}{quoted(item.text)} {run_marker(numbers)}"
 

@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable, Sequence
 
 from index.summary.items import ActionItem, Item, Summary, Topic
-from index.summary.template_parts import update_kind
 from index.text import one_line
 from moss_audio.timestamps import clock
 
@@ -53,12 +52,14 @@ _HEADINGS = {
     "open_questions": {"lecture": "Questions"},
 }
 _ORDER = {
-    "meeting": ("topics", "decisions", "action_items", "open_questions", "key_quotes"),
-    "call": ("action_items", "decisions", "topics", "open_questions", "key_quotes"),
+    "meeting": ("key_quotes", "decisions", "action_items", "open_questions", "topics"),
+    "call": ("key_quotes", "action_items", "decisions", "open_questions", "topics"),
     "lecture": ("key_quotes", "topics", "open_questions", "action_items", "decisions"),
-    "interview": ("topics", "key_quotes", "decisions", "action_items", "open_questions"),
-    "standup": ("topics", "action_items", "decisions", "open_questions"),
+    "interview": ("key_quotes", "topics", "decisions", "action_items", "open_questions"),
+    "standup": ("topics", "decisions", "action_items", "open_questions"),
 }
+"""The sections as people read them: what mattered, what follows from it, then what was talked about."""
+
 _EXPECTED = {
     "meeting": ("decisions", "action_items", "open_questions"),
     "call": ("action_items", "decisions"),
@@ -94,7 +95,7 @@ def _section(summary: Summary, section: str, time: Callable[[float, float], str]
         if isinstance(entry, Topic):
             voice = f"{escape_markdown(entry.speaker)}: " if entry.speaker else ""
             lines += [f"- {when} {voice}**{escape_markdown(entry.title)}**"]
-            lines += [f"    - {_lead(summary, point)}{escape_markdown(point)}" for point in entry.points]
+            lines += [f"    - {escape_markdown(point)}" for point in entry.points]
         elif isinstance(entry, ActionItem):
             owner = f"**{escape_markdown(entry.owner)}**: " if entry.owner else ""
             due = f" *(due: {escape_markdown(entry.due)})*" if entry.due else ""
@@ -103,8 +104,3 @@ def _section(summary: Summary, section: str, time: Callable[[float, float], str]
             voice = f"{escape_markdown(entry.speaker)}: " if section == "key_quotes" and entry.speaker else ""
             lines.append(f"- {when} {voice}“{escape_markdown(entry.text)}”")
     return lines
-
-
-def _lead(summary: Summary, point: str) -> str:
-    kind = update_kind(point) if summary.template == "standup" else None
-    return f"{kind.capitalize()}: " if kind else ""

@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TypeVar
 
 import numpy as np
 
 from index.records import Segment
-from index.summary.actions import action_items
-from index.summary.clauses import Clause, clauses
-from index.summary.decisions import decisions, is_explicit
+from index.summary import speech_acts as acts
+from index.summary.findings import action_items, decisions, open_questions, without_repeats
 from index.summary.items import ActionItem, Item, Summary, Topic
-from index.summary.open_questions import open_questions, questions_asked
+from index.summary.sentence_scores import KINDS, scores, sentences
 from index.summary.speaker_names import infer_names
-from index.summary.template_parts import exchanges, updates
-from index.summary.topics import announces, key_sentences, topics
+from index.summary.topics import key_sentences, topics
 from index.templates import TEMPLATES
 from moss_audio.timestamps import clock
 
-KEY_QUOTES = 5
-MOST_LISTED = 25
-"""Items of one kind that are listed at most; more is no summary. The surest are kept."""
+KEY_QUOTES = 3
+"""Key sentences of a recording: people read two or three."""
 
-T = TypeVar("T", bound=Item)
+MOST_LISTED = 25
+"""Items of one kind that are listed at most; more is no summary."""
+
+QUESTION_WORDS = 5
+"""Shorter questions ("How so?") only keep the talk going."""
+
+ASKER_SHARE = 1 / 3
+"""Who asks less than this share of what the busiest asker asks is answering, not interviewing."""
+
+MOST_UPDATES = 5
+"""Lines that are listed for a voice of a stand-up."""
 
 
 def summarize(segments: Sequence[Segment], embeddings: np.ndarray, template: str = "meeting") -> Summary:
@@ -36,7 +42,7 @@ def summarize(segments: Sequence[Segment], embeddings: np.ndarray, template: str
         embeddings: float32 ``[n_segments, dimensions]``, unit length, of the same segments.
         template: One of ``TEMPLATES``. For an interview the topics are the questions with the reply's key
             sentences; for a stand-up they are the speakers with their updates; for a lecture
-            ``open_questions`` also holds what the audience asked, and only explicit decisions count.
+            ``open_questions`` also holds what the audience asked, and there are no decisions.
 
     Raises:
         ValueError: There is no such template.
@@ -45,87 +51,119 @@ def summarize(segments: Sequence[Segment], embeddings: np.ndarray, template: str
         raise ValueError(f"There is no template “{template}”; there are: {', '.join(TEMPLATES)}.")
     speech = [at for at, segment in enumerate(segments) if segment.kind == "speech" and segment.text.strip()]
     spoken = [segments[at] for at in speech]
-    vectors = embeddings[speech] if len(speech) else np.zeros((0, 1), dtype=np.float32)
+    vectors = embeddings[speech] if speech else np.zeros((0, 1), dtype=np.float32)
+    said = sentences(spoken)
+    scored = scores(said) if said else np.zeros((0, len(KINDS)), dtype=np.float32)
+    keyness = np.full(len(spoken), -np.inf)
+    np.maximum.at(keyness, [sentence.index for sentence in said], scored[:, KINDS.index("key")])
     names = infer_names(spoken)
-    units = clauses(spoken)
-    decided = [item for item in decisions(units) if template != "lecture" or is_explicit(item.text)]
-    actions = action_items(units, spoken, names)
-    questions = _questions(units, spoken, template)
-    found = Summary(
+    decided = decisions(said, scored) if template not in ("lecture", "interview") else []
+    promised, left_open = action_items(said, scored, names), open_questions(said, scored)
+    decided, new, questions = without_repeats(said, decided, promised, left_open)
+    actions = [item for item in new if isinstance(item, ActionItem)]
+    questions += _audience(spoken) if template == "lecture" else []
+    questions.sort(key=lambda item: item.start)
+    listed = {number for item in [*decided, *actions, *questions] for number in item.segments}
+    free = [at for at, segment in enumerate(spoken) if segment.id not in listed]
+    chosen = key_sentences([spoken[at] for at in free], vectors[free], keyness[free], KEY_QUOTES)
+    parts: list[Topic] = []
+    if template == "interview":
+        parts = _exchanges(spoken, vectors, keyness)[:MOST_LISTED]
+    elif template == "standup":
+        parts = _updates(spoken, vectors, keyness, names)[:MOST_LISTED]
+    summary = Summary(
         template=template,
         overview="",
-        topics=tuple(_topics(spoken, vectors, units, names, template)),
-        decisions=tuple(_surest(decided, lambda item: is_explicit(item.text))),
-        action_items=tuple(_surest(actions, _sureness)),
-        open_questions=tuple(_surest(questions, lambda _: 0)),
-        key_quotes=tuple(_quotes(spoken, vectors, [*decided, *actions, *questions])),
+        topics=tuple(parts or topics(spoken, vectors, keyness)),
+        decisions=tuple(decided[:MOST_LISTED]),
+        action_items=tuple(_surest(actions)),
+        open_questions=tuple(questions[:MOST_LISTED]),
+        key_quotes=tuple(Item.whole(spoken[free[at]]) for at in chosen),
     )
-    totals = (len(decided), len(actions), len(questions))
-    return replace(found, overview=_overview(found, spoken, totals))
+    totals = {"decision": len(decided), "action item": len(actions), "open question": len(questions)}
+    return replace(summary, overview=_overview(summary, spoken, totals))
 
 
-def _topics(
-    segments: Sequence[Segment],
-    embeddings: np.ndarray,
-    units: Sequence[Clause],
-    names: Mapping[str, str],
-    template: str,
-) -> list[Topic]:
-    if template == "interview":
-        return exchanges(segments, embeddings, MOST_LISTED) or topics(segments, embeddings)
-    if template == "standup":
-        return updates(units, names)[:MOST_LISTED] or topics(segments, embeddings)
-    return topics(segments, embeddings)
+def _surest(items: Sequence[ActionItem]) -> list[ActionItem]:
+    """The ``MOST_LISTED`` items with most of owner, due words and an answer, in the order they were said."""
+    order = sorted(items, key=lambda item: -(bool(item.due) + bool(item.owner) + len(item.segments) / 10))
+    return sorted(order[:MOST_LISTED], key=lambda item: item.start)
 
 
-def _questions(units: Sequence[Clause], segments: Sequence[Segment], template: str) -> list[Item]:
-    left_open = open_questions(units)
-    if template != "lecture":
-        return left_open
-    talked: Counter[str] = Counter()
+def _audience(segments: Sequence[Segment]) -> list[Item]:
+    """Every question of some length, but those of who talks most (a lecturer's are mostly for effect)."""
+    talked: Counter[str | None] = Counter()
     for segment in segments:
-        talked[segment.speaker or ""] += len(segment.text.split())
+        talked[segment.speaker] += len(segment.text.split())
     lecturer = talked.most_common(1)[0][0] if talked else None
-    known = {number for item in left_open for number in item.segments}
-    asked = [item for item in questions_asked(segments, but_by=lecturer) if not known & set(item.segments)]
-    return sorted([*left_open, *asked], key=lambda item: item.start)
-
-
-def _sureness(item: ActionItem) -> float:
-    return bool(item.due) + bool(item.owner) + 0.5 * (len(item.segments) > 1)
-
-
-def _surest(items: Sequence[T], sureness: Callable[[T], float]) -> list[T]:
-    """The ``MOST_LISTED`` surest items, in the order they were said."""
-    order = sorted(range(len(items)), key=lambda at: -sureness(items[at]))[:MOST_LISTED]
-    return [items[at] for at in sorted(order)]
-
-
-def _quotes(segments: Sequence[Segment], embeddings: np.ndarray, listed: Sequence[Item]) -> list[Item]:
-    """Key statements that are not listed as something else already."""
-    taken = {number for item in listed for number in item.segments}
-    able = [
-        at
-        for at, segment in enumerate(segments)
-        if segment.id not in taken and not segment.text.rstrip().endswith("?") and not announces(segment.text)
+    return [
+        Item.whole(segment)
+        for segment in segments
+        if _asks(segment) and segment.speaker not in (None, lecturer)
     ]
-    chosen = key_sentences([segments[at] for at in able], embeddings[able], KEY_QUOTES)
-    return [Item.whole(segments[able[at]]) for at in chosen]
 
 
-def _overview(found: Summary, segments: Sequence[Segment], totals: tuple[int, int, int]) -> str:
+def _asks(segment: Segment) -> bool:
+    return acts.asks(segment.text) and len(segment.text.split()) >= QUESTION_WORDS
+
+
+def _exchanges(segments: Sequence[Segment], embeddings: np.ndarray, keyness: np.ndarray) -> list[Topic]:
+    """An interviewer's questions with what the others said until the next one."""
+    counts = Counter(segment.speaker for segment in segments if segment.speaker and _asks(segment))
+    most = max(counts.values(), default=0)
+    asked: list[int] = []
+    for at, segment in enumerate(segments):
+        if not _asks(segment) or counts[segment.speaker or ""] <= most * ASKER_SHARE:
+            continue
+        if asked and all(other.speaker == segment.speaker for other in segments[asked[-1] : at]):
+            asked[-1] = at
+        else:
+            asked.append(at)
+    found = []
+    for at, until in zip(asked, [*asked[1:], len(segments)], strict=False):
+        question = segments[at]
+        reply = [other for other in range(at + 1, until) if segments[other].speaker != question.speaker]
+        if reply:
+            said = [segments[other] for other in reply]
+            points = key_sentences(said, embeddings[reply], keyness[reply], 2) or [0]
+            end, numbers = (
+                max(segment.end for segment in said),
+                (question.id, *(segment.id for segment in said)),
+            )
+            quotes = tuple(said[point].text for point in points)
+            found.append(Topic(question.text, question.start, end, quotes, numbers, question.speaker))
+    return found
+
+
+def _updates(
+    segments: Sequence[Segment], embeddings: np.ndarray, keyness: np.ndarray, names: Mapping[str, str]
+) -> list[Topic]:
+    """One topic for each voice, in the order in which they first speak, with its key sentences."""
+    found = []
+    for speaker in dict.fromkeys(segment.speaker for segment in segments if segment.speaker):
+        own = [at for at, segment in enumerate(segments) if segment.speaker == speaker]
+        said = [segments[at] for at in own]
+        points = key_sentences(said, embeddings[own], keyness[own], MOST_UPDATES)
+        if points:
+            told = tuple(said[at].text for at in points)
+            numbers = tuple(segment.id for segment in said)
+            end = max(segment.end for segment in said)
+            found.append(Topic(names.get(speaker, speaker), said[0].start, end, told, numbers))
+    return found
+
+
+def _overview(found: Summary, segments: Sequence[Segment], totals: Mapping[str, int]) -> str:
     """Counted, not written: how long, how many voices, what was found."""
     if not segments:
         return "No speech was found in this recording."
     voices = len({segment.speaker for segment in segments if segment.speaker})
     parts = {"interview": "question", "standup": "update"}.get(found.template, "topic")
-    questions = "question" if found.template == "lecture" else "open question"
+    listed = (found.decisions, found.action_items, found.open_questions)
     counts = [
-        _count(len(found.topics), len(found.topics), parts),
-        _count(len(found.decisions), totals[0], "decision"),
-        _count(len(found.action_items), totals[1], "action item"),
-        _count(len(found.open_questions), totals[2], questions),
+        _count(len(items), total, "question" if found.template == "lecture" and "question" in noun else noun)
+        for items, (noun, total) in zip(listed, totals.items(), strict=True)
     ]
+    counts.append(_count(len(found.topics), len(found.topics), parts))
     by = f" by {_count(voices, voices, 'speaker')} (estimated)" if voices else ""
     length = clock(max(segment.end for segment in segments))
     return f"{length} of talk{by}: {', '.join(counts[:-1])} and {counts[-1]}."

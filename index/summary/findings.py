@@ -1,0 +1,278 @@
+"""Decisions, action items and open questions among the sentences of a recording.
+
+What is said in so many words (``index/summary/speech_acts.py``) is listed; in a long recording, where people
+seldom say "we have decided", the places that the learned scores take for one are listed too, as many as such
+recordings have. Of too many the best scored are kept.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+import numpy as np
+
+from index.summary import speech_acts as acts
+from index.summary.items import ActionItem, Item
+from index.summary.sentence_scores import KINDS, Sentence
+from index.summary.speaker_names import called, plausible_name
+from index.text import stem, words
+from index.vocabulary import STOP_WORDS
+
+REPLY_SECONDS = 12.0
+"""A request or proposal is answered within this time."""
+
+REPLY_SENTENCES = 4
+"""… and within so many sentences."""
+
+FEWEST = 4
+"""So many decisions and open questions a recording may have, however short it is, …"""
+
+SENTENCES_EACH = 150
+"""… and a long one at most one in so many sentences."""
+
+LONG = 300
+"""Sentences from which places are listed where something is decided though nobody says so: in a short meeting
+people say it, in a long one they mostly do not."""
+
+DECIDING_LEAST = -2.4
+"""Log-odds from which such a place is listed; chosen on meetings that nothing was learned from."""
+
+SAID_PLAINLY = 2.0
+"""What "we have decided" adds to the log-odds."""
+
+APART = 10
+"""Places where something is decided are so many sentences apart."""
+
+ACTION_LEAST = -3.0
+"""Log-odds from which a promise without a date is taken for an action item."""
+
+RECAP_SECONDS = 30.0
+"""So long after "let me sum up" what is said repeats something, …"""
+
+RECALLED = 0.2
+"""… if it shares this part of its content words with earlier items."""
+
+EXCHANGE_WORDS = 80
+"""The exchange in which something is decided is taken to have about so many words, …"""
+
+QUOTED_WORDS = 25
+"""… of which so many are quoted, since fragments of talk say nothing alone."""
+
+REPEATED = 0.6
+"""Share of an item's content words that an earlier item has, from which it repeats it."""
+
+_ASSIGNED = re.compile(
+    r"\b(?P<name>[A-Z][\w'’-]+)\s+(?:will|is\s+going\s+to|has\s+to|needs\s+to|should|can|[a-z]+s)\s+\w+"
+)
+_POINTS_BACK = re.compile(r"\b(?:it|that|this|them|him|her|those|these|they)\b", re.IGNORECASE)
+_BESIDES = re.compile(r"\b(?:also|as well|in addition|besides)\b", re.IGNORECASE)
+
+T = TypeVar("T", bound=Item)
+
+
+def joined(said: Sequence[Sentence]) -> Item:
+    """Neighbouring sentences as one item."""
+    segments = tuple(dict.fromkeys(sentence.segment.id for sentence in said))
+    text = " ".join(sentence.text for sentence in said)
+    return Item(text, said[0].start, max(sentence.end for sentence in said), segments, said[-1].speaker)
+
+
+def decisions(said: Sequence[Sentence], scores: np.ndarray) -> list[Item]:
+    """What was decided, in order.
+
+    Args:
+        said: Sentences in order.
+        scores: float32 ``[n_sentences, len(KINDS)]``.
+    """
+    deciding = scores[:, KINDS.index("deciding")]
+    found: dict[int, float] = {}
+    for at, sentence in enumerate(said):
+        reply = _reply(said, at)
+        agreed = reply is not None and acts.agrees(said[reply].text)
+        text = _with_filler(said, at)
+        follows = acts.concludes(text) and not (at and acts.supposes(said[at - 1].text))
+        # "Let's meet on Friday" is something to do, not something decided.
+        proposed = ((acts.proposes(text) and agreed) or follows) and not acts.due_words(sentence.text)
+        if acts.decides(text) or proposed:
+            found[at] = float(deciding[at]) + SAID_PLAINLY * acts.decides(text)
+    if len(said) < LONG:
+        return [joined(_whole(said, at)) for at in _best(found, FEWEST)]
+    plain = np.array([SAID_PLAINLY * acts.decides(_with_filler(said, at)) for at in range(len(said))])
+    chosen: list[int] = []
+    for at in np.argsort(-(deciding + plain), kind="stable").tolist():
+        if len(chosen) >= len(said) // SENTENCES_EACH or deciding[at] + plain[at] < DECIDING_LEAST:
+            break
+        if all(abs(at - other) > APART for other in chosen):
+            chosen.append(at)
+    return [_exchange(said, at) for at in sorted(chosen)]
+
+
+def open_questions(said: Sequence[Sentence], scores: np.ndarray) -> list[Item]:
+    """What was left open, in order: what people say is undecided, and questions that nobody could answer."""
+    found: dict[int, Item] = {}
+    last = None
+    for at, sentence in enumerate(said):
+        reply = _reply(said, at) if acts.asks(sentence.text) and len(sentence.text.split()) >= 4 else None
+        if not (acts.leaves_open(sentence.text) or (reply and acts.has_no_answer(said[reply].text))):
+            continue
+        if last is not None and at - last[1] <= REPLY_SENTENCES and _near(said[last[1]], sentence):
+            found[last[0]] = joined(said[last[0] : at + 1])
+            last = (last[0], at)
+        else:
+            found[at], last = joined([sentence]), (at, at)
+    open_ness = {at: float(scores[at, KINDS.index("question")]) for at in found}
+    return [found[at] for at in _best(open_ness, max(FEWEST, len(said) // SENTENCES_EACH))]
+
+
+def action_items(said: Sequence[Sentence], scores: np.ndarray, names: Mapping[str, str]) -> list[ActionItem]:
+    """Who is to do what, in order, with owner and due words as they were said.
+
+    Args:
+        said: Sentences in order.
+        scores: float32 ``[n_sentences, len(KINDS)]``.
+        names: Names inferred for labels; an owner is shown by name where one is known.
+    """
+    found: list[ActionItem] = []
+    taken: set[int] = set()
+    for at in range(len(said)):
+        if at in taken:
+            continue
+        item, used = _action(said, at, names, float(scores[at, KINDS.index("action")]))
+        if item:
+            found.append(item)
+            taken |= used
+    return found
+
+
+def _action(
+    said: Sequence[Sentence], at: int, names: Mapping[str, str], score: float
+) -> tuple[ActionItem | None, set[int]]:
+    """The action item that begins with a sentence, and the sentences that it takes up."""
+    text = said[at].text
+    requested, promised, due = acts.requests(text), acts.promises(text), acts.due_words(text)
+    assigned = _assigned(text) if due and not acts.asks(text) else None
+    duty = acts.names_duty(text) and not promised
+    if acts.leaves_open(text) or not (requested or promised or assigned or duty):
+        return None, set()
+    owner = assigned or (called(text) if requested else said[at].speaker if promised else None)
+    parts = [at]
+    offered = False
+    reply = _answer(said, at) if requested or not promised else None
+    if reply is not None:
+        answer = said[reply].text
+        if requested and acts.refuses(answer):
+            return None, set()
+        offered, later = acts.promises(answer) and not _BESIDES.search(answer), acts.due_words(answer)
+        if offered or (requested and acts.agrees(answer)):
+            owner = owner or said[reply].speaker
+            due = acts.firmer(due, later)
+            parts += [reply] if offered or later else []
+    likely = promised and score >= ACTION_LEAST
+    if not due and len(_content(" ".join(said[part].text for part in parts))) < 2:
+        return None, set()
+    if not (due or likely or offered or (requested and owner)):
+        return None, set()
+    used = set(parts)
+    before = said[at - 1] if at else None
+    if before and promised and len(parts) == 1 and _POINTS_BACK.search(text) and _near(before, said[at]):
+        parts = [at - 1, at]
+    item = joined([said[part] for part in parts])
+    shown = names.get(owner, owner) if owner else None
+    return ActionItem(item.text, item.start, item.end, item.segments, item.speaker, shown, due), used
+
+
+def _answer(said: Sequence[Sentence], at: int) -> int | None:
+    """Where what a sentence asks for is answered: nothing else is asked in between; "Will do." is passed over
+    if its speaker then says what."""
+    reply = _reply(said, at)
+    if reply is None or any(
+        acts.requests(other.text) or acts.names_duty(other.text) for other in said[at + 1 : reply]
+    ):
+        return None
+    goes_on = reply + 1 < len(said) and said[reply + 1].speaker == said[reply].speaker
+    only_yes = acts.agrees(said[reply].text) and not acts.promises(said[reply].text)
+    return reply + 1 if goes_on and only_yes and acts.promises(said[reply + 1].text) else reply
+
+
+def _assigned(text: str) -> str | None:
+    """Who is said to do something: "Helena will apply", "Petra talks to the town"."""
+    return next((match["name"] for match in _ASSIGNED.finditer(text) if plausible_name(match["name"])), None)
+
+
+def _reply(said: Sequence[Sentence], at: int) -> int | None:
+    """The next sentence of another voice, if it comes soon enough to be an answer."""
+    for other in range(at + 1, min(at + 1 + REPLY_SENTENCES, len(said))):
+        if said[other].start - said[at].end > REPLY_SECONDS:
+            return None
+        if said[other].speaker != said[at].speaker:
+            return other
+    return None
+
+
+def _near(before: Sentence, after: Sentence) -> bool:
+    return after.start - before.end <= REPLY_SECONDS
+
+
+def _with_filler(said: Sequence[Sentence], at: int) -> str:
+    """The sentence with an "Okay." that was cut off as one of its own."""
+    before = said[at - 1] if at else None
+    short = before and before.speaker == said[at].speaker and len(before.text.split()) <= 2
+    return f"{before.text} {said[at].text}" if before and short else said[at].text
+
+
+def _whole(said: Sequence[Sentence], at: int) -> Sequence[Sentence]:
+    """A sentence, with the next one of the same voice if it says nothing alone ("We've decided.")."""
+    goes_on = at + 1 < len(said) and said[at + 1].speaker == said[at].speaker
+    return said[at : at + 1 + (goes_on and len(_content(said[at].text)) <= 1)]
+
+
+def _exchange(said: Sequence[Sentence], at: int) -> Item:
+    """The exchange around a sentence, of which the middle is quoted."""
+    whole = joined(_stretch(said, at, EXCHANGE_WORDS))
+    return replace(whole, text=joined(_stretch(said, at, QUOTED_WORDS)).text)
+
+
+def _stretch(said: Sequence[Sentence], at: int, enough: int) -> Sequence[Sentence]:
+    """The sentences around one, until they have so many words."""
+    first, last = at, at + 1
+    while sum(len(sentence.text.split()) for sentence in said[first:last]) < enough:
+        if first == 0 and last == len(said):
+            break
+        first, last = max(0, first - 1), min(len(said), last + 1)
+    return said[first:last]
+
+
+def _best(scored: Mapping[int, float], most: int) -> list[int]:
+    """The positions of the best scores, in order."""
+    return sorted(sorted(scored, key=lambda at: -scored[at])[:most])
+
+
+def without_repeats(said: Sequence[Sentence], *kinds: Sequence[T]) -> list[list[T]]:
+    """Items of several kinds without those that only repeat what earlier ones, of any kind, have said.
+
+    While somebody sums up, a few words in common are enough.
+    """
+    recaps = [sentence.end for sentence in said if acts.sums_up(sentence.text)]
+    order = sorted(
+        ((item.start, kind, item) for kind, items in enumerate(kinds) for item in items), key=lambda x: x[:2]
+    )
+    kept: list[list[T]] = [[] for _ in kinds]
+    earlier: list[tuple[Item, set[str]]] = []
+    for start, kind, item in order:
+        recap = any(0 <= start - end <= RECAP_SECONDS or item.start <= end <= item.end for end in recaps)
+        known = [content for other, content in earlier if not set(other.segments) & set(item.segments)]
+        mine = _content(item.text)
+        again = max((len(mine & content) for content in known), default=0) >= REPEATED * len(mine)
+        recalled = recap and len(mine & set().union(*known)) >= RECALLED * len(mine)
+        if len(mine) >= 2 and (again or recalled):
+            continue
+        kept[kind].append(item)
+        earlier.append((item, mine))
+    return kept
+
+
+def _content(text: str) -> set[str]:
+    return {stem(word) for word in words(text) if word not in STOP_WORDS}

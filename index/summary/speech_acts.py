@@ -1,0 +1,237 @@
+"""What a sentence does in so many words: decides, leaves open, promises, asks for, accepts; and by when.
+
+A closed grammar of the plainest forms. It says nothing about a subject and has no list of verbs; what it does
+not know is left to the learned scores (``index/summary/sentence_scores.py``).
+"""
+
+from __future__ import annotations
+
+import re
+
+from index.vocabulary import MONTHS, ORDINALS, WEEKDAYS, number_words, one_of
+
+_ADVERBS = r"(?:(?:just|all|now|finally|also|already|then|both|therefore|hereby|definitely|probably)\s+)*"
+_FILLERS = (
+    r"^(?:(?:okay|ok|alright|all\s+right|right|good|great|fine|perfect|excellent|so|then|well|and)[,.!]?\s+)"
+)
+_WE_WILL = r"we(?:['’]ll|\s+will|['’]re\s+going\s+to|\s+are\s+going\s+to)"
+
+_DECIDES = re.compile(
+    rf"""\b(?:
+      we(?:['’]ve|\s+have)?\s+{_ADVERBS}(?:decided|agreed|settled|chosen|voted|approved)\b
+    | we\s+{_ADVERBS}(?:decide|agree|approve)\s+(?:to|that|on)\b
+    | (?:the|our|final|my)\s+(?:decision|agreement|conclusion|consensus)\s+(?:is|was)\b
+    | (?:it|that|this|they)(?:['’]s|['’]re|\s+is|\s+are)\s+{_ADVERBS}(?:decided|settled|agreed|approved)\b
+    | (?:motion|proposal|budget|plan)\s+(?:is\s+)?{_ADVERBS}(?:carried|passed|approved|accepted|agreed)\b
+    | let['’]s\s+(?:go|run)\s+(?:with|for|ahead\s+with)\b | (?:we|i)\s+{_ADVERBS}(?:go|are\s+going)\s+with\b
+    | we(?:['’]re|\s+are)\s+{_ADVERBS}(?:going|going\s+to\s+go)\s+(?:with|for)\b
+    | we(?:['’]ll|\s+will)\s+{_ADVERBS}(?:go|stick)\s+(?:with|for|ahead)\b | it\s+is\s+then\b
+    )""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_CONCLUDES = re.compile(
+    rf"{_FILLERS}+(?:we\s+(?!\w+ed\b|have|had|need|are|were|got?|get|see|know|can|did)\w+\s+(?:the|an?|our|it|that)\b"
+    rf"|(?:{_WE_WILL}\s+|let['’]s\s+{_ADVERBS})(?!see|look|move\s+on|talk|start|be|have|get)\w+)"
+    r"|\b[\w’' -]{2,30}\s+it\s+is[.!]?$|^let['’]s\s+.*\bthen[.!]?$",
+    re.IGNORECASE,
+)
+_NO_CHOICE = re.compile(r"\b(?:what|that|how|where)\b.*it is", re.IGNORECASE)
+_PROPOSES = re.compile(
+    r"\blet['’]s\s+(?!see|look|move|talk|start|begin|go\s+(?:on|to)|wait|discuss|come|take\s+(?:a|it|that)|turn|think|get)\w+"
+    r"|\bi\s+(?:propose|suggest|move\s+that)\b",
+    re.IGNORECASE,
+)
+_PAST = re.compile(
+    r"""\b(?:last\s+(?:year|month|week|time|\w+day)|(?:years?|months?|weeks?)\s+ago|back\s+(?:then|in)|previously|
+    yesterday|used\s+to|in\s+(?:19|20)\d\d|in\s+(?:two\s+thousand|nineteen|twenty)\s+\w+)\b""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_TAKEN_BACK = re.compile(
+    r"""\b(?:not|never|nobody|if|unless|whether|until|before|when|had|would|could|should|might|almost|he|she|they)\b
+    |n['’]t\b""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_AGREES = re.compile(
+    r"^(?:agreed|yes|yeah|yep|ok|okay|sure|sounds\s+good|good|great|perfect|fine|deal|that\s+works|works\s+for\s+me|"
+    r"absolutely|i\s+agree|exactly|alright|definitely|no\s+objections?|of\s+course|will\s+do|certainly|gladly|got\s+it|"
+    r"noted|no\s+problem|happy\s+to|right|cool|i(?:['’]ll|\s+will|\s+can)|we(?:['’]ll|\s+will))\b",
+    re.IGNORECASE,
+)
+_REFUSES = re.compile(
+    r"^(?:no\b(?! (?:problem|worries|objection))|sorry|i (?:can|won|don)(?:['’]t|not))", re.IGNORECASE
+)
+_UNSETTLED = r"(?:open|unclear|unknown|undecided|unresolved|unsettled)"
+_SETTLE = r"(?:decide|decided|figure|find\s+out|clarify|work\s+out|agree|agreed|settle|see|seen)\b"
+_DO_NOT = r"(?:do\s+not|don['’]t)"
+_LEAVES_OPEN = re.compile(
+    rf"""\bleav(?:e|ing)\s+(?:\w+\s+){{0,6}}?open\b | \bopen\s+(?:question|issue|point)\b
+    | \bun(?:decided|resolved)\b | \bup\s+in\s+the\s+air\b | \blet['’]s\s+(?:park|table|postpone)\b
+    | \b(?:stays|remains?|still|yet|it(?:['’]s|\s+is))\s+(?:an?\s+)?{_UNSETTLED}\b
+    | \b(?:still|yet|remains?)\s+(?:need|have|has)?\s*to\s+(?:be\s+)?{_SETTLE}
+    | \b(?:we|someone|somebody)(?:['’]ll)?\s+(?:needs?|ha(?:ve|s))\s+to\s+{_SETTLE} | \bto\s+be\s+decided\b
+    | \b(?:i|we)\s+(?:still\s+{_DO_NOT}|{_DO_NOT}\s+yet|{_DO_NOT}(?=.*\byet\b))\s*know\b
+    | \bwe\s+{_DO_NOT}\s+(?:really\s+)?know\s+(?:how|what|who|when|where|why|which|whether|if)\b
+    | (?:\bnot|n['’]t)\s+(?:yet\s+|really\s+)*(?:decide|decided|settled|resolved|agreed|clear)\b(?!\s+to\b)
+    | \b(?:decide|settle)\s+(?:\w+\s+){{0,4}}?(?:later|tomorrow|next\s+\w+|on\s+\w+day|another\s+time)\b
+    | \b(?:let['’]s|we(?:['’]ll)?)\s+(?:\w+\s+){{0,2}}?(?:come|get|circle)\s+back\s+to\s+(?:this|that|it)\b
+    | \blet['’]s\s+(?:take|discuss)\s+(?:that|this|it)\s+(?:offline|later|next)""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_NO_ANSWER = re.compile(
+    r"^(?:(?:well|hm+|um+|honestly|sorry)[,.]?\s+)*(?:(?:i|we)\s+(?:really\s+)?(?:do\s+not|don['’]t)\s+know\b"
+    r"(?!\s+(?:that|the|him|her))|(?:i\s+have\s+)?no\s+idea|(?:i['’]m\s+)?not\s+sure(?:\s+yet)?[.,]|nobody\s+knows|"
+    r"(?:we|i)(?:['’]d|\s+would)\s+have\s+to\s+(?:check|ask|see)|that['’]s\s+(?:still\s+)?(?:open|unclear))",
+    re.IGNORECASE,
+)
+_PROMISES = re.compile(
+    rf"\bi(?:['’]ll|\s+will|\s+shall|(?:['’]m|\s+am)\s+(?:going\s+to|gonna)|\s+can|\s+could|['’]d\s+be\s+happy\s+to)\s+"
+    rf"{_ADVERBS}(?!be\b|have\b|see\b|say\b|come\b|give\s+you|tell\s+you\b|never\b|not\b|always\b)\w+"
+    r"|(?:^|\b(?:i|and)\s+)would\s+like\s+to\b|\bi(?:['’]d\s+like|\s+want|\s+need|\s+have|\s+plan)\s+to\b",
+    re.IGNORECASE,
+)
+_REQUESTS = re.compile(
+    r"\b(?:can|could|would|will)\s+you\s+(?!go\b|be\b|come|ever|imagine|believe|say|like|remember|tell\s+(?:me|us)|hear|see|explain)\w+"
+    r"|\bplease\s+\w+|\b(?:i(?:['’]d|\s+would)\s+like|i\s+need|i\s+want)\s+you\s+to\b"
+    r"|\byou\s+(?:take|handle|do|write|own)\s+(?:the|that|this|it)\b",
+    re.IGNORECASE,
+)
+_DUTY = re.compile(
+    r"\b(?:we|someone|somebody|you|one\s+of\s+us)\s+(?:really\s+|still\s+|also\s+)*(?:needs?\s+to|ha(?:ve|s)\s+to|must|"
+    rf"should)\b|\blet['’]s\s+\w+|\b{_WE_WILL}\b|\b(?:goes\s+out|is\s+due|are\s+due)\b"
+    r"|^(?:(?:and|then|also)\s+)?[a-z]+\s+(?:in\s+|up\s+|out\s+)?(?:the|your|our|it|them|me|us)\b",
+    re.IGNORECASE,
+)
+_CONDITIONAL = re.compile(
+    r"^(?:(?:and|but|so)\s+)?(?:unless|suppose|imagine|when|once)\b|\b(?:if|when\s+i)\b", re.IGNORECASE
+)
+_SUMS_UP = re.compile(
+    r"\b(?:let\s+me|let['’]s|i['’]?ll|i\s+will|to)\s+(?:just\s+|quickly\s+)?(?:sum\s+(?:\w+\s+)?up|summari[sz]e|recap)\b"
+    r"|\bin\s+summary\b",
+    re.IGNORECASE,
+)
+
+_DAY, _MONTH = f"(?:{one_of(WEEKDAYS)})", f"(?:{one_of(MONTHS)})"
+_ORDINAL = (
+    rf"(?:\d{{1,2}}(?:st|nd|rd|th)|{one_of([*ORDINALS])}|thirtieth|"
+    rf"(?:twenty|thirty)[- ](?:{one_of([word for word, value in ORDINALS.items() if value < 10])}))"
+)
+_HOUR = rf"(?:{one_of(number_words(1, 12))})"
+_FEW = rf"(?:an?|{one_of(number_words(1, 12))}|\d+)"
+_CLOCK = (
+    r"(?:noon|midnight|\d{1,2}(?::\d{2})?(?:\s?[ap]\.?m\.?)?(?:\s?o['’]?clock)?"
+    rf"|{_HOUR}(?:\s(?:o['’]?clock|[ap]\.?m\.?))?|(?:half|a\squarter)\s(?:past|to)\s{_HOUR})"
+)
+_PERIOD = r"(?:day|week|month|quarter|year|weekend|morning|afternoon|evening|night|business\s+day|sprint)"
+_PART = r"(?:\s+(?:morning|afternoon|evening|night|noon))?"
+_AT = rf"(?:\s+at\s+{_CLOCK})?"
+_DUE = re.compile(
+    rf"""\b(?:
+      (?:by|until|before|no\s+later\s+than|not\s+later\s+than)\s+(?:
+          (?:the\s+)?end\s+of\s+(?:the\s+|this\s+|next\s+)?(?:{_PERIOD}|{_MONTH}|{_DAY})
+        | (?:next\s+|this\s+)?{_DAY}{_PART}{_AT}
+        | the\s+{_ORDINAL}(?:\s+of\s+{_MONTH})? | {_MONTH}\s+(?:the\s+)?(?:{_ORDINAL}|\d{{1,2}})
+        | (?:tomorrow|tonight|today|noon|midnight){_PART} | (?:next|this)\s+{_PERIOD} | {_MONTH}
+        | {_CLOCK}(?=[.,;!?]|$|\s+o['’]?clock) | the\s+(?:next|following)\s+\w+ | (?:christmas|easter|lunch)
+      )
+    | (?:on\s+|next\s+|this\s+|the\s+following\s+)+{_DAY}{_PART}{_AT}
+    | {_DAY}\s+(?:morning|afternoon|evening|night){_AT}
+    | on\s+the\s+{_ORDINAL}(?:\s+of\s+{_MONTH})? | on\s+{_MONTH}\s+(?:the\s+)?(?:{_ORDINAL}|\d{{1,2}})
+    | (?:later\s+)?(?:this|tomorrow)\s+(?:morning|afternoon|evening)
+    | for\s+(?:next\s+(?:time|week|month|{_DAY})|tomorrow|{_DAY})
+    | (?:over|at|during)\s+the\s+weekend | first\s+thing\s+tomorrow | end\s+of\s+(?:the\s+)?(?:day|week|month)
+    | (?:this|next)\s+(?:week|month|quarter|weekend)
+    | (?:later\s+)?today | tonight | tomorrow | right\s+away | immediately | as\s+soon\s+as\s+possible
+    | (?:with)?in\s+(?:the\s+next\s+)?{_FEW}\s+(?:hours?|days?|weeks?|months?)
+    | (?:at|by)\s+the\s+end\s+of\s+(?:the\s+|this\s+|next\s+)?(?:{_PERIOD}|{_MONTH})
+    | after\s+(?:the|this)\s+(?:call|meeting)
+    )(?=\W|$)""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_DEADLINE = re.compile(r"^(?:by|before|until|no)\b", re.IGNORECASE)
+
+
+def due_words(text: str) -> str | None:
+    """The due date in a text, as it was said, a deadline before a mere moment; None where there is none."""
+    # "I'll send you one, it should arrive on Thursday" says nothing of when it is sent.
+    clause = re.split(r"(?i),\s+(?=(?:it|they|he|she|which)\b)", text)[0]
+    found = [match[0] for match in _DUE.finditer(clause)]
+    return next((words for words in found if _DEADLINE.match(words)), found[0] if found else None)
+
+
+def firmer(earlier: str | None, later: str | None) -> str | None:
+    """Which of two due dates holds: the later said, unless only the earlier is a deadline."""
+    if earlier and later and _DEADLINE.match(earlier) and not _DEADLINE.match(later):
+        return earlier
+    return later or earlier
+
+
+def asks(text: str) -> bool:
+    """Whether a text is written as a question."""
+    return text.rstrip().endswith("?")
+
+
+def decides(text: str) -> bool:
+    """Whether a text says in so many words that something is decided, now and without a condition."""
+    cue = _DECIDES.search(text)
+    if cue is None or asks(text) or leaves_open(text):
+        return False
+    # What stands before or in the cue takes it back ("we have not decided"), what follows does not ("we
+    # agreed not to"), but for a date that is past.
+    return not (_TAKEN_BACK.search(text[: cue.end()]) or _PAST.search(text))
+
+
+def proposes(text: str) -> bool:
+    """Whether a text is a proposal, which is a decision if somebody agrees."""
+    return bool(_PROPOSES.search(text)) and not (asks(text) or leaves_open(text) or _CONDITIONAL.search(text))
+
+
+def supposes(text: str) -> bool:
+    """Whether a text speaks of a case that may not come."""
+    return _CONDITIONAL.search(text) is not None
+
+
+def sums_up(text: str) -> bool:
+    """Whether a text says that what follows was said before."""
+    return _SUMS_UP.search(text) is not None
+
+
+def concludes(text: str) -> bool:
+    """Whether a text draws a conclusion: "Okay, we will …", "then let's …", "Tuesday it is"."""
+    fits = _CONCLUDES.search(text) is not None and _NO_CHOICE.search(text) is None
+    return fits and not (asks(text) or leaves_open(text) or _TAKEN_BACK.search(text) or _PAST.search(text))
+
+
+def leaves_open(text: str) -> bool:
+    """Whether a text says that something is undecided or unknown."""
+    return _LEAVES_OPEN.search(text) is not None
+
+
+def has_no_answer(text: str) -> bool:
+    """Whether a reply says that its speaker does not know."""
+    return _NO_ANSWER.search(text) is not None
+
+
+def agrees(text: str) -> bool:
+    """Whether a reply accepts what was proposed or asked for."""
+    return _AGREES.search(text) is not None and not (refuses(text) or _CONDITIONAL.search(text))
+
+
+def refuses(text: str) -> bool:
+    """Whether a reply turns down what was proposed or asked for."""
+    return _REFUSES.search(text) is not None
+
+
+def promises(text: str) -> bool:
+    """Whether the speaker takes something on."""
+    return _PROMISES.search(text) is not None and not (asks(text) or _CONDITIONAL.search(text))
+
+
+def requests(text: str) -> bool:
+    """Whether the speaker asks somebody to do something."""
+    return _REQUESTS.search(text) is not None and not _CONDITIONAL.search(text)
+
+
+def names_duty(text: str) -> bool:
+    """Whether a text says what has to be done, without saying by whom."""
+    fits = _DUTY.search(text) is not None and not re.match(r"(?i)(?:now\s+|so\s+)?today\b", text)
+    return fits and not (asks(text) or _CONDITIONAL.search(text))
