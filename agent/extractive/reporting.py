@@ -144,7 +144,8 @@ def _item_row(item: Item, known: Mapping[int, Evidence]) -> str:
     numbers = [number for number in item.segments if number in known]
     if not numbers:
         return ""
-    who = [plain_name(name) for name in _whose(item) or [known[numbers[0]].speaker or ""] if name]
+    speakers = {known[number].speaker or "" for number in numbers}
+    who = [plain_name(name) for name in _whose(item) or (speakers if len(speakers) == 1 else ()) if name]
     head = f"- {', '.join(who)}: " if who else "- "
     runs = _runs(numbers)
     if len(runs) == 1:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
@@ -54,11 +55,14 @@ RECAP_SECONDS = 30.0
 RECALLED = 0.2
 """… if it shares this part of its content words with earlier items."""
 
-STRETCH_WORDS = 80
-"""A place where something is decided is shown with about so many words, since fragments say nothing."""
+EXCHANGE_WORDS = 80
+"""The exchange in which something is decided is taken to have about so many words, …"""
+
+QUOTED_WORDS = 25
+"""… of which so many are quoted, since fragments of talk say nothing alone."""
 
 REPEATED = 0.6
-"""Share of an item's content words that earlier items have, from which it repeats them."""
+"""Share of an item's content words that an earlier item has, from which it repeats it."""
 
 _ASSIGNED = re.compile(
     r"\b(?P<name>[A-Z][\w'’-]+)\s+(?:will|is\s+going\s+to|has\s+to|needs\s+to|should|can|[a-z]+s)\s+\w+"
@@ -103,7 +107,7 @@ def decisions(said: Sequence[Sentence], scores: np.ndarray) -> list[Item]:
             break
         if all(abs(at - other) > APART for other in chosen):
             chosen.append(at)
-    return [joined(_stretch(said, at)) for at in sorted(chosen)]
+    return [_exchange(said, at) for at in sorted(chosen)]
 
 
 def open_questions(said: Sequence[Sentence], scores: np.ndarray) -> list[Item]:
@@ -167,6 +171,8 @@ def _action(
             due = acts.firmer(due, later)
             parts += [reply] if offered or later else []
     likely = promised and score >= ACTION_LEAST
+    if not due and len(_content(" ".join(said[part].text for part in parts))) < 2:
+        return None, set()
     if not (due or likely or offered or (requested and owner)):
         return None, set()
     used = set(parts)
@@ -223,10 +229,16 @@ def _whole(said: Sequence[Sentence], at: int) -> Sequence[Sentence]:
     return said[at : at + 1 + (goes_on and len(_content(said[at].text)) <= 1)]
 
 
-def _stretch(said: Sequence[Sentence], at: int) -> Sequence[Sentence]:
-    """The sentences around one, until they have enough words to be understood."""
+def _exchange(said: Sequence[Sentence], at: int) -> Item:
+    """The exchange around a sentence, of which the middle is quoted."""
+    whole = joined(_stretch(said, at, EXCHANGE_WORDS))
+    return replace(whole, text=joined(_stretch(said, at, QUOTED_WORDS)).text)
+
+
+def _stretch(said: Sequence[Sentence], at: int, enough: int) -> Sequence[Sentence]:
+    """The sentences around one, until they have so many words."""
     first, last = at, at + 1
-    while sum(len(sentence.text.split()) for sentence in said[first:last]) < STRETCH_WORDS:
+    while sum(len(sentence.text.split()) for sentence in said[first:last]) < enough:
         if first == 0 and last == len(said):
             break
         first, last = max(0, first - 1), min(len(said), last + 1)
@@ -253,8 +265,9 @@ def without_repeats(said: Sequence[Sentence], *kinds: Sequence[T]) -> list[list[
         recap = any(0 <= start - end <= RECAP_SECONDS or item.start <= end <= item.end for end in recaps)
         known = [content for other, content in earlier if not set(other.segments) & set(item.segments)]
         mine = _content(item.text)
-        shared = mine & set().union(*known)
-        if len(mine) >= 2 and len(shared) >= (RECALLED if recap else REPEATED) * len(mine):
+        again = max((len(mine & content) for content in known), default=0) >= REPEATED * len(mine)
+        recalled = recap and len(mine & set().union(*known)) >= RECALLED * len(mine)
+        if len(mine) >= 2 and (again or recalled):
             continue
         kept[kind].append(item)
         earlier.append((item, mine))

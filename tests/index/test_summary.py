@@ -412,6 +412,23 @@ def test_a_summary_is_shown_in_the_order_in_which_people_read_it(embedder: Embed
     assert places == sorted(places)
 
 
+def test_a_long_meeting_in_which_nobody_says_it_lists_where_something_is_decided(embedder: Embedder):
+    talk = [
+        ("A", "so if we go for the cheap battery then the case should be plastic"),
+        ("B", "yeah i think we should keep the plastic"),
+        ("A", "and the buttons on the side so we need one for the volume"),
+        ("B", "okay and no screen because the cost"),
+    ]
+    rest = [("B", f"mm that was number {at} of what they told me about it on the way") for at in range(60)]
+    lines = [line for _ in range(5) for line in [*rest, *talk]]
+    segments = script("\n".join(f"{speaker}: {text}" for speaker, text in lines))
+    found = summarize(segments, np.ones((len(segments), 4), dtype=np.float32) / 2)
+    assert 0 < len(found.decisions) <= len(segments) // 150
+    for item in found.decisions:
+        said = [(number - 1) % len(rest + talk) for number in item.segments]
+        assert any(at >= len(rest) for at in said)
+
+
 def test_weights_that_are_not_the_shipped_ones_are_refused(tmp_path, monkeypatch):
     from index.recording_errors import WeightsError
     from index.summary import sentence_scores
