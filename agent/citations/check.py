@@ -244,9 +244,11 @@ class Checker:
             return _Kept(rebuilt, citations, said=said)
         return _Kept(_with_mark(rebuilt), citations, marked=True, said=said)
 
-    def _mended(self, statement: Statement, cited: Sequence[Segment], verdict: Verdict) -> _Kept:
+    def _mended(
+        self, statement: Statement, cited: Sequence[Segment], verdict: Verdict, quoting: bool = True
+    ) -> _Kept:
         made = mend(statement, cited, self._evidence)
-        if made is None:
+        if made is None or (made.quoted and not quoting):
             return _Kept(verdict=verdict, dropped=True)
         citations = tuple(_citation([segment]) for segment in made.cited)
         if verdict == "fabricated" and not made.quoted and made.text == statement.text and cited:
@@ -271,13 +273,20 @@ class Checker:
             return _Kept(text)
         if not statement.quotes and self._claims_nothing(text, bool(said)):
             return _Kept(text)
-        words = content(text)
+        # Names and times can be put right.
+        words = {word for word in content(self._evidence.without_names(text)) if ":" not in word}
         for line in ranked(statement, self._evidence)[:3]:
             enough = len(words & stems(line.text)) >= max(_FEWEST_SHARED, 1.5 * SHARED * len(words))
-            if (enough or statement.quotes) and judge(statement, [line], self._evidence) is None:
-                gap = text[len(text.rstrip()) :]
-                marker = str(Marker(line.id, line.id))
-                return _Kept(_with_mark(text.rstrip(), marker) + gap, (_citation([line]),))
+            if not (enough or statement.quotes):
+                continue
+            if (verdict := judge(statement, [line], self._evidence)) is not None:
+                kept = self._mended(statement, [line], verdict, quoting=False)
+                if not kept.dropped:
+                    return kept
+                continue
+            gap = text[len(text.rstrip()) :]
+            marker = str(Marker(line.id, line.id))
+            return _Kept(_with_mark(text.rstrip(), marker) + gap, (_citation([line]),))
         if statement.quotes:
             return self._mended(statement, (), "fabricated")
         return _Kept(_with_mark(text), marked=True)

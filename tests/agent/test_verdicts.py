@@ -146,6 +146,12 @@ def test_a_time_and_a_place_are_put_right() -> None:
     assert placed.verdicts == ("misattributed",)
 
 
+def test_a_sentence_without_a_citation_gets_it_with_its_time_put_right() -> None:
+    shown = check("The rowing club is called by Speaker 3 at 3:34 this afternoon.")
+    assert shown.text == "The rowing club is called by Speaker 3 at 3:43 this afternoon [3:43]."
+    assert not shown.uncited
+
+
 def test_a_quote_with_a_wrong_word_becomes_the_words_that_were_said() -> None:
     at = number("North Key audio and we take 1500")
     shown = check(f"“the decision is to go with South Key audio” [{at}]")
