@@ -63,6 +63,8 @@ class Query:
     gold: tuple[tuple[int, int], ...]
     """Stretches that answer it, both ends included."""
     evidence: tuple[int, ...] = ()
+    answer: str = ""
+    """What people answered."""
 
     def in_gold(self, sentence: int) -> bool:
         """Whether a sentence lies in a stretch that answers."""
@@ -112,6 +114,7 @@ def read_meetings(file: Path, most: int | None = None) -> list[Meeting]:
                             query["query"],
                             tuple((first, last) for first, last in query["gold"]),
                             tuple(query["evidence"]),
+                            query.get("answer", ""),
                         )
                         for query in data["queries"]
                     ),
@@ -319,9 +322,13 @@ def refusals(
 
 
 class RememberingEmbedder:
-    """An embedder that looks texts up in a folder first, so that a second run need not embed them again."""
+    """An embedder that looks texts up in a folder first, so that a second run need not embed them again.
 
-    def __init__(self, embedder: Embedder, folder: Path) -> None:
+    Questions are embedded anew unless ``questions`` is set, so that the time of an answer stays true.
+    """
+
+    def __init__(self, embedder: Embedder, folder: Path, questions: bool = False) -> None:
+        self._questions = questions
         self._embedder = embedder
         self.name = embedder.name
         self.dimensions = embedder.dimensions
@@ -334,7 +341,7 @@ class RememberingEmbedder:
 
     def encode_passages(self, texts: Sequence[str]) -> np.ndarray:
         """As ``Embedder.encode_passages``."""
-        keys = [hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:32] for text in texts]
+        keys = [_key(text) for text in texts]
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in self._known}
         # Texts of one length together, which pads less.
         ordered = sorted(missing.items(), key=lambda item: len(item[1]))
@@ -346,7 +353,13 @@ class RememberingEmbedder:
 
     def encode_query(self, text: str) -> np.ndarray:
         """As ``Embedder.encode_query``."""
-        return self._embedder.encode_query(text)
+        if not self._questions:
+            return self._embedder.encode_query(text)
+        key = "?" + _key(text)
+        if key not in self._known:
+            self._known[key] = self._embedder.encode_query(text).astype(np.float16)
+            self._fresh = True
+        return self._known[key].astype(np.float32)
 
     def save(self) -> None:
         """Write what is new to the folder."""
@@ -354,6 +367,10 @@ class RememberingEmbedder:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             np.savez(self._file, texts=list(self._known), vectors=np.stack(list(self._known.values())))
             self._fresh = False
+
+
+def _key(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:32]
 
 
 def run(

@@ -62,9 +62,23 @@ def words(text: str) -> list[str]:
     return split_words(fold_letters(text))
 
 
-def search_words(text: str) -> list[str]:
+@lru_cache(maxsize=50_000)
+def search_words(text: str) -> tuple[str, ...]:
     """The words of a text in order, as they are searched: with one form for each number (see ``fold``)."""
-    return split_words(fold(text))
+    return tuple(split_words(fold(text)))
+
+
+@lru_cache(maxsize=50_000)
+def search_terms(text: str) -> tuple[str, ...]:
+    """What sentences are compared by: the stems of their words; bigrams where words have no spaces."""
+    found: list[str] = []
+    for word in search_words(text):
+        runs = UNSPACED.findall(word)
+        if not runs:
+            found.append(stem(word))
+        for run in runs:
+            found += [run[at : at + 2] for at in range(max(1, len(run) - 1))]
+    return tuple(found)
 
 
 def content_words(text: str) -> list[str]:
@@ -120,14 +134,19 @@ def similarity(wanted: str, heard: str) -> float:
     wanted_stem, heard_stem = stem(wanted), stem(heard)
     if wanted_stem == heard_stem:
         return 1.0
+    if not sounds(wanted) & sounds(heard):
+        return 0.0
+    near = Levenshtein.distance(wanted_stem, heard_stem, score_cutoff=MOST_EDITS) <= MOST_EDITS
+    return SOUND_ALIKE if near else 0.0
+
+
+def sounds(word: str) -> frozenset[str]:
+    """How a word and its stem sound, if its stem is long enough to be compared by that."""
+    short = stem(word)
     # Metaphone knows Latin letters only; to it all words of another script are the same.
-    both = wanted_stem + heard_stem
-    if not (both.isascii() and both.isalpha()) or min(len(wanted_stem), len(heard_stem)) < SHORTEST_ALIKE:
-        return 0.0
-    if Levenshtein.distance(wanted_stem, heard_stem, score_cutoff=MOST_EDITS) > MOST_EDITS:
-        return 0.0
-    same_sound = _sound(wanted_stem) == _sound(heard_stem) or _sound(wanted) == _sound(heard)
-    return SOUND_ALIKE if same_sound else 0.0
+    if not (short.isascii() and short.isalpha()) or len(short) < SHORTEST_ALIKE:
+        return frozenset()
+    return frozenset((_sound(word), _sound(short)))
 
 
 @lru_cache(maxsize=50_000)

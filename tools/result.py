@@ -44,6 +44,8 @@ class Evidence(_Data):
     """How well it fits a search, in [0, 1]; 0 where nothing was searched for."""
     reply_to: int | None = None
     """The number of the question that it answers."""
+    after: int | None = None
+    """The number of the segment that stands right before it in the transcript; only a search tells it."""
 
     @classmethod
     def of(cls, segment: Segment, relevance: float = 0.0, reply_to: int | None = None) -> Evidence:
@@ -62,7 +64,7 @@ class Evidence(_Data):
 
     def document(self) -> dict[str, Any]:
         """The evidence as JSON, without what only a search knows."""
-        return self.model_dump(mode="json", exclude={"relevance", "reply_to"})
+        return self.model_dump(mode="json", exclude={"relevance", "reply_to", "after"})
 
 
 class RecordingInfo(_Data):
@@ -173,7 +175,9 @@ class SearchResult(ToolResult):
         return {
             "query": self.query,
             "evidence": [
-                item.model_dump(mode="json", exclude={"reply_to"} if item.reply_to is None else None)
+                item.model_dump(
+                    mode="json", exclude={"after"} if item.reply_to is not None else {"after", "reply_to"}
+                )
                 for item in self.evidence
             ],
             "passages": [passage.model_dump(mode="json") for passage in self.passages],

@@ -16,14 +16,13 @@ from tools.read_transcript import known_speaker
 from tools.result import Evidence, Passage, SearchResult, notes, unfinished
 from tools.toolbox import Toolbox
 
-PASSAGES = 8
-"""Passages looked at for one query."""
-QUOTES = 12
-"""Relevant segments returned at most."""
+PASSAGES = 5
+"""Stretches that count as found."""
 REPLY_WITHIN_S = 5.0
 """A reply starts at most this long after the question ends, seconds."""
 REPLY_SHARE = 0.95
 """A reply is nearly as relevant as the question it answers; the words that match stand in the question."""
+MOST_VERBATIM = 12
 VERBATIM = 1.0
 """Relevance of a segment that contains the query word for word."""
 
@@ -39,31 +38,34 @@ class SearchRecordings(BaseModel):
 def search_recordings(
     toolbox: Toolbox, query: str, recording: str | None = None, speaker: str | None = None
 ) -> SearchResult:
-    """Relevant segments as evidence, best first, and the passages they lie in.
+    """The sentences that answer as evidence, best first, and the stretches that were found, best first.
 
-    What follows a matching question as its reply carries ``reply_to``, the question's id. Nothing relevant
-    gives no evidence at all.
+    What follows a matching question as its reply carries ``reply_to``, the question's id. Where nothing that
+    was said answers, there is no evidence at all.
 
     Raises:
         MossAgentError: The query is empty, or no such recording or speaker.
     """
-    from index.search.searching import RELEVANT
+    from index.search.searching import choose
 
     if not query.strip():
         raise MossAgentError("The query is empty; say what to look for.")
-    found = toolbox.library.resolve(recording) if recording else None
-    hits = toolbox.search.search(query, found.id if found else None, PASSAGES)
+    named = toolbox.library.resolve(recording) if recording else None
+    found = toolbox.search.find(query, named.id if named else None, PASSAGES)
+    voice = None
     if speaker is not None:
-        if found is None:
+        if named is None:
             raise MossAgentError("Name the recording in which this speaker is to be searched.")
-        hits = _only(hits, known_speaker(found, speaker))
-    ranked = toolbox.search.best_segments(query, hits, QUOTES)
-    relevant = [(segment, relevance) for segment, relevance in ranked if relevance >= RELEVANT]
-    items = _with_replies(_verbatim(query, hits, relevant), hits)
+        voice = known_speaker(named, speaker)
+    hits = (*found.hits, *found.others)
+    said = [
+        segment for hit in hits for segment in hit.segments if (voice is None or segment.speaker == voice)
+    ]
+    items = _with_replies(_verbatim(query, said, choose(query, found, voice)), hits, voice)
     recordings = {
         recording: toolbox.library.recording(recording) for recording in {item.recording for item in items}
     }
-    searched = [found] if found else recordings.values()
+    searched = [named] if named else recordings.values()
     return SearchResult(
         query=query,
         evidence=tuple(items),
@@ -72,28 +74,17 @@ def search_recordings(
     )
 
 
-def _only(hits: Sequence[Hit], speaker: str) -> list[Hit]:
-    """The hits with this speaker's segments only."""
-    kept = []
-    for hit in hits:
-        segments = tuple(segment for segment in hit.segments if segment.speaker == speaker)
-        if segments:
-            text = " ".join(segment.text for segment in segments)
-            kept.append(Hit(hit.recording, segments[0].start, segments[-1].end, text, hit.score, segments))
-    return kept
-
-
 def _verbatim(
-    query: str, hits: Sequence[Hit], ranked: Sequence[tuple[Segment, float]]
+    query: str, said: Sequence[Segment], ranked: Sequence[tuple[Segment, float]]
 ) -> list[tuple[Segment, float]]:
     """The ranked segments, led by those that contain the query word for word (two words at least)."""
     wanted = _words(query)
     if " " not in wanted.strip():
         return list(ranked)
     own = {segment.id: relevance for segment, relevance in ranked}
-    said = {segment.id: segment for hit in hits for segment in hit.segments if wanted in _words(segment.text)}
-    first = sorted(said.values(), key=lambda segment: -own.get(segment.id, 0.0))[:QUOTES]
-    rest = [(segment, relevance) for segment, relevance in ranked if segment.id not in said]
+    exact = {segment.id: segment for segment in said if wanted in _words(segment.text)}
+    first = sorted(exact.values(), key=lambda segment: -own.get(segment.id, 0.0))[:MOST_VERBATIM]
+    rest = [(segment, relevance) for segment, relevance in ranked if segment.id not in exact]
     return [(segment, VERBATIM) for segment in first] + rest
 
 
@@ -101,23 +92,32 @@ def _words(text: str) -> str:
     return f" {fold(text)} "
 
 
-def _with_replies(ranked: Sequence[tuple[Segment, float]], hits: Sequence[Hit]) -> list[Evidence]:
+def _with_replies(
+    ranked: Sequence[tuple[Segment, float]], hits: Sequence[Hit], voice: str | None
+) -> list[Evidence]:
     """Evidence of the ranked segments, each matching question followed by the reply it got."""
-    order: dict[int, Segment] = {}
-    for hit in hits:
-        spoken = [segment for segment in hit.segments if segment.kind == "speech"]
-        order.update((segment.id, following) for segment, following in pairwise(spoken))
+    every = sorted(
+        (segment for hit in hits for segment in hit.segments),
+        key=lambda segment: (segment.recording, segment.start, segment.id),
+    )
+    after = {later.id: early.id for early, later in pairwise(every) if early.recording == later.recording}
+    spoken = [segment for segment in every if segment.kind == "speech"]
+    following = {segment.id: other for segment, other in pairwise(spoken)}
     items: dict[int, Evidence] = {}
+
+    def add(segment: Segment, relevance: float, reply_to: int | None = None) -> None:
+        item = Evidence.of(segment, round(relevance, 3), reply_to)
+        items[segment.id] = item.model_copy(update={"after": after.get(segment.id)})
+
     for segment, relevance in ranked:
-        items.setdefault(segment.id, Evidence.of(segment, round(relevance, 3)))
-        reply = order.get(segment.id)
-        if reply is None or not _answers(segment, reply):
+        if segment.id not in items:
+            add(segment, relevance)
+        reply = following.get(segment.id)
+        if reply is None or not _answers(segment, reply) or voice not in (None, reply.speaker):
             continue
-        share = round(relevance * REPLY_SHARE, 3)
         known = items.get(reply.id)
         # What is relevant by itself keeps its own relevance.
-        share = max(share, known.relevance) if known else share
-        items[reply.id] = Evidence.of(reply, share, reply_to=segment.id)
+        add(reply, max(relevance * REPLY_SHARE, known.relevance if known else 0.0), segment.id)
     return sorted(items.values(), key=lambda item: -item.relevance)
 
 
@@ -133,8 +133,12 @@ def _answers(question: Segment, reply: Segment) -> bool:
 def _passages(
     hits: Sequence[Hit], items: Sequence[Evidence], recordings: Mapping[str, Recording]
 ) -> tuple[Passage, ...]:
-    """The hits that hold evidence, with the ids they hold."""
+    """The stretches that were found, and others that hold evidence, with the ids they hold."""
     ids = {item.id for item in items}
+
+    def held(hit: Hit) -> tuple[int, ...]:
+        return tuple(segment.id for segment in hit.segments if segment.id in ids)
+
     return tuple(
         Passage(
             recording=hit.recording,
@@ -142,10 +146,10 @@ def _passages(
             start=round(hit.start, 3),
             end=round(hit.end, 3),
             score=round(hit.score, 5),
-            evidence=tuple(inside),
+            evidence=held(hit),
         )
-        for hit in hits
-        if (inside := [segment.id for segment in hit.segments if segment.id in ids])
+        for number, hit in enumerate(hits)
+        if hit.recording in recordings and (number < PASSAGES or held(hit))
     )
 
 

@@ -19,6 +19,7 @@ from agent.extractive.wording import (
     lower_first,
     paragraphs,
     plain_name,
+    run_marker,
     said,
 )
 from moss_audio.timestamps import clock
@@ -73,14 +74,10 @@ def _heading(intent: Intent, start: float, end: float, items: Sequence[Evidence]
     return f"Around {clock((span.start + span.end) / 2)} ({lower_first(between(start, end))})"
 
 
-SUPPORT = 3
-"""Quotes that may follow the leading one."""
-SUPPORT_SHARE = 0.62
-"""A supporting quote is at least this relevant, as a share of the leading one's relevance."""
-NEAR = 0.8
+NEAR = 0.3
 """A quote of the right kind leads over others if it is at least this relevant, as a share of the best."""
-GOES_ON_S = 3.0
-"""What is said within this many seconds after a quote goes on with it."""
+NEARBY = 3
+"""Quotes shown beside a list of decisions, action items or open questions."""
 
 
 def compose_search(intent: Intent, situation: Situation) -> str:
@@ -99,7 +96,7 @@ def compose_search(intent: Intent, situation: Situation) -> str:
     if intent.wants == "mentioned":
         text = _moments(intent, items, found, situation)
     elif intent.wants == "all" or intent.exclude:
-        text = listed("This was said about it:", _rows(sorted(items, key=_place), found, situation))
+        text = listed("This was said about it:", _run_rows(runs(items), found, situation))
     else:
         text = _lead_and_support(intent, items, found, situation)
     return paragraphs([text, unnamed if intent.unnamed else "", " ".join(found.content.notes)])
@@ -109,9 +106,48 @@ def _lead_and_support(
     intent: Intent, items: Sequence[Evidence], found: Result[SearchResult], situation: Situation
 ) -> str:
     lead = leading(items, intent.wants)
-    text = _with_question(lead, items, _title_of(lead, found, situation))
-    rows = _rows(supporting(lead, items, intent.query), found, situation)
+    question = next((item for item in items if item.id == lead.reply_to), None)
+    used = {question.id} if question else set()
+    every = runs([item for item in items if item.id not in used])
+    first = next(run for run in every if lead in run)
+    text = said(joined(first), _title_of(lead, found, situation), run_marker([item.id for item in first]))
+    if question:
+        text = f"Asked {quoted(question.text)} [#{question.id}], {_inside(text)}"
+    rows = _run_rows([run for run in every if run is not first], found, situation)
     return f"{text}\n\n{listed('Also:', rows)}" if rows else text
+
+
+def runs(items: Sequence[Evidence]) -> list[list[Evidence]]:
+    """The items in the order they were said; what one voice said without a break stands together."""
+    found: list[list[Evidence]] = []
+    for item in sorted(items, key=_place):
+        before = found[-1][-1] if found else None
+        goes_on = (
+            before is not None
+            and item.after == before.id
+            and item.speaker == before.speaker
+            and item.kind == before.kind == "speech"
+        )
+        if goes_on:
+            found[-1].append(item)
+        else:
+            found.append([item])
+    return found
+
+
+def joined(run: Sequence[Evidence]) -> Evidence:
+    """A run of evidence as one quote."""
+    text = " ".join(item.text.strip() for item in run)
+    return run[0].model_copy(update={"text": text, "end": run[-1].end})
+
+
+def _run_rows(
+    every: Sequence[Sequence[Evidence]], found: Result[SearchResult], situation: Situation
+) -> list[str]:
+    return [
+        line(joined(run), _title_of(run[0], found, situation), run_marker([item.id for item in run]))
+        for run in every
+    ]
 
 
 def leading(items: Sequence[Evidence], wants: str = "") -> Evidence:
@@ -143,36 +179,6 @@ def _asks(item: Evidence) -> bool:
     return item.text.rstrip().endswith(("?", "？"))
 
 
-def supporting(lead: Evidence, items: Sequence[Evidence], query: str) -> list[Evidence]:
-    """Up to ``SUPPORT`` quotes worth reading beside the leading one, in the order they were said.
-
-    Each shares a word with the question, or is what the leading quote goes on with.
-    """
-    words = content_words(query)
-    used = {lead.id, lead.reply_to}
-    worth = [
-        item
-        for item in items
-        if item.id not in used
-        and item.relevance >= SUPPORT_SHARE * lead.relevance
-        and len(item.text.split()) > 2
-        and (shared(words, content_words(item.text)) or _goes_on(lead, item))
-    ]
-    return sorted(worth[:SUPPORT], key=_place)
-
-
-def _goes_on(lead: Evidence, other: Evidence) -> bool:
-    return other.recording == lead.recording and 0 <= other.start - lead.end <= GOES_ON_S
-
-
-def _with_question(item: Evidence, items: Sequence[Evidence], title: str | None) -> str:
-    """The leading sentence; a reply stands with the question it answers."""
-    question = next((other for other in items if other.id == item.reply_to), None)
-    if question is None:
-        return said(item, title)
-    return f"Asked {quoted(question.text)} [#{question.id}], {_inside(said(item, title))}"
-
-
 def _inside(sentence: str) -> str:
     """A sentence as the end of another one; names keep their capitals."""
     return "somebody" + sentence[8:] if sentence.startswith("Somebody ") else sentence
@@ -184,13 +190,9 @@ def _moments(
     """Where something comes up: the quotes that say most of its words, else the most relevant ones."""
     words = content_words(intent.query, situation.focus)
     counts = [shared(words, content_words(item.text)) for item in items]
-    least = SUPPORT_SHARE * items[0].relevance
-    said_there = [
-        item
-        for item, count in zip(items, counts, strict=True)
-        if (count == max(counts) if max(counts) else item.relevance >= least)
-    ]
-    return listed("It comes up here:", _rows(sorted(said_there, key=_place), found, situation))
+    most = max(counts)
+    there = [item for item, count in zip(items, counts, strict=True) if count == most]
+    return listed("It comes up here:", _rows(sorted(there, key=_place), found, situation))
 
 
 def _rows(items: Sequence[Evidence], found: Result[SearchResult], situation: Situation) -> list[str]:

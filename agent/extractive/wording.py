@@ -10,22 +10,23 @@ from moss_audio.timestamps import clock
 from tools.result import Evidence
 
 
-def said(item: Evidence, title: str | None = None) -> str:
-    """``Speaker 2 said: “…” [#12]``; with a title, also where."""
+def said(item: Evidence, title: str | None = None, marker: str = "") -> str:
+    """``Speaker 2 said: “…” [#12]``; with a title, also where. ``marker`` is that of a run of several."""
     where = f" in {quoted(title)}" if title else ""
+    quote = f"{quoted(item.text)} {marker or run_marker([item.id])}"
     if item.kind != "speech":
-        return f"Heard{where}: {quoted(item.text)} [#{item.id}]"
-    return f"{plain_name(item.speaker or 'Somebody')} said{where}: {quoted(item.text)} [#{item.id}]"
+        return f"Heard{where}: {quote}"
+    return f"{plain_name(item.speaker or 'Somebody')} said{where}: {quote}"
 
 
-def line(item: Evidence, title: str | None = None) -> str:
-    """One quote as a list item: ``- Speaker 2: “…” [#12]``."""
+def line(item: Evidence, title: str | None = None, marker: str = "") -> str:
+    """One quote as a list item: ``- Speaker 2: “…” [#12]``; ``marker`` is that of a run of several."""
     who = plain_name(item.speaker) if item.speaker else ""
     if item.kind != "speech":
         who = item.kind.capitalize()
     where = f"in {quoted(title)}" if title else ""
     head = " ".join(part for part in (who, where) if part)
-    quote = f"{quoted(item.text)} [#{item.id}]"
+    quote = f"{quoted(item.text)} {marker or run_marker([item.id])}"
     return f"- {head}: {quote}" if head else f"- {quote}"
 
 

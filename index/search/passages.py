@@ -13,16 +13,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from sqlalchemy import case, delete, func, select, text, update
 
 from index.folding import fold
 from index.records import Passage, Segment
-from index.store.database import Database, PassageRow, RecordingRow, SegmentRow
+from index.search.ranking import Talk
+from index.store.database import Database, PassageRow, RecordingRow, SegmentRow, SpeakerRow
 from index.text import character_bigrams, fts_query
 
-TARGET_SECONDS = 45.0
+TARGET_WORDS = 130
+TARGET_SECONDS = 52.0
+LONGEST_WORDS = 150
 LONGEST_SECONDS = 60.0
 """No passage of more than one segment is longer."""
 
@@ -74,17 +78,20 @@ def cut_passages(segments: Sequence[Segment]) -> list[Passage]:
     ordered = sorted(segments, key=lambda segment: (segment.start, segment.end, segment.id))
     rewards = [_cut_reward(ordered, index) for index in range(len(ordered) + 1)]
     pieces = [estimated_pieces(segment.text) for segment in ordered]
+    words = [len(segment.text.split()) for segment in ordered]
     cost = [0.0] + [float("inf")] * len(ordered)
     best_start = [0] * (len(ordered) + 1)
     for first in range(len(ordered)):
-        end, total = ordered[first].end, 0
+        end, total, spoken = ordered[first].end, 0, 0
         for last in range(first, len(ordered)):
             end = max(end, ordered[last].end)
             total += pieces[last]
+            spoken += words[last]
             seconds = end - ordered[first].start
-            if last > first and (seconds > LONGEST_SECONDS or total > MOST_PIECES):
+            too_long = seconds > LONGEST_SECONDS or spoken > LONGEST_WORDS or total > MOST_PIECES
+            if last > first and too_long:
                 break
-            candidate = cost[first] + _length_cost(seconds, total) - rewards[last + 1]
+            candidate = cost[first] + _length_cost(seconds, spoken, total) - rewards[last + 1]
             if candidate < cost[last + 1]:
                 cost[last + 1], best_start[last + 1] = candidate, first
     return [_passage(ordered[first:last]) for first, last in _bounds(best_start)]
@@ -100,12 +107,12 @@ def _bounds(best_start: list[int]) -> list[tuple[int, int]]:
     return bounds[::-1]
 
 
-def _length_cost(seconds: float, pieces: int) -> float:
+def _length_cost(seconds: float, words: int, pieces: int) -> float:
     """0 at the target, 1 for a passage of no length; a constant keeps the number of passages down.
 
     A passage that is full of words is as long as it may be, however few seconds it lasts.
     """
-    fullness = max(seconds / TARGET_SECONDS, pieces / (0.8 * MOST_PIECES))
+    fullness = max(seconds / TARGET_SECONDS, words / TARGET_WORDS, pieces / (0.85 * MOST_PIECES))
     return 1.0 + (1.0 - fullness) ** 2
 
 
@@ -211,6 +218,53 @@ class PassageStore:
         data = b"".join(row.embedding for row in rows)
         matrix = np.frombuffer(data, dtype=np.float32).reshape(len(rows), -1) if rows else np.zeros((0, 0))
         return PassageVectors([row.id for row in rows], matrix, frozenset(row.embedder for row in rows))
+
+    def talk(self, recording: str) -> tuple[Talk | None, frozenset[str]]:
+        """A recording as it is ranked, and the names of the models that embedded it.
+
+        None where nothing of it is indexed. Its ``embeddings`` are empty where a sentence has none yet.
+        """
+        rows = select(
+            SegmentRow.id,
+            SegmentRow.start,
+            SegmentRow.end,
+            SegmentRow.kind,
+            SegmentRow.text,
+            SpeakerRow.name,
+            SegmentRow.embedding,
+        ).outerjoin(SpeakerRow, SegmentRow.speaker_id == SpeakerRow.id)
+        rows = rows.where(SegmentRow.recording_id == recording).order_by(SegmentRow.start, SegmentRow.id)
+        with self.database.transaction() as session:
+            spoken = {row.id: row for row in session.execute(rows)}
+        passages, embedders = self.of_recording(recording)
+        stored = self.vectors(recording)
+        vectors = dict(zip(stored.ids, stored.embeddings, strict=True))
+        ordered: list[Any] = []
+        bounds: list[tuple[int, int]] = []
+        kept: list[Passage] = []
+        for passage in passages:
+            inside = [spoken[number] for number in passage.segment_ids if number in spoken]
+            if inside and passage.id in vectors:
+                bounds.append((len(ordered), len(ordered) + len(inside)))
+                ordered += inside
+                kept.append(passage)
+        if not kept:
+            return None, embedders
+        sentences = np.zeros((0, 0), dtype=np.float16)
+        if all(row.embedding is not None for row in ordered):
+            data = b"".join(row.embedding for row in ordered)
+            sentences = np.frombuffer(data, dtype=np.float16).reshape(len(ordered), -1)
+        talk = Talk(
+            [
+                Segment(row.start, row.end, row.text, row.kind, row.name, id=row.id, recording=recording)
+                for row in ordered
+            ],
+            sentences.astype(np.float32),
+            kept,
+            np.stack([vectors[passage.id] for passage in kept]),
+            bounds,
+        )
+        return talk, embedders
 
     def batches(self) -> Iterator[tuple[list[Passage], np.ndarray]]:
         """All passages with their embeddings, in pieces that fit into memory."""

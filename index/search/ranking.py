@@ -1,225 +1,500 @@
-"""How well single sentences answer a question: a score in [0, 1] that can be compared with a threshold.
+"""How well the stretches and sentences of a talk answer a question: what is measured, and how it is weighed.
 
-Meaning (cosine of sentence embeddings) and words (share of the question's words that the sentence has,
-sound-alikes included) are added. Then three things that talk does and prose does not are allowed for: the
-answer to a question stands in the next sentence, which need not repeat a word of it; a sentence's neighbour
-finishes its thought; and a question that somebody asked is not an answer.
+Everything is measured within one talk: how much of the question's words a stretch has (BM25, Robertson and
+Zaragoza, 2009), how near its meaning is (cosine of embeddings), how near both are in the stretches beside it,
+since an answer is mostly longer than one, and whether somebody speaks whom the question names. How much each
+of these counts was learned from questions that people asked about real meetings (``ranking.json``, made by
+``benchmarks.train_ranking``), and so was when nothing in a talk is an answer.
 """
 
 from __future__ import annotations
 
+import json
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from index.records import Segment
-from index.text import SOUND_ALIKE, content_words, search_words, similarity, stem
-from index.vocabulary import (
-    CLEAR_MONTHS,
-    LARGE_NUMBERS,
-    STOP_WORDS,
-    TENS,
-    WEEKDAYS,
-    number_words,
-    one_of,
-    word_set,
-)
+from index.records import Passage, Segment
+from index.text import SOUND_ALIKE, content_words, search_terms, search_words, similarity, sounds, stem
+from index.vocabulary import STOP_WORDS
 
-RELEVANT = 0.34
-"""From this score on a sentence is about the question.
+K1, B = 1.2, 0.75
+"""Parameters of BM25, as SQLite's FTS5 has them."""
 
-Calibrated on what was heard of the sample meeting: of 36 questions about it 35 score 0.36 or more (the
-choir, heard as "skilled wire", is not found), of 26 about other things none scores more than 0.32.
-"""
-
-WORDS_WEIGHT = 0.35
-"""What all of a question's words in one sentence are worth, on the scale of the cosine."""
-
-GENERIC_WEIGHT = 0.3
-"""What a word counts that many questions share whatever they are about."""
-
-NUMBER_WEIGHT = 2.0
-"""What a number from a hundred on counts: two sentences hardly have the same one by chance."""
-
-NO_WORD_SHARED = 0.85
-"""Factor where no sentence at all has any word of the question: a resemblance, not a mention."""
-
-ANSWERS_QUESTION = 0.92
-CONTINUES = 0.72
-"""Share of its neighbour's score that a sentence inherits: after a question, and in running talk."""
-
-NEIGHBOUR_SECONDS = 8.0
-"""Sentences further apart than this are not neighbours."""
-
-RIGHT_KIND = 1.2
-"""Factor for a sentence with a number, a time or a name where the question asks for one."""
-
-IS_QUESTION = 0.85
-"""Factor for a sentence that is a question itself."""
-
-NO_DECISION = 0.65
-DISCUSSION_WEIGHT = 0.5
-DISCUSSED_SECONDS = 90.0
-"""Where a decision is asked for: factor of sentences that announce none, and what the discussion before an
-announcement adds to it."""
-
-GENERIC_WORDS = word_set(
-    """agree agreed agreement answer best big choose chosen conclude cost decide decided decision discuss
-    discussed discussion end explain first good happen happened happens important last long main meeting new
-    number old part people person plan planned point price problem question reason recording second start
-    started time topic use used way work year
-    1 2"""
-)
-"""Words that many questions share whatever they are about; “first” and “second” are searched as numbers."""
-
-_AMOUNT = re.compile(
-    r"\b(how (much|many|long|often|far|old|big)|what (price|cost|number|percentage)|cost)\b", re.I
-)
-_TIME = re.compile(
-    r"\b(when|what (time|day|date|year|month)|which day|how (soon|late|early)|deadline|due)\b", re.I
-)
-_PERSON = re.compile(r"\b(who|whom|whose)\b", re.I)
-
-_ASKS_DECISION = re.compile(r"\b(decid\w*|decision\w*|agreed? (on|to)|conclu\w+|outcome|settled?)\b", re.I)
-_DECIDES = re.compile(
-    r"\b(decided|decision is|approved|it's a deal|leave \w.* open|we( have|'ve)? agreed"
-    r"|(it|that)( is|'s) (decided|settled|agreed)|(we'll|we will|let's|to) go (with|for|ahead)"
-    r"|we( will|'ll)? (pay|take|choose|chose|hire|buy|book|move|keep|drop|cancel|use|approve))\b",
-    re.I,
-)
-_NUMBER = re.compile(
-    # Not “one”, which is mostly a pronoun; without the teens, as `RELEVANT` was calibrated.
-    rf"\d|\b({one_of([*number_words(2, 12), *TENS, *LARGE_NUMBERS])}|half|dozen|once|twice)\b",
-    re.I,
-)
-_MOMENT = re.compile(
-    rf"\d|\b({one_of([*WEEKDAYS, *CLEAR_MONTHS])}|today|tomorrow|yesterday|tonight|noon|midnight|morning|"
-    r"afternoon|evening|week|weekend|month|year|spring|summer|autumn|winter|o'clock)\b",
-    re.I,
-)
-_NAME = re.compile(r"(?<![.?!]\s)(?<!^)\b(?!I\b)[A-Z][a-z]+|\b(I'll|I will|I can|I'm)\b")
+FRAME_KEPT = 0.05
+"""Weight of a word that every question may have, whatever it is about; not zero, for it may stand alone."""
 
 
-def relevance(
-    question: str, queries: np.ndarray, segments: Sequence[Segment], embeddings: np.ndarray
-) -> np.ndarray:
-    """Score each sentence, float ``[n_segments]`` in [0, 1]; see ``RELEVANT``.
+EXACT, FEW_WORDS = 3.0, 2
+"""What it counts for a quote to have the number, or the one or two words, that was looked up."""
+
+SAID_EXACTLY = 0.9
+"""The least probability that a talk answers in which the number or the words stand that were looked up."""
+
+
+@dataclass(frozen=True)
+class Talk:
+    """One recording as it is ranked.
+
+    Attributes:
+        segments: In time order.
+        embeddings: Theirs, float32 ``[n_segments, dimensions]``, unit length.
+        passages: In time order.
+        passage_embeddings: Theirs, float32 ``[n_passages, dimensions]``, unit length.
+        bounds: ``[first, last)`` of each passage in ``segments``.
+    """
+
+    segments: Sequence[Segment]
+    embeddings: np.ndarray
+    passages: Sequence[Passage]
+    passage_embeddings: np.ndarray
+    bounds: Sequence[tuple[int, int]]
+
+    @cached_property
+    def terms(self) -> list[Sequence[str]]:
+        """The searched terms of each segment; of music, that it is music."""
+        return [
+            (*search_terms(segment.text), "music") if segment.kind == "music" else search_terms(segment.text)
+            for segment in self.segments
+        ]
+
+    @cached_property
+    def known(self) -> frozenset[str]:
+        """All its terms."""
+        return frozenset(term for terms in self.terms for term in terms)
+
+    @cached_property
+    def by_sound(self) -> dict[str, list[str]]:
+        """Its words by how they sound."""
+        words = {word for segment in self.segments for word in search_words(segment.text)} - STOP_WORDS
+        found: dict[str, list[str]] = {}
+        for word in sorted(words):
+            for sound in sounds(word):
+                found.setdefault(sound, []).append(word)
+        return found
+
+    @cached_property
+    def speakers(self) -> list[str]:
+        """The names of its voices."""
+        return list(dict.fromkeys(segment.speaker for segment in self.segments if segment.speaker))
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question as it is compared with one talk.
+
+    Attributes:
+        weights: How much each of its terms counts.
+        alike: For terms that only sound like a word of the talk: that word's term.
+        embeddings: Of the question, of its subject alone, and of both as ``tuned`` moves them, float32
+            ``[4, dimensions]``, unit length.
+        named: How far each voice is named in it, in [0, 1].
+        is_bare: Whether it is nothing but one or two words to look up.
+    """
+
+    weights: Mapping[str, float]
+    alike: Mapping[str, str]
+    embeddings: np.ndarray
+    named: Mapping[str, float]
+    is_bare: bool = False
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """Scores of one talk.
+
+    Attributes:
+        passages: float ``[n_passages]``; only their order and differences mean something.
+        sentences: Probability that a sentence belongs to an answer, float ``[n_segments]``.
+        quotes: How well a sentence says the answer, float ``[n_segments]``; as ``passages``.
+        answers: Probability that the talk answers at all.
+    """
+
+    passages: np.ndarray
+    sentences: np.ndarray
+    quotes: np.ndarray
+    answers: float
+
+
+@cache
+def learned() -> dict[str, Any]:
+    """What was learned: weights by the names of what is measured."""
+    return json.loads(Path(__file__).with_name("ranking.json").read_text("utf-8"))
+
+
+def subject_words(question: str) -> list[str]:
+    """The words that say what a question is about: no words that any question may have."""
+    frame = learned()["frame"]
+    words = content_words(question)
+    return [word for word in words if frame.get(stem(word), 1.0) > FRAME_KEPT] or words
+
+
+def wordings(question: str, talk: Talk) -> tuple[str, str]:
+    """The question and its subject alone, both with misheard words as they were heard."""
+    heard = as_heard(question, talk)
+    plain = _without_names(heard, named(heard, talk.speakers))
+    return heard, " ".join(subject_words(plain)) or heard
+
+
+def as_question(
+    question: str, talk: Talk, embeddings: np.ndarray, tuning: np.ndarray | None = None
+) -> Question:
+    """A question as it is compared with a talk.
 
     Args:
-        question: What was asked.
-        queries: Embeddings of its wordings (see ``as_heard``), ``[n_wordings, dimensions]``, unit length.
-        segments: Sentences in time order, of one or more recordings.
-        embeddings: Theirs, ``[n_segments, dimensions]``, unit length.
+        question: Its text.
+        talk: The talk.
+        embeddings: Those of ``wordings``, ``[2, dimensions]``, unit length.
+        tuning: The map of ``tuned``; by default the shipped one.
     """
-    if not segments:
-        return np.zeros(0)
-    shared = _shared_words(question, segments)
-    own = np.clip((embeddings @ queries.T).max(axis=1), 0.0, 1.0) + WORDS_WEIGHT * shared
-    if not shared.any():
-        own *= NO_WORD_SHARED
-    plain = np.array([_with_neighbours(own, segments, at) for at in range(len(segments))])
-    ranked = _prefer_decisions(question, own, plain, segments)
-    ranked = ranked * [_kind_factor(question, segment.text) for segment in segments]
-    # Preferring one kind of sentence orders them; it must not make a talk look more relevant than it is.
-    ranked *= plain.max() / max(ranked.max(), 1e-9)
-    return np.clip(ranked / (1.0 + WORDS_WEIGHT), 0.0, 1.0)
+    names = named(question, talk.speakers)
+    frame = learned()["frame"]
+    words = content_words(_without_names(question, names)) or content_words(question)
+    weights: dict[str, float] = {}
+    alike: dict[str, str] = {}
+    for word in words:
+        for term in search_terms(word):
+            weights[term] = max(FRAME_KEPT, frame.get(term, 1.0))
+            if term not in talk.known and (other := _sounding(word, talk)):
+                alike[term] = stem(other)
+    both = np.concatenate([embeddings, tuned(embeddings, tuning)])
+    return Question(weights, alike, both, names, len(search_words(question)) <= FEW_WORDS)
 
 
-def as_heard(question: str, segments: Sequence[Segment]) -> str:
-    """The question with words that none of the sentences has replaced by what they have that sounds alike.
+@cache
+def _tuning() -> np.ndarray:
+    return np.load(Path(__file__).with_name("ranking.npy")).astype(np.float32)
+
+
+def tuned(embeddings: np.ndarray, tuning: np.ndarray | None = None) -> np.ndarray:
+    """Embeddings of questions moved to where their answers lie, by a learned map; unit length.
+
+    Those of another embedder than the packaged one stay, if they have another width.
+    """
+    tuning = _tuning() if tuning is None else tuning
+    if embeddings.shape[1] != len(tuning):
+        return embeddings
+    moved = embeddings @ tuning
+    return moved / np.maximum(np.linalg.norm(moved, axis=1, keepdims=True), 1e-9)
+
+
+def as_heard(question: str, talk: Talk) -> str:
+    """The question with words that the talk has not replaced by words of it that sound alike.
 
     Where the recogniser wrote "fairy" for every ferry, asking for the fairy finds them.
     """
-    heard = {word for segment in segments for word in search_words(segment.text)} - STOP_WORDS
-    stems = {stem(word) for word in heard}
     for word in content_words(question):
-        alike = sorted(candidate for candidate in heard if similarity(word, candidate) == SOUND_ALIKE)
-        if alike and stem(word) not in stems:
-            question = re.sub(rf"\b{re.escape(word)}\b", alike[0], question, flags=re.IGNORECASE)
+        if not talk.known.issuperset(search_terms(word)) and (other := _sounding(word, talk)):
+            question = re.sub(rf"\b{re.escape(word)}\b", other, question, flags=re.IGNORECASE)
     return question
 
 
-def _shared_words(question: str, segments: Sequence[Segment]) -> np.ndarray:
-    """Share of the question's words that each sentence has, or its speaker's name; in [0, 1]."""
-    wanted = content_words(question)
-    weights = np.array([_weight(word) for word in wanted])
-    if not wanted:
-        return np.zeros(len(segments))
-    found = [
-        [max((similarity(word, candidate) for candidate in heard), default=0.0) for word in wanted]
-        for heard in (search_words(f"{segment.text} {_also(segment)}") for segment in segments)
-    ]
-    return np.asarray(found) @ weights / weights.sum()
+def _sounding(word: str, talk: Talk) -> str | None:
+    """A word of the talk that sounds like another one."""
+    heard = {other for sound in sounds(word) for other in talk.by_sound.get(sound, ())}
+    return min((other for other in heard if similarity(word, other) == SOUND_ALIKE), default=None)
 
 
-def _weight(word: str) -> float:
-    if word in GENERIC_WORDS:
-        return GENERIC_WEIGHT
-    return NUMBER_WEIGHT if word.isdigit() and len(word) >= 3 else 1.0
+def named(question: str, speakers: Sequence[str]) -> dict[str, float]:
+    """How far a question names each voice, in [0, 1]: parts of a name count by how few voices have them.
 
-
-def _also(segment: Segment) -> str:
-    """What may be asked for beside a segment's own words: who speaks, and that it is music."""
-    return "music" if segment.kind == "music" else segment.speaker or ""
-
-
-def _with_neighbours(own: np.ndarray, segments: Sequence[Segment], at: int) -> float:
-    """A sentence's own score, or what it inherits from the sentence before or after it; a sound's own."""
-    best = float(own[at])
-    for beside in _beside(segments, at) if segments[at].kind == "speech" else ():
-        if _touch(segments[min(at, beside)], segments[max(at, beside)]):
-            answers = beside < at and _asks(segments[beside].text) and not _asks(segments[at].text)
-            best = max(best, float(own[beside]) * (ANSWERS_QUESTION if answers else CONTINUES))
-    return best
-
-
-def _beside(segments: Sequence[Segment], at: int) -> list[int]:
-    """The sentences before and after one; sounds between them do not count."""
-    found = []
-    for step in (-1, 1):
-        other = at + step
-        while 0 <= other < len(segments) and segments[other].kind != "speech":
-            other += step
-        if 0 <= other < len(segments):
-            found.append(other)
+    A part of one letter counts only as a capital inside the question.
+    """
+    asked = re.findall(r"\w+", question)
+    words = {word.casefold() for word in asked if len(word) > 1}
+    letters = {word for word in asked[1:] if len(word) == 1 and (word.isupper() or word.isdigit())}
+    parts = {name: re.findall(r"\w+", name) for name in speakers}
+    having: dict[str, int] = {}
+    for name in speakers:
+        for part in {part.casefold() for part in parts[name]}:
+            having[part] = having.get(part, 0) + 1
+    found = {}
+    for name in speakers:
+        weights = [_rarity(len(speakers), having[part.casefold()]) for part in parts[name]]
+        hits = [part in letters if len(part) == 1 else part.casefold() in words for part in parts[name]]
+        total = sum(weights)
+        share = sum(weight for weight, hit in zip(weights, hits, strict=True) if hit)
+        found[name] = share / total if total else 0.0
     return found
 
 
-def _touch(before: Segment, after: Segment) -> bool:
-    return before.recording == after.recording and after.start - before.end <= NEIGHBOUR_SECONDS
+def _without_names(question: str, names: Mapping[str, float]) -> str:
+    """The question without the names of voices that it names whole."""
+    for name, share in names.items():
+        if share > 0.99:
+            question = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", " ", question, flags=re.IGNORECASE)
+    return question
 
 
-def _asks(text: str) -> bool:
+def _rarity(total: int, having: float) -> float:
+    """Inverse document frequency as BM25 has it, never negative."""
+    return math.log(1.0 + (total - having + 0.5) / (having + 0.5))
+
+
+# --- what is measured ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """Which of the question's terms a talk has.
+
+    ``counts`` and ``passage_counts``: float ``[n_segments, n_terms]`` and ``[n_passages, n_terms]``;
+    ``rarity``: ``[n_terms]``, with the terms' weights.
+    """
+
+    counts: np.ndarray
+    passage_counts: np.ndarray
+    rarity: np.ndarray
+
+    def coverage(self, counts: np.ndarray) -> np.ndarray:
+        """Share of the question that each row has, by rarity, in [0, 1]."""
+        total = self.rarity.sum()
+        return np.minimum(counts, 1.0) @ self.rarity / total if total else np.zeros(len(counts))
+
+
+def _shared(question: Question, talk: Talk) -> _Shared:
+    terms = list(question.weights)
+    at = {term: number for number, term in enumerate(terms)}
+    strength = np.ones(len(terms))
+    for term, other in question.alike.items():
+        at.setdefault(other, at[term])
+        strength[at[term]] = SOUND_ALIKE
+    counts = np.zeros((len(talk.segments), len(terms)))
+    for row, said in zip(counts, talk.terms, strict=True):
+        for term in said:
+            if term in at:
+                row[at[term]] += strength[at[term]]
+    sums = np.concatenate([np.zeros((1, len(terms))), counts.cumsum(axis=0)])
+    passage_counts = np.array([sums[last] - sums[first] for first, last in talk.bounds]).reshape(
+        len(talk.bounds), len(terms)
+    )
+    having = (passage_counts > 0).sum(axis=0)
+    rarity = np.array(
+        [question.weights[term] * _rarity(len(talk.bounds), n) for term, n in zip(terms, having, strict=True)]
+    )
+    return _Shared(counts, passage_counts, rarity)
+
+
+def _bm25(shared: _Shared, lengths: np.ndarray) -> np.ndarray:
+    """BM25 of each passage."""
+    counts = shared.passage_counts
+    norm = K1 * (1 - B + B * lengths / max(1.0, lengths.mean()))[:, None]
+    return (counts * (K1 + 1) / (counts + norm)) @ shared.rarity
+
+
+def _own_words(
+    shared: _Shared, names: np.ndarray, bounds: Sequence[tuple[int, int]], lengths: np.ndarray
+) -> np.ndarray:
+    """BM25 of what named voices say in each passage."""
+    sums = np.concatenate(
+        [np.zeros((1, len(shared.rarity))), (shared.counts * names[:, None]).cumsum(axis=0)]
+    )
+    counts = np.array([sums[last] - sums[first] for first, last in bounds])
+    return _bm25(_Shared(shared.counts, counts, shared.rarity), lengths)
+
+
+def _beside(values: np.ndarray, distance: int) -> np.ndarray:
+    """The mean of the values so far before and behind; at the ends, of the one there is."""
+    padded = np.pad(values, distance, mode="edge")
+    return (padded[: len(values)] + padded[2 * distance :]) / 2
+
+
+def _around(values: np.ndarray, distance: int) -> np.ndarray:
+    """The mean of all values within a distance, weighted less the further they are."""
+    kernel = np.array([distance + 1 - abs(at) for at in range(-distance, distance + 1)], dtype=float)
+    padded = np.pad(values, distance, mode="edge")
+    return np.convolve(padded, kernel / kernel.sum(), mode="valid")
+
+
+def _relative(values: np.ndarray) -> np.ndarray:
+    """Values by how far they stand out among all: mean 0, deviation 1."""
+    return (values - values.mean()) / max(float(values.std()), 1e-6)
+
+
+def _to_best(values: np.ndarray) -> np.ndarray:
+    """Values as a share of the largest one."""
+    best = float(values.max(initial=0.0))
+    return values / best if best > 0 else np.zeros_like(values)
+
+
+class Measured:
+    """What is measured of a talk for a question; each ``*_features`` is a dict of equally long rows."""
+
+    def __init__(self, question: Question, talk: Talk) -> None:
+        self.question, self.talk = question, talk
+        self._shared = _shared(question, talk)
+        self._lengths = np.array([len(terms) for terms in talk.terms], dtype=float)
+        firsts = np.array([first for first, _ in talk.bounds])
+        lasts = np.array([last for _, last in talk.bounds])
+        self._firsts, self._lasts = firsts, lasts
+        sums = np.concatenate([[0.0], self._lengths.cumsum()])
+        self._passage_lengths = sums[lasts] - sums[firsts]
+        self._bm25 = _bm25(self._shared, self._passage_lengths)
+        self._cosines = talk.passage_embeddings @ question.embeddings.T
+        self._sentence_cosines = talk.embeddings @ question.embeddings.T
+        self._names = np.array([question.named.get(segment.speaker or "", 0.0) for segment in talk.segments])
+        self._named = float(self._names.max(initial=0.0))
+        self._own = _own_words(self._shared, self._names, talk.bounds, self._passage_lengths)
+        spoken = np.concatenate([[0.0], (self._names * self._lengths).cumsum()])
+        self._passage_names = (spoken[lasts] - spoken[firsts]) / np.maximum(1.0, self._passage_lengths)
+        self._coverage = self._shared.coverage(self._shared.passage_counts)
+        # Which passage a segment lies in.
+        self.passage_of = np.repeat(np.arange(len(talk.bounds)), lasts - firsts)
+
+    def passage_features(self) -> dict[str, np.ndarray]:
+        """Of each passage, as arrays ``[n_passages]``."""
+        words = _to_best(self._bm25)
+        whole, subject, tuned_whole, tuned_subject = self._cosines.T
+        best = np.array([_best_mean(self._sentence_cosines[a:b]) for a, b in self.talk.bounds])
+        place = (np.arange(len(words)) + 0.5) / len(words)
+        found = {
+            "words": words,
+            "coverage": self._coverage,
+            "meaning": _relative(whole),
+            "subject": _relative(subject),
+            "tuned": _relative(tuned_whole),
+            "tuned subject": _relative(tuned_subject),
+            "best sentences": _relative(best[:, 0]),
+            "best sentences, subject": _relative(best[:, 1]),
+            "best sentences, tuned": _relative(best[:, 2]),
+            "named": self._passage_names,
+            "words of the named": _to_best(self._own),
+            "opening": np.exp(-place * 20),
+            "closing": np.exp((place - 1) * 20),
+            "late": place,
+        }
+        for name in ("words", "coverage", "meaning", "subject", "tuned", "named", "words of the named"):
+            found[f"{name}, beside"] = _beside(found[name], 1)
+            found[f"{name}, near"] = _beside(found[name], 2)
+        found["tuned, far"] = _beside(found["tuned"], 3)
+        found["words, far"] = _beside(found["words"], 3)
+        return found
+
+    def sentence_features(self, passages: np.ndarray) -> dict[str, np.ndarray]:
+        """Of each sentence, as arrays ``[n_segments]``; ``passages`` are the scores of the passages."""
+        whole, subject, tuned_whole, _ = self._sentence_cosines.T
+        coverage = self._shared.coverage(self._shared.counts)
+        relative = passages - passages.max(initial=-np.inf)
+        rank = np.empty(len(passages))
+        rank[np.argsort(-passages, kind="stable")] = np.arange(len(passages))
+        inside = self.passage_of
+        asks = np.array([asks_something(segment.text) for segment in self.talk.segments], dtype=float)
+        middle = (np.arange(len(whole)) - self._firsts[inside] + 0.5) / (self._lasts - self._firsts)[inside]
+        padded = _beside_scores(relative, inside, middle)
+        return {
+            "meaning": whole,
+            "subject": subject,
+            "meaning, around": _around(whole, 2),
+            "meaning, wide": _around(whole, 6),
+            "subject, wide": _around(subject, 6),
+            "tuned": tuned_whole,
+            "tuned, around": _around(tuned_whole, 2),
+            "tuned, wide": _around(tuned_whole, 6),
+            "meaning, to best": whole - whole.max(initial=0.0),
+            "coverage": coverage,
+            "coverage, around": _around(coverage, 2),
+            "coverage, wide": _around(coverage, 6),
+            "passage": relative[inside],
+            "passage, beside": padded,
+            "passage is best": (rank[inside] == 0).astype(float) if len(passages) else whole * 0,
+            "passage is second": (rank[inside] == 1).astype(float) if len(passages) else whole * 0,
+            "passage is among five": (rank[inside] < 5).astype(float) if len(passages) else whole * 0,
+            "length": np.log1p(self._lengths),
+            "short": (self._lengths < 4).astype(float),
+            "asks": asks,
+            "after a question": np.concatenate([[0.0], asks[:-1]]),
+            "named": self._names,
+            "not named": (self._named > 0.3) * (1.0 - self._names),
+            "named, near": _around(self._names, 4),
+        }
+
+    def exactness(self) -> np.ndarray:
+        """How far each sentence has exactly what was looked up: a number, or all of one or two bare words."""
+        numbers = np.array([term[:1].isdigit() for term in self.question.weights], dtype=bool)
+        counts = np.minimum(self._shared.counts, 1.0)
+        found = counts[:, numbers].min(axis=1) if numbers.any() else np.zeros(len(counts))
+        if self.question.is_bare:
+            found = np.maximum(found, self._shared.coverage(self._shared.counts))
+        return found
+
+    def gate_features(self) -> dict[str, float]:
+        """Of the whole talk: whether it answers the question at all."""
+        shared = self._shared
+        sentences = shared.coverage(shared.counts)
+        top = np.sort(self._cosines, axis=0)[::-1][:5]
+        any_said = shared.coverage(shared.counts.max(axis=0, initial=0.0)[None, :])[0]
+        best = np.sort(self._sentence_cosines, axis=0)[::-1][:5]
+        return {
+            "coverage": float(self._coverage.max(initial=0.0)),
+            "coverage of a sentence": float(sentences.max(initial=0.0)),
+            "coverage of two": float(_around(sentences, 2).max(initial=0.0)),
+            "said anywhere": float(any_said),
+            "meaning": float(top[0, 0]),
+            "subject": float(top[0, 1]),
+            "meaning of five": float(top[:, 0].mean()),
+            "subject of five": float(top[:, 1].mean()),
+            "tuned": float(top[0, 2]),
+            "tuned of five": float(top[:, 2].mean()),
+            "best sentence": float(best[0, 0]),
+            "best sentence, subject": float(best[0, 1]),
+            "best five, subject": float(best[:, 1].mean()),
+            "stands out": float(top[0, 0] - np.median(self._cosines[:, 0])),
+            "terms": math.log1p(len(self.question.weights)),
+            "named": self._named,
+            "agree": float(self._coverage.max(initial=0.0) * top[0, 1]),
+        }
+
+
+def _best_mean(cosines: np.ndarray) -> np.ndarray:
+    """The mean of the three best rows of each column."""
+    return np.sort(cosines, axis=0)[::-1][:3].mean(axis=0)
+
+
+def _beside_scores(relative: np.ndarray, inside: np.ndarray, middle: np.ndarray) -> np.ndarray:
+    """The score of the passage that a sentence lies next to: before it in its first half, else behind it."""
+    other = np.clip(inside + np.where(middle < 0.5, -1, 1), 0, max(0, len(relative) - 1))
+    return relative[other]
+
+
+def asks_something(text: str) -> bool:
+    """Whether a sentence is a question."""
     return text.rstrip(" \"'”’)").endswith(("?", "？"))
 
 
-def _prefer_decisions(
-    question: str, own: np.ndarray, plain: np.ndarray, segments: Sequence[Segment]
-) -> np.ndarray:
-    """Where a decision is asked for, put sentences that announce one first.
-
-    "So we go with North Quay" need not name the sound stage; it was talked about in the minute before.
-    """
-    if not _ASKS_DECISION.search(question):
-        return plain
-    score = plain * NO_DECISION
-    for at, segment in enumerate(segments):
-        if _DECIDES.search(segment.text) and not _asks(segment.text):
-            before = [
-                own[other] * (1.0 - (segment.start - segments[other].end) / (2 * DISCUSSED_SECONDS))
-                for other in range(at)
-                if segments[other].recording == segment.recording
-                and segment.start - segments[other].end <= DISCUSSED_SECONDS
-            ]
-            score[at] = max(score[at], own[at] + DISCUSSION_WEIGHT * max(before, default=0.0))
-    return score
+# --- how it is weighed --------------------------------------------------------------------------------
 
 
-def _kind_factor(question: str, text: str) -> float:
-    """More for a sentence that has what is asked for (an amount, a time, a person), less for a question."""
-    if _asks(text):
-        return IS_QUESTION
-    asked = ((_AMOUNT, _NUMBER), (_TIME, _MOMENT), (_PERSON, _NAME))
-    right = any(asks.search(question) and has.search(text) for asks, has in asked)
-    return RIGHT_KIND if right else 1.0
+def rank(question: Question, talk: Talk) -> Ranked:
+    """Score a talk's passages and sentences for a question; the talk has at least one passage."""
+    measured = Measured(question, talk)
+    weights = learned()
+    passages = weigh(measured.passage_features(), weights["passages"])
+    sentences = measured.sentence_features(passages)
+    gate = {name: np.array([value]) for name, value in measured.gate_features().items()}
+    exact = measured.exactness()
+    answers = float(logistic(weigh(gate, weights["gate"]))[0])
+    return Ranked(
+        passages,
+        logistic(weigh(sentences, weights["sentences"])),
+        weigh(sentences, weights["quotes"]) + EXACT * exact,
+        max(answers, SAID_EXACTLY) if exact.max(initial=0.0) >= 1.0 else answers,
+    )
+
+
+def weigh(features: Mapping[str, np.ndarray], weights: Mapping[str, float]) -> np.ndarray:
+    """The weighted sum of measurements, with the constant."""
+    total = weights["constant"] + np.zeros(len(next(iter(features.values()))))
+    for name, values in features.items():
+        total += weights[name] * values
+    return total
+
+
+def logistic(values: np.ndarray) -> np.ndarray:
+    """Probabilities of log odds."""
+    return 1.0 / (1.0 + np.exp(-values))

@@ -1,39 +1,55 @@
-"""Hybrid search: BM25 and vector search joined by reciprocal rank fusion, and the sentences worth quoting."""
+"""Search: recordings are found by word and by vector, and what lies in each is ranked as one talk."""
 
 from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from index.recording_errors import IndexOutOfDate
-from index.records import Hit, Passage, Segment
+from index.records import Hit, Segment
 from index.search.embeddings import Embedder
 from index.search.passages import PassageStore
-from index.search.ranking import RELEVANT, as_heard, relevance
+from index.search.ranking import Ranked, Talk, as_question, learned, rank, subject_words, wordings
 from index.search.vectors import REINDEX, Vectors, another_embedder
 from index.store.library import Library
-
-__all__ = ["RELEVANT", "Search"]
-
-RRF_K = 60
-"""Rank constant of reciprocal rank fusion, as in the paper."""
+from index.text import search_terms
 
 CANDIDATES = 50
-"""Passages taken from each ranking before fusion."""
+"""Passages taken from each ranking of the whole library."""
 
-LONGEST_HIT_SECONDS = 120.0
-"""Neighbouring passages are merged into one hit up to this length."""
+RECORDINGS = 4
+"""Recordings of the library that are looked into for one question."""
 
-MIN_COSINE = 0.12
-"""Cosine below which a passage is not about the question; every question has a nearest vector."""
+RRF_K = 60
+"""Rank constant of reciprocal rank fusion (Cormack, Clarke and Büttcher, SIGIR 2009)."""
 
 QUERIES_CACHED = 64
-"""Embedded questions kept, since searching and quoting embed the same question."""
+"""Embedded questions kept."""
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search found.
+
+    Attributes:
+        hits: The stretches that fit best, best first; no two share a sentence.
+        others: All other stretches of the recordings that were looked into, best first.
+        chances: Probability that a sentence belongs to an answer, by the number of its segment.
+        fit: How well a sentence says the answer, in (0, 1], where 1 is the best of its recording.
+        answers: Probability that what was searched answers the question at all.
+    """
+
+    hits: tuple[Hit, ...] = ()
+    others: tuple[Hit, ...] = ()
+    chances: Mapping[int, float] = field(default_factory=dict)
+    fit: Mapping[int, float] = field(default_factory=dict)
+    answers: float = 0.0
 
 
 class Search:
@@ -65,33 +81,36 @@ class Search:
         Raises:
             IndexOutOfDate: The index was made with another embedder.
         """
-        if not query.strip() or k < 1:
-            return []
-        keyword = self._store.keyword_matches(query, recording, CANDIDATES)
-        scores = reciprocal_rank_fusion([keyword, self._vector_matches(query, recording)])
-        passages = self._store.by_id(list(scores))
-        # A passage may have left the database while Chroma still has its vector.
-        ranked = sorted(passages.values(), key=lambda passage: (-scores[passage.id], passage.id))
-        return self._hits(merge_neighbours(ranked, k), scores)
+        return list(self.find(query, recording, k).hits)
 
-    def best_segments(self, query: str, hits: Sequence[Hit], limit: int) -> list[tuple[Segment, float]]:
-        """The sentences inside the hits that best answer a question, best first, with their relevance.
+    def find(self, query: str, recording: str | None = None, k: int = 8) -> Found:
+        """The stretches that best match a question, with their sentences scored; see ``search``.
 
-        Relevance is in [0, 1]; from ``RELEVANT`` on a sentence is about the question. When the first one
-        is below it, nothing relevant was said.
+        Raises:
+            IndexOutOfDate: The index was made with another embedder.
         """
-        unique = {segment.id: segment for hit in hits for segment in hit.segments}
-        segments = sorted(unique.values(), key=lambda segment: (segment.recording, segment.start, segment.id))
-        if not segments or limit < 1:
-            return []
-        embeddings = self.library.segment_embeddings(segments)
-        if embeddings is None:
-            embeddings = self.embedder.encode_passages([segment.text for segment in segments])
-        wordings = dict.fromkeys((query, as_heard(query, segments)))
-        queries = np.stack([self._embed(wording) for wording in wordings])
-        scores = relevance(query, queries, segments, embeddings)
-        order = np.argsort(-scores, kind="stable")[:limit]
-        return [(segments[at], float(scores[at])) for at in order]
+        if not query.strip() or k < 1:
+            return Found()
+        recordings = [recording] if recording is not None else self._candidates(query)
+        ranked = []
+        for found in recordings:
+            talk = self._talk(found)
+            if talk is not None:
+                embeddings = np.stack([self._embed(wording) for wording in wordings(query, talk)])
+                ranked.append((talk, rank(as_question(query, talk, embeddings), talk)))
+        return _joined(ranked, k)
+
+    def _talk(self, recording: str) -> Talk | None:
+        """A recording as it is ranked; None where nothing of it is indexed."""
+        talk, embedders = self._store.talk(recording)
+        if talk is None:
+            return None
+        if not embedders <= {self.embedder.name}:
+            raise another_embedder(", ".join(sorted(embedders - {self.embedder.name})), self.embedder.name)
+        if len(talk.embeddings) < len(talk.segments):
+            sentences = self.embedder.encode_passages([segment.text for segment in talk.segments])
+            return Talk(talk.segments, sentences, talk.passages, talk.passage_embeddings, talk.bounds)
+        return talk
 
     def _embed(self, text: str) -> np.ndarray:
         # Several threads ask; another may drop the entry between a look and a read.
@@ -102,17 +121,28 @@ class Search:
                 self._queries.popitem(last=False)
         return vector
 
-    def _vector_matches(self, query: str, recording: str | None) -> list[int]:
-        """Passage numbers by cosine: exact over one recording, through Chroma's HNSW over the library.
+    def _candidates(self, query: str) -> list[str]:
+        """The recordings with the passages that fit best by word and by vector, best first."""
+        rankings = [self._store.keyword_matches(query, None, CANDIDATES), self._nearest(query)]
+        scores = reciprocal_rank_fusion(rankings)
+        passages = self._store.by_id(list(scores))
+        # A passage may have left the database while Chroma still has its vector.
+        ordered = sorted(passages.values(), key=lambda passage: (-scores[passage.id], passage.id))
+        return list(dict.fromkeys(passage.recording for passage in ordered))[:RECORDINGS]
 
-        A metadata filter in Chroma is a scan (45 ms at 100,000 rows); a recording's rows are few.
-        """
+    def _nearest(self, query: str) -> list[int]:
+        """Passage numbers by cosine, through Chroma's HNSW, or exactly where that lacks some."""
         embedding = self._embed(query)
-        if recording is not None or self.vectors is None or not self._is_complete(self.vectors):
-            found = self._exact_matches(embedding, recording)
-        else:
-            found = self.vectors.query(embedding, CANDIDATES)
-        return [number for number, cosine in found if cosine >= MIN_COSINE]
+        if self.vectors is not None and self._is_complete(self.vectors):
+            return [number for number, _ in self.vectors.query(embedding, CANDIDATES)]
+        stored = self._store.vectors()
+        if not stored.embedders <= {self.embedder.name}:
+            made_by = ", ".join(sorted(stored.embedders - {self.embedder.name}))
+            raise another_embedder(made_by, self.embedder.name)
+        if not stored.ids:
+            return []
+        order = np.argsort(-(stored.embeddings @ embedding), kind="stable")[:CANDIDATES]
+        return [stored.ids[at] for at in order]
 
     def _is_complete(self, vectors: Vectors) -> bool:
         """Whether Chroma has at least what the database has; else its answers would silently lack some.
@@ -123,7 +153,7 @@ class Search:
         try:
             held = vectors.count()
         except IndexOutOfDate as error:
-            if self._made_with_another_embedder():
+            if not self._store.embedders() <= {self.embedder.name}:
                 raise
             held, reason = 0, str(error)
         else:
@@ -133,43 +163,51 @@ class Search:
             _log.warning("Searching the database instead, more slowly. %s", reason)
         return held >= wanted
 
-    def _made_with_another_embedder(self) -> bool:
-        return not self._store.embedders() <= {self.embedder.name}
 
-    def _exact_matches(self, embedding: np.ndarray, recording: str | None) -> list[tuple[int, float]]:
-        stored = self._store.vectors(recording)
-        if not stored.embedders <= {self.embedder.name}:
-            made_by = ", ".join(sorted(stored.embedders - {self.embedder.name}))
-            raise another_embedder(made_by, self.embedder.name)
-        if not stored.ids:
-            return []
-        cosines = stored.embeddings @ embedding
-        order = np.argsort(-cosines, kind="stable")[:CANDIDATES]
-        return [(stored.ids[at], float(cosines[at])) for at in order]
+def _joined(ranked: Sequence[tuple[Talk, Ranked]], k: int) -> Found:
+    """The stretches of several talks in one list, by how likely each talk answers, and all sentences."""
+    chosen: list[Hit] = []
+    others: list[Hit] = []
+    chances: dict[int, float] = {}
+    fit: dict[int, float] = {}
+    for talk, scores in ranked:
+        best = scores.passages.max()
+        order = spread(scores.passages, k)
+        for number, at in enumerate(order):
+            first, last = talk.bounds[at]
+            passage = talk.passages[at]
+            score = scores.answers * float(np.exp(scores.passages[at] - best))
+            inside = tuple(talk.segments[first:last])
+            hit = Hit(passage.recording, passage.start, passage.end, passage.text, score, inside)
+            (chosen if number < k else others).append(hit)
+        chances.update(
+            (segment.id, scores.answers * float(chance))
+            for segment, chance in zip(talk.segments, scores.sentences, strict=True)
+        )
+        best_fit = np.exp(scores.quotes - scores.quotes.max())
+        numbers = [segment.id for segment in talk.segments]
+        fit.update(zip(numbers, best_fit.tolist(), strict=True))
+    answers = max((scores.answers for _, scores in ranked), default=0.0)
+    chosen.sort(key=lambda hit: -hit.score)
+    others = sorted([*chosen[k:], *others], key=lambda hit: -hit.score)
+    return Found(tuple(chosen[:k]), tuple(others), chances, fit, answers)
 
-    def _hits(self, groups: Sequence[Sequence[Passage]], scores: dict[int, float]) -> list[Hit]:
-        numbers = [number for group in groups for passage in group for number in passage.segment_ids]
-        segments = {segment.id: segment for segment in self.library.segments_by_id(numbers)}
-        hits = []
-        for group in groups:
-            inside = (number for passage in group for number in passage.segment_ids)
-            hits.append(
-                Hit(
-                    recording=group[0].recording,
-                    start=min(passage.start for passage in group),
-                    end=max(passage.end for passage in group),
-                    text=" ".join(passage.text for passage in group),
-                    score=max(scores[passage.id] for passage in group),
-                    segments=tuple(segments[number] for number in inside if number in segments),
-                )
-            )
-        return hits
+
+def spread(scores: np.ndarray, most: int) -> list[int]:
+    """The numbers of a talk's passages, best first, but the first ``most`` are no neighbours if that can be.
+
+    An answer is mostly longer than a passage, so what lies beside a hit says little that the hit does not.
+    """
+    order = [int(at) for at in np.argsort(-scores, kind="stable")]
+    taken: list[int] = []
+    for at in order:
+        if len(taken) < most and not {at - 1, at + 1} & set(taken):
+            taken.append(at)
+    return taken + [at for at in order if at not in taken]
 
 
 def reciprocal_rank_fusion(rankings: Sequence[Sequence[int]]) -> dict[int, float]:
     """Join rankings: each item scores the sum of 1 / (``RRF_K`` + rank) over the rankings that have it.
-
-    Cormack, Clarke and Büttcher, SIGIR 2009.
 
     Args:
         rankings: Item numbers, best first.
@@ -179,34 +217,64 @@ def reciprocal_rank_fusion(rankings: Sequence[Sequence[int]]) -> dict[int, float
     """
     scores: dict[int, float] = {}
     for ranking in rankings:
-        for rank, item in enumerate(ranking, start=1):
-            scores[item] = scores.get(item, 0.0) + 1.0 / (RRF_K + rank)
+        for place, item in enumerate(ranking, start=1):
+            scores[item] = scores.get(item, 0.0) + 1.0 / (RRF_K + place)
     return scores
 
 
-def merge_neighbours(ranked: Sequence[Passage], most: int) -> list[list[Passage]]:
-    """Put neighbouring passages together, best group first, each group in time order.
+LEAST_QUOTED, MOST_QUOTED = 2, 16
+"""Sentences quoted for the best of what was found, at least and at most, if they are likely enough."""
 
-    A recording's passages are numbered one after another, so neighbours differ by one. A passage joins the
-    best group it touches while that stays within ``LONGEST_HIT_SECONDS``; reading stops when a further group
-    would be one too many.
+FIT_COUNTS = 0.5
+"""How much it counts beside a sentence's probability that it says the answer."""
+
+QUOTED_FROM = 0.15
+"""A sentence is quoted from this share of the best one's score on."""
+
+STRETCH_FROM = 0.08
+"""A stretch adds its best sentence from this share of the best stretch's score on."""
+
+SHORTEST_QUOTE = 4
+"""Words of a sentence from which it is quoted though it has no word of the question."""
+
+
+def choose(query: str, found: Found, speaker: str | None = None) -> list[tuple[Segment, float]]:
+    """The sentences that answer a question, best first, with their relevance in [0, 1].
+
+    The most probable ones, and the best of each stretch that nearly fits as well, so that an answer which was
+    given elsewhere is not missed; none at all where nothing that was said is likely to be an answer.
+
+    Args:
+        query: What was asked.
+        found: What the search found.
+        speaker: Only what this voice said.
     """
-    groups: list[list[Passage]] = []
-    for passage in ranked:
-        home = next((group for group in groups if _joins(group, passage)), None)
-        if home is not None:
-            home.append(passage)
-            home.sort(key=lambda member: member.id)
-        elif len(groups) < most:
-            groups.append([passage])
-        else:
-            break
-    return groups
+    if found.answers < learned()["answers from"]:
+        return []
+    asked = {term for word in subject_words(query) for term in search_terms(word)}
 
+    def quotable(segment: Segment) -> bool:
+        terms = search_terms(segment.text)
+        is_heard = speaker is None or segment.speaker == speaker
+        return is_heard and (len(terms) >= SHORTEST_QUOTE or not asked.isdisjoint(terms))
 
-def _joins(group: Sequence[Passage], passage: Passage) -> bool:
-    touches = passage.recording == group[0].recording and (
-        passage.id == group[0].id - 1 or passage.id == group[-1].id + 1
-    )
-    start, end = min(passage.start, group[0].start), max(passage.end, *(member.end for member in group))
-    return touches and end - start <= LONGEST_HIT_SECONDS
+    stretches = [
+        (hit.score, [segment for segment in hit.segments if quotable(segment)])
+        for hit in (*found.hits, *found.others)
+    ]
+    score = {number: chance * found.fit[number] ** FIT_COUNTS for number, chance in found.chances.items()}
+    every = [segment for _, inside in stretches for segment in inside]
+    every.sort(key=lambda segment: -score[segment.id])
+    if not every:
+        return []
+    # Where one sentence fits far better than all others, few are an answer; where many do, it is long.
+    count = min(MOST_QUOTED, max(LEAST_QUOTED, 1 + round(sum(found.fit[segment.id] for segment in every))))
+    best = score[every[0].id]
+    chosen = {segment.id: segment for segment in every[:count] if score[segment.id] >= QUOTED_FROM * best}
+    for stands, inside in stretches[: min(len(found.hits), count // 2)]:
+        if inside and stands >= STRETCH_FROM * stretches[0][0]:
+            first = max(inside, key=lambda segment: score[segment.id])
+            chosen.setdefault(first.id, first)
+    best = max(found.fit[number] for number in chosen)
+    relevance = [(segment, found.answers * found.fit[number] / best) for number, segment in chosen.items()]
+    return sorted(relevance, key=lambda item: -item[1])
