@@ -407,7 +407,12 @@ class AudioStream:
 
     def _missing(self, part: tuple[int, int], decoded: float) -> float:
         """Seconds that are missing behind what was decoded, beyond what containers round away."""
-        independent = {"matroska", "asf"} & set(self._container.format.name.split(","))
+        formats = set(self._container.format.name.split(","))
+        if "avi" in formats and part is self._parts[-1] and self._stream.frames and self._stream.time_base:
+            # Its header counts the blocks of the track; how many bytes they would take is not said.
+            missing = float(self._stream.frames * self._stream.time_base) - decoded
+            return missing if missing > 0.5 else 0.0
+        independent = {"matroska", "asf"} & formats
         if part is self._parts[-1] and self._promised and not (independent and self._part_seconds):
             there = part[1] - part[0]
             missing = decoded * (self._promised - there) / there
