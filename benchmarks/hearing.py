@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -303,6 +304,8 @@ def main() -> None:
         warm(workspace)
         for case, row, (bare, ours) in rows(workspace, chosen, options.turns):
             table.append(row)
+            # A run that is cut short has told what it knows.
+            print(json.dumps(row, ensure_ascii=False), file=sys.stderr, flush=True)
             if case.is_clean and ours > bare + MOST_ABOVE:
                 result["worse_where_clean"].append(case.name)  # type: ignore[attr-defined]
             result[case.name] = {"bare_wer": round(bare, 4), "our_wer": round(ours, 4)}

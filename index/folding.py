@@ -16,7 +16,7 @@ from fractions import Fraction
 
 from index.vocabulary import MONTHS, NUMBERS, ORDINALS, STOP_WORDS, TENS, one_of
 
-FOLD_VERSION = 1
+FOLD_VERSION = 2
 """Raised whenever ``fold`` answers differently; an index that was made with another version is made anew."""
 
 # --- letters ------------------------------------------------------------------------------------------
@@ -116,6 +116,9 @@ _GROUPED = re.compile(
     r"(?:[.,](?P<after_other>\d+))?"
     r")(?![.,:'’_]?\d)"
 )
+_OF_THE_CLOCK = re.compile(r"\b(?:at|by|until|till|before|after|since)[ \t\n]+$")
+"""What stands before an hour: “at 10 500 people left” is not about 10,500 people."""
+_LAST_HOUR = 24
 _DECIMAL_COMMA = re.compile(r"(?<![\d.,:])(\d+),(\d+)(?![.,:]?\d)")
 _ROUND = re.compile(r"(?<![\d.,:])(\d{4,})\.0+(?![.,:]?\d)")
 _ORDINAL_DIGITS = re.compile(r"\b(\d+)(?:st|nd|rd|th)\b")
@@ -169,8 +172,21 @@ def _numbers_as_digits(text: str) -> str:
 
 def _ungrouped(match: re.Match[str]) -> str:
     kind = next(kind for kind in ("comma", "point", "other") if match[kind])
+    if kind == "other" and _is_hour_and_number(match):
+        return match[0]
     digits, decimals = re.sub(r"\D", "", match[kind]), match[f"after_{kind}"] or ""
     return f"{digits}.{decimals}" if decimals.strip("0") else digits
+
+
+def _is_hour_and_number(match: re.Match[str]) -> bool:
+    """Whether two groups of digits are a time of day and a number that follows it."""
+    hour, *others = match["other"].split(" ")
+    return (
+        len(others) == 1
+        and int(hour) <= _LAST_HOUR
+        and _OF_THE_CLOCK.search(match.string[: match.start()]) is not None
+        and _UNIT.match(match.string[match.end() :]) is None
+    )
 
 
 def _run_as_digits(match: re.Match[str]) -> str:

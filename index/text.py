@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import threading
-import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -52,9 +51,8 @@ def one_line(text: str) -> str:
 
 
 def folded_name(name: str) -> str:
-    """A name as names are compared: any case, width and spacing, however its accents are encoded."""
-    compatible = unicodedata.normalize("NFKC", name).casefold()
-    return " ".join(unicodedata.normalize("NFKC", compatible).split())
+    """A name as names are compared: in the letters that words are searched by, in any spacing."""
+    return " ".join(fold_letters(name).split())
 
 
 def words(text: str) -> list[str]:

@@ -425,8 +425,13 @@ class TrackDecoder:
 
     def _missing(self, part: tuple[int, int], decoded: float) -> float:
         """Seconds that are missing behind what was decoded, beyond what containers round away."""
+        name = self._container.format.name
+        if name == "avi" and part is self._parts[-1] and self._stream.frames and self._stream.time_base:
+            # Its header counts the blocks of the track; how many bytes they would take is not said.
+            missing = float(self._stream.frames * self._stream.time_base) - decoded
+            return missing if 0.5 < missing <= _MOST_MISSING else 0.0
         # FFmpeg estimates the length of a cut ASF file from its bytes; that of Matroska it reads.
-        independent = "matroska" in self._container.format.name
+        independent = "matroska" in name
         if part is self._parts[-1] and self._promised and not (independent and self._part_seconds):
             there = part[1] - part[0]
             missing = decoded * (self._promised - there) / there

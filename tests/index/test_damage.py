@@ -41,7 +41,7 @@ def test_a_header_that_promises_more_than_there_is_is_noted(
     result, _ = copy_of(CASES / f"cut_short.{name}", tmp_path)
     (note,) = result.notes
     assert note.kind is NoteKind.CUT_SHORT and result.duration == pytest.approx(read, abs=0.1)
-    assert note.spans == (Span(result.duration, pytest.approx(promised, rel=0.1)),)
+    assert note.spans == (Span(result.duration, pytest.approx(promised, rel=0.01)),)
     share = coverage([Span(0, read)], [Segment(0, read, "All of it.")], result.notes)
     assert share == pytest.approx(read / promised, abs=0.05)
 

@@ -203,6 +203,21 @@ def test_scripts_without_spaces_are_found_in_any_width(search: Search) -> None:
     assert [passage.text for passage in first.values()] == [WIDTHS]
 
 
+@pytest.mark.parametrize(
+    ("said", "folded"),
+    [
+        ("At 10 500 people had left.", "at 10 500 people had left"),
+        ("until 9 150 volunteers came", "until 9 150 volunteers came"),
+        ("we had 10 500 people", "we had 10500 people"),
+        ("after 30 500 people left", "after 30500 people left"),
+        ("at 10 500 metres", "at 10500 metres"),
+        ("by 10 500 000", "by 10500000"),
+    ],
+)
+def test_an_hour_before_a_number_is_no_part_of_it(said: str, folded: str) -> None:
+    assert fold(said) == folded
+
+
 # Old libraries, and another version of the fold
 
 

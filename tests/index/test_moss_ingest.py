@@ -19,7 +19,7 @@ from index.transcription.moss_transcriber import MossTranscriber
 from moss_audio.engine import LocalBackend
 from tests.fixture.checking import read_clips
 from tests.fixture.clips import QUIET, Clip, Part, recording
-from tests.support.indexed import embedder, open_library
+from tests.support.indexed import embedder
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -49,13 +49,6 @@ def backend(moss_fixture: Path) -> Iterator[LocalBackend]:
 @pytest.fixture(scope="module")
 def clips(moss_fixture: Path) -> dict[str, Clip]:
     return read_clips(moss_fixture)
-
-
-@pytest.fixture
-def library(home: Path) -> Iterator[Library]:
-    opened = open_library(home)
-    yield opened
-    opened.database.close()
 
 
 def room(seconds: float) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,7 @@ from index.transcription.whisper import WhisperTranscriber
 from moss_audio.errors import CheckpointError, NotEnoughMemory, ServerError
 from moss_audio.generation.requests import Reply
 from moss_audio.tasks import TASKS, TimedText, official
-from tests.support.indexed import embedder, kinds, open_library
+from tests.support.indexed import embedder, kinds
 from tests.support.scripted_backend import Asked, Broken, Rule, ScriptedBackend, ended, excerpt, shifted
 
 BEGINS, ENDS = 27.0, 76.0
@@ -35,16 +35,8 @@ Listen = Callable[..., tuple[Recording, ScriptedBackend]]
 
 
 @pytest.fixture
-def library(home: Path) -> Iterator[Library]:
-    opened = open_library(home)
-    yield opened
-    opened.database.close()
-
-
-@pytest.fixture
-def listen(library: Library, sample: Path, tmp_path: Path) -> Listen:
+def listen(library: Library, vectors: Vectors, sample: Path, tmp_path: Path) -> Listen:
     """Add a stretch of the sample, transcribed by a backend that follows a rule."""
-    vectors = Vectors(library.home / "vectors", embedder())
 
     def add(
         rule: Rule | None = None, begins: float = BEGINS, ends: float = ENDS, name: str = "talk.wav", **more

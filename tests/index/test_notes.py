@@ -16,7 +16,7 @@ from index.notes import describe, describe_all
 from index.pipeline.ingest_context import IngestContext
 from index.records import Note, NoteKind, Span, StageName, Status
 from index.store import migrations
-from index.store.database import Database
+from index.store.database import Database, RecordingRow
 from index.store.migrations.versions import m0004_notes
 from tests.support.indexed import open_library, store
 
@@ -204,6 +204,30 @@ def test_going_back_gives_the_older_version_its_sentences(old: Engine) -> None:
     config(old, "upgrade", "0004")
     config(old, "downgrade", "0003")
     assert columns(old) == before
+
+
+def test_an_older_version_is_told_of_every_kind_of_note(home: Path) -> None:
+    library = open_library(home)
+    numbers = {"parts": 2, "heard": 1, "others": 3, "other": 2, "failed": 1, "total": 4, "packets": 5}
+    with library.database.transaction() as session:
+        for kind in NoteKind:
+            note = Note(kind, spans=(Span(1.0, 2.0),), numbers=numbers, detail="It said so.")
+            bare = Note(kind, spans=(Span(1.0, 2.0),), numbers=numbers)
+            for which, one in (("detailed", note), ("bare", bare)):
+                session.add(
+                    RecordingRow(
+                        id=f"{kind} {which}", title="New", source_name="talk.mp4", duration=9.0,
+                        status="ready", added_at="2026", notes=(one,),
+                    )
+                )  # fmt: skip
+    library.database.close()
+    engine = create_engine(f"sqlite:///{home / 'library.sqlite'}")
+    config(engine, "downgrade", "0003")
+    notes = {name: note for name, note, _ in columns(engine)}
+    assert len(notes) == 2 * len(NoteKind)
+    said_nothing = {f"{kind} bare" for kind in (NoteKind.OTHER, NoteKind.FAILED)}
+    assert all(note and "None" not in note for name, note in notes.items() if name not in said_nothing)
+    assert "2" in notes["parts_left_out bare"] and "track 1" in notes["tracks_not_heard bare"]
 
 
 def test_a_migration_that_is_cut_off_leaves_the_library_as_it_was(old: Engine, home: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -51,18 +51,6 @@ BEGINS, ENDS = 150.0, 210.0
 CHIME = (180.73 - BEGINS, 182.33 - BEGINS)
 
 Listen = Callable[..., tuple[Recording, ScriptedBackend]]
-
-
-@pytest.fixture
-def library(home: Path) -> Iterator[Library]:
-    opened = open_library(home)
-    yield opened
-    opened.database.close()
-
-
-@pytest.fixture
-def vectors(library: Library) -> Vectors:
-    return Vectors(library.home / "vectors", embedder())
 
 
 @pytest.fixture

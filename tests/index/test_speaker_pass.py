@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,7 +21,7 @@ from index.store.library import Library
 from index.transcription.moss_transcriber import MossTranscriber
 from moss_audio.errors import NotEnoughMemory
 from moss_audio.tasks import TimedText, official
-from tests.support.indexed import embedder, open_library
+from tests.support.indexed import embedder
 from tests.support.scripted_backend import Asked, Broken, Rule, ScriptedBackend, ended, excerpt, shifted
 
 BEGINS, ENDS = 97.0, 181.0
@@ -38,16 +38,8 @@ class ShortWindows(MossTranscriber):
 
 
 @pytest.fixture
-def library(home: Path) -> Iterator[Library]:
-    opened = open_library(home)
-    yield opened
-    opened.database.close()
-
-
-@pytest.fixture
-def listen(library: Library, sample: Path, tmp_path: Path) -> Listen:
+def listen(library: Library, vectors: Vectors, sample: Path, tmp_path: Path) -> Listen:
     """Add a stretch of the sample, written down and labelled by a backend that follows a rule."""
-    vectors = Vectors(library.home / "vectors", embedder())
 
     def add(
         rule: Rule | None = None,

@@ -172,7 +172,7 @@ def _time(seconds: float) -> str:
 
 
 def _sentence(note: dict[str, Any], file: str) -> str:
-    """A note as the old version worded it, and would recognise it."""
+    """A note as the old version worded it, and would recognise it; newer kinds are sentences to it."""
     detail, numbers = note.get("detail", ""), note.get("numbers", {})
     start, end = (_time(time) for time in (note.get("spans") or [[0.0, 0.0]])[0])
     why, name = detail.rstrip("."), detail or file
@@ -189,4 +189,7 @@ def _sentence(note: dict[str, Any], file: str) -> str:
         "engine_stopped": f"The engine stopped answering at {start}: {detail} What was heard is kept; "
         "add the file again to go on from there.",
         "unexpected": f"{_UNEXPECTED}{detail}",
-    }.get(note["kind"], detail)
+        "parts_left_out": f"{name} also holds {numbers.get('parts')} more that could not be read.",
+        "tracks_not_heard": f"Of {name} only track {numbers.get('heard')} was heard; "
+        f"{numbers.get('others')} more have another sound.",
+    }.get(note["kind"], detail or f"{note['kind'].replace('_', ' ').capitalize()}.")
