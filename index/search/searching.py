@@ -268,7 +268,7 @@ def choose(query: str, found: Found, speaker: str | None = None) -> list[tuple[S
     if not every:
         return []
     # Where one sentence fits far better than all others, few are an answer; where many do, it is long.
-    count = min(MOST_QUOTED, max(LEAST_QUOTED, 1 + round(sum(found.fit[segment.id] for segment in every))))
+    count = min(MOST_QUOTED, max(LEAST_QUOTED, round(sum(found.fit[segment.id] for segment in every))))
     best = score[every[0].id]
     chosen = {segment.id: segment for segment in every[:count] if score[segment.id] >= QUOTED_FROM * best}
     for stands, inside in stretches[: min(len(found.hits), count // 2)]:

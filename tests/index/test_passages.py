@@ -63,6 +63,12 @@ def test_passages_of_steady_talk_last_between_thirty_and_sixty_seconds() -> None
     assert all(30 <= value <= 60 for value in lengths)
 
 
+def test_passages_of_quick_talk_have_110_to_150_words() -> None:
+    talk = sentences(*["We meet at the old pier at six and walk home."] * 200, seconds=3.85)
+    counts = [len(passage.text.split()) for passage in cut_passages(talk)]
+    assert all(110 <= count <= 150 for count in counts)
+
+
 def test_a_cut_moves_to_the_long_pause() -> None:
     before = [Segment(at * 4.0, at * 4.0 + 3.8, "First subject.", id=at + 1) for at in range(9)]
     after = [Segment(39.5 + at * 4.0, 43.3 + at * 4.0, "Second subject.", id=at + 10) for at in range(11)]
