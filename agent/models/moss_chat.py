@@ -261,12 +261,12 @@ class _Asking:
             yield from self._write(corrections, written)
             problem = self._settle(written)
             if written.calls:
-                yield _calls_chunk(written.calls, written.reply)
+                yield self._signed(_calls_chunk(written.calls, written.reply))
                 return
             if problem is None:
                 if not self.forced and written.reply and written.reply.stopped == "length":
                     yield _notice_chunk(f"\n\n{self._cut_short(written.limit)}")
-                yield _last_chunk(written.reply)
+                yield self._signed(_last_chunk(written.reply))
                 return
             correction, failure = problem
             if attempt == TRIES or correction is None:
@@ -276,6 +276,11 @@ class _Asking:
                 {"role": "assistant", "content": said[:2000]},
                 {"role": "user", "content": correction},
             ]
+
+    def _signed(self, message: AIMessageChunk) -> AIMessageChunk:
+        """The last chunk of a message, which says who wrote it."""
+        message.response_metadata = {"model_name": str(self.backend.name)}
+        return message
 
     def _write(self, corrections: list[dict[str, Any]], written: _Written) -> Iterator[AIMessageChunk]:
         """Ask once; words and thoughts come out as they are written."""
