@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +30,12 @@ RRF_K = 60
 
 QUERIES_CACHED = 64
 """Embedded questions kept."""
+
+SEGMENTS_CACHED = 40_000
+"""Segments of the talks that are kept, about 3 KB each; the talk asked last is kept however long it is."""
+
+RANKINGS_CACHED = 32
+"""Rankings of one talk for one question that are kept: one answer may ask the same more than once."""
 
 _log = logging.getLogger(__name__)
 
@@ -68,6 +75,9 @@ class Search:
         self.vectors = vectors
         self._store = PassageStore(library.database)
         self._queries: OrderedDict[str, np.ndarray] = OrderedDict()
+        self._talks: OrderedDict[str, tuple[object, Talk]] = OrderedDict()
+        self._rankings: OrderedDict[tuple[str, str], tuple[Talk, Ranked]] = OrderedDict()
+        self._lock = threading.Lock()
         self._warned = False
 
     def search(self, query: str, recording: str | None = None, k: int = 8) -> list[Hit]:
@@ -96,12 +106,44 @@ class Search:
         for found in recordings:
             talk = self._talk(found)
             if talk is not None:
-                embeddings = np.stack([self._embed(wording) for wording in wordings(query, talk)])
-                ranked.append((talk, rank(as_question(query, talk, embeddings), talk)))
+                ranked.append((talk, self._rank(query, found, talk)))
         return _joined(ranked, k)
 
+    def _rank(self, query: str, recording: str, talk: Talk) -> Ranked:
+        with self._lock:
+            known = self._rankings.get((query, recording))
+        if known is not None and known[0] is talk:
+            return known[1]
+        embeddings = np.stack([self._embed(wording) for wording in wordings(query, talk)])
+        ranked = rank(as_question(query, talk, embeddings), talk)
+        with self._lock:
+            self._rankings[query, recording] = talk, ranked
+            while len(self._rankings) > RANKINGS_CACHED:
+                self._rankings.popitem(last=False)
+        return ranked
+
     def _talk(self, recording: str) -> Talk | None:
-        """A recording as it is ranked; None where nothing of it is indexed."""
+        """A recording as it is ranked, kept until it changes; None where nothing of it is indexed."""
+        # Read before the talk: if it changes in between, the next look sees that it did.
+        state = self._store.state(recording)
+        with self._lock:
+            kept = self._talks.get(recording)
+            if kept is not None and kept[0] == state:
+                self._talks.move_to_end(recording)
+                return kept[1]
+        talk = self._load(recording)
+        with self._lock:
+            self._talks.pop(recording, None)
+            if talk is not None:
+                self._talks[recording] = state, talk
+            while len(self._talks) > 1 and self._segments_kept() > SEGMENTS_CACHED:
+                self._talks.popitem(last=False)
+        return talk
+
+    def _segments_kept(self) -> int:
+        return sum(len(talk.segments) for _, talk in self._talks.values())
+
+    def _load(self, recording: str) -> Talk | None:
         talk, embedders = self._store.talk(recording)
         if talk is None:
             return None
@@ -180,12 +222,9 @@ def _joined(ranked: Sequence[tuple[Talk, Ranked]], k: int) -> Found:
             inside = tuple(talk.segments[first:last])
             hit = Hit(passage.recording, passage.start, passage.end, passage.text, score, inside)
             (chosen if number < k else others).append(hit)
-        chances.update(
-            (segment.id, scores.answers * float(chance))
-            for segment, chance in zip(talk.segments, scores.sentences, strict=True)
-        )
-        best_fit = np.exp(scores.quotes - scores.quotes.max())
         numbers = [segment.id for segment in talk.segments]
+        chances.update(zip(numbers, (scores.answers * scores.sentences).tolist(), strict=True))
+        best_fit = np.exp(scores.quotes - scores.quotes.max())
         fit.update(zip(numbers, best_fit.tolist(), strict=True))
     answers = max((scores.answers for _, scores in ranked), default=0.0)
     chosen.sort(key=lambda hit: -hit.score)
