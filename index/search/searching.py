@@ -34,8 +34,8 @@ QUERIES_CACHED = 64
 SEGMENTS_CACHED = 40_000
 """Segments of the talks that are kept, about 3 KB each; the talk asked last is kept however long it is."""
 
-RANKINGS_CACHED = 32
-"""Rankings of one talk for one question that are kept: one answer may ask the same more than once."""
+RANKINGS_CACHED = 8
+"""Rankings that are kept of each of these talks: one answer may ask the same more than once."""
 
 _log = logging.getLogger(__name__)
 
@@ -59,6 +59,15 @@ class Found:
     answers: float = 0.0
 
 
+@dataclass(frozen=True)
+class _Kept:
+    """A talk in memory, the state of the database that it was read from, and rankings by their query."""
+
+    state: tuple[object, ...]
+    talk: Talk
+    rankings: OrderedDict[str, Ranked] = field(default_factory=OrderedDict)
+
+
 class Search:
     """Search over a library.
 
@@ -75,8 +84,7 @@ class Search:
         self.vectors = vectors
         self._store = PassageStore(library.database)
         self._queries: OrderedDict[str, np.ndarray] = OrderedDict()
-        self._talks: OrderedDict[str, tuple[object, Talk]] = OrderedDict()
-        self._rankings: OrderedDict[tuple[str, str], tuple[Talk, Ranked]] = OrderedDict()
+        self._talks: OrderedDict[str, _Kept] = OrderedDict()
         self._lock = threading.Lock()
         self._warned = False
 
@@ -104,44 +112,45 @@ class Search:
         recordings = [recording] if recording is not None else self._candidates(query)
         ranked = []
         for found in recordings:
-            talk = self._talk(found)
-            if talk is not None:
-                ranked.append((talk, self._rank(query, found, talk)))
+            kept = self._talk(found)
+            if kept is not None:
+                ranked.append((kept.talk, self._rank(query, kept)))
         return _joined(ranked, k)
 
-    def _rank(self, query: str, recording: str, talk: Talk) -> Ranked:
+    def _rank(self, query: str, kept: _Kept) -> Ranked:
         with self._lock:
-            known = self._rankings.get((query, recording))
-        if known is not None and known[0] is talk:
-            return known[1]
+            known = kept.rankings.get(query)
+        if known is not None:
+            return known
+        talk = kept.talk
         embeddings = np.stack([self._embed(wording) for wording in wordings(query, talk)])
         ranked = rank(as_question(query, talk, embeddings), talk)
         with self._lock:
-            self._rankings[query, recording] = talk, ranked
-            while len(self._rankings) > RANKINGS_CACHED:
-                self._rankings.popitem(last=False)
+            kept.rankings[query] = ranked
+            while len(kept.rankings) > RANKINGS_CACHED:
+                kept.rankings.popitem(last=False)
         return ranked
 
-    def _talk(self, recording: str) -> Talk | None:
+    def _talk(self, recording: str) -> _Kept | None:
         """A recording as it is ranked, kept until it changes; None where nothing of it is indexed."""
         # Read before the talk: if it changes in between, the next look sees that it did.
         state = self._store.state(recording)
         with self._lock:
             kept = self._talks.get(recording)
-            if kept is not None and kept[0] == state:
+            if kept is not None and kept.state == state:
                 self._talks.move_to_end(recording)
-                return kept[1]
+                return kept
         talk = self._load(recording)
+        kept = None if talk is None else _Kept(state, talk)
         with self._lock:
             self._talks.pop(recording, None)
-            if talk is not None:
-                self._talks[recording] = state, talk
-            while len(self._talks) > 1 and self._segments_kept() > SEGMENTS_CACHED:
-                self._talks.popitem(last=False)
-        return talk
-
-    def _segments_kept(self) -> int:
-        return sum(len(talk.segments) for _, talk in self._talks.values())
+            if kept is not None:
+                self._talks[recording] = kept
+            total = sum(len(other.talk.segments) for other in self._talks.values())
+            while len(self._talks) > 1 and total > SEGMENTS_CACHED:
+                _, oldest = self._talks.popitem(last=False)
+                total -= len(oldest.talk.segments)
+        return kept
 
     def _load(self, recording: str) -> Talk | None:
         talk, embedders = self._store.talk(recording)
