@@ -8,9 +8,9 @@ from itertools import pairwise
 from langchain_core.tools import BaseTool
 from pydantic import BaseModel, Field
 
-from index.folding import fold
 from index.recording_errors import MossAgentError
 from index.records import Hit, Recording, Segment
+from index.text import search_words
 from tools.calling import make_tool
 from tools.read_transcript import known_speaker
 from tools.result import Evidence, Passage, SearchResult, notes, unfinished
@@ -89,7 +89,7 @@ def _verbatim(
 
 
 def _words(text: str) -> str:
-    return f" {fold(text)} "
+    return f" {' '.join(search_words(text))} "
 
 
 def _with_replies(

@@ -165,6 +165,19 @@ class PassageVectors:
     embedders: frozenset[str]
 
 
+# Long texts, which SQLite makes and Python compares faster than a thousand rows.
+_STATE = text(
+    """
+    SELECT total(start), total("end"), count(embedding),
+        group_concat(id || ' ' || coalesce(speaker_id, '') || kind || text, char(10)),
+        (SELECT group_concat(id || ' ' || name, char(10)) FROM speakers WHERE recording_id = :recording),
+        (SELECT group_concat(id || ' ' || embedder || ' ' || segment_ids, char(10))
+            FROM passages WHERE recording_id = :recording)
+    FROM segments WHERE recording_id = :recording
+    """
+)
+
+
 class PassageStore:
     """The passages of a database."""
 
@@ -218,6 +231,15 @@ class PassageStore:
         data = b"".join(row.embedding for row in rows)
         matrix = np.frombuffer(data, dtype=np.float32).reshape(len(rows), -1) if rows else np.zeros((0, 0))
         return PassageVectors([row.id for row in rows], matrix, frozenset(row.embedder for row in rows))
+
+    def state(self, recording: str) -> tuple[Any, ...]:
+        """What ``talk`` depends on, but for the vectors themselves: equal as long as it would give the same.
+
+        Vectors follow from the texts and the embedder's name, which are in it. Numbers of rows alone would
+        not do: SQLite gives those of deleted ones again.
+        """
+        with self.database.transaction() as session:
+            return tuple(session.execute(_STATE, {"recording": recording}).one())
 
     def talk(self, recording: str) -> tuple[Talk | None, frozenset[str]]:
         """A recording as it is ranked, and the names of the models that embedded it.

@@ -40,7 +40,7 @@ SAID_EXACTLY = 0.9
 
 @dataclass(frozen=True)
 class Talk:
-    """One recording as it is ranked.
+    """One recording as it is ranked; what questions need of it again and again is worked out once.
 
     Attributes:
         segments: In time order.
@@ -67,7 +67,36 @@ class Talk:
     @cached_property
     def known(self) -> frozenset[str]:
         """All its terms."""
-        return frozenset(term for terms in self.terms for term in terms)
+        return frozenset(self.places)
+
+    @cached_property
+    def places(self) -> dict[str, list[int]]:
+        """In which segments each term is said; twice in one where it is said twice."""
+        found: dict[str, list[int]] = {}
+        for at, terms in enumerate(self.terms):
+            for term in terms:
+                found.setdefault(term, []).append(at)
+        return found
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """Terms of each segment, float ``[n_segments]``."""
+        return np.array([len(terms) for terms in self.terms], dtype=float)
+
+    @cached_property
+    def asks(self) -> np.ndarray:
+        """1 for each segment that is a question, else 0, float ``[n_segments]``."""
+        return np.array([asks_something(segment.text) for segment in self.segments], dtype=float)
+
+    @cached_property
+    def firsts(self) -> np.ndarray:
+        """The first segment of each passage, int ``[n_passages]``."""
+        return np.array([first for first, _ in self.bounds], dtype=int)
+
+    @cached_property
+    def lasts(self) -> np.ndarray:
+        """The segment behind each passage, int ``[n_passages]``."""
+        return np.array([last for _, last in self.bounds], dtype=int)
 
     @cached_property
     def by_sound(self) -> dict[str, list[str]]:
@@ -83,6 +112,12 @@ class Talk:
     def speakers(self) -> list[str]:
         """The names of its voices."""
         return list(dict.fromkeys(segment.speaker for segment in self.segments if segment.speaker))
+
+    @cached_property
+    def voices(self) -> np.ndarray:
+        """Who speaks each segment, as a number in ``speakers``, and their count where nobody is known."""
+        numbers = {name: number for number, name in enumerate(self.speakers)}
+        return np.array([numbers.get(segment.speaker or "", len(numbers)) for segment in self.segments])
 
 
 @dataclass(frozen=True)
@@ -266,14 +301,11 @@ def _shared(question: Question, talk: Talk) -> _Shared:
         at.setdefault(other, at[term])
         strength[at[term]] = SOUND_ALIKE
     counts = np.zeros((len(talk.segments), len(terms)))
-    for row, said in zip(counts, talk.terms, strict=True):
-        for term in said:
-            if term in at:
-                row[at[term]] += strength[at[term]]
+    for term, column in at.items():
+        said = np.bincount(talk.places.get(term, []), minlength=len(counts))
+        counts[:, column] += strength[column] * said
     sums = np.concatenate([np.zeros((1, len(terms))), counts.cumsum(axis=0)])
-    passage_counts = np.array([sums[last] - sums[first] for first, last in talk.bounds]).reshape(
-        len(talk.bounds), len(terms)
-    )
+    passage_counts = sums[talk.lasts] - sums[talk.firsts]
     having = (passage_counts > 0).sum(axis=0)
     rarity = np.array(
         [question.weights[term] * _rarity(len(talk.bounds), n) for term, n in zip(terms, having, strict=True)]
@@ -288,14 +320,12 @@ def _bm25(shared: _Shared, lengths: np.ndarray) -> np.ndarray:
     return (counts * (K1 + 1) / (counts + norm)) @ shared.rarity
 
 
-def _own_words(
-    shared: _Shared, names: np.ndarray, bounds: Sequence[tuple[int, int]], lengths: np.ndarray
-) -> np.ndarray:
+def _own_words(shared: _Shared, names: np.ndarray, talk: Talk, lengths: np.ndarray) -> np.ndarray:
     """BM25 of what named voices say in each passage."""
     sums = np.concatenate(
         [np.zeros((1, len(shared.rarity))), (shared.counts * names[:, None]).cumsum(axis=0)]
     )
-    counts = np.array([sums[last] - sums[first] for first, last in bounds])
+    counts = sums[talk.lasts] - sums[talk.firsts]
     return _bm25(_Shared(shared.counts, counts, shared.rarity), lengths)
 
 
@@ -329,18 +359,16 @@ class Measured:
     def __init__(self, question: Question, talk: Talk) -> None:
         self.question, self.talk = question, talk
         self._shared = _shared(question, talk)
-        self._lengths = np.array([len(terms) for terms in talk.terms], dtype=float)
-        firsts = np.array([first for first, _ in talk.bounds])
-        lasts = np.array([last for _, last in talk.bounds])
-        self._firsts, self._lasts = firsts, lasts
+        self._lengths, firsts, lasts = talk.lengths, talk.firsts, talk.lasts
         sums = np.concatenate([[0.0], self._lengths.cumsum()])
         self._passage_lengths = sums[lasts] - sums[firsts]
         self._bm25 = _bm25(self._shared, self._passage_lengths)
         self._cosines = talk.passage_embeddings @ question.embeddings.T
         self._sentence_cosines = talk.embeddings @ question.embeddings.T
-        self._names = np.array([question.named.get(segment.speaker or "", 0.0) for segment in talk.segments])
+        shares = np.array([*(question.named.get(name, 0.0) for name in talk.speakers), 0.0])
+        self._names = shares[talk.voices]
         self._named = float(self._names.max(initial=0.0))
-        self._own = _own_words(self._shared, self._names, talk.bounds, self._passage_lengths)
+        self._own = _own_words(self._shared, self._names, talk, self._passage_lengths)
         spoken = np.concatenate([[0.0], (self._names * self._lengths).cumsum()])
         self._passage_names = (spoken[lasts] - spoken[firsts]) / np.maximum(1.0, self._passage_lengths)
         self._coverage = self._shared.coverage(self._shared.passage_counts)
@@ -351,7 +379,7 @@ class Measured:
         """Of each passage, as arrays ``[n_passages]``."""
         words = _to_best(self._bm25)
         whole, subject, tuned_whole, tuned_subject = self._cosines.T
-        best = np.array([_best_mean(self._sentence_cosines[a:b]) for a, b in self.talk.bounds])
+        best = _best_mean(self._sentence_cosines, self.talk, self.passage_of)
         place = (np.arange(len(words)) + 0.5) / len(words)
         found = {
             "words": words,
@@ -384,8 +412,8 @@ class Measured:
         rank = np.empty(len(passages))
         rank[np.argsort(-passages, kind="stable")] = np.arange(len(passages))
         inside = self.passage_of
-        asks = np.array([asks_something(segment.text) for segment in self.talk.segments], dtype=float)
-        middle = (np.arange(len(whole)) - self._firsts[inside] + 0.5) / (self._lasts - self._firsts)[inside]
+        asks, firsts, lasts = self.talk.asks, self.talk.firsts, self.talk.lasts
+        middle = (np.arange(len(whole)) - firsts[inside] + 0.5) / (lasts - firsts)[inside]
         padded = _beside_scores(relative, inside, middle)
         return {
             "meaning": whole,
@@ -451,9 +479,17 @@ class Measured:
         }
 
 
-def _best_mean(cosines: np.ndarray) -> np.ndarray:
-    """The mean of the three best rows of each column."""
-    return np.sort(cosines, axis=0)[::-1][:3].mean(axis=0)
+def _best_mean(cosines: np.ndarray, talk: Talk, passage_of: np.ndarray) -> np.ndarray:
+    """The mean of the three best sentences of each passage, by column, ``[n_passages, n_columns]``."""
+    lengths = talk.lasts - talk.firsts
+    total = np.zeros((len(lengths), cosines.shape[1]), dtype=cosines.dtype)
+    for column, values in enumerate(cosines.T):
+        # Best first within each passage, which stays where it is.
+        ordered = values[np.lexsort((-values, passage_of))]
+        for place in range(3):
+            has = lengths > place
+            total[has, column] += ordered[talk.firsts[has] + place]
+    return total / np.minimum(lengths, 3)[:, None].astype(cosines.dtype)
 
 
 def _beside_scores(relative: np.ndarray, inside: np.ndarray, middle: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,6 +31,12 @@ RRF_K = 60
 QUERIES_CACHED = 64
 """Embedded questions kept."""
 
+SEGMENTS_CACHED = 40_000
+"""Segments of the talks that are kept, about 3 KB each; the talk asked last is kept however long it is."""
+
+RANKINGS_CACHED = 8
+"""Rankings that are kept of each of these talks: one answer may ask the same more than once."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -52,6 +59,15 @@ class Found:
     answers: float = 0.0
 
 
+@dataclass(frozen=True)
+class _Kept:
+    """A talk in memory, the state of the database that it was read from, and rankings by their query."""
+
+    state: tuple[object, ...]
+    talk: Talk
+    rankings: OrderedDict[str, Ranked] = field(default_factory=OrderedDict)
+
+
 class Search:
     """Search over a library.
 
@@ -68,6 +84,8 @@ class Search:
         self.vectors = vectors
         self._store = PassageStore(library.database)
         self._queries: OrderedDict[str, np.ndarray] = OrderedDict()
+        self._talks: OrderedDict[str, _Kept] = OrderedDict()
+        self._lock = threading.Lock()
         self._warned = False
 
     def search(self, query: str, recording: str | None = None, k: int = 8) -> list[Hit]:
@@ -94,14 +112,47 @@ class Search:
         recordings = [recording] if recording is not None else self._candidates(query)
         ranked = []
         for found in recordings:
-            talk = self._talk(found)
-            if talk is not None:
-                embeddings = np.stack([self._embed(wording) for wording in wordings(query, talk)])
-                ranked.append((talk, rank(as_question(query, talk, embeddings), talk)))
+            kept = self._talk(found)
+            if kept is not None:
+                ranked.append((kept.talk, self._rank(query, kept)))
         return _joined(ranked, k)
 
-    def _talk(self, recording: str) -> Talk | None:
-        """A recording as it is ranked; None where nothing of it is indexed."""
+    def _rank(self, query: str, kept: _Kept) -> Ranked:
+        with self._lock:
+            known = kept.rankings.get(query)
+        if known is not None:
+            return known
+        talk = kept.talk
+        embeddings = np.stack([self._embed(wording) for wording in wordings(query, talk)])
+        ranked = rank(as_question(query, talk, embeddings), talk)
+        with self._lock:
+            kept.rankings[query] = ranked
+            while len(kept.rankings) > RANKINGS_CACHED:
+                kept.rankings.popitem(last=False)
+        return ranked
+
+    def _talk(self, recording: str) -> _Kept | None:
+        """A recording as it is ranked, kept until it changes; None where nothing of it is indexed."""
+        # Read before the talk: if it changes in between, the next look sees that it did.
+        state = self._store.state(recording)
+        with self._lock:
+            kept = self._talks.get(recording)
+            if kept is not None and kept.state == state:
+                self._talks.move_to_end(recording)
+                return kept
+        talk = self._load(recording)
+        kept = None if talk is None else _Kept(state, talk)
+        with self._lock:
+            self._talks.pop(recording, None)
+            if kept is not None:
+                self._talks[recording] = kept
+            total = sum(len(other.talk.segments) for other in self._talks.values())
+            while len(self._talks) > 1 and total > SEGMENTS_CACHED:
+                _, oldest = self._talks.popitem(last=False)
+                total -= len(oldest.talk.segments)
+        return kept
+
+    def _load(self, recording: str) -> Talk | None:
         talk, embedders = self._store.talk(recording)
         if talk is None:
             return None
@@ -180,12 +231,9 @@ def _joined(ranked: Sequence[tuple[Talk, Ranked]], k: int) -> Found:
             inside = tuple(talk.segments[first:last])
             hit = Hit(passage.recording, passage.start, passage.end, passage.text, score, inside)
             (chosen if number < k else others).append(hit)
-        chances.update(
-            (segment.id, scores.answers * float(chance))
-            for segment, chance in zip(talk.segments, scores.sentences, strict=True)
-        )
-        best_fit = np.exp(scores.quotes - scores.quotes.max())
         numbers = [segment.id for segment in talk.segments]
+        chances.update(zip(numbers, (scores.answers * scores.sentences).tolist(), strict=True))
+        best_fit = np.exp(scores.quotes - scores.quotes.max())
         fit.update(zip(numbers, best_fit.tolist(), strict=True))
     answers = max((scores.answers for _, scores in ranked), default=0.0)
     chosen.sort(key=lambda hit: -hit.score)

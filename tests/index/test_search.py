@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +16,14 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 from index.recording_errors import IndexOutOfDate, WeightsError
+from index.records import Hit
 from index.search.embeddings import Embedder
 from index.search.indexing import index_recording
 from index.search.passages import PassageStore
 from index.search.ranking import Talk, as_heard, named
 from index.search.searching import RRF_K, Search, choose, reciprocal_rank_fusion, spread
 from index.search.vectors import Vectors
-from index.store.database import PassageRow
+from index.store.database import PassageRow, RecordingRow, SegmentRow
 from index.text import content_words, fts_query, similarity, stem, words
 from tests.support.indexed import embedder, heard, open_library, sentences, store
 from tools.result import Evidence
@@ -352,6 +354,60 @@ def test_words_that_sound_alike_count_but_less_than_the_word_itself(wanted: str,
 )
 def test_words_that_do_not_sound_alike_do_not_count(one: str, other: str) -> None:
     assert similarity(one, other) == 0
+
+
+# What changes between two searches
+
+
+@pytest.fixture
+def changing(home: Path) -> Iterator[Indexed]:
+    made = Indexed(home)
+    yield made
+    made.vectors.close()
+    made.library.database.close()
+
+
+def heard_by(hits: Iterable[Hit]) -> dict[str, str | None]:
+    """Who says what in the hits."""
+    return {segment.text: segment.speaker for hit in hits for segment in hit.segments}
+
+
+def test_a_renamed_speaker_has_the_new_name_in_the_next_search(changing: Indexed) -> None:
+    question, said = "How many men drowned?", "Nearly two thousand men drowned that night."
+    assert heard_by(changing.search.search(question, changing.lecture))[said] == "Speaker 1"
+    changing.library.rename_speaker(changing.lecture, "Speaker 1", "Ada")
+    for recording in (changing.lecture, None):
+        assert heard_by(changing.search.search(question, recording))[said] == "Ada"
+
+
+def test_what_another_process_heard_anew_is_found_though_it_has_the_same_numbers(changing: Indexed) -> None:
+    question, said = "How many men drowned?", "Nearly two thousand men drowned that night."
+    numbers = {segment.text: segment.id for segment in changing.library.segments(changing.lecture)}
+    assert said in heard_by(changing.search.search(question, changing.lecture))
+    other = open_library(changing.library.home)
+    with other.database.transaction() as session:
+        row = session.get_one(SegmentRow, numbers[said])
+        row.text, row.embedding = "Nobody drowned; every sailor was saved.", None
+    index_recording(other, embedder(), changing.vectors, changing.lecture)
+    other.database.close()
+    found = heard_by(changing.search.search(question, changing.lecture))
+    assert said not in found
+    assert "Nobody drowned; every sailor was saved." in found
+
+
+def test_a_removed_recording_is_not_found_by_the_next_search(changing: Indexed) -> None:
+    assert changing.search.search("How many men drowned?", changing.lecture)
+    with changing.library.database.transaction() as session:
+        session.delete(session.get_one(RecordingRow, changing.lecture))
+    assert changing.search.search("How many men drowned?", changing.lecture) == []
+
+
+def test_the_same_question_finds_the_same_again_however_many_ask_at_once(changing: Indexed) -> None:
+    questions = ["How many men drowned?", "When does the last ferry leave?"] * 6
+    expected = [changing.search.find(question) for question in questions]
+    search = Search(changing.library, embedder(), changing.vectors)
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(search.find, questions)) == expected
 
 
 # Lost and foreign indexes
