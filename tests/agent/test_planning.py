@@ -230,6 +230,11 @@ def test_decisions_actions_and_open_questions(question: str, items: str, about: 
         ("why was the app down?", "why"),
         ("what did they say about penguins?", ""),
         ("did anyone object to the price of the 2 minute video?", "how much"),
+        ("how often did they talk about the barge?", "mentioned"),
+        ("tell me when they mentioned the barge", "mentioned"),
+        ("why was the crew angry when discussing the insurance?", "why"),
+        ("what did they think of the app when they talked about volunteers?", ""),
+        ("when they discussed the barge, who objected?", "who"),
     ],
 )
 def test_other_questions_are_searched_as_they_were_asked(question: str, wants: str) -> None:
