@@ -285,7 +285,8 @@ def _search(question: Question, situation: Situation) -> Intent:
         query = match[1]
     elif unnamed:
         # Nobody goes by this name here: looking for it would find where the name is called, not the topic.
-        query = question.without(NAME)
+        name = re.search(rf"(?:\bthe )?{NAME}+", question.masked)
+        query = f"{query[: name.start()]}they{query[name.end() :]}" if name else query
     foreign = is_foreign(question.text)
     return Intent("search", query, recording, speaker=speaker, unnamed=unnamed, wants=wants, foreign=foreign)
 
