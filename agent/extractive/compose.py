@@ -13,7 +13,7 @@ from dataclasses import replace
 from agent.citations.quotes import quoted, tidy
 from agent.extractive.intents import WHICH, Intent
 from agent.extractive.plan import MOST_LISTENED, moment_of, within
-from agent.extractive.quoting import compose_around, compose_read, compose_search, stretch
+from agent.extractive.quoting import compose_around, compose_read, compose_search, run_rows, runs, stretch
 from agent.extractive.reporting import (
     HEADINGS,
     NAMES,
@@ -245,8 +245,8 @@ def compose_items(intent: Intent, situation: Situation) -> str:
     evidence = found.evidence if found else ()
     if sections:
         also = [item for item in evidence if item.id not in shown][:MOST_ALSO]
-        rows = [line(item) for item in sorted(also, key=lambda item: (item.recording, item.start))]
-        return paragraphs([*sections, listed("What was said about it:", rows) if topic and rows else ""])
+        rows = run_rows(runs(also), found, situation) if topic and found else []
+        return paragraphs([*sections, listed("What was said about it:", rows) if rows else ""])
     none = f"I found no {one}{for_whom}{topic}{when}."
     return paragraphs([none, compose_search(replace(intent, span=None), situation) if evidence else ""])
 

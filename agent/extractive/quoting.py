@@ -93,7 +93,7 @@ def compose_search(intent: Intent, situation: Situation) -> str:
         nothing = f"I found nothing there about {_topic(intent, situation)}."
         return paragraphs([nothing, stretch(read, intent)])
     items, others = _with_context(intent, items, situation)
-    beside = listed("What others said there:", _run_rows(runs(others), found, situation)) if others else ""
+    beside = listed("What others said there:", run_rows(runs(others), found, situation)) if others else ""
     if not items:
         nothing = "That is all I found about it." if intent.exclude else _nothing(intent, situation)
         return paragraphs([nothing, beside])
@@ -101,7 +101,7 @@ def compose_search(intent: Intent, situation: Situation) -> str:
     if intent.wants == "mentioned":
         text = _moments(intent, items, found, situation)
     elif intent.wants == "all" or intent.exclude:
-        text = listed("This was said about it:", _run_rows(runs(items), found, situation))
+        text = listed("This was said about it:", run_rows(runs(items), found, situation))
     else:
         text = _lead_and_support(intent, items, found, situation)
     return paragraphs([text, beside, unnamed if intent.unnamed else "", " ".join(found.content.notes)])
@@ -141,7 +141,7 @@ def _lead_and_support(
     text = said(joined(first), _title_of(lead, found, situation), run_marker([item.id for item in first]))
     if question:
         text = f"Asked {quoted(question.text)} [#{question.id}], {_inside(text)}"
-    rows = _run_rows([run for run in every if run is not first], found, situation)
+    rows = run_rows([run for run in every if run is not first], found, situation)
     return f"{text}\n\n{listed('Also:', rows)}" if rows else text
 
 
@@ -169,9 +169,10 @@ def joined(run: Sequence[Evidence]) -> Evidence:
     return run[0].model_copy(update={"text": text, "end": run[-1].end})
 
 
-def _run_rows(
+def run_rows(
     every: Sequence[Sequence[Evidence]], found: Result[SearchResult], situation: Situation
 ) -> list[str]:
+    """One row a run, with the recording's title where several were searched."""
     return [
         line(joined(run), _title_of(run[0], found, situation), run_marker([item.id for item in run]))
         for run in every
