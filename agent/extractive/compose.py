@@ -13,7 +13,7 @@ from dataclasses import replace
 from agent.citations.quotes import quoted, tidy
 from agent.extractive.intents import WHICH, Intent
 from agent.extractive.plan import MOST_LISTENED, moment_of, within
-from agent.extractive.quoting import compose_around, compose_read, compose_search, stretch
+from agent.extractive.quoting import compose_around, compose_read, compose_search, run_rows, runs, stretch
 from agent.extractive.reporting import (
     HEADINGS,
     NAMES,
@@ -51,13 +51,14 @@ from tools.result import (
     SummaryResult,
     Transcript,
 )
+from tools.search_recordings import PASSAGES
 
 MOST_TITLES = 20
 """Titles listed when asking back."""
 NEAR_S = 20.0
 """Seconds after a sentence about a topic at which an item has 1/e of its weight; before it, a quarter."""
-ALSO, MOST_ALSO = 0.62, 3
-"""Quotes beside the items about a topic: least relevance, as a share of the best one's, and how many."""
+MOST_ALSO = 8
+"""Quotes beside the items about a topic, so that the reader can judge whether they are about it."""
 NEAR_ENOUGH = 0.4
 """Weight from which an item is about a topic."""
 
@@ -199,6 +200,7 @@ def _searched(intent: Intent, situation: Situation) -> str:
     for result in situation.all(SummaryResult):
         for name in ("decisions", "action_items", "open_questions"):
             items = about_topic(items_of(result.content.summary, name), intent.about, result, situation)
+            items = [item for item in items if found and _in_stretch(item, found.content)]
             if rows := item_rows(items, result):
                 parts.append(listed(HEADINGS[name], rows))
     return paragraphs([compose_search(intent, situation), *parts, ENGLISH if unknown else ""])
@@ -242,10 +244,9 @@ def compose_items(intent: Intent, situation: Situation) -> str:
     found = situation.found(SearchResult)
     evidence = found.evidence if found else ()
     if sections:
-        least = ALSO * evidence[0].relevance if evidence else 0.0
-        also = [item for item in evidence if item.id not in shown and item.relevance >= least][:MOST_ALSO]
-        rows = [line(item) for item in sorted(also, key=lambda item: (item.recording, item.start))]
-        return paragraphs([*sections, listed("What was said about it:", rows) if topic and rows else ""])
+        also = [item for item in evidence if item.id not in shown][:MOST_ALSO]
+        rows = run_rows(runs(also), found, situation) if topic and found else []
+        return paragraphs([*sections, listed("What was said about it:", rows) if rows else ""])
     none = f"I found no {one}{for_whom}{topic}{when}."
     return paragraphs([none, compose_search(replace(intent, span=None), situation) if evidence else ""])
 
@@ -287,6 +288,12 @@ def about_topic(
         return max(near, default=0.0) / best if best else 0.0
 
     return [item for item in items if weight(item) >= NEAR_ENOUGH]
+
+
+def _in_stretch(item: Item, found: SearchResult) -> bool:
+    """Whether an item lies in one of the stretches that fit best."""
+    best = found.passages[:PASSAGES]
+    return any(passage.start < item.end and item.start < passage.end for passage in best)
 
 
 # --- what a listener heard ------------------------------------------------------------------------

@@ -80,15 +80,20 @@ _FOLLOW_UPS = {
     r"(?:that|this|it)(?: said| mentioned)? *$",
 }
 WANTS = {
-    "mentioned": r"\b(?:when|where|how often|how many times)\b.*"
+    "mentioned": r"(?:when|where|how often|how many times)\b.*"
     r"\b(?:mention\w*|come up|came up|talk\w*|discuss\w*|said|say)\b",
-    "who": r"\b(?:who|whose|whom|which speaker)\b",
-    "when": r"\b(?:when|what (?:day|date|time)|which (?:day|date)|how (?:soon|late))\b",
-    "how much": r"\bhow (?:much|many|long|far|old|big|often)\b|"
-    r"\bwhat (?:does|did|do|will|would) .*\bcost\b|\bprice\b",
-    "why": r"\b(?:why|what for|for what reason)\b",
+    "who": r"(?:who|whose|whom|which speaker)\b",
+    "when": r"(?:when|what (?:day|date|time)|which (?:day|date)|how (?:soon|late))\b",
+    "why": r"why\b|what for\b|what reason\b",
+    "how much": r"how (?:much|many|long|far|old|big|often)\b|"
+    r"what (?:does|did|do|will|would) .*\bcost\b|.*\bprice\b",
 }
-"""What a search is after, by its question words."""
+"""What a search is after, by what begins with its question word."""
+_ASKS = re.compile(
+    r"\b(?:who|whose|whom|what|which|why|how|(?:when|where)(?:'s|(?= (?:is|was|are|were|do|does|did|has|"
+    r"have|had|will|would|can|could|shall|should|must|else)\b)))(?!\w)"
+)
+"""A question word; “when” and “where” mostly join clauses, and ask only before such a verb."""
 _WHAT_ABOUT = re.compile(
     rf"{_START}(?:what|how) about (.+?) *$|^(?:and|also) (?:the |for |about |on )?(.+?) *$"
 )
@@ -257,7 +262,7 @@ def _timed(question: Question, situation: Situation) -> Intent | None:
         return None
     else:
         query = question.text if clock else question.without(TIME)
-        asked = Intent("search", query, span=span, wants=_wants(query), speaker=question.speaker)
+        asked = Intent("search", query, span=span, wants=_wants(question), speaker=question.speaker)
         asked = replace(asked, clock=clock[0] if clock else "")
     return _placed(asked, situation)
 
@@ -265,7 +270,7 @@ def _timed(question: Question, situation: Situation) -> Intent | None:
 def _search(question: Question, situation: Situation) -> Intent:
     focus, speaker = situation.focus, question.speaker
     recording = focus.id if focus else None
-    query, wants = question.text, _wants(question.text)
+    query, wants = question.text, _wants(question)
     alone = accounted(question.masked, TITLE + NAME, SAYING)
     if alone and speaker and focus and NAME in question.masked:
         return Intent("read", recording=recording, span=Span(0.0, focus.duration), speaker=speaker)
@@ -280,13 +285,18 @@ def _search(question: Question, situation: Situation) -> Intent:
         query = match[1]
     elif unnamed:
         # Nobody goes by this name here: looking for it would find where the name is called, not the topic.
-        query = question.without(NAME)
+        name = re.search(rf"(?:\bthe )?{NAME}+", question.masked)
+        query = f"{query[: name.start()]}they{query[name.end() :]}" if name else query
     foreign = is_foreign(question.text)
     return Intent("search", query, recording, speaker=speaker, unnamed=unnamed, wants=wants, foreign=foreign)
 
 
-def _wants(text: str) -> str:
-    return next((name for name, phrase in WANTS.items() if re.search(phrase, text, re.IGNORECASE)), "")
+def _wants(question: Question) -> str:
+    """What its question word asks for; in “why … when discussing the price?” that is “why”."""
+    text = readings(question)[1].strip()
+    asks = _ASKS.search(text)
+    asked = text[asks.start() :] if asks else text
+    return next((name for name, phrase in WANTS.items() if re.match(phrase, asked)), "")
 
 
 def _target(situation: Situation) -> Focus | None:

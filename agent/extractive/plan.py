@@ -71,7 +71,10 @@ def _search(intent: Intent, situation: Situation) -> list[Call]:
     found = situation.found(SearchResult)
     if found is None:
         parts = [_call("summarize", recording=intent.recording)] if intent.about and intent.recording else []
-        return [_searching(intent.query, intent.recording, intent.speaker), *parts]
+        # What others said beside a voice tells what it speaks of.
+        both = intent.speaker and intent.span is None and intent.wants != "mentioned"
+        context = [_searching(intent.query, intent.recording)] if both else []
+        return [*context, _searching(intent.query, intent.recording, intent.speaker), *parts]
     if intent.span and intent.recording and not within(found, intent):
         return [_reading(intent.recording, intent.span, intent.speaker)]
     return []

@@ -76,8 +76,10 @@ def _heading(intent: Intent, start: float, end: float, items: Sequence[Evidence]
 
 NEAR = 0.3
 """A quote of the right kind leads over others if it is at least this relevant, as a share of the best."""
-NEARBY = 3
-"""Quotes shown beside a list of decisions, action items or open questions."""
+FEW = 4
+"""With fewer quotes of the voice that is asked for, everything that others said about the topic is shown."""
+BESIDE_S = 30.0
+"""What others said this close to one of its quotes is shown with them, seconds."""
 
 
 def compose_search(intent: Intent, situation: Situation) -> str:
@@ -90,16 +92,42 @@ def compose_search(intent: Intent, situation: Situation) -> str:
     if not items and read is not None:
         nothing = f"I found nothing there about {_topic(intent, situation)}."
         return paragraphs([nothing, stretch(read, intent)])
+    items, others = _with_context(intent, items, situation)
+    beside = listed("What others said there:", run_rows(runs(others), found, situation)) if others else ""
     if not items:
-        return "That is all I found about it." if intent.exclude else _nothing(intent, situation)
+        nothing = "That is all I found about it." if intent.exclude else _nothing(intent, situation)
+        return paragraphs([nothing, beside])
     unnamed = f"No speaker here is named {plain_name(intent.unnamed)}, so this is from everyone."
     if intent.wants == "mentioned":
         text = _moments(intent, items, found, situation)
     elif intent.wants == "all" or intent.exclude:
-        text = listed("This was said about it:", _run_rows(runs(items), found, situation))
+        text = listed("This was said about it:", run_rows(runs(items), found, situation))
     else:
         text = _lead_and_support(intent, items, found, situation)
-    return paragraphs([text, unnamed if intent.unnamed else "", " ".join(found.content.notes)])
+    return paragraphs([text, beside, unnamed if intent.unnamed else "", " ".join(found.content.notes)])
+
+
+def _with_context(
+    intent: Intent, items: Sequence[Evidence], situation: Situation
+) -> tuple[list[Evidence], list[Evidence]]:
+    """What the voice that is asked for said, best first; and what others said about the same, beside it.
+
+    Where the voice said little, all that others said about it is shown.
+    """
+    whole = next((found for found in situation.all(SearchResult) if not found.arguments.get("speaker")), None)
+    if intent.speaker is None or whole is None:
+        return list(items), []
+    known = {item.id for item in items}
+    own = [
+        *items,
+        *(item for item in whole.evidence if item.speaker == intent.speaker and item.id not in known),
+    ]
+
+    def beside(other: Evidence) -> bool:
+        return any(max(other.start - item.end, item.start - other.end) <= BESIDE_S for item in own)
+
+    others = [item for item in whole.evidence if item.speaker != intent.speaker]
+    return own, [item for item in others if len(own) < FEW or beside(item)]
 
 
 def _lead_and_support(
@@ -113,7 +141,7 @@ def _lead_and_support(
     text = said(joined(first), _title_of(lead, found, situation), run_marker([item.id for item in first]))
     if question:
         text = f"Asked {quoted(question.text)} [#{question.id}], {_inside(text)}"
-    rows = _run_rows([run for run in every if run is not first], found, situation)
+    rows = run_rows([run for run in every if run is not first], found, situation)
     return f"{text}\n\n{listed('Also:', rows)}" if rows else text
 
 
@@ -141,9 +169,10 @@ def joined(run: Sequence[Evidence]) -> Evidence:
     return run[0].model_copy(update={"text": text, "end": run[-1].end})
 
 
-def _run_rows(
+def run_rows(
     every: Sequence[Sequence[Evidence]], found: Result[SearchResult], situation: Situation
 ) -> list[str]:
+    """One row a run, with the recording's title where several were searched."""
     return [
         line(joined(run), _title_of(run[0], found, situation), run_marker([item.id for item in run]))
         for run in every

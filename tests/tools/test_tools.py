@@ -248,7 +248,7 @@ def test_listen_hands_exactly_that_stretch_to_the_listener(desk: Desk) -> None:
     samples[16000 * 10 : 16000 * 12] = 0.5
     soundfile.write(path, samples, 16000)
     ask = {"recording": HARBOUR, "start": 10, "end": 12, "question": "how loud?"}
-    assert use(desk, "listen", **ask)["answer"] == "32000 samples, peak 50%: how loud?"
+    assert use(desk, "listen", **ask)["answer"].startswith("32000 samples, peak 50%: how loud?")
     missing = use(desk, "listen", **{**ask, "recording": "Long talk"})
     assert "add the file again" in missing["error"]
 
