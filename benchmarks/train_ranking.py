@@ -50,10 +50,16 @@ MAP_RANK = 32
 BEST_SAID, LOOKED_AT = 3, 8
 """Sentences that count as what was answered, and stretches among whose sentences they are to be found."""
 
-OWN_REFUSED = 5
-"""Percent of the second file's own questions that the gate refuses."""
+OWN_REFUSED = 4
+"""Percent of the second file's own questions that the gate refuses, of whole meetings."""
+
+FOREIGN_REFUSED = 97
+"""Percent of questions of other meetings that it refuses of short pieces, where more is alike by chance."""
 
 FAR_KEPT = 0.3
+
+SHORTEST, LONGEST = 8, ranking.SHORT
+"""Sentences of the pieces that stand for short recordings."""
 
 RIDGE = 1e-3
 """Weight of the squared weights in what is minimised, for measurements of deviation 1."""
@@ -333,7 +339,8 @@ def gate_examples(
         embedder: What the questions are embedded with.
         tunings: The map of each talk.
         kinds: Which of ``own``, ``same`` (another meeting of the domain is asked) and ``other`` (of another
-            domain).
+            domain); ``short own`` and ``short other`` ask only a piece of the meeting, one with an answer in
+            it where there is one.
 
     Yields:
         The kind, and what was measured.
@@ -346,9 +353,32 @@ def gate_examples(
         for query in meeting.queries:
             asked = {"own": at, "same": rng.choice(alike or others), "other": rng.choice(unlike or others)}
             for kind in kinds:
-                number = asked[kind]
-                told = measure(query.text, talks[number], embedder, tunings[number])
-                yield kind, told.gate_features()
+                number = asked[kind.removeprefix("short ")]
+                talk = talks[number]
+                if kind.startswith("short "):
+                    first, last = rng.choice(query.gold) if number == at else (0, len(talk.segments) - 1)
+                    talk = piece_of(talk, rng.randint(first, min(last, len(talk.segments) - 1)), rng)
+                yield kind, measure(query.text, talk, embedder, tunings[number]).gate_features()
+
+
+def piece_of(talk: Talk, around: int, rng: random.Random) -> Talk:
+    """Some neighbouring passages of a talk, one with the sentence ``around`` among them.
+
+    In a short recording the best stretch is the best of a few, so nothing in it fits as well by chance.
+    """
+    # Twice as long and half as long are equally frequent.
+    length = round(SHORTEST * (LONGEST / SHORTEST) ** rng.random())
+    begin = around - rng.randint(0, length)
+    inside = [at for at, (first, last) in enumerate(talk.bounds) if last > begin and first < begin + length]
+    start, end = talk.bounds[inside[0]][0], talk.bounds[inside[-1]][1]
+    passages = slice(inside[0], inside[-1] + 1)
+    return Talk(
+        talk.segments[start:end],
+        talk.embeddings[start:end],
+        talk.passages[passages],
+        talk.passage_embeddings[passages],
+        [(first - start, last - start) for first, last in talk.bounds[passages]],
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -417,14 +447,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     embedder.save()
     chances: defaultdict[str, list[float]] = defaultdict(list)
     shipped = [tuning] * len(chosen_on)
-    for kind, features in gate_examples(chosen_on, val_talks, embedder, shipped, ("own", "same", "other")):
+    kinds = ("own", "other", "short own", "short other", "same")
+    for kind, features in gate_examples(chosen_on, val_talks, embedder, shipped, kinds):
         value = np.array([ranking.weigh({name: np.array([x]) for name, x in features.items()}, gate)[0]])
         chances[kind].append(float(ranking.logistic(value)[0]))
     embedder.save()
-    for percent in (2, 5, 8, 10, 15, 20):
-        stands = float(np.percentile(chances["own"], percent))
-        kinds = {kind: round(float(np.mean(np.array(found) < stands)), 3) for kind, found in chances.items()}
-        print(f"gate at {stands:.3f} refuses", kinds, file=sys.stderr)
+    stands = {
+        "long": float(np.percentile(chances["own"], OWN_REFUSED)),
+        "short": float(np.percentile(chances["short other"], FOREIGN_REFUSED)),
+    }
+    for kind, found in chances.items():
+        limit = stands["short" if kind.startswith("short") else "long"]
+        print(f"{kind}: {np.mean(np.array(found) < limit):.3f} refused at {limit:.3f}", file=sys.stderr)
 
     learned = {
         "frame": frame,
@@ -432,7 +466,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "sentences": sentences,
         "quotes": quotes,
         "gate": gate,
-        "answers from": round(float(np.percentile(chances["own"], OWN_REFUSED)), 3),
+        "answers from": {length: round(value, 3) for length, value in stands.items()},
     }
     np.save(options.out / "ranking.npy", tuning.astype(np.float16))
     text = json.dumps(learned, indent=1, ensure_ascii=False) + "\n"

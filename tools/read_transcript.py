@@ -22,7 +22,7 @@ from tools.result import (
 )
 from tools.toolbox import Toolbox
 
-DESCRIPTION = "Read what was said from start to end, in seconds; a few minutes at once."
+DESCRIPTION = "Read what was said from start to end, in seconds."
 
 
 class ReadTranscript(BaseModel):

@@ -38,6 +38,10 @@ SAID_EXACTLY = 0.9
 """The least probability that a talk answers in which the number or the words stand that were looked up."""
 
 
+SHORT = 240
+"""Sentences up to which a talk counts as short."""
+
+
 @dataclass(frozen=True)
 class Talk:
     """One recording as it is ranked; what questions need of it again and again is worked out once.
@@ -149,12 +153,14 @@ class Ranked:
         sentences: Probability that a sentence belongs to an answer, float ``[n_segments]``.
         quotes: How well a sentence says the answer, float ``[n_segments]``; as ``passages``.
         answers: Probability that the talk answers at all.
+        is_answer: Whether that is enough: less is asked of a short talk, where the best is the best of a few.
     """
 
     passages: np.ndarray
     sentences: np.ndarray
     quotes: np.ndarray
     answers: float
+    is_answer: bool
 
 
 @cache
@@ -515,11 +521,15 @@ def rank(question: Question, talk: Talk) -> Ranked:
     gate = {name: np.array([value]) for name, value in measured.gate_features().items()}
     exact = measured.exactness()
     answers = float(logistic(weigh(gate, weights["gate"]))[0])
+    if exact.max(initial=0.0) >= 1.0:
+        answers = max(answers, SAID_EXACTLY)
+    length = "short" if len(talk.segments) <= SHORT else "long"
     return Ranked(
         passages,
         logistic(weigh(sentences, weights["sentences"])),
         weigh(sentences, weights["quotes"]) + EXACT * exact,
-        max(answers, SAID_EXACTLY) if exact.max(initial=0.0) >= 1.0 else answers,
+        answers,
+        answers >= weights["answers from"][length],
     )
 
 

@@ -50,6 +50,7 @@ class Found:
         chances: Probability that a sentence belongs to an answer, by the number of its segment.
         fit: How well a sentence says the answer, in (0, 1], where 1 is the best of its recording.
         answers: Probability that what was searched answers the question at all.
+        is_answer: Whether that is enough.
     """
 
     hits: tuple[Hit, ...] = ()
@@ -57,6 +58,7 @@ class Found:
     chances: Mapping[int, float] = field(default_factory=dict)
     fit: Mapping[int, float] = field(default_factory=dict)
     answers: float = 0.0
+    is_answer: bool = False
 
 
 @dataclass(frozen=True)
@@ -238,7 +240,11 @@ def _joined(ranked: Sequence[tuple[Talk, Ranked]], k: int) -> Found:
     answers = max((scores.answers for _, scores in ranked), default=0.0)
     chosen.sort(key=lambda hit: -hit.score)
     others = sorted([*chosen[k:], *others], key=lambda hit: -hit.score)
-    return Found(tuple(chosen[:k]), tuple(others), chances, fit, answers)
+    is_answer = any(scores.is_answer for _, scores in ranked)
+    if len(ranked) > 1:
+        # Of several recordings, a short one more often fits by chance.
+        is_answer = answers >= learned()["answers from"]["long"]
+    return Found(tuple(chosen[:k]), tuple(others), chances, fit, answers, is_answer)
 
 
 def spread(scores: np.ndarray, most: int) -> list[int]:
@@ -273,6 +279,9 @@ def reciprocal_rank_fusion(rankings: Sequence[Sequence[int]]) -> dict[int, float
 LEAST_QUOTED, MOST_QUOTED = 2, 16
 """Sentences quoted for the best of what was found, at least and at most, if they are likely enough."""
 
+SENTENCES_EACH = 20
+"""Of a short recording no more is quoted than one sentence in so many, and one more."""
+
 FIT_COUNTS = 0.5
 """How much it counts beside a sentence's probability that it says the answer."""
 
@@ -297,7 +306,7 @@ def choose(query: str, found: Found, speaker: str | None = None) -> list[tuple[S
         found: What the search found.
         speaker: Only what this voice said.
     """
-    if found.answers < learned()["answers from"]:
+    if not found.is_answer:
         return []
     asked = {term for word in subject_words(query) for term in search_terms(word)}
 
@@ -316,7 +325,8 @@ def choose(query: str, found: Found, speaker: str | None = None) -> list[tuple[S
     if not every:
         return []
     # Where one sentence fits far better than all others, few are an answer; where many do, it is long.
-    count = min(MOST_QUOTED, max(LEAST_QUOTED, round(sum(found.fit[segment.id] for segment in every))))
+    likely = min(round(sum(found.fit[segment.id] for segment in every)), 1 + len(every) // SENTENCES_EACH)
+    count = min(MOST_QUOTED, max(LEAST_QUOTED, likely))
     best = score[every[0].id]
     chosen = {segment.id: segment for segment in every[:count] if score[segment.id] >= QUOTED_FROM * best}
     for stands, inside in stretches[: min(len(found.hits), count // 2)]:

@@ -87,7 +87,6 @@ def indexed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Indexed]:
 @pytest.mark.parametrize(
     ("question", "answer"),
     [
-        ("what did we decide about the ferry?", "we pay for the extra fairy crew"),
         ("who calls the rowing club?", "I'll call the rowing club this afternoon"),
         ("how much does the extra crew cost?", "4,200 for the weekend"),
         ("when is the backup server tested?", "next Wednesday at noon"),

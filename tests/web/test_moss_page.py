@@ -37,9 +37,9 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def backend() -> RuleBackend:
     def think(messages: Any, tools: list[str]) -> str:
         results = [str(message["content"]) for message in messages if message["role"] == "tool"]
-        if not results:
+        if len(results) < 2:
             return f"<think>Where <b>was</b> it?</think>{SEARCH}"
-        line = next(line for line in results[0].splitlines() if "rowing club this afternoon" in line)
+        line = next(line for line in results[-1].splitlines() if "rowing club this afternoon" in line)
         return f"<think>There.</think>“I'll call the rowing club this afternoon” {line.split(' ')[0]}"
 
     return RuleBackend(think=think)
@@ -69,10 +69,11 @@ def test_thoughts_are_steps_that_fold_away_and_no_part_of_the_answer(handlers: H
     *_, (messages, _, _, _) = handlers.ask("who calls the club?", "one", HARBOUR, {"thread": "t"})
     shown = titles(messages)
     assert shown[0] == ("user", "")
-    assert shown[1] == ("Thought", "done")
-    assert shown[2][0].startswith("Search for “rowing club”")
-    assert shown[3:] == [("Thought", "done"), ("assistant", "")]
-    assert "<b>" not in messages[1].content.replace("\\<", "")
+    assert shown[1][0].startswith("Search for “who calls the club?”")
+    assert shown[2] == ("Thought", "done")
+    assert shown[3][0].startswith("Search for “rowing club”")
+    assert shown[4:] == [("Thought", "done"), ("assistant", "")]
+    assert "<b>" not in messages[2].content.replace("\\<", "")
     assert "There." not in messages[-1].content
     assert "#play/" in messages[-1].content
 

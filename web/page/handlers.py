@@ -152,7 +152,8 @@ class Handlers:
             speakers = int(event.speakers) if event.speakers else None
             if speakers is not None and not 1 <= speakers <= 50:
                 raise MossAgentError("The number of speakers must be between 1 and 50.")
-            track = int(event.track) if event.track else None
+            chosen = getattr(event, "track", None)  # an open page of an older version sends none
+            track = int(chosen) if chosen else None
             if track is not None and track < 1:
                 raise MossAgentError("Audio tracks are counted from 1.")
             upload = self.uploads.claim(str(event.file), str(event.title), speakers, track)
