@@ -1,8 +1,8 @@
 """Listen again to a stretch of audio, where words on paper are not enough.
 
 A listener hears a clip that begins at 0; people ask with times of the recording, and read such. Times of the
-form ``m:ss`` are moved between the two clocks, the listener is asked to write them so, and whatever else may
-mean a time stays as it is.
+form ``m:ss`` are moved between the two clocks, the listener is asked to write them so where the clocks
+differ, and whatever else may mean a time stays as it is.
 """
 
 from __future__ import annotations
@@ -100,7 +100,10 @@ def _ask(
     if not path.exists():
         raise MossAgentError(f"The audio of “{found.title}” is gone; add the file again.")
     try:
-        asked = f"{on_the_clips_clock(question, start, end)}\n{ASK_FOR_TIMES}"
+        asked = on_the_clips_clock(question, start, end)
+        if start > 0:
+            # From the recording's beginning both clocks agree, whatever form times have.
+            asked = f"{asked}\n{ASK_FOR_TIMES}"
         answer = listener.listen(read_range(path, start, end), asked, cancel)
     except MossAudioError as error:
         raise MossAgentError(str(error)) from error
@@ -124,7 +127,7 @@ def listen_tool(toolbox: Toolbox) -> BaseTool:
 # --- times between two clocks -------------------------------------------------------------------------
 
 ASK_FOR_TIMES = "Write times as [m:ss], counted from the start of this clip."
-"""What a listener is asked for behind every question."""
+"""What a listener is asked for behind a question about a clip from within a recording."""
 ROUNDING_S = 1.0
 """A time may lie this far behind the clip's end, seconds: models round up; it is taken for the end."""
 

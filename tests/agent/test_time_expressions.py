@@ -525,7 +525,8 @@ WITHOUT_TIME = [
     word
     for word in VOCABULARY.split()
     if not re.search(
-        r"\d:|sec|min|mintue|hour|\dh|\ds|\dm|half|third|quarter|end|beg|middle|%|percent|'|way", word
+        r"\d:|sec|min|mintue|hour|\dh|\ds|\dm|half|third|3rd|\dth|quarter|end|beg|middle|%|percent|'|way",
+        word,
     )
 ]
 
