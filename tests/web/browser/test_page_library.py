@@ -41,9 +41,10 @@ def test_a_chosen_file_is_transcribed_while_one_chats(
     own_site: Site, visit: Visit, sample: Path, tmp_path: Path
 ) -> None:
     page = visit(own_site)
-    choose(page, clip(sample, tmp_path / "first half.mp3", 120), clip(sample, tmp_path / "short.mp3", 20))
+    choose(page, clip(sample, tmp_path / "first half.mp3", 120))
     running = page.locator(".card.job", has_text="first half")
     expect(running).to_contain_text("Transcribing", timeout=60_000)
+    choose(page, clip(sample, tmp_path / "short.mp3", 20))
     expect(page.locator(".card.job", has_text="short")).to_contain_text("Waiting · next in line")
     ask(page, "What was said at minute 2?")
     assert "the certificate expired" in answer(page).lower()
