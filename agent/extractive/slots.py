@@ -84,7 +84,7 @@ def read_question(text: str, target: Focus | None) -> Question:
         for found in re.finditer(rf"(?<!\w){re.escape(target.title)}(?!\w)", text, re.IGNORECASE):
             masked = _mask(masked, *found.span(), TITLE)
     time = find_time(text, target.duration if target else None)
-    for span in _taken(time, text):
+    for span in time.taken if time else ():
         masked = _mask(masked, *span, TIME if isinstance(time, TimeRange) else TOPIC)
     people: list[str] = []
     speakers: set[str] = set()
@@ -100,13 +100,6 @@ def read_question(text: str, target: Focus | None) -> Question:
 
 def _mask(masked: str, start: int, end: int, letter: str) -> str:
     return masked[:start] + letter * (end - start) + masked[end:]
-
-
-def _taken(time: TimeRange | TopicRange | None, text: str) -> tuple[tuple[int, int], ...]:
-    """Which characters of a question its time takes."""
-    at = text.find(time.phrase) if time else -1
-    own = ((at, at + len(time.phrase)),) if time and at >= 0 else ()
-    return getattr(time, "taken", own)
 
 
 def _people(text: str, voices: tuple[str, ...]) -> Iterator[tuple[int, int, str, str]]:
