@@ -46,8 +46,8 @@ ADD = f"""
  accept="audio/*,video/*,.mkv,.opus,.flac,.m4a"></div>
 <label class="field">Number of speakers<input type="number" min="1" max="50" step="1"
  placeholder="automatic" data-speakers inputmode="numeric"></label>
-<label class="field" title="Where a file has several">Audio track<input type="number" min="1" max="999" step="1"
- placeholder="automatic" data-track inputmode="numeric"></label>
+<label class="field" title="Where a file has several">Audio track<input type="number" min="1" max="999"
+ step="1" placeholder="automatic" data-track inputmode="numeric"></label>
 <div class="upload" data-upload hidden aria-live="polite"></div></div>"""
 
 FILTER = f"""

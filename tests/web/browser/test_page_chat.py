@@ -134,6 +134,20 @@ def test_a_question_about_nothing_that_was_said_gets_no_citation(site: Site, vis
     assert answer(page)
 
 
+def test_the_beginning_of_each_answer_is_in_view(site: Site, visit: Visit) -> None:
+    page = visit(site)
+    for question in ("write the meeting summary", "what was said at minute 2?", "penguins?"):
+        ask(page, question)
+        page.wait_for_timeout(500)
+        pane = page.locator("#answers").bounding_box()
+        for row in ("user-row", "bot-row"):
+            box = page.locator(f"#answers .{row}").last.bounding_box()
+            assert pane and box and pane["y"] - 2 <= box["y"] < pane["y"] + pane["height"] - 20, (
+                question,
+                row,
+            )
+
+
 def test_the_slash_key_goes_to_the_question(site: Site, visit: Visit) -> None:
     page = visit(site)
     page.keyboard.press("/")

@@ -127,15 +127,25 @@ moss.copying = (element) => element.addEventListener("click", async (event) => {
 moss.asking = (element, trigger) => element.addEventListener("click", (event) => {
   if (event.target.closest("[data-new-chat]")) trigger("fresh", {});
 });
-/* A new question goes to the top of the pane, so that its answer is read from its beginning. */
+/* A new question goes to the top of the pane, so that its answer is read from its beginning. Before there is an
+   answer below it, the pane cannot scroll so far; so it follows until the answer is there, or the person scrolls. */
 moss.questions = 0;
+moss.leads = false;
+for (const kind of ["wheel", "touchmove", "pointerdown"]) {
+  document.addEventListener(kind, (event) => {
+    if (event.target.closest?.("#answers")) moss.leads = false;
+  }, { passive: true });
+}
 moss.watchAnswers = () => {
   const pane = document.querySelector("#answers .message-wrap")?.closest("[role=log]") ?? document.querySelector("#answers .panel-wrap");
   const rows = document.querySelectorAll("#answers .user-row");
-  if (rows.length > moss.questions && pane) {
+  if (rows.length > moss.questions) moss.leads = true;
+  if (moss.leads && pane && rows.length) {
     const last = rows[rows.length - 1];
     pane.scrollTo({ top: pane.scrollTop + last.getBoundingClientRect().top - pane.getBoundingClientRect().top });
   }
+  const answered = rows.length && document.querySelector("#answers .bot-row") && !document.querySelector("#question .stop-button");
+  if (moss.leads && answered) setTimeout(() => { moss.leads = false; }, 1000);
   moss.questions = rows.length;
   document.querySelectorAll("#answers .thought-group .arrow button[aria-label='']").forEach((button) => {
     button.setAttribute("aria-label", "Show or hide this step");
