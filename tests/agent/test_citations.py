@@ -246,7 +246,7 @@ def test_checking_twice_changes_nothing(text: str) -> None:
     once = check(text)
     if once.text != UNVERIFIED:
         twice = check(once.marked_text)
-        # Marks go where sentences end, and a stray “[#]” between two digits looked like an end.
+        # Behind a beginning that was left out, “0.” is the number of a list item, and such is not marked.
         assert twice.marked_text.replace(MARK, "") == once.marked_text.replace(MARK, "")
         assert twice.citations == once.citations
 
