@@ -372,7 +372,9 @@ def _is_heading(text: str, signed: bool) -> bool:
 
 
 def _with_mark(text: str, mark: str = MARK) -> str:
-    at = len(text.rstrip(_TAIL))
+    at = len(text)
+    while at and (text[at - 1] in _TAIL or text[at - 1].isspace()):
+        at -= 1
     # Emphasis that ends here belongs to what it encloses.
     while at < len(text) and text[at] in "*_":
         at += 1
