@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from agent.answer import Citation
@@ -63,6 +63,9 @@ MARK = "[?]"
 """Stands where a citation would."""
 LEGEND = f"{MARK} This could not be checked against the recordings."
 """Stands once, below an answer with marks."""
+
+_MOST_READINGS = 4
+"""Times that a line is read again of which something was left out."""
 
 _TAIL = " \t.,;:!?…。！？，；|*_"
 _HEADING = re.compile(r"\*\*[^*]{1,100}\*\*:?|__[^_]{1,100}__:?")
@@ -174,8 +177,21 @@ class Checker:
         if self._fresh:
             self._evidence.add(self._segments.segments_by_id(self._fresh))
             self._fresh = set()
-        if not by_rule:
-            line = unmarked(line).rstrip()
+        if by_rule:
+            return self._check(line, by_rule)
+        checked = self._check(unmarked(line).rstrip())
+        dropped, verdicts = checked.dropped, checked.verdicts
+        markers = [part for part in tokens(line) if isinstance(part, (Marker, Broken))]
+        if dropped or any(isinstance(part, Broken) or not self._run(part) for part in markers):
+            # Without what was left out, the line may fall into other sentences.
+            for _ in range(_MOST_READINGS):
+                before, checked = checked, self._check(unmarked(checked.marked_text).rstrip())
+                if checked.marked_text == before.marked_text:
+                    break
+                dropped, verdicts = dropped + checked.dropped, verdicts + checked.verdicts
+        return replace(checked, dropped=dropped, verdicts=verdicts)
+
+    def _check(self, line: str, by_rule: bool = False) -> Checked:
         prefix = bullet(line)
         pieces = statements(line[len(prefix) :])
         heading = _is_heading(line[len(prefix) :], "#" in prefix)
@@ -203,7 +219,8 @@ class Checker:
         citations = tuple(citation for item in kept for citation in item.citations)
         # What is left out can bring loose quotation marks or brackets together; then markers would be read
         # otherwise than they were checked, and the line goes too.
-        if sum(isinstance(part, Marker) for part in split_markers(marked)) != len(citations):
+        markers = sum(isinstance(part, Marker) for part in split_markers(marked))
+        if markers != len(citations) or any(isinstance(part, Broken) for part in tokens(marked)):
             return Checked("", (), dropped + 1)
         verdicts = tuple(item.verdict for item in kept if item.verdict)
         return Checked(marked, citations, dropped, any(item.marked for item in kept), verdicts)
@@ -261,7 +278,12 @@ class Checker:
         gap = statement.text[len(statement.text.rstrip()) :]
         said = " ".join(segment.text for segment in made.cited)
         markers = " ".join(str(Marker(segment.id, segment.id)) for segment in made.cited)
-        return _Kept(_with_mark(text.rstrip(), markers) + gap, citations, verdict, said=said)
+        text = _with_mark(text.rstrip(), markers)
+        # As of a statement that was not mended: where words cannot be compared, it is not checked.
+        unsure = not made.quoted and not statement.quotes and not self._evidence.comparable(made.text)
+        return _Kept(
+            (_with_mark(text) if unsure else text) + gap, citations, verdict, marked=unsure, said=said
+        )
 
     def _uncited(self, piece: str, said: str, heading: bool) -> _Kept:
         """What becomes of a statement without citations, on a line whose citations say so much."""

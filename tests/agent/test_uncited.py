@@ -208,6 +208,7 @@ def without_marks(text: str) -> str:
 
 @given(PIECES)
 @example("[[?]?] x")
+@example("[#[#]]")
 @example("They decided to sink the ferry. \r They decided to sink the ferry.")
 @example("0[#]. [#1] They decided to sink the ferry.")
 def test_marking_adds_marks_and_nothing_else_and_is_done_once(text: str) -> None:
