@@ -65,7 +65,7 @@ LEGEND = f"{MARK} This could not be checked against the recordings."
 """Stands once, below an answer with marks."""
 
 _MOST_READINGS = 4
-"""Times that a line is read again of which something was left out."""
+"""Times that a checked line is read again, until nothing changes."""
 
 _TAIL = " \t.,;:!?…。！？，；|*_"
 _HEADING = re.compile(r"\*\*[^*]{1,100}\*\*:?|__[^_]{1,100}__:?")
@@ -181,14 +181,12 @@ class Checker:
             return self._check(line, by_rule)
         checked = self._check(unmarked(line).rstrip())
         dropped, verdicts = checked.dropped, checked.verdicts
-        markers = [part for part in tokens(line) if isinstance(part, (Marker, Broken))]
-        if dropped or any(isinstance(part, Broken) or not self._run(part) for part in markers):
-            # Without what was left out, the line may fall into other sentences.
-            for _ in range(_MOST_READINGS):
-                before, checked = checked, self._check(unmarked(checked.marked_text).rstrip())
-                if checked.marked_text == before.marked_text:
-                    break
-                dropped, verdicts = dropped + checked.dropped, verdicts + checked.verdicts
+        # What was left out or put in may change where sentences end and what they rest on.
+        for _ in range(_MOST_READINGS):
+            before, checked = checked, self._check(unmarked(checked.marked_text).rstrip())
+            if checked.marked_text == before.marked_text:
+                break
+            dropped, verdicts = dropped + checked.dropped, verdicts + checked.verdicts
         return replace(checked, dropped=dropped, verdicts=verdicts)
 
     def _check(self, line: str, by_rule: bool = False) -> Checked:
