@@ -379,6 +379,7 @@ def _rebuilt(parts: Sequence[str | Marker | Quote | Broken], valid: _Runs) -> st
 
 def unmarked(line: str) -> str:
     """A line without marks and without their legend: a model may have learnt them from its answers."""
+    line = line.replace(LEGEND, "")
     while MARK in line:
         before, _, after = line.partition(MARK)
         line = before.rstrip(" \t") + after
