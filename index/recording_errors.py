@@ -4,6 +4,9 @@
     ├── MediaError            the file cannot be used: no audio, not media, truncated, empty
     ├── UnknownRecording      no recording has this id, prefix or title
     ├── AmbiguousRecording    more than one recording has this prefix or title
+    ├── ChangedMeanwhile      a sentence is no longer as it was when its correction began
+    ├── SpeakerExists         a speaker of this name is there already; the two would become one
+    ├── WouldLoseCorrections  it would overwrite what a person corrected
     ├── WeightsError          model weights are missing or are not the published ones
     ├── HearingError          the engine failed on a stretch of audio
     │   ├── TooLong           it takes less at a time; a shorter stretch may do
@@ -36,6 +39,18 @@ class UnknownRecording(MossAgentError):
 
 class AmbiguousRecording(MossAgentError):
     """Several recordings answer to this prefix or title."""
+
+
+class ChangedMeanwhile(MossAgentError):
+    """A sentence is no longer as it was when its correction began; nothing was changed."""
+
+
+class SpeakerExists(MossAgentError):
+    """A speaker of this name is there already, and nobody said that the two are one; nothing was changed."""
+
+
+class WouldLoseCorrections(MossAgentError):
+    """What a person corrected would be overwritten, and nobody said that it may be; nothing was changed."""
 
 
 class WeightsError(MossAgentError):
