@@ -14,7 +14,15 @@ from sqlalchemy.orm import Session
 
 from index.recording_errors import AmbiguousRecording, MossAgentError, SpeakerExists, UnknownRecording
 from index.records import Recording, Segment, Span, Word
-from index.store.database import Database, RecordingRow, SegmentRow, SpeakerRow, ThreadRecordingRow, WindowRow
+from index.store.database import (
+    CorrectionRow,
+    Database,
+    RecordingRow,
+    SegmentRow,
+    SpeakerRow,
+    ThreadRecordingRow,
+    WindowRow,
+)
 from index.text import folded_name, one_line
 
 LONGEST_NAME = 80
@@ -134,6 +142,25 @@ class Library:
             part = wanted[at : at + MOST_PARAMETERS]
             found += self._segments(_WITH_SPEAKERS.where(SegmentRow.id.in_(part)))
         return sorted(found, key=lambda segment: (segment.recording, segment.start, segment.id))
+
+    def successors(self, recording: str, gone: Iterable[int]) -> dict[int, int]:
+        """In which sentence those are now that are no longer there, where they were merged into one."""
+        columns = CorrectionRow.before, CorrectionRow.after, CorrectionRow.undone_at
+        query = select(*columns).where(CorrectionRow.recording_id == recording).order_by(CorrectionRow.id)
+        into: dict[int, int] = {}
+        with self.database.transaction() as session:
+            for before, after, undone_at in session.execute(query):
+                was, now = (after, before) if undone_at else (before, after)
+                left = [state["id"] for state in now if "id" in state]
+                into |= {one["id"]: left[0] for one in was if left and one["id"] not in left}
+            found = {}
+            for number in gone:
+                current = number
+                for _ in range(len(into)):
+                    current = into.get(current, current)
+                if current != number and session.get(SegmentRow, current) is not None:
+                    found[number] = current
+        return found
 
     def segment_embeddings(self, segments: Sequence[Segment]) -> np.ndarray | None:
         """Stored sentence embeddings, float32 ``[n_segments, dimensions]`` in the order given.
