@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from agent.settings import Settings
 from index.disk_space import noticing_full_disk
 from index.progress import Progress, Report
-from index.recording_errors import DiskFull, IndexOutOfDate, MossAgentError
+from index.recording_errors import DiskFull, IndexOutOfDate, MossAgentError, would_lose
 from index.records import Recording
 from index.store.database import Database, is_writable, not_writable
 from index.store.library import Library
@@ -211,16 +211,25 @@ class Workspace:
             self.transcriber.glossary = glossary_of(self.settings)
         return entries
 
-    def remove(self, reference: str) -> Recording:
+    def remove(self, reference: str, drop_corrections: bool = False) -> Recording:
         """Delete a recording from every store: database, audio copy, vectors, conversations that quoted it.
+
+        Args:
+            reference: Which one.
+            drop_corrections: Whether it may go although somebody corrected its transcript, which adding the
+                file again would not bring back.
 
         Returns:
             What was removed.
 
         Raises:
             UnknownRecording, AmbiguousRecording: See ``Library.resolve``.
+            WouldLoseCorrections: It has corrections, and they may not be dropped.
         """
         recording = self.library.resolve(reference)
+        count = 0 if drop_corrections else self.library.correction_count(recording.id)
+        if count:
+            raise would_lose(f"“{recording.title}” has", count, "remove it")
         if isinstance(self.read_only, DiskFull):
             self._make_room(recording.id)
         with self.writing():
@@ -333,12 +342,20 @@ class Workspace:
             return self.library.voice_count(recording, name)
 
     def relabel_speakers(
-        self, reference: str, speakers: int | None, report: Report | None = None
+        self,
+        reference: str,
+        speakers: int | None,
+        report: Report | None = None,
+        drop_corrections: bool = False,
     ) -> Recording:
-        """Diarize a ready recording again, with the number of speakers given or estimated."""
+        """Diarize a ready recording again, with the number of speakers given or estimated.
+
+        Raises:
+            WouldLoseCorrections: Somebody corrected who speaks, and that may not be dropped.
+        """
         recording = self.library.resolve(reference)
         with self.writing():
-            self.ingest.relabel_speakers(recording.id, speakers, report)
+            self.ingest.relabel_speakers(recording.id, speakers, report, drop_corrections)
         return self.library.recording(recording.id)
 
     def summarize(self, reference: str, template: str | None = None) -> Summary:

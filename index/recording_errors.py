@@ -53,6 +53,20 @@ class WouldLoseCorrections(MossAgentError):
     """What a person corrected would be overwritten, and nobody said that it may be; nothing was changed."""
 
 
+def would_lose(has: str, count: int, do: str) -> WouldLoseCorrections:
+    """The error for what would lose corrections.
+
+    Args:
+        has: What has them, with the verb: “It has”.
+        count: How many.
+        do: What was to be done, as in “to remove it”.
+    """
+    corrections = "1 correction" if count == 1 else f"{count} corrections"
+    return WouldLoseCorrections(
+        f"{has} {corrections}, which would be lost; to {do} all the same, use --drop-corrections."
+    )
+
+
 class WeightsError(MossAgentError):
     """Model weights are missing, or are not the published ones."""
 

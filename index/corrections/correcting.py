@@ -378,7 +378,7 @@ class _Change:
                 raise ChangedMeanwhile(
                     "This sentence was merged into another one meanwhile, so nothing was changed."
                 )
-            raise MossAgentError(f"There is no sentence {number} in this recording.")
+            raise MossAgentError(f"There is no sentence #{number} in this recording.")
         found = [one for one in self.all if one.id in wanted]
         for one in found:
             if one.kind != "speech":
@@ -531,6 +531,68 @@ def turn_of(segments: Sequence[Segment], number: int) -> list[int]:
         if number in numbers:
             return numbers
     return [number]
+
+
+def sentence_at(segments: Sequence[Segment], seconds: float) -> Segment:
+    """The sentence that is meant by a time: the one that is shown with it, or else the one that is said then.
+
+    Raises:
+        MossAgentError: Nothing is said then, or several sentences begin in that second.
+    """
+    spoken = [one for one in segments if one.kind == "speech"]
+    found = [one for one in spoken if int(one.start) == seconds]
+    if len(found) > 1:
+        numbers = ", ".join(f"#{one.id} “{_short(one.text)}”" for one in found)
+        raise MossAgentError(
+            f"Several sentences begin at {clock(seconds)}; name one by its number: {numbers}."
+        )
+    found = found or [one for one in spoken if one.start <= seconds < one.end][-1:]
+    if not found:
+        raise MossAgentError(f"Nothing is said at {clock(seconds)}.")
+    return found[0]
+
+
+def sentence_numbered(segments: Sequence[Segment], number: int) -> Segment:
+    """A sentence by its number.
+
+    Raises:
+        MossAgentError: There is none.
+    """
+    for one in segments:
+        if one.id == number:
+            return one
+    raise MossAgentError(f"There is no sentence #{number} in this recording.")
+
+
+def next_spoken(segments: Sequence[Segment], sentence: Segment) -> Segment:
+    """The sentence that follows one on the same channel.
+
+    Raises:
+        MossAgentError: It is the last one.
+    """
+    after = [one for one in segments if one.kind == "speech" and one.channel == sentence.channel]
+    at = [one.id for one in after].index(sentence.id) + 1 if sentence in after else len(after)
+    if at == len(after):
+        raise MossAgentError("No sentence follows this one.")
+    return after[at]
+
+
+def position_before(sentence: Segment, words: str) -> int:
+    """The character of a sentence before which it is to be split, by the words that stand there.
+
+    Raises:
+        MossAgentError: They do not stand in it, or more than once.
+    """
+    wanted = one_line(words)
+    count = sentence.text.count(wanted) if wanted else 0
+    if count != 1:
+        how = "not" if count == 0 else f"{count} times"
+        raise MossAgentError(f"“{_short(wanted)}” stands {how} in “{_short(sentence.text)}”.")
+    return sentence.text.index(wanted)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else text[:59].rstrip() + "…"
 
 
 def _sentence(text: str) -> str:

@@ -28,7 +28,7 @@ from index.pipeline.ingest_context import IngestContext
 from index.pipeline.transcribe_file import NO_SPEECH, find_windows
 from index.pipeline.transcribe_stage import TranscribeStage
 from index.progress import Progress
-from index.recording_errors import Cancelled, EngineStopped, MossAgentError
+from index.recording_errors import Cancelled, EngineStopped, MossAgentError, would_lose
 from index.records import Note, NoteKind, Recording, Span, StageName, Status
 from index.search.indexing import index_recording
 from index.sounds.sound_stage import SoundStage, is_complete, join_sounds
@@ -153,7 +153,11 @@ class Ingest:
             return context.recording
 
     def relabel_speakers(
-        self, recording: str, speakers: int | None, progress: Callable[[Progress], None] | None = None
+        self,
+        recording: str,
+        speakers: int | None,
+        progress: Callable[[Progress], None] | None = None,
+        drop_corrections: bool = False,
     ) -> None:
         """Identify the speakers of a recording anew, with their number given or estimated.
 
@@ -163,7 +167,14 @@ class Ingest:
             recording: Its id; it is ready.
             speakers: How many; None estimates it.
             progress: Called often where a model is asked window by window, from this thread.
+            drop_corrections: Whether what somebody corrected of who speaks may be lost.
+
+        Raises:
+            WouldLoseCorrections: Somebody corrected it, and it may not be lost.
         """
+        count = 0 if drop_corrections else self.library.correction_count(recording, of_speakers=True)
+        if count:
+            raise would_lose("Its speakers have", count, "identify them again")
         context = self._context(recording, progress or (lambda _: None), threading.Event())
         self._relabel(context, speakers)
 
@@ -220,14 +231,17 @@ class Ingest:
         # Fewer voices than expected may be all that can be told apart.
         if speakers is None or speakers in (len(names), expected):
             return
-        if all(is_label(name) for name in names):
+        corrected = self.library.correction_count(context.id, of_speakers=True)
+        if all(is_label(name) for name in names) and not corrected:
             self._relabel(context, speakers)
             now = len(context.recording.speakers)
             told(f"Its speakers were identified again: there were {len(names)}, now there are {now}.")
         else:
+            also = " --drop-corrections" if corrected else ""
             told(
-                f"It keeps its {len(names)} speakers, since you named some; to identify {speakers} and lose "
-                f"the names, run `moss-agent relabel-speakers {context.id[:12]} --speakers {speakers}`."
+                f"It keeps its {len(names)} speakers, since you named or corrected some; to identify "
+                f"{speakers} and lose that, run "
+                f"`moss-agent relabel-speakers {context.id[:12]} --speakers {speakers}{also}`."
             )
 
     def _context(

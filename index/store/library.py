@@ -25,6 +25,9 @@ from index.store.database import (
 )
 from index.text import folded_name, one_line
 
+SPEAKER_KINDS = ("speaker", "rename", "unite")
+"""Kinds of corrections that say who speaks."""
+
 LONGEST_NAME = 80
 """Characters of a speaker's name."""
 
@@ -142,6 +145,16 @@ class Library:
             part = wanted[at : at + MOST_PARAMETERS]
             found += self._segments(_WITH_SPEAKERS.where(SegmentRow.id.in_(part)))
         return sorted(found, key=lambda segment: (segment.recording, segment.start, segment.id))
+
+    def correction_count(self, recording: str, of_speakers: bool = False) -> int:
+        """How many corrections of a recording hold; only those of who speaks where that is asked."""
+        query = select(func.count()).where(
+            CorrectionRow.recording_id == recording, CorrectionRow.undone_at.is_(None)
+        )
+        if of_speakers:
+            query = query.where(CorrectionRow.kind.in_(SPEAKER_KINDS))
+        with self.database.transaction() as session:
+            return session.scalar(query) or 0
 
     def successors(self, recording: str, gone: Iterable[int]) -> dict[int, int]:
         """In which sentence those are now that are no longer there, where they were merged into one."""
