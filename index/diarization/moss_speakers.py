@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from index.audio.silence_trimming import original_time, trim_silence
-from index.audio.windows import AudioWindow
+from index.audio.windows import AudioWindow, original_time, trim_silence
 from index.recording_errors import TooLong
 from index.transcription.moss_requests import BackendClient
 from index.transcription.moss_transcriber import KEEP_PAUSE_SECONDS
