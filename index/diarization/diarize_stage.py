@@ -24,8 +24,7 @@ from index.diarization.clustering import estimate_clusters
 from index.diarization.constraints import SpeakerLabels, constrained_clusters, incremental_clusters
 from index.diarization.moss_speakers import MossSpeakers
 from index.diarization.voice_embeddings import SpeechChunks, embed_speech
-from index.pipeline.ingest_context import IngestContext
-from index.pipeline.stage import Stage
+from index.pipeline.stage import IngestContext, Stage
 from index.pipeline.transcribe_file import load_window
 from index.progress import Progress
 from index.recording_errors import MossAgentError

@@ -24,7 +24,7 @@ from index.audio.decode import Decoded, declared_duration, decode_to_flac, file_
 from index.diarization.diarize_stage import DiarizeStage, diarize, diarize_again
 from index.disk_space import noticing_full_disk, reserve
 from index.language_names import language_name, name_languages
-from index.pipeline.ingest_context import IngestContext
+from index.pipeline.stage import IngestContext
 from index.pipeline.transcribe_file import NO_SPEECH, find_windows
 from index.pipeline.transcribe_stage import TranscribeStage
 from index.progress import Progress

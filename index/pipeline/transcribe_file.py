@@ -17,8 +17,7 @@ import numpy as np
 from index.audio.decode import decode_to_flac, read_range
 from index.audio.vad import detect_speech
 from index.audio.windows import AudioWindow, cut_windows
-from index.pipeline.parallel import in_order
-from index.pipeline.stage import Failures, attempts
+from index.pipeline.stage import Failures, attempts, in_order
 from index.recording_errors import Cancelled, HearingError
 from index.records import Note, NoteKind, Segment, Span, StageName
 from index.store.database import WindowRow

@@ -11,8 +11,7 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from index.audio.decode import read_range
-from index.pipeline.ingest_context import IngestContext
-from index.pipeline.stage import Stage
+from index.pipeline.stage import IngestContext, Stage
 from index.pipeline.transcribe_stage import segment_row
 from index.records import NoteKind, Segment, Span, StageName
 from index.sounds.moss_sounds import MossSounds
