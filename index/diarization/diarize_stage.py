@@ -19,8 +19,12 @@ import numpy as np
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
-from index.diarization.clustering import estimate_clusters
-from index.diarization.constraints import SpeakerLabels, constrained_clusters, incremental_clusters
+from index.diarization.clustering import (
+    SpeakerLabels,
+    constrained_clusters,
+    estimate_clusters,
+    incremental_clusters,
+)
 from index.diarization.moss_speakers import MossSpeakers, VoiceLabel, align_labels
 from index.diarization.voice_embeddings import SpeechChunks, embed_speech
 from index.pipeline.stage import IngestContext, Stage
