@@ -31,7 +31,7 @@ from index.progress import Progress
 from index.recording_errors import Cancelled, EngineStopped, MossAgentError
 from index.records import Note, NoteKind, Recording, Span, StageName, Status
 from index.search.indexing import index_recording
-from index.sounds.sound_stage import SoundStage, is_complete, join_sounds
+from index.sounds import MossSounds, SoundStage, is_complete, join_sounds
 from index.store.database import RecordingRow, SpeakerRow, WindowRow
 from index.store.library import Library
 from index.summary.speaker_names import is_label
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from index.diarization.moss_speakers import MossSpeakers
     from index.search.embeddings import Embedder
     from index.search.vectors import Vectors
-    from index.sounds.moss_sounds import MossSounds
 
 __all__ = ["Ingest", "Progress"]
 
