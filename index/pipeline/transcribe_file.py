@@ -21,9 +21,13 @@ from index.pipeline.stage import Failures, attempts, in_order
 from index.recording_errors import Cancelled, HearingError
 from index.records import Note, NoteKind, Segment, Span, StageName
 from index.store.database import WindowRow
-from index.transcription.by_language import SpokenWindow, transcribe_by_language
 from index.transcription.coverage import coverage, find_gaps
-from index.transcription.languages import LanguageGuess, languages_spoken
+from index.transcription.languages import (
+    LanguageGuess,
+    SpokenWindow,
+    languages_spoken,
+    transcribe_by_language,
+)
 from index.transcription.transcriber import Transcriber
 from moss_audio.audio import SAMPLE_RATE
 

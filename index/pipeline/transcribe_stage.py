@@ -13,8 +13,13 @@ from index.pipeline.transcribe_file import detect_language, load_window
 from index.recording_errors import HearingError
 from index.records import Note, NoteKind, Segment, Span, StageName
 from index.store.database import SegmentRow, WindowRow
-from index.transcription.by_language import SpokenWindow, transcribe_by_language
-from index.transcription.languages import LanguageGuess, LanguageSpan, languages_spoken
+from index.transcription.languages import (
+    LanguageGuess,
+    LanguageSpan,
+    SpokenWindow,
+    languages_spoken,
+    transcribe_by_language,
+)
 from index.transcription.transcriber import Transcriber
 
 

@@ -6,7 +6,7 @@ engine that, once astray, loses the rest of a window (``Transcriber.max_splits``
 it failed on with other settings, and then splits it in half; a window that it refuses as too long is split at
 once, as often as that takes. What is still missing then is reported as a gap.
 
-What counts as a loop is said in ``moss_audio.generation.loops``; its time is taken out with it.
+What counts as a loop is said in ``moss_audio.generation.loops``; a loop is cut together with its time.
 """
 
 from __future__ import annotations
