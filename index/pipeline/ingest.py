@@ -32,9 +32,9 @@ from index.recording_errors import Cancelled, EngineStopped, MossAgentError
 from index.records import Note, NoteKind, Recording, Span, StageName, Status
 from index.search.indexing import index_recording
 from index.sounds import MossSounds, SoundStage, is_complete, join_sounds
+from index.speaker_names import is_label
 from index.store.database import RecordingRow, SpeakerRow, WindowRow
 from index.store.library import Library
-from index.summary.speaker_names import is_label
 from index.transcription.coverage import coverage, find_gaps
 from index.transcription.languages import languages_spoken
 from index.transcription.transcriber import Transcriber
