@@ -13,8 +13,7 @@ from typing import Any
 from langchain_core.messages import ToolMessage
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from index.records import Recording, Segment
-from index.summary.items import Summary
+from index.records import Recording, Segment, Summary
 from moss_audio.timestamps import clock
 
 MOST_EVIDENCE = 60

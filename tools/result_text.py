@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from index.summary.items import ActionItem, Item, Summary, Topic
+from index.records import ActionItem, Item, Summary, Topic
 from moss_audio.timestamps import clock
 from tools.result import Evidence, Failure, Outline, OutlineTopic, SummaryResult, ToolResult
 
