@@ -14,10 +14,9 @@ from dataclasses import dataclass, field
 
 import torch
 
-from moss_audio.engine.block_pool import BlockPool
 from moss_audio.engine.encoder_cache import EncoderCache
 from moss_audio.engine.input_processor import InputProcessor
-from moss_audio.engine.kv_cache import CacheShape, KVCache
+from moss_audio.engine.kv_cache import BlockPool, CacheShape, KVCache
 from moss_audio.engine.model_runner import DecodeOutput, ModelRunner, PrefillOutput
 from moss_audio.engine.options import Budget, EngineOptions
 from moss_audio.engine.scheduler import Batch, Scheduler, error_for_caller

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from moss_audio.engine.block_pool import Key, block_hashes
 from moss_audio.engine.encoder_cache import Clips
+from moss_audio.engine.kv_cache import Key, block_hashes
 from moss_audio.engine.sampling import Sampling
 from moss_audio.engine.sequence import RequestHandle, Sequence
 from moss_audio.errors import NotEnoughMemory
