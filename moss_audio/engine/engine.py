@@ -15,12 +15,11 @@ from dataclasses import dataclass, field
 import torch
 
 from moss_audio.engine.encoder_cache import EncoderCache
-from moss_audio.engine.input_processor import InputProcessor
 from moss_audio.engine.kv_cache import BlockPool, CacheShape, KVCache
 from moss_audio.engine.model_runner import DecodeOutput, ModelRunner, PrefillOutput
 from moss_audio.engine.options import Budget, EngineOptions
 from moss_audio.engine.scheduler import Batch, Scheduler, error_for_caller
-from moss_audio.engine.sequence import RequestHandle, Sequence
+from moss_audio.engine.sequence import InputProcessor, RequestHandle, Sequence
 from moss_audio.errors import MossAudioError
 from moss_audio.generation.loops import is_loop
 from moss_audio.generation.requests import FREE, Options, Request, Stopped

@@ -19,10 +19,9 @@ from dataclasses import dataclass, field
 
 import torch
 
-from moss_audio.engine.input_processor import InputProcessor
 from moss_audio.engine.kv_cache import BlockPool
 from moss_audio.engine.options import EngineOptions
-from moss_audio.engine.sequence import RequestHandle, Sequence
+from moss_audio.engine.sequence import InputProcessor, RequestHandle, Sequence
 from moss_audio.errors import MemoryUsedUp, MossAudioError
 from moss_audio.generation.requests import Options, Reply, Request
 

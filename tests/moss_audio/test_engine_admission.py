@@ -11,8 +11,8 @@ import torch
 from index.transcription.moss_requests import BackendClient
 from moss_audio.engine import Engine, EngineOptions, LocalBackend, RequestHandle
 from moss_audio.engine import encoder_cache as encoding
-from moss_audio.engine import input_processor as inputs
 from moss_audio.engine import options as sizes
+from moss_audio.engine import sequence as sequences
 from moss_audio.engine.encoder_cache import EncoderCache
 from moss_audio.engine.model_runner import ModelRunner
 from moss_audio.engine.options import Budget, workspace
@@ -58,7 +58,7 @@ def busy(engine: Engine) -> int:
 @pytest.mark.parametrize("sizes", [{"cache_bytes": 700_000}, {"prefill_tokens": 200}])
 def test_only_what_the_next_pass_takes_is_prepared_and_encoded(start, monkeypatch, sizes):
     prepared, encoded = [], []
-    ready, encode = inputs.InputProcessor.sequence, EncoderCache.encode
+    ready, encode = sequences.InputProcessor.sequence, EncoderCache.encode
 
     def preparing(self, *given):
         prepared.append(ready(self, *given))
@@ -68,7 +68,7 @@ def test_only_what_the_next_pass_takes_is_prepared_and_encoded(start, monkeypatc
         encoded.append(len(requests))
         return encode(self, requests)
 
-    monkeypatch.setattr(inputs.InputProcessor, "sequence", preparing)
+    monkeypatch.setattr(sequences.InputProcessor, "sequence", preparing)
     monkeypatch.setattr(EncoderCache, "encode", encoding)
     engine = start(**sizes)
     handles = queued(engine, REQUESTS)
@@ -126,8 +126,8 @@ def _cache_bytes(model: MossAudioModel, budget: Budget) -> int:
 
 def test_the_blocks_of_a_prompt_are_hashed_once_however_long_it_waits(start, monkeypatch):
     calls = []
-    hashing = inputs.block_hashes
-    monkeypatch.setattr(inputs, "block_hashes", lambda *given: calls.append(1) or hashing(*given))
+    hashing = sequences.block_hashes
+    monkeypatch.setattr(sequences, "block_hashes", lambda *given: calls.append(1) or hashing(*given))
     engine = start(cache_bytes=400_000)
     queued(engine, REQUESTS[:3])
     # The second has no room beside the first, and is looked at in each step.
