@@ -11,11 +11,11 @@ import torch
 from index.transcription.moss_requests import BackendClient
 from moss_audio.engine import Engine, EngineOptions, LocalBackend, RequestHandle
 from moss_audio.engine import encoder_cache as encoding
-from moss_audio.engine import options as sizes
+from moss_audio.engine import engine as engines
 from moss_audio.engine import sequence as sequences
 from moss_audio.engine.encoder_cache import EncoderCache
+from moss_audio.engine.engine import Budget, workspace
 from moss_audio.engine.model_runner import ModelRunner
-from moss_audio.engine.options import Budget, workspace
 from moss_audio.errors import MemoryUsedUp, MossAudioError, NotEnoughMemory
 from moss_audio.generation.requests import Options, Reply, Request
 from moss_audio.model.modeling import MossAudioModel
@@ -108,12 +108,12 @@ def test_the_cache_leaves_room_for_windows_and_work(model, monkeypatch):
     options = EngineOptions(block_size=16, cache_share=1.0)
     work = workspace(model, options)
     for there in (3 * work, 30 * work):
-        monkeypatch.setattr(sizes, "available", lambda device, there=there: there)
+        monkeypatch.setattr(engines, "available", lambda device, there=there: there)
         budget = Budget.of(model, options)
         assert budget.encoder_bytes == min(options.encoder_bytes, there // 10)
         assert 2 <= budget.blocks <= options.max_tokens // 16
         assert _cache_bytes(model, budget) + budget.encoder_bytes + work <= there
-    monkeypatch.setattr(sizes, "available", lambda device: work // 2)
+    monkeypatch.setattr(engines, "available", lambda device: work // 2)
     with pytest.raises(NotEnoughMemory, match=r"KV cache needs .* gets 0\.000 GB"):
         Budget.of(model, options)
 
