@@ -16,7 +16,7 @@ import openai
 
 from moss_audio.generation.requests import Options
 from moss_audio.generation.thinking import name_says_thinking
-from moss_audio.served.faults import said
+from moss_audio.served.connection import said
 from moss_audio.served.messages import AudioPart
 
 log = logging.getLogger(__name__)
