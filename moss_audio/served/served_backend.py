@@ -20,8 +20,7 @@ from moss_audio.generation.requests import Event, Options, Reply, Request
 from moss_audio.generation.thinking import name_says_thinking
 from moss_audio.served.answers import AnswerReader, Delta
 from moss_audio.served.connection import LINGER_SECONDS, Address, Connection, Faults, said
-from moss_audio.served.dialect import Dialect, has_audio, room_left
-from moss_audio.served.messages import conversation, definitions, question
+from moss_audio.served.dialect import Dialect, conversation, definitions, has_audio, question, room_left
 from moss_audio.served.served_models import PROBE_SECONDS, PROBE_TOKENS, Served, choose
 
 log = logging.getLogger(__name__)
