@@ -22,15 +22,15 @@ from moss_audio.model.auto_classes import register_with_auto_classes
 
 if TYPE_CHECKING:
     from moss_audio.audio import load_audio
+    from moss_audio.backend import Listener
     from moss_audio.generation.generate import replies, reply, stream
     from moss_audio.generation.requests import Options, Reply, Request
-    from moss_audio.listener import Listener
     from moss_audio.model.config import MossAudioConfig
     from moss_audio.model.modeling import MossAudio, MossAudioModel
     from moss_audio.model.processor import MossAudioProcessor
 
 _HOMES = {
-    "Listener": "listener",
+    "Listener": "backend",
     "MossAudio": "model.modeling",
     "MossAudioConfig": "model.config",
     "MossAudioModel": "model.modeling",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from index.store.library import Library
-from moss_audio.listener import Listener
+from moss_audio.backend import Listener
 
 if TYPE_CHECKING:
     from index.search.searching import Search
