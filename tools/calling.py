@@ -11,8 +11,7 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from index.recording_errors import MossAgentError
 from moss_audio.timestamps import parse_clock
-from tools.result import ToolResult
-from tools.result_text import text_of
+from tools.result import ToolResult, text_of
 
 P = ParamSpec("P")
 

@@ -35,8 +35,7 @@ from moss_audio.generation.requests import TextDelta as MossDelta
 from tests.support.conversing import HARBOUR, Desk, heard
 from tests.support.moss_backend import Messages, RuleBackend, Said
 from tools import Toolbox, build_tools
-from tools.result import Evidence, RecordingInfo, Transcript, restore
-from tools.result_text import text_of
+from tools.result import Evidence, RecordingInfo, Transcript, restore, text_of
 
 READ = (
     '<tool_call>\n{"name": "read_transcript", "arguments": {"recording": "aaaaaaaaaaaa", '
