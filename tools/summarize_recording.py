@@ -14,9 +14,8 @@ from pydantic import BaseModel, Field
 from index.recording_errors import MossAgentError
 from index.records import Recording, Segment, Summary, Template
 from index.store.library import Library
-from tools.calling import OWN, make_tool
 from tools.result import Evidence, RecordingInfo, SummaryResult, notes, unfinished
-from tools.toolbox import Toolbox
+from tools.toolbox import OWN, Toolbox, make_tool
 
 if TYPE_CHECKING:
     from index.search.embeddings import Embedder
