@@ -35,8 +35,8 @@ def icon(name: str) -> str:
 
 
 STATIC = Path(__file__).parent / "static"
-STYLES = ("tokens.css", "page.css", "library.css", "recording.css", "chat.css")
-SCRIPTS = ("page.js", "library.js", "microphone.js", "player.js", "transcript.js")
+STYLES = ("tokens.css", "page.css", "library.css", "recording.css", "edit.css", "chat.css")
+SCRIPTS = ("page.js", "library.js", "microphone.js", "player.js", "transcript.js", "edit.js")
 
 SANS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif")
 MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
