@@ -6,7 +6,7 @@ import json
 
 from langchain_core.messages import SystemMessage
 
-from agent.extractive.question_context import CONTEXT, QuestionContext
+from agent.extractive.intents import CONTEXT, QuestionContext
 from agent.extractive.situation import Focus
 from tools.listen import NEEDS_MOSS_AUDIO
 from tools.result_text import shortened

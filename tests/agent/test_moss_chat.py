@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from agent.answer import Answer, StepFinished, StepStarted, TextDelta, ThoughtDelta
 from agent.assistant import Assistant
 from agent.citations.check import LEGEND, MARK, UNVERIFIED
-from agent.extractive.question_context import QuestionContext
+from agent.extractive.intents import QuestionContext
 from agent.extractive.situation import Focus
 from agent.graph import MOST_ROUNDS
 from agent.handout import LONGEST_STRETCH
