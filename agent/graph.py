@@ -46,8 +46,7 @@ from agent.extractive.extractive_chat import BY_RULE, by_rule
 from agent.extractive.intents import Intent, QuestionContext, understand
 from agent.extractive.plan import next_calls
 from agent.extractive.situation import Focus
-from agent.handout import Handout
-from agent.prompts import system_message
+from agent.prompts import Handout, system_message
 from agent.turns import GATHERED, last_turn, remembered, rounds
 from tools.result import SearchResult, Transcript, result_of
 
