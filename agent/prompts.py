@@ -17,8 +17,7 @@ from agent.extractive.intents import CONTEXT, QuestionContext
 from agent.extractive.situation import Focus
 from agent.turns import last_turn
 from tools.listen import NEEDS_MOSS_AUDIO
-from tools.result import Evidence, SearchResult, ToolResult, result_of
-from tools.result_text import shortened, text_of
+from tools.result import Evidence, SearchResult, ToolResult, result_of, shortened, text_of
 
 SYSTEM = """\
 You answer questions about recordings from evidence alone, in the language of the question.
