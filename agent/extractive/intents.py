@@ -13,9 +13,22 @@ from typing import Literal, cast
 from langchain_core.messages import BaseMessage, SystemMessage
 
 from agent.citations.quotes import fold
-from agent.extractive.rules import SAYING, accounted, corrected, foreign_kind, is_foreign, read_kind, readings
+from agent.extractive.rules import (
+    NAME,
+    SAYING,
+    TIME,
+    TITLE,
+    TOPIC,
+    Question,
+    accounted,
+    corrected,
+    foreign_kind,
+    is_foreign,
+    read_kind,
+    read_question,
+    readings,
+)
 from agent.extractive.situation import Focus, Situation, Turn, read_situation, results_of
-from agent.extractive.slots import NAME, TIME, TITLE, TOPIC, Question, read_question
 from agent.extractive.time_expressions import AT_SECONDS, TimeRange, TopicRange
 from index.templates import TEMPLATES
 from index.vocabulary import MONTHS, WEEKDAYS, one_of
