@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from langchain_core.messages import BaseMessage, SystemMessage, ToolMessage
 
 from agent.citations.check import Segments
-from agent.extractive.intents import CONTEXT, QuestionContext
-from agent.extractive.situation import Focus
+from agent.planning.intents import CONTEXT, QuestionContext
+from agent.planning.situation import Focus
 from agent.turns import last_turn
 from tools.listen import NEEDS_MOSS_AUDIO
 from tools.result import Evidence, SearchResult, ToolResult, result_of, shortened, text_of

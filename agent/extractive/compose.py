@@ -13,10 +13,10 @@ from dataclasses import replace
 from typing import Protocol, TypeVar
 
 from agent.citations.quotes import fold, quoted, tidy
-from agent.extractive.intents import WHICH, Intent, Span
-from agent.extractive.plan import MOST_LISTENED, moment_of, place_of, within
-from agent.extractive.rules import content_words
-from agent.extractive.situation import Result, Situation
+from agent.planning.intents import WHICH, Intent, Span
+from agent.planning.plan import MOST_LISTENED, moment_of, place_of, within
+from agent.planning.rules import content_words
+from agent.planning.situation import Result, Situation
 from index.language_names import name_languages
 from index.records import ActionItem, Item, Summary
 from index.text import similarity

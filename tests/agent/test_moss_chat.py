@@ -20,11 +20,11 @@ from pydantic import BaseModel
 from agent.answer import Answer, StepFinished, StepStarted, TextDelta, ThoughtDelta
 from agent.assistant import Assistant
 from agent.citations.check import LEGEND, MARK, UNVERIFIED
-from agent.extractive.intents import QuestionContext
-from agent.extractive.situation import Focus
 from agent.graph import MOST_ROUNDS
 from agent.models.moss_chat import CONTEXT_TOKENS, ChatMossAudio
 from agent.models.moss_messages import ContextTooLong, cut_rows, estimate_tokens, openai_messages
+from agent.planning.intents import QuestionContext
+from agent.planning.situation import Focus
 from agent.prompts import LONGEST_STRETCH, system_message
 from index.recording_errors import Cancelled, MossAgentError
 from moss_audio.backend import BackendListener

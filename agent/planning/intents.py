@@ -13,7 +13,7 @@ from typing import Literal, cast
 from langchain_core.messages import BaseMessage, SystemMessage
 
 from agent.citations.quotes import fold
-from agent.extractive.rules import (
+from agent.planning.rules import (
     NAME,
     SAYING,
     TIME,
@@ -28,8 +28,8 @@ from agent.extractive.rules import (
     read_question,
     readings,
 )
-from agent.extractive.situation import Focus, Situation, Turn, read_situation, results_of
-from agent.extractive.time_expressions import AT_SECONDS, TimeRange, TopicRange
+from agent.planning.situation import Focus, Situation, Turn, read_situation, results_of
+from agent.planning.time_expressions import AT_SECONDS, TimeRange, TopicRange
 from index.records import TEMPLATES
 from index.vocabulary import MONTHS, WEEKDAYS, one_of
 from moss_audio.timestamps import parse_clock
@@ -52,7 +52,7 @@ SHORTEST_FOLLOW_UP_S = 30.0
 
 @dataclass(frozen=True)
 class Span:
-    """A stretch of the recording, seconds; ``kind`` as in ``agent.extractive.time_expressions``."""
+    """A stretch of the recording, seconds; ``kind`` as in ``agent.planning.time_expressions``."""
 
     start: float
     end: float

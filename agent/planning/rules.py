@@ -20,8 +20,8 @@ from itertools import chain
 from rapidfuzz.distance import OSA
 
 from agent.citations.quotes import fold
-from agent.extractive.situation import Focus
-from agent.extractive.time_expressions import TimeRange, TopicRange, find_time
+from agent.planning.situation import Focus
+from agent.planning.time_expressions import TimeRange, TopicRange, find_time
 from index.folding import fold_letters
 from index.records import TEMPLATES
 from index.speaker_names import NO_NAMES, find_voices
