@@ -11,8 +11,7 @@ from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
 from agent.citations.check import Segments
 from agent.citations.quotes import INNER_QUOTES, tidy
 from index.records import Segment
-from tools.result import Evidence, ToolResult, restore, result_of
-from tools.result_text import text_of
+from tools.result import Evidence, ToolResult, restore, result_of, text_of
 
 SHORTEST = 12
 """Characters from which a sentence is looked for in other text; “Yes.” stands everywhere."""
