@@ -220,6 +220,16 @@ class Handlers:
         head, _, transcript = self._middle(self._recording(opened))
         return self._shelf(opened), head, transcript
 
+    def corrected(
+        self, opened: str | None, template: str, kept: Kept, event: gr.EventData
+    ) -> tuple[Any, ...]:
+        """The open recording was corrected: what quotes it follows, the summary only where it is seen."""
+        thread = kept.get("thread")
+        follows = self.conversations.correct(thread, self.library)
+        chat = self.conversations.messages(thread) if follows else gr.skip()
+        summary = self.summarise(opened, template) if event.summary else (gr.skip(), gr.skip())
+        return (chat, *summary)
+
     # Summary
 
     def summarise(self, opened: str | None, template: str) -> tuple[str, str]:
@@ -314,6 +324,7 @@ class Handlers:
                 message, began = steps[event.id]
                 chat_view.finish_step(message, event, time.monotonic() - began)
                 quoted |= chat_view.recordings_of(event.result)
+                self.conversations.quote(thread, event.result.evidence)
             elif isinstance(event, TextDelta):
                 text += event.text
                 writing = writing or _appended(messages)

@@ -81,6 +81,7 @@ class Parts:
     head: gr.HTML
     player: gr.HTML
     transcript: gr.HTML
+    edits: gr.HTML
     revision: gr.HTML
     tabs: gr.Tabs
     summary_tab: gr.Tab
@@ -115,7 +116,7 @@ def lay_out(template: str) -> Parts:
             with gr.Tabs(elem_id="tabs", selected="transcript") as tabs:
                 with gr.Tab("Transcript", id="transcript"):
                     _part(FILTER, "filter", "moss.filter(element)")
-                    _part(EDIT_TOOLS, "edits", "moss.edits(element)")
+                    edits = _part(EDIT_TOOLS, "edits", "moss.edits(element, trigger, ['corrected'])")
                     revision = _part("", "revision", "moss.revised(element, watch)")
                     transcript = _part("", "transcript", "moss.transcript(element, watch)")
                 with gr.Tab("Summary", id="summary") as summary_tab:
@@ -134,8 +135,8 @@ def lay_out(template: str) -> Parts:
                 )
     return Parts(
         opened, seen, engines_seen, kept, gr.Timer(1.0), add, glossary, shelf, engines, head, player,
-        transcript, revision, tabs, summary_tab, chosen, actions, summary, asking, chat, chips, question,
-        scope,
+        transcript, edits, revision, tabs, summary_tab, chosen, actions, summary, asking, chat, chips,
+        question, scope,
     )  # fmt: skip
 
 

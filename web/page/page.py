@@ -70,6 +70,12 @@ def _summary(parts: Parts, handlers: Handlers) -> None:
         concurrency_id="summary",
         concurrency_limit=2,
     )
+    parts.edits.corrected(
+        handlers.corrected,
+        [parts.opened, parts.template, parts.kept],
+        [parts.chat, parts.summary, parts.actions],
+        **_queued(trigger_mode="always_last", concurrency_id="summary"),
+    )
     parts.summary_tab.select(**event)
     parts.template.change(**event)
 

@@ -7,7 +7,7 @@ import urllib.request
 from collections.abc import Callable
 
 import pytest
-from pages import Site, player
+from pages import Site, ask, player
 from playwright.sync_api import Page, expect
 
 pytestmark = pytest.mark.browser
@@ -118,6 +118,8 @@ def test_what_somebody_else_changed_meanwhile_is_said_and_nothing_is_lost(
     page = visit(own_site)
     row = line(page, "4,200 for the weekend")
     number = int(row.get_attribute("data-id"))
+    ask(page, "What was said between 0:28 and 0:34?")
+    expect(page.locator("#answers .bot-row").last).to_contain_text("4,200 for the weekend")
     row.dblclick()
     field = page.locator(".field-box textarea")
     field.fill("Mine, not theirs.")
@@ -127,6 +129,7 @@ def test_what_somebody_else_changed_meanwhile_is_said_and_nothing_is_lost(
     expect(page.locator(".field-box .told")).to_contain_text(theirs)
     assert field.input_value() == "Mine, not theirs."
     expect(field).to_be_focused()
+    expect(page.locator("#answers .bot-row").last).to_contain_text(theirs)
     page.keyboard.press("Escape")
     expect(page.locator(f".line[data-id='{number}'] .text")).to_have_text(theirs)
     # An old version is refused, and the sentence says what it is now.

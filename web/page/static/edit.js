@@ -5,7 +5,8 @@ moss.corrected = { recording: "", revision: 0, canUndo: false, canRedo: false, i
 /** The field that is open: `{ id, version, original, row, field, box, wasFollowing }`. */
 moss.editing = null;
 
-moss.edits = (element) => {
+moss.edits = (element, trigger) => {
+  moss.wire("edits", trigger);
   moss.editBar = element;
   element.addEventListener("click", (event) => {
     if (event.target.closest("[data-undo]")) moss.turnBack("undo");
@@ -66,6 +67,10 @@ moss.sendEdit = async (edit, last = false) => {
 /** Take what the server answered: the transcript as it is now, and what can be undone. */
 moss.take = (recording, answer) => {
   if (recording !== moss.corrected.recording || answer.revision < moss.corrected.revision) return;
+  // Answers and the summary quote what was said.
+  if (answer.revision > moss.corrected.revision) {
+    moss.send("edits", "corrected", { summary: Boolean(document.querySelector("#summary")?.offsetParent) });
+  }
   Object.assign(moss.corrected, {
     revision: answer.revision, canUndo: answer.can_undo, canRedo: answer.can_redo, ids: new Set(answer.corrected),
   });
