@@ -49,7 +49,10 @@ ADD = f"""
  step="1" placeholder="automatic" data-track inputmode="numeric"></label>
 <div class="upload" data-upload hidden aria-live="polite"></div></div>"""
 
-EDIT_TOOLS = """
+EDIT_TOOLS = f"""
+<template><button type="button" class="quiet" data-edit-row title="Edit (E)"
+ aria-label="Edit">{icon("edit")}</button><button type="button" class="quiet" data-speaker-row
+ title="Change who says this" aria-label="Speaker">{icon("person")}</button></template>
 <span class="edit-tools" role="group" aria-label="Corrections">
 <button type="button" class="btn" data-undo disabled title="Undo (Ctrl+Z)">Undo</button>
 <button type="button" class="btn" data-redo disabled title="Redo (Ctrl+Shift+Z)">Redo</button>

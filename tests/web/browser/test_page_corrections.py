@@ -101,7 +101,7 @@ def test_sentences_are_split_merged_and_given_to_another_speaker(own_site: Site,
     expect(page.locator(f".line[data-id='{number}'] .text")).to_have_text(text)
     row = page.locator(f".line[data-id='{number}']")
     row.hover()
-    page.click(".row-tools >> text=Speaker")
+    page.click(".row-tools [aria-label=Speaker]")
     page.fill("dialog input[type=text]", "Zora")
     page.click("dialog button[type=submit]")
     expect(page.locator(".turn", has=row).locator(".who")).to_have_text("Zora")

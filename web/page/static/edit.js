@@ -425,16 +425,18 @@ moss.showHistory = async (id) => {
 /* Ways in: two clicks, the buttons beside a row, E on it. */
 
 moss.showTools = (row) => {
-  moss.tools ??= (() => {
-    const tools = document.createElement("div");
-    tools.className = "row-tools";
-    const of = (run) => () => run(moss.toolsOf);
-    tools.append(moss.button("Edit", "btn", of((one) => moss.edit(one))), moss.button("Speaker", "btn", of((one) => moss.chooseSpeaker(one))));
-    tools.addEventListener("click", (event) => event.stopPropagation());
-    return tools;
-  })();
+  if (row && !moss.tools) {
+    moss.tools = document.createElement("div");
+    moss.tools.className = "row-tools";
+    moss.tools.append(moss.editBar.querySelector("template").content.cloneNode(true));
+    moss.tools.addEventListener("click", (event) => {
+      event.stopPropagation();
+      if (event.target.closest("[data-edit-row]")) moss.edit(moss.toolsOf);
+      if (event.target.closest("[data-speaker-row]")) moss.chooseSpeaker(moss.toolsOf);
+    });
+  }
   moss.toolsOf = row;
-  if (!row) { moss.tools.remove(); return; }
+  if (!row) { moss.tools?.remove(); return; }
   moss.tools.style.top = `${row.offsetTop}px`;
   if (row.parentElement !== moss.tools.parentElement || row.nextElementSibling !== moss.tools) row.after(moss.tools);
 };
