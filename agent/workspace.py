@@ -174,10 +174,14 @@ class Workspace:
         language: str | None = None,
         told: Callable[[str], None] | None = None,
         track: int | None = None,
+        again: bool = False,
+        drop_corrections: bool = False,
     ) -> Recording:
         """Take a file in; see ``index.pipeline.ingest.Ingest.add``."""
         with self.writing():
-            return self.ingest.add(path, title, speakers, progress, cancel, language, told, track)
+            return self.ingest.add(
+                path, title, speakers, progress, cancel, language, told, track, again, drop_corrections
+            )
 
     @property
     def glossary(self) -> tuple[str, ...]:

@@ -91,6 +91,10 @@ def add(
             help="The one audio track to hear, as players count; else it is chosen.",
         ),
     ] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Hear a recording anew that is in the library already.")
+    ] = False,
+    drop_corrections: DropCorrections = False,
     json: Json = False,
 ) -> None:
     """Transcribe and index recordings; adding a file again resumes it, or changes its title or speakers."""
@@ -104,7 +108,10 @@ def add(
         happened[file].append(sentence)
 
     with output.ingest_progress(quiet=json) as reporting:
-        for file, result in add_files(workspace, files, reporting, title, speakers, language, tell, track):
+        results = add_files(
+            workspace, files, reporting, title, speakers, language, tell, track, again, drop_corrections
+        )
+        for file, result in results:
             if isinstance(result, MossAgentError):
                 if len(files) == 1:
                     raise result
