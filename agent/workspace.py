@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from index.search.searching import Search
     from index.search.vectors import Vectors
     from index.summary import Summary
+    from index.summary.items import Topic
+    from index.timeline import TalkTime, Timeline
     from index.transcription.transcriber import Transcriber
     from tools import Toolbox
 
@@ -294,6 +296,46 @@ class Workspace:
 
         recording = self.library.resolve(reference)
         return export(recording, self.library.segments(recording.id, start, end), format)
+
+    def timeline(self, reference: str) -> Timeline:
+        """Who speaks when, and what else is heard, for a lane over the whole recording."""
+        from index.timeline import timeline
+
+        recording = self.library.resolve(reference)
+        return timeline(recording, self.library.segments(recording.id))
+
+    def talk_time(self, reference: str) -> TalkTime:
+        """How a recording's time is divided between voices and silence."""
+        from index.timeline import talk_time
+
+        recording = self.library.resolve(reference)
+        return talk_time(recording, self.library.segments(recording.id))
+
+    def topics(self, reference: str) -> tuple[Topic, ...]:
+        """What a recording is about and when; empty where nothing is said in it."""
+        recording = self.library.resolve(reference)
+        try:
+            return self.summarize(recording.id, "meeting").topics
+        except MossAgentError:
+            return ()
+
+    def peaks(self, reference: str, start: float, end: float, points: int) -> bytes:
+        """How loud ``[start, end)`` seconds are: a byte for each of ``points`` equal parts.
+
+        Raises:
+            MossAgentError: The audio copy is not there yet, or not readable, or the range is empty.
+        """
+        import soundfile
+
+        from index.audio.peaks import drawn, peaks_of
+
+        recording = self.library.resolve(reference)
+        try:
+            return drawn(peaks_of(self.library.audio_path(recording.id)), start, end, points).tobytes()
+        except (OSError, soundfile.LibsndfileError) as error:
+            raise MossAgentError("The audio copy of this recording cannot be read.") from error
+        except ValueError as error:
+            raise MossAgentError(str(error)) from error
 
     def reindex(self, progress: Callable[[float], None] | None = None) -> int:
         """Rebuild the vector collection from the database; returns the number of passages."""

@@ -12,11 +12,11 @@ import os
 import re
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import quote
 
-from fastapi import FastAPI, HTTPException
-from starlette.responses import FileResponse, Response
+from fastapi import FastAPI, HTTPException, Query
+from starlette.responses import FileResponse, JSONResponse, Response
 
 from agent.privacy import switch_off_telemetry
 from index.recording_errors import MossAgentError, UnknownRecording
@@ -35,6 +35,11 @@ MEDIA_TYPES = {
     "json": "application/json",
     "docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
 }
+
+MOST_POINTS = 8_000
+"""Points of a waveform in one answer; no screen is wider."""
+
+FRESH = {"Cache-Control": "private, no-cache"}
 
 
 def create_app(workspace: Workspace, jobs: Jobs, host: str = "127.0.0.1") -> FastAPI:
@@ -99,7 +104,33 @@ def _add_routes(app: FastAPI, workspace: Workspace) -> None:
         path = workspace.library.audio_path(_known(workspace, recording))
         if not path.exists():
             raise HTTPException(404, "The audio copy is not ready yet.")
-        return FileResponse(path, media_type="audio/flac", headers={"Cache-Control": "private, no-cache"})
+        return FileResponse(path, media_type="audio/flac", headers=FRESH)
+
+    @app.get("/peaks/{recording}")
+    def peaks(
+        recording: str,
+        start: Annotated[float, Query(ge=0, allow_inf_nan=False)],
+        end: Annotated[float, Query(gt=0, allow_inf_nan=False)],
+        points: Annotated[int, Query(ge=1, le=MOST_POINTS)],
+    ) -> Response:
+        """How loud a stretch is, a byte a point."""
+        try:
+            data = workspace.peaks(_known(workspace, recording), start, end, points)
+        except MossAgentError as error:
+            raise HTTPException(404, str(error)) from error
+        return Response(data, media_type="application/octet-stream", headers=FRESH)
+
+    @app.get("/timeline/{recording}")
+    def timeline(recording: str) -> Response:
+        """Who speaks when, and what else is heard."""
+        return JSONResponse(workspace.timeline(_known(workspace, recording)).to_json(), headers=FRESH)
+
+    @app.get("/topics/{recording}")
+    def topics(recording: str) -> Response:
+        """What it is about, and when."""
+        found = workspace.topics(_known(workspace, recording))
+        shown = [{"title": topic.title, "start": topic.start, "end": topic.end} for topic in found]
+        return JSONResponse(shown, headers=FRESH)
 
     @app.get("/export/{recording}.{format}")
     def export(recording: str, format: str) -> Response:

@@ -220,7 +220,7 @@ class Library:
             session.execute(delete(RecordingRow).where(RecordingRow.id == recording))
             # FTS5's own secure-delete needs SQLite 3.42; merging everything drops deleted words too.
             session.execute(text("INSERT INTO passages_fts(passages_fts) VALUES('optimize')"))
-        for suffix in (".flac", ".partial", ".sides", ".reserve"):
+        for suffix in (".flac", ".partial", ".sides", ".reserve", ".peaks"):
             self.audio_path(recording).with_suffix(suffix).unlink(missing_ok=True)
         self.database.rewrite()
 

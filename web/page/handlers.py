@@ -19,6 +19,7 @@ import gradio as gr
 from gradio import ChatMessage
 
 from agent.answer import Answer, StepFinished, StepStarted, TextDelta, ThoughtDelta
+from index.moments import Moment, find_moment
 from index.recording_errors import Cancelled, MossAgentError, UnknownRecording
 from index.records import Recording
 from web.jobs import Jobs
@@ -51,15 +52,27 @@ class Handlers:
     # Opening and following recordings
 
     def load(self, kept: Kept) -> tuple[Any, ...]:
-        """A page was opened or reloaded: what was open is open again, else the newest recording."""
+        """A page was opened or reloaded: by a link to a moment, or what was open, else the newest recording.
+
+        Args:
+            kept: What the browser remembers, and as ``link`` what the page's address asks for
+                (``static/moment.js``); nothing of it is trusted.
+        """
+        link: Any = kept.get("link")
         recordings = self.library.recordings()
         known = {recording.id for recording in recordings}
         wanted = kept.get("recording")
         if wanted not in known:
             wanted = recordings[0].id if recordings else None
+        moment = None
+        if isinstance(link, dict) and link.get("recording"):
+            moment = find_moment(self.library, str(link["recording"]), str(link.get("t") or ""))
+            # "": nothing is open, and the newest is not opened instead (see ``tick``).
+            wanted = moment.recording or ""
         messages = self.conversations.messages(kept.get("thread"))
         thread = kept.get("thread") if messages else None
-        return (*self._open(wanted, {"recording": wanted, "thread": thread}, bool(messages)), messages)
+        kept = {"recording": wanted or None, "thread": thread}
+        return (*self._open(wanted, kept, bool(messages), moment), messages)
 
     def open(self, kept: Kept, event: gr.EventData) -> tuple[Any, ...]:
         """A recording was chosen, in the library or by a citation."""
@@ -88,10 +101,12 @@ class Handlers:
         shown = render_engines(self.workspace.engines_chosen, self.workspace.engines_problem)
         return [gr.skip(), gr.skip()] if shown == seen else [shown, shown]
 
-    def _open(self, wanted: str | None, kept: Kept, talking: bool) -> tuple[Any, ...]:
+    def _open(
+        self, wanted: str | None, kept: Kept, talking: bool, moment: Moment | None = None
+    ) -> tuple[Any, ...]:
         recording = self._recording(wanted)
-        identity = recording.id if recording else None
-        head, player, transcript = self._middle(recording)
+        identity = recording.id if recording else ("" if wanted == "" else None)
+        head, player, transcript = self._middle(recording, moment)
         chips = self._chips(recording, talking)
         tabs = gr.Tabs(selected="transcript")
         shelf = self._shelf(identity)
@@ -99,14 +114,15 @@ class Handlers:
             head, player, transcript, chips, shelf, tabs, "", "", identity, self._mark(recording), kept,
         )  # fmt: skip
 
-    def _middle(self, recording: Recording | None) -> tuple[str, str, str]:
+    def _middle(self, recording: Recording | None, moment: Moment | None = None) -> tuple[str, str, str]:
+        problem = moment.problem if moment else ""
         if recording is None:
-            return render_head(None), "", ""
+            return render_head(None, problem=problem), "", ""
         heard = self.library.audio_path(recording.id).exists()
         segments = self.library.segments(recording.id)
         return (
-            render_head(recording, bool(segments)),
-            render_player(recording, heard),
+            render_head(recording, bool(segments), problem),
+            render_player(recording, heard, moment.at if moment else None),
             render_transcript(recording, segments),
         )
 

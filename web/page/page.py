@@ -40,7 +40,9 @@ def _library(page: gr.Blocks, parts: Parts, handlers: Handlers) -> None:
     whole = [*middle, parts.shelf, parts.tabs, parts.summary, parts.actions]
     whole += [parts.opened, parts.seen, parts.kept]
     opened, kept, shelf = parts.opened, parts.kept, parts.shelf
-    page.load(handlers.load, [kept], [*whole, parts.chat], **quick)
+    # Which moment the address asks for is known in the browser alone.
+    arriving = "(kept) => [{ ...kept, link: moss.arriving() }]"
+    page.load(handlers.load, [kept], [*whole, parts.chat], js=arriving, **quick)
     parts.timer.tick(handlers.tick, [opened, parts.seen, kept], [shelf, *middle, opened, parts.seen], **quick)
     page.load(handlers.glossary, None, [parts.glossary], **every)
     parts.glossary.spell(handlers.spell, None, [parts.glossary], **every)

@@ -25,8 +25,17 @@ EXPORTS = (
 )
 
 
-def render_head(recording: Recording | None, spoken: bool = True) -> str:
-    """Title, coverage, speakers and the export menu; ``spoken`` says whether there are any sentences."""
+def render_head(recording: Recording | None, spoken: bool = True, problem: str = "") -> str:
+    """Title, coverage, speakers and the export menu.
+
+    Args:
+        recording: The one that is open.
+        spoken: Whether there are any sentences.
+        problem: Why the link that opened it, or was to open one, could not be followed.
+    """
+    told = f'<p class="note" role="status">{escape(problem)}</p>' if problem else ""
+    if recording is None and problem:
+        return f'<div class="hollow tall"><h2>Nothing to open</h2>{told}</div>'
     if recording is None:
         return (
             '<div class="hollow tall"><h2>Open a recording</h2>'
@@ -35,22 +44,40 @@ def render_head(recording: Recording | None, spoken: bool = True) -> str:
         )
     return (
         f'<div class="head-line"><h2>{escape(recording.title)}</h2>{_export_menu(recording)}</div>'
-        f'<div class="facts">{_facts(recording, spoken)}</div>{_note(recording)}{_speakers(recording)}'
+        f'<div class="facts">{_facts(recording, spoken)}</div>{told}{_note(recording)}{_speakers(recording)}'
     )
 
 
-def render_player(recording: Recording | None, ready: bool) -> str:
-    """One plain audio element over the 16 kHz copy, whose clock is the transcript's."""
+def render_player(recording: Recording | None, ready: bool, at: float | None = None) -> str:
+    """The lane, which ``static/timeline.js`` draws, and the player over the copy, the transcript's clock.
+
+    Args:
+        recording: The one that is open.
+        ready: Whether its audio copy is there.
+        at: Second to stand at, when a link to a moment opened it.
+    """
     if recording is None or not ready:
         return ""
     name = escape(recording.id)
+    stand = "" if at is None else f' data-at="{at:.3f}"'
     return (
-        f'<audio id="player" controls preload="metadata" data-recording="{name}" '
-        f'data-duration="{recording.duration:.3f}" src="audio/{name}" '
+        f'<div id="lane" data-recording="{name}" data-duration="{recording.duration:.3f}"></div>'
+        f'<div class="controls"><audio id="player" preload="metadata" data-recording="{name}" '
+        f'data-duration="{recording.duration:.3f}"{stand} src="audio/{name}" '
         f'aria-label="Player of {escape(recording.title)}"></audio>'
-        '<button type="button" class="btn" data-speed aria-label="Playback speed">1×</button>'
+        '<button type="button" class="round" data-toggle aria-label="Play">'
+        f"{icon('play')}{icon('pause')}</button>"
+        f'<span class="at"><b data-now>0:00</b> / {clock(recording.duration)}</span>'
+        '<label class="volume" title="Volume"><span class="sr-only">Volume</span>'
+        f'{icon("volume")}<input type="range" min="0" max="1" step="0.05" value="1" data-volume></label>'
+        '<button type="button" class="btn" data-speed title="Playback speed (&lt; and &gt;)" '
+        'aria-label="Playback speed">1×</button>'
         '<button type="button" class="btn" data-follow aria-pressed="true" '
         'title="Scroll along while it plays">Follow</button>'
+        f'<button type="button" class="quiet" data-copy-moment title="Copy link to this moment" '
+        f'aria-label="Copy link to this moment">{icon("link")}</button>'
+        '<button type="button" class="quiet" data-help title="Keys (?)" '
+        f'aria-label="Keys for playing">{icon("keys")}</button></div>'
     )
 
 
@@ -62,19 +89,30 @@ def render_transcript(recording: Recording | None, segments: Sequence[Segment]) 
         return f'<div class="hollow"><p>{_nothing_yet(recording)}</p></div>'
     rows: list[Segment | Span] = [*segments, *recording.gaps]
     rows.sort(key=lambda row: (row.start, row.end))
-    turns = "".join(_turn(speaker, list(turn)) for speaker, turn in groupby(rows, key=_voice))
+    looks = _looks(recording)
+    turns = "".join(_turn(speaker, list(turn), looks) for speaker, turn in groupby(rows, key=_voice))
     return f'<div class="rows" role="group" aria-label="Transcript">{turns}</div>'
+
+
+VOICES = 8
+"""Colours of voices (``static/timeline.css``); from then on they come again."""
+
+
+def _looks(recording: Recording) -> dict[str, str]:
+    """The class that gives a voice its colour, the same in the transcript, on the lane and in the panel."""
+    return {name: f"v{at % VOICES}" for at, name in enumerate(recording.speakers)}
 
 
 def _voice(row: Segment | Span) -> str:
     return (row.speaker or "") if isinstance(row, Segment) else "\0gap"
 
 
-def _turn(speaker: str, rows: list[Segment | Span]) -> str:
+def _turn(speaker: str, rows: list[Segment | Span], looks: dict[str, str]) -> str:
     if isinstance(rows[0], Span):
         return "".join(_gap(row) for row in rows if isinstance(row, Span))
-    name = f'<div class="who">{escape(speaker)}</div>' if speaker else ""
-    return f'<div class="turn">{name}{"".join(_rows(rows))}</div>'
+    look = looks.get(speaker, "")
+    name = f'<div class="who"><i class="dot"></i>{escape(speaker)}</div>' if speaker else ""
+    return f'<div class="turn {look}">{name}{"".join(_rows(rows))}</div>'
 
 
 def _rows(rows: Sequence[Segment | Span]) -> Iterator[str]:
@@ -142,9 +180,10 @@ def _note(recording: Recording) -> str:
 def _speakers(recording: Recording) -> str:
     if not recording.speakers:
         return ""
+    looks = _looks(recording)
     chips = "".join(
-        f'<button type="button" class="chip" data-rename="{escape(name)}" '
-        f'title="Rename or merge">{escape(name)}{icon("edit")}</button>'
+        f'<button type="button" class="chip {looks[name]}" data-rename="{escape(name)}" '
+        f'title="Rename or merge"><i class="dot"></i>{escape(name)}{icon("edit")}</button>'
         for name in recording.speakers
     )
     return (

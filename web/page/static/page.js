@@ -68,13 +68,13 @@ moss.page = (element, trigger) => {
 };
 
 /** Ask in a modal dialog; resolves to the text typed (or true), or null when it was given up. */
-moss.ask = ({ title, text, label, value, choices, action, danger }) => new Promise((resolve) => {
+moss.ask = ({ title, text, label, value, choices, action, danger, most = 80 }) => new Promise((resolve) => {
   const make = (tag, props, ...children) => {
     const node = Object.assign(document.createElement(tag), props);
     node.append(...children);
     return node;
   };
-  const input = label && make("input", { type: "text", value: value ?? "", maxLength: 80, required: true });
+  const input = label && make("input", { type: "text", value: value ?? "", maxLength: most, required: true });
   const go = make("button", { type: "submit", value: "go", className: danger ? "primary danger" : "primary", textContent: action });
   const stop = make("button", { type: "button", className: "btn", textContent: "Cancel" });
   const form = make("form", { method: "dialog" }, make("h2", { textContent: title }));
@@ -147,6 +147,7 @@ moss.watchAnswers = () => {
   const answered = rows.length && document.querySelector("#answers .bot-row") && !document.querySelector("#question .stop-button");
   if (moss.leads && answered) setTimeout(() => { moss.leads = false; }, 1000);
   moss.questions = rows.length;
+  if (!document.querySelector("#question .stop-button")) moss.markSoon();
   document.querySelectorAll("#answers .thought-group .arrow button[aria-label='']").forEach((button) => {
     button.setAttribute("aria-label", "Show or hide this step");
   });
@@ -156,6 +157,13 @@ moss.watchAnswers = () => {
 moss.ready(() => {
   new MutationObserver(moss.watchAnswers).observe(document.body, { childList: true, subtree: true });
 });
+/** After an answer is drawn: its citations are marked on the lane, once for many changes of the page. */
+moss.markSoon = () => {
+  const cited = [...document.querySelectorAll("#answers .bot-row a[href*='#play/']")].map((link) => link.getAttribute("href")).join();
+  if (cited === moss.citedBefore) return;
+  moss.citedBefore = cited;
+  moss.timeline.mark();
+};
 moss.chips = (element, trigger) => element.addEventListener("click", (event) => {
   const chip = event.target.closest("[data-suggest]");
   if (chip) trigger("suggest", { text: chip.textContent });

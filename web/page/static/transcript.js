@@ -100,6 +100,7 @@ moss.search = () => {
   }
   if (window.CSS?.highlights) CSS.highlights.set("found", new Highlight(...marks));
   if (moss.finder) moss.finder.querySelector("output").textContent = wanted ? `${shown} of ${moss.rows.length}` : "";
+  moss.timeline.mark();
 };
 
 /* Speakers: rename, or merge by giving the name of another. */
