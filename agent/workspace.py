@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from agent.engines.engine_choice import Engines
     from index.pipeline.ingest import Ingest
     from index.search.embeddings import Embedder
+    from index.search.library_search import LibraryHits
     from index.search.searching import Search
     from index.search.vectors import Vectors
     from index.summary import Summary
@@ -45,6 +46,9 @@ MANY_WINDOWS = 8
 """Windows side by side from which an engine counts as one that batches."""
 
 FILES_AT_ONCE = 4
+
+PLACES = 24
+"""Places that a search over the whole library shows."""
 
 
 class Workspace:
@@ -296,6 +300,16 @@ class Workspace:
 
         recording = self.library.resolve(reference)
         return export(recording, self.library.segments(recording.id, start, end), format)
+
+    def search_library(self, query: str, places: int = PLACES) -> LibraryHits:
+        """The places in all recordings that best match a text, by recording, and recordings by their title.
+
+        Raises:
+            IndexOutOfDate: The index was made with another embedder.
+        """
+        from index.search.library_search import search_library
+
+        return search_library(self.library, self.search, query, places)
 
     def timeline(self, reference: str) -> Timeline:
         """Who speaks when, and what else is heard, for a lane over the whole recording."""

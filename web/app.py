@@ -12,7 +12,7 @@ import os
 import re
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import quote
 
 from fastapi import FastAPI, HTTPException, Query
@@ -38,6 +38,11 @@ MEDIA_TYPES = {
 
 MOST_POINTS = 8_000
 """Points of a waveform in one answer; no screen is wider."""
+
+MOST_BEGUN = 1
+"""How often a file is begun again by itself after the program ended while it was transcribed."""
+
+BROKE_OFF = "The program ended twice while this was being transcribed; what was transcribed is kept."
 
 FRESH = {"Cache-Control": "private, no-cache"}
 
@@ -85,14 +90,34 @@ def create_app(workspace: Workspace, jobs: Jobs, host: str = "127.0.0.1") -> Fas
 
 
 def _take_up(workspace: Workspace, jobs: Jobs, uploads: Uploads) -> None:
-    """Show the uploads of an earlier run as stopped, but for those that were added at its very end."""
+    """Go on with the queue of an earlier run, but for what was added at its very end.
+
+    What the user stopped stays stopped, what failed stays failed; so does a file that the program did not
+    survive twice, or each start would end with it.
+    """
     ready = {recording.id for recording in workspace.library.recordings() if recording.status == "ready"}
     for one in uploads.left_over():
         release = partial(uploads.release, one.name)
         if one.recording in ready:
             release()
-        else:
-            jobs.submit(one.path, one.title, one.speakers, release, "stopped", one.recording, track=one.track)
+            continue
+        state: Literal["waiting", "stopped", "failed"] = "waiting"
+        error = None
+        if one.state in ("stopped", "failed"):
+            state, error = ("failed", one.error) if one.state == "failed" else ("stopped", None)
+        elif one.begun > MOST_BEGUN:
+            state, error = "failed", BROKE_OFF
+        jobs.submit(
+            one.path,
+            one.title,
+            one.speakers,
+            release,
+            state,
+            one.recording,
+            track=one.track,
+            noted=partial(uploads.note_state, one.name),
+            error=error,
+        )
 
 
 def _add_routes(app: FastAPI, workspace: Workspace) -> None:

@@ -22,12 +22,13 @@ from agent.answer import Answer, StepFinished, StepStarted, TextDelta, ThoughtDe
 from index.moments import Moment, find_moment
 from index.recording_errors import Cancelled, MossAgentError, UnknownRecording
 from index.records import Recording
+from index.timeline import talk_time
 from web.jobs import Jobs
 from web.page import chat_view
 from web.page.chat_sessions import Conversations
 from web.page.layout import render_actions
-from web.page.library_view import render_engines, render_glossary, render_library
-from web.page.transcript_view import render_head, render_player, render_transcript
+from web.page.library_view import render_engines, render_found, render_glossary, render_library
+from web.page.transcript_view import render_head, render_player, render_talk, render_transcript
 from web.uploads import Uploads
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class Handlers:
         identity = recording.id if recording else None
         shelf = self._shelf(identity)
         if seen == mark:
-            return [shelf, *[gr.skip()] * 6]
+            return [shelf, *[gr.skip()] * 7]
         talking = bool(self.conversations.messages(kept.get("thread")))
         return [shelf, *self._middle(recording), self._chips(recording, talking), identity, mark]
 
@@ -106,24 +107,25 @@ class Handlers:
     ) -> tuple[Any, ...]:
         recording = self._recording(wanted)
         identity = recording.id if recording else ("" if wanted == "" else None)
-        head, player, transcript = self._middle(recording, moment)
+        head, player, transcript, talk = self._middle(recording, moment)
         chips = self._chips(recording, talking)
         tabs = gr.Tabs(selected="transcript")
         shelf = self._shelf(identity)
         return (
-            head, player, transcript, chips, shelf, tabs, "", "", identity, self._mark(recording), kept,
+            head, player, transcript, talk, chips, shelf, tabs, "", "", identity, self._mark(recording), kept,
         )  # fmt: skip
 
-    def _middle(self, recording: Recording | None, moment: Moment | None = None) -> tuple[str, str, str]:
+    def _middle(self, recording: Recording | None, moment: Moment | None = None) -> tuple[str, str, str, str]:
         problem = moment.problem if moment else ""
         if recording is None:
-            return render_head(None, problem=problem), "", ""
+            return render_head(None, problem=problem), "", "", ""
         heard = self.library.audio_path(recording.id).exists()
         segments = self.library.segments(recording.id)
         return (
             render_head(recording, bool(segments), problem),
             render_player(recording, heard, moment.at if moment else None),
             render_transcript(recording, segments),
+            render_talk(talk_time(recording, segments), recording),
         )
 
     def _chips(self, recording: Recording | None, talking: bool) -> str:
@@ -160,6 +162,19 @@ class Handlers:
             parts.append(str(self.library.segment_count(recording.id)))
         return "\n".join(parts)
 
+    # Search
+
+    def search(self, event: gr.EventData) -> str:
+        """Something was typed into the search over the whole library; nothing shows the library again."""
+        text = str(event.text).strip()[:500]
+        if not text:
+            return ""
+        try:
+            found = self.workspace.search_library(text)
+        except MossAgentError as error:
+            return render_found(text, None, str(error))
+        return render_found(text, found)
+
     # Files
 
     def added(self, opened: str | None, event: gr.EventData) -> str:
@@ -175,7 +190,13 @@ class Handlers:
             upload = self.uploads.claim(str(event.file), str(event.title), speakers, track)
             release = partial(self.uploads.release, upload.name)
             self.jobs.submit(
-                upload.path, upload.title, upload.speakers, release, recording=upload.recording, track=track
+                upload.path,
+                upload.title,
+                upload.speakers,
+                release,
+                recording=upload.recording,
+                track=track,
+                noted=partial(self.uploads.note_state, upload.name),
             )
         return self._shelf(opened)
 
@@ -230,8 +251,8 @@ class Handlers:
         """Give a speaker another name; the name of another speaker merges the two."""
         with _told():
             self.workspace.rename_speaker(opened or "", str(event.old), str(event.new))
-        head, _, transcript = self._middle(self._recording(opened))
-        return self._shelf(opened), head, transcript
+        head, _, transcript, talk = self._middle(self._recording(opened))
+        return self._shelf(opened), head, transcript, talk
 
     # Summary
 

@@ -52,7 +52,12 @@ ADD = f"""
 
 FILTER = f"""
 <label class="filter">{icon("search")}<input type="search" data-filter placeholder="Find in transcript"
- aria-label="Find in transcript"><output></output></label>"""
+ aria-label="Find in transcript"></label><select data-only-voice aria-label="Speaker">
+<option value="">Everyone</option></select><output></output>"""
+
+FINDER = f"""
+<label class="filter">{icon("search")}<input type="search" data-library-search maxlength="500"
+ placeholder="Search all recordings" aria-label="Search all recordings"></label>"""
 
 ASKING = """
 <div class="ask-head"><h2>Ask</h2>
@@ -75,6 +80,9 @@ class Parts:
     head: gr.HTML
     player: gr.HTML
     transcript: gr.HTML
+    talk: gr.HTML
+    finder: gr.HTML
+    found: gr.HTML
     tabs: gr.Tabs
     summary_tab: gr.Tab
     template: gr.Radio
@@ -98,6 +106,8 @@ def lay_out(template: str) -> Parts:
         with gr.Column(elem_id="library", min_width=0):
             add = _part(ADD, "add", "moss.adding(element, trigger, ['added', 'complain'])")
             glossary = _part("", "glossary", "moss.glossary(element, trigger, ['spell'])")
+            finder = _part(FINDER, "finder", "moss.librarySearch(element, trigger, ['search'])")
+            found = _part("", "found", "moss.found(element, watch)")
             shelf = _part(
                 "", "shelf", "moss.shelf(element, trigger, ['open', 'remove', 'cancel', 'resume', 'dismiss'])"
             )
@@ -109,6 +119,8 @@ def lay_out(template: str) -> Parts:
                 with gr.Tab("Transcript", id="transcript"):
                     _part(FILTER, "filter", "moss.filter(element)")
                     transcript = _part("", "transcript", "moss.transcript(element, watch)")
+                with gr.Tab("Talk time", id="talk"):
+                    talk = _part("", "talk", "moss.talk(element)")
                 with gr.Tab("Summary", id="summary") as summary_tab:
                     with gr.Row(elem_id="summary-bar"):
                         chosen = _choice(TEMPLATES, template, "Template", "template")
@@ -125,7 +137,8 @@ def lay_out(template: str) -> Parts:
                 )
     return Parts(
         opened, seen, engines_seen, kept, gr.Timer(1.0), add, glossary, shelf, engines, head, player,
-        transcript, tabs, summary_tab, chosen, actions, summary, asking, chat, chips, question, scope,
+        transcript, talk, finder, found, tabs, summary_tab, chosen, actions, summary, asking, chat, chips,
+        question, scope,
     )  # fmt: skip
 
 

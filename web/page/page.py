@@ -36,7 +36,7 @@ def _library(page: gr.Blocks, parts: Parts, handlers: Handlers) -> None:
     # These may show a notice, which Gradio does for queued events only; and Gradio drops an event while
     # the same one is under way, unless told otherwise.
     every = _queued(trigger_mode="multiple", concurrency_limit=None)
-    middle = [parts.head, parts.player, parts.transcript, parts.chips]
+    middle = [parts.head, parts.player, parts.transcript, parts.talk, parts.chips]
     whole = [*middle, parts.shelf, parts.tabs, parts.summary, parts.actions]
     whole += [parts.opened, parts.seen, parts.kept]
     opened, kept, shelf = parts.opened, parts.kept, parts.shelf
@@ -54,9 +54,12 @@ def _library(page: gr.Blocks, parts: Parts, handlers: Handlers) -> None:
     shelf.cancel(handlers.cancel, [opened], [shelf], **every)
     shelf.resume(handlers.resume, [opened], [shelf], **every)
     shelf.dismiss(handlers.dismiss, [opened], [shelf], **every)
+    parts.finder.search(
+        handlers.search, None, [parts.found], **_queued(trigger_mode="always_last", concurrency_limit=4)
+    )
     parts.add.added(handlers.added, [opened], [shelf], **every)
     parts.add.complain(handlers.complain, None, None, **every)
-    parts.head.rename(handlers.rename, [opened], [shelf, parts.head, parts.transcript], **every)
+    parts.head.rename(handlers.rename, [opened], [shelf, parts.head, parts.transcript, parts.talk], **every)
 
 
 def _summary(parts: Parts, handlers: Handlers) -> None:

@@ -43,7 +43,7 @@ def icon(name: str) -> str:
 
 
 STATIC = Path(__file__).parent / "static"
-STYLES = ("tokens.css", "page.css", "library.css", "recording.css", "timeline.css", "chat.css")
+STYLES = ("tokens.css", "page.css", "library.css", "recording.css", "timeline.css", "panels.css", "chat.css")
 SCRIPTS = (
     "page.js",
     "library.js",
@@ -52,6 +52,7 @@ SCRIPTS = (
     "transcript.js",
     "moment.js",
     "timeline.js",
+    "panels.js",
     "keyboard.js",
 )
 

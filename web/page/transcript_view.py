@@ -12,6 +12,7 @@ from itertools import groupby
 from index.language_names import name_languages
 from index.notes import coverage_percent, describe_all
 from index.records import Recording, Segment, Span
+from index.timeline import TalkTime, VoiceTime
 from moss_audio.timestamps import clock, clock_range
 from web.page.theme import icon
 
@@ -93,6 +94,48 @@ def render_transcript(recording: Recording | None, segments: Sequence[Segment]) 
     turns = "".join(_turn(speaker, list(turn), looks) for speaker, turn in groupby(rows, key=_voice))
     return f'<div class="rows" role="group" aria-label="Transcript">{turns}</div>'
 
+
+def render_talk(talk: TalkTime | None, recording: Recording | None) -> str:
+    """How a recording's time is divided, one bar a voice; a voice's name shows what it says."""
+    if talk is None or recording is None:
+        return ""
+    if not talk.voices:
+        return '<div class="hollow"><p>Nobody speaks in this recording.</p></div>'
+    looks = _looks(recording)
+    parts = [
+        f"{clock(talk.speech)} of talk",
+        f"{clock(talk.silence)} without ({_percent(talk.silence / max(talk.duration, 1e-9))})",
+    ]
+    if talk.overlap >= 1:
+        parts.append(f"{clock(talk.overlap)} at the same time")
+    rows = "".join(_voice_row(voice, looks.get(voice.name or "", "")) for voice in talk.voices)
+    return (
+        f'<p class="talk-sum">{" · ".join(parts)}</p><ul class="voices" aria-label="Talk time">{rows}</ul>'
+        '<p class="hint">Speakers are estimated. Choose one to read only what they say.</p>'
+    )
+
+
+def _voice_row(voice: VoiceTime, look: str) -> str:
+    name = escape(voice.name or NAMELESS)
+    facts = [clock(voice.seconds), f"{voice.turns} turn{'' if voice.turns == 1 else 's'}"]
+    if voice.words is not None:
+        facts.append(f"{voice.words:,} words")
+    if voice.words_per_minute is not None:
+        facts.append(f"{voice.words_per_minute:.0f} a minute")
+    return (
+        f'<li class="{look}"><button type="button" data-only="{escape(voice.name or "")}" '
+        f'title="Read only what they say"><i class="dot"></i>{name}</button>'
+        f'<span class="share">{_percent(voice.share)}</span>'
+        f'<span class="bar"><i style="width:{100 * voice.share:.1f}%"></i></span>'
+        f'<span class="facts">{"".join(f"<span>{fact}</span>" for fact in facts)}</span></li>'
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+NAMELESS = "Unknown speaker"
 
 VOICES = 8
 """Colours of voices (``static/timeline.css``); from then on they come again."""

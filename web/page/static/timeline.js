@@ -361,7 +361,11 @@ moss.timeline.mark = () => {
   const line = moss.timeline;
   if (!line.track?.isConnected) return;
   const wanted = moss.finder?.querySelector("[data-filter]").value.trim();
-  line.found = wanted ? (moss.rows ?? []).filter((row) => !row.hidden).map((row) => [Number(row.dataset.start), Number(row.dataset.end)]) : [];
+  const place = (node, start, end) => [Number(node.dataset[start]), Number(node.dataset[end])];
+  line.found = wanted ? (moss.rows ?? []).filter((row) => !row.hidden).map((row) => place(row, "start", "end")) : [];
+  for (const button of document.querySelectorAll("#found [data-play]")) {
+    if (button.dataset.recording === line.recording) line.found.push(place(button, "play", "until"));
+  }
   line.cited = [];
   const answers = document.querySelectorAll("#answers .bot-row");
   for (const link of answers[answers.length - 1]?.querySelectorAll("a[href*='#play/']") ?? []) {

@@ -8,6 +8,7 @@ moss.transcript = (element, watch) => {
     moss.rows = [...element.querySelectorAll(".line")];
     moss.starts = moss.rows.map((row) => Number(row.dataset.start));
     moss.current = -1;
+    moss.listVoices();
     const first = moss.rows.find((row) => row.tabIndex === 0) ?? moss.rows[0];
     if (first) first.tabIndex = 0;
     moss.search();
@@ -79,15 +80,17 @@ moss.bring = (row) => {
 moss.filter = (element) => {
   moss.finder = element;
   element.querySelector("[data-filter]").addEventListener("input", () => moss.search());
+  element.querySelector("[data-only-voice]").addEventListener("change", () => moss.search());
 };
 
 moss.search = () => {
   const wanted = moss.finder?.querySelector("[data-filter]").value.trim().toLocaleLowerCase() ?? "";
+  const voice = moss.finder?.querySelector("[data-only-voice]").value ?? "";
   const marks = [];
   let shown = 0;
   for (const row of moss.rows ?? []) {
     const text = row.querySelector(".text");
-    const at = wanted ? text.textContent.toLocaleLowerCase().indexOf(wanted) : 0;
+    const at = voice && moss.voiceOf(row) !== voice ? -1 : wanted ? text.textContent.toLocaleLowerCase().indexOf(wanted) : 0;
     row.hidden = at < 0;
     if (at < 0) continue;
     shown += 1;
@@ -99,7 +102,7 @@ moss.search = () => {
     }
   }
   if (window.CSS?.highlights) CSS.highlights.set("found", new Highlight(...marks));
-  if (moss.finder) moss.finder.querySelector("output").textContent = wanted ? `${shown} of ${moss.rows.length}` : "";
+  if (moss.finder) moss.finder.querySelector("output").textContent = wanted || voice ? `${shown} of ${moss.rows.length}` : "";
   moss.timeline.mark();
 };
 

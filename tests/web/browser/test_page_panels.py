@@ -1,0 +1,89 @@
+"""Talk time, reading one speaker, comments, and the search over the whole library."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from pages import TITLE, Sentence, Site, player, start, store, tone
+from playwright.sync_api import Page, expect
+
+from agent.settings import Settings
+from agent.workspace import open_workspace
+
+pytestmark = pytest.mark.browser
+Visit = Callable[..., Page]
+OTHER = "Harbour walk <i>"
+SAID = "The extra crew sleeps & eats <b>aboard</b>."
+
+
+@pytest.fixture(scope="module")
+def two_site(filled_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """The sample, and a short recording with text that looks like HTML."""
+    home = tmp_path_factory.mktemp("two") / "home"
+    shutil.copytree(filled_home, home)
+    workspace = open_workspace(Settings(home=home))
+    sentences = [
+        Sentence(1, 4, "Ann", "We walk along the harbour."),
+        Sentence(5, 9, "Ann", SAID),
+        Sentence(10, 12, "Bo", "Good."),
+    ]
+    store(workspace, tone(home / "walk.flac", 20), OTHER, sentences, [])
+    workspace.close()
+    running = start(home)
+    yield running
+    running.stop()
+
+
+def open_recording(page: Page, title: str) -> None:
+    page.locator("[data-open]", has_text=title).first.click()
+    expect(page.locator("#head h2")).to_have_text(title)
+
+
+def test_talk_time_is_shown_and_leads_to_what_one_speaker_says(two_site: Site, visit: Visit) -> None:
+    page = visit(two_site)
+    open_recording(page, OTHER)
+    page.get_by_role("tab", name="Talk time").click()
+    rows = page.locator("#talk li")
+    expect(rows).to_have_count(2)
+    expect(rows.first).to_contain_text("78 %")
+    expect(rows.first).to_contain_text("1 turn")
+    expect(page.locator(".talk-sum")).to_contain_text("0:11 without (55 %)")
+    page.click("[data-only='Ann']")
+    expect(page.locator(".line:visible")).to_have_count(2)
+    page.fill("[data-filter]", "crew")
+    expect(page.locator(".line:visible")).to_have_count(1)
+    expect(page.locator("#filter output")).to_have_text("1 of 3")
+    page.select_option("[data-only-voice]", "Bo")
+    expect(page.locator(".line:visible")).to_have_count(0)
+    page.fill("[data-filter]", "")
+    expect(page.locator(".line:visible")).to_have_count(1)
+    open_recording(page, TITLE)
+    expect(page.locator("[data-only-voice]")).to_have_value("")
+    expect(page.locator(".line:visible").first).to_contain_text("Good morning")
+
+
+def test_one_search_finds_in_every_recording_and_plays(two_site: Site, visit: Visit) -> None:
+    page = visit(two_site)
+    page.fill("[data-library-search]", "extra crews")
+    places = page.locator(".found-place")
+    expect(places.filter(has_text="aboard")).to_be_visible(timeout=60_000)
+    expect(places.filter(has_text="anyone object to paying for the extra crew")).to_be_visible()
+    expect(page.locator("#found .hint")).to_contain_text("in 2 recordings")
+    expect(page.locator("#shelf")).to_be_hidden()
+    assert SAID in page.locator("#found").inner_text(), "nothing in it is taken for HTML"
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate("document.activeElement.closest('#found') !== null")
+    place = places.filter(has_text="anyone object")
+    place.click()
+    expect(page.locator("#head h2")).to_have_text(TITLE)
+    page.wait_for_function("!document.getElementById('player').paused")
+    assert abs(float(player(page, "currentTime")) - 51) < 2
+    page.fill("[data-library-search]", "harbour walk <i>")
+    expect(page.locator(".found-title")).to_have_text(OTHER)
+    page.focus("[data-library-search]")
+    page.keyboard.press("Escape")
+    expect(page.locator("#shelf")).to_be_visible()
+    expect(page.locator(".found-place")).to_have_count(0)
