@@ -20,7 +20,7 @@ from agent.settings import Settings
 from index.disk_space import noticing_full_disk
 from index.progress import Progress, Report
 from index.recording_errors import DiskFull, IndexOutOfDate, MossAgentError
-from index.records import Recording
+from index.records import Comment, Recording
 from index.store.database import Database, is_writable, not_writable
 from index.store.library import Library
 
@@ -299,7 +299,8 @@ class Workspace:
         from index.export.formats import export
 
         recording = self.library.resolve(reference)
-        return export(recording, self.library.segments(recording.id, start, end), format)
+        comments = self.library.comments(recording.id, start, end)
+        return export(recording, self.library.segments(recording.id, start, end), format, comments)
 
     def search_library(self, query: str, places: int = PLACES) -> LibraryHits:
         """The places in all recordings that best match a text, by recording, and recordings by their title.
@@ -316,7 +317,40 @@ class Workspace:
         from index.timeline import timeline
 
         recording = self.library.resolve(reference)
-        return timeline(recording, self.library.segments(recording.id))
+        segments, comments = self.library.segments(recording.id), self.library.comments(recording.id)
+        return timeline(recording, segments, comments)
+
+    def comments(self, reference: str) -> list[Comment]:
+        """What was noted at moments of a recording, in time order."""
+        return self.library.comments(self.library.resolve(reference).id)
+
+    def add_comment(self, reference: str, at: float, text: str) -> Comment:
+        """Note something at second ``at`` of a recording; see ``Library.add_comment``."""
+        with self._changing():
+            return self.library.add_comment(self.library.resolve(reference).id, at, text)
+
+    def change_comment(self, number: int, text: str) -> None:
+        """Give a comment other words; see ``Library.change_comment``."""
+        with self._changing():
+            self.library.change_comment(number, text)
+
+    def remove_comment(self, number: int) -> None:
+        """Delete a comment; see ``Library.remove_comment``."""
+        with self._changing():
+            self.library.remove_comment(number)
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Change the database alone, which several processes may.
+
+        Raises:
+            DiskFull: There is no room.
+            ReadOnly: The home folder is only read.
+        """
+        if self.read_only is not None:
+            raise self.read_only
+        with noticing_full_disk(self.home):
+            yield
 
     def talk_time(self, reference: str) -> TalkTime:
         """How a recording's time is divided between voices and silence."""

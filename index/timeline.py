@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
 
-from index.records import Kind, Recording, Segment
+from index.records import Comment, Kind, Recording, Segment
 
 MOST_SPANS = 2000
 """Stretches of one voice that are told apart over the whole length; a screen shows no more."""
@@ -49,6 +49,7 @@ class Timeline:
         lanes: One a voice, in the order of the recording's speakers; those without a name last.
         sounds: Sounds and music.
         gaps: Speech that could not be transcribed.
+        comments: What was noted, and where.
     """
 
     recording: str
@@ -56,6 +57,7 @@ class Timeline:
     lanes: tuple[Lane, ...]
     sounds: tuple[Heard, ...]
     gaps: tuple[tuple[float, float], ...]
+    comments: tuple[Comment, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The timeline as JSON."""
@@ -106,8 +108,8 @@ class TalkTime:
         return asdict(self)
 
 
-def timeline(recording: Recording, segments: Sequence[Segment]) -> Timeline:
-    """What the lane of a recording shows, from its segments in time order."""
+def timeline(recording: Recording, segments: Sequence[Segment], comments: Sequence[Comment] = ()) -> Timeline:
+    """What the lane of a recording shows, from its segments and comments in time order."""
     near = recording.duration / MOST_SPANS
     numbers = {name: number for number, name in enumerate(recording.speakers)}
     voices = _by_voice(recording, segments)
@@ -124,6 +126,7 @@ def timeline(recording: Recording, segments: Sequence[Segment]) -> Timeline:
             if segment.kind != "speech"
         ),
         tuple((gap.start, gap.end) for gap in recording.gaps),
+        tuple(comments),
     )
 
 

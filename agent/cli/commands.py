@@ -240,6 +240,58 @@ def summarize(
         output.write_text(to_markdown(summary, workspace.library.resolve(reference).title))
 
 
+# --- what the recording's page shows ------------------------------------------------------------------
+
+
+@app.command("talk-time")
+def talk_time(reference: Reference, json: Json = False) -> None:
+    """Show how a recording's time is divided between speakers and silence."""
+    found = _reading().talk_time(reference)
+    if json:
+        output.write_json(found.to_json())
+    else:
+        output.show_talk_time(found)
+
+
+@app.command()
+def comment(
+    reference: Reference,
+    at: Annotated[
+        float, typer.Argument(metavar="AT", parser=output.parse_time, help="The moment: 95, 1:35, 0:01:35.")
+    ],
+    text: Annotated[str, typer.Argument(help="What is noted there.")],
+    json: Json = False,
+) -> None:
+    """Note something at a moment of a recording."""
+    made = _workspace().add_comment(reference, at, text)
+    if json:
+        output.write_json(output.comment_json(made))
+    else:
+        output.say(f"Comment {made.id} is at {output.clock(made.at)}.")
+
+
+@app.command()
+def comments(
+    reference: Reference,
+    remove: Annotated[
+        int | None, typer.Option(metavar="NUMBER", help="Delete the comment with this number.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """List what was noted at moments of a recording; or delete one of it."""
+    workspace = _workspace() if remove is not None else _reading()
+    found = workspace.comments(reference)
+    if remove is not None:
+        if remove not in {one.id for one in found}:
+            raise MossAgentError(f"This recording has no comment {remove}.")
+        workspace.remove_comment(remove)
+        found = [one for one in found if one.id != remove]
+    if json:
+        output.write_json([output.comment_json(one) for one in found])
+    else:
+        output.show_comments(found)
+
+
 @app.command("rename-speaker")
 def rename_speaker(
     reference: Reference,

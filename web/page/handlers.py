@@ -124,7 +124,7 @@ class Handlers:
         return (
             render_head(recording, bool(segments), problem),
             render_player(recording, heard, moment.at if moment else None),
-            render_transcript(recording, segments),
+            render_transcript(recording, segments, self.library.comments(recording.id)),
             render_talk(talk_time(recording, segments), recording),
         )
 
@@ -253,6 +253,33 @@ class Handlers:
             self.workspace.rename_speaker(opened or "", str(event.old), str(event.new))
         head, _, transcript, talk = self._middle(self._recording(opened))
         return self._shelf(opened), head, transcript, talk
+
+    # Comments
+
+    def comment(self, opened: str | None, event: gr.EventData) -> Any:
+        """Something was noted at a moment."""
+        with _told():
+            self.workspace.add_comment(opened or "", float(event.at), str(event.text))
+        return self._transcript(opened)
+
+    def recomment(self, opened: str | None, event: gr.EventData) -> Any:
+        """A comment was given other words."""
+        with _told():
+            self.workspace.change_comment(int(event.id), str(event.text))
+        return self._transcript(opened)
+
+    def uncomment(self, opened: str | None, event: gr.EventData) -> Any:
+        """A comment was deleted."""
+        with _told():
+            self.workspace.remove_comment(int(event.id))
+        return self._transcript(opened)
+
+    def _transcript(self, opened: str | None) -> Any:
+        recording = self._recording(opened)
+        if recording is None:
+            return gr.skip()
+        segments, comments = self.library.segments(recording.id), self.library.comments(recording.id)
+        return render_transcript(recording, segments, comments)
 
     # Summary
 

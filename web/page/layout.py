@@ -114,7 +114,11 @@ def lay_out(template: str) -> Parts:
             engines = _part("", "engines", "")
         with gr.Column(elem_id="recording", min_width=0):
             head = _part("", "head", "moss.head(element, trigger, ['rename'])")
-            player = _part("", "player-bar", "moss.player(element, trigger, watch)")
+            player = _part(
+                "",
+                "player-bar",
+                "moss.player(element, trigger, watch, ['comment', 'recomment', 'uncomment'])",
+            )
             with gr.Tabs(elem_id="tabs", selected="transcript") as tabs:
                 with gr.Tab("Transcript", id="transcript"):
                     _part(FILTER, "filter", "moss.filter(element)")

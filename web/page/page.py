@@ -59,6 +59,8 @@ def _library(page: gr.Blocks, parts: Parts, handlers: Handlers) -> None:
     )
     parts.add.added(handlers.added, [opened], [shelf], **every)
     parts.add.complain(handlers.complain, None, None, **every)
+    for name in ("comment", "recomment", "uncomment"):
+        getattr(parts.player, name)(getattr(handlers, name), [opened], [parts.transcript], **every)
     parts.head.rename(handlers.rename, [opened], [shelf, parts.head, parts.transcript, parts.talk], **every)
 
 

@@ -53,6 +53,7 @@ SCRIPTS = (
     "moment.js",
     "timeline.js",
     "panels.js",
+    "comments.js",
     "keyboard.js",
 )
 

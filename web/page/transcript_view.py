@@ -5,13 +5,15 @@ Every text that comes from a recording or a person passes through ``html.escape`
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from itertools import groupby
+from operator import itemgetter
 
 from index.language_names import name_languages
 from index.notes import coverage_percent, describe_all
-from index.records import Recording, Segment, Span
+from index.records import Comment, Recording, Segment, Span
 from index.timeline import TalkTime, VoiceTime
 from moss_audio.timestamps import clock, clock_range
 from web.page.theme import icon
@@ -75,6 +77,8 @@ def render_player(recording: Recording | None, ready: bool, at: float | None = N
         'aria-label="Playback speed">1×</button>'
         '<button type="button" class="btn" data-follow aria-pressed="true" '
         'title="Scroll along while it plays">Follow</button>'
+        '<button type="button" class="quiet" data-comment title="Comment at this moment (C)" '
+        f'aria-label="Comment at this moment">{icon("comment")}</button>'
         f'<button type="button" class="quiet" data-copy-moment title="Copy link to this moment" '
         f'aria-label="Copy link to this moment">{icon("link")}</button>'
         '<button type="button" class="quiet" data-help title="Keys (?)" '
@@ -82,16 +86,22 @@ def render_player(recording: Recording | None, ready: bool, at: float | None = N
     )
 
 
-def render_transcript(recording: Recording | None, segments: Sequence[Segment]) -> str:
-    """Every sentence as a row, grouped by who speaks; stretches that were not transcribed stand between."""
+def render_transcript(
+    recording: Recording | None, segments: Sequence[Segment], comments: Sequence[Comment] = ()
+) -> str:
+    """Every sentence as a row, grouped by who speaks; gaps and comments stand between."""
     if recording is None:
         return ""
-    if not segments and not recording.gaps:
+    if not segments and not recording.gaps and not comments:
         return f'<div class="hollow"><p>{_nothing_yet(recording)}</p></div>'
-    rows: list[Segment | Span] = [*segments, *recording.gaps]
-    rows.sort(key=lambda row: (row.start, row.end))
+    rows: list[Row] = [*segments, *recording.gaps, *comments]
+    # A comment follows the sentence that it is in.
+    rows.sort(key=lambda row: (row.at, math.inf) if isinstance(row, Comment) else (row.start, row.end))
     looks = _looks(recording)
-    turns = "".join(_turn(speaker, list(turn), looks) for speaker, turn in groupby(rows, key=_voice))
+    turns = "".join(
+        _turn(voice, [row for _, row in turn], looks, recording.id)
+        for voice, turn in groupby(_voices(rows), key=itemgetter(0))
+    )
     return f'<div class="rows" role="group" aria-label="Transcript">{turns}</div>'
 
 
@@ -146,27 +156,51 @@ def _looks(recording: Recording) -> dict[str, str]:
     return {name: f"v{at % VOICES}" for at, name in enumerate(recording.speakers)}
 
 
-def _voice(row: Segment | Span) -> str:
-    return (row.speaker or "") if isinstance(row, Segment) else "\0gap"
+Row = Segment | Span | Comment
 
 
-def _turn(speaker: str, rows: list[Segment | Span], looks: dict[str, str]) -> str:
-    if isinstance(rows[0], Span):
-        return "".join(_gap(row) for row in rows if isinstance(row, Span))
-    look = looks.get(speaker, "")
-    name = f'<div class="who"><i class="dot"></i>{escape(speaker)}</div>' if speaker else ""
-    return f'<div class="turn {look}">{name}{"".join(_rows(rows))}</div>'
-
-
-def _rows(rows: Sequence[Segment | Span]) -> Iterator[str]:
+def _voices(rows: Iterable[Row]) -> Iterator[tuple[str, Row]]:
+    """Each row with whose turn it belongs to; a comment does not end one."""
+    voice = ""
     for row in rows:
-        if isinstance(row, Segment):
-            # Tab stops at one row only; the arrow keys go on from there (static/transcript.js).
-            yield (
-                f'<div class="line" role="button" tabindex="-1" data-start="{row.start:.3f}" '
-                f'data-end="{row.end:.3f}" data-id="{row.id}"><time>{clock(row.start)}</time>'
-                f'<span class="text {row.kind}">{escape(row.text)}</span></div>'
-            )
+        if not isinstance(row, Comment):
+            voice = (row.speaker or "") if isinstance(row, Segment) else "\0gap"
+        yield voice, row
+
+
+def _turn(speaker: str, rows: list[Row], looks: dict[str, str], recording: str) -> str:
+    lines = "".join(_row(row, recording) for row in rows)
+    if any(isinstance(row, Span) for row in rows):
+        return lines
+    name = f'<div class="who"><i class="dot"></i>{escape(speaker)}</div>' if speaker else ""
+    return f'<div class="turn {looks.get(speaker, "")}">{name}{lines}</div>'
+
+
+def _row(row: Row, recording: str) -> str:
+    if isinstance(row, Span):
+        return _gap(row)
+    if isinstance(row, Comment):
+        return _remark(row, recording)
+    # Tab stops at one row only; the arrow keys go on from there (static/transcript.js).
+    return (
+        f'<div class="line" role="button" tabindex="-1" data-start="{row.start:.3f}" '
+        f'data-end="{row.end:.3f}" data-id="{row.id}"><time>{clock(row.start)}</time>'
+        f'<span class="text {row.kind}">{escape(row.text)}</span></div>'
+    )
+
+
+def _remark(comment: Comment, recording: str) -> str:
+    when = clock(comment.at)
+    return (
+        f'<div class="remark" role="group" aria-label="Comment at {when}">{icon("comment")}'
+        f'<button type="button" class="cite" data-play="{comment.at:.3f}" data-until="{comment.at:.3f}" '
+        f'data-recording="{escape(recording)}" aria-label="Play from {when}">{when}</button>'
+        f"<p>{escape(comment.text)}</p>"
+        f'<button type="button" class="quiet" data-recomment="{comment.id}" title="Change" '
+        f'aria-label="Change the comment at {when}">{icon("edit")}</button>'
+        f'<button type="button" class="quiet" data-uncomment="{comment.id}" title="Delete" '
+        f'aria-label="Delete the comment at {when}">{icon("close")}</button></div>'
+    )
 
 
 def _gap(gap: Span) -> str:

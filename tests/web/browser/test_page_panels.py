@@ -87,3 +87,39 @@ def test_one_search_finds_in_every_recording_and_plays(two_site: Site, visit: Vi
     page.keyboard.press("Escape")
     expect(page.locator("#shelf")).to_be_visible()
     expect(page.locator(".found-place")).to_have_count(0)
+
+
+def test_a_comment_is_made_changed_and_deleted_by_keys_and_shown_on_the_lane(
+    two_site: Site, visit: Visit
+) -> None:
+    page = visit(two_site)
+    open_recording(page, OTHER)
+    page.evaluate("moss.seek(6)")
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("c")
+    page.keyboard.type("<b>Ask</b> them")
+    page.keyboard.press("Control+Enter")
+    remark = page.locator(".remark")
+    expect(remark.locator("p")).to_have_text("<b>Ask</b> them")
+    before = page.evaluate(
+        "document.querySelector('.remark').previousElementSibling.querySelector('.text').textContent"
+    )
+    assert before == SAID, "it stands behind the sentence that it is in"
+    page.wait_for_function(
+        "moss.timeline.data.comments.length === 1 && moss.timeline.data.comments[0].at === 6"
+    )
+    page.evaluate("moss.seek(15)")
+    remark.get_by_role("button", name="Play from 0:06").click()
+    page.wait_for_function("Math.abs(document.getElementById('player').currentTime - 6) < 2")
+    page.evaluate("document.getElementById('player').pause()")
+    remark.get_by_role("button", name="Change").click()
+    page.fill("dialog textarea", "Asked")
+    page.locator("dialog").get_by_role("button", name="Save").click()
+    expect(remark.locator("p")).to_have_text("Asked")
+    page.reload()
+    expect(remark.locator("p")).to_have_text("Asked")
+    remark.hover()
+    remark.get_by_role("button", name="Delete").click()
+    page.locator("dialog").get_by_role("button", name="Delete").click()
+    expect(remark).to_have_count(0)
+    page.wait_for_function("moss.timeline.data.comments.length === 0")

@@ -68,13 +68,13 @@ moss.page = (element, trigger) => {
 };
 
 /** Ask in a modal dialog; resolves to the text typed (or true), or null when it was given up. */
-moss.ask = ({ title, text, label, value, choices, action, danger, most = 80 }) => new Promise((resolve) => {
+moss.ask = ({ title, text, label, value, choices, action, danger, long, most = 80 }) => new Promise((resolve) => {
   const make = (tag, props, ...children) => {
     const node = Object.assign(document.createElement(tag), props);
     node.append(...children);
     return node;
   };
-  const input = label && make("input", { type: "text", value: value ?? "", maxLength: most, required: true });
+  const input = label && make(long ? "textarea" : "input", { ...(long ? { rows: 4 } : { type: "text" }), value: value ?? "", maxLength: most, required: true });
   const go = make("button", { type: "submit", value: "go", className: danger ? "primary danger" : "primary", textContent: action });
   const stop = make("button", { type: "button", className: "btn", textContent: "Cancel" });
   const form = make("form", { method: "dialog" }, make("h2", { textContent: title }));
@@ -91,6 +91,9 @@ moss.ask = ({ title, text, label, value, choices, action, danger, most = 80 }) =
   const dialog = make("dialog", { className: "dialog" }, form);
   dialog.setAttribute("aria-label", title);
   stop.addEventListener("click", () => dialog.close(""));
+  if (long) input.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); form.requestSubmit(go); }
+  });
   dialog.addEventListener("close", () => {
     resolve(dialog.returnValue === "go" ? (input ? input.value.trim() : true) : null);
     dialog.remove();

@@ -95,6 +95,7 @@ moss.showState = () => {
 moss.slowedUntil = null;
 
 moss.player = (element, trigger, watch) => {
+  moss.wire("player", trigger);
   const connect = () => {
     const audio = moss.audio();
     if (audio && !audio.moss) {

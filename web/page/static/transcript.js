@@ -14,7 +14,8 @@ moss.transcript = (element, watch) => {
     moss.search();
     moss.follow(false);
   };
-  watch("value", changed);
+  // Speakers, sentences or comments are other ones: so is the lane.
+  watch("value", () => { changed(); moss.timeline.reload(); });
   changed();
 
   const playRow = (row) => {
