@@ -20,7 +20,7 @@ from agent.settings import Settings
 from index.disk_space import noticing_full_disk
 from index.progress import Progress, Report
 from index.recording_errors import DiskFull, IndexOutOfDate, MossAgentError
-from index.records import Comment, Recording
+from index.records import Comment, Recording, Summary, Topic
 from index.store.database import Database, is_writable, not_writable
 from index.store.library import Library
 
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from index.search.library_search import LibraryHits
     from index.search.searching import Search
     from index.search.vectors import Vectors
-    from index.summary import Summary
-    from index.summary.items import Topic
     from index.timeline import TalkTime, Timeline
     from index.transcription.transcriber import Transcriber
     from tools import Toolbox

@@ -16,7 +16,7 @@ from agent.answer import Answer, StepFinished
 from agent.assistant import Assistant
 from agent.citations.quotes import contains, fold
 from agent.engines.engine_choice import choose
-from agent.extractive.question_context import QuestionContext
+from agent.extractive.intents import QuestionContext
 from agent.extractive.situation import Focus
 from agent.models.moss_chat import ChatMossAudio
 from agent.prompts import system_prompt
