@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from agent.assistant import Assistant
     from agent.checkpointer import Memory
     from agent.engines.engine_choice import Engines
+    from agent.instructed_summary import InstructedSummary
     from index.pipeline.ingest import Ingest
     from index.search.embeddings import Embedder
     from index.search.library_search import LibraryHits
@@ -44,6 +45,9 @@ MANY_WINDOWS = 8
 """Windows side by side from which an engine counts as one that batches."""
 
 FILES_AT_ONCE = 4
+
+SUMMARIES_KEPT = 16
+"""Summaries by instruction that are kept in memory."""
 
 PLACES = 24
 """Places that a search over the whole library shows."""
@@ -71,6 +75,7 @@ class Workspace:
         """Why the home folder is only read, as the error of what would write; None where it is written."""
         self.engines_problem = ""
         """Why no engines could be chosen; empty if they were, or were not needed yet."""
+        self._written: dict[tuple[str, str], InstructedSummary] = {}
         self._locked = threading.RLock()
         self._lock_depth = 0
 
@@ -235,6 +240,7 @@ class Workspace:
                 # A collection that cannot be read may still hold its vectors; `reindex` makes it anew.
                 self.vectors.reset()
             self.library.delete(recording.id)
+            self._written = {key: one for key, one in self._written.items() if key[0] != recording.id}
             self._remove_uploads(recording.id)
         return recording
 
@@ -289,6 +295,35 @@ class Workspace:
         return summarize_recording(
             self.library, self.embedder, recording, template or self.settings.summary_template
         )
+
+    def summarize_as(
+        self,
+        reference: str,
+        instruction: str,
+        template: str | None = None,
+        cancel: threading.Event | None = None,
+    ) -> InstructedSummary:
+        """The summary of a recording as somebody wants it; see ``agent.instructed_summary``.
+
+        What was written is kept, so that the page's copy and download are what it shows.
+
+        Raises:
+            Cancelled: ``cancel`` was set.
+            MossAgentError: See ``summarize``; the instruction is too long, or the chat model failed.
+        """
+        from agent.instructed_summary import summarize_as
+
+        recording = self.library.resolve(reference)
+        summary = self.summarize(recording.id, template)
+        key = (recording.id, " ".join(instruction.split()))
+        kept = self._written.get(key)
+        if kept is not None and kept.summary is summary:
+            return kept
+        written = summarize_as(self.toolbox, self.chat_model, recording, summary, instruction, cancel)
+        self._written[key] = written
+        while len(self._written) > SUMMARIES_KEPT:
+            self._written.pop(next(iter(self._written)), None)
+        return written
 
     def export(
         self, reference: str, format: str, start: float | None = None, end: float | None = None

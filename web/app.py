@@ -166,13 +166,18 @@ def _add_routes(app: FastAPI, workspace: Workspace) -> None:
         return _download(workspace.export(found.id, format), f"{found.title}.{format}", format)
 
     @app.get("/summary/{recording}.md")
-    def summary(recording: str, template: str = "meeting") -> Response:
+    def summary(recording: str, template: str = "meeting", instruction: str = "") -> Response:
         """The summary as a Markdown file."""
         from index.export.markdown import to_markdown
+        from web.page.chat_view import instructed_text
 
         found = workspace.library.recording(_known(workspace, recording))
         try:
-            text = to_markdown(workspace.summarize(found.id, template), found.title)
+            if instruction.strip():
+                written = workspace.summarize_as(found.id, instruction, template)
+                text = instructed_text(written, found, plays=False)
+            else:
+                text = to_markdown(workspace.summarize(found.id, template), found.title)
         except MossAgentError as error:
             log.info("no summary: %s", error)
             raise HTTPException(409, str(error)) from error

@@ -227,12 +227,23 @@ def summarize(
     template: Annotated[
         Template | None, typer.Option(help="Kind of recording; by default MOSS_AGENT_SUMMARY_TEMPLATE.")
     ] = None,
+    instruction: Annotated[
+        str, typer.Option(help="What is wanted, in plain words; a language model follows it.")
+    ] = "",
     json: Json = False,
 ) -> None:
     """Write the summary: topics, decisions, action items, open questions, each with its time."""
     from index.export.markdown import to_markdown
 
     workspace = _reading()
+    if instruction.strip():
+        with output.stoppable() as cancel:
+            written = workspace.summarize_as(reference, instruction, template, cancel)
+        if json:
+            output.write_json(written.to_json())
+        else:
+            output.show_written(written, workspace.library.resolve(reference).title)
+        return
     summary = workspace.summarize(reference, template)
     if json:
         output.write_json(summary.to_json())

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from agent.answer import Answer
     from agent.cli.doctor import Check
     from agent.engines.released_models import Machine, Model
+    from agent.instructed_summary import InstructedSummary
     from index.pipeline.ingest import Progress as IngestProgress
     from index.store.library import Library
     from index.timeline import TalkTime
@@ -257,6 +258,22 @@ def show_answer(answer: Answer, library: Library) -> None:
         say("")
         for citation in answer.citations:
             say(f"  [{clock(citation.start)}] {titles[citation.recording]}")
+
+
+def show_written(written: InstructedSummary, title: str) -> None:
+    """A summary by instruction, for a person."""
+    from index.export.markdown import to_markdown
+
+    if written.note:
+        say(f"{written.note}\n")
+    if written.text:
+        write_text(written.text)
+        return
+    for one in written.fitting:
+        say(f"[{clock(one.start)}] {f'{one.speaker}: ' if one.speaker else ''}{one.text}")
+    if written.fitting:
+        say("")
+    write_text(to_markdown(written.summary, title))
 
 
 def show_talk_time(found: TalkTime) -> None:

@@ -19,6 +19,8 @@ import gradio as gr
 from gradio import ChatMessage
 
 from agent.answer import Answer, StepFinished, StepStarted, TextDelta, ThoughtDelta
+from agent.instructed_summary import LONGEST_INSTRUCTION
+from index.export.markdown import to_markdown
 from index.moments import Moment, find_moment
 from index.recording_errors import Cancelled, MossAgentError, UnknownRecording
 from index.records import Recording
@@ -49,6 +51,7 @@ class Handlers:
         self.jobs = jobs
         self.uploads = uploads
         self.conversations = Conversations()
+        self._writing: dict[str, threading.Event] = {}
 
     # Opening and following recordings
 
@@ -283,21 +286,41 @@ class Handlers:
 
     # Summary
 
-    def summarise(self, opened: str | None, template: str) -> tuple[str, str]:
-        """The summary of the open recording as Markdown."""
-        from index.export.markdown import to_markdown
-
+    def summarise(
+        self, opened: str | None, template: str, wanted: dict[str, str] | None
+    ) -> Iterator[tuple[Any, ...]]:
+        """The summary of the open recording as Markdown, by the instruction that was given for it, if any."""
         recording = self._recording(opened)
         if recording is None:
-            return "Open a recording to see its summary.", ""
+            yield "Open a recording to see its summary.", ""
+            return
+        instruction = (wanted or {}).get(recording.id, "")
         try:
-            summary = self.workspace.summarize(recording.id, template)
+            if not instruction:
+                summary = self.workspace.summarize(recording.id, template)
+                times = chat_view.times_of(recording.id)
+                yield to_markdown(summary, recording.title, times), render_actions(recording, template)
+                return
+            yield "Writing the summary…", ""
+            stop = self._writing[recording.id] = threading.Event()
+            written = self.workspace.summarize_as(recording.id, instruction, template, stop)
+            text = chat_view.instructed_text(written, recording, plays=True)
+            yield text, render_actions(recording, template, instruction)
         except MossAgentError as error:
-            return chat_view.plain(str(error)), ""
-        text = to_markdown(
-            summary, recording.title, lambda start, end: chat_view.play_link(start, end, recording.id)
-        )
-        return text, render_actions(recording, template)
+            yield chat_view.plain(str(error)), render_actions(None, template)
+
+    def instruct(
+        self, opened: str | None, template: str, wanted: dict[str, str] | None, event: gr.EventData
+    ) -> Iterator[tuple[Any, ...]]:
+        """The summary is to be written again by an instruction; an empty one gives the usual summary."""
+        wanted = {opened: str(event.text).strip()[:LONGEST_INSTRUCTION]} if opened else {}
+        for drawn in self.summarise(opened, template, wanted):
+            yield *drawn, wanted
+
+    def unwrite(self, opened: str | None) -> None:
+        """The user wants no more of the summary that is being written."""
+        if stop := self._writing.get(opened or ""):
+            stop.set()
 
     # Conversation
 

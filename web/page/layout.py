@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from html import escape
+from urllib.parse import urlencode
 
 import gradio as gr
 
@@ -16,11 +17,12 @@ from web.page.theme import icon
 TEMPLATES = tuple((label, name) for name, label in TEMPLATE_LABELS.items())
 
 
-def render_actions(recording: Recording | None, template: str) -> str:
+def render_actions(recording: Recording | None, template: str, instruction: str = "") -> str:
     """Copy and download; empty while there is no summary."""
     if recording is None:
         return ""
-    address = f"summary/{escape(recording.id)}.md?template={escape(template)}"
+    asked = {"template": template, **({"instruction": instruction} if instruction else {})}
+    address = escape(f"summary/{recording.id}.md?{urlencode(asked)}")
     return (
         f'<button type="button" class="btn" data-copy="{address}">Copy</button>'
         f'<a class="btn" href="{address}" download>Download .md</a>'
@@ -58,6 +60,12 @@ FINDER = f"""
 <label class="filter">{icon("search")}<input type="search" data-library-search maxlength="500"
  placeholder="Search all recordings" aria-label="Search all recordings"></label>"""
 
+INSTRUCT = """
+<form class="instruct"><input type="text" data-instruction maxlength="1000" enterkeyhint="go"
+ placeholder="Your own instruction: “for the board, five lines”" aria-label="Instruction for the summary">
+<button type="submit" class="btn">Write again</button>
+<button type="button" class="btn" data-unwrite hidden>Stop</button></form>"""
+
 ASKING = """
 <div class="ask-head"><h2>Ask</h2>
 <button type="button" class="btn" data-new-chat>New conversation</button></div>"""
@@ -85,6 +93,8 @@ class Parts:
     tabs: gr.Tabs
     summary_tab: gr.Tab
     template: gr.Radio
+    instruct: gr.HTML
+    wanted: gr.State
     actions: gr.HTML
     summary: gr.Markdown
     asking: gr.HTML
@@ -128,6 +138,9 @@ def lay_out(template: str) -> Parts:
                     with gr.Row(elem_id="summary-bar"):
                         chosen = _choice(TEMPLATES, template, "Template", "template")
                         actions = _part("", "summary-actions", "moss.copying(element)")
+                    instruct = _part(
+                        INSTRUCT, "instruct", "moss.instruct(element, trigger, ['instruct', 'unwrite'])"
+                    )
                     summary = gr.Markdown("", elem_id="summary", sanitize_html=True, latex_delimiters=[])
         with gr.Column(elem_id="chat", min_width=0):
             asking = _part(ASKING, "asking", "moss.asking(element, trigger, ['fresh'])")
@@ -140,8 +153,8 @@ def lay_out(template: str) -> Parts:
                 )
     return Parts(
         opened, seen, engines_seen, kept, gr.Timer(1.0), add, glossary, shelf, engines, head, player,
-        transcript, talk, finder, found, tabs, summary_tab, chosen, actions, summary, asking, chat, chips,
-        question, scope,
+        transcript, talk, finder, found, tabs, summary_tab, chosen, instruct, gr.State({}), actions, summary,
+        asking, chat, chips, question, scope,
     )  # fmt: skip
 
 

@@ -65,15 +65,15 @@ def _library(page: gr.Blocks, parts: Parts, handlers: Handlers) -> None:
 
 
 def _summary(parts: Parts, handlers: Handlers) -> None:
-    event = _queued(
-        fn=handlers.summarise,
-        inputs=[parts.opened, parts.template],
-        outputs=[parts.summary, parts.actions],
-        concurrency_id="summary",
-        concurrency_limit=2,
-    )
+    lane = {"concurrency_id": "summary", "concurrency_limit": 2}
+    inputs, outputs = [parts.opened, parts.template, parts.wanted], [parts.summary, parts.actions]
+    event = _queued(fn=handlers.summarise, inputs=inputs, outputs=outputs, **lane)
     parts.summary_tab.select(**event)
     parts.template.change(**event)
+    # One summary at a time; what is asked for meanwhile comes next.
+    lane["trigger_mode"] = "always_last"
+    parts.instruct.instruct(handlers.instruct, inputs, [*outputs, parts.wanted], **_queued(**lane))
+    parts.instruct.unwrite(handlers.unwrite, [parts.opened], None, **_quick())
 
 
 def _conversation(parts: Parts, handlers: Handlers) -> None:

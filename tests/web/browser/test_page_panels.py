@@ -123,3 +123,28 @@ def test_a_comment_is_made_changed_and_deleted_by_keys_and_shown_on_the_lane(
     page.locator("dialog").get_by_role("button", name="Delete").click()
     expect(remark).to_have_count(0)
     page.wait_for_function("moss.timeline.data.comments.length === 0")
+
+
+def test_a_summary_is_written_again_by_an_instruction_and_copied_as_it_is_shown(
+    two_site: Site, visit: Visit
+) -> None:
+    page = visit(two_site)
+    open_recording(page, TITLE)
+    page.get_by_role("tab", name="Summary").click()
+    summary = page.locator("#summary")
+    expect(summary).to_contain_text("Decisions", timeout=60_000)
+    page.fill("[data-instruction]", "only what concerns <b>the rowing club</b>")
+    page.keyboard.press("Enter")
+    expect(summary).to_contain_text("the instruction cannot be followed")
+    expect(summary).to_contain_text("What fits “only what concerns <b>the rowing club</b>”")
+    expect(summary.locator("a.cite").first).to_be_visible()
+    expect(page.locator("[data-unwrite]")).to_be_hidden()
+    with page.expect_download() as download:
+        page.click("text=Download .md")
+    assert "the instruction cannot be followed" in Path(download.value.path()).read_text()
+    page.get_by_role("radio", name="Call").check(force=True)
+    expect(summary).to_contain_text("Next steps")
+    expect(summary).to_contain_text("What fits")
+    page.fill("[data-instruction]", "")
+    page.locator("[data-instruction]").press("Enter")
+    expect(summary).not_to_contain_text("What fits")

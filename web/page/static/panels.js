@@ -70,3 +70,29 @@ moss.found = (element, watch) => {
     (next ?? (step < 0 ? document.querySelector("[data-library-search]") : event.target)).focus();
   });
 };
+
+/** The summary by an instruction: Write again, and Stop while it is being written. */
+moss.instruct = (element, trigger) => {
+  const field = element.querySelector("[data-instruction]");
+  const stop = element.querySelector("[data-unwrite]");
+  const go = element.querySelector("[type=submit]");
+  moss.writing = (busy) => { stop.hidden = !busy; go.hidden = busy; };
+  element.querySelector("form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    if (field.value.trim()) moss.writing(true);
+    trigger("instruct", { text: field.value.trim() });
+  });
+  stop.addEventListener("click", () => trigger("unwrite", {}));
+};
+/** What was wanted of one recording is not wanted of the next. */
+moss.forgetInstruction = () => {
+  const field = document.querySelector("[data-instruction]");
+  if (field) field.value = "";
+};
+moss.ready(() => {
+  // The text of the summary changes when it begins to be written, and again when it is there.
+  new MutationObserver(() => {
+    const text = document.querySelector("#summary")?.textContent.trim() ?? "";
+    if (text && !text.startsWith("Writing the summary")) moss.writing?.(false);
+  }).observe(document.body, { childList: true, subtree: true, characterData: true });
+});

@@ -44,6 +44,7 @@ moss.timeline.connect = () => {
     line.listen();
   }
   line.track.setAttribute("aria-valuemax", String(Math.round(duration)));
+  if (line.recording !== recording) moss.forgetInstruction();
   if (line.recording !== recording || line.duration !== duration) {
     Object.assign(line, { recording, duration, data: null, topics: [], peaks: null, found: [], cited: [], view: { from: 0, to: duration } });
   }
