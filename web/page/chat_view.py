@@ -199,6 +199,7 @@ def instructed_text(written: InstructedSummary, recording: Recording, plays: boo
                 for one in written.fitting
             )
         )
+        parts.append("## The usual summary")
     return "\n\n".join(parts) + f"\n{rest}"
 
 

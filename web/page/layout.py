@@ -62,7 +62,7 @@ FINDER = f"""
 
 INSTRUCT = """
 <form class="instruct"><input type="text" data-instruction maxlength="1000" enterkeyhint="go"
- placeholder="Your own instruction: “for the board, five lines”" aria-label="Instruction for the summary">
+ placeholder="Instruction, such as: for the board, five lines" aria-label="Instruction for the summary">
 <button type="submit" class="btn">Write again</button>
 <button type="button" class="btn" data-unwrite hidden>Stop</button></form>"""
 

@@ -153,6 +153,8 @@ moss.watchAnswers = () => {
   if (!document.querySelector("#question .stop-button")) moss.markSoon();
   document.querySelectorAll("#answers .thought-group .arrow button[aria-label='']").forEach((button) => {
     button.setAttribute("aria-label", "Show or hide this step");
+    // Gradio puts it into a button of its own, which does the same.
+    button.disabled = true;
   });
   document.querySelector("#question .submit-button")?.setAttribute("aria-label", "Ask");
   document.querySelector("#question .stop-button")?.setAttribute("aria-label", "Stop answering");
