@@ -13,9 +13,10 @@ moss.transcript = (element, watch) => {
     if (first) first.tabIndex = 0;
     moss.search();
     moss.follow(false);
+    // Speakers, sentences or comments are other ones: so is the lane.
+    moss.timeline.reload();
   };
-  // Speakers, sentences or comments are other ones: so is the lane.
-  watch("value", () => { changed(); moss.timeline.reload(); });
+  watch("value", changed);
   changed();
 
   const playRow = (row) => {
