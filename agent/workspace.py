@@ -20,7 +20,7 @@ from agent.settings import Settings
 from index.disk_space import noticing_full_disk
 from index.progress import Progress, Report
 from index.recording_errors import DiskFull, IndexOutOfDate, MossAgentError
-from index.records import Comment, Recording, Summary, Topic
+from index.records import Comment, Recording, Status, Summary, Topic
 from index.store.database import Database, is_writable, not_writable
 from index.store.library import Library
 
@@ -393,8 +393,10 @@ class Workspace:
         return talk_time(recording, self.library.segments(recording.id))
 
     def topics(self, reference: str) -> tuple[Topic, ...]:
-        """What a recording is about and when; empty where nothing is said in it."""
+        """What a recording is about and when; empty where nothing is said in it, or not all is heard yet."""
         recording = self.library.resolve(reference)
+        if recording.status != Status.READY:
+            return ()
         try:
             return self.summarize(recording.id, "meeting").topics
         except MossAgentError:
