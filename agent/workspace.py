@@ -20,7 +20,7 @@ from agent.settings import Settings
 from index.disk_space import noticing_full_disk
 from index.progress import Progress, Report
 from index.recording_errors import DiskFull, IndexOutOfDate, MossAgentError, would_lose
-from index.records import Recording, Summary
+from index.records import Comment, Recording, Status, Summary, Topic
 from index.store.database import Database, is_writable, not_writable
 from index.store.library import Library
 
@@ -30,11 +30,14 @@ if TYPE_CHECKING:
     from agent.assistant import Assistant
     from agent.checkpointer import Memory
     from agent.engines.engine_choice import Engines
+    from agent.instructed_summary import InstructedSummary
     from index.corrections.correcting import Changed, Correction, Corrections, Versions
     from index.pipeline.ingest import Ingest
     from index.search.embeddings import Embedder
+    from index.search.library_search import LibraryHits
     from index.search.searching import Search
     from index.search.vectors import Vectors
+    from index.timeline import TalkTime, Timeline
     from index.transcription.transcriber import Transcriber
     from tools import Toolbox
 
@@ -43,6 +46,12 @@ MANY_WINDOWS = 8
 """Windows side by side from which an engine counts as one that batches."""
 
 FILES_AT_ONCE = 4
+
+SUMMARIES_KEPT = 16
+"""Summaries by instruction that are kept in memory."""
+
+PLACES = 24
+"""Places that a search over the whole library shows."""
 
 
 class Workspace:
@@ -67,6 +76,7 @@ class Workspace:
         """Why the home folder is only read, as the error of what would write; None where it is written."""
         self.engines_problem = ""
         """Why no engines could be chosen; empty if they were, or were not needed yet."""
+        self._written: dict[tuple[str, str], InstructedSummary] = {}
         self._locked = threading.RLock()
         self._lock_depth = 0
 
@@ -244,6 +254,7 @@ class Workspace:
                 # A collection that cannot be read may still hold its vectors; `reindex` makes it anew.
                 self.vectors.reset()
             self.library.delete(recording.id)
+            self._written = {key: one for key, one in self._written.items() if key[0] != recording.id}
             self._remove_uploads(recording.id)
         return recording
 
@@ -374,6 +385,35 @@ class Workspace:
             self.library, self.embedder, recording, template or self.settings.summary_template
         )
 
+    def summarize_as(
+        self,
+        reference: str,
+        instruction: str,
+        template: str | None = None,
+        cancel: threading.Event | None = None,
+    ) -> InstructedSummary:
+        """The summary of a recording as somebody wants it; see ``agent.instructed_summary``.
+
+        What was written is kept, so that the page's copy and download are what it shows.
+
+        Raises:
+            Cancelled: ``cancel`` was set.
+            MossAgentError: See ``summarize``; the instruction is too long, or the chat model failed.
+        """
+        from agent.instructed_summary import summarize_as
+
+        recording = self.library.resolve(reference)
+        summary = self.summarize(recording.id, template)
+        key = (recording.id, " ".join(instruction.split()))
+        kept = self._written.get(key)
+        if kept is not None and kept.summary is summary:
+            return kept
+        written = summarize_as(self.toolbox, self.chat_model, recording, summary, instruction, cancel)
+        self._written[key] = written
+        while len(self._written) > SUMMARIES_KEPT:
+            self._written.pop(next(iter(self._written)), None)
+        return written
+
     def export(
         self, reference: str, format: str, start: float | None = None, end: float | None = None
     ) -> bytes:
@@ -381,7 +421,93 @@ class Workspace:
         from index.export.formats import export
 
         recording = self.library.resolve(reference)
-        return export(recording, self.library.segments(recording.id, start, end), format)
+        comments = self.library.comments(recording.id, start, end)
+        return export(recording, self.library.segments(recording.id, start, end), format, comments)
+
+    def search_library(self, query: str, places: int = PLACES) -> LibraryHits:
+        """The places in all recordings that best match a text, by recording, and recordings by their title.
+
+        Raises:
+            IndexOutOfDate: The index was made with another embedder.
+        """
+        from index.search.library_search import search_library
+
+        return search_library(self.library, self.search, query, places)
+
+    def timeline(self, reference: str) -> Timeline:
+        """Who speaks when, and what else is heard, for a lane over the whole recording."""
+        from index.timeline import timeline
+
+        recording = self.library.resolve(reference)
+        segments, comments = self.library.segments(recording.id), self.library.comments(recording.id)
+        return timeline(recording, segments, comments)
+
+    def comments(self, reference: str) -> list[Comment]:
+        """What was noted at moments of a recording, in time order."""
+        return self.library.comments(self.library.resolve(reference).id)
+
+    def add_comment(self, reference: str, at: float, text: str) -> Comment:
+        """Note something at second ``at`` of a recording; see ``Library.add_comment``."""
+        with self._changing():
+            return self.library.add_comment(self.library.resolve(reference).id, at, text)
+
+    def change_comment(self, number: int, text: str) -> None:
+        """Give a comment other words; see ``Library.change_comment``."""
+        with self._changing():
+            self.library.change_comment(number, text)
+
+    def remove_comment(self, number: int) -> None:
+        """Delete a comment; see ``Library.remove_comment``."""
+        with self._changing():
+            self.library.remove_comment(number)
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Change the database alone, which several processes may.
+
+        Raises:
+            DiskFull: There is no room.
+            ReadOnly: The home folder is only read.
+        """
+        if self.read_only is not None:
+            raise self.read_only
+        with noticing_full_disk(self.home):
+            yield
+
+    def talk_time(self, reference: str) -> TalkTime:
+        """How a recording's time is divided between voices and silence."""
+        from index.timeline import talk_time
+
+        recording = self.library.resolve(reference)
+        return talk_time(recording, self.library.segments(recording.id))
+
+    def topics(self, reference: str) -> tuple[Topic, ...]:
+        """What a recording is about and when; empty where nothing is said in it, or not all is heard yet."""
+        recording = self.library.resolve(reference)
+        if recording.status != Status.READY:
+            return ()
+        try:
+            return self.summarize(recording.id, "meeting").topics
+        except MossAgentError:
+            return ()
+
+    def peaks(self, reference: str, start: float, end: float, points: int) -> bytes:
+        """How loud ``[start, end)`` seconds are: a byte for each of ``points`` equal parts.
+
+        Raises:
+            MossAgentError: The audio copy is not there yet, or not readable, or the range is empty.
+        """
+        import soundfile
+
+        from index.audio.peaks import drawn, peaks_of
+
+        recording = self.library.resolve(reference)
+        try:
+            return drawn(peaks_of(self.library.audio_path(recording.id)), start, end, points).tobytes()
+        except (OSError, soundfile.LibsndfileError) as error:
+            raise MossAgentError("The audio copy of this recording cannot be read.") from error
+        except ValueError as error:
+            raise MossAgentError(str(error)) from error
 
     def reindex(self, progress: Callable[[float], None] | None = None) -> int:
         """Rebuild the vector collection from the database; returns the number of passages."""

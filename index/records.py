@@ -152,6 +152,18 @@ class Segment:
 
 
 @dataclass(frozen=True)
+class Comment:
+    """What somebody noted at second ``at`` of a recording."""
+
+    id: int
+    recording: str
+    at: float
+    text: str
+    created_at: str
+    """ISO 8601, UTC."""
+
+
+@dataclass(frozen=True)
 class Recording:
     """One media file, known by the SHA-256 of its bytes (``id``, 64 hex digits)."""
 

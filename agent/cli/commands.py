@@ -246,17 +246,80 @@ def summarize(
     template: Annotated[
         Template | None, typer.Option(help="Kind of recording; by default MOSS_AGENT_SUMMARY_TEMPLATE.")
     ] = None,
+    instruction: Annotated[
+        str, typer.Option(help="What is wanted, in plain words; a language model follows it.")
+    ] = "",
     json: Json = False,
 ) -> None:
     """Write the summary: topics, decisions, action items, open questions, each with its time."""
     from index.export.markdown import to_markdown
 
     workspace = _reading()
+    if instruction.strip():
+        with output.stoppable() as cancel:
+            written = workspace.summarize_as(reference, instruction, template, cancel)
+        if json:
+            output.write_json(written.to_json())
+        else:
+            output.show_written(written, workspace.library.resolve(reference).title)
+        return
     summary = workspace.summarize(reference, template)
     if json:
         output.write_json(summary.to_json())
     else:
         output.write_text(to_markdown(summary, workspace.library.resolve(reference).title))
+
+
+# --- what the recording's page shows ------------------------------------------------------------------
+
+
+@app.command("talk-time")
+def talk_time(reference: Reference, json: Json = False) -> None:
+    """Show how a recording's time is divided between speakers and silence."""
+    found = _reading().talk_time(reference)
+    if json:
+        output.write_json(found.to_json())
+    else:
+        output.show_talk_time(found)
+
+
+@app.command()
+def comment(
+    reference: Reference,
+    at: Annotated[
+        float, typer.Argument(metavar="AT", parser=output.parse_time, help="The moment: 95, 1:35, 0:01:35.")
+    ],
+    text: Annotated[str, typer.Argument(help="What is noted there.")],
+    json: Json = False,
+) -> None:
+    """Note something at a moment of a recording."""
+    made = _workspace().add_comment(reference, at, text)
+    if json:
+        output.write_json(output.comment_json(made))
+    else:
+        output.say(f"Comment {made.id} is at {output.clock(made.at)}.")
+
+
+@app.command()
+def comments(
+    reference: Reference,
+    remove: Annotated[
+        int | None, typer.Option(metavar="NUMBER", help="Delete the comment with this number.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """List what was noted at moments of a recording; or delete one of it."""
+    workspace = _workspace() if remove is not None else _reading()
+    found = workspace.comments(reference)
+    if remove is not None:
+        if remove not in {one.id for one in found}:
+            raise MossAgentError(f"This recording has no comment {remove}.")
+        workspace.remove_comment(remove)
+        found = [one for one in found if one.id != remove]
+    if json:
+        output.write_json([output.comment_json(one) for one in found])
+    else:
+        output.show_comments(found)
 
 
 @app.command("rename-speaker")

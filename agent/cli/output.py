@@ -29,16 +29,18 @@ from agent.cli import streams
 from index.language_names import LANGUAGE_NAMES, name_languages
 from index.notes import coverage_percent, describe_all, notes_json
 from index.recording_errors import MossAgentError
-from index.records import Hit, Recording
+from index.records import Comment, Hit, Recording
 from moss_audio.timestamps import clock, clock_range, parse_clock
 
 if TYPE_CHECKING:
     from agent.answer import Answer
     from agent.cli.doctor import Check
     from agent.engines.released_models import Machine, Model
+    from agent.instructed_summary import InstructedSummary
     from index.corrections.correcting import Changed, Correction
     from index.pipeline.ingest import Progress as IngestProgress
     from index.store.library import Library
+    from index.timeline import TalkTime
 
 _errors = Console(stderr=True, highlight=False, markup=False)
 _console = Console(highlight=False, markup=False)
@@ -301,6 +303,54 @@ def show_answer(answer: Answer, library: Library) -> None:
         say("")
         for citation in answer.citations:
             say(f"  [{clock(citation.start)}] {titles[citation.recording]}")
+
+
+def show_written(written: InstructedSummary, title: str) -> None:
+    """A summary by instruction, for a person."""
+    from index.export.markdown import to_markdown
+
+    if written.note:
+        say(f"{written.note}\n")
+    if written.text:
+        write_text(written.text)
+        return
+    for one in written.fitting:
+        say(f"[{clock(one.start)}] {f'{one.speaker}: ' if one.speaker else ''}{one.text}")
+    if written.fitting:
+        say("")
+    write_text(to_markdown(written.summary, title))
+
+
+def show_talk_time(found: TalkTime) -> None:
+    """How a recording's time is divided, as a table."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("speaker", "time", "share", "turns", "words", "words a minute"):
+        table.add_column(column)
+    for voice in found.voices:
+        table.add_row(
+            Text(_plain(voice.name or "unknown")),
+            clock(voice.seconds),
+            f"{voice.share:.0%}",
+            str(voice.turns),
+            "" if voice.words is None else str(voice.words),
+            "" if voice.words_per_minute is None else f"{voice.words_per_minute:.0f}",
+        )
+    with streams.writing():
+        _console.print(table)
+    say(f"{clock(found.speech)} of talk, {clock(found.silence)} without. Speakers are estimated.")
+
+
+def comment_json(comment: Comment) -> dict[str, Any]:
+    """A comment as JSON."""
+    return {"id": comment.id, "at": comment.at, "text": comment.text, "created_at": comment.created_at}
+
+
+def show_comments(found: Sequence[Comment]) -> None:
+    """Comments, one below the other, each with its number."""
+    if not found:
+        say("There are no comments.")
+    for comment in found:
+        say(f"{comment.id}  [{clock(comment.at)}] {comment.text}")
 
 
 def show_checks(checks: Sequence[Check]) -> None:

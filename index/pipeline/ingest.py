@@ -21,6 +21,7 @@ import soundfile
 from sqlalchemy import delete, select
 
 from index.audio.decode import Decoded, declared_duration, decode_to_flac, file_id
+from index.audio.peaks import peaks_of
 from index.diarization.diarize_stage import DiarizeStage, diarize, diarize_again
 from index.disk_space import noticing_full_disk, reserve
 from index.language_names import language_name, name_languages
@@ -348,13 +349,16 @@ class Ingest:
         if context.audio.exists() and is_known and not again:
             return None
         total = declared_duration(path) or 0.0
-        return decode_to_flac(
+        decoded = decode_to_flac(
             path,
             context.audio,
             progress=lambda done: context.report(Progress(StageName.READING, done, max(total, done))),
             cancelled=context.cancel.is_set,
             track=track,
         )
+        # Kept for the page, which would wait for those of ten hours when it first draws them.
+        peaks_of(context.audio)
+        return decoded
 
     def _begin(
         self,

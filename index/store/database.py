@@ -258,6 +258,20 @@ class PassageRow(Base):
     embedding: Mapped[bytes] = mapped_column(LargeBinary, deferred=True)
 
 
+class CommentRow(Base):
+    """What somebody noted at a moment of a recording."""
+
+    __tablename__ = "comments"
+    __table_args__ = (Index("ix_comments_time", "recording_id", "at"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    recording_id: Mapped[str] = mapped_column(ForeignKey("recordings.id", ondelete="CASCADE"))
+    at: Mapped[float]
+    text: Mapped[str]
+    created_at: Mapped[str]
+    """ISO 8601, UTC."""
+
+
 class ThreadRecordingRow(Base):
     """Which conversations quoted which recording, so that removing it can remove them too."""
 

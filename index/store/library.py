@@ -6,6 +6,7 @@ Every read goes to the database; nothing here knows audio, models or vectors.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,9 @@ from sqlalchemy import Select, delete, func, select, text, update
 from sqlalchemy.orm import Session
 
 from index.recording_errors import AmbiguousRecording, MossAgentError, SpeakerExists, UnknownRecording
-from index.records import Recording, Segment, Span, Word
+from index.records import Comment, Recording, Segment, Span, Word
 from index.store.database import (
+    CommentRow,
     CorrectionRow,
     Database,
     RecordingRow,
@@ -24,6 +26,7 @@ from index.store.database import (
     WindowRow,
 )
 from index.text import folded_name, one_line
+from moss_audio.timestamps import clock
 
 SPEAKER_KINDS = ("speaker", "rename", "unite")
 """Kinds of corrections that say who speaks."""
@@ -223,6 +226,54 @@ class Library:
                 update(RecordingRow).where(RecordingRow.id == recording).values(title=title[:200])
             )
 
+    def comments(self, recording: str, start: float | None = None, end: float | None = None) -> list[Comment]:
+        """Comments in time order; with a range, those at a moment in ``[start, end)``."""
+        query = select(CommentRow).where(CommentRow.recording_id == recording)
+        if start is not None:
+            query = query.where(CommentRow.at >= start)
+        if end is not None:
+            query = query.where(CommentRow.at < end)
+        with self.database.transaction() as session:
+            rows = session.scalars(query.order_by(CommentRow.at, CommentRow.id))
+            return [Comment(row.id, row.recording_id, row.at, row.text, row.created_at) for row in rows]
+
+    def add_comment(self, recording: str, at: float, text: str) -> Comment:
+        """Keep a comment at second ``at``.
+
+        Raises:
+            UnknownRecording: There is no such recording.
+            MossAgentError: The text is empty or too long, or the recording has no such second.
+        """
+        text = _comment_text(text)
+        duration = self.recording(recording).duration
+        if not 0 <= at <= duration:
+            raise MossAgentError(f"The recording is {clock(duration)} long; choose a moment in it.")
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        with self.database.transaction() as session:
+            row = CommentRow(recording_id=recording, at=round(at, 3), text=text, created_at=now)
+            session.add(row)
+            session.flush()
+            return Comment(row.id, recording, row.at, text, now)
+
+    def change_comment(self, number: int, text: str) -> None:
+        """Give a comment other words.
+
+        Raises:
+            MossAgentError: There is no such comment, or the text is empty or too long.
+        """
+        text = _comment_text(text)
+        with self.database.transaction() as session:
+            _comment(session, number).text = text
+
+    def remove_comment(self, number: int) -> None:
+        """Delete a comment.
+
+        Raises:
+            MossAgentError: There is no such comment.
+        """
+        with self.database.transaction() as session:
+            session.delete(_comment(session, number))
+
     def note_thread(self, thread: str, recordings: Iterable[str]) -> None:
         """Remember that a conversation quoted these recordings, so that removing one removes it too.
 
@@ -250,7 +301,7 @@ class Library:
             session.execute(delete(RecordingRow).where(RecordingRow.id == recording))
             # FTS5's own secure-delete needs SQLite 3.42; merging everything drops deleted words too.
             session.execute(text("INSERT INTO passages_fts(passages_fts) VALUES('optimize')"))
-        for suffix in (".flac", ".partial", ".sides", ".reserve"):
+        for suffix in (".flac", ".partial", ".sides", ".reserve", ".peaks"):
             self.audio_path(recording).with_suffix(suffix).unlink(missing_ok=True)
         self.database.rewrite()
 
@@ -331,6 +382,25 @@ def rename_voice(
     session.delete(speaker)
     session.flush()
     return target.name, moved
+
+
+LONGEST_COMMENT = 4000
+"""Characters of a comment."""
+
+
+def _comment_text(text: str) -> str:
+    """A comment's words; lines stay, other control characters go."""
+    kept = "\n".join(one_line(line) for line in text.strip().splitlines())
+    if not kept.strip() or len(kept) > LONGEST_COMMENT:
+        raise MossAgentError(f"A comment needs 1 to {LONGEST_COMMENT} characters.")
+    return kept
+
+
+def _comment(session: Session, number: int) -> CommentRow:
+    row = session.get(CommentRow, number)
+    if row is None:
+        raise MossAgentError("This comment is no longer there.")
+    return row
 
 
 def _speakers(session: Session, recording: str) -> list[SpeakerRow]:
