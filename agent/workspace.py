@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from agent.assistant import Assistant
     from agent.checkpointer import Memory
     from agent.engines.engine_choice import Engines
+    from index.imports.transcript_files import ImportedTranscript
     from index.pipeline.ingest import Ingest
     from index.search.embeddings import Embedder
     from index.search.searching import Search
@@ -178,6 +179,55 @@ class Workspace:
         """Take a file in; see ``index.pipeline.ingest.Ingest.add``."""
         with self.writing():
             return self.ingest.add(path, title, speakers, progress, cancel, language, told, track)
+
+    def import_transcript(
+        self,
+        source: Path | ImportedTranscript,
+        media: Path | None = None,
+        title: str | None = None,
+        language: str | None = None,
+        speakers: int | None = None,
+        encoding: str | None = None,
+        offset: float | None = None,
+        progress: Callable[[Progress], None] | None = None,
+        cancel: threading.Event | None = None,
+        told: Callable[[str], None] | None = None,
+        track: int | None = None,
+    ) -> Recording:
+        """Take in a transcript that was made elsewhere, with or without its media file.
+
+        Args:
+            source: The file, or what was read from one.
+            encoding: See ``index.imports.transcript_files.read_transcript``.
+            offset: See there.
+
+        The others, and what is returned and raised: see ``index.pipeline.ingest.Ingest.import_transcript``.
+
+        Raises:
+            TranscriptError: The file is no transcript that can be read; nothing is stored.
+        """
+        if isinstance(source, Path):
+            from index.imports.transcript_files import read_transcript
+
+            source = read_transcript(source, encoding, offset)
+        with self.writing():
+            return self.ingest.import_transcript(
+                source, media, title, language, speakers, progress, cancel, told, track
+            )
+
+    def attach_media(
+        self,
+        reference: str,
+        media: Path,
+        speakers: int | None = None,
+        progress: Callable[[Progress], None] | None = None,
+        cancel: threading.Event | None = None,
+        track: int | None = None,
+    ) -> Recording:
+        """Give an imported transcript its media file; see ``index.pipeline.ingest.Ingest.attach_media``."""
+        recording = self.library.resolve(reference)
+        with self.writing():
+            return self.ingest.attach_media(recording.id, media, speakers, progress, cancel, track)
 
     @property
     def glossary(self) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
     MossAgentError            one sentence for the user: what happened, and what to do
     ├── MediaError            the file cannot be used: no audio, not media, truncated, empty
+    ├── TranscriptError       the file is no transcript that can be imported, or does not fit its media
     ├── UnknownRecording      no recording has this id, prefix or title
     ├── AmbiguousRecording    more than one recording has this prefix or title
     ├── WeightsError          model weights are missing or are not the published ones
@@ -28,6 +29,10 @@ class MossAgentError(Exception):
 
 class MediaError(MossAgentError):
     """The file cannot be turned into audio."""
+
+
+class TranscriptError(MossAgentError):
+    """A file is no transcript that can be imported, or does not fit its media; nothing was changed."""
 
 
 class UnknownRecording(MossAgentError):

@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     ForeignKey,
     Index,
     LargeBinary,
@@ -138,6 +139,11 @@ class RecordingRow(Base):
     seconds_taken: Mapped[float] = mapped_column(default=0.0)
     tracks: Mapped[list[int]] = mapped_column(JSON, default=list)
     """Audio tracks of the file that are in the copy, from 1; empty where an older version made it."""
+    imported: Mapped[str | None]
+    """Format of the file that the transcript was imported from; NULL where it was heard."""
+    media_id: Mapped[str | None] = mapped_column(index=True)
+    """SHA-256 of the media file that belongs to an imported transcript; NULL where there is none, and where
+    ``id`` is that of the media file itself."""
 
 
 class WindowColumns:
@@ -237,6 +243,36 @@ class ThreadRecordingRow(Base):
     recording_id: Mapped[str] = mapped_column(
         ForeignKey("recordings.id", ondelete="CASCADE"), primary_key=True
     )
+
+
+class WatchedFileRow(Base):
+    """A file of a watched folder that was dealt with; it is not taken in again unless it changes.
+
+    ``recording_id`` is not tied to the recording: one that was removed is not to come back.
+    """
+
+    __tablename__ = "watched_files"
+
+    path: Mapped[str] = mapped_column(primary_key=True)
+    size: Mapped[int]
+    modified: Mapped[int] = mapped_column(BigInteger)
+    """Nanoseconds since 1970."""
+    recording_id: Mapped[str | None]
+    problem: Mapped[str] = mapped_column(default="")
+    """Why it could not be taken in; empty where it was."""
+
+
+class SyncedNoteRow(Base):
+    """A note that this library keeps in a folder; it outlives the recording, so that the note can go too."""
+
+    __tablename__ = "synced_notes"
+
+    folder: Mapped[str] = mapped_column(primary_key=True)
+    recording_id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    """The file's name as it was written last, from the folder on."""
+    fingerprint: Mapped[str]
+    """What the note was made from; while that and the file stay the same, nothing needs to be done."""
 
 
 class Database:

@@ -97,6 +97,15 @@ class Library:
             )
         return self.recording(found[0])
 
+    def recording_of_media(self, media: str) -> str:
+        """The id of the recording that a media file (SHA-256 of its bytes) is or would be.
+
+        That is the media file's own, unless the file belongs to an imported transcript.
+        """
+        with self.database.transaction() as session:
+            query = select(RecordingRow.id).where(RecordingRow.media_id == media)
+            return session.scalars(query).first() or media
+
     def segments(self, recording: str, start: float | None = None, end: float | None = None) -> list[Segment]:
         """Segments in time order; with a range, exactly those that overlap ``[start, end)``."""
         query = _WITH_SPEAKERS.where(SegmentRow.recording_id == recording)
@@ -269,6 +278,8 @@ def _recording(row: RecordingRow, speakers: Iterable[str]) -> Recording:
         notes=row.notes,
         seconds_taken=row.seconds_taken,
         speakers=tuple(speakers),
+        imported=row.imported,
+        has_media=row.imported is None or row.media_id is not None,
     )
 
 
