@@ -38,8 +38,7 @@ if TYPE_CHECKING:
     from index.diarization.moss_speakers import MossSpeakers
     from index.sounds.moss_sounds import MossSounds
     from index.transcription.transcriber import Transcriber
-    from moss_audio.backend import Backend
-    from moss_audio.listener import Listener
+    from moss_audio.backend import Backend, Listener
     from moss_audio.served import Served
 
 CONTACT_SECONDS = 20.0
@@ -231,7 +230,7 @@ def _with_moss(
     from index.diarization.moss_speakers import MossSpeakers
     from index.sounds.moss_sounds import MossSounds
     from index.transcription.moss_transcriber import MossTranscriber
-    from moss_audio.listener import BackendListener
+    from moss_audio.backend import BackendListener
 
     whisper = "transcriber" in settings.model_fields_set
     transcriber = _whisper(settings) if whisper else MossTranscriber(backend)

@@ -23,6 +23,12 @@ its 30-second passes full, and all that a ``kill -9`` can cost."""
 MAX_WINDOW_SECONDS = 300.0
 """Length of such a window, silence included; bounds the memory of a sparse recording."""
 
+QUIET, USUAL = 0.05, 0.3
+"""Speech below the one is raised to the other: the level that one sample in 200 exceeds, of full scale."""
+
+MOST_RAISED = 1000.0
+"""60 dB: beyond that, 16 bits hold no speech."""
+
 MARGIN_SECONDS = 0.3
 """Silence kept around a window's speech, where there is any: Whisper clips words at a hard edge."""
 
@@ -52,6 +58,20 @@ class AudioWindow:
     def end(self) -> float:
         """Where it ends on the recording's clock, seconds."""
         return self.start + len(self.audio) / SAMPLE_RATE
+
+
+def raise_quiet(samples: np.ndarray) -> np.ndarray:
+    """Samples as loud as speech usually is, where all of them are far from it.
+
+    Silero hears nothing at -60 dB of what it hears whole at 0 dB, and Whisper's log-mel moves with the level.
+
+    Args:
+        samples: float32 in [-1, 1], of any shape; all channels are raised by the same.
+    """
+    loud = float(np.percentile(np.abs(samples), 99.5)) if samples.size else 0.0
+    if not 0.0 < loud < QUIET:
+        return samples
+    return np.clip(samples * np.float32(min(MOST_RAISED, USUAL / loud)), -1.0, 1.0)
 
 
 def cut_windows(
