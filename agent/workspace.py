@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from agent.settings import Settings
 from index.disk_space import noticing_full_disk
 from index.progress import Progress, Report
-from index.recording_errors import DiskFull, IndexOutOfDate, MossAgentError
+from index.recording_errors import DiskFull, IndexOutOfDate, MediaError, MossAgentError
 from index.records import Recording
 from index.store.database import Database, is_writable, not_writable
 from index.store.library import Library
@@ -177,8 +177,16 @@ class Workspace:
         track: int | None = None,
     ) -> Recording:
         """Take a file in; see ``index.pipeline.ingest.Ingest.add``."""
-        with self.writing():
-            return self.ingest.add(path, title, speakers, progress, cancel, language, told, track)
+        from index.imports.transcript_files import TRANSCRIPT_SUFFIXES
+
+        try:
+            with self.writing():
+                return self.ingest.add(path, title, speakers, progress, cancel, language, told, track)
+        except MediaError as error:
+            if path.suffix.lower() in TRANSCRIPT_SUFFIXES and path.is_file():
+                hint = f"{error} A transcript is imported with `moss-agent import`."
+                raise MediaError(hint) from error
+            raise
 
     def import_transcript(
         self,

@@ -19,7 +19,7 @@ from agent.privacy import switch_off_telemetry
 from agent.settings import Settings
 from agent.workspace import Workspace, open_workspace
 from index.disk_space import disk_full, is_disk_full
-from index.recording_errors import DiskFull, MossAgentError
+from index.recording_errors import Cancelled, DiskFull, MossAgentError
 from index.templates import Template
 from moss_audio.errors import MossAudioError
 
@@ -404,6 +404,112 @@ def serve(
     import_module("web.api.api_server").serve(
         _workspace(), host, port, api_key, no_auth, json, allow_host or ()
     )
+
+
+# Transcripts in, notes out, folders watched
+
+
+@app.command("import")
+def import_files(
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE…", help="Transcripts: srt, vtt, json of Whisper's kin, text with times."
+        ),
+    ],
+    media: Annotated[
+        Path | None,
+        typer.Option(
+            help="The media file of the one transcript; it can also be given later.", dir_okay=False
+        ),
+    ] = None,
+    title: Annotated[str | None, typer.Option(help="Shown name; by default the file's name.")] = None,
+    language: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CODE", parser=output.parse_language, help="What is spoken, where no file says so."
+        ),
+    ] = None,
+    speakers: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=50, help="Number of speakers, where media is given and the transcript names nobody."
+        ),
+    ] = None,
+    encoding: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Encoding of the files, where it is not Unicode.")
+    ] = None,
+    offset: Annotated[
+        float | None,
+        typer.Option(
+            metavar="T", parser=output.parse_time, help="What the transcript's clock shows at the beginning."
+        ),
+    ] = None,
+    track: Annotated[
+        int | None, typer.Option(min=1, max=999, metavar="N", help="The audio track of the media file.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Import transcripts that were made elsewhere; they are asked and cited as recordings are."""
+    if len(files) > 1 and (media is not None or title is not None):
+        raise MossAgentError("With --media or --title, import one transcript at a time.")
+    workspace = _workspace()
+    imported, failed = [], []
+    with output.ingest_progress(quiet=json) as reporting, output.stoppable() as cancel:
+        for file in files:
+            told: list[str] = []
+            try:
+                recording = workspace.import_transcript(
+                    file, media, title, language, speakers, encoding, offset,
+                    reporting(file.name), cancel, told.append, track,
+                )  # fmt: skip
+            except Cancelled:
+                raise
+            except MossAgentError as error:
+                if len(files) == 1:
+                    raise
+                failed.append(str(error))
+                continue
+            segments = workspace.library.segment_count(recording.id)
+            imported.append(output.added_json(recording, segments))
+            if not json:
+                output.show_imported(recording, segments)
+            for sentence in told:
+                (output.complain if json else output.say)(f"  {sentence}" if not json else sentence)
+    if json:
+        output.write_json(imported)
+    for line in failed:
+        output.complain(line)
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def attach(
+    reference: Reference,
+    media: Annotated[
+        Path,
+        typer.Argument(metavar="MEDIA", help="The media file of an imported transcript.", dir_okay=False),
+    ],
+    speakers: Annotated[
+        int | None,
+        typer.Option(min=1, max=50, help="Number of speakers, where the transcript names nobody."),
+    ] = None,
+    track: Annotated[
+        int | None, typer.Option(min=1, max=999, metavar="N", help="The audio track of the media file.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Give an imported transcript its media file, so that it plays; the transcript stays as it is."""
+    workspace = _workspace()
+    with output.ingest_progress(quiet=json) as reporting, output.stoppable() as cancel:
+        report = reporting(media.name)
+        recording = workspace.attach_media(reference, media, speakers, report, cancel, track)
+    segments = workspace.library.segment_count(recording.id)
+    if json:
+        output.write_json(output.added_json(recording, segments))
+    else:
+        output.show_imported(recording, segments)
 
 
 def _workspace() -> Workspace:

@@ -158,8 +158,32 @@ def added_json(recording: Recording, segments: int) -> dict[str, Any]:
         "segments": segments,
         "speakers": len(recording.speakers),
         "seconds_taken": round(recording.seconds_taken, 2),
+        **_origin_json(recording),
         **notes_json(recording.problems),
     }
+
+
+def _origin_json(recording: Recording) -> dict[str, Any]:
+    """Format of the file that a transcript was imported from (null: it was heard), and whether it plays."""
+    return {"imported": recording.imported, "has_media": recording.has_media}
+
+
+def show_imported(recording: Recording, segments: int) -> None:
+    """A transcript that was imported, for a person."""
+    share = coverage_percent(recording)
+    covered = f", {share} of detected speech accounted for" if share else ""
+    media = f"with media{covered}" if recording.has_media else "without media, so nothing of it can be played"
+    say(
+        f"“{recording.title}” ({recording.id[:12]}): {clock(recording.duration)} long, "
+        f"{_counted(segments, 'sentence')}, {_counted(len(recording.speakers), 'speaker')}, "
+        f"imported from {recording.imported} {media}."
+    )
+    if not recording.has_media:
+        say(f"  To add the media file: moss-agent attach {recording.id[:12]} FILE")
+    for gap in recording.gaps:
+        say(f"  not in the transcript: {clock_range(gap.start, gap.end)}")
+    for sentence in notes_json(recording.problems)["notes"]:
+        say(f"  {sentence}")
 
 
 def show_added(recording: Recording, segments: int) -> None:
@@ -199,6 +223,7 @@ def listed_json(recording: Recording) -> dict[str, Any]:
         "status": recording.status,
         "coverage": recording.coverage,
         "added_at": recording.added_at,
+        **_origin_json(recording),
         **notes_json(recording.problems),
     }
 
@@ -217,7 +242,7 @@ def show_list(recordings: Sequence[Recording]) -> None:
             recording.title,
             clock(recording.duration),
             recording.status,
-            coverage_percent(recording) or ("see below" if recording.problems else "–"),
+            _covered(recording),
             recording.added_at,
         )
         table.add_row(*(Text(_plain(cell)) for cell in cells))
@@ -226,6 +251,12 @@ def show_list(recordings: Sequence[Recording]) -> None:
     for recording in recordings:
         if recording.problems:
             say(f"{recording.id[:12]}: {describe_all(recording.problems)}")
+
+
+def _covered(recording: Recording) -> str:
+    if not recording.has_media:
+        return "no media"
+    return coverage_percent(recording) or ("see below" if recording.problems else "–")
 
 
 def hit_json(hit: Hit) -> dict[str, Any]:

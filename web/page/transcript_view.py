@@ -41,6 +41,12 @@ def render_head(recording: Recording | None, spoken: bool = True) -> str:
 
 def render_player(recording: Recording | None, ready: bool) -> str:
     """One plain audio element over the 16 kHz copy, whose clock is the transcript's."""
+    if recording is not None and not recording.has_media:
+        return (
+            f'<p class="hint" role="note" data-unplayable="{escape(recording.id)}">This transcript was '
+            "imported without its media file, so it cannot be played. To add the file: "
+            f"<code>moss-agent attach {escape(recording.id[:12])} FILE</code></p>"
+        )
     if recording is None or not ready:
         return ""
     name = escape(recording.id)
