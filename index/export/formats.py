@@ -141,11 +141,23 @@ def _markdown(recording: Recording, segments: Sequence[Segment]) -> bytes:
     """Title, what is known of the recording, then paragraphs by speaker turn."""
     parts = [f"# {escape_markdown(recording.title)}"]
     parts += [escape_markdown(line) for line in _about(recording)]
+    parts += markdown_turns(segments, lambda turn: f"({_times(turn)})")
+    return _encode("\n\n".join(parts) + "\n")
+
+
+def markdown_turns(segments: Sequence[Segment], time: Callable[[Sequence[Segment]], str]) -> list[str]:
+    """What is said as Markdown, two paragraphs for each turn: who speaks and when, and what.
+
+    Args:
+        segments: In time order.
+        time: How the time of a turn's segments is shown, as Markdown.
+    """
+    parts = []
     for turn in _turns(segments):
         speaker = escape_markdown(turn[0].speaker or "")
-        parts.append(f"**{speaker}** ({_times(turn)})" if speaker else f"({_times(turn)})")
+        parts.append(f"**{speaker}** {time(turn)}" if speaker else time(turn))
         parts.append(escape_markdown(" ".join(_words(segment) for segment in turn)))
-    return _encode("\n\n".join(parts) + "\n")
+    return parts
 
 
 def _docx(recording: Recording, segments: Sequence[Segment]) -> bytes:

@@ -270,7 +270,9 @@ class SyncedNoteRow(Base):
     folder: Mapped[str] = mapped_column(primary_key=True)
     recording_id: Mapped[str] = mapped_column(primary_key=True)
     name: Mapped[str]
-    """The file's name as it was written last, from the folder on."""
+    """Where the note is, from the folder on."""
+    is_moved: Mapped[bool] = mapped_column(default=False)
+    """Whether a person moved or renamed it; then it keeps its name when the recording gets another title."""
     fingerprint: Mapped[str]
     """What the note was made from; while that and the file stay the same, nothing needs to be done."""
 

@@ -29,6 +29,7 @@ def upgrade() -> None:
         sa.Column("folder", sa.String, primary_key=True),
         sa.Column("recording_id", sa.String, primary_key=True),
         sa.Column("name", sa.String, nullable=False),
+        sa.Column("is_moved", sa.Boolean, nullable=False),
         sa.Column("fingerprint", sa.String, nullable=False),
         if_not_exists=True,
     )
