@@ -7,8 +7,8 @@ from pydantic import BaseModel, Field
 
 from index.recording_errors import MossAgentError
 from index.records import Recording, Segment, Span
+from index.speaker_names import find_voices
 from index.text import folded_name
-from index.voice_names import find_voices
 from moss_audio.timestamps import clock
 from tools.result import (
     MOST_EVIDENCE,

@@ -18,8 +18,7 @@ from typing import Any
 from langchain_core.messages import ToolMessage
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from index.records import Recording, Segment
-from index.summary.items import ActionItem, Item, Summary, Topic
+from index.records import ActionItem, Item, Recording, Segment, Summary, Topic
 from moss_audio.timestamps import clock
 
 MOST_EVIDENCE = 60

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
     from index.diarization.moss_speakers import MossSpeakers
-    from index.sounds.moss_sounds import MossSounds
+    from index.sounds import MossSounds
     from index.transcription.transcriber import Transcriber
     from moss_audio.backend import Backend, Listener
     from moss_audio.served import Served
@@ -228,7 +228,7 @@ def _with_moss(
     """All of it with one model; the recogniser only where it was asked for by name."""
     from agent.models.moss_chat import ChatMossAudio
     from index.diarization.moss_speakers import MossSpeakers
-    from index.sounds.moss_sounds import MossSounds
+    from index.sounds import MossSounds
     from index.transcription.moss_transcriber import MossTranscriber
     from moss_audio.backend import BackendListener
 

@@ -35,10 +35,9 @@ from index.export.vault_note import (
     write_note,
 )
 from index.recording_errors import MossAgentError
-from index.records import Recording, Segment, Status
+from index.records import Recording, Segment, Status, Summary
 from index.store.database import SyncedNoteRow
 from index.store.library import Library
-from index.summary.items import Summary
 
 LARGEST_NOTE = 20 * 1024 * 1024
 """Bytes; a larger Markdown file is no note of ours."""

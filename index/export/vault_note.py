@@ -31,8 +31,7 @@ from index.export.formats import markdown_turns
 from index.export.markdown import escape_markdown, to_markdown
 from index.language_names import name_languages
 from index.notes import describe
-from index.records import Recording, Segment
-from index.summary.items import Item, Summary
+from index.records import Item, Recording, Segment, Summary
 from moss_audio.timestamps import clock
 
 NOTE_VERSION = 1

@@ -17,14 +17,17 @@ import numpy as np
 from index.audio.decode import decode_to_flac, read_range
 from index.audio.vad import detect_speech
 from index.audio.windows import AudioWindow, cut_windows, raise_quiet
-from index.pipeline.parallel import in_order
-from index.pipeline.stage import Failures, attempts
+from index.pipeline.stage import Failures, attempts, in_order
 from index.recording_errors import Cancelled, HearingError
 from index.records import Note, NoteKind, Segment, Span, StageName
 from index.store.database import WindowRow
-from index.transcription.by_language import SpokenWindow, transcribe_by_language
 from index.transcription.coverage import coverage, find_gaps
-from index.transcription.languages import LanguageGuess, languages_spoken
+from index.transcription.languages import (
+    LanguageGuess,
+    SpokenWindow,
+    languages_spoken,
+    transcribe_by_language,
+)
 from index.transcription.transcriber import Transcriber
 from moss_audio.audio import SAMPLE_RATE
 
