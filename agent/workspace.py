@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from agent.settings import Settings
 from index.disk_space import noticing_full_disk
 from index.progress import Progress, Report
-from index.recording_errors import DiskFull, IndexOutOfDate, MediaError, MossAgentError
+from index.recording_errors import DiskFull, HomeInUse, IndexOutOfDate, MediaError, MossAgentError
 from index.records import Recording, Summary
 from index.store.database import Database, is_writable, not_writable
 from index.store.library import Library
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from agent.assistant import Assistant
     from agent.checkpointer import Memory
     from agent.engines.engine_choice import Engines
+    from index.export.vault import Synced
     from index.imports.transcript_files import ImportedTranscript
     from index.pipeline.ingest import Ingest
     from index.search.embeddings import Embedder
@@ -236,6 +237,66 @@ class Workspace:
         with self.writing():
             return self.ingest.attach_media(recording.id, media, speakers, progress, cancel, track)
 
+    def sync_notes(self, folder: Path, base: str | None = None) -> Iterator[Synced]:
+        """Keep one Markdown note for each recording in a folder; see ``index.export.vault.Vault``.
+
+        Args:
+            folder: Where the notes are; it is made.
+            base: The page's address, for links to moments; by default ``MOSS_AGENT_PAGE_URL``.
+
+        Yields:
+            Each note with what was done.
+
+        Raises:
+            MossAgentError: The folder cannot be used, the address is none, or the home folder is only read.
+        """
+        from index.export.vault import Vault
+
+        if self.read_only is not None:
+            raise self.read_only
+
+        def summarise(recording: Recording) -> Summary | None:
+            try:
+                return self.summarize(recording.id)
+            except MossAgentError:
+                return None  # nothing was said in it
+
+        vault = Vault(self.library, folder, base or self.settings.page_url, summarise)
+        with noticing_full_disk(folder):
+            yield from vault.sync()
+
+    def follow_notes(
+        self, folder: Path, stop: threading.Event, base: str | None = None, seconds: float = 2.0
+    ) -> Iterator[Synced]:
+        """Sync notes again and again, whenever the library has changed.
+
+        Args:
+            folder: As in ``sync_notes``.
+            stop: Set it to end.
+            base: As in ``sync_notes``.
+            seconds: How often to look.
+
+        Yields:
+            Each note with which something was done, and each sentence about one once.
+
+        Raises:
+            MossAgentError: As ``sync_notes``.
+        """
+        told: set[tuple[str, str]] = set()
+        with self.library.database.engine.connect() as connection:
+            last = None
+            while not stop.is_set():
+                # What other connections have written, be they in this program or another one.
+                version = connection.exec_driver_sql("PRAGMA data_version").scalar()
+                if version != last:
+                    last = version
+                    for note in self.sync_notes(folder, base):
+                        is_new = bool(note.told) and (note.recording, note.told) not in told
+                        told.add((note.recording, note.told))
+                        if is_new or note.action not in ("unchanged", "left"):
+                            yield note
+                stop.wait(seconds)
+
     @property
     def glossary(self) -> tuple[str, ...]:
         """Words that must be spelled right, as they are kept in the home folder.
@@ -366,7 +427,7 @@ class Workspace:
         The page holds it for as long as it runs. Threads of one process share it.
 
         Raises:
-            MossAgentError: Another process holds it.
+            HomeInUse: Another process holds it.
             DiskFull: What was to be written has no room.
             ReadOnly: The home folder is only read.
         """
@@ -387,7 +448,7 @@ class Workspace:
                     fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except OSError as error:
                     self._lock_file.close()
-                    raise MossAgentError(
+                    raise HomeInUse(
                         f"Another moss-agent is using {self.home}; do this on its page, or stop it first."
                     ) from error
                 self._lock_file.write(str(os.getpid()))

@@ -12,6 +12,7 @@
     ├── IndexOutOfDate        the vector collection is lost or was made with another embedder
     ├── DiskFull              the disk that the home folder is on has no room left
     ├── ReadOnly              the home folder can be read, but not written
+    ├── HomeInUse             another process is writing to the home folder
     └── Cancelled             the user stopped it; what was finished is kept
 
 Every message is one sentence a person can act on; errors of libraries are mapped to these at the
@@ -78,6 +79,10 @@ class DiskFull(MossAgentError):
 
 class ReadOnly(MossAgentError):
     """The home folder can be read, but not written."""
+
+
+class HomeInUse(MossAgentError):
+    """Another process is writing to the home folder; the same can be tried again when it has ended."""
 
 
 class Cancelled(MossAgentError):

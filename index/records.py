@@ -201,6 +201,23 @@ class Recording:
 
 
 @dataclass(frozen=True)
+class WatchedFile:
+    """A file of a watched folder as it was when it was dealt with.
+
+    Attributes:
+        size: Bytes.
+        modified: Nanoseconds since 1970.
+        recording: The id of the recording that it became; None where it became none.
+        problem: Why it became none; empty where it became one.
+    """
+
+    size: int
+    modified: int
+    recording: str | None = None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
 class Passage:
     """Neighbouring segments (about 30–60 s) that are embedded and retrieved together."""
 

@@ -9,7 +9,7 @@ import signal
 from collections import defaultdict
 from json import loads
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from pydantic import ValidationError
@@ -22,6 +22,9 @@ from index.disk_space import disk_full, is_disk_full
 from index.recording_errors import Cancelled, DiskFull, MossAgentError
 from index.records import Template
 from moss_audio.errors import MossAudioError
+
+if TYPE_CHECKING:
+    from index.export.vault import Synced
 
 app = typer.Typer(
     name="moss-agent",
@@ -510,6 +513,97 @@ def attach(
         output.write_json(output.added_json(recording, segments))
     else:
         output.show_imported(recording, segments)
+
+
+@app.command()
+def sync(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of notes; it is made.")],
+    base: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="The page's address in links; by default MOSS_AGENT_PAGE_URL."),
+    ] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Go on, and follow every change of the library, until Ctrl+C.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Keep a Markdown note for each recording in a folder; what you write in the notes stays."""
+    workspace = _workspace()
+    notes: list[Synced] = []
+    with output.stoppable() as cancel:
+        if follow:
+            output.complain(f"Following the library in {folder}; Ctrl+C ends it.")
+        run = workspace.follow_notes(folder, cancel, base) if follow else workspace.sync_notes(folder, base)
+        for note in run:
+            notes.append(note)
+            if not json:
+                output.show_synced(note)
+            if cancel.is_set():
+                break
+    if json:
+        output.write_json([output.synced_json(note) for note in notes])
+    elif not follow:
+        output.say(output.synced_counts(notes))
+    if any(note.action == "left" for note in notes):
+        raise typer.Exit(1)
+
+
+@app.command()
+def watch(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder in which files appear.")],
+    once: Annotated[bool, typer.Option("--once", help="Take in what is there, then end.")] = False,
+    settle: Annotated[
+        float,
+        typer.Option(
+            min=0, metavar="SECONDS", help="For how long a file must not change before it is taken."
+        ),
+    ] = 5.0,
+    speakers: Annotated[
+        int | None, typer.Option(min=1, max=50, help="Number of speakers; by default it is estimated.")
+    ] = None,
+    language: Annotated[
+        str | None,
+        typer.Option(metavar="CODE", parser=output.parse_language, help="The one language that is spoken."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Take in the media and transcripts that appear in a folder, until Ctrl+C."""
+    from agent.watching import Watch
+
+    workspace = _workspace()
+    taken: list[dict[str, Any]] = []
+    failed = False
+    with output.ingest_progress(quiet=json, keep=False) as reporting, output.stoppable() as cancel:
+        watched = Watch(
+            workspace,
+            folder,
+            reporting,
+            cancel,
+            output.complain,
+            settle,
+            speakers=speakers,
+            language=language,
+        )
+        if not once:
+            output.complain(f"Watching {folder}; Ctrl+C ends it.")
+        for file in watched.run(once):
+            failed = failed or bool(file.problem)
+            segments = workspace.library.segment_count(file.recording.id) if file.recording else 0
+            document = output.added_json(file.recording, segments) if file.recording else None
+            taken.append({"file": str(file.path), "recording": document, "problem": file.problem})
+            if json:
+                continue
+            if file.problem:
+                output.complain(file.problem)
+            elif file.recording is not None:
+                show = output.show_imported if file.recording.imported else output.show_added
+                show(file.recording, segments)
+            for sentence in file.told:
+                output.say(f"  {sentence}")
+    if json:
+        output.write_json(taken)
+    if once and failed:
+        raise typer.Exit(1)
 
 
 def _workspace() -> Workspace:

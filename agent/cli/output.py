@@ -6,6 +6,7 @@ import json
 import re
 import signal
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from agent.answer import Answer
     from agent.cli.doctor import Check
     from agent.engines.released_models import Machine, Model
+    from index.export.vault import Synced
     from index.pipeline.ingest import Progress as IngestProgress
     from index.store.library import Library
 
@@ -108,11 +110,18 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 @contextmanager
-def ingest_progress(quiet: bool) -> Iterator[Callable[[str], Callable[[IngestProgress], None]]]:
-    """A progress bar on stderr for each file that is begun: stage, percent, × realtime, time left."""
+def ingest_progress(
+    quiet: bool, keep: bool = True
+) -> Iterator[Callable[[str], Callable[[IngestProgress], None]]]:
+    """A progress bar on stderr for each file that is begun: stage, percent, × realtime, time left.
+
+    Without ``keep``, the bar of a file goes when the next one is begun.
+    """
     with _bar(quiet) as bar:
 
         def begin(name: str) -> Callable[[IngestProgress], None]:
+            for shown in () if keep else bar.task_ids:
+                bar.remove_task(shown)
             task = bar.add_task(_plain(name), total=1.0, detail="")
 
             def report(progress: IngestProgress) -> None:
@@ -257,6 +266,34 @@ def _covered(recording: Recording) -> str:
     if not recording.has_media:
         return "no media"
     return coverage_percent(recording) or ("see below" if recording.problems else "–")
+
+
+def synced_json(note: Synced) -> dict[str, Any]:
+    """A note as `sync --json` prints it."""
+    return {
+        "recording": note.recording,
+        "path": str(note.path),
+        "action": note.action.value,
+        "told": note.told,
+        "aside": str(note.aside) if note.aside else None,
+    }
+
+
+def synced_counts(notes: Sequence[Synced]) -> str:
+    """How many notes there are, and what was done with how many."""
+    counts = Counter(note.action.value for note in notes)
+    parts = ", ".join(f"{count} {action}" for action, count in counts.items())
+    return (
+        f"{_counted(len(notes), 'note')}: {parts}." if notes else "There are no recordings to write notes of."
+    )
+
+
+def show_synced(note: Synced) -> None:
+    """A note with which something was done, for a person."""
+    if note.action not in ("unchanged", "left"):
+        say(f"{note.action.value:8} {note.path}")
+    if note.told:
+        say(f"         {note.told}")
 
 
 def hit_json(hit: Hit) -> dict[str, Any]:

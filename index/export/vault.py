@@ -109,6 +109,7 @@ class Vault:
             )
         self.library = library
         self.folder = folder.expanduser().absolute()
+        self._key = str(self.folder).encode("utf-8", "replace").decode()
         self.base = base
         self.summarise = summarise
         try:
@@ -134,9 +135,9 @@ class Vault:
             if gone not in recordings:
                 yield self._guarded(gone, kept, partial(self._take_away, gone, kept))
 
-    def _guarded(self, recording: str, kept: _Kept | None, work: Callable[[_Kept | None], Synced]) -> Synced:
+    def _guarded(self, recording: str, kept: _Kept | None, work: Callable[[], Synced]) -> Synced:
         try:
-            return work(kept)
+            return work()
         except UnreadableNote as error:
             path = self._path_of(recording, kept) or self.folder
             return Synced(recording, path, Action.LEFT, f"{path.name} was left as it is: {error}.")
@@ -290,19 +291,19 @@ class Vault:
         raise MossAgentError(f"There are too many notes named “{stem}” in {parent}.")
 
     def _name_of(self, path: Path) -> str:
-        return path.relative_to(self.folder).as_posix()
+        return path.relative_to(self.folder).as_posix().encode("utf-8", "replace").decode()
 
     # --- what the database knows ----------------------------------------------------------------------
 
     def _known(self) -> Mapping[str, _Kept]:
-        query = select(SyncedNoteRow).where(SyncedNoteRow.folder == str(self.folder))
+        query = select(SyncedNoteRow).where(SyncedNoteRow.folder == self._key)
         with self.library.database.transaction() as session:
             rows = session.scalars(query).all()
             return {row.recording_id: _Kept(row.name, row.is_moved, row.fingerprint) for row in rows}
 
     def _remember(self, recording: str, path: Path, is_moved: bool, fingerprint: str) -> None:
         row = SyncedNoteRow(
-            folder=str(self.folder),
+            folder=self._key,
             recording_id=recording,
             name=self._name_of(path),
             is_moved=is_moved,
@@ -312,7 +313,7 @@ class Vault:
             session.merge(row)
 
     def _forget(self, recording: str) -> None:
-        own = SyncedNoteRow.folder == str(self.folder), SyncedNoteRow.recording_id == recording
+        own = SyncedNoteRow.folder == self._key, SyncedNoteRow.recording_id == recording
         with self.library.database.transaction() as session:
             session.execute(delete(SyncedNoteRow).where(*own))
 

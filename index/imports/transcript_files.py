@@ -81,10 +81,9 @@ def read_transcript(
         segments = _moved(segments, shift, name)
     last = max(max(segment.end, segment.start) for segment in segments)
     duration = found.duration - shift if found.duration is not None else last
-    stem = _LANGUAGE_SUFFIX.sub("", path.stem) or path.stem
     return ImportedTranscript(
         id=hashlib.sha256(data).hexdigest(),
-        title=found.title or stem,
+        title=found.title or without_language(path.stem),
         source_name=name,
         format=found.format,
         segments=segments,
@@ -92,6 +91,11 @@ def read_transcript(
         language=found.language,
         notes=notes,
     )
+
+
+def without_language(stem: str) -> str:
+    """A transcript's name without the language that players expect behind it: ``talk`` of ``talk.en``."""
+    return _LANGUAGE_SUFFIX.sub("", stem) or stem
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ from index.pipeline.stage import IngestContext
 from index.pipeline.transcribe_file import NO_SPEECH, find_windows
 from index.pipeline.transcribe_stage import TranscribeStage, segment_row
 from index.progress import Progress
-from index.recording_errors import Cancelled, EngineStopped, MossAgentError
+from index.recording_errors import Cancelled, EngineStopped, MossAgentError, TranscriptError
 from index.records import Note, NoteKind, Recording, Span, StageName, Status
 from index.search.indexing import index_recording
 from index.sounds import MossSounds, SoundStage, is_complete, join_sounds
@@ -185,9 +185,9 @@ class Ingest:
             The recording. One that was there already keeps its transcript, with all corrections.
 
         Raises:
-            TranscriptError: It goes on where the media has ended; nothing is stored.
+            TranscriptError: It goes on where the media has ended, or the media file belongs to another
+                recording; nothing is stored.
             MediaError: The media file cannot be turned into audio; nothing is stored.
-            MossAgentError: The media file belongs to another recording; nothing is stored.
             Cancelled: ``cancel`` was set; the transcript is kept.
         """
         context = self._context(transcript.id, progress or (lambda _: None), cancel or threading.Event())
@@ -256,7 +256,7 @@ class Ingest:
 
         Raises:
             MediaError: The file cannot be read.
-            MossAgentError: It belongs to another recording, or the transcript has another one.
+            TranscriptError: It belongs to another recording, or the transcript has another one.
         """
         media_id = file_id(media)
         owner = self.library.recording_of_media(media_id)
@@ -265,12 +265,12 @@ class Ingest:
             if row is not None and row.media_id == media_id:
                 return None
             if other is not None:
-                raise MossAgentError(
+                raise TranscriptError(
                     f"{media.name} is in the library already, as “{other.title}”; to use it with another "
                     f"transcript, remove that first (`moss-agent remove {owner[:12]}`). Nothing was changed."
                 )
             if row is not None and row.media_id is not None:
-                raise MossAgentError(
+                raise TranscriptError(
                     f"“{row.title}” has its media already, and {media.name} is another file. "
                     "Nothing was changed."
                 )

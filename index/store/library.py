@@ -13,8 +13,16 @@ from sqlalchemy import Select, delete, func, select, text, update
 from sqlalchemy.orm import Session
 
 from index.recording_errors import AmbiguousRecording, MossAgentError, UnknownRecording
-from index.records import Recording, Segment, Span, Word
-from index.store.database import Database, RecordingRow, SegmentRow, SpeakerRow, ThreadRecordingRow, WindowRow
+from index.records import Recording, Segment, Span, WatchedFile, Word
+from index.store.database import (
+    Database,
+    RecordingRow,
+    SegmentRow,
+    SpeakerRow,
+    ThreadRecordingRow,
+    WatchedFileRow,
+    WindowRow,
+)
 from index.text import folded_name
 
 MOST_PARAMETERS = 10_000
@@ -202,6 +210,24 @@ class Library:
                 update(RecordingRow).where(RecordingRow.id == recording).values(title=title[:200])
             )
 
+    def watched_file(self, path: Path) -> WatchedFile | None:
+        """What is known of a file of a watched folder; None where it was never dealt with."""
+        with self.database.transaction() as session:
+            row = session.get(WatchedFileRow, _path_key(path))
+            return None if row is None else WatchedFile(row.size, row.modified, row.recording_id, row.problem)
+
+    def note_watched_file(self, path: Path, file: WatchedFile) -> None:
+        """Remember that a file of a watched folder was dealt with."""
+        row = WatchedFileRow(
+            path=_path_key(path),
+            size=file.size,
+            modified=file.modified,
+            recording_id=file.recording,
+            problem=file.problem,
+        )
+        with self.database.transaction() as session:
+            session.merge(row)
+
     def note_thread(self, thread: str, recordings: Iterable[str]) -> None:
         """Remember that a conversation quoted these recordings, so that removing one removes it too.
 
@@ -236,6 +262,11 @@ class Library:
     def _segments(self, query: Select[SegmentRow, str, int | None]) -> list[Segment]:
         with self.database.transaction() as session:
             return [_segment(row, name, channel) for row, name, channel in session.execute(query)]
+
+
+def _path_key(path: Path) -> str:
+    # SQLite refuses names that are no valid UTF-8.
+    return str(path).encode("utf-8", "backslashreplace").decode()
 
 
 def _speakers(session: Session, recording: str) -> list[SpeakerRow]:
