@@ -208,7 +208,7 @@ class Watch:
             return self._attempt(path, lambda report, told: self._add(path, report, told))
         if taken_before := next((other for other in transcripts if self._recording_of([other])), None):
             sentence = f"{path.name} was left out, because {taken_before.name} is the same transcript."
-            self._remember(path, None, sentence)
+            self._remember(path, None)
             return [Taken(path, problem=sentence)]
         waiting = self._waiting(transcripts, settled)
         if waiting and path != waiting[0]:
@@ -216,7 +216,7 @@ class Watch:
         beside = media[0] if media else None
         taken = self._attempt(path, lambda report, told: self._import(path, beside, report, told))
         if taken and taken[0].recording is not None and beside is not None:
-            self._remember(beside, taken[0].recording.id, "")
+            self._remember(beside, taken[0].recording.id)
         return taken
 
     def _waiting(self, transcripts: list[Path], settled: list[Path]) -> list[Path]:
@@ -240,7 +240,7 @@ class Watch:
         except (WeightsError, IndexOutOfDate, ReadOnly):
             raise
         except (MediaError, TranscriptError) as error:
-            self._remember(path, None, str(error))
+            self._remember(path, None)
             return [Taken(path, problem=str(error), told=tuple(told))]
         except (MossAgentError, MossAudioError) as error:
             self._failed[path] = self._looks(path)
@@ -251,7 +251,7 @@ class Watch:
             self._failed[path] = self._looks(path)
             return [Taken(path, problem=str(unexpected(path, error)), told=tuple(told))]
         self._waits = ""
-        self._remember(path, recording.id, "")
+        self._remember(path, recording.id)
         return [Taken(path, recording, told=tuple(told))]
 
     def _add(self, path: Path, report: Report, told: Callable[[str], None]) -> Recording:
@@ -278,9 +278,9 @@ class Watch:
                     return found.id
         return None
 
-    def _remember(self, path: Path, recording: str | None, problem: str) -> None:
+    def _remember(self, path: Path, recording: str | None) -> None:
         size, modified = self._looks(path)
-        self.workspace.library.note_watched_file(path, WatchedFile(size, modified, recording, problem))
+        self.workspace.library.note_watched_file(path, WatchedFile(size, modified, recording))
 
     def _looks(self, path: Path) -> tuple[int, int]:
         """Size and time as they were when the file was found whole."""

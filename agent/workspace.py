@@ -348,6 +348,7 @@ class Workspace:
             except IndexOutOfDate:
                 # A collection that cannot be read may still hold its vectors; `reindex` makes it anew.
                 self.vectors.reset()
+            self._remove_notes(recording.id)
             self.library.delete(recording.id)
             self._remove_uploads(recording.id)
         return recording
@@ -366,6 +367,14 @@ class Workspace:
         database = Database(self.settings.database_url or self.home / "library.sqlite")
         self.library = Library(database, self.home)
         self.read_only = database.read_only
+
+    def _remove_notes(self, recording: str) -> None:
+        """Take away its notes; what cannot be reached now goes at the next ``sync``."""
+        from index.export.vault import Vault
+
+        for folder in self.library.folders_of_notes(recording):
+            if folder.is_dir():
+                Vault(self.library, folder, self.settings.page_url, lambda _: None).remove(recording)
 
     def _remove_uploads(self, recording: str) -> None:
         """Delete what the page still keeps of an upload that was not finished (``web/uploads.py``)."""

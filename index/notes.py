@@ -35,8 +35,9 @@ def describe(note: Note) -> str:
             return _mended(note)
         case NoteKind.LINES_LEFT_OUT:
             lines = numbers["lines"]
-            what = "One line" if lines == 1 else f"{lines} lines"
-            return f"{what} before the first time in the transcript {_was(lines)} left out."
+            if lines == 1:
+                return "The first line of the imported file has no time and was left out."
+            return f"The first {lines} lines of the imported file have no time and were left out."
         case NoteKind.CLOCK_MOVED:
             tenths = numbers["tenths"]
             way = "later" if tenths > 0 else "earlier"

@@ -207,14 +207,12 @@ class WatchedFile:
     Attributes:
         size: Bytes.
         modified: Nanoseconds since 1970.
-        recording: The id of the recording that it became; None where it became none.
-        problem: Why it became none; empty where it became one.
+        recording: The id of the recording that it became; None where it became none, or that was removed.
     """
 
     size: int
     modified: int
     recording: str | None = None
-    problem: str = ""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,10 @@ Exit code 0: done. 1: it failed, with one line on stderr that says what and what
 from __future__ import annotations
 
 import signal
+import threading
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from json import loads
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -367,6 +370,10 @@ def web(
         ),
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 7860,
+    watched: Annotated[
+        Path | None,
+        typer.Option("--watch", metavar="FOLDER", help="Also take in what appears in a folder, as `watch`."),
+    ] = None,
     json: Annotated[
         bool, typer.Option("--json", help="Print the address as JSON once the page is ready.")
     ] = False,
@@ -375,7 +382,9 @@ def web(
     # The page lies above this room, so it is found by name: web imports agent, never the other way.
     from importlib import import_module
 
-    import_module("web.server").serve(_workspace(), host, port, json)
+    workspace = _workspace()
+    with _watching_beside(workspace, watched):
+        import_module("web.server").serve(workspace, host, port, json)
 
 
 @app.command()
@@ -604,6 +613,33 @@ def watch(
         output.write_json(taken)
     if once and failed:
         raise typer.Exit(1)
+
+
+@contextmanager
+def _watching_beside(workspace: Workspace, folder: Path | None) -> Iterator[None]:
+    """Watch a folder in a thread of this process, which may write to the home folder beside the page."""
+    if folder is None:
+        yield
+        return
+    from agent.watching import Watch
+
+    watched = Watch(workspace, folder, lambda name: lambda progress: None, told=output.complain)
+
+    def run() -> None:
+        try:
+            for file in watched.run():
+                title = file.recording.title if file.recording else ""
+                output.complain(file.problem or f"{file.path.name} was taken in as “{title}”.")
+        except MossAgentError as error:
+            output.complain(f"{folder} is not watched any more: {error}")
+
+    thread = threading.Thread(target=run, name="watching", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        watched.stop.set()
+        thread.join()
 
 
 def _workspace() -> Workspace:

@@ -135,6 +135,12 @@ class Vault:
             if gone not in recordings:
                 yield self._guarded(gone, kept, partial(self._take_away, gone, kept))
 
+    def remove(self, recording: str) -> None:
+        """Take away the note of a recording that is about to be removed, as the next ``sync`` would."""
+        kept = self._known().get(recording)
+        if kept is not None:
+            self._guarded(recording, kept, partial(self._take_away, recording, kept))
+
     def _guarded(self, recording: str, kept: _Kept | None, work: Callable[[], Synced]) -> Synced:
         try:
             return work()

@@ -248,18 +248,18 @@ class ThreadRecordingRow(Base):
 class WatchedFileRow(Base):
     """A file of a watched folder that was dealt with; it is not taken in again unless it changes.
 
-    ``recording_id`` is not tied to the recording: one that was removed is not to come back.
+    It outlives the recording, which is not to come back when it was removed, so it must not tell of it.
     """
 
     __tablename__ = "watched_files"
 
-    path: Mapped[str] = mapped_column(primary_key=True)
-    size: Mapped[int]
+    path_hash: Mapped[str] = mapped_column(primary_key=True)
+    """SHA-256 of the path."""
+    size: Mapped[int] = mapped_column(BigInteger)
     modified: Mapped[int] = mapped_column(BigInteger)
     """Nanoseconds since 1970."""
-    recording_id: Mapped[str | None]
-    problem: Mapped[str] = mapped_column(default="")
-    """Why it could not be taken in; empty where it was."""
+    recording_id: Mapped[str | None] = mapped_column(index=True)
+    """NULL where it became no recording, and where that was removed."""
 
 
 class SyncedNoteRow(Base):
@@ -270,7 +270,7 @@ class SyncedNoteRow(Base):
     folder: Mapped[str] = mapped_column(primary_key=True)
     recording_id: Mapped[str] = mapped_column(primary_key=True)
     name: Mapped[str]
-    """Where the note is, from the folder on."""
+    """Where the note is, from the folder on; empty where that must be looked up by its marks."""
     is_moved: Mapped[bool] = mapped_column(default=False)
     """Whether a person moved or renamed it; then it keeps its name when the recording gets another title."""
     fingerprint: Mapped[str]

@@ -5,6 +5,8 @@ Every read goes to the database; nothing here knows audio, models or vectors.
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from index.store.database import (
     RecordingRow,
     SegmentRow,
     SpeakerRow,
+    SyncedNoteRow,
     ThreadRecordingRow,
     WatchedFileRow,
     WindowRow,
@@ -213,20 +216,25 @@ class Library:
     def watched_file(self, path: Path) -> WatchedFile | None:
         """What is known of a file of a watched folder; None where it was never dealt with."""
         with self.database.transaction() as session:
-            row = session.get(WatchedFileRow, _path_key(path))
-            return None if row is None else WatchedFile(row.size, row.modified, row.recording_id, row.problem)
+            row = session.get(WatchedFileRow, _path_hash(path))
+            return None if row is None else WatchedFile(row.size, row.modified, row.recording_id)
 
     def note_watched_file(self, path: Path, file: WatchedFile) -> None:
         """Remember that a file of a watched folder was dealt with."""
         row = WatchedFileRow(
-            path=_path_key(path),
+            path_hash=_path_hash(path),
             size=file.size,
             modified=file.modified,
             recording_id=file.recording,
-            problem=file.problem,
         )
         with self.database.transaction() as session:
             session.merge(row)
+
+    def folders_of_notes(self, recording: str) -> list[Path]:
+        """The folders in which a recording has a note (``index.export.vault``)."""
+        with self.database.transaction() as session:
+            query = select(SyncedNoteRow.folder).where(SyncedNoteRow.recording_id == recording)
+            return [Path(folder) for folder in session.scalars(query)]
 
     def note_thread(self, thread: str, recordings: Iterable[str]) -> None:
         """Remember that a conversation quoted these recordings, so that removing one removes it too.
@@ -253,6 +261,11 @@ class Library:
         """
         with self.database.transaction() as session:
             session.execute(delete(RecordingRow).where(RecordingRow.id == recording))
+            watched = WatchedFileRow.recording_id == recording
+            session.execute(update(WatchedFileRow).where(watched).values(recording_id=None))
+            # Names of notes are titles; what is left of them is found by its marks.
+            left = SyncedNoteRow.recording_id == recording
+            session.execute(update(SyncedNoteRow).where(left).values(name="", fingerprint=""))
             # FTS5's own secure-delete needs SQLite 3.42; merging everything drops deleted words too.
             session.execute(text("INSERT INTO passages_fts(passages_fts) VALUES('optimize')"))
         for suffix in (".flac", ".partial", ".sides", ".reserve"):
@@ -264,9 +277,8 @@ class Library:
             return [_segment(row, name, channel) for row, name, channel in session.execute(query)]
 
 
-def _path_key(path: Path) -> str:
-    # SQLite refuses names that are no valid UTF-8.
-    return str(path).encode("utf-8", "backslashreplace").decode()
+def _path_hash(path: Path) -> str:
+    return hashlib.sha256(os.fsencode(path)).hexdigest()
 
 
 def _speakers(session: Session, recording: str) -> list[SpeakerRow]:

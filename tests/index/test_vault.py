@@ -203,7 +203,7 @@ def test_a_removed_recording_takes_its_note_but_never_a_persons_words(library, f
     assert "my words" in kept and "We take the ferry" not in kept and "moss-agent:" not in kept
     aside = gone[third].aside
     assert not changed.exists() and aside is not None and "We TAKE" in aside.read_text()
-    assert sync(library, folder) == {}
+    assert sync(library, folder) == {} and library.folders_of_notes(first) == []
 
 
 def test_notes_of_another_library_in_the_same_folder_are_not_touched(library, folder, tmp_path):

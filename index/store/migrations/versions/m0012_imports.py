@@ -17,13 +17,13 @@ def upgrade() -> None:
     op.create_index("ix_recordings_media_id", "recordings", ["media_id"], if_not_exists=True)
     op.create_table(
         "watched_files",
-        sa.Column("path", sa.String, primary_key=True),
-        sa.Column("size", sa.Integer, nullable=False),
+        sa.Column("path_hash", sa.String, primary_key=True),
+        sa.Column("size", sa.BigInteger, nullable=False),
         sa.Column("modified", sa.BigInteger, nullable=False),
         sa.Column("recording_id", sa.String),
-        sa.Column("problem", sa.String, nullable=False),
         if_not_exists=True,
     )
+    op.create_index("ix_watched_files_recording_id", "watched_files", ["recording_id"], if_not_exists=True)
     op.create_table(
         "synced_notes",
         sa.Column("folder", sa.String, primary_key=True),
