@@ -11,7 +11,8 @@ from agent.workspace import open_workspace
 from index.export.formats import export
 from index.recording_errors import MediaError, MossAgentError, TranscriptError
 from index.records import NoteKind, Recording, Segment, Status
-from tests.support.indexed import kinds
+from tests.index.test_voice_label_migration import revise
+from tests.support.indexed import kinds, open_library, store
 from tests.support.scripted_backend import excerpt
 
 START, END = 115.0, 185.0
@@ -135,3 +136,17 @@ def test_the_same_file_twice_is_one_recording_and_can_be_removed(workspace, talk
     assert told and len(workspace.library.recordings()) == 1
     workspace.remove(first.id)
     assert workspace.library.recordings() == []
+
+
+def test_a_library_of_the_version_before_opens_with_everything_in_it(home, talk, tmp_path):
+    library = open_library(home)
+    heard = store(library, talk, "Heard before")
+    before = library.recording(heard)
+    revise(library.database.engine, "downgrade", "0008")
+    library.database.close()
+    workspace = open_workspace(Settings(home=home))
+    assert workspace.library.recording(heard) == before
+    assert (before.imported, before.has_media) == (None, True)
+    imported = workspace.import_transcript(written(tmp_path, talk, "talk.vtt"))
+    assert {one.id for one in workspace.library.recordings()} == {heard, imported.id}
+    workspace.close()
