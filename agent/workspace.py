@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from agent.settings import Settings
 from index.disk_space import noticing_full_disk
 from index.progress import Progress, Report
-from index.recording_errors import DiskFull, HomeInUse, IndexOutOfDate, MediaError, MossAgentError
+from index.recording_errors import DiskFull, HomeInUse, IndexOutOfDate, MossAgentError
 from index.records import Recording, Summary
 from index.store.database import Database, is_writable, not_writable
 from index.store.library import Library
@@ -176,17 +176,18 @@ class Workspace:
         told: Callable[[str], None] | None = None,
         track: int | None = None,
     ) -> Recording:
-        """Take a file in; see ``index.pipeline.ingest.Ingest.add``."""
+        """Take a file in: media is transcribed (``index.pipeline.ingest.Ingest.add``), a transcript imported.
+
+        What is a transcript by its name is read as one, so that every door takes both.
+        """
         from index.imports.transcript_files import TRANSCRIPT_SUFFIXES
 
-        try:
-            with self.writing():
-                return self.ingest.add(path, title, speakers, progress, cancel, language, told, track)
-        except MediaError as error:
-            if path.suffix.lower() in TRANSCRIPT_SUFFIXES and path.is_file():
-                hint = f"{error} A transcript is imported with `moss-agent import`."
-                raise MediaError(hint) from error
-            raise
+        if path.suffix.lower() in TRANSCRIPT_SUFFIXES:
+            return self.import_transcript(
+                path, None, title, language, speakers, progress=progress, cancel=cancel, told=told
+            )
+        with self.writing():
+            return self.ingest.add(path, title, speakers, progress, cancel, language, told, track)
 
     def import_transcript(
         self,

@@ -63,7 +63,9 @@ def _global(
 
 @app.command()
 def add(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Media files: audio or video.")],
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE…", help="Media files: audio or video; or transcripts.")
+    ],
     title: Annotated[str | None, typer.Option(help="Shown name; by default the file's name.")] = None,
     speakers: Annotated[
         int | None, typer.Option(min=1, max=50, help="Number of speakers; by default it is estimated.")
@@ -111,7 +113,8 @@ def add(
                 for sentence in sentences:
                     output.complain(f"{file.name}: {sentence}")
             else:
-                output.show_added(result, segments)
+                show = output.show_imported if result.imported else output.show_added
+                show(result, segments)
                 for sentence in sentences:
                     output.say(f"  {sentence}")
     if json:

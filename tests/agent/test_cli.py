@@ -364,7 +364,7 @@ def test_transcripts_come_in_and_notes_go_out(run, home, tmp_path):
     assert code == 0 and "attach" in out
     code, _, err = run(home, "import", talk, bad, "--media", "talk.mp3")
     assert code == 1 and "one transcript at a time" in err
-    for refused in (["add", talk], ["attach", "talk", talk], ["listen", "talk", "0", "5", "What?"]):
+    for refused in (["add", bad], ["attach", "talk", talk], ["listen", "talk", "0", "5", "What?"]):
         code, _, err = run(home, *refused)
         assert code == 1 and len(err.splitlines()) == 1
     code, out, _ = run(home, "list")

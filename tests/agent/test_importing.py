@@ -128,6 +128,14 @@ def test_media_that_is_none_changes_nothing(workspace, talk, tmp_path):
     assert workspace.library.recordings() == []
 
 
+def test_every_door_that_takes_media_takes_transcripts(workspace, talk, tmp_path):
+    recording = workspace.add(written(tmp_path, talk, "talk.srt"), "A talk")
+    assert (recording.imported, recording.title) == ("srt", "A talk")
+    (tmp_path / "notes.txt").write_text("No time in it.")
+    with pytest.raises(TranscriptError):
+        workspace.add(tmp_path / "notes.txt")
+
+
 def test_the_same_file_twice_is_one_recording_and_can_be_removed(workspace, talk, tmp_path):
     path = written(tmp_path, talk, "talk.json")
     first = workspace.import_transcript(path)
