@@ -61,7 +61,7 @@ def add_files(
             raise
         except BaseException as error:
             # Whatever it is, also the panic of a library written in Rust, it is about this file alone.
-            return _unexpected(file, error)
+            return unexpected(file, error)
 
     pool = ThreadPoolExecutor(workspace.files_at_once if len(files) > 1 else 1, "adding")
     at = files[0]
@@ -77,7 +77,7 @@ def add_files(
         pool.shutdown(cancel_futures=True)
 
 
-def _unexpected(file: Path, error: BaseException) -> MossAgentError:
+def unexpected(file: Path, error: BaseException) -> MossAgentError:
     """The sentence for an error that nobody foresaw."""
     kind, text = type(error).__name__, " ".join(str(error).split())[:300]
     failure = MossAgentError(f"{file.name} could not be added: unexpected error ({kind}: {text}).")

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from agent.settings import Settings
 from index.disk_space import noticing_full_disk
 from index.progress import Progress, Report
-from index.recording_errors import DiskFull, IndexOutOfDate, MossAgentError, would_lose
+from index.recording_errors import DiskFull, HomeInUse, IndexOutOfDate, MossAgentError, would_lose
 from index.records import Comment, Recording, Status, Summary, Topic
 from index.store.database import Database, is_writable, not_writable
 from index.store.library import Library
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from agent.engines.engine_choice import Engines
     from agent.instructed_summary import InstructedSummary
     from index.corrections.correcting import Changed, Correction, Corrections, Versions
+    from index.export.vault import Synced
+    from index.imports.transcript_files import ImportedTranscript
     from index.pipeline.ingest import Ingest
     from index.search.embeddings import Embedder
     from index.search.library_search import LibraryHits
@@ -187,11 +189,129 @@ class Workspace:
         again: bool = False,
         drop_corrections: bool = False,
     ) -> Recording:
-        """Take a file in; see ``index.pipeline.ingest.Ingest.add``."""
+        """Take a file in: media is transcribed (``index.pipeline.ingest.Ingest.add``), a transcript imported.
+
+        What is a transcript by its name is read as one, so that every door takes both.
+        """
+        from index.imports.transcript_files import TRANSCRIPT_SUFFIXES
+
+        if path.suffix.lower() in TRANSCRIPT_SUFFIXES:
+            return self.import_transcript(
+                path, None, title, language, speakers, progress=progress, cancel=cancel, told=told
+            )
         with self.writing():
             return self.ingest.add(
                 path, title, speakers, progress, cancel, language, told, track, again, drop_corrections
             )
+
+    def import_transcript(
+        self,
+        source: Path | ImportedTranscript,
+        media: Path | None = None,
+        title: str | None = None,
+        language: str | None = None,
+        speakers: int | None = None,
+        encoding: str | None = None,
+        offset: float | None = None,
+        progress: Callable[[Progress], None] | None = None,
+        cancel: threading.Event | None = None,
+        told: Callable[[str], None] | None = None,
+        track: int | None = None,
+    ) -> Recording:
+        """Take in a transcript that was made elsewhere, with or without its media file.
+
+        Args:
+            source: The file, or what was read from one.
+            encoding: See ``index.imports.transcript_files.read_transcript``.
+            offset: See there.
+
+        The others, and what is returned and raised: see ``index.pipeline.ingest.Ingest.import_transcript``.
+
+        Raises:
+            TranscriptError: The file is no transcript that can be read; nothing is stored.
+        """
+        if isinstance(source, Path):
+            from index.imports.transcript_files import read_transcript
+
+            source = read_transcript(source, encoding, offset)
+        with self.writing():
+            return self.ingest.import_transcript(
+                source, media, title, language, speakers, progress, cancel, told, track
+            )
+
+    def attach_media(
+        self,
+        reference: str,
+        media: Path,
+        speakers: int | None = None,
+        progress: Callable[[Progress], None] | None = None,
+        cancel: threading.Event | None = None,
+        track: int | None = None,
+    ) -> Recording:
+        """Give an imported transcript its media file; see ``index.pipeline.ingest.Ingest.attach_media``."""
+        recording = self.library.resolve(reference)
+        with self.writing():
+            return self.ingest.attach_media(recording.id, media, speakers, progress, cancel, track)
+
+    def sync_notes(self, folder: Path, base: str | None = None) -> Iterator[Synced]:
+        """Keep one Markdown note for each recording in a folder; see ``index.export.vault.Vault``.
+
+        Args:
+            folder: Where the notes are; it is made.
+            base: The page's address, for links to moments; by default ``MOSS_AGENT_PAGE_URL``.
+
+        Yields:
+            Each note with what was done.
+
+        Raises:
+            MossAgentError: The folder cannot be used, the address is none, or the home folder is only read.
+        """
+        from index.export.vault import Vault
+
+        if self.read_only is not None:
+            raise self.read_only
+
+        def summarise(recording: Recording) -> Summary | None:
+            try:
+                return self.summarize(recording.id)
+            except MossAgentError:
+                return None  # nothing was said in it
+
+        vault = Vault(self.library, folder, base or self.settings.page_url, summarise)
+        with noticing_full_disk(folder):
+            yield from vault.sync()
+
+    def follow_notes(
+        self, folder: Path, stop: threading.Event, base: str | None = None, seconds: float = 2.0
+    ) -> Iterator[Synced]:
+        """Sync notes again and again, whenever the library has changed.
+
+        Args:
+            folder: As in ``sync_notes``.
+            stop: Set it to end.
+            base: As in ``sync_notes``.
+            seconds: How often to look.
+
+        Yields:
+            Each note with which something was done, and each sentence about one once.
+
+        Raises:
+            MossAgentError: As ``sync_notes``.
+        """
+        told: set[tuple[str, str]] = set()
+        with self.library.database.engine.connect() as connection:
+            last = None
+            while not stop.is_set():
+                # What other connections have written, be they in this program or another one.
+                version = connection.exec_driver_sql("PRAGMA data_version").scalar()
+                if version != last:
+                    last = version
+                    for note in self.sync_notes(folder, base):
+                        is_new = bool(note.told) and (note.recording, note.told) not in told
+                        told.add((note.recording, note.told))
+                        if is_new or note.action not in ("unchanged", "left"):
+                            yield note
+                stop.wait(seconds)
 
     @property
     def glossary(self) -> tuple[str, ...]:
@@ -253,6 +373,7 @@ class Workspace:
             except IndexOutOfDate:
                 # A collection that cannot be read may still hold its vectors; `reindex` makes it anew.
                 self.vectors.reset()
+            self._remove_notes(recording.id)
             self.library.delete(recording.id)
             self._written = {key: one for key, one in self._written.items() if key[0] != recording.id}
             self._remove_uploads(recording.id)
@@ -272,6 +393,14 @@ class Workspace:
         database = Database(self.settings.database_url or self.home / "library.sqlite")
         self.library = Library(database, self.home)
         self.read_only = database.read_only
+
+    def _remove_notes(self, recording: str) -> None:
+        """Take away its notes; what cannot be reached now goes at the next ``sync``."""
+        from index.export.vault import Vault
+
+        for folder in self.library.folders_of_notes(recording):
+            if folder.is_dir():
+                Vault(self.library, folder, self.settings.page_url, lambda _: None).remove(recording)
 
     def _remove_uploads(self, recording: str) -> None:
         """Delete what the page still keeps of an upload that was not finished (``web/uploads.py``)."""
@@ -523,7 +652,7 @@ class Workspace:
         The page holds it for as long as it runs. Threads of one process share it.
 
         Raises:
-            MossAgentError: Another process holds it.
+            HomeInUse: Another process holds it.
             DiskFull: What was to be written has no room.
             ReadOnly: The home folder is only read.
         """
@@ -544,7 +673,7 @@ class Workspace:
                     fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except OSError as error:
                     self._lock_file.close()
-                    raise MossAgentError(
+                    raise HomeInUse(
                         f"Another moss-agent is using {self.home}; do this on its page, or stop it first."
                     ) from error
                 self._lock_file.write(str(os.getpid()))

@@ -2,6 +2,7 @@
 
     MossAgentError            one sentence for the user: what happened, and what to do
     ├── MediaError            the file cannot be used: no audio, not media, truncated, empty
+    ├── TranscriptError       the file is no transcript that can be imported, or does not fit its media
     ├── UnknownRecording      no recording has this id, prefix or title
     ├── AmbiguousRecording    more than one recording has this prefix or title
     ├── ChangedMeanwhile      a sentence is no longer as it was when its correction began
@@ -14,6 +15,7 @@
     ├── IndexOutOfDate        the vector collection is lost or was made with another embedder
     ├── DiskFull              the disk that the home folder is on has no room left
     ├── ReadOnly              the home folder can be read, but not written
+    ├── HomeInUse             another process is writing to the home folder
     └── Cancelled             the user stopped it; what was finished is kept
 
 Every message is one sentence a person can act on; errors of libraries are mapped to these at the
@@ -31,6 +33,10 @@ class MossAgentError(Exception):
 
 class MediaError(MossAgentError):
     """The file cannot be turned into audio."""
+
+
+class TranscriptError(MossAgentError):
+    """A file is no transcript that can be imported, or does not fit its media; nothing was changed."""
 
 
 class UnknownRecording(MossAgentError):
@@ -102,6 +108,10 @@ class DiskFull(MossAgentError):
 
 class ReadOnly(MossAgentError):
     """The home folder can be read, but not written."""
+
+
+class HomeInUse(MossAgentError):
+    """Another process is writing to the home folder; the same can be tried again when it has ended."""
 
 
 class Cancelled(MossAgentError):

@@ -6,7 +6,10 @@ Exit code 0: done. 1: it failed, with one line on stderr that says what and what
 from __future__ import annotations
 
 import signal
+import threading
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from json import loads
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -19,12 +22,13 @@ from agent.privacy import switch_off_telemetry
 from agent.settings import Settings
 from agent.workspace import Workspace, open_workspace
 from index.disk_space import disk_full, is_disk_full
-from index.recording_errors import DiskFull, MossAgentError, SpeakerExists
+from index.recording_errors import Cancelled, DiskFull, MossAgentError, SpeakerExists
 from index.records import Segment, Template
 from moss_audio.errors import MossAudioError
 
 if TYPE_CHECKING:
     from index.corrections.correcting import Changed
+    from index.export.vault import Synced
 
 app = typer.Typer(
     name="moss-agent",
@@ -69,7 +73,9 @@ def _global(
 
 @app.command()
 def add(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Media files: audio or video.")],
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE…", help="Media files: audio or video; or transcripts.")
+    ],
     title: Annotated[str | None, typer.Option(help="Shown name; by default the file's name.")] = None,
     speakers: Annotated[
         int | None, typer.Option(min=1, max=50, help="Number of speakers; by default it is estimated.")
@@ -124,7 +130,8 @@ def add(
                 for sentence in sentences:
                     output.complain(f"{file.name}: {sentence}")
             else:
-                output.show_added(result, segments)
+                show = output.show_imported if result.imported else output.show_added
+                show(result, segments)
                 for sentence in sentences:
                     output.say(f"  {sentence}")
     if json:
@@ -546,6 +553,10 @@ def web(
         ),
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 7860,
+    watched: Annotated[
+        Path | None,
+        typer.Option("--watch", metavar="FOLDER", help="Also take in what appears in a folder, as `watch`."),
+    ] = None,
     json: Annotated[
         bool, typer.Option("--json", help="Print the address as JSON once the page is ready.")
     ] = False,
@@ -554,7 +565,9 @@ def web(
     # The page lies above this room, so it is found by name: web imports agent, never the other way.
     from importlib import import_module
 
-    import_module("web.server").serve(_workspace(), host, port, json)
+    workspace = _workspace()
+    with _watching_beside(workspace, watched):
+        import_module("web.server").serve(workspace, host, port, json)
 
 
 @app.command()
@@ -586,6 +599,230 @@ def serve(
     import_module("web.api.api_server").serve(
         _workspace(), host, port, api_key, no_auth, json, allow_host or ()
     )
+
+
+# Transcripts in, notes out, folders watched
+
+
+@app.command("import")
+def import_files(
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE…", help="Transcripts: srt, vtt, json of Whisper's kin, text with times."
+        ),
+    ],
+    media: Annotated[
+        Path | None,
+        typer.Option(
+            help="The media file of the one transcript; it can also be given later.", dir_okay=False
+        ),
+    ] = None,
+    title: Annotated[str | None, typer.Option(help="Shown name; by default the file's name.")] = None,
+    language: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CODE", parser=output.parse_language, help="What is spoken, where no file says so."
+        ),
+    ] = None,
+    speakers: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=50, help="Number of speakers, where media is given and the transcript names nobody."
+        ),
+    ] = None,
+    encoding: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Encoding of the files, where it is not Unicode.")
+    ] = None,
+    offset: Annotated[
+        float | None,
+        typer.Option(
+            metavar="T", parser=output.parse_time, help="What the transcript's clock shows at the beginning."
+        ),
+    ] = None,
+    track: Annotated[
+        int | None, typer.Option(min=1, max=999, metavar="N", help="The audio track of the media file.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Import transcripts that were made elsewhere; they are asked and cited as recordings are."""
+    if len(files) > 1 and (media is not None or title is not None):
+        raise MossAgentError("With --media or --title, import one transcript at a time.")
+    workspace = _workspace()
+    imported, failed = [], []
+    with output.ingest_progress(quiet=json) as reporting, output.stoppable() as cancel:
+        for file in files:
+            told: list[str] = []
+            try:
+                recording = workspace.import_transcript(
+                    file, media, title, language, speakers, encoding, offset,
+                    reporting(file.name), cancel, told.append, track,
+                )  # fmt: skip
+            except Cancelled:
+                raise
+            except MossAgentError as error:
+                if len(files) == 1:
+                    raise
+                failed.append(str(error))
+                continue
+            segments = workspace.library.segment_count(recording.id)
+            imported.append(output.added_json(recording, segments))
+            if not json:
+                output.show_imported(recording, segments)
+            for sentence in told:
+                (output.complain if json else output.say)(f"  {sentence}" if not json else sentence)
+    if json:
+        output.write_json(imported)
+    for line in failed:
+        output.complain(line)
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def attach(
+    reference: Reference,
+    media: Annotated[
+        Path,
+        typer.Argument(metavar="MEDIA", help="The media file of an imported transcript.", dir_okay=False),
+    ],
+    speakers: Annotated[
+        int | None,
+        typer.Option(min=1, max=50, help="Number of speakers, where the transcript names nobody."),
+    ] = None,
+    track: Annotated[
+        int | None, typer.Option(min=1, max=999, metavar="N", help="The audio track of the media file.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Give an imported transcript its media file, so that it plays; the transcript stays as it is."""
+    workspace = _workspace()
+    with output.ingest_progress(quiet=json) as reporting, output.stoppable() as cancel:
+        report = reporting(media.name)
+        recording = workspace.attach_media(reference, media, speakers, report, cancel, track)
+    segments = workspace.library.segment_count(recording.id)
+    if json:
+        output.write_json(output.added_json(recording, segments))
+    else:
+        output.show_imported(recording, segments)
+
+
+@app.command()
+def sync(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of notes; it is made.")],
+    base: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="The page's address in links; by default MOSS_AGENT_PAGE_URL."),
+    ] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Go on, and follow every change of the library, until Ctrl+C.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Keep a Markdown note for each recording in a folder; what you write in the notes stays."""
+    workspace = _workspace()
+    notes: list[Synced] = []
+    with output.stoppable() as cancel:
+        if follow:
+            output.complain(f"Following the library in {folder}; Ctrl+C ends it.")
+        run = workspace.follow_notes(folder, cancel, base) if follow else workspace.sync_notes(folder, base)
+        for note in run:
+            notes.append(note)
+            if not json:
+                output.show_synced(note)
+            if cancel.is_set():
+                break
+    if json:
+        output.write_json([output.synced_json(note) for note in notes])
+    elif not follow:
+        output.say(output.synced_counts(notes))
+    if any(note.action == "left" for note in notes):
+        raise typer.Exit(1)
+
+
+@app.command()
+def watch(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder in which files appear.")],
+    once: Annotated[bool, typer.Option("--once", help="Take in what is there, then end.")] = False,
+    settle: Annotated[
+        float,
+        typer.Option(
+            min=0, metavar="SECONDS", help="For how long a file must not change before it is taken."
+        ),
+    ] = 5.0,
+    speakers: Annotated[
+        int | None, typer.Option(min=1, max=50, help="Number of speakers; by default it is estimated.")
+    ] = None,
+    language: Annotated[
+        str | None,
+        typer.Option(metavar="CODE", parser=output.parse_language, help="The one language that is spoken."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Take in the media and transcripts that appear in a folder, until Ctrl+C."""
+    from agent.watching import Watch
+
+    workspace = _workspace()
+    taken: list[dict[str, Any]] = []
+    failed = False
+    with output.ingest_progress(quiet=json, keep=False) as reporting, output.stoppable() as cancel:
+        watched = Watch(
+            workspace,
+            folder,
+            reporting,
+            cancel,
+            output.complain,
+            settle,
+            speakers=speakers,
+            language=language,
+        )
+        if not once:
+            output.complain(f"Watching {folder}; Ctrl+C ends it.")
+        for file in watched.run(once):
+            failed = failed or bool(file.problem)
+            segments = workspace.library.segment_count(file.recording.id) if file.recording else 0
+            document = output.added_json(file.recording, segments) if file.recording else None
+            taken.append({"file": str(file.path), "recording": document, "problem": file.problem})
+            if json:
+                continue
+            if file.problem:
+                output.complain(file.problem)
+            elif file.recording is not None:
+                show = output.show_imported if file.recording.imported else output.show_added
+                show(file.recording, segments)
+            for sentence in file.told:
+                output.say(f"  {sentence}")
+    if json:
+        output.write_json(taken)
+    if once and failed:
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _watching_beside(workspace: Workspace, folder: Path | None) -> Iterator[None]:
+    """Watch a folder in a thread of this process, which may write to the home folder beside the page."""
+    if folder is None:
+        yield
+        return
+    from agent.watching import Watch
+
+    watched = Watch(workspace, folder, lambda name: lambda progress: None, told=output.complain)
+
+    def run() -> None:
+        try:
+            for file in watched.run():
+                title = file.recording.title if file.recording else ""
+                output.complain(file.problem or f"{file.path.name} was taken in as “{title}”.")
+        except MossAgentError as error:
+            output.complain(f"{folder} is not watched any more: {error}")
+
+    thread = threading.Thread(target=run, name="watching", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        watched.stop.set()
+        thread.join()
 
 
 def _workspace() -> Workspace:

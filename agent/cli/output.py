@@ -6,6 +6,7 @@ import json
 import re
 import signal
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from agent.engines.released_models import Machine, Model
     from agent.instructed_summary import InstructedSummary
     from index.corrections.correcting import Changed, Correction
+    from index.export.vault import Synced
     from index.pipeline.ingest import Progress as IngestProgress
     from index.store.library import Library
     from index.timeline import TalkTime
@@ -123,11 +125,18 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 @contextmanager
-def ingest_progress(quiet: bool) -> Iterator[Callable[[str], Callable[[IngestProgress], None]]]:
-    """A progress bar on stderr for each file that is begun: stage, percent, × realtime, time left."""
+def ingest_progress(
+    quiet: bool, keep: bool = True
+) -> Iterator[Callable[[str], Callable[[IngestProgress], None]]]:
+    """A progress bar on stderr for each file that is begun: stage, percent, × realtime, time left.
+
+    Without ``keep``, the bar of a file goes when the next one is begun.
+    """
     with _bar(quiet) as bar:
 
         def begin(name: str) -> Callable[[IngestProgress], None]:
+            for shown in () if keep else bar.task_ids:
+                bar.remove_task(shown)
             task = bar.add_task(_plain(name), total=1.0, detail="")
 
             def report(progress: IngestProgress) -> None:
@@ -173,8 +182,32 @@ def added_json(recording: Recording, segments: int) -> dict[str, Any]:
         "segments": segments,
         "speakers": len(recording.speakers),
         "seconds_taken": round(recording.seconds_taken, 2),
+        **_origin_json(recording),
         **notes_json(recording.problems),
     }
+
+
+def _origin_json(recording: Recording) -> dict[str, Any]:
+    """Format of the file that a transcript was imported from (null: it was heard), and whether it plays."""
+    return {"imported": recording.imported, "has_media": recording.has_media}
+
+
+def show_imported(recording: Recording, segments: int) -> None:
+    """A transcript that was imported, for a person."""
+    share = coverage_percent(recording)
+    covered = f", {share} of detected speech accounted for" if share else ""
+    media = f"with media{covered}" if recording.has_media else "without media, so nothing of it can be played"
+    say(
+        f"“{recording.title}” ({recording.id[:12]}): {clock(recording.duration)} long, "
+        f"{_counted(segments, 'sentence')}, {_counted(len(recording.speakers), 'speaker')}, "
+        f"imported from {recording.imported} {media}."
+    )
+    if not recording.has_media:
+        say(f"  To add the media file: moss-agent attach {recording.id[:12]} FILE")
+    for gap in recording.gaps:
+        say(f"  not in the transcript: {clock_range(gap.start, gap.end)}")
+    for sentence in notes_json(recording.problems)["notes"]:
+        say(f"  {sentence}")
 
 
 def show_added(recording: Recording, segments: int) -> None:
@@ -214,6 +247,7 @@ def listed_json(recording: Recording) -> dict[str, Any]:
         "status": recording.status,
         "coverage": recording.coverage,
         "added_at": recording.added_at,
+        **_origin_json(recording),
         **notes_json(recording.problems),
     }
 
@@ -232,7 +266,7 @@ def show_list(recordings: Sequence[Recording]) -> None:
             recording.title,
             clock(recording.duration),
             recording.status,
-            coverage_percent(recording) or ("see below" if recording.problems else "–"),
+            _covered(recording),
             recording.added_at,
         )
         table.add_row(*(Text(_plain(cell)) for cell in cells))
@@ -241,6 +275,40 @@ def show_list(recordings: Sequence[Recording]) -> None:
     for recording in recordings:
         if recording.problems:
             say(f"{recording.id[:12]}: {describe_all(recording.problems)}")
+
+
+def _covered(recording: Recording) -> str:
+    if not recording.has_media:
+        return "no media"
+    return coverage_percent(recording) or ("see below" if recording.problems else "–")
+
+
+def synced_json(note: Synced) -> dict[str, Any]:
+    """A note as `sync --json` prints it."""
+    return {
+        "recording": note.recording,
+        "path": str(note.path),
+        "action": note.action.value,
+        "told": note.told,
+        "aside": str(note.aside) if note.aside else None,
+    }
+
+
+def synced_counts(notes: Sequence[Synced]) -> str:
+    """How many notes there are, and what was done with how many."""
+    counts = Counter(note.action.value for note in notes)
+    parts = ", ".join(f"{count} {action}" for action, count in counts.items())
+    return (
+        f"{_counted(len(notes), 'note')}: {parts}." if notes else "There are no recordings to write notes of."
+    )
+
+
+def show_synced(note: Synced) -> None:
+    """A note with which something was done, for a person."""
+    if note.action not in ("unchanged", "left"):
+        say(f"{note.action.value:8} {note.path}")
+    if note.told:
+        say(f"         {note.told}")
 
 
 def hit_json(hit: Hit) -> dict[str, Any]:

@@ -147,6 +147,23 @@ def _markdown(recording: Recording, segments: Sequence[Segment], comments: Seque
     """Title, what is known of the recording, then paragraphs by speaker turn, comments as quotes between."""
     parts = [f"# {escape_markdown(recording.title)}"]
     parts += [escape_markdown(line) for line in _about(recording)]
+    parts += markdown_turns(segments, lambda turn: f"({_times(turn)})", comments)
+    return _encode("\n\n".join(parts) + "\n")
+
+
+def markdown_turns(
+    segments: Sequence[Segment],
+    time: Callable[[Sequence[Segment]], str],
+    comments: Sequence[Comment] = (),
+) -> list[str]:
+    """What is said as Markdown, two paragraphs for each turn: who speaks and when, and what.
+
+    Args:
+        segments: In time order.
+        time: How the time of a turn's segments is shown, as Markdown.
+        comments: In time order; each stands behind the turn that it is in.
+    """
+    parts = []
     for turn in _with_comments(_turns(segments), comments):
         if isinstance(turn, Comment):
             lines = [escape_markdown(line) for line in turn.text.splitlines()]
@@ -154,9 +171,9 @@ def _markdown(recording: Recording, segments: Sequence[Segment], comments: Seque
             parts.append("  \n".join(f"> {line}" for line in lines))
             continue
         speaker = escape_markdown(turn[0].speaker or "")
-        parts.append(f"**{speaker}** ({_times(turn)})" if speaker else f"({_times(turn)})")
+        parts.append(f"**{speaker}** {time(turn)}" if speaker else time(turn))
         parts.append(escape_markdown(" ".join(_words(segment) for segment in turn)))
-    return _encode("\n\n".join(parts) + "\n")
+    return parts
 
 
 def _docx(recording: Recording, segments: Sequence[Segment], comments: Sequence[Comment]) -> bytes:

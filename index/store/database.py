@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     ForeignKey,
     Index,
     LargeBinary,
@@ -140,6 +141,11 @@ class RecordingRow(Base):
     """Audio tracks of the file that are in the copy, from 1; empty where an older version made it."""
     revision: Mapped[int] = mapped_column(default=0)
     """How often its transcript was corrected; an undone correction counts twice."""
+    imported: Mapped[str | None]
+    """Format of the file that the transcript was imported from; NULL where it was heard."""
+    media_id: Mapped[str | None] = mapped_column(index=True)
+    """SHA-256 of the media file that belongs to an imported transcript; NULL where there is none, and where
+    ``id`` is that of the media file itself."""
 
 
 class WindowColumns:
@@ -281,6 +287,38 @@ class ThreadRecordingRow(Base):
     recording_id: Mapped[str] = mapped_column(
         ForeignKey("recordings.id", ondelete="CASCADE"), primary_key=True
     )
+
+
+class WatchedFileRow(Base):
+    """A file of a watched folder that was dealt with; it is not taken in again unless it changes.
+
+    It outlives the recording, which is not to come back when it was removed, so it must not tell of it.
+    """
+
+    __tablename__ = "watched_files"
+
+    path_hash: Mapped[str] = mapped_column(primary_key=True)
+    """SHA-256 of the path."""
+    size: Mapped[int] = mapped_column(BigInteger)
+    modified: Mapped[int] = mapped_column(BigInteger)
+    """Nanoseconds since 1970."""
+    recording_id: Mapped[str | None] = mapped_column(index=True)
+    """NULL where it became no recording, and where that was removed."""
+
+
+class SyncedNoteRow(Base):
+    """A note that this library keeps in a folder; it outlives the recording, so that the note can go too."""
+
+    __tablename__ = "synced_notes"
+
+    folder: Mapped[str] = mapped_column(primary_key=True)
+    recording_id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    """Where the note is, from the folder on; empty where that must be looked up by its marks."""
+    is_moved: Mapped[bool] = mapped_column(default=False)
+    """Whether a person moved or renamed it; then it keeps its name when the recording gets another title."""
+    fingerprint: Mapped[str]
+    """What the note was made from; while that and the file stay the same, nothing needs to be done."""
 
 
 class Database:

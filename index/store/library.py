@@ -5,6 +5,8 @@ Every read goes to the database; nothing here knows audio, models or vectors.
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +16,7 @@ from sqlalchemy import Select, delete, func, select, text, update
 from sqlalchemy.orm import Session
 
 from index.recording_errors import AmbiguousRecording, MossAgentError, SpeakerExists, UnknownRecording
-from index.records import Comment, Recording, Segment, Span, Word
+from index.records import Comment, Recording, Segment, Span, WatchedFile, Word
 from index.store.database import (
     CommentRow,
     CorrectionRow,
@@ -22,7 +24,9 @@ from index.store.database import (
     RecordingRow,
     SegmentRow,
     SpeakerRow,
+    SyncedNoteRow,
     ThreadRecordingRow,
+    WatchedFileRow,
     WindowRow,
 )
 from index.text import folded_name, one_line
@@ -113,6 +117,15 @@ class Library:
                 f"“{wanted}” matches {len(found)} recordings ({ids}); give more characters of the id."
             )
         return self.recording(found[0])
+
+    def recording_of_media(self, media: str) -> str:
+        """The id of the recording that a media file (SHA-256 of its bytes) is or would be.
+
+        That is the media file's own, unless the file belongs to an imported transcript.
+        """
+        with self.database.transaction() as session:
+            query = select(RecordingRow.id).where(RecordingRow.media_id == media)
+            return session.scalars(query).first() or media
 
     def segments(self, recording: str, start: float | None = None, end: float | None = None) -> list[Segment]:
         """Segments in time order; with a range, exactly those that overlap ``[start, end)``."""
@@ -274,6 +287,29 @@ class Library:
         with self.database.transaction() as session:
             session.delete(_comment(session, number))
 
+    def watched_file(self, path: Path) -> WatchedFile | None:
+        """What is known of a file of a watched folder; None where it was never dealt with."""
+        with self.database.transaction() as session:
+            row = session.get(WatchedFileRow, _path_hash(path))
+            return None if row is None else WatchedFile(row.size, row.modified, row.recording_id)
+
+    def note_watched_file(self, path: Path, file: WatchedFile) -> None:
+        """Remember that a file of a watched folder was dealt with."""
+        row = WatchedFileRow(
+            path_hash=_path_hash(path),
+            size=file.size,
+            modified=file.modified,
+            recording_id=file.recording,
+        )
+        with self.database.transaction() as session:
+            session.merge(row)
+
+    def folders_of_notes(self, recording: str) -> list[Path]:
+        """The folders in which a recording has a note (``index.export.vault``)."""
+        with self.database.transaction() as session:
+            query = select(SyncedNoteRow.folder).where(SyncedNoteRow.recording_id == recording)
+            return [Path(folder) for folder in session.scalars(query)]
+
     def note_thread(self, thread: str, recordings: Iterable[str]) -> None:
         """Remember that a conversation quoted these recordings, so that removing one removes it too.
 
@@ -299,6 +335,11 @@ class Library:
         """
         with self.database.transaction() as session:
             session.execute(delete(RecordingRow).where(RecordingRow.id == recording))
+            watched = WatchedFileRow.recording_id == recording
+            session.execute(update(WatchedFileRow).where(watched).values(recording_id=None))
+            # Names of notes are titles; what is left of them is found by its marks.
+            left = SyncedNoteRow.recording_id == recording
+            session.execute(update(SyncedNoteRow).where(left).values(name="", fingerprint=""))
             # FTS5's own secure-delete needs SQLite 3.42; merging everything drops deleted words too.
             session.execute(text("INSERT INTO passages_fts(passages_fts) VALUES('optimize')"))
         for suffix in (".flac", ".partial", ".sides", ".reserve", ".peaks"):
@@ -403,6 +444,10 @@ def _comment(session: Session, number: int) -> CommentRow:
     return row
 
 
+def _path_hash(path: Path) -> str:
+    return hashlib.sha256(os.fsencode(path)).hexdigest()
+
+
 def _speakers(session: Session, recording: str) -> list[SpeakerRow]:
     query = select(SpeakerRow).where(SpeakerRow.recording_id == recording).order_by(SpeakerRow.id)
     return list(session.scalars(query))
@@ -444,6 +489,8 @@ def _recording(row: RecordingRow, speakers: Iterable[str]) -> Recording:
         seconds_taken=row.seconds_taken,
         speakers=tuple(speakers),
         revision=row.revision,
+        imported=row.imported,
+        has_media=row.imported is None or row.media_id is not None,
     )
 
 

@@ -168,6 +168,7 @@ class Handlers:
         if recording is None:
             return "nothing"
         parts = [recording.id, recording.status, str(recording.coverage), *recording.speakers]
+        parts.append(str(recording.has_media))
         if recording.status != "ready":
             parts.append(str(self.library.segment_count(recording.id)))
         return "\n".join(parts)

@@ -43,8 +43,8 @@ ADD = f"""
 <button type="button" class="primary" data-choose>{icon("upload")}Add file</button>
 <button type="button" class="btn square" data-record aria-label="Record with the microphone"
  title="Record with the microphone">{icon("mic")}</button>
-<input type="file" multiple hidden aria-label="Media files"
- accept="audio/*,video/*,.mkv,.opus,.flac,.m4a"></div>
+<input type="file" multiple hidden aria-label="Media files or transcripts"
+ accept="audio/*,video/*,.mkv,.opus,.flac,.m4a,.srt,.vtt,.json,.txt"></div>
 <label class="field">Number of speakers<input type="number" min="1" max="50" step="1"
  placeholder="automatic" data-speakers inputmode="numeric"></label>
 <label class="field" title="Where a file has several">Audio track<input type="number" min="1" max="999"

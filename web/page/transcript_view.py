@@ -59,6 +59,12 @@ def render_player(recording: Recording | None, ready: bool, at: float | None = N
         ready: Whether its audio copy is there.
         at: Second to stand at, when a link to a moment opened it.
     """
+    if recording is not None and not recording.has_media:
+        return (
+            f'<p class="hint" role="note" data-unplayable="{escape(recording.id)}">This transcript was '
+            "imported without its media file, so it cannot be played. To add the file: "
+            f"<code>moss-agent attach {escape(recording.id[:12])} FILE</code></p>"
+        )
     if recording is None or not ready:
         return ""
     name = escape(recording.id)

@@ -6,6 +6,11 @@ moss.audio = () => document.getElementById("player");
 moss.play = (recording, start, end) => {
   const audio = moss.audio();
   moss.show("recording");
+  if (document.querySelector(`[data-unplayable="${CSS.escape(recording)}"]`)) {
+    // A transcript without its media: its sentence is shown.
+    moss.bring(moss.rows?.[moss.rowAt(start)]);
+    return;
+  }
   if (!audio || audio.dataset.recording !== recording) {
     moss.pending = { recording, start, end };
     moss.departed();
