@@ -19,14 +19,16 @@ from typing import TYPE_CHECKING
 from agent.settings import Settings
 from index.disk_space import noticing_full_disk
 from index.progress import Progress, Report
-from index.recording_errors import DiskFull, IndexOutOfDate, MossAgentError
-from index.records import Recording
+from index.recording_errors import DiskFull, HomeInUse, IndexOutOfDate, InvalidInput, MossAgentError
+from index.records import Hit, Recording, Segment
 from index.store.database import Database, is_writable, not_writable
 from index.store.library import Library
+from moss_audio.timestamps import clock
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
+    from agent.answer import Event
     from agent.assistant import Assistant
     from agent.checkpointer import Memory
     from agent.engines.engine_choice import Engines
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from index.summary import Summary
     from index.transcription.transcriber import Transcriber
     from tools import Toolbox
+    from tools.result import Heard, Outline
 
 
 MANY_WINDOWS = 8
@@ -67,6 +70,8 @@ class Workspace:
         """Why the home folder is only read, as the error of what would write; None where it is written."""
         self.engines_problem = ""
         """Why no engines could be chosen; empty if they were, or were not needed yet."""
+        self.beside_others = False
+        """Whether this process searches for long while others may write; see ``search``."""
         self._locked = threading.RLock()
         self._lock_depth = 0
 
@@ -110,8 +115,9 @@ class Workspace:
         """Keyword and vector search over the library."""
         from index.search.searching import Search
 
-        # An embedded Chroma writes even to be read.
-        can_open = self.read_only is None or self.vectors.folder is None
+        # An embedded Chroma writes even to be read, and does not see what another process adds or deletes.
+        is_shared = self.read_only is not None or self.beside_others
+        can_open = not is_shared or self.vectors.folder is None
         return Search(self.library, self.embedder, self.vectors if can_open else None)
 
     @cached_property
@@ -292,8 +298,91 @@ class Workspace:
         """A transcript, or the part of it that overlaps ``[start, end)``, as a file's bytes."""
         from index.export.formats import export
 
+        return export(*self.read(reference, start, end), format)
+
+    # What further doors reach: the command line, the API and MCP (docs/doors.md)
+
+    def recordings(self) -> list[Recording]:
+        """All recordings, newest first."""
+        return self.library.recordings()
+
+    def recording(self, reference: str) -> Recording:
+        """One recording by id, unique prefix of it, or title.
+
+        Raises:
+            UnknownRecording, AmbiguousRecording: See ``Library.resolve``.
+        """
+        return self.library.resolve(reference)
+
+    def rename(self, reference: str, title: str) -> Recording:
+        """Give a recording another title; returns it.
+
+        Raises:
+            InvalidInput: The title is empty.
+        """
         recording = self.library.resolve(reference)
-        return export(recording, self.library.segments(recording.id, start, end), format)
+        if self.read_only is not None:
+            raise self.read_only
+        with noticing_full_disk(self.home):
+            self.library.rename(recording.id, title)
+        return self.library.recording(recording.id)
+
+    def speakers(self, reference: str) -> dict[str, float]:
+        """The speakers of a recording, and how long each speaks, in seconds."""
+        recording = self.library.resolve(reference)
+        return dict.fromkeys(recording.speakers, 0.0) | self.library.speaking_times(recording.id)
+
+    def read(
+        self, reference: str, start: float | None = None, end: float | None = None
+    ) -> tuple[Recording, list[Segment]]:
+        """The transcript, or the segments of it that overlap ``[start, end)`` seconds, in time order.
+
+        Raises:
+            InvalidInput: The range is empty, or lies after the recording's end.
+        """
+        recording = self.library.resolve(reference)
+        if (start or 0.0) < 0 or (end is not None and end <= (start or 0.0)):
+            raise InvalidInput("The end of the stretch must lie after its start, and neither before 0:00.")
+        if start and start >= recording.duration:
+            raise InvalidInput(
+                f"“{recording.title}” is {clock(recording.duration)} long; nothing lies at {clock(start)}."
+            )
+        return recording, self.library.segments(recording.id, start, end)
+
+    def find(self, query: str, reference: str | None = None, k: int = 8) -> list[Hit]:
+        """The stretches that best match words or a question, best first, in one recording or in all."""
+        recording = self.library.resolve(reference).id if reference else None
+        return self.search.search(query, recording, k)
+
+    def ask(
+        self,
+        question: str,
+        reference: str | None = None,
+        thread: str | None = None,
+        cancel: threading.Event | None = None,
+    ) -> Iterator[Event]:
+        """Answer a question step by step; see ``Assistant.stream``."""
+        recording = self.library.resolve(reference).id if reference else None
+        return self.assistant.stream(question, recording, thread, cancel)
+
+    def outline(self, reference: str) -> Outline:
+        """The topics of a recording in order; see ``tools.outline``."""
+        from tools.outline import outline
+
+        return outline(self.toolbox, reference)
+
+    def listen(
+        self,
+        reference: str,
+        start: float,
+        end: float,
+        question: str,
+        cancel: threading.Event | None = None,
+    ) -> Heard:
+        """Ask MOSS-Audio about ``[start, end)`` seconds; see ``tools.listen``."""
+        from tools.listen import listen
+
+        return listen(self.toolbox, reference, start, end, question, cancel)
 
     def reindex(self, progress: Callable[[float], None] | None = None) -> int:
         """Rebuild the vector collection from the database; returns the number of passages."""
@@ -309,7 +398,7 @@ class Workspace:
         The page holds it for as long as it runs. Threads of one process share it.
 
         Raises:
-            MossAgentError: Another process holds it.
+            HomeInUse: Another process holds it.
             DiskFull: What was to be written has no room.
             ReadOnly: The home folder is only read.
         """
@@ -323,18 +412,20 @@ class Workspace:
         with self._locked:
             if self._lock_depth == 0:
                 try:
-                    self._lock_file = (self.home / ".lock").open("w")
+                    self._lock_file = (self.home / ".lock").open("a+")
                 except PermissionError as error:
                     raise not_writable(self.home) from error
                 try:
                     fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except OSError as error:
+                    self._lock_file.seek(0)
+                    page = self._lock_file.read().partition("\n")[2].strip()
                     self._lock_file.close()
-                    raise MossAgentError(
-                        f"Another moss-agent is using {self.home}; do this on its page, or stop it first."
+                    where = f"on its page, {page}," if page else "on its page,"
+                    raise HomeInUse(
+                        f"Another moss-agent is using {self.home}; do this {where} or stop it first."
                     ) from error
-                self._lock_file.write(str(os.getpid()))
-                self._lock_file.flush()
+                self._sign_lock()
             self._lock_depth += 1
         try:
             yield
@@ -343,6 +434,16 @@ class Workspace:
                 self._lock_depth -= 1
                 if self._lock_depth == 0:
                     self._lock_file.close()
+
+    def opened_at(self, page: str) -> None:
+        """Tell processes that want to write to the home folder where the page is; this one is writing."""
+        with self.writing():
+            self._sign_lock(page)
+
+    def _sign_lock(self, page: str = "") -> None:
+        self._lock_file.truncate(0)
+        self._lock_file.write(f"{os.getpid()}\n{page}\n")
+        self._lock_file.flush()
 
     def close(self) -> None:
         """Release databases; the workspace cannot be used afterwards."""

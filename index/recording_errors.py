@@ -2,6 +2,8 @@
 
     MossAgentError            one sentence for the user: what happened, and what to do
     ├── MediaError            the file cannot be used: no audio, not media, truncated, empty
+    ├── InvalidInput          what was asked for cannot be: a range that ends before it starts, an empty title
+    ├── HomeInUse             another process holds the home folder for writing
     ├── UnknownRecording      no recording has this id, prefix or title
     ├── AmbiguousRecording    more than one recording has this prefix or title
     ├── WeightsError          model weights are missing or are not the published ones
@@ -28,6 +30,14 @@ class MossAgentError(Exception):
 
 class MediaError(MossAgentError):
     """The file cannot be turned into audio."""
+
+
+class InvalidInput(MossAgentError):
+    """What was asked for cannot be done with this recording, or with any: another value may do."""
+
+
+class HomeInUse(MossAgentError):
+    """Another process holds the home folder for writing."""
 
 
 class UnknownRecording(MossAgentError):

@@ -52,6 +52,7 @@ def serve(workspace: Workspace, host: str = "127.0.0.1", port: int = 7860, json:
         class Server(uvicorn.Server):
             async def startup(self, sockets: list[socket.socket] | None = None) -> None:
                 await super().startup(sockets)
+                workspace.opened_at(address)
                 _announce(address, json)
                 add_sample_once(workspace, jobs)
                 threading.Thread(target=_warm_up, args=(workspace,), daemon=True).start()

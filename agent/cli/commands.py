@@ -119,7 +119,7 @@ def add(
 @app.command("list")
 def list_recordings(json: Json = False) -> None:
     """List the recordings."""
-    recordings = _reading().library.recordings()
+    recordings = _reading().recordings()
     if json:
         output.write_json([output.listed_json(recording) for recording in recordings])
     else:
@@ -165,8 +165,7 @@ def search(
 ) -> None:
     """Find passages by word and by meaning."""
     workspace = _reading()
-    wanted = workspace.library.resolve(recording).id if recording else None
-    hits = workspace.search.search(query, wanted, k)
+    hits = workspace.find(query, recording, k)
     if json:
         output.write_json([output.hit_json(hit) for hit in hits])
     else:
@@ -183,11 +182,12 @@ def ask(
     json: Json = False,
 ) -> None:
     """Ask about the recordings; the answer cites the seconds it rests on."""
+    from agent.answer import answer_of
+
     workspace = _reading()
-    wanted = workspace.library.resolve(recording).id if recording else None
-    assistant = workspace.assistant
+    _ = workspace.assistant  # while it loads, Ctrl+C ends it at once
     with output.stoppable() as cancel:
-        answer = assistant.ask(question, wanted, thread, cancel)
+        answer = answer_of(workspace.ask(question, recording, thread, cancel))
     if json:
         output.write_json(answer.to_json())
     else:
@@ -210,11 +210,9 @@ def listen(
     json: Json = False,
 ) -> None:
     """Let MOSS-Audio listen to a stretch again and answer a question about it."""
-    from tools.listen import listen as listen_again
-
     workspace = _reading()
     with output.stoppable() as cancel:
-        heard = listen_again(workspace.toolbox, reference, start, end, question, cancel)
+        heard = workspace.listen(reference, start, end, question, cancel)
     if json:
         output.write_json({**heard.document(), "recording": heard.recording.id})
     else:
@@ -258,6 +256,40 @@ def rename_speaker(
         output.write_json({"speaker": speaker, "segments": count})
     else:
         output.say(f"{speaker} is now the speaker of {count} segments.")
+
+
+@app.command()
+def rename(
+    reference: Reference,
+    title: Annotated[str, typer.Argument(help="The new title.")],
+    json: Json = False,
+) -> None:
+    """Give a recording another title."""
+    recording = _workspace().rename(reference, title)
+    if json:
+        output.write_json({"id": recording.id, "title": recording.title})
+    else:
+        output.say(f"{recording.id[:12]} is now called “{recording.title}”.")
+
+
+@app.command()
+def speakers(reference: Reference, json: Json = False) -> None:
+    """List the speakers of a recording, and how long each speaks."""
+    spoken = _reading().speakers(reference)
+    if json:
+        output.write_json([{"name": name, "seconds": seconds} for name, seconds in spoken.items()])
+    else:
+        output.show_speakers(spoken)
+
+
+@app.command()
+def outline(reference: Reference, json: Json = False) -> None:
+    """List the topics of a recording with their times."""
+    found = _reading().outline(reference)
+    if json:
+        output.write_json(found.document())
+    else:
+        output.show_outline(found)
 
 
 @app.command("relabel-speakers")

@@ -17,7 +17,7 @@ from index.export.markdown import escape_markdown
 from index.export.subtitles import Cue, make_cues
 from index.language_names import name_languages
 from index.notes import coverage_percent, describe, describe_all, notes_json
-from index.recording_errors import MossAgentError
+from index.recording_errors import InvalidInput, MossAgentError
 from index.records import Recording, Segment
 from index.text import one_line
 from moss_audio.timestamps import clock, clock_range
@@ -41,7 +41,7 @@ def export(recording: Recording, segments: Sequence[Segment], format: str) -> by
     """
     write = _WRITERS.get(format.strip().lower().removeprefix("."))
     if write is None:
-        raise MossAgentError(f"There is no export format “{format}”; choose from {', '.join(FORMATS)}.")
+        raise InvalidInput(f"There is no export format “{format}”; choose from {', '.join(FORMATS)}.")
     return write(recording, segments)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from sqlalchemy import Select, delete, func, select, text, update
 from sqlalchemy.orm import Session
 
-from index.recording_errors import AmbiguousRecording, MossAgentError, UnknownRecording
+from index.recording_errors import AmbiguousRecording, InvalidInput, UnknownRecording
 from index.records import Recording, Segment, Span, Word
 from index.store.database import Database, RecordingRow, SegmentRow, SpeakerRow, ThreadRecordingRow, WindowRow
 from index.text import folded_name
@@ -159,17 +159,17 @@ class Library:
             How many segments carry the new name afterwards.
 
         Raises:
-            MossAgentError: There is no such speaker, or the new name is empty.
+            InvalidInput: There is no such speaker, or the new name is empty.
         """
         new = " ".join(new.split())
         if not new or len(new) > 80:
-            raise MossAgentError("A speaker's name needs 1 to 80 characters.")
+            raise InvalidInput("A speaker's name needs 1 to 80 characters.")
         with self.database.transaction() as session:
             names = {row.name: row for row in _speakers(session, recording)}
             speaker = names.get(old.strip()) or _only_match(names, old)
             if speaker is None:
                 known = ", ".join(names) or "none"
-                raise MossAgentError(f"There is no speaker “{old}” in this recording; it has: {known}.")
+                raise InvalidInput(f"There is no speaker “{old}” in this recording; it has: {known}.")
             others = {name: row for name, row in names.items() if row is not speaker}
             target = others.get(new) or next(iter(_matches(others, new)), speaker)
             if target is not speaker:
@@ -184,10 +184,14 @@ class Library:
             return session.scalar(count) or 0
 
     def rename(self, recording: str, title: str) -> None:
-        """Give a recording another title."""
+        """Give a recording another title; what is beyond 200 characters is left out.
+
+        Raises:
+            InvalidInput: The title is empty.
+        """
         title = " ".join(title.split())
         if not title:
-            raise MossAgentError("A title needs at least one character.")
+            raise InvalidInput("A title needs at least one character.")
         with self.database.transaction() as session:
             session.execute(
                 update(RecordingRow).where(RecordingRow.id == recording).values(title=title[:200])

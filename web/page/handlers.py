@@ -294,7 +294,7 @@ class Handlers:
         steps: dict[str, tuple[ChatMessage, float]] = {}
         text, writing = "", None
         thinking: chat_view.Thought | None = None
-        for event in self.workspace.assistant.stream(question, where, thread, stop):
+        for event in self.workspace.ask(question, where, thread, stop):
             if isinstance(event, ThoughtDelta):
                 thinking = thinking or chat_view.Thought(messages)
                 thinking.add(event.text)
