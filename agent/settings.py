@@ -52,6 +52,8 @@ class Settings(BaseSettings):
     """CPU threads for recognition; 0 takes all cores."""
     max_upload_mb: Annotated[int, Field(gt=0)] = 4096
     """Largest file the page accepts, in MiB."""
+    page_url: str = "http://127.0.0.1:7860"
+    """Where the page is, for links to moments in answers of the API and of MCP."""
     summary_template: Template = "meeting"
     """Template of a summary when none is named."""
 

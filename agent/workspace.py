@@ -72,6 +72,8 @@ class Workspace:
         """Why no engines could be chosen; empty if they were, or were not needed yet."""
         self.beside_others = False
         """Whether this process searches for long while others may write; see ``search``."""
+        self.when_removed: list[Callable[[str], None]] = []
+        """Called with the id of each recording that is removed, by whatever holds words of it in memory."""
         self._locked = threading.RLock()
         self._lock_depth = 0
 
@@ -238,6 +240,8 @@ class Workspace:
                 self.vectors.reset()
             self.library.delete(recording.id)
             self._remove_uploads(recording.id)
+            for told in self.when_removed:
+                told(recording.id)
         return recording
 
     def _make_room(self, recording: str) -> None:

@@ -3,7 +3,8 @@
     MossAgentError            one sentence for the user: what happened, and what to do
     ├── MediaError            the file cannot be used: no audio, not media, truncated, empty
     ├── InvalidInput          what was asked for cannot be: a range that ends before it starts, an empty title
-    ├── HomeInUse             another process holds the home folder for writing
+    ├── Busy                  something else is being done with it; later it can be done
+    │   └── HomeInUse         another process holds the home folder for writing
     ├── UnknownRecording      no recording has this id, prefix or title
     ├── AmbiguousRecording    more than one recording has this prefix or title
     ├── WeightsError          model weights are missing or are not the published ones
@@ -36,7 +37,11 @@ class InvalidInput(MossAgentError):
     """What was asked for cannot be done with this recording, or with any: another value may do."""
 
 
-class HomeInUse(MossAgentError):
+class Busy(MossAgentError):
+    """Something else is being done with it; when that is over, this can be done."""
+
+
+class HomeInUse(Busy):
     """Another process holds the home folder for writing."""
 
 

@@ -10,7 +10,6 @@ import logging
 import mimetypes
 import os
 import re
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -19,22 +18,18 @@ from fastapi import FastAPI, HTTPException
 from starlette.responses import FileResponse, Response
 
 from agent.privacy import switch_off_telemetry
+from index.export.formats import MEDIA_TYPES
 from index.recording_errors import MossAgentError, UnknownRecording
+from web.api.auth import AuthMiddleware
+from web.api.library_api import LIBRARY, create_library_api
+from web.api.limiter import MIB, Limits
+from web.api.service import Service
 from web.guard import Guard
 from web.jobs import Jobs
 from web.uploads import Uploads
 
 if TYPE_CHECKING:
     from agent.workspace import Workspace
-
-MEDIA_TYPES = {
-    "txt": "text/plain; charset=utf-8",
-    "md": "text/markdown; charset=utf-8",
-    "srt": "application/x-subrip; charset=utf-8",
-    "vtt": "text/vtt; charset=utf-8",
-    "json": "application/json",
-    "docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
-}
 
 
 def create_app(workspace: Workspace, jobs: Jobs, host: str = "127.0.0.1") -> FastAPI:
@@ -47,7 +42,8 @@ def create_app(workspace: Workspace, jobs: Jobs, host: str = "127.0.0.1") -> Fas
     """
     switch_off_telemetry()
     uploads = Uploads(workspace.home)
-    _take_up(workspace, jobs, uploads)
+    recordings = workspace.recordings()
+    uploads.take_up(jobs, {recording.id for recording in recordings if recording.status == "ready"})
     os.environ["GRADIO_TEMP_DIR"] = str(uploads.arriving)
     mimetypes.add_type("application/javascript", ".js")
 
@@ -58,6 +54,11 @@ def create_app(workspace: Workspace, jobs: Jobs, host: str = "127.0.0.1") -> Fas
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     _add_routes(app, workspace)
+    # The API lies behind the page's guard, so that it needs no key here either.
+    service = Service(None, None, Limits(library_bytes=workspace.settings.max_upload_mb * MIB))
+    api = create_library_api(workspace, jobs, uploads, service)
+    app.mount(LIBRARY, AuthMiddleware(api, service, None, host))
+    app.state.service = service
     gradio.mount_gradio_app(
         app,
         create_page(workspace, jobs, uploads),
@@ -77,17 +78,6 @@ def create_app(workspace: Workspace, jobs: Jobs, host: str = "127.0.0.1") -> Fas
     )
     app.add_middleware(Guard, host=host)
     return app
-
-
-def _take_up(workspace: Workspace, jobs: Jobs, uploads: Uploads) -> None:
-    """Show the uploads of an earlier run as stopped, but for those that were added at its very end."""
-    ready = {recording.id for recording in workspace.library.recordings() if recording.status == "ready"}
-    for one in uploads.left_over():
-        release = partial(uploads.release, one.name)
-        if one.recording in ready:
-            release()
-        else:
-            jobs.submit(one.path, one.title, one.speakers, release, "stopped", one.recording, track=one.track)
 
 
 def _add_routes(app: FastAPI, workspace: Workspace) -> None:

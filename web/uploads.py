@@ -12,14 +12,16 @@ import json
 import re
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from index.audio.decode import file_id
 from index.disk_space import noticing_full_disk
 from index.recording_errors import DiskFull, MediaError, MossAgentError
+from web.jobs import Job, Jobs
 
 _NAME = re.compile(r"[0-9a-f]{32}")
 # The page puts it before a file's name: two files alike, sent one after the other, must not meet.
@@ -99,6 +101,32 @@ class Uploads:
             self.release(name)
             raise
         return upload
+
+    def submit(
+        self, jobs: Jobs, path: str, title: str, speakers: int | None = None, track: int | None = None
+    ) -> Job:
+        """Take charge of an uploaded file and queue it; see ``claim``.
+
+        Raises:
+            MossAgentError, DiskFull: See ``claim``.
+        """
+        upload = self.claim(path, title, speakers, track)
+        release = partial(self.release, upload.name)
+        return jobs.submit(
+            upload.path, upload.title, speakers, release, recording=upload.recording, track=track
+        )
+
+    def take_up(self, jobs: Jobs, ready: Collection[str]) -> None:
+        """Queue the uploads of an earlier run as stopped, but for those whose recordings are ready."""
+        for upload in self.left_over():
+            release = partial(self.release, upload.name)
+            if upload.recording in ready:
+                release()
+            else:
+                jobs.submit(
+                    upload.path, upload.title, upload.speakers, release, "stopped", upload.recording,
+                    track=upload.track,
+                )  # fmt: skip
 
     def left_over(self) -> Iterator[Upload]:
         """Uploads of an earlier run that were not added; whatever else lies there is deleted."""

@@ -426,6 +426,10 @@ def serve(
         list[str] | None,
         typer.Option(help="Without a key: another host name to accept (repeatable)."),
     ] = None,
+    library: Annotated[
+        bool,
+        typer.Option("--library", help="Offer the library as well, under /api/v1, to whoever has the key."),
+    ] = False,
     json: Annotated[
         bool, typer.Option("--json", help="Print the address as JSON once the server is ready.")
     ] = False,
@@ -434,7 +438,7 @@ def serve(
     from importlib import import_module
 
     import_module("web.api.api_server").serve(
-        _workspace(), host, port, api_key, no_auth, json, allow_host or ()
+        _workspace(), host, port, api_key, no_auth, json, allow_host or (), library
     )
 
 

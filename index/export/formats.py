@@ -251,3 +251,13 @@ _WRITERS: dict[str, Callable[[Recording, Sequence[Segment]], bytes]] = {
 }
 FORMATS = tuple(_WRITERS)
 """The formats of ``export``, each the suffix of its files."""
+
+MEDIA_TYPES = {
+    "txt": "text/plain; charset=utf-8",
+    "md": "text/markdown; charset=utf-8",
+    "srt": "application/x-subrip; charset=utf-8",
+    "vtt": "text/vtt; charset=utf-8",
+    "json": "application/json",
+    "docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+}
+"""The media type of each format."""

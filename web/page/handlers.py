@@ -11,7 +11,6 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,7 @@ from gradio import ChatMessage
 from agent.answer import Answer, StepFinished, StepStarted, TextDelta, ThoughtDelta
 from index.recording_errors import Cancelled, MossAgentError, UnknownRecording
 from index.records import Recording
-from web.jobs import Jobs
+from web.jobs import Jobs, remove_recording
 from web.page import chat_view
 from web.page.chat_sessions import Conversations
 from web.page.layout import render_actions
@@ -47,6 +46,7 @@ class Handlers:
         self.jobs = jobs
         self.uploads = uploads
         self.conversations = Conversations()
+        workspace.when_removed.append(self.conversations.forget_recording)
 
     # Opening and following recordings
 
@@ -156,11 +156,7 @@ class Handlers:
             track = int(chosen) if chosen else None
             if track is not None and track < 1:
                 raise MossAgentError("Audio tracks are counted from 1.")
-            upload = self.uploads.claim(str(event.file), str(event.title), speakers, track)
-            release = partial(self.uploads.release, upload.name)
-            self.jobs.submit(
-                upload.path, upload.title, upload.speakers, release, recording=upload.recording, track=track
-            )
+            self.uploads.submit(self.jobs, str(event.file), str(event.title), speakers, track)
         return self._shelf(opened)
 
     def glossary(self) -> str:
@@ -201,11 +197,7 @@ class Handlers:
         """Delete a recording, after the browser asked whether it is meant."""
         wanted = str(event.id)
         with _told():
-            if self.jobs.working_on(wanted):
-                raise MossAgentError("This recording is being transcribed; cancel it first.")
-            self.workspace.remove(wanted)
-            self.jobs.dismiss_recording(wanted)
-            self.conversations.forget_recording(wanted)
+            remove_recording(self.workspace, self.jobs, wanted)
         if opened == wanted and self._recording(wanted) is None:
             return self.load({**kept, "recording": None})
         return self.load({**kept, "recording": opened})
