@@ -6,7 +6,7 @@ Times are seconds on the recording's clock. ``link`` opens the page at that mome
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Self
+from typing import Literal, Self
 from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -16,6 +16,7 @@ from index.notes import describe
 from index.records import Hit, Kind, Recording, Segment
 from index.summary.items import ActionItem, Item, Summary
 from tools.result import Heard, Outline
+from web.jobs import Job
 
 
 class Links:
@@ -357,3 +358,33 @@ class RenamedSpeakerDocument(Document):
 
     name: str
     segments: int = Field(description="How many segments carry the name now.")
+
+
+class JobDocument(Document):
+    """A file on its way into the library."""
+
+    id: str
+    state: Literal["waiting", "running", "failed", "stopped", "done"]
+    title: str
+    recording: str | None = Field(description="Id of the recording, once the file was read.")
+    stage: str | None = Field(description="What is being done, while it runs.")
+    fraction: float = Field(description="Share of the stage that is done, from 0 to 1.")
+    seconds_left: float | None = Field(description="Expected until the stage is complete.")
+    error: str | None = Field(description="Why it failed, in one sentence.")
+    can_retry: bool
+
+    @classmethod
+    def of(cls, job: Job) -> Self:
+        """A job as it is now."""
+        at = job.progress if job.state == "running" else None
+        return cls(
+            id=job.id,
+            state=job.state,
+            title=job.title,
+            recording=job.recording,
+            stage=at.stage.value if at else None,
+            fraction=1.0 if job.state == "done" else round(at.fraction, 4) if at else 0.0,
+            seconds_left=None if at is None or at.seconds_left is None else round(at.seconds_left, 1),
+            error=job.error,
+            can_retry=job.state in ("failed", "stopped") and job.retry,
+        )

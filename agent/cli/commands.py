@@ -442,6 +442,34 @@ def serve(
     )
 
 
+@app.command()
+def mcp(
+    http: Annotated[
+        bool, typer.Option("--http", help="Streamable HTTP on 127.0.0.1, not standard input and output.")
+    ] = False,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="With --http: port to listen on.")] = 7861,
+    api_key: Annotated[
+        str | None,
+        typer.Option(help="With --http: key that clients must send.", envvar="MOSS_AGENT_SERVE_API_KEY"),
+    ] = None,
+    folder: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="A folder that clients may add files from (repeatable); with --http, there is no other.",
+            exists=True,
+            file_okay=False,
+        ),
+    ] = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="With --http: print the address as JSON once the server is ready.")
+    ] = False,
+) -> None:
+    """Serve the library to assistants through the Model Context Protocol (docs/doors.md)."""
+    from importlib import import_module
+
+    import_module("web.mcp_server").serve(_workspace(), http, port, api_key, folder or (), json)
+
+
 def _workspace() -> Workspace:
     # Only what was given on the command line goes in here; the rest comes from the environment.
     chosen: dict[str, Any] = {"home": _Run.home} if _Run.home else {}

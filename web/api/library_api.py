@@ -49,6 +49,7 @@ from web.documents import (
     Document,
     HeardDocument,
     HitsDocument,
+    JobDocument,
     Links,
     OutlineDocument,
     RecordingDocument,
@@ -107,36 +108,6 @@ class ListenQuestion(Asked):
     question: Annotated[str, Field(min_length=1, max_length=4000)]
     start: Seconds
     end: Seconds
-
-
-class JobDocument(Document):
-    """A file on its way into the library."""
-
-    id: str
-    state: Literal["waiting", "running", "failed", "stopped", "done"]
-    title: str
-    recording: str | None = Field(description="Id of the recording, once the file was read.")
-    stage: str | None = Field(description="What is being done, while it runs.")
-    fraction: float = Field(description="Share of the stage that is done, from 0 to 1.")
-    seconds_left: float | None = Field(description="Expected until the stage is complete.")
-    error: str | None = Field(description="Why it failed, in one sentence.")
-    can_retry: bool
-
-    @classmethod
-    def of(cls, job: Job) -> JobDocument:
-        """A job as it is now."""
-        at = job.progress if job.state == "running" else None
-        return cls(
-            id=job.id,
-            state=job.state,
-            title=job.title,
-            recording=job.recording,
-            stage=at.stage.value if at else None,
-            fraction=1.0 if job.state == "done" else round(at.fraction, 4) if at else 0.0,
-            seconds_left=None if at is None or at.seconds_left is None else round(at.seconds_left, 1),
-            error=job.error,
-            can_retry=job.state in ("failed", "stopped") and job.retry,
-        )
 
 
 class ProblemDetail(Document):
