@@ -13,8 +13,7 @@ from langchain_core.messages import BaseMessage, ToolMessage
 
 from agent.citations.check import Segments
 from agent.turns import last_turn
-from tools.result import Evidence, SearchResult, ToolResult, result_of
-from tools.result_text import text_of
+from tools.result import Evidence, SearchResult, ToolResult, result_of, text_of
 
 STRETCHES = 2
 """Stretches that a search found and that are handed over whole."""

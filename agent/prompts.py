@@ -9,7 +9,7 @@ from langchain_core.messages import SystemMessage
 from agent.extractive.question_context import CONTEXT, QuestionContext
 from agent.extractive.situation import Focus
 from tools.listen import NEEDS_MOSS_AUDIO
-from tools.result_text import shortened
+from tools.result import shortened
 
 SYSTEM = """\
 You answer questions about recordings from evidence alone, in the language of the question.

@@ -20,7 +20,7 @@ from agent.settings import Settings
 from index.disk_space import noticing_full_disk
 from index.progress import Progress, Report
 from index.recording_errors import DiskFull, HomeInUse, IndexOutOfDate, InvalidInput, MossAgentError
-from index.records import Hit, Recording, Segment
+from index.records import Hit, Recording, Segment, Summary
 from index.store.database import Database, is_writable, not_writable
 from index.store.library import Library
 from moss_audio.timestamps import clock
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from index.search.embeddings import Embedder
     from index.search.searching import Search
     from index.search.vectors import Vectors
-    from index.summary import Summary
     from index.transcription.transcriber import Transcriber
     from tools import Toolbox
     from tools.result import Heard, Outline

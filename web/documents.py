@@ -13,8 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from agent.answer import Answer, Citation
 from index.notes import describe
-from index.records import Hit, Kind, Recording, Segment
-from index.summary.items import ActionItem, Item, Summary
+from index.records import ActionItem, Hit, Item, Kind, Recording, Segment, Summary
 from tools.result import Heard, Outline
 from web.jobs import Job
 

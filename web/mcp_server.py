@@ -27,10 +27,9 @@ from pydantic import Field, TypeAdapter, ValidationError
 from agent.answer import answer_of
 from agent.privacy import switch_off_telemetry
 from index.recording_errors import InvalidInput, MossAgentError, UnknownRecording
-from index.records import StageName
-from index.templates import Template
+from index.records import StageName, Template
 from moss_audio.errors import MossAudioError
-from tools.calling import Seconds
+from tools.toolbox import Seconds
 from web.documents import (
     AnswerDocument,
     Document,

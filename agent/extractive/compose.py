@@ -39,7 +39,7 @@ from agent.extractive.wording import (
     said,
 )
 from index.language_names import name_languages
-from index.summary.items import Item
+from index.records import Item
 from moss_audio.timestamps import clock
 from tools.listen import NEEDS_MOSS_AUDIO
 from tools.result import (

@@ -11,7 +11,7 @@ from agent.extractive.rules import SAYING, accounted, corrected, foreign_kind, i
 from agent.extractive.situation import Focus, Situation, Turn, results_of
 from agent.extractive.slots import NAME, TIME, TITLE, TOPIC, Question, read_question
 from agent.extractive.time_expressions import AT_SECONDS, TimeRange, TopicRange
-from index.templates import TEMPLATES
+from index.records import TEMPLATES
 from index.vocabulary import MONTHS, WEEKDAYS, one_of
 from moss_audio.timestamps import parse_clock
 from tools.result import AboutRecording, SearchResult, Transcript

@@ -10,7 +10,7 @@ from agent.citations.quotes import fold, quoted
 from agent.extractive.intents import Span
 from agent.extractive.situation import Result
 from agent.extractive.wording import between, listed, lower_first, paragraphs, plain_name, run_marker
-from index.summary.items import ActionItem, Item, Summary
+from index.records import ActionItem, Item, Summary
 from index.text import similarity
 from moss_audio.timestamps import clock
 from tools.result import Evidence, Outline, SummaryResult

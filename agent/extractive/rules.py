@@ -18,7 +18,7 @@ from agent.citations.quotes import fold
 from agent.extractive.situation import Focus
 from agent.extractive.slots import NAME, NOBODY, OWNER, TIME, TITLE, Question
 from index.folding import fold_letters
-from index.templates import TEMPLATES
+from index.records import TEMPLATES
 from index.vocabulary import FOREIGN_FUNCTION_WORDS, STOP_WORDS, one_of, word_set
 
 NOUNS = word_set(

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from agent.extractive.situation import Focus
 from agent.extractive.time_expressions import TimeRange, TopicRange, find_time
+from index.speaker_names import NO_NAMES, find_voices
 from index.vocabulary import word_set
-from index.voice_names import NO_NAMES, find_voices
 
 TIME, TOPIC, TITLE, NAME, OWNER = "TBRNP"
 """A stretch of time; what lies before or after a topic; the recording's title; who speaks (“did Anna say”);

@@ -28,15 +28,14 @@ from agent.models.moss_chat import CONTEXT_TOKENS, ChatMossAudio
 from agent.models.moss_messages import ContextTooLong, cut_rows, estimate_tokens, openai_messages
 from agent.prompts import system_message
 from index.recording_errors import Cancelled, MossAgentError
+from moss_audio.backend import BackendListener
 from moss_audio.errors import MossAudioError, NotEnoughMemory
 from moss_audio.generation.requests import Options
 from moss_audio.generation.requests import TextDelta as MossDelta
-from moss_audio.listener import BackendListener
 from tests.support.conversing import HARBOUR, Desk, heard
 from tests.support.moss_backend import Messages, RuleBackend, Said
 from tools import Toolbox, build_tools
-from tools.result import Evidence, RecordingInfo, Transcript, restore
-from tools.result_text import text_of
+from tools.result import Evidence, RecordingInfo, Transcript, restore, text_of
 
 READ = (
     '<tool_call>\n{"name": "read_transcript", "arguments": {"recording": "aaaaaaaaaaaa", '

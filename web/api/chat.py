@@ -24,7 +24,7 @@ from starlette.types import Receive, Scope, Send
 
 from moss_audio.backend import Backend
 from moss_audio.generation.requests import Event, Reply, Request, TextDelta, ThinkingDelta
-from moss_audio.generation.stop_sequences import StopSequences
+from moss_audio.generation.streaming import StopSequences
 from moss_audio.generation.tool_calls import Call, CallReader
 from web.api.audio_parts import decode_part
 from web.api.chat_request import ChatRequest, read_chat_request

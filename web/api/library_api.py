@@ -36,8 +36,8 @@ from index.recording_errors import (
     ReadOnly,
     UnknownRecording,
 )
-from index.templates import Template
-from tools.calling import Seconds
+from index.records import Template
+from tools.toolbox import Seconds
 from web.api.api_reference import reference_page
 from web.api.chat import EventStream
 from web.api.error_responses import RETRY_SECONDS, ApiError, as_api_error, bad_request
