@@ -17,10 +17,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.settings import Settings
+from index.audio.decode import file_id
 from index.disk_space import noticing_full_disk
 from index.progress import Progress, Report
-from index.recording_errors import DiskFull, HomeInUse, IndexOutOfDate, InvalidInput, MossAgentError
-from index.records import Hit, Recording, Segment, Summary
+from index.recording_errors import (
+    Cancelled,
+    DiskFull,
+    HomeInUse,
+    IndexOutOfDate,
+    InvalidInput,
+    MossAgentError,
+)
+from index.records import Hit, Recording, Segment, Status, Summary
 from index.store.database import Database, is_writable, not_writable
 from index.store.library import Library
 from moss_audio.timestamps import clock
@@ -32,6 +40,7 @@ if TYPE_CHECKING:
     from agent.assistant import Assistant
     from agent.checkpointer import Memory
     from agent.engines.engine_choice import Engines
+    from agent.webhooks import Webhooks
     from index.pipeline.ingest import Ingest
     from index.search.embeddings import Embedder
     from index.search.searching import Search
@@ -182,9 +191,33 @@ class Workspace:
         told: Callable[[str], None] | None = None,
         track: int | None = None,
     ) -> Recording:
-        """Take a file in; see ``index.pipeline.ingest.Ingest.add``."""
+        """Take a file in, and tell the webhook what came of it; see ``index.pipeline.ingest.Ingest.add``."""
+        webhooks = self.webhooks
         with self.writing():
-            return self.ingest.add(path, title, speakers, progress, cancel, language, told, track)
+            before = {recording.id: recording for recording in self.library.recordings()}
+            try:
+                added = self.ingest.add(path, title, speakers, progress, cancel, language, told, track)
+            except Cancelled:
+                raise
+            except Exception as error:
+                reason = str(error) if isinstance(error, MossAgentError) else "Unexpected error."
+                webhooks.failed(_id_of(path), title or path.stem, reason)
+                raise
+        old = before.get(added.id)
+        if old is None or old.status is not Status.READY or old.seconds_taken != added.seconds_taken:
+            webhooks.ready(added)
+        return added
+
+    @cached_property
+    def webhooks(self) -> Webhooks:
+        """What is told when a recording is ready or failed.
+
+        Raises:
+            MossAgentError: The settings name no address that can be used, or no secret.
+        """
+        from agent.webhooks import Webhooks
+
+        return Webhooks(self.settings, self.library.database)
 
     @property
     def glossary(self) -> tuple[str, ...]:
@@ -257,6 +290,8 @@ class Workspace:
         database = Database(self.settings.database_url or self.home / "library.sqlite")
         self.library = Library(database, self.home)
         self.read_only = database.read_only
+        if "webhooks" in self.__dict__:
+            self.webhooks.database = database
 
     def _remove_uploads(self, recording: str) -> None:
         """Delete what the page still keeps of an upload that was not finished (``web/uploads.py``)."""
@@ -452,11 +487,21 @@ class Workspace:
         """Release databases; the workspace cannot be used afterwards."""
         if self.engines_chosen is not None:
             self.engines_chosen.close()
+        if "webhooks" in self.__dict__:
+            self.webhooks.close()
         if "memory" in self.__dict__:
             self.memory.close()
         if "vectors" in self.__dict__:
             self.vectors.close()
         self.library.database.close()
+
+
+def _id_of(path: Path) -> str | None:
+    """The id that a file's recording has, or would have; None where the file cannot be read."""
+    try:
+        return file_id(path)
+    except MossAgentError:
+        return None
 
 
 def open_workspace(settings: Settings) -> Workspace:

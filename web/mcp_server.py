@@ -351,6 +351,7 @@ def serve(
     switch_off_telemetry()
     if key is not None and not key.strip():
         raise MossAgentError("The API key is empty; pass one with --api-key, or leave the option out.")
+    workspace.webhooks.start()
     jobs = Jobs(workspace.add, lambda: workspace.files_at_once)
     try:
         if http:

@@ -43,6 +43,7 @@ def serve(workspace: Workspace, host: str = "127.0.0.1", port: int = 7860, json:
     with workspace.writing(), listen(host, port, "The page") as listener:
         import uvicorn
 
+        workspace.webhooks.start()
         from web.app import create_app
         from web.jobs import Jobs
 

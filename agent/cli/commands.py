@@ -85,6 +85,7 @@ def add(
     from agent.adding import add_files
 
     workspace = _workspace()
+    webhooks = workspace.webhooks
     added, failed = [], []
     happened: defaultdict[Path, list[str]] = defaultdict(list)
 
@@ -95,6 +96,7 @@ def add(
         for file, result in add_files(workspace, files, reporting, title, speakers, language, tell, track):
             if isinstance(result, MossAgentError):
                 if len(files) == 1:
+                    webhooks.deliver()
                     raise result
                 failed.append(str(result))
                 continue
@@ -108,6 +110,8 @@ def add(
                 output.show_added(result, segments)
                 for sentence in sentences:
                     output.say(f"  {sentence}")
+    for problem in webhooks.deliver():
+        output.complain(problem)
     if json:
         output.write_json(added)
     for line in failed:

@@ -194,6 +194,7 @@ def serve(
 
 def _offer_library(workspace: Workspace, service: Service, held: ExitStack) -> ASGIApp:
     """The API for the library, with a queue of its own that ends with ``held``."""
+    workspace.webhooks.start()
     jobs = Jobs(workspace.add, lambda: workspace.files_at_once)
     held.callback(jobs.close, 10)
     uploads = Uploads(workspace.home)
