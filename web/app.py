@@ -53,7 +53,7 @@ def create_app(workspace: Workspace, jobs: Jobs, host: str = "127.0.0.1") -> Fas
     from web.page.theme import head, theme
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    _add_routes(app, workspace)
+    add_routes(app, workspace)
     # The API lies behind the page's guard, so that it needs no key here either.
     service = Service(None, None, Limits(library_bytes=workspace.settings.max_upload_mb * MIB))
     api = create_library_api(workspace, jobs, uploads, service)
@@ -80,7 +80,8 @@ def create_app(workspace: Workspace, jobs: Jobs, host: str = "127.0.0.1") -> Fas
     return app
 
 
-def _add_routes(app: FastAPI, workspace: Workspace) -> None:
+def add_routes(app: FastAPI, workspace: Workspace) -> None:
+    """Make the page's own routes those of an application: audio, exports and summaries of a recording."""
     log = logging.getLogger(__name__)
 
     @app.api_route("/audio/{recording}", methods=["GET", "HEAD"])

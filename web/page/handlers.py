@@ -52,7 +52,7 @@ class Handlers:
 
     def load(self, kept: Kept) -> tuple[Any, ...]:
         """A page was opened or reloaded: what was open is open again, else the newest recording."""
-        recordings = self.library.recordings()
+        recordings = self.workspace.recordings()
         known = {recording.id for recording in recordings}
         wanted = kept.get("recording")
         if wanted not in known:
@@ -73,7 +73,7 @@ class Handlers:
         """Once a second: the library, and the open recording when something about it changed."""
         recording = self._recording(opened)
         if recording is None and opened is None:
-            recordings = self.library.recordings()
+            recordings = self.workspace.recordings()
             recording = recordings[0] if recordings else None
         mark = self._mark(recording)
         identity = recording.id if recording else None
@@ -125,7 +125,7 @@ class Handlers:
     def _shelf(self, selected: str | None) -> str:
         engines = self.workspace.engines_chosen
         elsewhere = engines.elsewhere if engines else None
-        return render_library(self.library.recordings(), self.jobs.list(), selected, elsewhere)
+        return render_library(self.workspace.recordings(), self.jobs.list(), selected, elsewhere)
 
     def _recording(self, wanted: str | None) -> Recording | None:
         if not wanted:
@@ -282,7 +282,7 @@ class Handlers:
         stop: threading.Event,
     ) -> Iterator[None]:
         """Stream one answer into ``messages``; yields after every change."""
-        titles = {other.id: other.title for other in self.library.recordings() if other.id != where}
+        titles = {other.id: other.title for other in self.workspace.recordings() if other.id != where}
         steps: dict[str, tuple[ChatMessage, float]] = {}
         text, writing = "", None
         thinking: chat_view.Thought | None = None
