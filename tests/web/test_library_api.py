@@ -312,6 +312,7 @@ def test_fields_that_cannot_be_are_422(door: Door):
     assert door.send("PATCH", one, 422, json={"title": " "})["code"] == "invalid_value"
     assert door.send("PATCH", one, 422, json={"name": "x"})["param"] in ("title", "name")
     assert door.send("PATCH", one, 400, content="{", headers={"Content-Type": "application/json"})
+    assert "application/json" in door.send("POST", "/ask", 400, data={"question": "x"})["message"]
     assert door.send("PATCH", f"{one}/speakers/Nobody", 422, json={"name": "Anna"})["code"] == "invalid_value"
     assert door.get(f"{one}/export", 422, params={"format": "exe"})["param"] == "format"
     assert door.get(f"{one}/summary", 422, params={"template": "song"})["param"] == "template"

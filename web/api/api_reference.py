@@ -15,6 +15,7 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto
 h2 { margin-top: 2.5rem; border-bottom: 1px solid #d0d7de; }
 h3 { margin: 2rem 0 .25rem; font-size: 1rem; }
 code, pre { font-family: ui-monospace, monospace; font-size: .875rem; }
+code, td { overflow-wrap: anywhere; }
 pre { background: #f6f8fa; padding: .75rem; overflow-x: auto; border-radius: 6px; }
 table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; vertical-align: top; padding: .25rem .75rem .25rem 0;

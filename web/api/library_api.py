@@ -513,6 +513,8 @@ def _not_valid(error: RequestValidationError) -> ApiError:
     where = [str(part) for part in first["loc"] if part not in ("query", "path", "body", "form")]
     if first["type"] == "json_invalid":
         return bad_request("The body of the request is not JSON.", code="invalid_json")
+    if first["type"] in ("model_attributes_type", "dict_type"):
+        return bad_request("Send the body as a JSON object, with Content-Type: application/json.")
     name = ".".join(where)
     if first["type"] == "missing":
         return ApiError(422, f"{name or 'The body'} is missing.", "missing", name or None)
