@@ -14,6 +14,7 @@ import httpx2
 import pytest
 from starlette.testclient import TestClient
 
+from agent.answer import TextDelta
 from agent.settings import Settings
 from agent.workspace import Workspace, open_workspace
 from index.recording_errors import Cancelled, MediaError
@@ -267,6 +268,20 @@ def test_what_is_too_large_or_empty_is_refused_and_leaves_nothing(hand: tuple[Do
     assert not [*(home / "arriving").iterdir(), *(home / "uploads").iterdir()]
 
 
+def test_a_file_whose_size_is_not_told_beforehand_is_refused_when_it_is_too_large(hand: tuple[Door, Hand]):
+    door, _ = hand
+
+    def body() -> Iterator[bytes]:
+        yield b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
+        for _ in range(40):
+            yield bytes(10_000)
+        yield b"\r\n--x--\r\n"
+
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    assert door.send("POST", "/recordings", 413, content=body(), headers=headers)["code"] == "too_large"
+    assert door.get("/jobs") == []
+
+
 @pytest.mark.parametrize(
     ("given", "kept"),
     [
@@ -335,6 +350,30 @@ def test_a_home_that_another_process_writes_to_is_409(door: Door):
         assert door.send("DELETE", f"/recordings/{TITLE}", 409)["code"] == "home_in_use"
     other.close()
     assert door.get(f"/recordings/{TITLE}")["title"] == TITLE
+
+
+def test_who_goes_away_ends_the_work_and_the_next_may_ask(home: Path, monkeypatch: pytest.MonkeyPatch):
+    ended = threading.Event()
+
+    def ask(self: Workspace, question: str, *_: Any) -> Iterator[Any]:
+        cancel = _[-1]
+        yield TextDelta("Well, ")
+        assert cancel.wait(30)
+        ended.set()
+
+    monkeypatch.setattr(Workspace, "ask", ask)
+    opened = _open(home, limits=Limits(asks=1, waiting=0))
+    door = next(opened)
+    with door.http.stream("POST", f"{LIBRARY}/ask", json={"question": "What?"}) as found:
+        pieces = found.iter_text()
+        assert "Well" in next(pieces)
+        refused = door.http.post(f"{LIBRARY}/ask", json={"question": "And I?"})
+        assert refused.status_code == 429 and int(refused.headers["retry-after"]) >= 1
+        assert refused.json()["error"]["code"] == "queue_full"
+        assert not ended.is_set()
+    assert ended.wait(20)
+    wait_until(lambda: door.http.post(f"{LIBRARY}/ask", json={"question": ""}).status_code == 422)
+    assert next(opened, None) is None
 
 
 # --- who gets in --------------------------------------------------------------------------------------

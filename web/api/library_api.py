@@ -20,6 +20,7 @@ from fastapi import FastAPI, File, Form, Query, Request, UploadFile
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import HTMLResponse, Response
 
 from agent.answer import Answer, Event, StepFinished, StepStarted, TextDelta, ThoughtDelta, answer_of
@@ -476,6 +477,11 @@ def _as_api_error(error: BaseException) -> ApiError:
     match error:
         case RequestValidationError():
             return _not_valid(error)
+        case HTTPException(__cause__=ClientDisconnect()):
+            return bad_request("The body of the request broke off.")
+        case HTTPException(__cause__=Exception() as cause):
+            # The body was being read: it is too large, came too slowly, or found no room.
+            return _as_api_error(cause)
         case HTTPException(status_code=404):
             return ApiError(404, f"There is nothing at this address; {LIBRARY}/docs lists them.", "not_found")
         case HTTPException(status_code=405):
