@@ -461,7 +461,7 @@ class Workspace:
                     self._lock_file.close()
                     where = f"on its page, {page}," if page else "on its page,"
                     raise HomeInUse(
-                        f"Another moss-agent is using {self.home}; do this {where} or stop it first."
+                        f"Another moss-agent is using {self.home}; do this {where} or stop it first.", page
                     ) from error
                 self._sign_lock()
             self._lock_depth += 1

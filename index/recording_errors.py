@@ -42,7 +42,16 @@ class Busy(MossAgentError):
 
 
 class HomeInUse(Busy):
-    """Another process holds the home folder for writing."""
+    """Another process holds the home folder for writing.
+
+    Args:
+        message: The sentence for the user.
+        page: The address of the page that it serves; empty where it serves none.
+    """
+
+    def __init__(self, message: str, page: str = "") -> None:
+        super().__init__(message)
+        self.page = page
 
 
 class UnknownRecording(MossAgentError):

@@ -26,7 +26,8 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from agent.answer import answer_of
 from agent.privacy import switch_off_telemetry
-from index.recording_errors import InvalidInput, MossAgentError, UnknownRecording
+from index.audio.decode import file_id
+from index.recording_errors import HomeInUse, InvalidInput, MossAgentError, UnknownRecording
 from index.records import StageName, Template
 from moss_audio.errors import MossAudioError
 from tools.toolbox import Seconds
@@ -43,7 +44,7 @@ from web.documents import (
     SummaryDocument,
     TranscriptDocument,
 )
-from web.jobs import Job, Jobs
+from web.jobs import Jobs
 from web.server import address_of, listen
 
 if TYPE_CHECKING:
@@ -190,18 +191,18 @@ class LibraryServer(MCPServer[Any]):
         itself; calling this again with the same path tells how far it is.
         """
         file = await anyio.to_thread.run_sync(self._allowed, path)
-        job = self._queued(file, title, speakers)
+        page = await anyio.to_thread.run_sync(self._page)
+        queue = PageQueue(page) if page else OwnQueue(self.jobs)
+        job = await anyio.to_thread.run_sync(queue.add, file, title or file.stem, speakers)
         until = time.monotonic() + ADD_WAITS
         while job.state in ("waiting", "running") and time.monotonic() < until:
             await context.report_progress(*_progress(job))
             await anyio.sleep(LOOK_AGAIN)
-            job = self.jobs.find(job.id) or job
+            job = await anyio.to_thread.run_sync(queue.find, job)
         if job.state == "failed":
             raise ToolError(job.error or "It failed.")
         done = self.workspace.recording(job.recording) if job.state == "done" and job.recording else None
-        return AddedDocument(
-            job=JobDocument.of(job), recording=RecordingDocument.of(done, self.links) if done else None
-        )
+        return AddedDocument(job=job, recording=RecordingDocument.of(done, self.links) if done else None)
 
     def _allowed(self, path: str) -> Path:
         """The file that is meant, if it may be added.
@@ -223,17 +224,19 @@ class LibraryServer(MCPServer[Any]):
             raise InvalidInput(f"There is no file {given}.")
         return given
 
-    def _queued(self, file: Path, title: str | None, speakers: int | None) -> Job:
-        """The job that adds a file: the one there is, tried again if it was not finished, or a new one."""
-        for job in self.jobs.list():
-            if job.path == file:
-                if job.state in ("failed", "stopped") and job.retry:
-                    self.jobs.resume(job.id)
-                elif job.state == "failed":
-                    self.jobs.dismiss(job.id)
-                    break
-                return self.jobs.find(job.id) or job
-        return self.jobs.submit(file, title or file.stem, speakers)
+    def _page(self) -> str:
+        """The address of the page that has the home folder for writing; empty where nobody has it.
+
+        Raises:
+            HomeInUse: Another process that serves no page has it.
+        """
+        try:
+            with self.workspace.writing():
+                return ""
+        except HomeInUse as error:
+            if not error.page:
+                raise
+            return error.page
 
     # Resources
 
@@ -300,6 +303,75 @@ class LibraryServer(MCPServer[Any]):
         return {recording.id: recording.title for recording in self.workspace.recordings()}
 
 
+class OwnQueue:
+    """The queue of this process."""
+
+    def __init__(self, jobs: Jobs) -> None:
+        self._jobs = jobs
+
+    def add(self, file: Path, title: str, speakers: int | None) -> JobDocument:
+        """Queue a file; where it is queued already, that job, tried again if it was not finished."""
+        for job in self._jobs.list():
+            if job.path == file:
+                if job.state in ("failed", "stopped") and job.retry:
+                    self._jobs.resume(job.id)
+                elif job.state == "failed":
+                    self._jobs.dismiss(job.id)
+                    break
+                return JobDocument.of(self._jobs.find(job.id) or job)
+        return JobDocument.of(self._jobs.submit(file, title, speakers))
+
+    def find(self, job: JobDocument) -> JobDocument:
+        """The job as it is now."""
+        found = self._jobs.find(job.id)
+        return JobDocument.of(found) if found else job
+
+
+class PageQueue:
+    """The queue of a page that has the home folder, reached through its API."""
+
+    def __init__(self, page: str) -> None:
+        self._page = page
+
+    def add(self, file: Path, title: str, speakers: int | None) -> JobDocument:
+        """Send a file; where it is queued already, that job.
+
+        Raises:
+            MediaError: The file cannot be read.
+            MossAgentError: The page does not take it.
+        """
+        recording = file_id(file)
+        for listed in self._asked("GET", "/jobs"):
+            job = JobDocument.model_validate(listed)
+            if job.recording == recording and job.state in ("waiting", "running"):
+                return job
+        form = {"title": title, **({} if speakers is None else {"speakers": str(speakers)})}
+        with file.open("rb") as content:
+            sent = self._asked("POST", "/recordings", files={"file": (file.name, content)}, data=form)
+        return JobDocument.model_validate(sent)
+
+    def find(self, job: JobDocument) -> JobDocument:
+        """The job as it is now.
+
+        Raises:
+            MossAgentError: The page is gone.
+        """
+        return JobDocument.model_validate(self._asked("GET", f"/jobs/{job.id}"))
+
+    def _asked(self, method: str, path: str, **more: Any) -> Any:
+        import httpx2
+
+        try:
+            with httpx2.Client(trust_env=False, timeout=60) as client:
+                found = client.request(method, f"{self._page}/api/v1{path}", **more)
+                document = found.json()
+        except (httpx2.HTTPError, ValueError) as error:
+            raise MossAgentError(f"The page at {self._page} cannot be reached; try again.") from error
+        if found.is_error:
+            raise MossAgentError(str(document["error"]["message"]))
+        return document
+
+
 def _listens(workspace: Workspace) -> bool:
     try:
         return workspace.engines.listener is not None
@@ -307,13 +379,12 @@ def _listens(workspace: Workspace) -> bool:
         return False
 
 
-def _progress(job: Job) -> tuple[float, float, str]:
+def _progress(job: JobDocument) -> tuple[float, float, str]:
     """How far a job is, of how much, and in words; it only ever grows."""
-    stages = list(StageName)
-    if job.progress is None:
+    stages = [stage.value for stage in StageName]
+    if job.stage not in stages:
         return 0.0, float(len(stages)), job.state
-    at = job.progress
-    return stages.index(at.stage) + at.fraction, float(len(stages)), at.stage.value
+    return stages.index(job.stage) + job.fraction, float(len(stages)), job.stage
 
 
 async def _in_thread(work: Callable[[threading.Event], Result]) -> Result:

@@ -32,9 +32,14 @@ from tests.conftest import ROOT
 from tests.support.api_serving import wav
 from tests.support.indexed import embedder, heard, sentences, store
 from tests.support.preloaded import Program
+from tests.support.stages import on_stage
 from web import mcp_server
+from web.api.api_server import create_api
+from web.api.library_api import create_library_api
+from web.api.service import Service
 from web.jobs import Jobs
 from web.mcp_server import LibraryServer
+from web.uploads import Uploads
 
 TITLE = "Harbour Lights planning call"
 OTHER = "Notes on penguins"
@@ -245,17 +250,47 @@ def test_files_that_may_not_or_cannot_be_added_are_one_sentence(workspace: Works
     assert "text.wav" in failure(workspace, "add_recording", path=str(text))
 
 
-def test_while_the_page_has_the_home_reading_goes_on_and_adding_says_where(
-    workspace: Workspace, tmp_path: Path
-):
+def test_while_a_process_without_a_page_has_the_home_reading_goes_on(workspace: Workspace, tmp_path: Path):
     file = tmp_path / "talk.wav"
     file.write_bytes(wav(1.0))
-    page = open_workspace(Settings(home=workspace.home))
-    with page.writing():
-        page.opened_at("http://127.0.0.1:7860")
-        assert "http://127.0.0.1:7860" in failure(workspace, "add_recording", path=str(file))
+    other = open_workspace(Settings(home=workspace.home))
+    with other.writing():
+        assert "Another moss-agent" in failure(workspace, "add_recording", path=str(file))
         assert call(workspace, "search", query="penguins")["hits"]
         assert call(workspace, "ask", question="what was said at minute 2?", recording=TITLE)["citations"]
+        other.opened_at("http://127.0.0.1:9")  # nobody is there any more
+        assert "cannot be reached" in failure(workspace, "add_recording", path=str(file))
+    other.close()
+
+
+def test_while_the_page_has_the_home_files_are_added_by_the_page(workspace: Workspace, tmp_path: Path):
+    file = tmp_path / "talk.wav"
+    file.write_bytes(wav(1.0))
+    sent: list[bytes] = []
+    page = open_workspace(Settings(home=workspace.home))
+
+    def add(path: Path, title: str, *_: Any, **more: Any) -> Any:
+        sent.append(path.read_bytes())
+        row = RecordingRow(
+            id=file_id(path), title=title, source_name=path.name, duration=1.0, status="ready",
+            added_at="2026-01-01T00:00:00+00:00", gaps=[],
+        )  # fmt: skip
+        with page.library.database.transaction() as session:
+            session.add(row)
+
+    jobs = Jobs(add)
+    service = Service(None, None)
+    api = create_library_api(page, jobs, Uploads(page.home), service)
+    with page.writing(), on_stage(create_api(service, library=api)) as stage:
+        page.opened_at(stage.address)
+        added = call(workspace, "add_recording", path=str(file), title="A talk")
+        assert added["job"]["state"] == "done" and added["recording"]["title"] == "A talk"
+        assert sent == [file.read_bytes()]
+        text = tmp_path / "text.wav"
+        text.write_bytes(b"")
+        assert failure(workspace, "add_recording", path=str(text))
+    service.close()
+    jobs.close(10)
     page.close()
 
 
