@@ -142,6 +142,8 @@ class Segment:
     """ISO 639-1 code; None where the engine does not say, and of sounds."""
     channel: int | None = None
     """The channel of the recording's copy that it was heard on; None where that is the mix of all, or one."""
+    version: int = 0
+    """Which of the recording's revisions changed it last; 0 where nobody corrected it."""
 
     @property
     def span(self) -> Span:
@@ -175,6 +177,8 @@ class Recording:
     """What could not be done though the recording is usable."""
     seconds_taken: float = 0.0
     speakers: tuple[str, ...] = ()
+    revision: int = 0
+    """How often its transcript was corrected, or a correction undone."""
 
     @property
     def problems(self) -> tuple[Note, ...]:

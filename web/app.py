@@ -49,11 +49,13 @@ def create_app(workspace: Workspace, jobs: Jobs, host: str = "127.0.0.1") -> Fas
 
     import gradio
 
+    from web.edits import add_edit_routes
     from web.page.page import create_page
     from web.page.theme import head, theme
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     add_routes(app, workspace)
+    add_edit_routes(app, workspace)
     # The API lies behind the page's guard, so that it needs no key here either.
     service = Service(None, None, Limits(library_bytes=workspace.settings.max_upload_mb * MIB))
     api = create_library_api(workspace, jobs, uploads, service)

@@ -276,7 +276,9 @@ class Jobs:
             job.release()
 
 
-def remove_recording(workspace: Workspace, jobs: Jobs, reference: str) -> Recording:
+def remove_recording(
+    workspace: Workspace, jobs: Jobs, reference: str, drop_corrections: bool = False
+) -> Recording:
     """Delete a recording from every store, and what is left of it in the queue; returns what was removed.
 
     Raises:
@@ -286,6 +288,6 @@ def remove_recording(workspace: Workspace, jobs: Jobs, reference: str) -> Record
     recording = workspace.recording(reference)
     if jobs.working_on(recording.id):
         raise Busy("This recording is being transcribed; cancel it first.")
-    workspace.remove(recording.id)
+    workspace.remove(recording.id, drop_corrections)
     jobs.dismiss_recording(recording.id)
     return recording
