@@ -6,7 +6,7 @@ Times are seconds on the recording's clock. ``link`` opens the page at that mome
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -16,6 +16,9 @@ from index.notes import describe
 from index.records import ActionItem, Hit, Item, Kind, Recording, Segment, Summary
 from tools.result import Heard, Outline
 from web.jobs import Job
+
+if TYPE_CHECKING:
+    from index.corrections.correcting import Changed, Correction
 
 
 class Links:
@@ -102,6 +105,7 @@ class SegmentDocument(Document):
     kind: Kind
     text: str
     language: str | None
+    version: int = Field(description="Changes whenever somebody corrects it; send it with a correction.")
 
     @classmethod
     def of(cls, segment: Segment) -> Self:
@@ -114,6 +118,7 @@ class SegmentDocument(Document):
             kind=segment.kind,
             text=segment.text,
             language=segment.language,
+            version=segment.version,
         )
 
 
@@ -342,6 +347,47 @@ class HeardDocument(MomentDocument):
             link=links.to(heard.recording.id, heard.range[0]),
             answer=heard.answer,
             note=heard.note,
+        )
+
+
+class CorrectionDocument(Document):
+    """One entry of a recording's history: what was there before, and after."""
+
+    id: int
+    at: str
+    by: str = Field(description="Through which door.")
+    kind: str = Field(description="text, speaker, split, merge, rename or unite.")
+    start: float | None = Field(description="Where its first sentence begins, seconds.")
+    before: list[dict[str, Any]] = Field(description="Of each sentence its id and what changed.")
+    after: list[dict[str, Any]]
+    undone_at: str | None
+
+    @classmethod
+    def of(cls, correction: Correction) -> Self:
+        """A stored correction."""
+        return cls(**correction.to_json())
+
+
+class ChangedDocument(Document):
+    """What a correction changed."""
+
+    revision: int
+    segments: list[SegmentDocument] = Field(description="The sentences that changed, as they are now.")
+    gone: list[int] = Field(description="Ids of sentences that are no longer there.")
+    correction: CorrectionDocument | None = Field(description="Null where nothing had to be changed.")
+    can_undo: bool
+    can_redo: bool
+
+    @classmethod
+    def of(cls, changed: Changed) -> Self:
+        """What the workspace returned for a correction."""
+        return cls(
+            revision=changed.revision,
+            segments=[SegmentDocument.of(segment) for segment in changed.segments],
+            gone=list(changed.gone),
+            correction=CorrectionDocument.of(changed.correction) if changed.correction else None,
+            can_undo=changed.can_undo,
+            can_redo=changed.can_redo,
         )
 
 

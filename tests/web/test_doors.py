@@ -19,7 +19,8 @@ from starlette.testclient import TestClient
 from agent.cli import commands as cli
 from agent.settings import Settings
 from agent.workspace import Workspace, open_workspace
-from index.records import Recording
+from index.corrections.correcting import Changed
+from index.records import Recording, Segment
 from index.search.indexing import index_recording
 from tests.conftest import ROOT
 from tests.support.api_serving import wait_until, wav
@@ -28,6 +29,7 @@ from tools.result import Heard, RecordingInfo
 from web.api.library_api import LIBRARY, create_library_api
 from web.api.service import Service
 from web.app import add_routes
+from web.edits import add_edit_routes
 from web.jobs import Jobs
 from web.mcp_server import LibraryServer
 from web.page.handlers import Handlers
@@ -68,6 +70,11 @@ class House:
     reached: list[str] = field(default_factory=list)
 
     @property
+    def said(self) -> list[Segment]:
+        """The first two sentences."""
+        return self.workspace.library.segments(self.recording)[:2]
+
+    @property
     def recording(self) -> str:
         return self.workspace.recording(TITLE).id
 
@@ -103,7 +110,13 @@ def house(filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     def listened(self: Workspace, *_: Any, **__: Any) -> Heard:
         return Heard(recording=RecordingInfo.of(self.library.resolve(TITLE)), range=(0, 9), answer="A bell.")
 
-    instead = {"add": same, "remove": same, "relabel_speakers": same, "listen": listened}
+    def changed(self: Workspace, *_: Any, **__: Any) -> Changed:
+        return Changed(0)
+
+    instead: dict[str, Callable[..., Any]] = dict.fromkeys(
+        ["correct_sentence", "give_speaker", "split_sentence", "merge_sentences", "undo_correction"], changed
+    )
+    instead |= {"add": same, "remove": same, "relabel_speakers": same, "listen": listened}
     for row in ROWS:
         noted(monkeypatch, house, row.function, instead.get(row.function))
     yield house
@@ -141,6 +154,12 @@ def by_page(house: House, row: Row) -> None:
         "summarize": lambda: handlers.summarise(house.recording, "meeting"),
         "rename_speaker": lambda: handlers.rename(house.recording, event(old=first, new=first)),
         "set_glossary": lambda: handlers.spell(event(text="ferry")),
+        "correct_sentence": lambda: edited(house, "text", text="Hello."),
+        "give_speaker": lambda: edited(house, "speaker", speaker=first),
+        "split_sentence": lambda: edited(house, "split", at=0),
+        "merge_sentences": lambda: edited(house, "merge"),
+        "undo_correction": lambda: edited(house, "undo"),
+        "correction_history": lambda: page_routes(house).get(f"/edits/{house.recording}/history"),
         "export": lambda: page_routes(house).get(f"/export/{house.recording}.txt").raise_for_status(),
     }
     gone_through[row.function]()
@@ -148,11 +167,19 @@ def by_page(house: House, row: Row) -> None:
         wait_until(lambda: not house.jobs.list())
 
 
+def edited(house: House, action: str, **more: Any) -> None:
+    asked = {"action": action, "segments": [segment.id for segment in house.said], **more}
+    if action in ("text", "split"):
+        asked["segments"] = asked["segments"][:1]
+    page_routes(house).post(f"/edits/{house.recording}", json=asked).raise_for_status()
+
+
 def page_routes(house: House) -> TestClient:
     from fastapi import FastAPI
 
     app = FastAPI()
     add_routes(app, house.workspace)
+    add_edit_routes(app, house.workspace)
     return TestClient(app)
 
 
@@ -167,6 +194,14 @@ def by_command_line(house: House, row: Row, monkeypatch: pytest.MonkeyPatch) -> 
         "rename": [TITLE, TITLE], "rename-speaker": [TITLE, first, first],
         "listen": [TITLE, "0", "9", "A bell?"],
     }.get(command, [TITLE])  # fmt: skip
+    words = house.said[0].text.split()
+    if command == "correct":
+        more = {
+            "correct_sentence": [TITLE, "0:01", "Hello."],
+            "give_speaker": [TITLE, "0:01", "--speaker", first],
+            "split_sentence": [TITLE, "0:01", "--split", words[1]],
+            "merge_sentences": [TITLE, "0:01", "--merge"],
+        }[row.function]
     arguments = ["moss-agent", "--home", house.workspace.home, command, *more, "--json"]
     monkeypatch.setattr(sys, "argv", [str(each) for each in arguments])
     with pytest.raises(SystemExit) as ended:
@@ -188,9 +223,14 @@ def by_api(house: House, row: Row) -> None:
         "PATCH /recordings/{recording}/speakers/{speaker}": {"json": {"name": first}},
         "POST /ask": {"json": {"question": QUESTION, "stream": False}},
         "POST /recordings/{recording}/listen": {"json": {"question": "A bell?", "start": 0, "end": 9}},
+        "PATCH /recordings/{recording}/segments/{segment}": {
+            "json": {"speaker": first} if row.function == "give_speaker" else {"text": "Hello."}
+        },
+        "POST /recordings/{recording}/segments/{segment}/split": {"json": {"at": 5}},
+        "POST /recordings/{recording}/segments/merge": {"json": {"segments": [1, 2]}},
         "GET /search": {"params": {"q": "ferry"}},
     }
-    filled = path.format(recording=house.recording, speaker=first)
+    filled = path.format(recording=house.recording, speaker=first, segment=house.said[0].id)
     found = client.request(method, filled, **bodies.get(f"{method} {path}", {}))
     assert found.status_code in (200, 202), found.text
     if row.function == "add":

@@ -190,6 +190,43 @@ def test_summary_outline_and_speakers(door: Door):
     assert door.get(f"/recordings/{TITLE}/speakers")[0] == {**before[0], "name": "Anna"}
 
 
+def test_sentences_are_corrected_and_taken_back(door: Door):
+    one = f"/recordings/{OTHER}"
+    first, second = door.get(f"{one}/transcript")["segments"]
+    sentence = f"{one}/segments/{first['id']}"
+    changed = door.send("PATCH", sentence, json={"text": "Penguins love krill.", "version": first["version"]})
+    assert changed["segments"][0]["text"] == "Penguins love krill." and changed["can_undo"]
+    assert door.get(f"{one}/transcript")["segments"][0]["text"] == "Penguins love krill."
+    stale = door.send("PATCH", sentence, 409, json={"text": "No.", "version": first["version"]})
+    assert stale["code"] == "changed_meanwhile"
+    assert door.send("PATCH", sentence, json={"speaker": "Anna"})["segments"][0]["speaker"] == "Anna"
+    parts = door.send("POST", f"{sentence}/split", json={"at": len("Penguins ")})["segments"]
+    assert [part["text"] for part in parts] == ["Penguins", "love krill."]
+    ids = [part["id"] for part in parts]
+    assert door.send("POST", f"{one}/segments/merge", json={"segments": ids})["segments"]
+    history = door.get(f"{one}/corrections")
+    assert [entry["kind"] for entry in history] == ["merge", "split", "speaker", "text"]
+    assert history[-1]["before"][0]["text"] == first["text"] and history[0]["by"] == "API"
+    for _ in history:
+        door.send("POST", f"{one}/undo")
+    assert door.get(f"{one}/transcript")["segments"][0]["text"] == first["text"]
+    assert door.send("POST", f"{one}/undo", 422)["code"] == "invalid_value"
+    assert door.send("POST", f"{one}/redo")["segments"][0]["text"] == "Penguins love krill."
+    assert door.send("PATCH", sentence, 422, json={})["code"] == "invalid_value"
+    assert door.send("PATCH", f"{one}/segments/999", 422, json={"text": "x"})["code"] == "invalid_value"
+    assert door.send("DELETE", one, 409)["code"] == "has_corrections"
+    assert door.send("DELETE", one, params={"drop_corrections": True})["title"] == OTHER
+    assert second["text"] == "They swim far."
+
+
+def test_two_speakers_become_one_only_where_that_is_said(door: Door):
+    names = [speaker["name"] for speaker in door.get(f"/recordings/{TITLE}/speakers")]
+    address = f"/recordings/{TITLE}/speakers/{names[0]}"
+    assert door.send("PATCH", address, 409, json={"name": names[1]})["code"] == "speaker_exists"
+    assert door.send("PATCH", address, json={"name": names[1], "merge": True})["name"] == names[1]
+    assert len(door.get(f"/recordings/{TITLE}/speakers")) == len(names) - 1
+
+
 # --- files --------------------------------------------------------------------------------------------
 
 

@@ -29,13 +29,16 @@ from index.recording_errors import (
     AmbiguousRecording,
     Busy,
     Cancelled,
+    ChangedMeanwhile,
     DiskFull,
     HomeInUse,
     InvalidInput,
     MediaError,
     MossAgentError,
     ReadOnly,
+    SpeakerExists,
     UnknownRecording,
+    WouldLoseCorrections,
 )
 from index.records import Template
 from tools.toolbox import Seconds
@@ -46,7 +49,9 @@ from web.api.limiter import BEAT_SECONDS, Ended, Feed, collected, first_item
 from web.api.service import Service
 from web.documents import (
     AnswerDocument,
+    ChangedDocument,
     CitationDocument,
+    CorrectionDocument,
     Document,
     HeardDocument,
     HitsDocument,
@@ -69,6 +74,8 @@ if TYPE_CHECKING:
 LIBRARY = "/api/v1"
 """Where the API is mounted."""
 
+BY = "API"
+"""Who made a correction, in the history."""
 Format = Literal["txt", "srt", "vtt", "md", "json", "docx"]
 Result = TypeVar("Result")
 Start = Annotated[Seconds | None, Query(alias="from", description="Start: seconds, or m:ss.")]
@@ -89,9 +96,34 @@ class Title(Asked):
 
 
 class SpeakerName(Asked):
-    """A speaker's new name; the name of another speaker merges the two."""
+    """A speaker's new name."""
 
     name: Annotated[str, Field(min_length=1, max_length=80)]
+    merge: bool = Field(default=False, description="Whether the name may be that of another speaker.")
+
+
+class Correct(Asked):
+    """What is to be corrected of a sentence: its text, or who says it."""
+
+    text: Annotated[str, Field(max_length=10_000)] | None = None
+    speaker: Annotated[str, Field(min_length=1, max_length=80)] | None = Field(
+        default=None, description="A speaker there is, or a new one."
+    )
+    version: int | None = Field(default=None, description="As it was read; refused if it changed meanwhile.")
+
+
+class Split(Asked):
+    """Where a sentence is to be split."""
+
+    at: int = Field(ge=0, description="The character before which it is split.")
+    version: int | None = None
+
+
+class Merge(Asked):
+    """Sentences in a row that are to become one."""
+
+    segments: list[int] = Field(min_length=2, max_length=10_000)
+    versions: dict[int, int] = Field(default={}, description="Of each as it was read.")
 
 
 class Question(Asked):
@@ -202,6 +234,12 @@ class _Routes:
         app.post(f"{one}/listen", tags=["questions"])(self.listen_again)
         app.get(f"{one}/speakers", tags=["speakers"])(self.list_speakers)
         app.patch(f"{one}/speakers/{{speaker}}", tags=["speakers"])(self.rename_speaker)
+        app.patch(f"{one}/segments/{{segment}}", tags=["corrections"])(self.correct_segment)
+        app.post(f"{one}/segments/{{segment}}/split", tags=["corrections"])(self.split_segment)
+        app.post(f"{one}/segments/merge", tags=["corrections"])(self.merge_segments)
+        app.get(f"{one}/corrections", tags=["corrections"])(self.list_corrections)
+        app.post(f"{one}/undo", tags=["corrections"])(self.undo_correction)
+        app.post(f"{one}/redo", tags=["corrections"])(self.redo_correction)
         app.get("/search", tags=["questions"])(self.search)
         app.post(
             "/ask", tags=["questions"], description=_EVENTS, response_model=AnswerDocument,
@@ -256,9 +294,15 @@ class _Routes:
         """Give a recording another title."""
         return RecordingDocument.of(self.workspace.rename(recording, body.title), self._links(request))
 
-    def delete_recording(self, recording: str) -> RemovedDocument:
+    def delete_recording(
+        self,
+        recording: str,
+        drop_corrections: Annotated[
+            bool, Query(description="Whether it may go although somebody corrected it.")
+        ] = False,
+    ) -> RemovedDocument:
         """Delete a recording from every store, with the conversations that quoted it."""
-        removed = remove_recording(self.workspace, self.jobs, recording)
+        removed = remove_recording(self.workspace, self.jobs, recording, drop_corrections)
         return RemovedDocument(id=removed.id, title=removed.title)
 
     def get_transcript(
@@ -308,12 +352,53 @@ class _Routes:
         return [SpeakerDocument(name=name, seconds=seconds) for name, seconds in spoken.items()]
 
     def rename_speaker(self, recording: str, speaker: str, body: SpeakerName) -> RenamedSpeakerDocument:
-        """Give a speaker another name; the name of another speaker merges the two."""
+        """Give a speaker another name, or with `merge` make two speakers one."""
         from tools.read_transcript import known_speaker
 
-        count = self.workspace.rename_speaker(recording, speaker, body.name)
+        count = self.workspace.rename_speaker(recording, speaker, body.name, body.merge, BY)
         name = known_speaker(self.workspace.recording(recording), body.name)
         return RenamedSpeakerDocument(name=name, segments=count)
+
+    # Corrections
+
+    def correct_segment(self, recording: str, segment: int, body: Correct) -> ChangedDocument:
+        """Give a sentence another text, or another speaker."""
+        if (body.text is None) == (body.speaker is None):
+            raise InvalidInput("Give either the new text or the new speaker.")
+        versions = None if body.version is None else {segment: body.version}
+        if body.text is not None:
+            changed = self.workspace.correct_sentence(recording, segment, body.text, versions, BY)
+        else:
+            changed = self.workspace.give_speaker(recording, [segment], body.speaker or "", versions, BY)
+        return ChangedDocument.of(changed)
+
+    def split_segment(self, recording: str, segment: int, body: Split) -> ChangedDocument:
+        """Split a sentence in two."""
+        versions = None if body.version is None else {segment: body.version}
+        changed = self.workspace.split_sentence(recording, segment, body.at, versions, BY)
+        return ChangedDocument.of(changed)
+
+    def merge_segments(self, recording: str, body: Merge) -> ChangedDocument:
+        """Make one sentence of several in a row."""
+        changed = self.workspace.merge_sentences(recording, body.segments, body.versions or None, BY)
+        return ChangedDocument.of(changed)
+
+    def list_corrections(
+        self,
+        recording: str,
+        segment: Annotated[int | None, Query(description="Of this sentence alone.")] = None,
+    ) -> list[CorrectionDocument]:
+        """List what was corrected, newest first, with what was there before."""
+        found = self.workspace.correction_history(recording, segment)
+        return [CorrectionDocument.of(correction) for correction in found]
+
+    def undo_correction(self, recording: str) -> ChangedDocument:
+        """Take the newest correction back."""
+        return ChangedDocument.of(self.workspace.undo_correction(recording))
+
+    def redo_correction(self, recording: str) -> ChangedDocument:
+        """Make the correction again that was undone last."""
+        return ChangedDocument.of(self.workspace.undo_correction(recording, redo=True))
 
     # Questions
 
@@ -495,6 +580,15 @@ def _as_api_error(error: BaseException) -> ApiError:
             )  # fmt: skip
         case AmbiguousRecording():
             return ApiError(409, str(error), "ambiguous_recording", "recording")
+        case ChangedMeanwhile():
+            return ApiError(409, str(error), "changed_meanwhile")
+        case SpeakerExists():
+            return ApiError(409, str(error), "speaker_exists")
+        case WouldLoseCorrections():
+            return ApiError(
+                409, "It has corrections, which would be lost; send drop_corrections=true if they may be.",
+                "has_corrections",
+            )  # fmt: skip
         case InvalidInput():
             return ApiError(422, str(error), "invalid_value")
         case HomeInUse():
