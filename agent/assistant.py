@@ -19,8 +19,8 @@ from langgraph.types import StreamMode
 
 from agent.answer import Answer, Citation, Event, Step, StepFinished, StepStarted
 from agent.citations.quotes import fold
-from agent.extractive.situation import Focus
 from agent.graph import MOST_GATHERED, MOST_ROUNDS, State, build_graph
+from agent.planning.situation import Focus
 from index.disk_space import disk_full, is_disk_full
 from index.recording_errors import Cancelled, MossAgentError
 from index.records import Recording

@@ -14,8 +14,7 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite import SqliteSaver
 
 from index.store.database import read_only_uri
-from tools.result import restore
-from tools.result_text import text_of
+from tools.result import restore, text_of
 
 
 class NewestCheckpoint(SqliteSaver):

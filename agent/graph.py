@@ -43,12 +43,10 @@ from agent.answer import StepFinished, TextDelta, ThoughtDelta
 from agent.citations.check import Checked, Checker, LineStream, Segments
 from agent.extractive.compose import compose
 from agent.extractive.extractive_chat import BY_RULE, by_rule
-from agent.extractive.intents import Intent, understand
-from agent.extractive.plan import next_calls
-from agent.extractive.question_context import QuestionContext
-from agent.extractive.situation import Focus
-from agent.handout import Handout
-from agent.prompts import system_message
+from agent.planning.intents import Intent, QuestionContext, understand
+from agent.planning.plan import next_calls
+from agent.planning.situation import Focus
+from agent.prompts import Handout, system_message
 from agent.turns import GATHERED, last_turn, remembered, rounds
 from tools.result import SearchResult, Transcript, result_of
 

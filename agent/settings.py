@@ -12,7 +12,7 @@ from platformdirs import user_data_path
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from index.templates import Template
+from index.records import Template
 
 
 class Settings(BaseSettings):

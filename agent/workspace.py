@@ -20,7 +20,7 @@ from agent.settings import Settings
 from index.disk_space import noticing_full_disk
 from index.progress import Progress, Report
 from index.recording_errors import DiskFull, IndexOutOfDate, MossAgentError
-from index.records import Recording
+from index.records import Recording, Summary
 from index.store.database import Database, is_writable, not_writable
 from index.store.library import Library
 
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from index.search.embeddings import Embedder
     from index.search.searching import Search
     from index.search.vectors import Vectors
-    from index.summary import Summary
     from index.transcription.transcriber import Transcriber
     from tools import Toolbox
 

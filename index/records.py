@@ -1,7 +1,7 @@
 """The nouns of the index: plain frozen records that every room may pass around.
 
 All times are seconds (float) on the recording's own clock, which starts at 0 with the first sample
-of the decoded audio and is the clock of the player.
+of the decoded audio and is the clock of the player. Nothing heavy is imported with them.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal, Self, get_args
 
 Kind = Literal["speech", "sound", "music"]
 
@@ -204,3 +204,100 @@ class Hit:
     text: str
     score: float
     segments: tuple[Segment, ...] = field(default=(), repr=False)
+
+
+# --- summaries ------------------------------------------------------------------------------------------
+
+Template = Literal["meeting", "lecture", "interview", "standup", "call"]
+
+TEMPLATES: tuple[Template, ...] = get_args(Template)
+"""What kind of conversation a recording can be summarised as."""
+
+TEMPLATE_LABELS: dict[Template, str] = {
+    name: "Stand-up" if name == "standup" else name.capitalize() for name in TEMPLATES
+}
+"""How each template is written on the page."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """Something that was said and is worth listing.
+
+    ``text`` is a verbatim stretch of the segments named in ``segments`` (database numbers); ``start`` and
+    ``end`` are seconds on the recording's clock.
+    """
+
+    text: str
+    start: float
+    end: float
+    segments: tuple[int, ...]
+    speaker: str | None = None
+
+    @classmethod
+    def whole(cls, segment: Segment) -> Self:
+        """A whole segment as an item."""
+        return cls(segment.text, segment.start, segment.end, (segment.id,), segment.speaker)
+
+    def to_json(self) -> dict[str, Any]:
+        """The item as JSON."""
+        return {"text": self.text, "start": self.start, "end": self.end, "segments": list(self.segments)}
+
+
+@dataclass(frozen=True)
+class ActionItem(Item):
+    """What somebody is to do; ``owner`` and ``due`` are the words that were said, None where none were."""
+
+    owner: str | None = None
+    due: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The item as JSON, with owner and due words."""
+        return {**super().to_json(), "owner": self.owner, "due": self.due}
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A stretch of the recording that is about one thing; ``title`` and ``points`` are words said in it."""
+
+    title: str
+    start: float
+    end: float
+    points: tuple[str, ...]
+    segments: tuple[int, ...]
+    speaker: str | None = None
+    """Who asked, where the title is a question."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The topic as JSON."""
+        return {
+            "title": self.title,
+            "start": self.start,
+            "end": self.end,
+            "points": list(self.points),
+            "segments": list(self.segments),
+        }
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Everything found, in the order it was said; ``overview`` states computed facts only."""
+
+    template: str
+    overview: str
+    topics: tuple[Topic, ...]
+    decisions: tuple[Item, ...]
+    action_items: tuple[ActionItem, ...]
+    open_questions: tuple[Item, ...]
+    key_quotes: tuple[Item, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The summary as the command line prints it."""
+        return {
+            "template": self.template,
+            "overview": self.overview,
+            "topics": [topic.to_json() for topic in self.topics],
+            "decisions": [item.to_json() for item in self.decisions],
+            "action_items": [item.to_json() for item in self.action_items],
+            "open_questions": [item.to_json() for item in self.open_questions],
+            "key_quotes": [{**item.to_json(), "speaker": item.speaker} for item in self.key_quotes],
+        }

@@ -5,9 +5,8 @@ from __future__ import annotations
 from langchain_core.tools import BaseTool
 from pydantic import BaseModel, Field
 
-from tools.calling import make_tool
 from tools.result import RecordingEntry, RecordingList
-from tools.toolbox import Toolbox
+from tools.toolbox import Toolbox, make_tool
 
 MOST_RECORDINGS = 100
 """Recordings one result lists at most, newest first."""

@@ -20,12 +20,11 @@ from pydantic import BaseModel
 from index.audio.decode import read_range
 from index.recording_errors import MossAgentError
 from index.records import Recording
+from moss_audio.backend import LONGEST_S, Listener
 from moss_audio.errors import MossAudioError
-from moss_audio.listener import LONGEST_S, Listener
 from moss_audio.timestamps import clock, parse_clock
-from tools.calling import Seconds, make_tool
 from tools.result import Heard, RecordingInfo, evidence
-from tools.toolbox import Toolbox, cancel_of
+from tools.toolbox import Seconds, Toolbox, cancel_of, make_tool
 
 __all__ = ["LONGEST_S", "NEEDS_MOSS_AUDIO", "listen", "listen_tool"]
 

@@ -7,10 +7,9 @@ from pydantic import BaseModel
 
 from index.records import Segment
 from tools import result
-from tools.calling import make_tool
 from tools.result import OutlineTopic, RecordingInfo
 from tools.summarize_recording import embeddings_of, speech_of
-from tools.toolbox import Toolbox
+from tools.toolbox import Toolbox, make_tool
 
 
 class Outline(BaseModel):

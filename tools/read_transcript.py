@@ -7,10 +7,9 @@ from pydantic import BaseModel, Field
 
 from index.recording_errors import MossAgentError
 from index.records import Recording, Segment, Span
+from index.speaker_names import find_voices
 from index.text import folded_name
-from index.voice_names import find_voices
 from moss_audio.timestamps import clock
-from tools.calling import OWN, Seconds, make_tool
 from tools.result import (
     MOST_EVIDENCE,
     RecordingInfo,
@@ -20,7 +19,7 @@ from tools.result import (
     span_text,
     unfinished,
 )
-from tools.toolbox import Toolbox
+from tools.toolbox import OWN, Seconds, Toolbox, make_tool
 
 DESCRIPTION = "Read what was said from start to end, in seconds."
 

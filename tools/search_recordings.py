@@ -11,10 +11,9 @@ from pydantic import BaseModel, Field
 from index.recording_errors import MossAgentError
 from index.records import Hit, Recording, Segment
 from index.text import search_words
-from tools.calling import make_tool
 from tools.read_transcript import known_speaker
 from tools.result import Evidence, Passage, SearchResult, notes, unfinished
-from tools.toolbox import Toolbox
+from tools.toolbox import Toolbox, make_tool
 
 PASSAGES = 5
 """Stretches that count as found."""

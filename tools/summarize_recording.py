@@ -12,13 +12,10 @@ from langchain_core.tools import BaseTool
 from pydantic import BaseModel, Field
 
 from index.recording_errors import MossAgentError
-from index.records import Recording, Segment
+from index.records import Recording, Segment, Summary, Template
 from index.store.library import Library
-from index.summary.items import Summary
-from index.templates import Template
-from tools.calling import OWN, make_tool
 from tools.result import Evidence, RecordingInfo, SummaryResult, notes, unfinished
-from tools.toolbox import Toolbox
+from tools.toolbox import OWN, Toolbox, make_tool
 
 if TYPE_CHECKING:
     from index.search.embeddings import Embedder

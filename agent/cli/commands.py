@@ -20,7 +20,7 @@ from agent.settings import Settings
 from agent.workspace import Workspace, open_workspace
 from index.disk_space import disk_full, is_disk_full
 from index.recording_errors import DiskFull, MossAgentError
-from index.templates import Template
+from index.records import Template
 from moss_audio.errors import MossAudioError
 
 app = typer.Typer(

@@ -36,10 +36,9 @@ if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
     from index.diarization.moss_speakers import MossSpeakers
-    from index.sounds.moss_sounds import MossSounds
+    from index.sounds import MossSounds
     from index.transcription.transcriber import Transcriber
-    from moss_audio.backend import Backend
-    from moss_audio.listener import Listener
+    from moss_audio.backend import Backend, Listener
     from moss_audio.served import Served
 
 CONTACT_SECONDS = 20.0
@@ -229,9 +228,9 @@ def _with_moss(
     """All of it with one model; the recogniser only where it was asked for by name."""
     from agent.models.moss_chat import ChatMossAudio
     from index.diarization.moss_speakers import MossSpeakers
-    from index.sounds.moss_sounds import MossSounds
+    from index.sounds import MossSounds
     from index.transcription.moss_transcriber import MossTranscriber
-    from moss_audio.listener import BackendListener
+    from moss_audio.backend import BackendListener
 
     whisper = "transcriber" in settings.model_fields_set
     transcriber = _whisper(settings) if whisper else MossTranscriber(backend)

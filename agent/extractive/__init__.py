@@ -1,1 +1,1 @@
-"""The rules: what a question asks for, which tools answer it, and answers composed of what they return."""
+"""The chat model without weights: it plans by rule and composes answers of what the tools returned."""

@@ -24,8 +24,8 @@ from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from agent.extractive.compose import compose
-from agent.extractive.plan import Call, next_calls
-from agent.extractive.question_context import context_of
+from agent.planning.intents import context_of
+from agent.planning.plan import Call, next_calls
 
 BY_RULE = "by_rule"
 """Key of ``additional_kwargs``: how many characters at the end of the message were composed by rule.

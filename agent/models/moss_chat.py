@@ -35,7 +35,7 @@ from agent.turns import GATHERED, last_turn
 from index.recording_errors import Cancelled, MossAgentError
 from moss_audio.errors import MossAudioError
 from moss_audio.generation.requests import Options, Reply, TextDelta, ThinkingDelta
-from moss_audio.generation.stop_sequences import StopSequences
+from moss_audio.generation.streaming import StopSequences
 from moss_audio.generation.tool_calls import Call, CallReader, read_arguments, words_in
 from tools.toolbox import cancel_of
 

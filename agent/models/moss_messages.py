@@ -19,7 +19,7 @@ from langchain_core.messages import (
 
 from agent.turns import split_turns
 from moss_audio.errors import MossAudioError
-from tools.result_text import shortened
+from tools.result import shortened
 
 TURN_TOKENS = 8
 """What a message costs beside its text: its role and the tokens around it."""

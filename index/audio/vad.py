@@ -13,6 +13,7 @@ import numpy as np
 import soundfile
 
 from index.audio.sides import frame_levels, own_speech
+from index.audio.windows import raise_quiet
 from index.recording_errors import Cancelled
 from index.records import Span
 from moss_audio.audio import SAMPLE_RATE
@@ -98,7 +99,7 @@ class _Listener:
 
     def hear(self, rows: np.ndarray) -> None:
         """The next samples, float32 ``[n_channels, n_samples]``."""
-        for spans, samples in zip(self._spans, rows, strict=True):
+        for spans, samples in zip(self._spans, raise_quiet(rows), strict=True):
             for span in _detect_block(np.ascontiguousarray(samples)):
                 _append(spans, Span(self.seconds + span.start, self.seconds + span.end))
         if len(rows) > 1:

@@ -2,6 +2,7 @@
 
 A window is the unit of work that is stored, resumed and retried. How long it is, the transcriber says;
 cutting only at pauses keeps sentences whole, which is what loses no words (docs/decisions/0002-windows.md).
+For models that invent text on long pauses, or stop there, a window is heard with its silence trimmed.
 """
 
 from __future__ import annotations
@@ -22,6 +23,12 @@ its 30-second passes full, and all that a ``kill -9`` can cost."""
 
 MAX_WINDOW_SECONDS = 300.0
 """Length of such a window, silence included; bounds the memory of a sparse recording."""
+
+QUIET, USUAL = 0.05, 0.3
+"""Speech below the one is raised to the other: the level that one sample in 200 exceeds, of full scale."""
+
+MOST_RAISED = 1000.0
+"""60 dB: beyond that, 16 bits hold no speech."""
 
 MARGIN_SECONDS = 0.3
 """Silence kept around a window's speech, where there is any: Whisper clips words at a hard edge."""
@@ -52,6 +59,20 @@ class AudioWindow:
     def end(self) -> float:
         """Where it ends on the recording's clock, seconds."""
         return self.start + len(self.audio) / SAMPLE_RATE
+
+
+def raise_quiet(samples: np.ndarray) -> np.ndarray:
+    """Samples as loud as speech usually is, where all of them are far from it.
+
+    Silero hears nothing at -60 dB of what it hears whole at 0 dB, and Whisper's log-mel moves with the level.
+
+    Args:
+        samples: float32 in [-1, 1], of any shape; all channels are raised by the same.
+    """
+    loud = float(np.percentile(np.abs(samples), 99.5)) if samples.size else 0.0
+    if not 0.0 < loud < QUIET:
+        return samples
+    return np.clip(samples * np.float32(min(MOST_RAISED, USUAL / loud)), -1.0, 1.0)
 
 
 def cut_windows(
@@ -111,3 +132,65 @@ def _last_spans(speech: Sequence[Span], speech_seconds: float, window_seconds: f
     while first < len(speech):
         yield best[first][2]
         first = best[first][2] + 1
+
+
+@dataclass(frozen=True)
+class KeptSpan:
+    """A stretch of a window that trimming kept.
+
+    Attributes:
+        start: Where it begins in the trimmed audio, seconds.
+        original: Where it was on the recording's clock.
+    """
+
+    start: float
+    original: Span
+
+    @property
+    def end(self) -> float:
+        """Where it ends in the trimmed audio, seconds."""
+        return self.start + self.original.duration
+
+
+def trim_silence(window: AudioWindow, keep_pause: float) -> tuple[np.ndarray, list[KeptSpan]]:
+    """Shorten the pauses of a window.
+
+    Args:
+        window: What is to be heard.
+        keep_pause: Seconds that are left of a longer pause, half on each side.
+
+    Returns:
+        float32 ``[n_samples]``, 16 kHz, empty where nobody speaks, and the spans it consists of, by which
+        ``original_time`` leads its times back.
+    """
+    margin = keep_pause / 2
+    originals: list[Span] = []
+    for speech in window.speech:
+        span = Span(max(window.start, speech.start - margin), min(window.end, speech.end + margin))
+        if originals and span.start <= originals[-1].end:
+            originals[-1] = Span(originals[-1].start, max(originals[-1].end, span.end))
+        elif span.duration > 0:
+            originals.append(span)
+    kept: list[KeptSpan] = []
+    blocks: list[np.ndarray] = []
+    position = 0
+    for span in originals:
+        first, last = (round((time - window.start) * SAMPLE_RATE) for time in (span.start, span.end))
+        block = window.audio[first:last]
+        kept.append(KeptSpan(position / SAMPLE_RATE, span))
+        blocks.append(block)
+        position += len(block)
+    return (np.concatenate(blocks) if blocks else np.zeros(0, dtype=np.float32)), kept
+
+
+def original_time(time: float, kept: Sequence[KeptSpan], ends: bool = False) -> float:
+    """A time of the trimmed audio on the recording's clock.
+
+    Args:
+        time: Seconds in the trimmed audio.
+        kept: What it consists of; at least one span.
+        ends: Whether something ends there, so that at a seam it belongs to the span before it.
+    """
+    holding = (span for span in kept if (time <= span.end if ends else time < span.end))
+    span = next(holding, kept[-1])
+    return min(max(time - span.start, 0.0), span.original.duration) + span.original.start

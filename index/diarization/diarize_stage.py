@@ -19,13 +19,15 @@ import numpy as np
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
-from index.diarization.alignment import VoiceLabel, align_labels
-from index.diarization.clustering import estimate_clusters
-from index.diarization.constraints import SpeakerLabels, constrained_clusters, incremental_clusters
-from index.diarization.moss_speakers import MossSpeakers
+from index.diarization.clustering import (
+    SpeakerLabels,
+    constrained_clusters,
+    estimate_clusters,
+    incremental_clusters,
+)
+from index.diarization.moss_speakers import MossSpeakers, VoiceLabel, align_labels
 from index.diarization.voice_embeddings import SpeechChunks, embed_speech
-from index.pipeline.ingest_context import IngestContext
-from index.pipeline.stage import Stage
+from index.pipeline.stage import IngestContext, Stage
 from index.pipeline.transcribe_file import load_window
 from index.progress import Progress
 from index.recording_errors import MossAgentError

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from index.summary.items import ActionItem, Item, Summary, Topic
+from index.records import ActionItem, Item, Summary, Topic
 from index.text import one_line
 from moss_audio.timestamps import clock
 

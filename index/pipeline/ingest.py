@@ -24,17 +24,17 @@ from index.audio.decode import Decoded, declared_duration, decode_to_flac, file_
 from index.diarization.diarize_stage import DiarizeStage, diarize, diarize_again
 from index.disk_space import noticing_full_disk, reserve
 from index.language_names import language_name, name_languages
-from index.pipeline.ingest_context import IngestContext
+from index.pipeline.stage import IngestContext
 from index.pipeline.transcribe_file import NO_SPEECH, find_windows
 from index.pipeline.transcribe_stage import TranscribeStage
 from index.progress import Progress
 from index.recording_errors import Cancelled, EngineStopped, MossAgentError
 from index.records import Note, NoteKind, Recording, Span, StageName, Status
 from index.search.indexing import index_recording
-from index.sounds.sound_stage import SoundStage, is_complete, join_sounds
+from index.sounds import MossSounds, SoundStage, is_complete, join_sounds
+from index.speaker_names import is_label
 from index.store.database import RecordingRow, SpeakerRow, WindowRow
 from index.store.library import Library
-from index.summary.speaker_names import is_label
 from index.transcription.coverage import coverage, find_gaps
 from index.transcription.languages import languages_spoken
 from index.transcription.transcriber import Transcriber
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from index.diarization.moss_speakers import MossSpeakers
     from index.search.embeddings import Embedder
     from index.search.vectors import Vectors
-    from index.sounds.moss_sounds import MossSounds
 
 __all__ = ["Ingest", "Progress"]
 

@@ -1,7 +1,7 @@
-"""A stage that works through the windows of a recording: the loop that all such stages share.
+"""Stages: what the parts of the ingest share, and the run of one recording that they belong to.
 
-What is missing is looked up in the database, the engine is prepared, windows are processed side by side,
-and each is stored as soon as it is finished, whatever the order, in one transaction. So a slow window holds
+A stage looks up in the database which windows are missing, prepares its engine and processes windows side by
+side. Each is stored as soon as it is finished, whatever the order, in one transaction. So a slow window holds
 nothing up, and a ``kill -9`` costs no more than the windows in work.
 """
 
@@ -9,33 +9,191 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import ClassVar, Generic, TypeVar
 
+from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from index.notes import describe
-from index.pipeline.ingest_context import IngestContext
-from index.pipeline.parallel import as_finished
-from index.progress import Meter, Progress
+from index.progress import Meter, Progress, Report, Stopwatch
 from index.recording_errors import Cancelled, EngineStopped, HearingError
-from index.records import Note, NoteKind, Span, StageName
-from index.store.database import WindowColumns
+from index.records import Note, NoteKind, Recording, Span, StageName
+from index.store.database import Database, RecordingRow, WindowColumns
+from index.store.library import Library
 
 GONE_AFTER = 5
 """An engine that failed on so many windows in a row is taken to be gone; the rest is not tried."""
-
 
 Timed = Span | WindowColumns
 """What has a ``start`` and an ``end``, in seconds on the recording's clock."""
 
 Window = TypeVar("Window", bound=Timed)
+Task = TypeVar("Task")
 Result = TypeVar("Result")
+Work = Callable[[Task], Result]
 Handover = Callable[
     [Callable[[Window], "Result | HearingError | None"], Sequence[Window], int, threading.Event],
     Iterator[tuple[Window, "Result | HearingError | None"]],
 ]
+
+
+@dataclass
+class IngestContext:
+    """One run of the stages for one recording.
+
+    Attributes:
+        library: Where the recording is stored.
+        id: The recording's id.
+        audio: Its 16 kHz copy.
+        report: Called with the progress, from the thread of the run.
+        cancel: Set from another thread to stop.
+        watch: Measures the time taken.
+    """
+
+    library: Library
+    id: str
+    audio: Path
+    report: Report
+    cancel: threading.Event
+    watch: Stopwatch = field(default_factory=Stopwatch)
+
+    @property
+    def database(self) -> Database:
+        """The library's database."""
+        return self.library.database
+
+    @property
+    def recording(self) -> Recording:
+        """The recording as it stands in the database now."""
+        return self.library.recording(self.id)
+
+    def set(self, **values: object) -> None:
+        """Write columns of the recording."""
+        with self.database.transaction() as session:
+            session.execute(update(RecordingRow).where(RecordingRow.id == self.id).values(**values))
+
+    def count_time(self) -> None:
+        """Add the time since the last call to what the recording took."""
+        self.set(seconds_taken=RecordingRow.seconds_taken + self.watch.lap())
+
+    def add_note(self, note: Note) -> None:
+        """Store what could not be done; see ``add_note``."""
+        with self.database.transaction() as session:
+            add_note(session, self.id, note)
+
+    def forget_notes(self, *kinds: NoteKind) -> None:
+        """Drop the notes of these kinds, which are no longer true."""
+        with self.database.transaction() as session:
+            row = session.get_one(RecordingRow, self.id)
+            row.notes = tuple(note for note in row.notes if note.kind not in kinds)
+
+    def check_cancel(self) -> None:
+        """Stop here if the user wants that.
+
+        Raises:
+            Cancelled: ``cancel`` is set.
+        """
+        if self.cancel.is_set():
+            raise Cancelled(
+                "Stopped. What was transcribed so far is kept; add the file again to continue from there."
+            )
+
+
+def add_note(session: Session, recording: str, note: Note) -> None:
+    """Add a note to those of a recording; notes that differ in their spans only become one."""
+    row = session.get_one(RecordingRow, recording)
+    notes = list(row.notes)
+    for index, known in enumerate(notes):
+        if replace(known, spans=note.spans) == note:
+            notes[index] = replace(known, spans=_united(known.spans, note.spans))
+            break
+    else:
+        notes.append(note)
+    row.notes = tuple(notes)
+
+
+def _united(spans: Iterable[Span], others: Iterable[Span]) -> tuple[Span, ...]:
+    return tuple(sorted({*spans, *others}, key=lambda span: (span.start, span.end)))
+
+
+# --- work done side by side ----------------------------------------------------------------------------
+
+
+def in_order(
+    work: Work[Task, Result], tasks: Sequence[Task], workers: int, stop: threading.Event
+) -> Iterator[tuple[Task, Result]]:
+    """Do every task in one of ``workers`` threads; results come out in the order of the tasks.
+
+    No more than ``workers`` tasks are begun ahead of the one that is waited for. After ``stop`` is set no
+    task is begun; the results of those that were begun still come out. When the caller leaves, or a task
+    raises, the rest is dropped.
+
+    Args:
+        work: Called in a thread of its own for each task; may raise.
+        tasks: In order.
+        workers: Threads, at least 1.
+        stop: Set it from any thread.
+    """
+    return _handed_over(work, tasks, workers, stop, next_done=lambda begun: next(iter(begun)))
+
+
+def as_finished(
+    work: Work[Task, Result], tasks: Sequence[Task], workers: int, stop: threading.Event
+) -> Iterator[tuple[Task, Result]]:
+    """Like ``in_order``, but each result comes out as soon as it is there, however long others take.
+
+    So no more is lost when the program dies than what the workers have in hand, and one result more.
+    """
+    return _handed_over(work, tasks, workers, stop, next_done=_first_done)
+
+
+def _first_done(begun: Mapping[Future[Result], Task]) -> Future[Result]:
+    done, _ = wait(begun, return_when=FIRST_COMPLETED)
+    return next(future for future in begun if future in done)
+
+
+def _handed_over(
+    work: Work[Task, Result],
+    tasks: Sequence[Task],
+    workers: int,
+    stop: threading.Event,
+    next_done: Callable[[Mapping[Future[Result], Task]], Future[Result]],
+) -> Iterator[tuple[Task, Result]]:
+    waiting = iter(tasks)
+    begun: dict[Future[Result], Task] = {}
+
+    def unless_stopped(task: Task) -> Result:
+        if stop.is_set():
+            raise CancelledError
+        return work(task)
+
+    with ThreadPoolExecutor(workers, thread_name_prefix="window") as pool:
+        try:
+            while True:
+                while len(begun) <= workers and (task := next(waiting, None)) is not None:
+                    begun[pool.submit(unless_stopped, task)] = task
+                if not begun:
+                    return
+                future = next_done(begun)
+                task = begun.pop(future)
+                try:
+                    result = future.result()
+                except CancelledError:
+                    continue
+                yield task, result
+        except KeyboardInterrupt:
+            # The workers look at this, so that nobody waits for them to finish.
+            stop.set()
+            raise
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+# --- the stage itself ----------------------------------------------------------------------------------
 
 
 class Stage(ABC, Generic[Window, Result]):

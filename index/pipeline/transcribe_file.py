@@ -16,15 +16,18 @@ import numpy as np
 
 from index.audio.decode import decode_to_flac, read_range
 from index.audio.vad import detect_speech
-from index.audio.windows import AudioWindow, cut_windows
-from index.pipeline.parallel import in_order
-from index.pipeline.stage import Failures, attempts
+from index.audio.windows import AudioWindow, cut_windows, raise_quiet
+from index.pipeline.stage import Failures, attempts, in_order
 from index.recording_errors import Cancelled, HearingError
 from index.records import Note, NoteKind, Segment, Span, StageName
 from index.store.database import WindowRow
-from index.transcription.by_language import SpokenWindow, transcribe_by_language
 from index.transcription.coverage import coverage, find_gaps
-from index.transcription.languages import LanguageGuess, languages_spoken
+from index.transcription.languages import (
+    LanguageGuess,
+    SpokenWindow,
+    languages_spoken,
+    transcribe_by_language,
+)
 from index.transcription.transcriber import Transcriber
 from moss_audio.audio import SAMPLE_RATE
 
@@ -202,7 +205,7 @@ def load_window(
     samples = read_range(audio, window.start, window.end, window.channel)
     if window.channel is not None:
         samples = samples * _gain(len(samples), window.start, inside)
-    return AudioWindow(samples, window.start, inside, language, stop=stop)
+    return AudioWindow(raise_quiet(samples), window.start, inside, language, stop=stop)
 
 
 def _gain(samples: int, start: float, speech: Sequence[Span]) -> np.ndarray:
@@ -230,7 +233,7 @@ def detect_language(
     guesses: list[tuple[float, str]] = []
     for window in windows[:LANGUAGE_WINDOWS]:
         check_wanted(cancel)
-        heard = read_range(audio, window.start, window.end, window.channel)
+        heard = raise_quiet(read_range(audio, window.start, window.end, window.channel))
         found = transcriber.detect_language(heard)
         if found is None:
             break

@@ -8,14 +8,18 @@ from dataclasses import replace
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from index.pipeline.ingest_context import IngestContext, add_note
-from index.pipeline.stage import Stage, reason, spans_of
+from index.pipeline.stage import IngestContext, Stage, add_note, reason, spans_of
 from index.pipeline.transcribe_file import detect_language, load_window
 from index.recording_errors import HearingError
 from index.records import Note, NoteKind, Segment, Span, StageName
 from index.store.database import SegmentRow, WindowRow
-from index.transcription.by_language import SpokenWindow, transcribe_by_language
-from index.transcription.languages import LanguageGuess, LanguageSpan, languages_spoken
+from index.transcription.languages import (
+    LanguageGuess,
+    LanguageSpan,
+    SpokenWindow,
+    languages_spoken,
+    transcribe_by_language,
+)
 from index.transcription.transcriber import Transcriber
 
 

@@ -1,7 +1,6 @@
 """Extractive summaries: topics, decisions, action items, open questions, key quotes; nothing invented."""
 
-from index.summary.items import ActionItem, Item, Summary, Topic
 from index.summary.summarize import summarize
 from index.summary.topics import topics
 
-__all__ = ["ActionItem", "Item", "Summary", "Topic", "summarize", "topics"]
+__all__ = ["summarize", "topics"]

@@ -14,10 +14,10 @@ from typing import TypeVar
 
 import numpy as np
 
+from index.records import ActionItem, Item
+from index.speaker_names import called, plausible_name
 from index.summary import speech_acts as acts
-from index.summary.items import ActionItem, Item
 from index.summary.sentence_scores import KINDS, Sentence
-from index.summary.speaker_names import called, plausible_name
 from index.text import stem, words
 from index.vocabulary import STOP_WORDS
 

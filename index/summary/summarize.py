@@ -8,14 +8,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from index.records import Segment
+from index.records import TEMPLATES, ActionItem, Item, Segment, Summary, Topic
+from index.speaker_names import infer_names
 from index.summary import speech_acts as acts
 from index.summary.findings import action_items, decisions, open_questions, without_repeats
-from index.summary.items import ActionItem, Item, Summary, Topic
 from index.summary.sentence_scores import KINDS, scores, sentences
-from index.summary.speaker_names import infer_names
 from index.summary.topics import key_sentences, topics
-from index.templates import TEMPLATES
 from moss_audio.timestamps import clock
 
 KEY_QUOTES = 3

@@ -16,8 +16,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from index.records import Segment
-from index.summary.items import Topic
+from index.records import Segment, Topic
 from index.text import stem, words
 from index.vocabulary import (
     LARGE_NUMBERS,

@@ -1,17 +1,21 @@
-"""Which language is spoken when: a change is followed, a foreign word or an unclear moment is not.
+"""Which language is spoken when, and transcribing each part of a window in its own.
 
-A recogniser says of short stretches of speech how likely each language is. Taken one by one such answers
-jump about; so the likeliest course of the languages is sought in which each change has to be paid for (the
-Viterbi algorithm over a hidden Markov model whose states are the languages).
+A change of language is followed, a foreign word or an unclear moment is not. A recogniser says of short
+stretches of speech how likely each language is. Taken one by one such answers jump about; so the likeliest
+course of the languages is sought in which each change has to be paid for (the Viterbi algorithm over a hidden
+Markov model whose states are the languages).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from index.audio.windows import AudioWindow
 from index.records import Segment, Span
+from index.transcription.retry import WindowTranscript, cut_out, transcribe_window
+from index.transcription.transcriber import Transcriber
 
 STRETCH_SECONDS = 5.0
 """Speech that is judged at a time; an answer about a shorter stretch counts for less."""
@@ -160,3 +164,52 @@ class LanguageGuess:
         heard = self._heard.get(channel, {})
         earlier = [start for start in heard if start < time]
         return heard[max(earlier)] if earlier else heard[min(heard)] if heard else None
+
+
+@dataclass(frozen=True)
+class SpokenWindow(WindowTranscript):
+    """What was made out of a window, and the languages spoken in it.
+
+    Attributes:
+        spoken: Which language is spoken where, in order; empty where that is not known.
+    """
+
+    spoken: tuple[LanguageSpan, ...] = ()
+
+
+def transcribe_by_language(window: AudioWindow, transcriber: Transcriber) -> SpokenWindow:
+    """Transcribe one window, cut where the language changes, and account for all of its speech.
+
+    Args:
+        window: Where its language is a guess, the engine may find others.
+        transcriber: The engine.
+
+    Raises:
+        HearingError, Cancelled: See ``transcribe_window``.
+    """
+    try:
+        heard = transcribe_window(window, transcriber)
+    except OtherLanguage as other:
+        return _joined(window, transcriber, other.spoken)
+    languages = {segment.language for segment in heard.segments} - {None}
+    language = languages.pop() if len(languages) == 1 else window.language
+    spoken = (LanguageSpan(Span(window.start, window.end), language),) if language else ()
+    return SpokenWindow(heard.segments, heard.gaps, heard.trouble, spoken)
+
+
+def _joined(window: AudioWindow, transcriber: Transcriber, spoken: tuple[LanguageSpan, ...]) -> SpokenWindow:
+    segments: list[Segment] = []
+    gaps: list[Span] = []
+    trouble: str | None = None
+    for part in spoken:
+        speech = tuple(
+            Span(max(span.start, part.span.start), min(span.end, part.span.end))
+            for span in window.speech
+            if span.overlaps(part.span)
+        )
+        alone = replace(cut_out(window, part.span, speech), language=part.language, language_is_guess=False)
+        heard = transcribe_window(alone, transcriber)
+        segments += heard.segments
+        gaps += heard.gaps
+        trouble = trouble or heard.trouble
+    return SpokenWindow(tuple(segments), tuple(gaps), trouble, spoken)

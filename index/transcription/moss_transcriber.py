@@ -20,8 +20,7 @@ from itertools import pairwise
 import numpy as np
 
 from index.audio.decode import SAMPLE_RATE
-from index.audio.silence_trimming import KeptSpan, original_time, trim_silence
-from index.audio.windows import AudioWindow
+from index.audio.windows import AudioWindow, KeptSpan, original_time, trim_silence
 from index.records import Segment, Span, Word
 from index.transcription.moss_requests import BackendClient, sampled
 from index.transcription.sentences import join_words, split_sentences

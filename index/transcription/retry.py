@@ -5,21 +5,24 @@ loops are transcribed again and else cut, and speech without text is transcribed
 engine that, once astray, loses the rest of a window (``Transcriber.max_splits``) first retries a window that
 it failed on with other settings, and then splits it in half; a window that it refuses as too long is split at
 once, as often as that takes. What is still missing then is reported as a gap.
+
+What counts as a loop is said in ``moss_audio.generation.loops``; a loop is cut together with its time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 from index.audio.decode import SAMPLE_RATE
 from index.audio.windows import MARGIN_SECONDS, AudioWindow
 from index.recording_errors import HearingError, TooLong
-from index.records import Segment, Span
+from index.records import Segment, Span, Word
 from index.transcription.coverage import find_gaps, in_speech, uncovered
 from index.transcription.sentences import join_words
 from index.transcription.transcriber import Transcriber
-from index.transcription.word_loops import cut_loops, has_loop
+from moss_audio.generation.loops import find_loops, word_key, words_of
 
 FAILED_SHARE = 0.2
 """A pass that leaves more than this share of the speech without text went astray; less is a sentence or two
@@ -231,3 +234,55 @@ def _merge(segments: list[Segment], found: list[Segment]) -> list[Segment]:
         if shared < 0.5 * max(segment.end - segment.start, 0.01):
             new.append(segment)
     return sorted(segments + new, key=lambda segment: (segment.start, segment.end))
+
+
+# --- loops ----------------------------------------------------------------------------------------------
+
+
+def has_loop(segments: Sequence[Segment]) -> bool:
+    """Whether the text of these segments, read on, runs into a loop."""
+    return bool(find_loops([key for segment in segments for key in _keys(segment)]))
+
+
+def cut_loops(segments: Sequence[Segment]) -> list[Segment]:
+    """Remove every loop, its first saying too: what was said there is unknown, so its time becomes a gap.
+
+    Segments without word times are dropped whole when they take part in a loop.
+    """
+    kept = list(segments)
+    while True:
+        places = [
+            (index, place, key)
+            for index, segment in enumerate(kept)
+            for place, key in enumerate(_keys(segment))
+        ]
+        loops = find_loops([key for _, _, key in places])
+        if not loops:
+            return kept
+        spoiled: dict[int, set[int]] = {}
+        for loop in loops:
+            for index, place, _ in places[loop.begin : loop.end]:
+                spoiled.setdefault(index, set()).add(place)
+        kept = [
+            part
+            for index, segment in enumerate(kept)
+            for part in (_without(segment, spoiled[index]) if index in spoiled else [segment])
+        ]
+
+
+def _keys(segment: Segment) -> list[str]:
+    """What a segment's words are compared by."""
+    if segment.words:
+        return [word_key(word.text) for word in segment.words]
+    return [word.key for word in words_of(segment.text)]
+
+
+def _without(segment: Segment, spoiled: Collection[int]) -> list[Segment]:
+    """The parts of a segment between its spoiled words (given by their places)."""
+    places = groupby(range(len(segment.words)), key=lambda place: place in spoiled)
+    runs: list[tuple[Word, ...]] = [
+        tuple(segment.words[place] for place in run) for is_spoiled, run in places if not is_spoiled
+    ]
+    return [
+        replace(segment, start=run[0].start, end=run[-1].end, text=join_words(run), words=run) for run in runs
+    ]

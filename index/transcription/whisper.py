@@ -20,9 +20,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from index.audio.decode import SAMPLE_RATE
-from index.audio.silence_trimming import KeptSpan, trim_silence
 from index.audio.vad import PADDING_SECONDS
-from index.audio.windows import MAX_SPEECH_SECONDS, MAX_WINDOW_SECONDS, AudioWindow
+from index.audio.windows import MAX_SPEECH_SECONDS, MAX_WINDOW_SECONDS, AudioWindow, KeptSpan, trim_silence
 from index.language_names import language_name
 from index.recording_errors import HearingError
 from index.records import Segment, Span, Word

@@ -17,8 +17,7 @@ import ctranslate2
 import numpy as np
 from faster_whisper import WhisperModel
 
-from index.audio.silence_trimming import KeptSpan, original_time
-from index.audio.windows import AudioWindow
+from index.audio.windows import AudioWindow, KeptSpan, original_time
 from index.records import Span
 from index.transcription.languages import STRETCH_SECONDS, LanguageSpan, follow
 from moss_audio.audio import SAMPLE_RATE

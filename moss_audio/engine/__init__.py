@@ -1,8 +1,7 @@
 """The engine: continuous batching of requests with and without audio over a paged KV cache."""
 
-from moss_audio.engine.engine import Engine, Statistics
+from moss_audio.engine.engine import Engine, EngineOptions, Statistics
 from moss_audio.engine.local_backend import LocalBackend
-from moss_audio.engine.options import EngineOptions
 from moss_audio.engine.scheduler import QueueFull
 from moss_audio.engine.sequence import RequestHandle
 

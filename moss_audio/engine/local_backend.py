@@ -12,8 +12,7 @@ import torch
 
 from moss_audio.checkpoints import memory
 from moss_audio.checkpoints.hub import Progress, resolve
-from moss_audio.engine.engine import Engine
-from moss_audio.engine.options import EngineOptions
+from moss_audio.engine.engine import Engine, EngineOptions
 from moss_audio.engine.sequence import RequestHandle
 from moss_audio.errors import MossAudioError
 from moss_audio.generation.generate import thinks

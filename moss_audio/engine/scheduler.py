@@ -19,10 +19,8 @@ from dataclasses import dataclass, field
 
 import torch
 
-from moss_audio.engine.block_pool import BlockPool
-from moss_audio.engine.input_processor import InputProcessor
-from moss_audio.engine.options import EngineOptions
-from moss_audio.engine.sequence import RequestHandle, Sequence
+from moss_audio.engine.kv_cache import BlockPool
+from moss_audio.engine.sequence import InputProcessor, RequestHandle, Sequence
 from moss_audio.errors import MemoryUsedUp, MossAudioError
 from moss_audio.generation.requests import Options, Reply, Request
 
@@ -51,15 +49,21 @@ class Scheduler:
     """The line of an engine and its running sequences. All but ``add`` is for the engine's thread alone.
 
     Args:
-        options: Sizes of the engine.
-        pool: The blocks of its KV cache.
+        pool: The blocks of the engine's KV cache.
         inputs: Makes sequences of requests.
+        max_batch: Sequences that run at the same time.
+        prefill_tokens: Prompt tokens in one pass.
+        max_waiting: Requests that may wait.
     """
 
-    def __init__(self, options: EngineOptions, pool: BlockPool, inputs: InputProcessor) -> None:
-        self.options = options
+    def __init__(
+        self, pool: BlockPool, inputs: InputProcessor, max_batch: int, prefill_tokens: int, max_waiting: int
+    ) -> None:
         self.pool = pool
         self.inputs = inputs
+        self.max_batch = max_batch
+        self.prefill_tokens = prefill_tokens
+        self.max_waiting = max_waiting
         self.running: list[Sequence] = []
         self.reused_tokens = 0
         """Prompt tokens so far that were in the cache already when their sequence was admitted."""
@@ -84,7 +88,7 @@ class Scheduler:
             QueueFull: Too many wait already.
         """
         with self._lock:
-            if len(self._line) >= self.options.max_waiting:
+            if len(self._line) >= self.max_waiting:
                 raise QueueFull(f"{len(self._line)} requests are already waiting; try again later.")
             self._line.append((request, options, handle))
 
@@ -105,7 +109,7 @@ class Scheduler:
     def admit(self) -> None:
         """Admit from the line what has room, and no more than the next pass can read."""
         unread = sum(sequence.uncomputed for sequence in self.running)
-        while len(self.running) < self.options.max_batch and unread < self.options.prefill_tokens:
+        while len(self.running) < self.max_batch and unread < self.prefill_tokens:
             if (head := self._next()) is None:
                 return
             allocation = self.pool.allocate(head.block_hashes, head.prompt_length, head.capacity)
@@ -120,7 +124,7 @@ class Scheduler:
     def batch(self) -> Batch:
         """What comes next: prompts that are not read to their end, else a token of every running sequence."""
         chunks = []
-        room = self.options.prefill_tokens
+        room = self.prefill_tokens
         for sequence in self.running:
             if sequence.in_prefill and room > 0:
                 chunks.append(Chunk(sequence, min(sequence.uncomputed, room)))

@@ -9,9 +9,8 @@ from pathlib import Path
 
 from moss_audio.errors import DataError, MossAudioError
 from moss_audio.evaluate.cases import read_cases, read_predictions
-from moss_audio.evaluate.report import as_json, as_markdown, make_report
 from moss_audio.evaluate.run_cases import RunOptions, run
-from moss_audio.evaluate.scoring import Normaliser, read_spellings
+from moss_audio.evaluate.scoring import Normaliser, as_json, as_markdown, make_report, read_spellings
 
 INTERRUPTED = 130
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from moss_audio.finetune.adapters import load_adapter, lora_config, merge
-    from moss_audio.finetune.training import train
+    from moss_audio.finetune.training import TrainOptions, train
     from moss_audio.finetune.training_data import (
         Collator,
         Conversation,
@@ -23,13 +23,12 @@ if TYPE_CHECKING:
         read_conversations,
         sequence,
     )
-    from moss_audio.finetune.training_options import TrainOptions
 
 _HOMES = {
     "Collator": "training_data",
     "Conversation": "training_data",
     "Example": "training_data",
-    "TrainOptions": "training_options",
+    "TrainOptions": "training",
     "cut": "training_data",
     "load_adapter": "adapters",
     "lora_config": "adapters",

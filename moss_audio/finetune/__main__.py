@@ -86,9 +86,8 @@ def train(
     chosen = dict(locals())
     if precision not in ("auto", "bfloat16", "float32"):
         raise typer.BadParameter("give auto, bfloat16 or float32", param_hint="--precision")
-    from moss_audio.finetune.training import describe
+    from moss_audio.finetune.training import TrainOptions, describe
     from moss_audio.finetune.training import train as run
-    from moss_audio.finetune.training_options import TrainOptions
 
     options = TrainOptions(**chosen)
     run(options)

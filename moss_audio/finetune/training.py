@@ -1,19 +1,23 @@
 """One training run, from a data file to an adapter or a checkpoint.
 
-transformers' ``Trainer`` with our order of examples, our loss and our files; what a person sees of it on
-stderr, and what happens when they stop it.
+``TrainOptions`` says what it is asked to do and what a run that is resumed must not change, ``training_need``
+how much memory it takes, computed from sizes alone. ``train`` is transformers' ``Trainer`` with our order of
+examples, our loss and our files, what a person sees of it on stderr, and what happens when they stop it.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import os
+import re
 import signal
 import sys
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
 from peft import PeftModel
@@ -28,8 +32,9 @@ from transformers.trainer_callback import PrinterCallback
 
 from moss_audio.checkpoints.files import read_config, weight_files
 from moss_audio.checkpoints.hub import resolve
-from moss_audio.errors import MossAudioError
-from moss_audio.finetune.adapters import add_adapter, lora_config, save_adapter
+from moss_audio.checkpoints.memory import GB, available
+from moss_audio.errors import DataError, MossAudioError, NotEnoughMemory
+from moss_audio.finetune.adapters import AUDIO_ENCODER, LANGUAGE_MODEL, add_adapter, lora_config, save_adapter
 from moss_audio.finetune.training_data import (
     IGNORED,
     Collator,
@@ -40,10 +45,245 @@ from moss_audio.finetune.training_data import (
     read_conversations,
     total_time,
 )
-from moss_audio.finetune.training_memory import check, training_need, weight_dtype
-from moss_audio.finetune.training_options import TrainOptions, begin, last_checkpoint
+from moss_audio.model.config import MossAudioConfig
 from moss_audio.model.modeling import MossAudioModel
 from moss_audio.model.processor import MossAudioProcessor
+
+LORA_LR = 2e-4
+FULL_LR = 5e-5
+"""Learning rates the published guide recommends."""
+
+RECORD = "finetune.json"
+"""The file in the output folder that says what the run was started with."""
+
+Precision = Literal["auto", "bfloat16", "float32"]
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """One training run.
+
+    Attributes:
+        data: Conversations, JSONL.
+        model: Base checkpoint, a folder or a name on the hub.
+        output: Folder for checkpoints and the result.
+        full: Train all weights instead of an adapter.
+        lora_rank, lora_alpha, lora_dropout, lora_on_encoder: See ``lora_config``.
+        epochs: Passes over the data.
+        max_steps: Optimiser steps at most; 0 for as many as the epochs have.
+        batch: Examples heard at a time.
+        accumulate: Batches of one optimiser step.
+        lr: Learning rate at its highest; None is 2e-4 for LoRA, 5e-5 for all weights. It falls linearly to 0.
+        warmup: Steps in which it rises, or below 1 their share of all steps.
+        weight_decay: AdamW's.
+        clip: Norm to which gradients are clipped; 0 for not at all.
+        max_length: Tokens of a sequence; a longer one is refused.
+        skip_too_long: Leave longer ones out instead.
+        time_markers: Write seconds between the audio tokens; None as at inference.
+        prompt_default: Prompt of conversations that have none.
+        group_by_length: Learn examples of like length together.
+        gradient_checkpointing: Compute activations twice instead of keeping them; same gradients.
+        encoder_dropout: Let the encoder drop activations out, as the published script does.
+        precision: "auto" is bfloat16 arithmetic on a GPU and float32 on a CPU; with all weights trained on a
+            GPU the weights themselves stay float32. "bfloat16" keeps them in bfloat16 as well.
+        eval_data: Conversations whose loss is measured at every save.
+        save_steps: Optimiser steps from one checkpoint to the next; 0 for the end of every epoch.
+        keep: Checkpoints kept, the newest.
+        resume: Continue from the output folder's last checkpoint.
+        workers: Processes that decode audio ahead.
+        seed: For order, adapters and dropout.
+    """
+
+    data: Path
+    model: str
+    output: Path
+    full: bool = False
+    lora_rank: int = 64
+    lora_alpha: float = 2
+    lora_dropout: float = 0.0
+    lora_on_encoder: bool = False
+    epochs: float = 1
+    max_steps: int = 0
+    batch: int = 1
+    accumulate: int = 1
+    lr: float | None = None
+    warmup: float = 0
+    weight_decay: float = 0.0
+    clip: float = 1.0
+    max_length: int = 8192
+    skip_too_long: bool = False
+    time_markers: bool | None = None
+    prompt_default: str = ""
+    group_by_length: bool = True
+    gradient_checkpointing: bool = False
+    encoder_dropout: bool = False
+    precision: Precision = "auto"
+    eval_data: Path | None = None
+    save_steps: int = 0
+    keep: int = 2
+    resume: bool = False
+    workers: int = 0
+    seed: int = 0
+
+    @property
+    def learning_rate(self) -> float:
+        """As asked for, or the published guide's."""
+        return self.lr if self.lr is not None else FULL_LR if self.full else LORA_LR
+
+
+# What may differ when a run is resumed; everything else would make it another run.
+_FREE = ("output", "resume", "keep", "workers", "save_steps", "eval_data", "data", "model")
+
+
+def begin(options: TrainOptions, base: Path) -> Path | None:
+    """Claim the output folder.
+
+    Args:
+        options: The run's.
+        base: Folder of the base checkpoint.
+
+    Returns:
+        The checkpoint to resume from, if the run is resumed.
+
+    Raises:
+        MossAudioError: There is nothing to resume, it was another run, or one would be overwritten.
+    """
+    last = last_checkpoint(options.output)
+    if not options.resume:
+        if last is not None:
+            raise MossAudioError(
+                f"{options.output} already holds {last.name} of a run; give --resume to continue it, or "
+                "another --output."
+            )
+        options.output.mkdir(parents=True, exist_ok=True)
+        record = json.dumps(_record(options, base), indent=2)
+        (options.output / RECORD).write_text(record + "\n", encoding="utf-8")
+        return None
+    if last is None:
+        raise MossAudioError(
+            f"{options.output} holds no checkpoint to resume from; start the run without --resume."
+        )
+    _check_same(options, base)
+    return last
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest complete checkpoint of a run; one whose writing was cut short does not count."""
+    found = []
+    for file in folder.glob("checkpoint-*/trainer_state.json"):
+        number = file.parent.name.removeprefix("checkpoint-")
+        try:
+            json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if number.isdigit():
+            found.append((int(number), file.parent))
+    return max(found)[1] if found else None
+
+
+def _record(options: TrainOptions, base: Path) -> dict[str, Any]:
+    chosen = {name: value for name, value in asdict(options).items() if name not in _FREE}
+    chosen["lr"] = options.learning_rate
+    try:
+        digest = hashlib.sha256(options.data.read_bytes()).hexdigest()
+    except OSError as error:
+        raise DataError(f"{options.data} cannot be read: {error.strerror or error}.") from error
+    config = hashlib.sha256((base / "config.json").read_bytes()).hexdigest()
+    return {**chosen, "data_sha256": digest, "model_config_sha256": config}
+
+
+def _check_same(options: TrainOptions, base: Path) -> None:
+    try:
+        before = json.loads((options.output / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        before = {}
+    now = _record(options, base)
+    differing = [
+        f"{name} was {before[name]!r}" for name in now if name in before and before[name] != now[name]
+    ]
+    if differing:
+        raise MossAudioError(
+            f"The run in {options.output} was started with other options ({'; '.join(differing)}); resume it "
+            "with the same options and data, or start another one with another --output."
+        )
+
+
+ADAM_BYTES = 2 * 4
+"""Two averages of each trained weight, float32."""
+
+
+@dataclass(frozen=True)
+class TrainingNeed:
+    """Bytes of one run on one device, without activations.
+
+    Attributes:
+        weights: The whole model's, in the precision they are kept in.
+        trained: Adapters if there are any, gradients, and AdamW's averages.
+        weights_in_all, weights_trained: How many numbers these are.
+    """
+
+    weights: int
+    trained: int
+    weights_in_all: int
+    weights_trained: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.weights + self.trained
+
+
+def weight_dtype(options: TrainOptions, device: torch.device) -> torch.dtype:
+    """Precision in which the base's weights are kept while training."""
+    if options.precision != "auto":
+        return torch.bfloat16 if options.precision == "bfloat16" else torch.float32
+    # In bfloat16 a step smaller than 1/256 of a weight is lost: weights that are trained stay float32.
+    return torch.bfloat16 if device.type == "cuda" and not options.full else torch.float32
+
+
+def training_need(config: MossAudioConfig, options: TrainOptions, dtype: torch.dtype) -> TrainingNeed:
+    """What training a model of these sizes takes.
+
+    Args:
+        config: Sizes of the model.
+        options: What is trained.
+        dtype: The base's weights, see ``weight_dtype``.
+    """
+    with torch.device("meta"):
+        model = MossAudioModel(config)
+    numbers = model.num_parameters()
+    if options.full:
+        # The gradient has the weight's precision, and so have AdamW's averages.
+        return TrainingNeed(numbers * dtype.itemsize, numbers * 3 * dtype.itemsize, numbers, numbers)
+    added = adapter_numbers(model, options.lora_rank, options.lora_on_encoder)
+    return TrainingNeed(numbers * dtype.itemsize, added * (4 + 4 + ADAM_BYTES), numbers, added)
+
+
+def adapter_numbers(model: MossAudioModel, rank: int, on_encoder: bool) -> int:
+    """Weights of an adapter: ``rank * (inputs + outputs)`` for each adapted layer."""
+    patterns = [LANGUAGE_MODEL, AUDIO_ENCODER] if on_encoder else [LANGUAGE_MODEL]
+    return sum(
+        rank * (module.in_features + module.out_features)
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and any(re.fullmatch(pattern, name) for pattern in patterns)
+    )
+
+
+def check_memory(need: TrainingNeed, device: torch.device, full: bool) -> None:
+    """Refuse what cannot fit even without activations.
+
+    Raises:
+        NotEnoughMemory: Says how much is needed and what is there.
+    """
+    there = available(device)
+    if need.total <= there:
+        return
+    less = "train an adapter instead of --full" if full else "choose a smaller model or a larger device"
+    raise NotEnoughMemory(
+        f"This training needs at least {need.total / GB:.1f} GB of memory ({need.weights / GB:.1f} GB of "
+        f"weights, {need.trained / GB:.1f} GB for what is trained, not counting activations), and "
+        f"{there / GB:.1f} GB are free; {less}."
+    )
 
 
 class Reporter(TrainerCallback):
@@ -287,7 +527,7 @@ def train(options: TrainOptions) -> Path:
     reporter = Reporter()
     examples = _examples(options.data, options, reading, reporter)
     held_out = _examples(options.eval_data, options, reading, reporter) if options.eval_data else None
-    check(training_need(config, options, dtype), device, options.full)
+    check_memory(training_need(config, options, dtype), device, options.full)
     resume = begin(options, base)
     set_seed(options.seed)  # before adapters get their first weights
     model = _model(options, base, dtype, reading)

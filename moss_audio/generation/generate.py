@@ -6,13 +6,20 @@ a thought may have a budget, and the work ends when nobody wants the answer any 
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
+from transformers import (
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
 from transformers.generation.streamers import BaseStreamer
 
 from moss_audio.checkpoints.memory import ran_out
@@ -28,14 +35,14 @@ from moss_audio.generation.requests import (
     TextDelta,
     ThinkingDelta,
 )
-from moss_audio.generation.streaming import AnswerWriter, Cancelled, Looping, Streamer
+from moss_audio.generation.streaming import AnswerWriter
 from moss_audio.generation.thinking import (
     ThinkTags,
+    Thought,
     name_says_thinking,
     prompt_opens_thought,
     transition_ids,
 )
-from moss_audio.generation.thinking_budget import ThinkingBudget
 from moss_audio.model.chat_template import (
     AFTER_AUDIO,
     NO_THOUGHT,
@@ -233,6 +240,115 @@ class _Run:
         length = self.inputs["input_ids"].shape[1]
         budget = thinking_budget(self.processor.tokenizer, self.options, length, self.opened)
         return LogitsProcessorList([] if budget is None else [budget])
+
+
+class Streamer(BaseStreamer):
+    """Hands tokens from the thread of ``generate`` to whoever iterates over it, without the prompt."""
+
+    def __init__(self) -> None:
+        self._queue: queue.SimpleQueue[int | BaseException | None] = queue.SimpleQueue()
+        self._prompt_seen = False
+
+    def put(self, value: torch.Tensor) -> None:
+        """Called by ``generate``: first with the prompt ``[B, L]``, then with each new token ``[B]``."""
+        if not self._prompt_seen:
+            self._prompt_seen = True
+            return
+        for token in value.reshape(-1).tolist():
+            self._queue.put(token)
+
+    def end(self) -> None:
+        """Called by ``generate`` after the last token."""
+        self._queue.put(None)
+
+    def fail(self, error: BaseException) -> None:
+        """Raise an error where the tokens are read."""
+        self._queue.put(error)
+
+    def __iter__(self) -> Iterator[int]:
+        while (item := self._queue.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+
+
+class Cancelled(StoppingCriteria):
+    """Ends every row once the event is set."""
+
+    def __init__(self, cancel: threading.Event) -> None:
+        self.cancel = cancel
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
+        """``input_ids`` [B, L]: whether each row ends here, bool ``[B]``."""
+        return torch.full((len(input_ids),), self.cancel.is_set(), dtype=torch.bool, device=input_ids.device)
+
+
+class Looping(StoppingCriteria):
+    """Ends a row that says one phrase over and over."""
+
+    def __init__(self, prompt_length: int) -> None:
+        self.prompt_length = prompt_length
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
+        """``input_ids`` [B, L]: whether each row ends here, bool ``[B]``."""
+        rows = input_ids[:, self.prompt_length :].tolist()
+        return torch.tensor([is_loop(row) for row in rows], device=input_ids.device)
+
+
+class ThinkingBudget(LogitsProcessor):
+    """Lets a thought have ``budget`` tokens, then forces the transition sentence and ``</think>``.
+
+    Args:
+        budget: Tokens all thoughts of an answer may have together, tags not counted, at least 0.
+        tags: The tags' ids.
+        transition: Ids of the sentence forced before ``</think>``; it comes on top of the budget.
+        prompt_length: Tokens before the generated ones, padding included.
+        opened: For each prompt, whether it ends inside a thought.
+
+    A thought opened anew after the budget is used up is closed at once.
+    """
+
+    def __init__(
+        self,
+        budget: int,
+        tags: ThinkTags,
+        transition: Sequence[int],
+        prompt_length: int,
+        opened: Sequence[bool] = (False,),
+    ) -> None:
+        self.budget = budget
+        self.tags = tags
+        self.transition = tuple(transition)
+        self.prompt_length = prompt_length
+        self.opened = tuple(opened)
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """``input_ids`` [B, L], ``scores`` [B, vocabulary]: scores with the forced id alone possible."""
+        # Beams and several answers to one prompt stand next to each other.
+        share = max(1, len(input_ids) // len(self.opened))
+        forced = {}
+        for row, ids in enumerate(input_ids[:, self.prompt_length :].tolist()):
+            opened = self.opened[min(row // share, len(self.opened) - 1)]
+            if (token := self.forced(ids, opened)) is not None:
+                forced[row] = token
+        if not forced:
+            return scores
+        changed = scores.clone()
+        for row, token in forced.items():
+            changed[row] = float("-inf")
+            changed[row, token] = 0.0
+        return changed
+
+    def forced(self, ids: list[int], inside: bool) -> int | None:
+        """The id that must come next after these generated ones, or None."""
+        thought = self.follow(inside)
+        for token in ids:
+            thought.add(token)
+        return thought.forced
+
+    def follow(self, inside: bool) -> Thought:
+        """One answer that begins, inside a thought or not."""
+        return Thought(self.budget, self.tags, self.transition, inside)
 
 
 def thinking_budget(

@@ -1,18 +1,14 @@
-"""From the tokens of ``generate`` to the deltas of an answer, and the ways to end it early."""
+"""An answer as it is written: decoded from tokens, parted from its thought, ended by stop sequences.
+
+Needs neither torch nor transformers, since text that comes from a server is read with it too.
+"""
 
 from __future__ import annotations
 
-import queue
-import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable
 from typing import Any
 
-import torch
-from transformers import StoppingCriteria
-from transformers.generation.streamers import BaseStreamer
-
-from moss_audio.generation.loops import is_loop
 from moss_audio.generation.requests import Reply, Stopped, TextDelta, ThinkingDelta
 from moss_audio.generation.thinking import Piece, ThinkTags, ThoughtSplitter
 
@@ -48,59 +44,6 @@ class TextDecoder:
         return self._tokenizer.decode(
             self._ids, skip_special_tokens=False, clean_up_tokenization_spaces=False
         )
-
-
-class Streamer(BaseStreamer):
-    """Hands tokens from the thread of ``generate`` to whoever iterates over it, without the prompt."""
-
-    def __init__(self) -> None:
-        self._queue: queue.SimpleQueue[int | BaseException | None] = queue.SimpleQueue()
-        self._prompt_seen = False
-
-    def put(self, value: torch.Tensor) -> None:
-        """Called by ``generate``: first with the prompt ``[B, L]``, then with each new token ``[B]``."""
-        if not self._prompt_seen:
-            self._prompt_seen = True
-            return
-        for token in value.reshape(-1).tolist():
-            self._queue.put(token)
-
-    def end(self) -> None:
-        """Called by ``generate`` after the last token."""
-        self._queue.put(None)
-
-    def fail(self, error: BaseException) -> None:
-        """Raise an error where the tokens are read."""
-        self._queue.put(error)
-
-    def __iter__(self) -> Iterator[int]:
-        while (item := self._queue.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-
-
-class Cancelled(StoppingCriteria):
-    """Ends every row once the event is set."""
-
-    def __init__(self, cancel: threading.Event) -> None:
-        self.cancel = cancel
-
-    def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
-        """``input_ids`` [B, L]: whether each row ends here, bool ``[B]``."""
-        return torch.full((len(input_ids),), self.cancel.is_set(), dtype=torch.bool, device=input_ids.device)
-
-
-class Looping(StoppingCriteria):
-    """Ends a row that says one phrase over and over."""
-
-    def __init__(self, prompt_length: int) -> None:
-        self.prompt_length = prompt_length
-
-    def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
-        """``input_ids`` [B, L]: whether each row ends here, bool ``[B]``."""
-        rows = input_ids[:, self.prompt_length :].tolist()
-        return torch.tensor([is_loop(row) for row in rows], device=input_ids.device)
 
 
 Delta = ThinkingDelta | TextDelta
@@ -174,3 +117,60 @@ class AnswerWriter:
             ThinkingDelta(piece.text) if piece.kind == "thinking" else TextDelta(piece.text)
             for piece in pieces
         ]
+
+
+def begun(text: str, sequences: Iterable[str]) -> int:
+    """How many characters at the end of a text may be the beginning of one of these sequences.
+
+    A whole sequence at the end does not count: whoever asks has looked for those already.
+    """
+    longest = 0
+    for sequence in sequences:
+        for length in range(min(len(text), len(sequence) - 1), longest, -1):
+            if text.endswith(sequence[:length]):
+                longest = length
+                break
+    return longest
+
+
+class StopSequences:
+    """Lets text through up to the first stop sequence, which is left out.
+
+    Where sequences overlap, the one that is complete first counts, as if the text had come character by
+    character. So the pieces in which it comes make no difference.
+
+    Args:
+        sequences: Any of them ends the text; empty ones do not count.
+
+    Attributes:
+        met: Whether one has come. Nothing goes through after it.
+        text: All that was let through.
+    """
+
+    def __init__(self, sequences: Iterable[str] | None) -> None:
+        self.met = False
+        self.text = ""
+        self._sequences = [sequence for sequence in sequences or () if sequence]
+        self._held = ""
+
+    def feed(self, text: str) -> str:
+        """Take more text; returns what is certain to stand before any stop sequence."""
+        if self.met:
+            return ""
+        text, self._held = self._held + text, ""
+        found = [(at + len(stop), at) for stop in self._sequences if (at := text.find(stop)) >= 0]
+        if found:
+            self.met = True
+            return self._let_through(text[: min(found)[1]])
+        certain = len(text) - begun(text, self._sequences)
+        self._held = text[certain:]
+        return self._let_through(text[:certain])
+
+    def finish(self) -> str:
+        """The text has ended; returns what was held back."""
+        rest, self._held = self._held, ""
+        return self._let_through(rest)
+
+    def _let_through(self, text: str) -> str:
+        self.text += text
+        return text

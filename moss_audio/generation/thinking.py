@@ -4,9 +4,9 @@ Qwen3, and MOSS-Audio with it, writes ``<think>`` and ``</think>`` as ordinary t
 stands between them is the thought. ``ThoughtSplitter`` reads a whole text and a stream in any pieces alike,
 so both always agree.
 
-The budget works on token ids. ``Thought`` follows one answer id by id, for the engine; ``thinking_budget.py``
-does so inside transformers' ``generate``. This module needs neither torch nor transformers, since whoever
-asks whether a model's name says that it thinks has not loaded them.
+The budget works on token ids. ``Thought`` follows one answer id by id, for the engine; ``ThinkingBudget`` in
+``generate.py`` does so for transformers' ``generate``. This module needs neither torch nor transformers,
+since whoever asks whether a model's name says that it thinks has not loaded them.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, NamedTuple
 
-from moss_audio.generation.stop_sequences import begun
+from moss_audio.generation.streaming import begun
 
 LONGEST_CALL = 20_000
 """Characters of one block that are read; arguments are short, loops are long."""

@@ -8,7 +8,6 @@
 What each server needs on its command line is in docs/serving.md.
 """
 
-from moss_audio.served.served_backend import ServedBackend
-from moss_audio.served.served_models import Served
+from moss_audio.served.served_backend import Served, ServedBackend
 
 __all__ = ["Served", "ServedBackend"]

@@ -22,8 +22,7 @@ from moss_audio.tasks.results import (
     Transcript,
     official,
 )
-from moss_audio.tasks.sound_events import parse_events
-from moss_audio.tasks.timed_text import parse_sentences, parse_speakers, parse_words
+from moss_audio.tasks.timed_text import parse_events, parse_sentences, parse_speakers, parse_words
 
 __all__ = [
     "CAPTION_FIELDS",

@@ -19,8 +19,7 @@ from moss_audio.tasks.caption import parse_caption
 from moss_audio.tasks.choice import ask_choice, choice_frame, parse_choice
 from moss_audio.tasks.cleaning import clean, inside_fences, without_loops, without_preamble
 from moss_audio.tasks.results import CLOSE, OPEN, Description, Dropped, Parsed, Transcript
-from moss_audio.tasks.sound_events import parse_events
-from moss_audio.tasks.timed_text import parse_sentences, parse_speakers, parse_words
+from moss_audio.tasks.timed_text import parse_events, parse_sentences, parse_speakers, parse_words
 
 TRANSCRIBE = "Transcribe the audio."
 

@@ -19,8 +19,8 @@ from agent.checkpointer import Memory
 from agent.citations.check import UNVERIFIED
 from agent.citations.markers import Marker, split_markers
 from agent.extractive.extractive_chat import ExtractiveChatModel
-from agent.extractive.intents import WHICH
 from agent.graph import MOST_ROUNDS
+from agent.planning.intents import WHICH
 from agent.turns import TURNS_KEPT
 from index.recording_errors import MossAgentError, UnknownRecording
 from moss_audio.timestamps import clock

@@ -29,10 +29,9 @@ from index.recording_errors import Cancelled, MossAgentError
 from index.records import Span
 from index.transcription.moss_transcriber import MossTranscriber
 from index.transcription.whisper import WhisperTranscriber
-from moss_audio.backend import Backend
+from moss_audio.backend import Backend, BackendListener
 from moss_audio.errors import CheckpointError, MossAudioError
 from moss_audio.generation.requests import Options, Request
-from moss_audio.listener import BackendListener
 from moss_audio.served import ServedBackend
 from moss_audio.tasks import TASKS
 from tests.fixture import lessons

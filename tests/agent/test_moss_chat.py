@@ -20,23 +20,21 @@ from pydantic import BaseModel
 from agent.answer import Answer, StepFinished, StepStarted, TextDelta, ThoughtDelta
 from agent.assistant import Assistant
 from agent.citations.check import LEGEND, MARK, UNVERIFIED
-from agent.extractive.question_context import QuestionContext
-from agent.extractive.situation import Focus
 from agent.graph import MOST_ROUNDS
-from agent.handout import LONGEST_STRETCH
 from agent.models.moss_chat import CONTEXT_TOKENS, ChatMossAudio
 from agent.models.moss_messages import ContextTooLong, cut_rows, estimate_tokens, openai_messages
-from agent.prompts import system_message
+from agent.planning.intents import QuestionContext
+from agent.planning.situation import Focus
+from agent.prompts import LONGEST_STRETCH, system_message
 from index.recording_errors import Cancelled, MossAgentError
+from moss_audio.backend import BackendListener
 from moss_audio.errors import MossAudioError, NotEnoughMemory
 from moss_audio.generation.requests import Options
 from moss_audio.generation.requests import TextDelta as MossDelta
-from moss_audio.listener import BackendListener
 from tests.support.conversing import HARBOUR, Desk, heard
 from tests.support.moss_backend import Messages, RuleBackend, Said
 from tools import Toolbox, build_tools
-from tools.result import Evidence, RecordingInfo, Transcript, restore
-from tools.result_text import text_of
+from tools.result import Evidence, RecordingInfo, Transcript, restore, text_of
 
 READ = (
     '<tool_call>\n{"name": "read_transcript", "arguments": {"recording": "aaaaaaaaaaaa", '

@@ -14,11 +14,10 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMe
 
 from agent.extractive.compose import compose
 from agent.extractive.extractive_chat import respond
-from agent.extractive.intents import WHICH, Intent, understand
-from agent.extractive.plan import next_calls
-from agent.extractive.question_context import QuestionContext, context_of
-from agent.extractive.rules import content_words
-from agent.extractive.situation import Focus, Result, Situation, Turn, read_situation
+from agent.planning.intents import WHICH, Intent, QuestionContext, context_of, understand
+from agent.planning.plan import next_calls
+from agent.planning.rules import content_words
+from agent.planning.situation import Focus, Result, Situation, Turn, read_situation
 from agent.prompts import system_message
 from tests.conftest import ROOT
 from tools.result import Evidence, Failure, RecordingInfo, SearchResult, Transcript

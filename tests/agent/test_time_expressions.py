@@ -13,7 +13,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from agent.extractive.time_expressions import TimeRange, TopicRange, find_time
+from agent.planning.time_expressions import TimeRange, TopicRange, find_time
 from tests.conftest import ROOT
 
 DOCUMENT = (ROOT / "docs" / "time-expressions.md").read_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import tracemalloc
 from pathlib import Path
 
@@ -12,8 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from index.audio.decode import decode_to_flac, file_id, read_range
+from index.audio.vad import detect_speech
+from index.pipeline.transcribe_file import transcribe_file
 from index.recording_errors import Cancelled, MediaError
 from index.records import NoteKind
+from index.transcription.whisper import WhisperTranscriber
 from moss_audio.audio import SAMPLE_RATE, AudioStream
 from tests.support.media import CLICK_RATE, click_track, cut, encode, find_clicks
 
@@ -101,6 +105,30 @@ def test_stereo_with_speech_in_one_channel_only_is_heard(tmp_path: Path, sample:
     audio = decoded(tmp_path / "s.wav")
     assert len(audio) == 4 * SAMPLE_RATE
     assert np.abs(audio).max() > 0.2 * np.abs(speech).max()
+
+
+def test_speech_at_minus_60_decibels_is_written_down_as_at_full_level(
+    tmp_path: Path, models: Path, sample: Path
+):
+    speech, rate = cut(sample, 30, 12)
+    whisper = WhisperTranscriber("tiny.en", models, threads=1)
+    said = []
+    for name, gain in (("loud", 1.0), ("quiet", 0.001)):
+        (tmp_path / name).mkdir()
+        file = tmp_path / name / "call.wav"
+        soundfile.write(file, speech * gain, rate, subtype="PCM_16")
+        *heard, _ = transcribe_file(file, whisper, "en", threading.Event())
+        said.append([word.casefold() for part in heard for segment in part for word in segment.text.split()])
+    loud, quiet = said
+    assert len(loud) > 20
+    assert len(set(loud) & set(quiet)) > 0.75 * len(set(loud))
+
+
+@pytest.mark.parametrize("level", [1e-5, 1e-3, 1e-1])
+def test_hiss_of_any_level_is_no_speech(level: float, tmp_path: Path):
+    hiss = np.random.default_rng(0).normal(scale=level, size=10 * SAMPLE_RATE)
+    soundfile.write(tmp_path / "hiss.flac", hiss, SAMPLE_RATE)
+    assert detect_speech(tmp_path / "hiss.flac") == []
 
 
 def test_telephone_sound_comes_up_to_16_khz(tmp_path: Path):

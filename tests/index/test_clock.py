@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.extractive.time_expressions import TimeRange, find_time
+from agent.planning.time_expressions import TimeRange, find_time
 from moss_audio.timestamps import clock, clock_range, parse_clock
 
 

@@ -11,10 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from index.audio.decode import decode_to_flac, read_range
-from index.diarization.alignment import VoiceLabel, align_labels
-from index.diarization.clustering import estimate_clusters, known_clusters
-from index.diarization.constraints import SpeakerLabels, constrained_clusters, incremental_clusters
+from index.diarization.clustering import (
+    SpeakerLabels,
+    constrained_clusters,
+    estimate_clusters,
+    incremental_clusters,
+    known_clusters,
+)
 from index.diarization.diarize_stage import assign_remaining_speakers, assign_speakers
+from index.diarization.moss_speakers import VoiceLabel, align_labels
 from index.diarization.voice_embeddings import SpeechChunks
 from index.records import Segment
 from moss_audio.tasks import TimedText

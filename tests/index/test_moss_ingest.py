@@ -13,7 +13,7 @@ from index.audio.decode import SAMPLE_RATE
 from index.pipeline.ingest import Ingest
 from index.search.searching import Search
 from index.search.vectors import Vectors
-from index.sounds.moss_sounds import MossSounds
+from index.sounds import MossSounds
 from index.store.library import Library
 from index.transcription.moss_transcriber import MossTranscriber
 from moss_audio.engine import LocalBackend

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, create_engine, event, text
 
 from index.notes import describe, describe_all
-from index.pipeline.ingest_context import IngestContext
+from index.pipeline.stage import IngestContext
 from index.records import Note, NoteKind, Span, StageName, Status
 from index.store import migrations
 from index.store.database import Database, RecordingRow

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from index.records import Segment, Word
+from index.transcription.retry import cut_loops, has_loop
 from index.transcription.sentences import MAX_SENTENCE_SECONDS, join_words, split_sentences
-from index.transcription.word_loops import cut_loops, has_loop
 
 
 def words(text: str, pace: float = 0.3, pauses: dict[int, float] | None = None) -> list[Word]:

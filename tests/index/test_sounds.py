@@ -21,10 +21,11 @@ from index.recording_errors import Cancelled
 from index.records import NoteKind, Recording, Segment, Span
 from index.search.searching import Search
 from index.search.vectors import Vectors
-from index.sounds.moss_sounds import MossSounds
-from index.sounds.sound_segments import (
+from index.sounds import (
+    MossSounds,
     alike,
     cut_sound_windows,
+    is_complete,
     is_music,
     is_quiet,
     is_talk,
@@ -32,7 +33,6 @@ from index.sounds.sound_segments import (
     sound_window,
     sounds_of,
 )
-from index.sounds.sound_stage import is_complete
 from index.store.library import Library
 from index.transcription.moss_transcriber import MossTranscriber
 from moss_audio.errors import NotEnoughMemory
@@ -404,7 +404,7 @@ def test_a_sound_over_a_seam_is_one_also_when_the_work_ends_right_after_the_last
 
     with monkeypatch.context() as patched:
         if cut_short == "killed":  # nothing after the last transaction of a window happens
-            patched.setattr("index.sounds.sound_stage.join_sounds", lambda _: None)
+            patched.setattr("index.sounds.join_sounds", lambda _: None)
         with pytest.raises(Cancelled):
             listen(begins=100.0, ends=220.0, sounds=(rain,), progress=end, cancel=cancel)
     (recording,) = library.recordings()
@@ -459,7 +459,7 @@ PROGRAM = """
 import sys, time
 from pathlib import Path
 from index.pipeline.ingest import Ingest
-from index.sounds.moss_sounds import MossSounds
+from index.sounds import MossSounds
 from index.search.vectors import Vectors
 from index.transcription.moss_transcriber import MossTranscriber
 from tests.support.indexed import embedder, open_library

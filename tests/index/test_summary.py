@@ -13,12 +13,11 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from index.export.markdown import to_markdown
-from index.records import Segment
+from index.records import TEMPLATES, Segment, Summary
 from index.search.embeddings import Embedder
-from index.summary import Summary, summarize
-from index.summary.speaker_names import infer_names
+from index.speaker_names import infer_names
+from index.summary import summarize
 from index.summary.speech_acts import due_words
-from index.templates import TEMPLATES
 from tests.conftest import DATA
 from tests.support.talks import TALKS, Talk, script
 
@@ -63,7 +62,7 @@ def sample_summary(request, embedder) -> Summary:
 
 
 def matches(item, fact) -> bool:
-    from index.summary.speaker_names import same_name
+    from index.speaker_names import same_name
 
     owner = item.owner and (same_name(item.owner, fact["owner"]) or item.owner == LABELS[fact["owner"]])
     due = item.due and item.due.replace("30th", "thirtieth") == fact["due"]

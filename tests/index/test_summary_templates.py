@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from index.export.markdown import to_markdown
+from index.records import Summary
 from index.search.embeddings import Embedder
 from index.summary import summarize
-from index.summary.items import Summary
 from tests.support.talks import TALKS, script
 
 

@@ -11,8 +11,8 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.engine import Engine
 
 import index.store.database
-from index.diarization.alignment import VoiceLabel
 from index.diarization.diarize_stage import stored_labels
+from index.diarization.moss_speakers import VoiceLabel
 from index.store.library import Library
 from tests.support.indexed import open_library
 

@@ -16,9 +16,9 @@ from agent.answer import Answer, StepFinished
 from agent.assistant import Assistant
 from agent.citations.quotes import contains, fold
 from agent.engines.engine_choice import choose
-from agent.extractive.question_context import QuestionContext
-from agent.extractive.situation import Focus
 from agent.models.moss_chat import ChatMossAudio
+from agent.planning.intents import QuestionContext
+from agent.planning.situation import Focus
 from agent.prompts import system_prompt
 from agent.settings import Settings
 from moss_audio.generation.requests import Options, Reply

@@ -11,11 +11,11 @@ import torch
 from index.transcription.moss_requests import BackendClient
 from moss_audio.engine import Engine, EngineOptions, LocalBackend, RequestHandle
 from moss_audio.engine import encoder_cache as encoding
-from moss_audio.engine import input_processor as inputs
-from moss_audio.engine import options as sizes
+from moss_audio.engine import engine as engines
+from moss_audio.engine import sequence as sequences
 from moss_audio.engine.encoder_cache import EncoderCache
+from moss_audio.engine.engine import Budget, workspace
 from moss_audio.engine.model_runner import ModelRunner
-from moss_audio.engine.options import Budget, workspace
 from moss_audio.errors import MemoryUsedUp, MossAudioError, NotEnoughMemory
 from moss_audio.generation.requests import Options, Reply, Request
 from moss_audio.model.modeling import MossAudioModel
@@ -58,7 +58,7 @@ def busy(engine: Engine) -> int:
 @pytest.mark.parametrize("sizes", [{"cache_bytes": 700_000}, {"prefill_tokens": 200}])
 def test_only_what_the_next_pass_takes_is_prepared_and_encoded(start, monkeypatch, sizes):
     prepared, encoded = [], []
-    ready, encode = inputs.InputProcessor.sequence, EncoderCache.encode
+    ready, encode = sequences.InputProcessor.sequence, EncoderCache.encode
 
     def preparing(self, *given):
         prepared.append(ready(self, *given))
@@ -68,7 +68,7 @@ def test_only_what_the_next_pass_takes_is_prepared_and_encoded(start, monkeypatc
         encoded.append(len(requests))
         return encode(self, requests)
 
-    monkeypatch.setattr(inputs.InputProcessor, "sequence", preparing)
+    monkeypatch.setattr(sequences.InputProcessor, "sequence", preparing)
     monkeypatch.setattr(EncoderCache, "encode", encoding)
     engine = start(**sizes)
     handles = queued(engine, REQUESTS)
@@ -108,12 +108,12 @@ def test_the_cache_leaves_room_for_windows_and_work(model, monkeypatch):
     options = EngineOptions(block_size=16, cache_share=1.0)
     work = workspace(model, options)
     for there in (3 * work, 30 * work):
-        monkeypatch.setattr(sizes, "available", lambda device, there=there: there)
+        monkeypatch.setattr(engines, "available", lambda device, there=there: there)
         budget = Budget.of(model, options)
         assert budget.encoder_bytes == min(options.encoder_bytes, there // 10)
         assert 2 <= budget.blocks <= options.max_tokens // 16
         assert _cache_bytes(model, budget) + budget.encoder_bytes + work <= there
-    monkeypatch.setattr(sizes, "available", lambda device: work // 2)
+    monkeypatch.setattr(engines, "available", lambda device: work // 2)
     with pytest.raises(NotEnoughMemory, match=r"KV cache needs .* gets 0\.000 GB"):
         Budget.of(model, options)
 
@@ -126,8 +126,8 @@ def _cache_bytes(model: MossAudioModel, budget: Budget) -> int:
 
 def test_the_blocks_of_a_prompt_are_hashed_once_however_long_it_waits(start, monkeypatch):
     calls = []
-    hashing = inputs.block_hashes
-    monkeypatch.setattr(inputs, "block_hashes", lambda *given: calls.append(1) or hashing(*given))
+    hashing = sequences.block_hashes
+    monkeypatch.setattr(sequences, "block_hashes", lambda *given: calls.append(1) or hashing(*given))
     engine = start(cache_bytes=400_000)
     queued(engine, REQUESTS[:3])
     # The second has no room beside the first, and is looked at in each step.

@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from moss_audio.engine.block_pool import Allocation, BlockPool, block_hashes
-from moss_audio.engine.kv_cache import CacheShape, KVCache
+from moss_audio.engine.kv_cache import Allocation, BlockPool, CacheShape, KVCache, block_hashes
 from moss_audio.generation.loops import LOOP_TOKENS, is_loop
 
 

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 
 from moss_audio.evaluate.__main__ import main
 from moss_audio.evaluate.cases import Prediction, read_cases, read_predictions
-from moss_audio.evaluate.report import as_json, as_markdown, make_report
-from moss_audio.evaluate.scoring import Normaliser, score_case
+from moss_audio.evaluate.scoring import Normaliser, as_json, as_markdown, make_report, score_case
 from tests.conftest import ROOT
 
 DATA = ROOT / "tests" / "data" / "evaluate"

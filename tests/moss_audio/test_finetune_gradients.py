@@ -12,8 +12,7 @@ from safetensors.torch import load_file
 
 from moss_audio.finetune import Collator, Example, lora_config, sequence
 from moss_audio.finetune.adapters import add_adapter
-from moss_audio.finetune.training import answer_loss, learned_columns
-from moss_audio.finetune.training_memory import adapter_numbers
+from moss_audio.finetune.training import adapter_numbers, answer_loss, learned_columns
 from moss_audio.model.modeling import MossAudioModel
 from tests.support.finetuning import ANSWERS, messages, one_thread, small_processor, speech
 from tests.support.moss_tokenizer import PARITY

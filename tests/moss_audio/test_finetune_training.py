@@ -24,7 +24,7 @@ from moss_audio.finetune import (
     lora_config,
     merge,
     train,
-    training_memory,
+    training,
 )
 from moss_audio.finetune.__main__ import main
 from moss_audio.finetune.adapters import add_adapter
@@ -349,7 +349,7 @@ def test_the_loss_on_evaluation_data_weighs_every_token_alike(options: TrainOpti
 def test_too_little_memory_is_said_before_anything_is_loaded(
     options: TrainOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("moss_audio.finetune.training_memory.available", lambda device: 1_000_000)
+    monkeypatch.setattr("moss_audio.finetune.training.available", lambda device: 1_000_000)
     with pytest.raises(NotEnoughMemory, match="train an adapter instead"):
         train(replace(options, full=True))
     assert not options.output.exists()
@@ -357,12 +357,12 @@ def test_too_little_memory_is_said_before_anything_is_loaded(
 
 def test_what_training_needs_is_counted_from_the_sizes(options: TrainOptions) -> None:
     model = load(Path(options.model))
-    need = training_memory.training_need(model.config, options, torch.bfloat16)
+    need = training.training_need(model.config, options, torch.bfloat16)
     adapted = add_adapter(model, lora_config(8), "tiny")
     trained, total = adapted.get_nb_trainable_parameters()
     assert need.weights_trained == trained
     assert need.weights == 2 * (total - trained)
-    full = training_memory.training_need(model.config, replace(options, full=True), torch.float32)
+    full = training.training_need(model.config, replace(options, full=True), torch.float32)
     assert full.total == 16 * (total - trained)
 
 

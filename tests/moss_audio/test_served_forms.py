@@ -15,7 +15,7 @@ from agent.engines.engine_choice import choose
 from agent.settings import Settings
 from index.recording_errors import MossAgentError
 from moss_audio.generation.requests import Options, Reply, Request
-from moss_audio.served import ServedBackend, served_models
+from moss_audio.served import ServedBackend, served_backend
 from tests.support.served_server import SAID, replaying, stream
 
 SOUND = np.zeros(16_000, dtype=np.float32)
@@ -118,4 +118,4 @@ def test_one_setting_bounds_the_thoughts_of_sglang(home: Path, tmp_path: Path):
     ],
 )
 def test_a_server_says_how_much_its_model_holds(entry: dict[str, Any], context: int | None) -> None:
-    assert served_models.choose({"data": [{"id": "m", **entry}]}, None, "host").context == context
+    assert served_backend.choose({"data": [{"id": "m", **entry}]}, None, "host").context == context

@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 
 from moss_audio.errors import AudioError, PromptError
-from moss_audio.generation.requests import Options, Reply, Request
+from moss_audio.generation.requests import THOUGHT_TOKENS, Options, Reply, Request
 from moss_audio.model.chat_template import Prompt, default_prompt
 from moss_audio.served import ServedBackend
-from moss_audio.served.dialect import THOUGHT_TOKENS
 from tests.support.served_server import Act, Replay, document, replaying, stream
 
 OPTIONS = Options(max_new_tokens=64)

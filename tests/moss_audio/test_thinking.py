@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from moss_audio.generation.generate import ThinkingBudget
 from moss_audio.generation.thinking import (
     ThinkTags,
     ThoughtSplitter,
@@ -17,7 +18,6 @@ from moss_audio.generation.thinking import (
     prompt_opens_thought,
     split_thought,
 )
-from moss_audio.generation.thinking_budget import ThinkingBudget
 from moss_audio.model.chat_template import NO_THOUGHT
 
 FRAGMENTS = st.sampled_from(

@@ -14,9 +14,9 @@ import soundfile
 from agent.answer import Answer
 from agent.assistant import Assistant
 from agent.extractive.extractive_chat import ExtractiveChatModel
+from moss_audio.backend import BackendListener
 from moss_audio.errors import AudioError, MossAudioError, PromptError
 from moss_audio.generation.requests import Event, Options, Request
-from moss_audio.listener import BackendListener
 from moss_audio.timestamps import clock
 from tests.support import conversing
 from tests.support.conversing import HARBOUR, Desk

@@ -24,10 +24,9 @@ from starlette.types import Receive, Scope, Send
 
 from moss_audio.backend import Backend
 from moss_audio.generation.requests import Event, Reply, Request, TextDelta, ThinkingDelta
-from moss_audio.generation.stop_sequences import StopSequences
+from moss_audio.generation.streaming import StopSequences
 from moss_audio.generation.tool_calls import Call, CallReader
-from web.api.audio_parts import decode_part
-from web.api.chat_request import ChatRequest, read_chat_request
+from web.api.chat_request import ChatRequest, decode_part, read_chat_request
 from web.api.error_responses import ApiError, as_api_error
 from web.api.limiter import BEAT_SECONDS, Ended, Feed, Limits, collected, first_item
 from web.api.service import Service

@@ -17,8 +17,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import GaugeMetricFamily
 
 from agent.engines.loading import LoadingBackend
-from index.transcription.shared_transcriber import SharedTranscriber
-from index.transcription.transcriber import Transcriber
+from index.transcription.transcriber import SharedTranscriber, Transcriber
 from moss_audio.backend import Backend
 from moss_audio.engine import LocalBackend
 from moss_audio.errors import MossAudioError

@@ -24,10 +24,10 @@ from index.notes import describe
 from index.pipeline.transcribe_file import Transcript, transcribe_file
 from index.records import Note, NoteKind, Recording, Segment, Status
 from index.text import one_line
-from index.transcription.shared_transcriber import SharedTranscriber
+from index.transcription.transcriber import SharedTranscriber
 from moss_audio.timestamps import clock
-from web.api.audio_parts import safe_suffix
 from web.api.chat import EventStream, events
+from web.api.chat_request import safe_suffix
 from web.api.error_responses import ApiError, bad_request, too_much, unusable
 from web.api.limiter import Feed, collected, first_item
 from web.api.service import Service

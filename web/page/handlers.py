@@ -23,7 +23,7 @@ from index.recording_errors import Cancelled, MossAgentError, UnknownRecording
 from index.records import Recording
 from web.jobs import Jobs
 from web.page import chat_view
-from web.page.chat_sessions import Conversations
+from web.page.chat_view import Conversations
 from web.page.layout import render_actions
 from web.page.library_view import render_engines, render_glossary, render_library
 from web.page.transcript_view import render_head, render_player, render_transcript

@@ -10,8 +10,7 @@ from html import escape
 
 import gradio as gr
 
-from index.records import Recording
-from index.templates import TEMPLATE_LABELS
+from index.records import TEMPLATE_LABELS, Recording
 from web.page.theme import icon
 
 TEMPLATES = tuple((label, name) for name, label in TEMPLATE_LABELS.items())

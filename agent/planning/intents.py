@@ -1,17 +1,36 @@
-"""What a question wants: a kind that a rule accounts for, a follow-up to the last answer, or a search."""
+"""What a question wants: a kind that a rule accounts for, a follow-up to the last answer, or a search.
+
+``QuestionContext`` is how the graph hands it to a chat model, beside the system message.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, cast
 
+from langchain_core.messages import BaseMessage, SystemMessage
+
 from agent.citations.quotes import fold
-from agent.extractive.rules import SAYING, accounted, corrected, foreign_kind, is_foreign, read_kind, readings
-from agent.extractive.situation import Focus, Situation, Turn, results_of
-from agent.extractive.slots import NAME, TIME, TITLE, TOPIC, Question, read_question
-from agent.extractive.time_expressions import AT_SECONDS, TimeRange, TopicRange
-from index.templates import TEMPLATES
+from agent.planning.rules import (
+    NAME,
+    SAYING,
+    TIME,
+    TITLE,
+    TOPIC,
+    Question,
+    accounted,
+    corrected,
+    foreign_kind,
+    is_foreign,
+    read_kind,
+    read_question,
+    readings,
+)
+from agent.planning.situation import Focus, Situation, Turn, read_situation, results_of
+from agent.planning.time_expressions import AT_SECONDS, TimeRange, TopicRange
+from index.records import TEMPLATES
 from index.vocabulary import MONTHS, WEEKDAYS, one_of
 from moss_audio.timestamps import parse_clock
 from tools.result import AboutRecording, SearchResult, Transcript
@@ -33,7 +52,7 @@ SHORTEST_FOLLOW_UP_S = 30.0
 
 @dataclass(frozen=True)
 class Span:
-    """A stretch of the recording, seconds; ``kind`` as in ``agent.extractive.time_expressions``."""
+    """A stretch of the recording, seconds; ``kind`` as in ``agent.planning.time_expressions``."""
 
     start: float
     end: float
@@ -313,3 +332,42 @@ def _target(situation: Situation) -> Focus | None:
         if quoted_from:
             return None
     return None
+
+
+CONTEXT = "question_context"
+"""Where the context lies in the system message's ``additional_kwargs``; no server is sent it."""
+
+
+@dataclass(frozen=True)
+class QuestionContext:
+    """What is known of a question beside the conversation.
+
+    Attributes:
+        focus: The recording it is about, if known.
+        recordings: How many recordings the library has.
+        can_listen: Whether there is a tool that listens to audio again.
+        intent: What it asks for, by rule; None to have it understood from the conversation.
+    """
+
+    focus: Focus | None = None
+    recordings: int = 0
+    can_listen: bool = False
+    intent: Intent | None = None
+
+    def situation(self, messages: Sequence[BaseMessage]) -> Situation:
+        """The conversation as the planning rules look at it."""
+        return read_situation(messages, self.focus, self.recordings, self.can_listen)
+
+    def intent_of(self, situation: Situation) -> Intent:
+        """What the question asks for."""
+        return self.intent or understand(situation)
+
+
+def context_of(messages: Sequence[BaseMessage]) -> QuestionContext:
+    """The context that the system message carries; an empty one where none does."""
+    for message in messages:
+        if isinstance(message, SystemMessage):
+            context = message.additional_kwargs.get(CONTEXT)
+            if isinstance(context, QuestionContext):
+                return context
+    return QuestionContext()

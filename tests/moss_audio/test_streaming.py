@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from moss_audio.generation.stop_sequences import StopSequences, begun
+from moss_audio.generation.streaming import StopSequences, begun
 
 
 @given(

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from index.pipeline.parallel import as_finished, in_order
+from index.pipeline.stage import as_finished, in_order
 
 
 @given(st.lists(st.integers(0, 3), max_size=20), st.integers(1, 4))

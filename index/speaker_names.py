@@ -1,4 +1,8 @@
-"""Names for speaker labels: what people call each other tells who "Speaker 2" is."""
+"""Names of speakers: found in what people call each other, and as they are typed.
+
+What people call each other tells who "Speaker 2" is. People type names in any case, by a part that is one
+speaker's alone, or by their sound.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,11 @@ ANSWER_SECONDS = 12.0
 ENOUGH_EVIDENCE = 2
 """Times a name must have fitted a label, with no other name fitting as often, to be believed."""
 
-_NOT_NAMES = frozenset((*STOP_WORDS, *WEEKDAYS, *MONTHS)) | word_set(
+_ORDINARY = STOP_WORDS | frozenset((*WEEKDAYS, *MONTHS))
+NO_NAMES = _ORDINARY | {"speaker"}
+"""Words that name nobody by themselves."""
+
+_CAPITALISED = _ORDINARY | word_set(
     """absolutely actually agreed alright although always another answer awesome back basically believe
     boys brilliant bye certainly cheers clearly come congratulations cool darling dear definitely dude
     either else enough even exactly excellent fantastic finally fine first folks gentlemen girls good
@@ -53,7 +61,7 @@ _I_AM = re.compile(
 
 def plausible_name(word: str) -> bool:
     """Whether a capitalised word may be a person's name, as far as a word list can tell."""
-    return len(word) > 1 and word[0].isupper() and word.casefold() not in _NOT_NAMES
+    return len(word) > 1 and word[0].isupper() and word.casefold() not in _CAPITALISED
 
 
 def called(text: str) -> str | None:
@@ -132,3 +140,31 @@ def same_name(first: str, second: str) -> bool:
     """Whether two spellings are one name: recognisers write "Calum" and "Callum"."""
     first, second = first.casefold(), second.casefold()
     return first == second or similarity(first, second) > 0
+
+
+def find_voices(text: str, voices: Sequence[str]) -> Iterator[tuple[int, int, str]]:
+    """Where a text may name a voice: first character, the one behind the last, and the voice's name.
+
+    “E” names Grad E, and “the professor” Professor C, where no other voice has that part; “Kallum” is Callum.
+    Names that are written out come first, longer ones before shorter ones.
+    """
+    ranked = sorted(voices, key=len, reverse=True)
+    for voice in ranked:
+        for found in re.finditer(rf"(?<!\w){re.escape(voice)}(?!\w)", text, re.IGNORECASE):
+            yield *found.span(), voice
+    parts = Counter(part.casefold() for voice in voices for part in set(voice.split()))
+    for voice in ranked:
+        for part in voice.split():
+            if parts[part.casefold()] == 1 and part.casefold() not in NO_NAMES:
+                for found in re.finditer(r"[^\W\d_]+(?:-[^\W\d_]+)*", text):
+                    if _names_part(found[0], part, alone=" " not in voice):
+                        yield *found.span(), voice
+
+
+def _names_part(word: str, part: str, alone: bool) -> bool:
+    if len(part) == 1:
+        # An “I” could be anybody; other initials are written large.
+        return word == part != "I" and part.isalpha() and not alone
+    if word.casefold() == part.casefold():
+        return True
+    return word[0].isupper() and similarity(word.casefold(), part.casefold()) > 0

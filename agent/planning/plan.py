@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from agent.extractive.intents import Intent, Span
-from agent.extractive.situation import Result, Situation
+from agent.planning.intents import Intent, Span
+from agent.planning.situation import Result, Situation
 from tools.listen import LONGEST_S
 from tools.result import Evidence, Heard, RecordingList, SearchResult, Transcript
 

@@ -1,1 +1,0 @@
-"""Sounds and music: heard window by window, joined, and stored beside speech."""
