@@ -7,12 +7,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel
@@ -586,6 +587,20 @@ def test_answers_in_a_json_schema_are_dictionaries() -> None:
     }
     model = ChatMossAudio(backend=RuleBackend(think=steps("{'n': 4}"))).with_structured_output(schema)
     assert model.invoke("How many?") == {"n": 4}
+
+
+def test_callbacks_are_told_the_schema_that_is_asked_for() -> None:
+    class Watching(BaseCallbackHandler):
+        told: ClassVar[list[dict[str, Any]]] = []
+
+        def on_chat_model_start(self, *_: object, options: dict[str, Any], **__: object) -> None:
+            self.told.append(options)
+
+    model = ChatMossAudio(backend=RuleBackend(think=steps(GUILTY, GUILTY))).with_structured_output(Verdict)
+    model.invoke("Is he guilty?", config={"callbacks": [Watching()]})
+    assert list(model.stream("Is he guilty?", config={"callbacks": [Watching()]}))[-1] == VERDICT
+    schemas = [options["ls_structured_output_format"]["schema"] for options in Watching.told]
+    assert [set(schema["properties"]) for schema in schemas] == [set(Verdict.model_fields)] * 2
 
 
 def test_another_form_is_asked_for_once_and_then_an_error() -> None:
