@@ -55,6 +55,9 @@ class Settings(BaseSettings):
     summary_template: Template = "meeting"
     """Template of a summary when none is named."""
 
+    page_url: str = "http://127.0.0.1:7860"
+    """The page's address in links to moments, as in synced notes."""
+
     @field_validator("model")
     @classmethod
     def _not_empty(cls, value: str) -> str:

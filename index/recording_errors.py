@@ -2,8 +2,12 @@
 
     MossAgentError            one sentence for the user: what happened, and what to do
     ├── MediaError            the file cannot be used: no audio, not media, truncated, empty
+    ├── TranscriptError       the file is no transcript that can be imported, or does not fit its media
     ├── UnknownRecording      no recording has this id, prefix or title
     ├── AmbiguousRecording    more than one recording has this prefix or title
+    ├── ChangedMeanwhile      a sentence is no longer as it was when its correction began
+    ├── SpeakerExists         a speaker of this name is there already; the two would become one
+    ├── WouldLoseCorrections  it would overwrite what a person corrected
     ├── WeightsError          model weights are missing or are not the published ones
     ├── HearingError          the engine failed on a stretch of audio
     │   ├── TooLong           it takes less at a time; a shorter stretch may do
@@ -11,6 +15,7 @@
     ├── IndexOutOfDate        the vector collection is lost or was made with another embedder
     ├── DiskFull              the disk that the home folder is on has no room left
     ├── ReadOnly              the home folder can be read, but not written
+    ├── HomeInUse             another process is writing to the home folder
     └── Cancelled             the user stopped it; what was finished is kept
 
 Every message is one sentence a person can act on; errors of libraries are mapped to these at the
@@ -30,12 +35,42 @@ class MediaError(MossAgentError):
     """The file cannot be turned into audio."""
 
 
+class TranscriptError(MossAgentError):
+    """A file is no transcript that can be imported, or does not fit its media; nothing was changed."""
+
+
 class UnknownRecording(MossAgentError):
     """No recording answers to this id, prefix or title."""
 
 
 class AmbiguousRecording(MossAgentError):
     """Several recordings answer to this prefix or title."""
+
+
+class ChangedMeanwhile(MossAgentError):
+    """A sentence is no longer as it was when its correction began; nothing was changed."""
+
+
+class SpeakerExists(MossAgentError):
+    """A speaker of this name is there already, and nobody said that the two are one; nothing was changed."""
+
+
+class WouldLoseCorrections(MossAgentError):
+    """What a person corrected would be overwritten, and nobody said that it may be; nothing was changed."""
+
+
+def would_lose(has: str, count: int, do: str) -> WouldLoseCorrections:
+    """The error for what would lose corrections.
+
+    Args:
+        has: What has them, with the verb: “It has”.
+        count: How many.
+        do: What was to be done, as in “to remove it”.
+    """
+    corrections = "1 correction" if count == 1 else f"{count} corrections"
+    return WouldLoseCorrections(
+        f"{has} {corrections}, which would be lost; to {do} all the same, use --drop-corrections."
+    )
 
 
 class WeightsError(MossAgentError):
@@ -73,6 +108,10 @@ class DiskFull(MossAgentError):
 
 class ReadOnly(MossAgentError):
     """The home folder can be read, but not written."""
+
+
+class HomeInUse(MossAgentError):
+    """Another process is writing to the home folder; the same can be tried again when it has ended."""
 
 
 class Cancelled(MossAgentError):

@@ -60,10 +60,15 @@ def listen(
         sounds and music included.
 
     Raises:
-        MossAgentError: No such recording, an empty or overlong stretch, nothing here can listen, the audio is
-            gone, or the listener failed.
+        MossAgentError: No such recording, one without media, an empty or overlong stretch, nothing here can
+            listen, the audio is gone, or the listener failed.
     """
     found = toolbox.library.resolve(recording)
+    if not found.has_media:
+        raise MossAgentError(
+            f"“{found.title}” is an imported transcript without its media, so there is nothing to listen to; "
+            "`moss-agent attach` gives it the media file."
+        )
     if start >= found.duration:
         raise MossAgentError(
             f"“{found.title}” is {clock(found.duration)} long; nothing lies at {clock(start)}."

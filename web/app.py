@@ -12,11 +12,11 @@ import os
 import re
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import quote
 
-from fastapi import FastAPI, HTTPException
-from starlette.responses import FileResponse, Response
+from fastapi import FastAPI, HTTPException, Query
+from starlette.responses import FileResponse, JSONResponse, Response
 
 from agent.privacy import switch_off_telemetry
 from index.recording_errors import MossAgentError, UnknownRecording
@@ -36,6 +36,16 @@ MEDIA_TYPES = {
     "docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
 }
 
+MOST_POINTS = 8_000
+"""Points of a waveform in one answer; no screen is wider."""
+
+MOST_BEGUN = 1
+"""How often a file is begun again by itself after the program ended while it was transcribed."""
+
+BROKE_OFF = "The program ended twice while this was being transcribed; what was transcribed is kept."
+
+FRESH = {"Cache-Control": "private, no-cache"}
+
 
 def create_app(workspace: Workspace, jobs: Jobs, host: str = "127.0.0.1") -> FastAPI:
     """The whole application: own routes, Gradio's page, and the guard around both.
@@ -53,11 +63,13 @@ def create_app(workspace: Workspace, jobs: Jobs, host: str = "127.0.0.1") -> Fas
 
     import gradio
 
+    from web.edits import add_edit_routes
     from web.page.page import create_page
     from web.page.theme import head, theme
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     _add_routes(app, workspace)
+    add_edit_routes(app, workspace)
     gradio.mount_gradio_app(
         app,
         create_page(workspace, jobs, uploads),
@@ -80,14 +92,34 @@ def create_app(workspace: Workspace, jobs: Jobs, host: str = "127.0.0.1") -> Fas
 
 
 def _take_up(workspace: Workspace, jobs: Jobs, uploads: Uploads) -> None:
-    """Show the uploads of an earlier run as stopped, but for those that were added at its very end."""
+    """Go on with the queue of an earlier run, but for what was added at its very end.
+
+    What the user stopped stays stopped, what failed stays failed; so does a file that the program did not
+    survive twice, or each start would end with it.
+    """
     ready = {recording.id for recording in workspace.library.recordings() if recording.status == "ready"}
     for one in uploads.left_over():
         release = partial(uploads.release, one.name)
         if one.recording in ready:
             release()
-        else:
-            jobs.submit(one.path, one.title, one.speakers, release, "stopped", one.recording, track=one.track)
+            continue
+        state: Literal["waiting", "stopped", "failed"] = "waiting"
+        error = None
+        if one.state in ("stopped", "failed"):
+            state, error = ("failed", one.error) if one.state == "failed" else ("stopped", None)
+        elif one.begun > MOST_BEGUN:
+            state, error = "failed", BROKE_OFF
+        jobs.submit(
+            one.path,
+            one.title,
+            one.speakers,
+            release,
+            state,
+            one.recording,
+            track=one.track,
+            noted=partial(uploads.note_state, one.name),
+            error=error,
+        )
 
 
 def _add_routes(app: FastAPI, workspace: Workspace) -> None:
@@ -97,9 +129,37 @@ def _add_routes(app: FastAPI, workspace: Workspace) -> None:
     def audio(recording: str) -> Response:
         """The audio copy; ranges are answered, so that a player can seek."""
         path = workspace.library.audio_path(_known(workspace, recording))
+        if not workspace.library.recording(recording).has_media:
+            raise HTTPException(404, "This transcript was imported without its media; nothing can be played.")
         if not path.exists():
             raise HTTPException(404, "The audio copy is not ready yet.")
-        return FileResponse(path, media_type="audio/flac", headers={"Cache-Control": "private, no-cache"})
+        return FileResponse(path, media_type="audio/flac", headers=FRESH)
+
+    @app.get("/peaks/{recording}")
+    def peaks(
+        recording: str,
+        start: Annotated[float, Query(ge=0, allow_inf_nan=False)],
+        end: Annotated[float, Query(gt=0, allow_inf_nan=False)],
+        points: Annotated[int, Query(ge=1, le=MOST_POINTS)],
+    ) -> Response:
+        """How loud a stretch is, a byte a point."""
+        try:
+            data = workspace.peaks(_known(workspace, recording), start, end, points)
+        except MossAgentError as error:
+            raise HTTPException(404, str(error)) from error
+        return Response(data, media_type="application/octet-stream", headers=FRESH)
+
+    @app.get("/timeline/{recording}")
+    def timeline(recording: str) -> Response:
+        """Who speaks when, and what else is heard."""
+        return JSONResponse(workspace.timeline(_known(workspace, recording)).to_json(), headers=FRESH)
+
+    @app.get("/topics/{recording}")
+    def topics(recording: str) -> Response:
+        """What it is about, and when."""
+        found = workspace.topics(_known(workspace, recording))
+        shown = [{"title": topic.title, "start": topic.start, "end": topic.end} for topic in found]
+        return JSONResponse(shown, headers=FRESH)
 
     @app.get("/export/{recording}.{format}")
     def export(recording: str, format: str) -> Response:
@@ -110,13 +170,18 @@ def _add_routes(app: FastAPI, workspace: Workspace) -> None:
         return _download(workspace.export(found.id, format), f"{found.title}.{format}", format)
 
     @app.get("/summary/{recording}.md")
-    def summary(recording: str, template: str = "meeting") -> Response:
+    def summary(recording: str, template: str = "meeting", instruction: str = "") -> Response:
         """The summary as a Markdown file."""
         from index.export.markdown import to_markdown
+        from web.page.chat_view import instructed_text
 
         found = workspace.library.recording(_known(workspace, recording))
         try:
-            text = to_markdown(workspace.summarize(found.id, template), found.title)
+            if instruction.strip():
+                written = workspace.summarize_as(found.id, instruction, template)
+                text = instructed_text(written, found, plays=False)
+            else:
+                text = to_markdown(workspace.summarize(found.id, template), found.title)
         except MossAgentError as error:
             log.info("no summary: %s", error)
             raise HTTPException(409, str(error)) from error

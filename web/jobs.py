@@ -56,6 +56,7 @@ class Job:
         recording: Id of the recording; known from the start for an upload, else once the file was read.
         error: One sentence for the user, when it failed.
         retry: Whether trying again can help; not with a file that is no media.
+        noted: Told whenever the state changes, so that the queue survives the server.
         track: Audio track to hear, from 1, when the user chose one.
     """
 
@@ -71,6 +72,7 @@ class Job:
     error: str | None = None
     retry: bool = True
     track: int | None = None
+    noted: Callable[[State, str | None], object] | None = None
 
 
 class Jobs:
@@ -97,14 +99,30 @@ class Jobs:
         title: str,
         speakers: int | None = None,
         release: Callable[[], None] | None = None,
-        state: Literal["waiting", "stopped"] = "waiting",
+        state: Literal["waiting", "stopped", "failed"] = "waiting",
         recording: str | None = None,
         cancelled: Callable[[], object] | None = None,
         track: int | None = None,
+        noted: Callable[[State, str | None], object] | None = None,
+        error: str | None = None,
     ) -> Job:
-        """Put a file at the end of the queue; a stopped one waits until it is resumed."""
-        name = uuid.uuid4().hex[:12]
-        job = Job(name, title, path, speakers, release, cancelled, state, recording=recording, track=track)
+        """Put a file at the end of the queue; a stopped or failed one waits until it is resumed.
+
+        See ``Job`` for what is told of it; ``error`` is why it is stopped or failed.
+        """
+        job = Job(
+            uuid.uuid4().hex[:12],
+            title,
+            path,
+            speakers,
+            release,
+            cancelled,
+            state,
+            recording=recording,
+            error=error,
+            track=track,
+            noted=noted,
+        )
         with self._changed:
             self._jobs[job.id] = job
             self._cancels[job.id] = threading.Event()
@@ -151,6 +169,7 @@ class Jobs:
                     self._jobs[job] = found
                 return
             self._jobs[job] = replace(found, state="waiting", error=None, progress=None)
+            _note(self._jobs[job])
             self._cancels[job] = threading.Event()
             self._wake()
 
@@ -223,7 +242,10 @@ class Jobs:
                 **chosen,
             )
         except Cancelled:
-            self._update(job.id, state="stopped")
+            stopped = self._update(job.id, state="stopped", note=not self._closing)
+            if self._closing:
+                # Not the user's wish: it goes on when the server starts again.
+                _note(replace(stopped, state="waiting"))
         except MediaError as error:
             # Nothing was stored, and the file will not get better: what was uploaded can go.
             if job.release is not None:
@@ -242,10 +264,12 @@ class Jobs:
     def _report(self, job: str, report: Progress) -> None:
         self._update(job, progress=report)
 
-    def _update(self, job: str, **values: object) -> Job:
+    def _update(self, job: str, note: bool = True, **values: object) -> Job:
         with self._changed:
             changed = replace(self._jobs[job], **values)  # type: ignore[arg-type]
             self._jobs[job] = changed
+            if note and "state" in values:
+                _note(changed)
             return changed
 
     def _forget(self, job: Job) -> None:
@@ -253,3 +277,8 @@ class Jobs:
         self._cancels.pop(job.id, None)
         if job.release is not None:
             job.release()
+
+
+def _note(job: Job) -> None:
+    if job.noted is not None:
+        job.noted(job.state, job.error)

@@ -28,10 +28,13 @@ from index.search.ranking import (
 )
 from index.search.vectors import REINDEX, Vectors, another_embedder
 from index.store.library import Library
-from index.text import search_terms, written_in
+from index.text import content_words, search_terms, written_in
 
 CANDIDATES = 50
 """Passages taken from each ranking of the whole library."""
+
+PASSAGES_WITH_WORDS = 500
+"""Passages in which sentences that have the words of a search are looked for."""
 
 RECORDINGS = 4
 """Recordings of the library that are looked into for one question."""
@@ -129,21 +132,42 @@ class Search:
         """
         return list(self.find(query, recording, k).hits)
 
-    def find(self, query: str, recording: str | None = None, k: int = 8) -> Found:
+    def find(self, query: str, recording: str | None = None, k: int = 8, most: int = RECORDINGS) -> Found:
         """The stretches that best match a question, with their sentences scored; see ``search``.
+
+        Args:
+            query, recording, k: As in ``search``.
+            most: Recordings of the library that are looked into at most.
 
         Raises:
             IndexOutOfDate: The index was made with another embedder.
         """
         if not query.strip() or k < 1:
             return Found()
-        recordings = [recording] if recording is not None else self._candidates(query)
+        recordings = [recording] if recording is not None else self._candidates(query)[:most]
         ranked = []
         for found in recordings:
             kept = self._talk(found)
             if kept is not None:
                 ranked.append((kept.talk, self._rank(query, kept)))
         return _joined(ranked, k)
+
+    def with_words(self, query: str, most: int) -> list[Segment]:
+        """The sentences of the library that have every content word of a text, in any form of it.
+
+        Args:
+            query: Any text.
+            most: At most this many, those of the passages that fit best first.
+        """
+        wanted = {term for word in content_words(query) for term in search_terms(word)}
+        if not wanted:
+            return []
+        numbers = self._store.keyword_matches(query, None, PASSAGES_WITH_WORDS)
+        passages = self._store.by_id(numbers)
+        order = [segment for at in numbers if at in passages for segment in passages[at].segment_ids]
+        sentences = {segment.id: segment for segment in self.library.segments_by_id(order)}
+        ordered = [sentences[at] for at in dict.fromkeys(order) if at in sentences]
+        return [sentence for sentence in ordered if wanted <= set(search_terms(sentence.text))][:most]
 
     def _rank(self, query: str, kept: _Kept) -> Ranked:
         with self._lock:
@@ -236,7 +260,7 @@ class Search:
         passages = self._store.by_id(list(scores))
         # A passage may have left the database while Chroma still has its vector.
         ordered = sorted(passages.values(), key=lambda passage: (-scores[passage.id], passage.id))
-        return list(dict.fromkeys(passage.recording for passage in ordered))[:RECORDINGS]
+        return list(dict.fromkeys(passage.recording for passage in ordered))
 
     def _nearest(self, query: str) -> list[int]:
         """Passage numbers by cosine, through Chroma's HNSW, or exactly where that lacks some."""
