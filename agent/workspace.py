@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from agent.settings import Settings
 from index.disk_space import noticing_full_disk
 from index.progress import Progress, Report
-from index.recording_errors import DiskFull, HomeInUse, IndexOutOfDate, MossAgentError
+from index.recording_errors import DiskFull, HomeInUse, IndexOutOfDate, MossAgentError, would_lose
 from index.records import Recording, Summary
 from index.store.database import Database, is_writable, not_writable
 from index.store.library import Library
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from agent.assistant import Assistant
     from agent.checkpointer import Memory
     from agent.engines.engine_choice import Engines
+    from index.corrections.correcting import Changed, Correction, Corrections, Versions
     from index.export.vault import Synced
     from index.imports.transcript_files import ImportedTranscript
     from index.pipeline.ingest import Ingest
@@ -175,6 +176,8 @@ class Workspace:
         language: str | None = None,
         told: Callable[[str], None] | None = None,
         track: int | None = None,
+        again: bool = False,
+        drop_corrections: bool = False,
     ) -> Recording:
         """Take a file in: media is transcribed (``index.pipeline.ingest.Ingest.add``), a transcript imported.
 
@@ -187,7 +190,9 @@ class Workspace:
                 path, None, title, language, speakers, progress=progress, cancel=cancel, told=told
             )
         with self.writing():
-            return self.ingest.add(path, title, speakers, progress, cancel, language, told, track)
+            return self.ingest.add(
+                path, title, speakers, progress, cancel, language, told, track, again, drop_corrections
+            )
 
     def import_transcript(
         self,
@@ -329,16 +334,25 @@ class Workspace:
             self.transcriber.glossary = glossary_of(self.settings)
         return entries
 
-    def remove(self, reference: str) -> Recording:
+    def remove(self, reference: str, drop_corrections: bool = False) -> Recording:
         """Delete a recording from every store: database, audio copy, vectors, conversations that quoted it.
+
+        Args:
+            reference: Which one.
+            drop_corrections: Whether it may go although somebody corrected its transcript, which adding the
+                file again would not bring back.
 
         Returns:
             What was removed.
 
         Raises:
             UnknownRecording, AmbiguousRecording: See ``Library.resolve``.
+            WouldLoseCorrections: It has corrections, and they may not be dropped.
         """
         recording = self.library.resolve(reference)
+        count = 0 if drop_corrections else self.library.correction_count(recording.id)
+        if count:
+            raise would_lose(f"“{recording.title}” has", count, "remove it")
         if isinstance(self.read_only, DiskFull):
             self._make_room(recording.id)
         with self.writing():
@@ -363,7 +377,7 @@ class Workspace:
         self.library.database.close()
         if "memory" in self.__dict__:
             self.memory.close()
-        for opened in ("memory", "search", "ingest", "toolbox", "assistant"):
+        for opened in ("memory", "search", "ingest", "corrections", "toolbox", "assistant"):
             self.__dict__.pop(opened, None)
         database = Database(self.settings.database_url or self.home / "library.sqlite")
         self.library = Library(database, self.home)
@@ -385,20 +399,95 @@ class Workspace:
                     shutil.rmtree(self.home / "uploads" / note.stem, ignore_errors=True)
                     note.unlink(missing_ok=True)
 
-    def rename_speaker(self, reference: str, old: str, new: str) -> int:
-        """Give a speaker another name, or merge two; returns the number of segments under the new name."""
+    @cached_property
+    def corrections(self) -> Corrections:
+        """What corrects transcripts; the methods below name a recording as a person does."""
+        from index.corrections.correcting import Corrections
+
+        return Corrections(self.library, self.embedder, self.vectors)
+
+    def correct_sentence(
+        self, reference: str, segment: int, text: str, versions: Versions | None = None, by: str = ""
+    ) -> Changed:
+        """Give a sentence another text; see ``index.corrections.correcting.Corrections.edit``."""
+        return self._correct(
+            reference, lambda found: self.corrections.edit(found, segment, text, versions, by)
+        )
+
+    def give_speaker(
+        self,
+        reference: str,
+        segments: Sequence[int],
+        speaker: str,
+        versions: Versions | None = None,
+        by: str = "",
+    ) -> Changed:
+        """Give sentences a speaker, one that there is or a new one; see ``Corrections.assign``."""
+        return self._correct(
+            reference, lambda found: self.corrections.assign(found, segments, speaker, versions, by)
+        )
+
+    def split_sentence(
+        self, reference: str, segment: int, at: int, versions: Versions | None = None, by: str = ""
+    ) -> Changed:
+        """Cut a sentence in two before character ``at``; see ``Corrections.split``."""
+        return self._correct(
+            reference, lambda found: self.corrections.split(found, segment, at, versions, by)
+        )
+
+    def merge_sentences(
+        self, reference: str, segments: Sequence[int], versions: Versions | None = None, by: str = ""
+    ) -> Changed:
+        """Make one sentence of several in a row; see ``Corrections.merge``."""
+        return self._correct(reference, lambda found: self.corrections.merge(found, segments, versions, by))
+
+    def undo_correction(self, reference: str, redo: bool = False) -> Changed:
+        """Take the newest correction back, or with ``redo`` make the one again that was undone last."""
+        turn = self.corrections.redo if redo else self.corrections.undo
+        return self._correct(reference, turn)
+
+    def correction_history(self, reference: str, segment: int | None = None) -> list[Correction]:
+        """What was corrected, newest first, with what was there before; of one sentence where it is named."""
+        return self.corrections.history(self.library.resolve(reference).id, segment)
+
+    def changes_since(self, reference: str, revision: int) -> Changed:
+        """What corrections changed in a recording after one of its revisions."""
+        return self.corrections.changes(self.library.resolve(reference).id, revision)
+
+    def _correct(self, reference: str, correct: Callable[[str], Changed]) -> Changed:
+        recording = self.library.resolve(reference).id
+        with self.writing():
+            return correct(recording)
+
+    def rename_speaker(self, reference: str, old: str, new: str, merge: bool = False, by: str = "") -> int:
+        """Give a speaker another name; returns the number of segments under the new name.
+
+        Raises:
+            SpeakerExists: It is the name of another speaker, and ``merge`` does not say that they are one.
+            MossAgentError: There is no such speaker, or the name is no name.
+        """
         if self.read_only is not None:
             raise self.read_only
+        recording = self.library.resolve(reference).id
         with noticing_full_disk(self.home):
-            return self.library.rename_speaker(self.library.resolve(reference).id, old, new)
+            name, _ = self.corrections.rename(recording, old, new, merge, by)
+            return self.library.voice_count(recording, name)
 
     def relabel_speakers(
-        self, reference: str, speakers: int | None, report: Report | None = None
+        self,
+        reference: str,
+        speakers: int | None,
+        report: Report | None = None,
+        drop_corrections: bool = False,
     ) -> Recording:
-        """Diarize a ready recording again, with the number of speakers given or estimated."""
+        """Diarize a ready recording again, with the number of speakers given or estimated.
+
+        Raises:
+            WouldLoseCorrections: Somebody corrected who speaks, and that may not be dropped.
+        """
         recording = self.library.resolve(reference)
         with self.writing():
-            self.ingest.relabel_speakers(recording.id, speakers, report)
+            self.ingest.relabel_speakers(recording.id, speakers, report, drop_corrections)
         return self.library.recording(recording.id)
 
     def summarize(self, reference: str, template: str | None = None) -> Summary:

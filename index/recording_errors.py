@@ -5,6 +5,9 @@
     ├── TranscriptError       the file is no transcript that can be imported, or does not fit its media
     ├── UnknownRecording      no recording has this id, prefix or title
     ├── AmbiguousRecording    more than one recording has this prefix or title
+    ├── ChangedMeanwhile      a sentence is no longer as it was when its correction began
+    ├── SpeakerExists         a speaker of this name is there already; the two would become one
+    ├── WouldLoseCorrections  it would overwrite what a person corrected
     ├── WeightsError          model weights are missing or are not the published ones
     ├── HearingError          the engine failed on a stretch of audio
     │   ├── TooLong           it takes less at a time; a shorter stretch may do
@@ -42,6 +45,32 @@ class UnknownRecording(MossAgentError):
 
 class AmbiguousRecording(MossAgentError):
     """Several recordings answer to this prefix or title."""
+
+
+class ChangedMeanwhile(MossAgentError):
+    """A sentence is no longer as it was when its correction began; nothing was changed."""
+
+
+class SpeakerExists(MossAgentError):
+    """A speaker of this name is there already, and nobody said that the two are one; nothing was changed."""
+
+
+class WouldLoseCorrections(MossAgentError):
+    """What a person corrected would be overwritten, and nobody said that it may be; nothing was changed."""
+
+
+def would_lose(has: str, count: int, do: str) -> WouldLoseCorrections:
+    """The error for what would lose corrections.
+
+    Args:
+        has: What has them, with the verb: “It has”.
+        count: How many.
+        do: What was to be done, as in “to remove it”.
+    """
+    corrections = "1 correction" if count == 1 else f"{count} corrections"
+    return WouldLoseCorrections(
+        f"{has} {corrections}, which would be lost; to {do} all the same, use --drop-corrections."
+    )
 
 
 class WeightsError(MossAgentError):

@@ -153,6 +153,8 @@ class Segment:
     """ISO 639-1 code; None where the engine does not say, and of sounds."""
     channel: int | None = None
     """The channel of the recording's copy that it was heard on; None where that is the mix of all, or one."""
+    version: int = 0
+    """Which of the recording's revisions changed it last; 0 where nobody corrected it."""
 
     @property
     def span(self) -> Span:
@@ -193,6 +195,8 @@ class Recording:
     """Format of the file that the transcript was imported from, such as ``srt``; None where it was heard."""
     has_media: bool = True
     """Whether there is, or will be, something to play; False for a transcript without its media."""
+    revision: int = 0
+    """How often its transcript was corrected, or a correction undone."""
 
     @property
     def problems(self) -> tuple[Note, ...]:

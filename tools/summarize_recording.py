@@ -47,7 +47,7 @@ def summarize_recording(
         recording.id,
         template,
         embedder.name,
-        tuple((segment.id, segment.speaker) for segment in segments),
+        tuple((segment.id, segment.speaker, segment.version) for segment in segments),
     )
     with _lock:
         if key in _kept:

@@ -53,11 +53,13 @@ def create_app(workspace: Workspace, jobs: Jobs, host: str = "127.0.0.1") -> Fas
 
     import gradio
 
+    from web.edits import add_edit_routes
     from web.page.page import create_page
     from web.page.theme import head, theme
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     _add_routes(app, workspace)
+    add_edit_routes(app, workspace)
     gradio.mount_gradio_app(
         app,
         create_page(workspace, jobs, uploads),

@@ -22,11 +22,12 @@ from agent.privacy import switch_off_telemetry
 from agent.settings import Settings
 from agent.workspace import Workspace, open_workspace
 from index.disk_space import disk_full, is_disk_full
-from index.recording_errors import Cancelled, DiskFull, MossAgentError
-from index.records import Template
+from index.recording_errors import Cancelled, DiskFull, MossAgentError, SpeakerExists
+from index.records import Segment, Template
 from moss_audio.errors import MossAudioError
 
 if TYPE_CHECKING:
+    from index.corrections.correcting import Changed
     from index.export.vault import Synced
 
 app = typer.Typer(
@@ -40,6 +41,15 @@ app = typer.Typer(
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
 Reference = Annotated[str, typer.Argument(metavar="ID", help="A recording: id, unique prefix, or title.")]
+Where = Annotated[
+    str, typer.Argument(metavar="WHERE", help="The sentence: a time in it (1:35), or its number (#48).")
+]
+DropCorrections = Annotated[
+    bool,
+    typer.Option("--drop-corrections", help="Also where what you corrected is lost by it."),
+]
+COMMAND_LINE = "command line"
+"""Who made a correction, in the history."""
 Format = Literal["txt", "srt", "vtt", "md", "json", "docx"]
 
 
@@ -87,6 +97,10 @@ def add(
             help="The one audio track to hear, as players count; else it is chosen.",
         ),
     ] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Hear a recording anew that is in the library already.")
+    ] = False,
+    drop_corrections: DropCorrections = False,
     json: Json = False,
 ) -> None:
     """Transcribe and index recordings; adding a file again resumes it, or changes its title or speakers."""
@@ -100,7 +114,10 @@ def add(
         happened[file].append(sentence)
 
     with output.ingest_progress(quiet=json) as reporting:
-        for file, result in add_files(workspace, files, reporting, title, speakers, language, tell, track):
+        results = add_files(
+            workspace, files, reporting, title, speakers, language, tell, track, again, drop_corrections
+        )
+        for file, result in results:
             if isinstance(result, MossAgentError):
                 if len(files) == 1:
                     raise result
@@ -253,14 +270,20 @@ def summarize(
 def rename_speaker(
     reference: Reference,
     old: Annotated[str, typer.Argument(help="The name shown now, e.g. “Speaker 1”.")],
-    new: Annotated[str, typer.Argument(help="The new name; the name of another speaker merges the two.")],
+    new: Annotated[str, typer.Argument(help="The new name.")],
+    merge: Annotated[
+        bool, typer.Option("--merge", help="If it is the name of another speaker, make the two one.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Give a speaker a name, everywhere."""
     from tools.read_transcript import known_speaker
 
     workspace = _workspace()
-    count = workspace.rename_speaker(reference, old, new)
+    try:
+        count = workspace.rename_speaker(reference, old, new, merge, COMMAND_LINE)
+    except SpeakerExists as error:
+        raise MossAgentError(f"{error} Add --merge for that.") from error
     # Merged with “ANNA”, “anna” is called “ANNA”.
     speaker = known_speaker(workspace.library.resolve(reference), new)
     if json:
@@ -269,19 +292,113 @@ def rename_speaker(
         output.say(f"{speaker} is now the speaker of {count} segments.")
 
 
+@app.command()
+def correct(
+    reference: Reference,
+    where: Where,
+    text: Annotated[str | None, typer.Argument(help="What the sentence is to be.")] = None,
+    speaker: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Who says it: a speaker there is, or a new one.")
+    ] = None,
+    paragraph: Annotated[
+        bool, typer.Option("--paragraph", help="With --speaker: all that the speaker says there in a row.")
+    ] = False,
+    split: Annotated[
+        str | None, typer.Option(metavar="WORDS", help="Split the sentence before these words of it.")
+    ] = None,
+    merge: Annotated[
+        bool, typer.Option("--merge", help="Merge the sentence with the one that follows.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Correct a sentence: its text, who says it, or where it begins and ends."""
+    from index.corrections.correcting import next_spoken, position_before, turn_of
+
+    if [text is not None, speaker is not None, split is not None, merge].count(True) != 1:
+        raise typer.BadParameter("Give the new TEXT, or one of --speaker, --split and --merge.")
+    if paragraph and speaker is None:
+        raise typer.BadParameter("--paragraph goes with --speaker.")
+    workspace = _workspace()
+    recording = workspace.library.resolve(reference).id
+    segments = workspace.library.segments(recording)
+    sentence = _sentence(segments, where)
+    seen = {one.id: one.version for one in segments}
+    if text is not None:
+        changed = workspace.correct_sentence(recording, sentence.id, text, seen, COMMAND_LINE)
+    elif speaker is not None:
+        whose = turn_of(segments, sentence.id) if paragraph else [sentence.id]
+        changed = workspace.give_speaker(recording, whose, speaker, seen, COMMAND_LINE)
+    elif split is not None:
+        at = position_before(sentence, split)
+        changed = workspace.split_sentence(recording, sentence.id, at, seen, COMMAND_LINE)
+    else:
+        pair = [sentence.id, next_spoken(segments, sentence).id]
+        changed = workspace.merge_sentences(recording, pair, seen, COMMAND_LINE)
+    _show_changed(changed, json)
+
+
+@app.command()
+def history(
+    reference: Reference,
+    where: Annotated[
+        str | None, typer.Argument(metavar="[WHERE]", help="Only the sentence there: a time, or #number.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """List what was corrected, newest first, with what was there before."""
+    workspace = _reading()
+    recording = workspace.library.resolve(reference).id
+    sentence = None if where is None else _sentence(workspace.library.segments(recording), where).id
+    found = workspace.correction_history(recording, sentence)
+    if json:
+        output.write_json([one.to_json() for one in found])
+    else:
+        output.show_history(found)
+
+
+@app.command()
+def undo(
+    reference: Reference,
+    redo: Annotated[
+        bool, typer.Option("--redo", help="Make the correction again that was undone last.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Take the newest correction back, also after a restart."""
+    _show_changed(_workspace().undo_correction(reference, redo), json)
+
+
+def _sentence(segments: list[Segment], where: str) -> Segment:
+    """The sentence that is meant by a time or a number."""
+    from index.corrections.correcting import sentence_at, sentence_numbered
+
+    if where.strip().startswith("#"):
+        return sentence_numbered(segments, output.parse_number(where))
+    return sentence_at(segments, output.parse_time(where))
+
+
+def _show_changed(changed: Changed, json: bool) -> None:
+    """What a correction made of the sentences."""
+    if json:
+        output.write_json(changed.to_json())
+    else:
+        output.show_changed(changed)
+
+
 @app.command("relabel-speakers")
 def relabel_speakers(
     reference: Reference,
     speakers: Annotated[
         int | None, typer.Option(min=1, max=50, help="Number of speakers; by default it is estimated.")
     ] = None,
+    drop_corrections: DropCorrections = False,
     json: Json = False,
 ) -> None:
     """Identify the speakers again, for example with their true number; names you gave are lost."""
     workspace = _workspace()
     with output.ingest_progress(quiet=json) as reporting:
         report = reporting(workspace.library.resolve(reference).title)
-        recording = workspace.relabel_speakers(reference, speakers, report)
+        recording = workspace.relabel_speakers(reference, speakers, report, drop_corrections)
     if json:
         output.write_json({"id": recording.id, "speakers": list(recording.speakers)})
     else:
@@ -289,10 +406,10 @@ def relabel_speakers(
 
 
 @app.command()
-def remove(reference: Reference, json: Json = False) -> None:
+def remove(reference: Reference, drop_corrections: DropCorrections = False, json: Json = False) -> None:
     """Delete a recording from every store; the original file is not touched."""
     workspace = _workspace()
-    recording = workspace.remove(reference)
+    recording = workspace.remove(reference, drop_corrections)
     if json:
         output.write_json({"removed": recording.id, "title": recording.title})
     else:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from agent.answer import Answer
     from agent.cli.doctor import Check
     from agent.engines.released_models import Machine, Model
+    from index.corrections.correcting import Changed, Correction
     from index.export.vault import Synced
     from index.pipeline.ingest import Progress as IngestProgress
     from index.store.library import Library
@@ -83,6 +84,18 @@ def parse_time(text: str) -> float:
             f"“{text}” is not a time; write seconds (95), minutes (1:35) or hours (1:02:03)."
         )
     return parse_clock(match[1])
+
+
+def parse_number(text: str) -> int:
+    """The number of a sentence, written ``#48``.
+
+    Raises:
+        typer.BadParameter: It is none.
+    """
+    match = re.fullmatch(r"#(\d{1,18})", text.strip())
+    if not match:
+        raise typer.BadParameter(f"“{text}” is not the number of a sentence; write #48.")
+    return int(match[1])
 
 
 def parse_language(text: str) -> str:
@@ -305,6 +318,38 @@ def hit_json(hit: Hit) -> dict[str, Any]:
         "text": hit.text,
         "score": round(hit.score, 6),
     }
+
+
+def show_changed(changed: Changed) -> None:
+    """The sentences that a correction changed, as they are now."""
+    if changed.correction is None:
+        say("Nothing had to be changed.")
+    elif changed.correction.kind == "rename":
+        (name,) = {segment.speaker for segment in changed.segments} or {None}
+        say(f"The speaker is called {name} now.")
+    else:
+        for segment in changed.segments:
+            say(f"{clock(segment.start)} {_named(segment.speaker, segment.text)}")
+
+
+def show_history(corrections: Sequence[Correction]) -> None:
+    """What was corrected: when, through which door, what, and what it was before."""
+    if not corrections:
+        say("Nothing was corrected.")
+    for one in corrections:
+        when = one.at[:16].replace("T", " ")
+        place = "" if one.start is None else f" at {clock(one.start)}"
+        undone = ", undone" if one.undone_at else ""
+        say(f"{when} UTC, {one.by or 'unknown'}: {one.kind.value}{place}{undone}")
+        for sign, states in (("-", one.before), ("+", one.after)):
+            for line in dict.fromkeys(
+                _named(state.get("speaker"), state.get("text", "")) for state in states
+            ):
+                say(f"  {sign} {line}")
+
+
+def _named(speaker: str | None, text: str) -> str:
+    return ": ".join(part for part in (speaker, text) if part)
 
 
 def show_hits(hits: Sequence[Hit], library: Library) -> None:

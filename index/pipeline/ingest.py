@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import soundfile
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 
 from index.audio.decode import Decoded, declared_duration, decode_to_flac, file_id
 from index.audio.vad import detect_speech
@@ -31,14 +31,28 @@ from index.pipeline.stage import IngestContext
 from index.pipeline.transcribe_file import NO_SPEECH, find_windows
 from index.pipeline.transcribe_stage import TranscribeStage, segment_row
 from index.progress import Progress
-from index.recording_errors import Cancelled, EngineStopped, MossAgentError, TranscriptError
+from index.recording_errors import (
+    Cancelled,
+    EngineStopped,
+    MossAgentError,
+    TranscriptError,
+    would_lose,
+)
 from index.records import Note, NoteKind, Recording, Span, StageName, Status
 from index.search.indexing import index_recording
 from index.sounds import MossSounds, SoundStage, is_complete, join_sounds
 from index.speaker_names import is_label
-from index.store.database import RecordingRow, SegmentRow, SpeakerRow, WindowRow
-from index.store.library import Library
-from index.text import folded_name
+from index.store.database import (
+    CorrectionRow,
+    PassageRow,
+    RecordingRow,
+    SegmentRow,
+    SoundWindowRow,
+    SpeakerRow,
+    WindowRow,
+)
+from index.store.library import LONGEST_NAME, Library
+from index.text import folded_name, one_line
 from index.transcription.coverage import coverage, find_gaps
 from index.transcription.languages import languages_spoken
 from index.transcription.transcriber import Transcriber
@@ -105,6 +119,8 @@ class Ingest:
         language: str | None = None,
         told: Callable[[str], None] | None = None,
         track: int | None = None,
+        again: bool = False,
+        drop_corrections: bool = False,
     ) -> Recording:
         """Take a file in, or resume where an earlier attempt stopped.
 
@@ -121,6 +137,8 @@ class Ingest:
                 Without it such a recording keeps its title: the page sends a file's name with every file.
             track: The audio track of the file to hear, from 1; by default ``index.audio.tracks`` decides. A
                 recording that is there already keeps the one that was heard.
+            again: Whether a recording that is there already is heard anew, all of it; it keeps its title.
+            drop_corrections: Whether what somebody corrected of it may be lost by that.
 
         Returns:
             The recording; when it was ready already and nothing of it is left to be heard, only its title and
@@ -129,6 +147,7 @@ class Ingest:
         Raises:
             MediaError: The file cannot be turned into audio, or has no such track; nothing is stored.
             MossAgentError: Another track of it was heard, and there is no ``told``; nothing changes.
+            WouldLoseCorrections: It is to be heard anew, and has corrections that may not be lost.
             Cancelled: ``cancel`` was set; adding the file again resumes from there.
             WeightsError: The recogniser's weights are missing or wrong.
             HearingError: The recogniser failed on all of it; what was heard before is kept.
@@ -144,13 +163,19 @@ class Ingest:
         # The same file twice at a time: the second comes when the first is done, and finds it ready.
         with self._busy.setdefault(context.id, threading.Lock()), noticing_full_disk(self.library.home):
             before = self._known(context)
-            if before is not None and told is None and (kept := self._kept_track(context, track)):
+            again = again and before is not None
+            if again:
+                self._check_corrections(context, drop_corrections)
+            elif before is not None and told is None and (kept := self._kept_track(context, track)):
                 raise MossAgentError(kept)
-            recording = self._run(context, path, title, speakers, language or self.language, track)
+            recording = self._run(context, path, title, speakers, language or self.language, track, again)
             if before is None:
                 return recording
             if told is not None:
                 self._retitle(context, before, title, told)
+            if again:
+                return context.recording
+            if told is not None:
                 _tell_languages(context, before, language, told)
                 self._tell_track(context, track, told)
             self._recount_speakers(context, speakers, told or (lambda _: None))
@@ -299,20 +324,18 @@ class Ingest:
                     imported=transcript.format,
                 )
             )
-            names: dict[str, str] = {}
-            for segment in transcript.segments:
-                if segment.speaker:
-                    # “ANNA” and “Anna” are one voice, as everywhere.
-                    names.setdefault(folded_name(segment.speaker) or segment.speaker, segment.speaker)
-            speakers = {
-                folded: SpeakerRow(recording_id=transcript.id, name=name) for folded, name in names.items()
-            }
-            session.add_all(speakers.values())
-            session.flush()
+            voices: dict[str, SpeakerRow] = {}
             for segment in transcript.segments:
                 row = segment_row(transcript.id, segment)
                 if segment.speaker:
-                    row.speaker_id = speakers[folded_name(segment.speaker) or segment.speaker].id
+                    name = one_line(segment.speaker)[:LONGEST_NAME].strip()
+                    # “ANNA” and “Anna” are one voice, as everywhere.
+                    key = folded_name(name) or name
+                    if key not in voices:
+                        voices[key] = SpeakerRow(recording_id=transcript.id, name=name)
+                        session.add(voices[key])
+                        session.flush()
+                    row.speaker_id = voices[key].id
                 session.add(row)
 
     def _attach(
@@ -368,8 +391,22 @@ class Ingest:
                 row.expected_speakers = speakers or row.expected_speakers
             self._finish(context, None, give_back)
 
+    def _check_corrections(self, context: IngestContext, drop_corrections: bool) -> None:
+        """See that nothing somebody corrected is lost without a word.
+
+        Raises:
+            WouldLoseCorrections: It would be, and may not.
+        """
+        count = 0 if drop_corrections else self.library.correction_count(context.id)
+        if count:
+            raise would_lose(f"“{context.recording.title}” has", count, "hear it again")
+
     def relabel_speakers(
-        self, recording: str, speakers: int | None, progress: Callable[[Progress], None] | None = None
+        self,
+        recording: str,
+        speakers: int | None,
+        progress: Callable[[Progress], None] | None = None,
+        drop_corrections: bool = False,
     ) -> None:
         """Identify the speakers of a recording anew, with their number given or estimated.
 
@@ -379,7 +416,14 @@ class Ingest:
             recording: Its id; it is ready.
             speakers: How many; None estimates it.
             progress: Called often where a model is asked window by window, from this thread.
+            drop_corrections: Whether what somebody corrected of who speaks may be lost.
+
+        Raises:
+            WouldLoseCorrections: Somebody corrected it, and it may not be lost.
         """
+        count = 0 if drop_corrections else self.library.correction_count(recording, of_speakers=True)
+        if count:
+            raise would_lose("Its speakers have", count, "identify them again")
         context = self._context(recording, progress or (lambda _: None), threading.Event())
         if not context.recording.has_media:
             raise MossAgentError(
@@ -428,7 +472,7 @@ class Ingest:
             tracks = f"audio track {heard[0]}" if heard else "the audio track that was chosen then"
         return (
             f"It was transcribed from {tracks} and keeps that; to have track {track} transcribed instead, "
-            f"remove the recording (`moss-agent remove {context.id[:12]}`), then add the file again."
+            f"use `moss-agent add FILE --again --track {track}`, or remove the recording and add the file."
         )
 
     def _recount_speakers(
@@ -441,14 +485,17 @@ class Ingest:
         # Fewer voices than expected may be all that can be told apart.
         if speakers is None or speakers in (len(names), expected):
             return
-        if all(is_label(name) for name in names):
+        corrected = self.library.correction_count(context.id, of_speakers=True)
+        if all(is_label(name) for name in names) and not corrected:
             self._relabel(context, speakers)
             now = len(context.recording.speakers)
             told(f"Its speakers were identified again: there were {len(names)}, now there are {now}.")
         else:
+            also = " --drop-corrections" if corrected else ""
             told(
-                f"It keeps its {len(names)} speakers, since you named some; to identify {speakers} and lose "
-                f"the names, run `moss-agent relabel-speakers {context.id[:12]} --speakers {speakers}`."
+                f"It keeps its {len(names)} speakers, since you named or corrected some; to identify "
+                f"{speakers} and lose that, run "
+                f"`moss-agent relabel-speakers {context.id[:12]} --speakers {speakers}{also}`."
             )
 
     def _context(
@@ -464,13 +511,19 @@ class Ingest:
         speakers: int | None,
         language: str | None,
         track: int | None,
+        again: bool,
     ) -> Recording:
-        if self._is_whole(context):
+        if not again and self._is_whole(context):
             return context.recording
         # An index made with another embedder is found out now, not after an hour of transcription.
         self.vectors.count()
         with reserve(context.audio.with_suffix(".reserve")) as give_back:
-            decoded = self._decode(context, path, track)
+            if again:
+                # What is there is given up for an engine that hears and a file that can be read.
+                self.transcriber.prepare(context.cancel)
+            decoded = self._decode(context, path, track, again)
+            if again:
+                self._forget(context)
             self._begin(context, path, title, speakers, decoded)
             self._finish(context, language, give_back)
         return context.recording
@@ -503,14 +556,28 @@ class Ingest:
     def _sounds_are_missing(self, context: IngestContext) -> bool:
         return self.sounds is not None and not is_complete(self.library, context.id)
 
-    def _decode(self, context: IngestContext, path: Path, track: int | None) -> Decoded | None:
-        """Make the audio copy; None where there is one.
+    def _forget(self, context: IngestContext) -> None:
+        """Forget all that was heard of a recording, but not the recording."""
+        tables = (PassageRow, SegmentRow, SpeakerRow, WindowRow, SoundWindowRow, CorrectionRow)
+        with self.library.database.changing() as session:
+            for table in tables:
+                session.execute(delete(table).where(table.recording_id == context.id))
+            row = session.get_one(RecordingRow, context.id)
+            row.speech = row.language = row.coverage = row.expected_speakers = None
+            row.languages, row.gaps, row.notes = [], [], ()
+            row.seconds_taken = 0.0
+            # What was imported is heard now.
+            row.imported = None
+            row.revision += 1
+
+    def _decode(self, context: IngestContext, path: Path, track: int | None, again: bool) -> Decoded | None:
+        """Make the audio copy; None where there is one, and it is not to be made again.
 
         A copy without a row is made again: what was wrong with the file would else be forgotten.
         """
         with self.library.database.transaction() as session:
             is_known = session.get(RecordingRow, context.id) is not None
-        if context.audio.exists() and is_known:
+        if context.audio.exists() and is_known and not again:
             return None
         total = declared_duration(path) or 0.0
         return decode_to_flac(
@@ -646,8 +713,8 @@ def _tell_languages(
     wanted = language_name(language)
     stays = "It stays" if before.status == Status.READY else "What was transcribed before stays"
     told(
-        f"{stays} in {name_languages(before.languages)}; to have all of it transcribed in {wanted}, run "
-        f"`moss-agent remove {context.id[:12]}` and add it again."
+        f"{stays} in {name_languages(before.languages)}; to have all of it transcribed in {wanted}, add it "
+        "with --again."
     )
 
 

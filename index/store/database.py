@@ -144,6 +144,8 @@ class RecordingRow(Base):
     media_id: Mapped[str | None] = mapped_column(index=True)
     """SHA-256 of the media file that belongs to an imported transcript; NULL where there is none, and where
     ``id`` is that of the media file itself."""
+    revision: Mapped[int] = mapped_column(default=0)
+    """How often its transcript was corrected; an undone correction counts twice."""
 
 
 class WindowColumns:
@@ -194,7 +196,11 @@ class SegmentRow(Base):
     """One sentence or one sound; ``embedding`` is float16, unit length, NULL until indexed."""
 
     __tablename__ = "segments"
-    __table_args__ = (Index("ix_segments_time", "recording_id", "start", "end"),)
+    # A conversation may cite a sentence that is gone, so numbers never come again.
+    __table_args__ = (
+        Index("ix_segments_time", "recording_id", "start", "end"),
+        {"sqlite_autoincrement": True},
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     recording_id: Mapped[str] = mapped_column(ForeignKey("recordings.id", ondelete="CASCADE"))
@@ -213,7 +219,31 @@ class SegmentRow(Base):
     """In which part of its window ``voice_label`` means one voice, from 0."""
     voice_label: Mapped[str | None]
     """What a model calls its speaker, for example ``S01``; NULL where it has no label."""
+    version: Mapped[int] = mapped_column(default=0)
+    """The recording's ``revision`` that changed it last; 0 where nobody did."""
     embedding: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
+
+
+class CorrectionRow(Base):
+    """One thing that a person corrected; see ``index.corrections.correcting``."""
+
+    __tablename__ = "corrections"
+    __table_args__ = (Index("ix_corrections_recording", "recording_id", "id"), {"sqlite_autoincrement": True})
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    recording_id: Mapped[str] = mapped_column(ForeignKey("recordings.id", ondelete="CASCADE"))
+    at: Mapped[str]
+    """ISO 8601, UTC."""
+    by: Mapped[str]
+    """Through which door, and who where that is known."""
+    kind: Mapped[str]
+    before: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
+    """The sentences as they were, of each its number and what changed; all of one that is gone now."""
+    after: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
+    undone_at: Mapped[str | None]
+    """When it was taken back; NULL while it holds."""
+    superseded: Mapped[bool] = mapped_column(default=False)
+    """Whether something else was corrected after it was taken back, so that it cannot be made again."""
 
 
 class PassageRow(Base):
@@ -333,6 +363,20 @@ class Database:
                 raise self.read_only from error
             return _open_read_only(path)
         return engine
+
+    @contextmanager
+    def changing(self) -> Iterator[Session]:
+        """A transaction that nobody else's writing comes between, from its first read on.
+
+        Raises:
+            DiskFull, ReadOnly: As in ``transaction``.
+        """
+        if self.read_only is not None:
+            raise self.read_only
+        with self.transaction() as session:
+            # Python's driver would begin at the first row that is written, after what was read for it.
+            session.connection().exec_driver_sql("BEGIN IMMEDIATE")
+            yield session
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:

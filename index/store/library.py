@@ -14,9 +14,10 @@ import numpy as np
 from sqlalchemy import Select, delete, func, select, text, update
 from sqlalchemy.orm import Session
 
-from index.recording_errors import AmbiguousRecording, MossAgentError, UnknownRecording
+from index.recording_errors import AmbiguousRecording, MossAgentError, SpeakerExists, UnknownRecording
 from index.records import Recording, Segment, Span, WatchedFile, Word
 from index.store.database import (
+    CorrectionRow,
     Database,
     RecordingRow,
     SegmentRow,
@@ -26,7 +27,13 @@ from index.store.database import (
     WatchedFileRow,
     WindowRow,
 )
-from index.text import folded_name
+from index.text import folded_name, one_line
+
+SPEAKER_KINDS = ("speaker", "rename", "unite")
+"""Kinds of corrections that say who speaks."""
+
+LONGEST_NAME = 80
+"""Characters of a speaker's name."""
 
 MOST_PARAMETERS = 10_000
 """Values in one ``IN`` list; SQLite takes 32,766 in a statement."""
@@ -152,6 +159,35 @@ class Library:
             found += self._segments(_WITH_SPEAKERS.where(SegmentRow.id.in_(part)))
         return sorted(found, key=lambda segment: (segment.recording, segment.start, segment.id))
 
+    def correction_count(self, recording: str, of_speakers: bool = False) -> int:
+        """How many corrections of a recording hold; only those of who speaks where that is asked."""
+        query = select(func.count()).where(
+            CorrectionRow.recording_id == recording, CorrectionRow.undone_at.is_(None)
+        )
+        if of_speakers:
+            query = query.where(CorrectionRow.kind.in_(SPEAKER_KINDS))
+        with self.database.transaction() as session:
+            return session.scalar(query) or 0
+
+    def successors(self, recording: str, gone: Iterable[int]) -> dict[int, int]:
+        """In which sentence those are now that are no longer there, where they were merged into one."""
+        columns = CorrectionRow.before, CorrectionRow.after, CorrectionRow.undone_at
+        query = select(*columns).where(CorrectionRow.recording_id == recording).order_by(CorrectionRow.id)
+        into: dict[int, int] = {}
+        with self.database.transaction() as session:
+            for before, after, undone_at in session.execute(query):
+                was, now = (after, before) if undone_at else (before, after)
+                left = [state["id"] for state in now if "id" in state]
+                into |= {one["id"]: left[0] for one in was if left and one["id"] not in left}
+            found = {}
+            for number in gone:
+                current = number
+                for _ in range(len(into)):
+                    current = into.get(current, current)
+                if current != number and session.get(SegmentRow, current) is not None:
+                    found[number] = current
+        return found
+
     def segment_embeddings(self, segments: Sequence[Segment]) -> np.ndarray | None:
         """Stored sentence embeddings, float32 ``[n_segments, dimensions]`` in the order given.
 
@@ -181,27 +217,14 @@ class Library:
         Raises:
             MossAgentError: There is no such speaker, or the new name is empty.
         """
-        new = " ".join(new.split())
-        if not new or len(new) > 80:
-            raise MossAgentError("A speaker's name needs 1 to 80 characters.")
         with self.database.transaction() as session:
-            names = {row.name: row for row in _speakers(session, recording)}
-            speaker = names.get(old.strip()) or _only_match(names, old)
-            if speaker is None:
-                known = ", ".join(names) or "none"
-                raise MossAgentError(f"There is no speaker “{old}” in this recording; it has: {known}.")
-            others = {name: row for name, row in names.items() if row is not speaker}
-            target = others.get(new) or next(iter(_matches(others, new)), speaker)
-            if target is not speaker:
-                session.execute(
-                    update(SegmentRow).where(SegmentRow.speaker_id == speaker.id).values(speaker_id=target.id)
-                )
-                session.delete(speaker)
-            else:
-                speaker.name = new
-            session.flush()
-            count = select(func.count()).where(SegmentRow.speaker_id == target.id)
-            return session.scalar(count) or 0
+            name, _ = rename_voice(session, recording, old, new, merge=True)
+            return voice_count(session, recording, name)
+
+    def voice_count(self, recording: str, name: str) -> int:
+        """How many segments are said by the voice of exactly this name."""
+        with self.database.transaction() as session:
+            return voice_count(session, recording, name)
 
     def rename(self, recording: str, title: str) -> None:
         """Give a recording another title."""
@@ -281,6 +304,80 @@ def _path_hash(path: Path) -> str:
     return hashlib.sha256(os.fsencode(path)).hexdigest()
 
 
+def segments_in(session: Session, recording: str) -> list[Segment]:
+    """All segments of a recording in time order, as the transaction of ``session`` sees them."""
+    query = _WITH_SPEAKERS.where(SegmentRow.recording_id == recording)
+    rows = session.execute(query.order_by(SegmentRow.start, SegmentRow.id))
+    return [_segment(row, name, channel) for row, name, channel in rows]
+
+
+def speaker_name(name: str) -> str:
+    """A speaker's name as it is stored.
+
+    Raises:
+        MossAgentError: It is empty, or longer than a name is.
+    """
+    name = one_line(name)
+    if not name or len(name) > LONGEST_NAME:
+        raise MossAgentError(f"A speaker's name needs 1 to {LONGEST_NAME} characters.")
+    return name
+
+
+def find_voice(session: Session, recording: str, name: str) -> SpeakerRow | None:
+    """The voice that goes by a name, in any spelling of case; None where there is none, or two."""
+    names = {row.name: row for row in _speakers(session, recording)}
+    return names.get(name.strip()) or _only_match(names, name)
+
+
+def voice_count(session: Session, recording: str, name: str) -> int:
+    """How many segments are said by the voice of exactly this name."""
+    query = (
+        select(func.count())
+        .select_from(SegmentRow)
+        .join(SpeakerRow, SegmentRow.speaker_id == SpeakerRow.id)
+        .where(SpeakerRow.recording_id == recording, SpeakerRow.name == name)
+    )
+    return session.scalar(query) or 0
+
+
+def rename_voice(
+    session: Session, recording: str, old: str, new: str, merge: bool
+) -> tuple[str, tuple[int, ...] | None]:
+    """Give a voice another name; see ``Library.rename_speaker``.
+
+    Returns:
+        The name that it has now, and the numbers of the segments that came to the other voice of that name;
+        None where there was no such voice.
+
+    Raises:
+        MossAgentError: There is no such speaker, or the new name is no name.
+        SpeakerExists: The new name is that of another voice, and they are not to be merged.
+    """
+    new = speaker_name(new)
+    names = {row.name: row for row in _speakers(session, recording)}
+    speaker = names.get(old.strip()) or _only_match(names, old)
+    if speaker is None:
+        known = ", ".join(names) or "none"
+        raise MossAgentError(f"There is no speaker “{old}” in this recording; it has: {known}.")
+    others = {name: row for name, row in names.items() if row is not speaker}
+    target = others.get(new) or next(iter(_matches(others, new)), None)
+    if target is None:
+        speaker.name = new
+        session.flush()
+        return new, None
+    if not merge:
+        raise SpeakerExists(
+            f"There is a speaker “{target.name}” already; “{speaker.name}” was not renamed. "
+            "If they are the same person, merge the two."
+        )
+    theirs = SegmentRow.speaker_id == speaker.id
+    moved = tuple(session.scalars(select(SegmentRow.id).where(theirs).order_by(SegmentRow.id)))
+    session.execute(update(SegmentRow).where(theirs).values(speaker_id=target.id))
+    session.delete(speaker)
+    session.flush()
+    return target.name, moved
+
+
 def _speakers(session: Session, recording: str) -> list[SpeakerRow]:
     query = select(SpeakerRow).where(SpeakerRow.recording_id == recording).order_by(SpeakerRow.id)
     return list(session.scalars(query))
@@ -323,6 +420,7 @@ def _recording(row: RecordingRow, speakers: Iterable[str]) -> Recording:
         speakers=tuple(speakers),
         imported=row.imported,
         has_media=row.imported is None or row.media_id is not None,
+        revision=row.revision,
     )
 
 
@@ -339,4 +437,5 @@ def _segment(row: SegmentRow, speaker: str | None, channel: int | None) -> Segme
         recording=row.recording_id,
         language=row.language,
         channel=channel,
+        version=row.version,
     )

@@ -12,7 +12,7 @@ import re
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,8 +20,10 @@ from gradio import ChatMessage
 
 from agent.answer import Answer, Citation, StepFinished, StepStarted
 from agent.citations.markers import split_markers
+from agent.corrected_turns import replaced, reworded
 from index.export.markdown import escape_markdown
 from index.records import Recording
+from index.store.library import Library
 from moss_audio.timestamps import clock
 from tools.result import Evidence, Failure, Heard, RecordingList, ToolResult
 
@@ -35,6 +37,8 @@ class Conversation:
 
     messages: list[ChatMessage] = field(default_factory=list)
     recordings: set[str] = field(default_factory=set)
+    quoted: dict[int, str] = field(default_factory=dict)
+    """The sentences that steps and answers may quote, by number, as they read then."""
 
 
 class Conversations:
@@ -62,6 +66,28 @@ class Conversations:
             while len(self._kept) > KEPT:
                 gone, _ = self._kept.popitem(last=False)
                 self._stops.pop(gone, None)
+
+    def quote(self, thread: str, evidence: Iterable[Evidence]) -> None:
+        """Remember what a conversation may quote."""
+        with self._lock:
+            found = self._kept.setdefault(thread, Conversation())
+            found.quoted.update((item.id, item.text) for item in evidence)
+
+    def correct(self, thread: str | None, library: Library) -> bool:
+        """Bring what a conversation quotes to what it was corrected to since; whether anything changed."""
+        with self._lock:
+            found = self._kept.get(thread or "")
+            quoted = dict(found.quoted) if found else {}
+        if found is None or not quoted:
+            return False
+        now = {segment.id: segment for segment in library.segments_by_id(quoted)}
+        texts = {escape_markdown(old): escape_markdown(new) for old, new in reworded(quoted, now).items()}
+        with self._lock:
+            found.quoted.update((number, segment.text) for number, segment in now.items())
+            for message in found.messages if texts else ():
+                if isinstance(message.content, str):
+                    message.content = replaced(message.content, texts)
+        return bool(texts)
 
     def begin(self, thread: str) -> threading.Event:
         """An answer begins, which an earlier wish to stop does not concern; returns what will stop it."""

@@ -21,12 +21,13 @@ from gradio import ChatMessage
 from agent.answer import Answer, StepFinished, StepStarted, TextDelta, ThoughtDelta
 from index.recording_errors import Cancelled, MossAgentError, UnknownRecording
 from index.records import Recording
+from web.edits import BY
 from web.jobs import Jobs
 from web.page import chat_view
 from web.page.chat_view import Conversations
 from web.page.layout import render_actions
 from web.page.library_view import render_engines, render_glossary, render_library
-from web.page.transcript_view import render_head, render_player, render_transcript
+from web.page.transcript_view import render_head, render_player, render_revision, render_transcript
 from web.uploads import Uploads
 
 if TYPE_CHECKING:
@@ -77,11 +78,11 @@ class Handlers:
             recording = recordings[0] if recordings else None
         mark = self._mark(recording)
         identity = recording.id if recording else None
-        shelf = self._shelf(identity)
+        shelf, revision = self._shelf(identity), render_revision(recording)
         if seen == mark:
-            return [shelf, *[gr.skip()] * 6]
+            return [shelf, revision, *[gr.skip()] * 6]
         talking = bool(self.conversations.messages(kept.get("thread")))
-        return [shelf, *self._middle(recording), self._chips(recording, talking), identity, mark]
+        return [shelf, revision, *self._middle(recording), self._chips(recording, talking), identity, mark]
 
     def engines(self, seen: str) -> list[Any]:
         """Which engines hear and answer; drawn anew only when that changed, since its reasons fold."""
@@ -204,7 +205,8 @@ class Handlers:
         with _told():
             if self.jobs.working_on(wanted):
                 raise MossAgentError("This recording is being transcribed; cancel it first.")
-            self.workspace.remove(wanted)
+            # The dialog said that corrections go too.
+            self.workspace.remove(wanted, drop_corrections=True)
             self.jobs.dismiss_recording(wanted)
             self.conversations.forget_recording(wanted)
         if opened == wanted and self._recording(wanted) is None:
@@ -212,11 +214,22 @@ class Handlers:
         return self.load({**kept, "recording": opened})
 
     def rename(self, opened: str | None, event: gr.EventData) -> tuple[Any, ...]:
-        """Give a speaker another name; the name of another speaker merges the two."""
+        """Give a speaker another name; two are merged where the browser asked whether that is meant."""
         with _told():
-            self.workspace.rename_speaker(opened or "", str(event.old), str(event.new))
+            merge = bool(getattr(event, "merge", False))
+            self.workspace.rename_speaker(opened or "", str(event.old), str(event.new), merge, BY)
         head, _, transcript = self._middle(self._recording(opened))
         return self._shelf(opened), head, transcript
+
+    def corrected(
+        self, opened: str | None, template: str, kept: Kept, event: gr.EventData
+    ) -> tuple[Any, ...]:
+        """The open recording was corrected: what quotes it follows, the summary only where it is seen."""
+        thread = kept.get("thread")
+        follows = self.conversations.correct(thread, self.library)
+        chat = self.conversations.messages(thread) if follows else gr.skip()
+        summary = self.summarise(opened, template) if event.summary else (gr.skip(), gr.skip())
+        return (chat, *summary)
 
     # Summary
 
@@ -312,6 +325,7 @@ class Handlers:
                 message, began = steps[event.id]
                 chat_view.finish_step(message, event, time.monotonic() - began)
                 quoted |= chat_view.recordings_of(event.result)
+                self.conversations.quote(thread, event.result.evidence)
             elif isinstance(event, TextDelta):
                 text += event.text
                 writing = writing or _appended(messages)

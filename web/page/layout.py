@@ -49,6 +49,16 @@ ADD = f"""
  step="1" placeholder="automatic" data-track inputmode="numeric"></label>
 <div class="upload" data-upload hidden aria-live="polite"></div></div>"""
 
+EDIT_TOOLS = f"""
+<template><button type="button" class="quiet" data-edit-row title="Edit (E)"
+ aria-label="Edit">{icon("edit")}</button><button type="button" class="quiet" data-speaker-row
+ title="Change who says this" aria-label="Speaker">{icon("person")}</button></template>
+<span class="edit-tools" role="group" aria-label="Corrections">
+<button type="button" class="btn" data-undo disabled title="Undo (Ctrl+Z)">Undo</button>
+<button type="button" class="btn" data-redo disabled title="Redo (Ctrl+Shift+Z)">Redo</button>
+<button type="button" class="btn" data-history>History</button></span>
+<p class="edit-status" role="status"></p>"""
+
 FILTER = f"""
 <label class="filter">{icon("search")}<input type="search" data-filter placeholder="Find in transcript"
  aria-label="Find in transcript"><output></output></label>"""
@@ -74,6 +84,8 @@ class Parts:
     head: gr.HTML
     player: gr.HTML
     transcript: gr.HTML
+    edits: gr.HTML
+    revision: gr.HTML
     tabs: gr.Tabs
     summary_tab: gr.Tab
     template: gr.Radio
@@ -107,6 +119,8 @@ def lay_out(template: str) -> Parts:
             with gr.Tabs(elem_id="tabs", selected="transcript") as tabs:
                 with gr.Tab("Transcript", id="transcript"):
                     _part(FILTER, "filter", "moss.filter(element)")
+                    edits = _part(EDIT_TOOLS, "edits", "moss.edits(element, trigger, ['corrected'])")
+                    revision = _part("", "revision", "moss.revised(element, watch)")
                     transcript = _part("", "transcript", "moss.transcript(element, watch)")
                 with gr.Tab("Summary", id="summary") as summary_tab:
                     with gr.Row(elem_id="summary-bar"):
@@ -124,7 +138,8 @@ def lay_out(template: str) -> Parts:
                 )
     return Parts(
         opened, seen, engines_seen, kept, gr.Timer(1.0), add, glossary, shelf, engines, head, player,
-        transcript, tabs, summary_tab, chosen, actions, summary, asking, chat, chips, question, scope,
+        transcript, edits, revision, tabs, summary_tab, chosen, actions, summary, asking, chat, chips,
+        question, scope,
     )  # fmt: skip
 
 

@@ -41,7 +41,12 @@ def _library(page: gr.Blocks, parts: Parts, handlers: Handlers) -> None:
     whole += [parts.opened, parts.seen, parts.kept]
     opened, kept, shelf = parts.opened, parts.kept, parts.shelf
     page.load(handlers.load, [kept], [*whole, parts.chat], **quick)
-    parts.timer.tick(handlers.tick, [opened, parts.seen, kept], [shelf, *middle, opened, parts.seen], **quick)
+    parts.timer.tick(
+        handlers.tick,
+        [opened, parts.seen, kept],
+        [shelf, parts.revision, *middle, opened, parts.seen],
+        **quick,
+    )
     page.load(handlers.glossary, None, [parts.glossary], **every)
     parts.glossary.spell(handlers.spell, None, [parts.glossary], **every)
     foot = [parts.engines, parts.engines_seen]
@@ -64,6 +69,12 @@ def _summary(parts: Parts, handlers: Handlers) -> None:
         outputs=[parts.summary, parts.actions],
         concurrency_id="summary",
         concurrency_limit=2,
+    )
+    parts.edits.corrected(
+        handlers.corrected,
+        [parts.opened, parts.template, parts.kept],
+        [parts.chat, parts.summary, parts.actions],
+        **_queued(trigger_mode="always_last", concurrency_id="summary"),
     )
     parts.summary_tab.select(**event)
     parts.template.change(**event)

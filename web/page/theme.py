@@ -22,6 +22,7 @@ _SHAPES = {
     "library": '<path d="M3 3.5h10M3 8h10M3 12.5h6"/>',
     "wave": '<path d="M2 7v2M5 4.5v7M8 2.5v11M11 5.5v5M14 7v2"/>',
     "chat": '<path d="M3 3h10v7.5H7L4 13v-2.5H3z"/>',
+    "person": '<circle cx="8" cy="5.4" r="2.6"/><path d="M3 13.2c.5-2.7 2.4-4 5-4s4.5 1.3 5 4"/>',
 }
 
 
@@ -35,8 +36,8 @@ def icon(name: str) -> str:
 
 
 STATIC = Path(__file__).parent / "static"
-STYLES = ("tokens.css", "page.css", "library.css", "recording.css", "chat.css")
-SCRIPTS = ("page.js", "library.js", "microphone.js", "player.js", "transcript.js")
+STYLES = ("tokens.css", "page.css", "library.css", "recording.css", "edit.css", "chat.css")
+SCRIPTS = ("page.js", "library.js", "microphone.js", "player.js", "transcript.js", "edit.js")
 
 SANS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif")
 MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")

@@ -69,7 +69,17 @@ def render_transcript(recording: Recording | None, segments: Sequence[Segment]) 
     rows: list[Segment | Span] = [*segments, *recording.gaps]
     rows.sort(key=lambda row: (row.start, row.end))
     turns = "".join(_turn(speaker, list(turn)) for speaker, turn in groupby(rows, key=_voice))
-    return f'<div class="rows" role="group" aria-label="Transcript">{turns}</div>'
+    return (
+        f'<div class="rows" role="group" aria-label="Transcript" data-recording="{escape(recording.id)}" '
+        f'data-revision="{recording.revision}">{turns}</div>'
+    )
+
+
+def render_revision(recording: Recording | None) -> str:
+    """How often a recording was corrected, for ``static/edit.js``, which fetches what changed."""
+    if recording is None:
+        return ""
+    return f'<i data-recording="{escape(recording.id)}" data-revision="{recording.revision}"></i>'
 
 
 def _voice(row: Segment | Span) -> str:
@@ -89,7 +99,8 @@ def _rows(rows: Sequence[Segment | Span]) -> Iterator[str]:
             # Tab stops at one row only; the arrow keys go on from there (static/transcript.js).
             yield (
                 f'<div class="line" role="button" tabindex="-1" data-start="{row.start:.3f}" '
-                f'data-end="{row.end:.3f}" data-id="{row.id}"><time>{clock(row.start)}</time>'
+                f'data-end="{row.end:.3f}" data-id="{row.id}" data-version="{row.version}">'
+                f"<time>{clock(row.start)}</time>"
                 f'<span class="text {row.kind}">{escape(row.text)}</span></div>'
             )
 

@@ -12,7 +12,7 @@ moss.shelf = (element, trigger) => {
     if (dismiss) trigger("dismiss", { id: dismiss });
     if (remove && await moss.ask({
       title: "Remove this recording?",
-      text: `“${title}”, its transcript, its audio copy and the conversations that quote it are deleted. Your original file is not touched.`,
+      text: `“${title}”, its transcript with all corrections, its audio copy and the conversations that quote it are deleted. Your original file is not touched.`,
       action: "Remove", danger: true,
     })) trigger("remove", { id: remove });
   });

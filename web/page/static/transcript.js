@@ -12,9 +12,11 @@ moss.transcript = (element, watch) => {
     if (first) first.tabIndex = 0;
     moss.search();
     moss.follow(false);
+    moss.rowsChanged();
   };
   watch("value", changed);
   changed();
+  moss.sheetChanged = changed;
 
   const playRow = (row) => {
     const audio = moss.audio();
@@ -108,9 +110,13 @@ moss.head = (element, trigger) => element.addEventListener("click", async (event
   if (!chip) return;
   const old = chip.dataset.rename;
   const others = [...element.querySelectorAll("[data-rename]")].map((one) => one.dataset.rename).filter((one) => one !== old);
-  const name = await moss.ask({
-    title: `Who is ${old}?`, label: "Name", value: old, choices: others, action: "Rename",
-    text: others.length ? "The name of another speaker merges the two." : "",
-  });
-  if (name && name !== old) trigger("rename", { old, new: name });
+  const name = await moss.ask({ title: `Who is ${old}?`, label: "Name", value: old, choices: others, action: "Rename" });
+  if (!name || name === old) return;
+  const folded = (one) => one.normalize("NFKC").toLocaleLowerCase().trim();
+  const other = others.find((one) => folded(one) === folded(name));
+  if (other && !await moss.ask({
+    title: `Merge ${old} and ${other}?`, action: "Merge",
+    text: `There is a speaker “${other}” already. If they are the same person, all that ${old} says becomes ${other}’s; Undo takes it back.`,
+  })) return;
+  trigger("rename", { old, new: name, merge: Boolean(other) });
 });
