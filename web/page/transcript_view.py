@@ -12,6 +12,7 @@ from itertools import groupby
 from index.language_names import name_languages
 from index.notes import coverage_percent, describe_all
 from index.records import Recording, Segment, Span
+from index.speaker_names import is_label
 from moss_audio.timestamps import clock, clock_range
 from web.page.theme import icon
 
@@ -159,6 +160,8 @@ def _note(recording: Recording) -> str:
 def _speakers(recording: Recording) -> str:
     if not recording.speakers:
         return ""
+    is_named = recording.imported is not None and not any(map(is_label, recording.speakers))
+    known = "named in the transcript" if is_named else "estimated"
     chips = "".join(
         f'<button type="button" class="chip" data-rename="{escape(name)}" '
         f'title="Rename or merge">{escape(name)}{icon("edit")}</button>'
@@ -166,7 +169,7 @@ def _speakers(recording: Recording) -> str:
     )
     return (
         f'<div class="speakers" role="group" aria-label="Speakers, estimated">{chips}'
-        '<span class="hint">estimated; click to rename or merge</span></div>'
+        f'<span class="hint">{known}; click to rename or merge</span></div>'
     )
 
 
