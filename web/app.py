@@ -10,16 +10,20 @@ import logging
 import mimetypes
 import os
 import re
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import quote
 
 from fastapi import FastAPI, HTTPException, Query
 from starlette.responses import FileResponse, JSONResponse, Response
 
 from agent.privacy import switch_off_telemetry
+from index.export.formats import MEDIA_TYPES
 from index.recording_errors import MossAgentError, UnknownRecording
+from web.api.auth import AuthMiddleware
+from web.api.library_api import LIBRARY, create_library_api
+from web.api.limiter import MIB, Limits
+from web.api.service import Service
 from web.guard import Guard
 from web.jobs import Jobs
 from web.uploads import Uploads
@@ -27,22 +31,8 @@ from web.uploads import Uploads
 if TYPE_CHECKING:
     from agent.workspace import Workspace
 
-MEDIA_TYPES = {
-    "txt": "text/plain; charset=utf-8",
-    "md": "text/markdown; charset=utf-8",
-    "srt": "application/x-subrip; charset=utf-8",
-    "vtt": "text/vtt; charset=utf-8",
-    "json": "application/json",
-    "docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
-}
-
 MOST_POINTS = 8_000
 """Points of a waveform in one answer; no screen is wider."""
-
-MOST_BEGUN = 1
-"""How often a file is begun again by itself after the program ended while it was transcribed."""
-
-BROKE_OFF = "The program ended twice while this was being transcribed; what was transcribed is kept."
 
 FRESH = {"Cache-Control": "private, no-cache"}
 
@@ -57,7 +47,8 @@ def create_app(workspace: Workspace, jobs: Jobs, host: str = "127.0.0.1") -> Fas
     """
     switch_off_telemetry()
     uploads = Uploads(workspace.home)
-    _take_up(workspace, jobs, uploads)
+    recordings = workspace.recordings()
+    uploads.take_up(jobs, {recording.id for recording in recordings if recording.status == "ready"})
     os.environ["GRADIO_TEMP_DIR"] = str(uploads.arriving)
     mimetypes.add_type("application/javascript", ".js")
 
@@ -68,8 +59,13 @@ def create_app(workspace: Workspace, jobs: Jobs, host: str = "127.0.0.1") -> Fas
     from web.page.theme import head, theme
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    _add_routes(app, workspace)
+    add_routes(app, workspace)
     add_edit_routes(app, workspace)
+    # The API lies behind the page's guard, so that it needs no key here either.
+    service = Service(None, None, Limits(library_bytes=workspace.settings.max_upload_mb * MIB))
+    api = create_library_api(workspace, jobs, uploads, service)
+    app.mount(LIBRARY, AuthMiddleware(api, service, None, host))
+    app.state.service = service
     gradio.mount_gradio_app(
         app,
         create_page(workspace, jobs, uploads),
@@ -91,38 +87,8 @@ def create_app(workspace: Workspace, jobs: Jobs, host: str = "127.0.0.1") -> Fas
     return app
 
 
-def _take_up(workspace: Workspace, jobs: Jobs, uploads: Uploads) -> None:
-    """Go on with the queue of an earlier run, but for what was added at its very end.
-
-    What the user stopped stays stopped, what failed stays failed; so does a file that the program did not
-    survive twice, or each start would end with it.
-    """
-    ready = {recording.id for recording in workspace.library.recordings() if recording.status == "ready"}
-    for one in uploads.left_over():
-        release = partial(uploads.release, one.name)
-        if one.recording in ready:
-            release()
-            continue
-        state: Literal["waiting", "stopped", "failed"] = "waiting"
-        error = None
-        if one.state in ("stopped", "failed"):
-            state, error = ("failed", one.error) if one.state == "failed" else ("stopped", None)
-        elif one.begun > MOST_BEGUN:
-            state, error = "failed", BROKE_OFF
-        jobs.submit(
-            one.path,
-            one.title,
-            one.speakers,
-            release,
-            state,
-            one.recording,
-            track=one.track,
-            noted=partial(uploads.note_state, one.name),
-            error=error,
-        )
-
-
-def _add_routes(app: FastAPI, workspace: Workspace) -> None:
+def add_routes(app: FastAPI, workspace: Workspace) -> None:
+    """Make the page's own routes those of an application: audio, exports and summaries of a recording."""
     log = logging.getLogger(__name__)
 
     @app.api_route("/audio/{recording}", methods=["GET", "HEAD"])

@@ -9,17 +9,24 @@ import logging
 import threading
 import time
 import uuid
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from index.audio.decode import file_id
 from index.pipeline.ingest import Progress
-from index.recording_errors import Cancelled, MediaError, MossAgentError
+from index.recording_errors import Busy, Cancelled, MediaError, MossAgentError
 from index.records import Recording
 
-State = Literal["waiting", "running", "failed", "stopped"]
+if TYPE_CHECKING:
+    from agent.workspace import Workspace
+
+State = Literal["waiting", "running", "failed", "stopped", "done"]
+
+FINISHED_KEPT = 200
+"""Jobs that are still told about after they left the queue."""
 log = logging.getLogger(__name__)
 
 
@@ -42,7 +49,7 @@ class Adder(Protocol):
 
 @dataclass(frozen=True)
 class Job:
-    """One file on its way into the library; finished jobs disappear.
+    """One file on its way into the library; finished jobs leave the queue.
 
     Attributes:
         id: Names the job on the page.
@@ -88,6 +95,7 @@ class Jobs:
         self._add = add
         self._at_once = at_once
         self._jobs: dict[str, Job] = {}
+        self._left: OrderedDict[str, Job] = OrderedDict()
         self._cancels: dict[str, threading.Event] = {}
         self._changed = threading.Condition()
         self._closing = False
@@ -147,6 +155,16 @@ class Jobs:
         """All jobs that are not finished, first come first."""
         with self._changed:
             return list(self._jobs.values())
+
+    def left(self) -> tuple[Job, ...]:
+        """The jobs that left the queue last, done or given up, the oldest first."""
+        with self._changed:
+            return tuple(self._left.values())
+
+    def find(self, job: str) -> Job | None:
+        """A job by its id, also one that left the queue not long ago."""
+        with self._changed:
+            return self._jobs.get(job) or self._left.get(job)
 
     def cancel(self, job: str) -> None:
         """Stop a job; what was transcribed is kept. A job that only waits disappears."""
@@ -259,7 +277,7 @@ class Jobs:
             self._update(job.id, state="failed", error=f"Unexpected error ({kind}: {error}).")
         else:
             with self._changed:
-                self._forget(job)
+                self._forget(self._jobs[job.id], "done")
 
     def _report(self, job: str, report: Progress) -> None:
         self._update(job, progress=report)
@@ -272,8 +290,11 @@ class Jobs:
                 _note(changed)
             return changed
 
-    def _forget(self, job: Job) -> None:
+    def _forget(self, job: Job, state: State = "stopped") -> None:
         self._jobs.pop(job.id, None)
+        self._left[job.id] = replace(job, state=state, retry=False, release=None, cancelled=None)
+        while len(self._left) > FINISHED_KEPT:
+            self._left.popitem(last=False)
         self._cancels.pop(job.id, None)
         if job.release is not None:
             job.release()
@@ -282,3 +303,20 @@ class Jobs:
 def _note(job: Job) -> None:
     if job.noted is not None:
         job.noted(job.state, job.error)
+
+
+def remove_recording(
+    workspace: Workspace, jobs: Jobs, reference: str, drop_corrections: bool = False
+) -> Recording:
+    """Delete a recording from every store, and what is left of it in the queue; returns what was removed.
+
+    Raises:
+        Busy: It is being transcribed.
+        MossAgentError: See ``Workspace.remove``.
+    """
+    recording = workspace.recording(reference)
+    if jobs.working_on(recording.id):
+        raise Busy("This recording is being transcribed; cancel it first.")
+    workspace.remove(recording.id, drop_corrections)
+    jobs.dismiss_recording(recording.id)
+    return recording

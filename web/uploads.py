@@ -13,14 +13,22 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from index.audio.decode import file_id
 from index.disk_space import noticing_full_disk
 from index.recording_errors import DiskFull, MediaError, MossAgentError
+from web.jobs import Job, Jobs
+
+MOST_BEGUN = 1
+"""How often a file is begun again by itself after the program ended while it was transcribed."""
+
+BROKE_OFF = "The program ended twice while this was being transcribed; what was transcribed is kept."
 
 _NAME = re.compile(r"[0-9a-f]{32}")
 # The page puts it before a file's name: two files alike, sent one after the other, must not meet.
@@ -116,6 +124,57 @@ class Uploads:
         begun = upload.begun + 1 if state == "running" else 0
         with suppress(OSError, DiskFull):
             self._write(replace(upload, state=state, error=error, begun=begun))
+
+    def submit(
+        self, jobs: Jobs, path: str, title: str, speakers: int | None = None, track: int | None = None
+    ) -> Job:
+        """Take charge of an uploaded file and queue it; see ``claim``.
+
+        Raises:
+            MossAgentError, DiskFull: See ``claim``.
+        """
+        return self._queue(jobs, self.claim(path, title, speakers, track))
+
+    def take_up(self, jobs: Jobs, ready: Collection[str]) -> None:
+        """Go on with the queue of an earlier run, but for what was added at its very end.
+
+        What the user stopped stays stopped, what failed stays failed; so does a file that the program did
+        not survive twice, or each start would end with it.
+
+        Args:
+            jobs: The queue.
+            ready: Ids of the recordings that are ready.
+        """
+        for upload in self.left_over():
+            if upload.recording in ready:
+                self.release(upload.name)
+            elif upload.state == "failed":
+                self._queue(jobs, upload, "failed", upload.error)
+            elif upload.state == "stopped":
+                self._queue(jobs, upload, "stopped")
+            elif upload.begun > MOST_BEGUN:
+                self._queue(jobs, upload, "failed", BROKE_OFF)
+            else:
+                self._queue(jobs, upload)
+
+    def _queue(
+        self,
+        jobs: Jobs,
+        upload: Upload,
+        state: Literal["waiting", "stopped", "failed"] = "waiting",
+        error: str | None = None,
+    ) -> Job:
+        return jobs.submit(
+            upload.path,
+            upload.title,
+            upload.speakers,
+            partial(self.release, upload.name),
+            state,
+            upload.recording,
+            track=upload.track,
+            noted=partial(self.note_state, upload.name),
+            error=error,
+        )
 
     def left_over(self) -> Iterator[Upload]:
         """Uploads of an earlier run that were not added, first come first; others are deleted."""

@@ -107,6 +107,7 @@ def add(
     from agent.adding import add_files
 
     workspace = _workspace()
+    webhooks = workspace.webhooks
     added, failed = [], []
     happened: defaultdict[Path, list[str]] = defaultdict(list)
 
@@ -120,6 +121,7 @@ def add(
         for file, result in results:
             if isinstance(result, MossAgentError):
                 if len(files) == 1:
+                    webhooks.deliver()
                     raise result
                 failed.append(str(result))
                 continue
@@ -134,6 +136,8 @@ def add(
                 show(result, segments)
                 for sentence in sentences:
                     output.say(f"  {sentence}")
+    for problem in webhooks.deliver():
+        output.complain(problem)
     if json:
         output.write_json(added)
     for line in failed:
@@ -145,7 +149,7 @@ def add(
 @app.command("list")
 def list_recordings(json: Json = False) -> None:
     """List the recordings."""
-    recordings = _reading().library.recordings()
+    recordings = _reading().recordings()
     if json:
         output.write_json([output.listed_json(recording) for recording in recordings])
     else:
@@ -191,8 +195,7 @@ def search(
 ) -> None:
     """Find passages by word and by meaning."""
     workspace = _reading()
-    wanted = workspace.library.resolve(recording).id if recording else None
-    hits = workspace.search.search(query, wanted, k)
+    hits = workspace.find(query, recording, k)
     if json:
         output.write_json([output.hit_json(hit) for hit in hits])
     else:
@@ -209,11 +212,12 @@ def ask(
     json: Json = False,
 ) -> None:
     """Ask about the recordings; the answer cites the seconds it rests on."""
+    from agent.answer import answer_of
+
     workspace = _reading()
-    wanted = workspace.library.resolve(recording).id if recording else None
-    assistant = workspace.assistant
+    _ = workspace.assistant  # while it loads, Ctrl+C ends it at once
     with output.stoppable() as cancel:
-        answer = assistant.ask(question, wanted, thread, cancel)
+        answer = answer_of(workspace.ask(question, recording, thread, cancel))
     if json:
         output.write_json(answer.to_json())
     else:
@@ -236,11 +240,9 @@ def listen(
     json: Json = False,
 ) -> None:
     """Let MOSS-Audio listen to a stretch again and answer a question about it."""
-    from tools.listen import listen as listen_again
-
     workspace = _reading()
     with output.stoppable() as cancel:
-        heard = listen_again(workspace.toolbox, reference, start, end, question, cancel)
+        heard = workspace.listen(reference, start, end, question, cancel)
     if json:
         output.write_json({**heard.document(), "recording": heard.recording.id})
     else:
@@ -353,6 +355,40 @@ def rename_speaker(
         output.write_json({"speaker": speaker, "segments": count})
     else:
         output.say(f"{speaker} is now the speaker of {count} segments.")
+
+
+@app.command()
+def rename(
+    reference: Reference,
+    title: Annotated[str, typer.Argument(help="The new title.")],
+    json: Json = False,
+) -> None:
+    """Give a recording another title."""
+    recording = _workspace().rename(reference, title)
+    if json:
+        output.write_json({"id": recording.id, "title": recording.title})
+    else:
+        output.say(f"{recording.id[:12]} is now called “{recording.title}”.")
+
+
+@app.command()
+def speakers(reference: Reference, json: Json = False) -> None:
+    """List the speakers of a recording, and how long each speaks."""
+    spoken = _reading().speakers(reference)
+    if json:
+        output.write_json([{"name": name, "seconds": seconds} for name, seconds in spoken.items()])
+    else:
+        output.show_speakers(spoken)
+
+
+@app.command()
+def outline(reference: Reference, json: Json = False) -> None:
+    """List the topics of a recording with their times."""
+    found = _reading().outline(reference)
+    if json:
+        output.write_json(found.document())
+    else:
+        output.show_outline(found)
 
 
 @app.command()
@@ -589,6 +625,10 @@ def serve(
         list[str] | None,
         typer.Option(help="Without a key: another host name to accept (repeatable)."),
     ] = None,
+    library: Annotated[
+        bool,
+        typer.Option("--library", help="Offer the library as well, under /api/v1, to whoever has the key."),
+    ] = False,
     json: Annotated[
         bool, typer.Option("--json", help="Print the address as JSON once the server is ready.")
     ] = False,
@@ -597,8 +637,36 @@ def serve(
     from importlib import import_module
 
     import_module("web.api.api_server").serve(
-        _workspace(), host, port, api_key, no_auth, json, allow_host or ()
+        _workspace(), host, port, api_key, no_auth, json, allow_host or (), library
     )
+
+
+@app.command()
+def mcp(
+    http: Annotated[
+        bool, typer.Option("--http", help="Streamable HTTP on 127.0.0.1, not standard input and output.")
+    ] = False,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="With --http: port to listen on.")] = 7861,
+    api_key: Annotated[
+        str | None,
+        typer.Option(help="With --http: key that clients must send.", envvar="MOSS_AGENT_SERVE_API_KEY"),
+    ] = None,
+    folder: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="A folder that clients may add files from (repeatable); with --http, there is no other.",
+            exists=True,
+            file_okay=False,
+        ),
+    ] = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="With --http: print the address as JSON once the server is ready.")
+    ] = False,
+) -> None:
+    """Serve the library to assistants through the Model Context Protocol (docs/doors.md)."""
+    from importlib import import_module
+
+    import_module("web.mcp_server").serve(_workspace(), http, port, api_key, folder or (), json)
 
 
 # Transcripts in, notes out, folders watched

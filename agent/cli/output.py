@@ -7,7 +7,7 @@ import re
 import signal
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from index.pipeline.ingest import Progress as IngestProgress
     from index.store.library import Library
     from index.timeline import TalkTime
+    from tools.result import Outline
 
 _errors = Console(stderr=True, highlight=False, markup=False)
 _console = Console(highlight=False, markup=False)
@@ -361,6 +362,24 @@ def show_hits(hits: Sequence[Hit], library: Library) -> None:
     for hit in hits:
         title = library.recording(hit.recording).title
         say(f"{title} [{clock(hit.start)}–{clock(hit.end)}]\n  {hit.text}\n")
+
+
+def show_speakers(spoken: Mapping[str, float]) -> None:
+    """Who speaks in a recording, and how long."""
+    if not spoken:
+        say("No speakers were identified.")
+    for name, seconds in spoken.items():
+        say(f"{name}: {clock(seconds)}")
+
+
+def show_outline(found: Outline) -> None:
+    """The topics of a recording, in order."""
+    for topic in found.topics:
+        say(f"[{clock(topic.start)}–{clock(topic.end)}] {topic.title}")
+        for point in topic.points:
+            say(f"  {point}")
+    if found.note:
+        say(found.note)
 
 
 def show_answer(answer: Answer, library: Library) -> None:

@@ -17,7 +17,7 @@ from index.export.markdown import escape_markdown
 from index.export.subtitles import Cue, make_cues
 from index.language_names import name_languages
 from index.notes import coverage_percent, describe, describe_all, notes_json
-from index.recording_errors import MossAgentError
+from index.recording_errors import InvalidInput, MossAgentError
 from index.records import Comment, Recording, Segment
 from index.text import one_line
 from moss_audio.timestamps import clock, clock_range
@@ -44,7 +44,7 @@ def export(
     """
     write = _WRITERS.get(format.strip().lower().removeprefix("."))
     if write is None:
-        raise MossAgentError(f"There is no export format “{format}”; choose from {', '.join(FORMATS)}.")
+        raise InvalidInput(f"There is no export format “{format}”; choose from {', '.join(FORMATS)}.")
     return write(recording, segments, comments)
 
 
@@ -296,3 +296,13 @@ _WRITERS: dict[str, Callable[[Recording, Sequence[Segment], Sequence[Comment]], 
 }
 FORMATS = tuple(_WRITERS)
 """The formats of ``export``, each the suffix of its files."""
+
+MEDIA_TYPES = {
+    "txt": "text/plain; charset=utf-8",
+    "md": "text/markdown; charset=utf-8",
+    "srt": "application/x-subrip; charset=utf-8",
+    "vtt": "text/vtt; charset=utf-8",
+    "json": "application/json",
+    "docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+}
+"""The media type of each format."""

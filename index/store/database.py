@@ -321,6 +321,25 @@ class SyncedNoteRow(Base):
     """What the note was made from; while that and the file stay the same, nothing needs to be done."""
 
 
+class WebhookDeliveryRow(Base):
+    """Something a webhook is to be told; gone once it was told, or given up."""
+
+    __tablename__ = "webhook_deliveries"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    recording_id: Mapped[str | None] = mapped_column(
+        ForeignKey("recordings.id", ondelete="CASCADE"), index=True
+    )
+    """NULL where the file never became a recording."""
+    body: Mapped[str]
+    attempts: Mapped[int] = mapped_column(default=0)
+    next_at: Mapped[float]
+    """When it is tried next, seconds since 1970; also set while it is being tried, so that no other process
+    tries it meanwhile."""
+    problem: Mapped[str] = mapped_column(default="")
+    """Why the last attempt failed, in one sentence."""
+
+
 class Database:
     """An open database, migrated to the newest schema; where it cannot be written, it is only read.
 

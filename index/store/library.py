@@ -15,7 +15,13 @@ import numpy as np
 from sqlalchemy import Select, delete, func, select, text, update
 from sqlalchemy.orm import Session
 
-from index.recording_errors import AmbiguousRecording, MossAgentError, SpeakerExists, UnknownRecording
+from index.recording_errors import (
+    AmbiguousRecording,
+    InvalidInput,
+    MossAgentError,
+    SpeakerExists,
+    UnknownRecording,
+)
 from index.records import Comment, Recording, Segment, Span, WatchedFile, Word
 from index.store.database import (
     CommentRow,
@@ -218,7 +224,7 @@ class Library:
             How many segments carry the new name afterwards.
 
         Raises:
-            MossAgentError: There is no such speaker, or the new name is empty.
+            InvalidInput: There is no such speaker, or the new name is empty.
         """
         with self.database.transaction() as session:
             name, _ = rename_voice(session, recording, old, new, merge=True)
@@ -230,10 +236,14 @@ class Library:
             return voice_count(session, recording, name)
 
     def rename(self, recording: str, title: str) -> None:
-        """Give a recording another title."""
+        """Give a recording another title; what is beyond 200 characters is left out.
+
+        Raises:
+            InvalidInput: The title is empty.
+        """
         title = " ".join(title.split())
         if not title:
-            raise MossAgentError("A title needs at least one character.")
+            raise InvalidInput("A title needs at least one character.")
         with self.database.transaction() as session:
             session.execute(
                 update(RecordingRow).where(RecordingRow.id == recording).values(title=title[:200])
@@ -362,11 +372,11 @@ def speaker_name(name: str) -> str:
     """A speaker's name as it is stored.
 
     Raises:
-        MossAgentError: It is empty, or longer than a name is.
+        InvalidInput: It is empty, or longer than a name is.
     """
     name = one_line(name)
     if not name or len(name) > LONGEST_NAME:
-        raise MossAgentError(f"A speaker's name needs 1 to {LONGEST_NAME} characters.")
+        raise InvalidInput(f"A speaker's name needs 1 to {LONGEST_NAME} characters.")
     return name
 
 
@@ -397,7 +407,7 @@ def rename_voice(
         None where there was no such voice.
 
     Raises:
-        MossAgentError: There is no such speaker, or the new name is no name.
+        InvalidInput: There is no such speaker, or the new name is no name.
         SpeakerExists: The new name is that of another voice, and they are not to be merged.
     """
     new = speaker_name(new)
@@ -405,7 +415,7 @@ def rename_voice(
     speaker = names.get(old.strip()) or _only_match(names, old)
     if speaker is None:
         known = ", ".join(names) or "none"
-        raise MossAgentError(f"There is no speaker “{old}” in this recording; it has: {known}.")
+        raise InvalidInput(f"There is no speaker “{old}” in this recording; it has: {known}.")
     others = {name: row for name, row in names.items() if row is not speaker}
     target = others.get(new) or next(iter(_matches(others, new)), None)
     if target is None:

@@ -110,6 +110,36 @@ def test_a_conversation_goes_on_under_its_name(run, filled):
     assert code == 0 and "3:0" in out
 
 
+def test_topics_and_speaking_times_are_listed(run, filled):
+    topics = document(run, filled, "outline", TITLE)["topics"]
+    assert topics and all(topic["start"] < topic["end"] for topic in topics)
+    spoken = document(run, filled, "speakers", TITLE)
+    expected = {segment.speaker for segment in heard()}
+    assert {speaker["name"] for speaker in spoken} == expected
+    said = sum(segment.end - segment.start for segment in heard())
+    assert sum(speaker["seconds"] for speaker in spoken) == pytest.approx(said, abs=0.1)
+    for command in ("outline", "speakers"):
+        code, out, _ = run(filled, command, TITLE)
+        assert code == 0 and ":" in out
+
+
+def test_a_recording_gets_another_title(run, home):
+    workspace = open_workspace(Settings(home=home))
+    recording = store(workspace.library, heard(), TITLE)
+    workspace.close()
+    assert document(run, home, "rename", TITLE, "  The   pier ") == {"id": recording, "title": "The pier"}
+    assert document(run, home, "list")[0]["title"] == "The pier"
+    code, _, err = run(home, "rename", "The pier", " ")
+    assert code == 1 and err.count("\n") == 1
+    assert document(run, home, "list")[0]["title"] == "The pier"
+
+
+@pytest.mark.parametrize("given", [("--from", "90:00"), ("--from", "3:00", "--to", "2:00")])
+def test_a_range_that_cannot_be_is_one_sentence(run, filled, given):
+    code, out, err = run(filled, "transcript", TITLE, *given)
+    assert (code, out) == (1, "") and err.count("\n") == 1
+
+
 def test_listen_answers_on_the_recordings_clock(run, filled, sample, tmp_path, monkeypatch):
     workspace = open_workspace(Settings(home=filled))
     copy = workspace.library.audio_path(workspace.library.resolve(TITLE).id)

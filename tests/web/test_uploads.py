@@ -7,7 +7,6 @@ import threading
 import time
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -15,7 +14,7 @@ from agent.settings import Settings
 from agent.workspace import open_workspace
 from index.audio.decode import file_id
 from index.recording_errors import Cancelled, DiskFull, MossAgentError
-from web.app import _take_up, create_app
+from web.app import create_app
 from web.jobs import Jobs
 from web.uploads import Upload, Uploads
 
@@ -184,8 +183,7 @@ def wait(condition) -> None:
 def take_up(home: Path, add: Slow) -> Jobs:
     """The queue as the page takes it up when its server starts."""
     jobs = Jobs(add)
-    library = SimpleNamespace(recordings=list)
-    _take_up(SimpleNamespace(library=library), jobs, Uploads(home))  # type: ignore[arg-type]
+    Uploads(home).take_up(jobs, ready=())
     return jobs
 
 

@@ -11,7 +11,6 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +25,7 @@ from index.recording_errors import Cancelled, MossAgentError, UnknownRecording
 from index.records import Recording
 from index.timeline import talk_time
 from web.edits import BY
-from web.jobs import Jobs
+from web.jobs import Jobs, remove_recording
 from web.page import chat_view
 from web.page.chat_view import Conversations
 from web.page.layout import render_actions
@@ -59,6 +58,7 @@ class Handlers:
         self.uploads = uploads
         self.conversations = Conversations()
         self._writing: dict[str, threading.Event] = {}
+        workspace.when_removed.append(self.conversations.forget_recording)
 
     # Opening and following recordings
 
@@ -70,7 +70,7 @@ class Handlers:
                 (``static/moment.js``); nothing of it is trusted.
         """
         link: Any = kept.get("link")
-        recordings = self.library.recordings()
+        recordings = self.workspace.recordings()
         known = {recording.id for recording in recordings}
         wanted = kept.get("recording")
         if wanted not in known:
@@ -97,7 +97,7 @@ class Handlers:
         """Once a second: the library, and the open recording when something about it changed."""
         recording = self._recording(opened)
         if recording is None and opened is None:
-            recordings = self.library.recordings()
+            recordings = self.workspace.recordings()
             recording = recordings[0] if recordings else None
         mark = self._mark(recording)
         identity = recording.id if recording else None
@@ -153,7 +153,7 @@ class Handlers:
     def _shelf(self, selected: str | None) -> str:
         engines = self.workspace.engines_chosen
         elsewhere = engines.elsewhere if engines else None
-        return render_library(self.library.recordings(), self.jobs.list(), selected, elsewhere)
+        return render_library(self.workspace.recordings(), self.jobs.list(), selected, elsewhere)
 
     def _recording(self, wanted: str | None) -> Recording | None:
         if not wanted:
@@ -198,17 +198,7 @@ class Handlers:
             track = int(chosen) if chosen else None
             if track is not None and track < 1:
                 raise MossAgentError("Audio tracks are counted from 1.")
-            upload = self.uploads.claim(str(event.file), str(event.title), speakers, track)
-            release = partial(self.uploads.release, upload.name)
-            self.jobs.submit(
-                upload.path,
-                upload.title,
-                upload.speakers,
-                release,
-                recording=upload.recording,
-                track=track,
-                noted=partial(self.uploads.note_state, upload.name),
-            )
+            self.uploads.submit(self.jobs, str(event.file), str(event.title), speakers, track)
         return self._shelf(opened)
 
     def glossary(self) -> str:
@@ -249,12 +239,8 @@ class Handlers:
         """Delete a recording, after the browser asked whether it is meant."""
         wanted = str(event.id)
         with _told():
-            if self.jobs.working_on(wanted):
-                raise MossAgentError("This recording is being transcribed; cancel it first.")
             # The dialog said that corrections go too.
-            self.workspace.remove(wanted, drop_corrections=True)
-            self.jobs.dismiss_recording(wanted)
-            self.conversations.forget_recording(wanted)
+            remove_recording(self.workspace, self.jobs, wanted, drop_corrections=True)
         if opened == wanted and self._recording(wanted) is None:
             return self.load({**kept, "recording": None})
         return self.load({**kept, "recording": opened})
@@ -413,11 +399,11 @@ class Handlers:
         stop: threading.Event,
     ) -> Iterator[None]:
         """Stream one answer into ``messages``; yields after every change."""
-        titles = {other.id: other.title for other in self.library.recordings() if other.id != where}
+        titles = {other.id: other.title for other in self.workspace.recordings() if other.id != where}
         steps: dict[str, tuple[ChatMessage, float]] = {}
         text, writing = "", None
         thinking: chat_view.Thought | None = None
-        for event in self.workspace.assistant.stream(question, where, thread, stop):
+        for event in self.workspace.ask(question, where, thread, stop):
             if isinstance(event, ThoughtDelta):
                 thinking = thinking or chat_view.Thought(messages)
                 thinking.add(event.text)
