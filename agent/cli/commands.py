@@ -421,7 +421,7 @@ def correct(
     recording = workspace.library.resolve(reference).id
     segments = workspace.library.segments(recording)
     sentence = _sentence(segments, where)
-    seen = {one.id: one.version for one in segments}
+    seen = {segment.id: segment.version for segment in segments}
     if text is not None:
         changed = workspace.correct_sentence(recording, sentence.id, text, seen, COMMAND_LINE)
     elif speaker is not None:
@@ -450,7 +450,7 @@ def history(
     sentence = None if where is None else _sentence(workspace.library.segments(recording), where).id
     found = workspace.correction_history(recording, sentence)
     if json:
-        output.write_json([one.to_json() for one in found])
+        output.write_json([entry.to_json() for entry in found])
     else:
         output.show_history(found)
 

@@ -339,12 +339,12 @@ def show_history(corrections: Sequence[Correction]) -> None:
     """What was corrected: when, through which door, what, and what it was before."""
     if not corrections:
         say("Nothing was corrected.")
-    for one in corrections:
-        when = one.at[:16].replace("T", " ")
-        place = "" if one.start is None else f" at {clock(one.start)}"
-        undone = ", undone" if one.undone_at else ""
-        say(f"{when} UTC, {one.by or 'unknown'}: {one.kind.value}{place}{undone}")
-        for sign, states in (("-", one.before), ("+", one.after)):
+    for entry in corrections:
+        when = entry.at[:16].replace("T", " ")
+        place = "" if entry.start is None else f" at {clock(entry.start)}"
+        undone = ", undone" if entry.undone_at else ""
+        say(f"{when} UTC, {entry.by or 'unknown'}: {entry.kind.value}{place}{undone}")
+        for sign, states in (("-", entry.before), ("+", entry.after)):
             for line in dict.fromkeys(
                 _named(state.get("speaker"), state.get("text", "")) for state in states
             ):
