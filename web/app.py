@@ -101,6 +101,11 @@ def _add_routes(app: FastAPI, workspace: Workspace) -> None:
             raise HTTPException(404, "The audio copy is not ready yet.")
         return FileResponse(path, media_type="audio/flac", headers={"Cache-Control": "private, no-cache"})
 
+    @app.get("/health")
+    def health() -> dict[str, int]:
+        """That the page answers and its library can be read; a container asks this (docker/healthy.py)."""
+        return {"recordings": len(workspace.library.recordings())}
+
     @app.get("/export/{recording}.{format}")
     def export(recording: str, format: str) -> Response:
         """The transcript as a file."""
