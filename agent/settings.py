@@ -38,6 +38,8 @@ class Settings(BaseSettings):
     """For SGLang: its serialised logit processor that bounds thoughts, or a file that holds it."""
     transcriber: str = "base"
     """``base`` or ``tiny.en`` (packaged), any faster-whisper model name, or a folder with one."""
+    weights: Path | None = None
+    """Folder of recognisers' weights, put together already; looked at before the home folder's ``models``."""
     embedder: str = "packaged"
     """``packaged`` (all-MiniLM-L6-v2), any sentence-transformers name, or a folder with one."""
     language: str | None = None

@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import shutil
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -867,5 +868,16 @@ def _id_of(path: Path) -> str | None:
 
 
 def open_workspace(settings: Settings) -> Workspace:
-    """Open (and at first use create) the home folder of the settings."""
+    """Open (and at first use create) the home folder of the settings.
+
+    Raises:
+        MossAgentError: The locale is not UTF-8 and the home's name not ASCII: Chroma and the recogniser take
+            paths as UTF-8, and would find, or make, another folder.
+    """
+    encoding = sys.getfilesystemencoding()
+    if encoding.replace("-", "").lower() != "utf8" and not str(settings.home.absolute()).isascii():
+        raise MossAgentError(
+            f"The home folder {settings.home} has letters that cannot be used in this locale ({encoding}); "
+            "set PYTHONUTF8=1, or choose a UTF-8 locale."
+        )
     return Workspace(settings)

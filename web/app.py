@@ -127,6 +127,11 @@ def add_routes(app: FastAPI, workspace: Workspace) -> None:
         shown = [{"title": topic.title, "start": topic.start, "end": topic.end} for topic in found]
         return JSONResponse(shown, headers=FRESH)
 
+    @app.get("/health")
+    def health() -> dict[str, int]:
+        """That the page answers and its library can be read; a container asks this (docker/healthy.py)."""
+        return {"recordings": len(workspace.library.recordings())}
+
     @app.get("/export/{recording}.{format}")
     def export(recording: str, format: str) -> Response:
         """The transcript as a file."""

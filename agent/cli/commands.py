@@ -5,11 +5,13 @@ Exit code 0: done. 1: it failed, with one line on stderr that says what and what
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib.metadata import version as package_version
 from json import loads
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -39,8 +41,27 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+COMPLETE = "_MOSS_AGENT_COMPLETE"
+"""Variable by which a shell asks for completions; its name is typer's rule."""
+
+
+def _completed_recordings(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """Ids of recordings, with their titles, for a shell."""
+    # Nothing that goes wrong here may write into a line that somebody is typing.
+    with suppress(Exception):
+        _Run.home = context.find_root().params.get("home")
+        if (Settings(**({"home": _Run.home} if _Run.home else {})).home / "library.sqlite").exists():
+            return [(found.id[:12], found.title) for found in _workspace().library.recordings()]
+    return []
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
-Reference = Annotated[str, typer.Argument(metavar="ID", help="A recording: id, unique prefix, or title.")]
+Reference = Annotated[
+    str,
+    typer.Argument(
+        metavar="ID", help="A recording: id, unique prefix, or title.", autocompletion=_completed_recordings
+    ),
+]
 Where = Annotated[
     str, typer.Argument(metavar="WHERE", help="The sentence: a time in it (1:35), or its number (#48).")
 ]
@@ -61,12 +82,22 @@ class _Run:
     workspace: Workspace | None = None
 
 
+def _show_version(asked: bool) -> None:
+    if asked:
+        output.say(f"moss-agent {package_version('moss-agent')}")
+        raise typer.Exit
+
+
 @app.callback()
 def _global(
     home: Annotated[
         Path | None, typer.Option(help="Folder everything is kept in (or MOSS_AGENT_HOME).", file_okay=False)
     ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version and end."),
+    ] = False,
 ) -> None:
     _Run.home, _Run.debug = home, debug
 
@@ -896,9 +927,69 @@ def _watching_beside(workspace: Workspace, folder: Path | None) -> Iterator[None
         thread.join()
 
 
-def _workspace() -> Workspace:
+@app.command()
+def demo(
+    home: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder to keep it in, empty or an earlier demo's; by default all is deleted.",
+            file_okay=False,
+        ),
+    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page; by default a free one.")] = 0,
+    page: Annotated[bool, typer.Option("--page/--no-page", help="Whether the page is opened.")] = True,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the answers as JSON, without opening the page.")
+    ] = False,
+) -> None:
+    """Show what the program does: a sample meeting, some questions, the page.
+
+    Your own library is not touched.
+    """
+    from importlib import import_module
+
+    from agent.cli.demo import converse, demo_home
+
+    server = import_module("web.server")
+    with demo_home(home or _Run.home) as folder:
+        # The stores of one's own library are named apart from its folder.
+        workspace = _workspace(home=folder, database_url=None, vectors_url=None)
+        try:
+            document = converse(workspace, server.SAMPLE, server.SAMPLE_TITLE, json)
+            if json:
+                output.write_json(document)
+            elif page:
+                output.say("")
+                server.serve(workspace, port=port)
+        finally:
+            workspace.close()
+            _Run.workspace = None
+
+
+@app.command()
+def completion(
+    shell: Annotated[
+        Literal["bash", "zsh", "fish"], typer.Argument(metavar="SHELL", help="bash, zsh or fish.")
+    ],
+    json: Json = False,
+) -> None:
+    """Print what makes a shell complete commands, options and recordings.
+
+    docs/commands.md says where it goes.
+    """
+    from typer.completion import get_completion_script
+
+    script = get_completion_script(prog_name="moss-agent", complete_var=COMPLETE, shell=shell)
+    if json:
+        output.write_json({"shell": shell, "script": script})
+    else:
+        output.write_text(script)
+
+
+def _workspace(**fixed: Any) -> Workspace:
     # Only what was given on the command line goes in here; the rest comes from the environment.
     chosen: dict[str, Any] = {"home": _Run.home} if _Run.home else {}
+    chosen |= fixed
     try:
         settings = Settings(**chosen)
     except ValidationError as error:
@@ -941,8 +1032,12 @@ def _run() -> int:
     """Run the command, and write out what it printed; returns the exit code."""
     try:
         streams.prepare()
+        if COMPLETE in os.environ:
+            from typer.completion import completion_init
+
+            completion_init()
         try:
-            app()
+            app(prog_name="moss-agent")
         finally:
             # In this place what cannot be written is told like every other error.
             streams.finish()

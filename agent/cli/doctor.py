@@ -58,7 +58,9 @@ def _check(name: str, look: Callable[[], str]) -> Check:
     except Exception as error:
         # A broken installation can raise anything from any library; the doctor reports and goes on.
         return Check(
-            name, False, f"{type(error).__name__}: {error}; `make install` repairs the installation."
+            name,
+            False,
+            f"{type(error).__name__}: {error}; `make install`, or installing the wheel again, repairs it.",
         )
 
 

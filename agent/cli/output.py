@@ -27,7 +27,7 @@ from rich.table import Table
 from rich.text import Text
 
 from agent.cli import streams
-from index.language_names import LANGUAGE_NAMES, name_languages
+from index.language_names import LANGUAGE_NAMES, language_name, name_languages
 from index.notes import coverage_percent, describe_all, notes_json
 from index.recording_errors import MossAgentError
 from index.records import Comment, Hit, Recording
@@ -233,7 +233,7 @@ def show_added(recording: Recording, segments: int) -> None:
 def _languages(document: dict[str, Any], engine: str) -> str:
     if len(document["languages"]) > 1:
         return f"languages {name_languages(document['languages'])}"
-    spoken = document["language"] or "unknown"
+    spoken = language_name(document["language"]) if document["language"] else "unknown"
     # A model for English alone writes English, whatever is spoken; Whisper's names of these end so.
     only = " (the recogniser understands English only)" if engine.endswith(".en") else ""
     return f"language {spoken}{only}"

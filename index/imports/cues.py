@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import isfinite
 
+from index.corrections.word_times import spread
 from index.recording_errors import TranscriptError
 from index.records import Kind, Note, NoteKind, Segment, Span, StageName, Word
 from index.text import UNSPACED, one_line
@@ -279,30 +280,26 @@ def interpolated(text: str, start: float, end: float, speech: Sequence[Span] = (
         speech: Where somebody speaks; pauses between are left out, if the text has any speech at all.
     """
     tokens = _TOKEN.findall(text)
-    sizes = [len(token.strip()) for token in tokens]
-    total = sum(sizes)
     inside = [
         Span(max(start, span.start), min(end, span.end))
         for span in speech
         if span.start < end and span.end > start
     ] or [Span(start, end)]
+    spoken = sum(span.duration for span in inside)
     words = []
-    done = 0
-    for token, size in zip(tokens, sizes, strict=True):
-        began, done = done / total, done + size
-        times = (_along(inside, began, later=True), _along(inside, done / total, later=False))
-        words.append(Word(round(times[0], 3), round(max(times), 3), token, 0.0))
+    for token, word in zip(tokens, spread([token.strip() for token in tokens], 0.0, spoken), strict=True):
+        first, last = _along(inside, word.start, later=True), _along(inside, word.end, later=False)
+        words.append(Word(round(first, 3), round(max(first, last), 3), token, 0.0))
     return tuple(words)
 
 
-def _along(spans: Sequence[Span], share: float, later: bool) -> float:
-    """The time at which a share of spans has passed; on a border, the beginning of the later one."""
-    left = share * sum(span.duration for span in spans)
+def _along(spans: Sequence[Span], spoken: float, later: bool) -> float:
+    """The time when so many seconds of spans have passed; on a border, the beginning of the later one."""
     for span in spans[:-1]:
-        if left < span.duration or (left == span.duration and not later):
-            return span.start + left
-        left -= span.duration
-    return min(spans[-1].start + left, spans[-1].end)
+        if spoken < span.duration or (spoken == span.duration and not later):
+            return span.start + spoken
+        spoken -= span.duration
+    return min(spans[-1].start + spoken, spans[-1].end)
 
 
 HeardWord = tuple[str, float | None, float | None, float]

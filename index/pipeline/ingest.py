@@ -46,8 +46,8 @@ from index.store.database import (
     SpeakerRow,
     WindowRow,
 )
-from index.store.library import Library
-from index.text import folded_name
+from index.store.library import LONGEST_NAME, Library
+from index.text import folded_name, one_line
 from index.transcription.coverage import coverage, find_gaps
 from index.transcription.languages import languages_spoken
 from index.transcription.transcriber import Transcriber
@@ -329,20 +329,18 @@ class Ingest:
                     imported=transcript.format,
                 )
             )
-            names: dict[str, str] = {}
-            for segment in transcript.segments:
-                if segment.speaker:
-                    # “ANNA” and “Anna” are one voice, as everywhere.
-                    names.setdefault(folded_name(segment.speaker) or segment.speaker, segment.speaker)
-            speakers = {
-                folded: SpeakerRow(recording_id=transcript.id, name=name) for folded, name in names.items()
-            }
-            session.add_all(speakers.values())
-            session.flush()
+            voices: dict[str, SpeakerRow] = {}
             for segment in transcript.segments:
                 row = segment_row(transcript.id, segment)
                 if segment.speaker:
-                    row.speaker_id = speakers[folded_name(segment.speaker) or segment.speaker].id
+                    name = one_line(segment.speaker)[:LONGEST_NAME].strip()
+                    # “ANNA” and “Anna” are one voice, as everywhere.
+                    key = folded_name(name) or name
+                    if key not in voices:
+                        voices[key] = SpeakerRow(recording_id=transcript.id, name=name)
+                        session.add(voices[key])
+                        session.flush()
+                    row.speaker_id = voices[key].id
                 session.add(row)
 
     def _attach(
@@ -563,6 +561,8 @@ class Ingest:
             row.speech = row.language = row.coverage = row.expected_speakers = None
             row.languages, row.gaps, row.notes = [], [], ()
             row.seconds_taken = 0.0
+            # What was imported is heard now.
+            row.imported = None
             row.revision += 1
 
     def _decode(self, context: IngestContext, path: Path, track: int | None, again: bool) -> Decoded | None:

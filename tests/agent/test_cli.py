@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import soundfile
 
 from agent.cli import commands as cli
+from agent.cli.demo import QUESTIONS
 from agent.settings import Settings
 from agent.workspace import Workspace, open_workspace
 from index.search.indexing import index_recording
@@ -61,6 +63,68 @@ def test_list_names_what_there_is(run, filled):
     assert listed["title"] == TITLE and listed["imported"] is None and listed["has_media"] is True
     code, out, _ = run(filled, "list")
     assert code == 0 and listed["id"][:12] in out
+
+
+def test_the_version_is_the_packages(run, home):
+    import tomllib
+
+    from tests.conftest import ROOT
+
+    code, out, _ = run(home, "--version")
+    stated = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert code == 0 and out.split() == ["moss-agent", stated]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_completion_script_asks_the_program(run, home, shell):
+    told = document(run, home, "completion", shell)
+    assert told["shell"] == shell
+    assert f"{cli.COMPLETE}=complete_{shell}" in told["script"]
+
+
+def test_a_shell_completes_commands_options_and_recordings(run, filled, monkeypatch):
+    def completed(*words: str) -> list[str]:
+        line = ["moss-agent", "--home", str(filled), *words]
+        monkeypatch.setenv("COMP_WORDS", " ".join(line))
+        monkeypatch.setenv("COMP_CWORD", str(len(line) - 1))
+        monkeypatch.setenv(cli.COMPLETE, "complete_bash")
+        _, out, _ = run(filled)
+        return out.split()
+
+    (listed,) = document(run, filled, "list")
+    assert completed("tran") == ["transcript"]
+    assert completed("transcript", "--fo") == ["--format"]
+    assert completed("completion", "z") == ["zsh"]
+    assert completed("transcript", listed["id"][:3]) == [listed["id"][:12]]
+
+
+def test_completion_in_an_empty_home_offers_nothing_and_makes_nothing(run, home, monkeypatch):
+    monkeypatch.setenv("COMP_WORDS", f"moss-agent --home {home} transcript a")
+    monkeypatch.setenv("COMP_CWORD", "4")
+    monkeypatch.setenv(cli.COMPLETE, "complete_bash")
+    _, out, err = run(home)
+    assert (out + err).strip() == "" and not home.exists()
+
+
+def test_the_demo_asks_in_a_home_of_its_own_and_leaves_ones_library_alone(run, filled, tmp_path, monkeypatch):
+    (listed,) = document(run, filled, "list")
+    monkeypatch.setenv("MOSS_AGENT_DATABASE_URL", f"sqlite:///{tmp_path}/mine.sqlite")
+    monkeypatch.setattr("agent.cli.demo.file_id", lambda sample: listed["id"])
+    copied = tmp_path / "demo"
+    shutil.copytree(filled, copied)
+    told = document(run, tmp_path / "none", "demo", "--home", str(copied))
+    assert told["home"] == str(copied) and not (tmp_path / "mine.sqlite").exists()
+    assert [answer["question"] for answer in told["answers"]] == list(QUESTIONS)
+    assert all(answer["citations"] for answer in told["answers"])
+    assert not (tmp_path / "none").exists()
+
+
+def test_the_demo_does_not_go_into_a_library_of_somebody(run, home, tmp_path):
+    tone = tmp_path / "tone.wav"
+    soundfile.write(tone, [0.0] * 16000, 16000)
+    assert run(home, "add", str(tone))[0] == 0
+    code, out, err = run(home, "demo", "--no-page")
+    assert code == 1 and not out and str(home) in err
 
 
 def test_an_empty_library_says_how_to_fill_it(run, home):

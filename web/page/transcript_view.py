@@ -14,6 +14,7 @@ from operator import itemgetter
 from index.language_names import name_languages
 from index.notes import coverage_percent, describe_all
 from index.records import Comment, Recording, Segment, Span
+from index.speaker_names import is_label
 from index.timeline import TalkTime, VoiceTime
 from moss_audio.timestamps import clock, clock_range
 from web.page.theme import icon
@@ -275,6 +276,8 @@ def _speakers(recording: Recording) -> str:
     if not recording.speakers:
         return ""
     looks = _looks(recording)
+    is_named = recording.imported is not None and not any(map(is_label, recording.speakers))
+    known = "named in the transcript" if is_named else "estimated"
     chips = "".join(
         f'<button type="button" class="chip {looks[name]}" data-rename="{escape(name)}" '
         f'title="Rename or merge"><i class="dot"></i>{escape(name)}{icon("edit")}</button>'
@@ -282,7 +285,7 @@ def _speakers(recording: Recording) -> str:
     )
     return (
         f'<div class="speakers" role="group" aria-label="Speakers, estimated">{chips}'
-        '<span class="hint">estimated; click to rename or merge</span></div>'
+        f'<span class="hint">{known}; click to rename or merge</span></div>'
     )
 
 

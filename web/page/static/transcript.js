@@ -57,6 +57,8 @@ moss.rowAt = (time) => {
 
 /** Mark the sentence that plays; `jump` brings it into view even when the person scrolled away. */
 moss.follow = (jump) => {
+  // Where something is being typed, the rows stay where they are.
+  if (moss.editing) jump = false;
   const audio = moss.audio();
   if (!audio || !moss.rows) return;
   const time = audio.currentTime;

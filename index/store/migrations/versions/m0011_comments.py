@@ -19,7 +19,7 @@ def upgrade() -> None:
         sa.Column(
             "recording_id", sa.String, sa.ForeignKey("recordings.id", ondelete="CASCADE"), nullable=False
         ),
-        sa.Column("at", sa.Float, nullable=False),
+        sa.Column("at", sa.Double, nullable=False),
         sa.Column("text", sa.String, nullable=False),
         sa.Column("created_at", sa.String, nullable=False),
     )
