@@ -770,6 +770,8 @@ def import_files(
                 output.show_imported(recording, segments)
             for sentence in told:
                 (output.complain if json else output.say)(f"  {sentence}" if not json else sentence)
+    for problem in workspace.webhooks.deliver():
+        output.complain(problem)
     if json:
         output.write_json(imported)
     for line in failed:
@@ -862,6 +864,7 @@ def watch(
     from agent.watching import Watch
 
     workspace = _workspace()
+    workspace.webhooks.start()
     taken: list[dict[str, Any]] = []
     failed = False
     with output.ingest_progress(quiet=json, keep=False) as reporting, output.stoppable() as cancel:

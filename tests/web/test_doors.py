@@ -168,6 +168,7 @@ def by_page(house: House, row: Row) -> None:
         "merge_sentences": lambda: edited(house, "merge"),
         "undo_correction": lambda: edited(house, "undo"),
         "correction_history": lambda: page_routes(house).get(f"/edits/{house.recording}/history"),
+        "add_comment": lambda: handlers.comment(house.recording, event(at=5, text="Here.")),
         "search_library": lambda: handlers.search(event(text="ferry")),
         "export": lambda: page_routes(house).get(f"/export/{house.recording}.txt").raise_for_status(),
     }
