@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+# The interpreter may lie where a bystander cannot read; zipfile asks for this one late.
+import encodings.cp437  # noqa: F401
 import os
 import shutil
 import tempfile
