@@ -48,7 +48,7 @@ from agent.planning.intents import Intent, QuestionContext, understand
 from agent.planning.plan import next_calls
 from agent.planning.situation import Focus
 from agent.prompts import Handout, system_message
-from agent.turns import GATHERED, last_turn, remembered, rounds
+from agent.turns import GATHERED, before_the_model, last_turn, remembered, rounds
 from tools.result import SearchResult, Transcript, result_of
 
 
@@ -235,8 +235,9 @@ class _Nodes:
         if not str(reply.text).strip():
             return {"messages": [reply], "checked": Checked(NO_ANSWER, ())}
         out = lines.feed("\n")
-        if lines.dropped and not lines.checked.citations and (quotes := self._quotes(state)):
-            # Nothing of it holds: what was said stands in its place.
+        unproven = (lines.dropped or lines.uncited) and not lines.checked.citations
+        if unproven and (quotes := self._quotes(state)):
+            # Nothing of it holds, or could be checked: what was said stands in its place, or below it.
             out += lines.feed(f"\n\n{quotes}", by_rule=True)
         if out := out + lines.finish():
             writer(TextDelta(out))
@@ -258,10 +259,12 @@ class _Nodes:
         return compose(state["intent"], situation)
 
     def _quotes(self, state: State) -> str:
-        """What was gathered, by rule; empty where nothing of it can be cited."""
-        situation = self._context(state).situation(state["messages"])
-        found = any(result.evidence for result in situation.results)
-        return compose(state["intent"], situation) if found else ""
+        """What was gathered, by rule, or else what the model found; empty where none of it can be cited."""
+        for messages in (before_the_model(state["messages"]), state["messages"]):
+            situation = self._context(state).situation(messages)
+            if any(result.evidence for result in situation.results):
+                return compose(state["intent"], situation)
+        return ""
 
     def _write(
         self,

@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import shutil
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -17,34 +18,56 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.settings import Settings
+from index.audio.decode import file_id
 from index.disk_space import noticing_full_disk
 from index.progress import Progress, Report
-from index.recording_errors import DiskFull, HomeInUse, IndexOutOfDate, MossAgentError, would_lose
-from index.records import Recording, Summary
+from index.recording_errors import (
+    Cancelled,
+    DiskFull,
+    HomeInUse,
+    IndexOutOfDate,
+    InvalidInput,
+    MossAgentError,
+    would_lose,
+)
+from index.records import Comment, Hit, Recording, Segment, Status, Summary, Topic
 from index.store.database import Database, is_writable, not_writable
 from index.store.library import Library
+from moss_audio.timestamps import clock
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
+    from agent.answer import Event
     from agent.assistant import Assistant
     from agent.checkpointer import Memory
     from agent.engines.engine_choice import Engines
+    from agent.instructed_summary import InstructedSummary
+    from agent.webhooks import Webhooks
     from index.corrections.correcting import Changed, Correction, Corrections, Versions
     from index.export.vault import Synced
     from index.imports.transcript_files import ImportedTranscript
     from index.pipeline.ingest import Ingest
     from index.search.embeddings import Embedder
+    from index.search.library_search import LibraryHits
     from index.search.searching import Search
     from index.search.vectors import Vectors
+    from index.timeline import TalkTime, Timeline
     from index.transcription.transcriber import Transcriber
     from tools import Toolbox
+    from tools.result import Heard, Outline
 
 
 MANY_WINDOWS = 8
 """Windows side by side from which an engine counts as one that batches."""
 
 FILES_AT_ONCE = 4
+
+SUMMARIES_KEPT = 16
+"""Summaries by instruction that are kept in memory."""
+
+PLACES = 24
+"""Places that a search over the whole library shows."""
 
 
 class Workspace:
@@ -69,6 +92,11 @@ class Workspace:
         """Why the home folder is only read, as the error of what would write; None where it is written."""
         self.engines_problem = ""
         """Why no engines could be chosen; empty if they were, or were not needed yet."""
+        self._written: dict[tuple[str, str], InstructedSummary] = {}
+        self.beside_others = False
+        """Whether this process searches for long while others may write; see ``search``."""
+        self.when_removed: list[Callable[[str], None]] = []
+        """Called with the id of each recording that is removed, by whatever holds words of it in memory."""
         self._locked = threading.RLock()
         self._lock_depth = 0
 
@@ -112,8 +140,9 @@ class Workspace:
         """Keyword and vector search over the library."""
         from index.search.searching import Search
 
-        # An embedded Chroma writes even to be read.
-        can_open = self.read_only is None or self.vectors.folder is None
+        # An embedded Chroma writes even to be read, and does not see what another process adds or deletes.
+        is_shared = self.read_only is not None or self.beside_others
+        can_open = not is_shared or self.vectors.folder is None
         return Search(self.library, self.embedder, self.vectors if can_open else None)
 
     @cached_property
@@ -179,20 +208,47 @@ class Workspace:
         again: bool = False,
         drop_corrections: bool = False,
     ) -> Recording:
-        """Take a file in: media is transcribed (``index.pipeline.ingest.Ingest.add``), a transcript imported.
+        """Take a file in, and tell the webhook what came of it.
 
-        What is a transcript by its name is read as one, so that every door takes both.
+        Media is transcribed (``index.pipeline.ingest.Ingest.add``); what is a transcript by its name is
+        imported, so that every door takes both.
         """
         from index.imports.transcript_files import TRANSCRIPT_SUFFIXES
 
-        if path.suffix.lower() in TRANSCRIPT_SUFFIXES:
-            return self.import_transcript(
-                path, None, title, language, speakers, progress=progress, cancel=cancel, told=told
-            )
+        webhooks = self.webhooks
         with self.writing():
-            return self.ingest.add(
-                path, title, speakers, progress, cancel, language, told, track, again, drop_corrections
-            )
+            before = {recording.id: recording for recording in self.library.recordings()}
+            try:
+                if path.suffix.lower() in TRANSCRIPT_SUFFIXES:
+                    added = self.import_transcript(
+                        path, None, title, language, speakers, progress=progress, cancel=cancel, told=told
+                    )
+                else:
+                    added = self.ingest.add(
+                        path, title, speakers, progress, cancel, language, told, track, again,
+                        drop_corrections,
+                    )  # fmt: skip
+            except Cancelled:
+                raise
+            except Exception as error:
+                reason = str(error) if isinstance(error, MossAgentError) else "Unexpected error."
+                webhooks.failed(_id_of(path), title or path.stem, reason)
+                raise
+        old = before.get(added.id)
+        if old is None or old.status is not Status.READY or old.seconds_taken != added.seconds_taken:
+            webhooks.ready(added)
+        return added
+
+    @cached_property
+    def webhooks(self) -> Webhooks:
+        """What is told when a recording is ready or failed.
+
+        Raises:
+            MossAgentError: The settings name no address that can be used, or no secret.
+        """
+        from agent.webhooks import Webhooks
+
+        return Webhooks(self.settings, self.library.database)
 
     def import_transcript(
         self,
@@ -365,7 +421,10 @@ class Workspace:
                 self.vectors.reset()
             self._remove_notes(recording.id)
             self.library.delete(recording.id)
+            self._written = {key: one for key, one in self._written.items() if key[0] != recording.id}
             self._remove_uploads(recording.id)
+            for told in self.when_removed:
+                told(recording.id)
         return recording
 
     def _make_room(self, recording: str) -> None:
@@ -382,6 +441,8 @@ class Workspace:
         database = Database(self.settings.database_url or self.home / "library.sqlite")
         self.library = Library(database, self.home)
         self.read_only = database.read_only
+        if "webhooks" in self.__dict__:
+            self.webhooks.database = database
 
     def _remove_notes(self, recording: str) -> None:
         """Take away its notes; what cannot be reached now goes at the next ``sync``."""
@@ -503,14 +564,213 @@ class Workspace:
             self.library, self.embedder, recording, template or self.settings.summary_template
         )
 
+    def summarize_as(
+        self,
+        reference: str,
+        instruction: str,
+        template: str | None = None,
+        cancel: threading.Event | None = None,
+    ) -> InstructedSummary:
+        """The summary of a recording as somebody wants it; see ``agent.instructed_summary``.
+
+        What was written is kept, so that the page's copy and download are what it shows.
+
+        Raises:
+            Cancelled: ``cancel`` was set.
+            MossAgentError: See ``summarize``; the instruction is too long, or the chat model failed.
+        """
+        from agent.instructed_summary import summarize_as
+
+        recording = self.library.resolve(reference)
+        summary = self.summarize(recording.id, template)
+        key = (recording.id, " ".join(instruction.split()))
+        kept = self._written.get(key)
+        if kept is not None and kept.summary is summary:
+            return kept
+        written = summarize_as(self.toolbox, self.chat_model, recording, summary, instruction, cancel)
+        self._written[key] = written
+        while len(self._written) > SUMMARIES_KEPT:
+            self._written.pop(next(iter(self._written)), None)
+        return written
+
     def export(
         self, reference: str, format: str, start: float | None = None, end: float | None = None
     ) -> bytes:
         """A transcript, or the part of it that overlaps ``[start, end)``, as a file's bytes."""
         from index.export.formats import export
 
+        recording, segments = self.read(reference, start, end)
+        comments = self.library.comments(recording.id, start, end)
+        return export(recording, segments, format, comments)
+
+    # What further doors reach: the command line, the API and MCP (docs/doors.md)
+
+    def recordings(self) -> list[Recording]:
+        """All recordings, newest first."""
+        return self.library.recordings()
+
+    def recording(self, reference: str) -> Recording:
+        """One recording by id, unique prefix of it, or title.
+
+        Raises:
+            UnknownRecording, AmbiguousRecording: See ``Library.resolve``.
+        """
+        return self.library.resolve(reference)
+
+    def rename(self, reference: str, title: str) -> Recording:
+        """Give a recording another title; returns it.
+
+        Raises:
+            InvalidInput: The title is empty.
+        """
         recording = self.library.resolve(reference)
-        return export(recording, self.library.segments(recording.id, start, end), format)
+        if self.read_only is not None:
+            raise self.read_only
+        with noticing_full_disk(self.home):
+            self.library.rename(recording.id, title)
+        return self.library.recording(recording.id)
+
+    def speakers(self, reference: str) -> dict[str, float]:
+        """The speakers of a recording, and how long each speaks, in seconds."""
+        recording = self.library.resolve(reference)
+        return dict.fromkeys(recording.speakers, 0.0) | self.library.speaking_times(recording.id)
+
+    def read(
+        self, reference: str, start: float | None = None, end: float | None = None
+    ) -> tuple[Recording, list[Segment]]:
+        """The transcript, or the segments of it that overlap ``[start, end)`` seconds, in time order.
+
+        Raises:
+            InvalidInput: The range is empty, or lies after the recording's end.
+        """
+        recording = self.library.resolve(reference)
+        if (start or 0.0) < 0 or (end is not None and end <= (start or 0.0)):
+            raise InvalidInput("The end of the stretch must lie after its start, and neither before 0:00.")
+        if start and start >= recording.duration:
+            raise InvalidInput(
+                f"“{recording.title}” is {clock(recording.duration)} long; nothing lies at {clock(start)}."
+            )
+        return recording, self.library.segments(recording.id, start, end)
+
+    def find(self, query: str, reference: str | None = None, k: int = 8) -> list[Hit]:
+        """The stretches that best match words or a question, best first, in one recording or in all."""
+        recording = self.library.resolve(reference).id if reference else None
+        return self.search.search(query, recording, k)
+
+    def ask(
+        self,
+        question: str,
+        reference: str | None = None,
+        thread: str | None = None,
+        cancel: threading.Event | None = None,
+    ) -> Iterator[Event]:
+        """Answer a question step by step; see ``Assistant.stream``."""
+        recording = self.library.resolve(reference).id if reference else None
+        return self.assistant.stream(question, recording, thread, cancel)
+
+    def outline(self, reference: str) -> Outline:
+        """The topics of a recording in order; see ``tools.outline``."""
+        from tools.outline import outline
+
+        return outline(self.toolbox, reference)
+
+    def listen(
+        self,
+        reference: str,
+        start: float,
+        end: float,
+        question: str,
+        cancel: threading.Event | None = None,
+    ) -> Heard:
+        """Ask MOSS-Audio about ``[start, end)`` seconds; see ``tools.listen``."""
+        from tools.listen import listen
+
+        return listen(self.toolbox, reference, start, end, question, cancel)
+
+    def search_library(self, query: str, places: int = PLACES) -> LibraryHits:
+        """The places in all recordings that best match a text, by recording, and recordings by their title.
+
+        Raises:
+            IndexOutOfDate: The index was made with another embedder.
+        """
+        from index.search.library_search import search_library
+
+        return search_library(self.library, self.search, query, places)
+
+    def timeline(self, reference: str) -> Timeline:
+        """Who speaks when, and what else is heard, for a lane over the whole recording."""
+        from index.timeline import timeline
+
+        recording = self.library.resolve(reference)
+        segments, comments = self.library.segments(recording.id), self.library.comments(recording.id)
+        return timeline(recording, segments, comments)
+
+    def comments(self, reference: str) -> list[Comment]:
+        """What was noted at moments of a recording, in time order."""
+        return self.library.comments(self.library.resolve(reference).id)
+
+    def add_comment(self, reference: str, at: float, text: str) -> Comment:
+        """Note something at second ``at`` of a recording; see ``Library.add_comment``."""
+        with self._changing():
+            return self.library.add_comment(self.library.resolve(reference).id, at, text)
+
+    def change_comment(self, number: int, text: str) -> None:
+        """Give a comment other words; see ``Library.change_comment``."""
+        with self._changing():
+            self.library.change_comment(number, text)
+
+    def remove_comment(self, number: int) -> None:
+        """Delete a comment; see ``Library.remove_comment``."""
+        with self._changing():
+            self.library.remove_comment(number)
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Change the database alone, which several processes may.
+
+        Raises:
+            DiskFull: There is no room.
+            ReadOnly: The home folder is only read.
+        """
+        if self.read_only is not None:
+            raise self.read_only
+        with noticing_full_disk(self.home):
+            yield
+
+    def talk_time(self, reference: str) -> TalkTime:
+        """How a recording's time is divided between voices and silence."""
+        from index.timeline import talk_time
+
+        recording = self.library.resolve(reference)
+        return talk_time(recording, self.library.segments(recording.id))
+
+    def topics(self, reference: str) -> tuple[Topic, ...]:
+        """What a recording is about and when; empty where nothing is said in it, or not all is heard yet."""
+        recording = self.library.resolve(reference)
+        if recording.status != Status.READY:
+            return ()
+        try:
+            return self.summarize(recording.id, "meeting").topics
+        except MossAgentError:
+            return ()
+
+    def peaks(self, reference: str, start: float, end: float, points: int) -> bytes:
+        """How loud ``[start, end)`` seconds are: a byte for each of ``points`` equal parts.
+
+        Raises:
+            MossAgentError: The audio copy is not there yet, or not readable, or the range is empty.
+        """
+        import soundfile
+
+        from index.audio.peaks import drawn, peaks_of
+
+        recording = self.library.resolve(reference)
+        try:
+            return drawn(peaks_of(self.library.audio_path(recording.id)), start, end, points).tobytes()
+        except (OSError, soundfile.LibsndfileError) as error:
+            raise MossAgentError("The audio copy of this recording cannot be read.") from error
+        except ValueError as error:
+            raise MossAgentError(str(error)) from error
 
     def reindex(self, progress: Callable[[float], None] | None = None) -> int:
         """Rebuild the vector collection from the database; returns the number of passages."""
@@ -540,18 +800,20 @@ class Workspace:
         with self._locked:
             if self._lock_depth == 0:
                 try:
-                    self._lock_file = (self.home / ".lock").open("w")
+                    self._lock_file = (self.home / ".lock").open("a+")
                 except PermissionError as error:
                     raise not_writable(self.home) from error
                 try:
                     fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except OSError as error:
+                    self._lock_file.seek(0)
+                    page = self._lock_file.read().partition("\n")[2].strip()
                     self._lock_file.close()
+                    where = f"on its page, {page}," if page else "on its page,"
                     raise HomeInUse(
-                        f"Another moss-agent is using {self.home}; do this on its page, or stop it first."
+                        f"Another moss-agent is using {self.home}; do this {where} or stop it first.", page
                     ) from error
-                self._lock_file.write(str(os.getpid()))
-                self._lock_file.flush()
+                self._sign_lock()
             self._lock_depth += 1
         try:
             yield
@@ -561,10 +823,22 @@ class Workspace:
                 if self._lock_depth == 0:
                     self._lock_file.close()
 
+    def opened_at(self, page: str) -> None:
+        """Tell processes that want to write to the home folder where the page is; this one is writing."""
+        with self.writing():
+            self._sign_lock(page)
+
+    def _sign_lock(self, page: str = "") -> None:
+        self._lock_file.truncate(0)
+        self._lock_file.write(f"{os.getpid()}\n{page}\n")
+        self._lock_file.flush()
+
     def close(self) -> None:
         """Release databases; the workspace cannot be used afterwards."""
         if self.engines_chosen is not None:
             self.engines_chosen.close()
+        if "webhooks" in self.__dict__:
+            self.webhooks.close()
         if "memory" in self.__dict__:
             self.memory.close()
         if "vectors" in self.__dict__:
@@ -572,6 +846,25 @@ class Workspace:
         self.library.database.close()
 
 
+def _id_of(path: Path) -> str | None:
+    """The id that a file's recording has, or would have; None where the file cannot be read."""
+    try:
+        return file_id(path)
+    except MossAgentError:
+        return None
+
+
 def open_workspace(settings: Settings) -> Workspace:
-    """Open (and at first use create) the home folder of the settings."""
+    """Open (and at first use create) the home folder of the settings.
+
+    Raises:
+        MossAgentError: The locale is not UTF-8 and the home's name not ASCII: Chroma and the recogniser take
+            paths as UTF-8, and would find, or make, another folder.
+    """
+    encoding = sys.getfilesystemencoding()
+    if encoding.replace("-", "").lower() != "utf8" and not str(settings.home.absolute()).isascii():
+        raise MossAgentError(
+            f"The home folder {settings.home} has letters that cannot be used in this locale ({encoding}); "
+            "set PYTHONUTF8=1, or choose a UTF-8 locale."
+        )
     return Workspace(settings)

@@ -3,6 +3,9 @@
     MossAgentError            one sentence for the user: what happened, and what to do
     ├── MediaError            the file cannot be used: no audio, not media, truncated, empty
     ├── TranscriptError       the file is no transcript that can be imported, or does not fit its media
+    ├── InvalidInput          what was asked for cannot be: a range that ends before it starts, an empty title
+    ├── Busy                  something else is being done with it; later it can be done
+    │   └── HomeInUse         another process holds the home folder for writing
     ├── UnknownRecording      no recording has this id, prefix or title
     ├── AmbiguousRecording    more than one recording has this prefix or title
     ├── ChangedMeanwhile      a sentence is no longer as it was when its correction began
@@ -15,7 +18,6 @@
     ├── IndexOutOfDate        the vector collection is lost or was made with another embedder
     ├── DiskFull              the disk that the home folder is on has no room left
     ├── ReadOnly              the home folder can be read, but not written
-    ├── HomeInUse             another process is writing to the home folder
     └── Cancelled             the user stopped it; what was finished is kept
 
 Every message is one sentence a person can act on; errors of libraries are mapped to these at the
@@ -37,6 +39,27 @@ class MediaError(MossAgentError):
 
 class TranscriptError(MossAgentError):
     """A file is no transcript that can be imported, or does not fit its media; nothing was changed."""
+
+
+class InvalidInput(MossAgentError):
+    """What was asked for cannot be done with this recording, or with any: another value may do."""
+
+
+class Busy(MossAgentError):
+    """Something else is being done with it; when that is over, this can be done."""
+
+
+class HomeInUse(Busy):
+    """Another process holds the home folder for writing.
+
+    Args:
+        message: The sentence for the user.
+        page: The address of the page that it serves; empty where it serves none.
+    """
+
+    def __init__(self, message: str, page: str = "") -> None:
+        super().__init__(message)
+        self.page = page
 
 
 class UnknownRecording(MossAgentError):
@@ -108,10 +131,6 @@ class DiskFull(MossAgentError):
 
 class ReadOnly(MossAgentError):
     """The home folder can be read, but not written."""
-
-
-class HomeInUse(MossAgentError):
-    """Another process is writing to the home folder; the same can be tried again when it has ended."""
 
 
 class Cancelled(MossAgentError):

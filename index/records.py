@@ -163,6 +163,18 @@ class Segment:
 
 
 @dataclass(frozen=True)
+class Comment:
+    """What somebody noted at second ``at`` of a recording."""
+
+    id: int
+    recording: str
+    at: float
+    text: str
+    created_at: str
+    """ISO 8601, UTC."""
+
+
+@dataclass(frozen=True)
 class Recording:
     """One media file, known by the SHA-256 of its bytes (``id``, 64 hex digits), or an imported transcript.
 
@@ -191,12 +203,12 @@ class Recording:
     """What could not be done though the recording is usable."""
     seconds_taken: float = 0.0
     speakers: tuple[str, ...] = ()
+    revision: int = 0
+    """How often its transcript was corrected, or a correction undone."""
     imported: str | None = None
     """Format of the file that the transcript was imported from, such as ``srt``; None where it was heard."""
     has_media: bool = True
     """Whether there is, or will be, something to play; False for a transcript without its media."""
-    revision: int = 0
-    """How often its transcript was corrected, or a correction undone."""
 
     @property
     def problems(self) -> tuple[Note, ...]:

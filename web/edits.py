@@ -89,5 +89,8 @@ def _answer(
         refused = str(error)
         changed = workspace.changes_since(recording, workspace.library.resolve(recording).revision)
     found = workspace.library.resolve(recording)
-    html = "" if changed.revision == seen else render_transcript(found, workspace.library.segments(found.id))
+    html = ""
+    if changed.revision != seen:
+        segments, comments = workspace.library.segments(found.id), workspace.library.comments(found.id)
+        html = render_transcript(found, segments, comments)
     return JSONResponse({**changed.to_json(), "error": refused, "html": html})

@@ -5,11 +5,13 @@ Exit code 0: done. 1: it failed, with one line on stderr that says what and what
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib.metadata import version as package_version
 from json import loads
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -39,8 +41,27 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+COMPLETE = "_MOSS_AGENT_COMPLETE"
+"""Variable by which a shell asks for completions; its name is typer's rule."""
+
+
+def _completed_recordings(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """Ids of recordings, with their titles, for a shell."""
+    # Nothing that goes wrong here may write into a line that somebody is typing.
+    with suppress(Exception):
+        _Run.home = context.find_root().params.get("home")
+        if (Settings(**({"home": _Run.home} if _Run.home else {})).home / "library.sqlite").exists():
+            return [(found.id[:12], found.title) for found in _workspace().library.recordings()]
+    return []
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
-Reference = Annotated[str, typer.Argument(metavar="ID", help="A recording: id, unique prefix, or title.")]
+Reference = Annotated[
+    str,
+    typer.Argument(
+        metavar="ID", help="A recording: id, unique prefix, or title.", autocompletion=_completed_recordings
+    ),
+]
 Where = Annotated[
     str, typer.Argument(metavar="WHERE", help="The sentence: a time in it (1:35), or its number (#48).")
 ]
@@ -61,12 +82,22 @@ class _Run:
     workspace: Workspace | None = None
 
 
+def _show_version(asked: bool) -> None:
+    if asked:
+        output.say(f"moss-agent {package_version('moss-agent')}")
+        raise typer.Exit
+
+
 @app.callback()
 def _global(
     home: Annotated[
         Path | None, typer.Option(help="Folder everything is kept in (or MOSS_AGENT_HOME).", file_okay=False)
     ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version and end."),
+    ] = False,
 ) -> None:
     _Run.home, _Run.debug = home, debug
 
@@ -107,6 +138,7 @@ def add(
     from agent.adding import add_files
 
     workspace = _workspace()
+    webhooks = workspace.webhooks
     added, failed = [], []
     happened: defaultdict[Path, list[str]] = defaultdict(list)
 
@@ -120,6 +152,7 @@ def add(
         for file, result in results:
             if isinstance(result, MossAgentError):
                 if len(files) == 1:
+                    webhooks.deliver()
                     raise result
                 failed.append(str(result))
                 continue
@@ -134,6 +167,8 @@ def add(
                 show(result, segments)
                 for sentence in sentences:
                     output.say(f"  {sentence}")
+    for problem in webhooks.deliver():
+        output.complain(problem)
     if json:
         output.write_json(added)
     for line in failed:
@@ -145,7 +180,7 @@ def add(
 @app.command("list")
 def list_recordings(json: Json = False) -> None:
     """List the recordings."""
-    recordings = _reading().library.recordings()
+    recordings = _reading().recordings()
     if json:
         output.write_json([output.listed_json(recording) for recording in recordings])
     else:
@@ -191,8 +226,7 @@ def search(
 ) -> None:
     """Find passages by word and by meaning."""
     workspace = _reading()
-    wanted = workspace.library.resolve(recording).id if recording else None
-    hits = workspace.search.search(query, wanted, k)
+    hits = workspace.find(query, recording, k)
     if json:
         output.write_json([output.hit_json(hit) for hit in hits])
     else:
@@ -209,11 +243,12 @@ def ask(
     json: Json = False,
 ) -> None:
     """Ask about the recordings; the answer cites the seconds it rests on."""
+    from agent.answer import answer_of
+
     workspace = _reading()
-    wanted = workspace.library.resolve(recording).id if recording else None
-    assistant = workspace.assistant
+    _ = workspace.assistant  # while it loads, Ctrl+C ends it at once
     with output.stoppable() as cancel:
-        answer = assistant.ask(question, wanted, thread, cancel)
+        answer = answer_of(workspace.ask(question, recording, thread, cancel))
     if json:
         output.write_json(answer.to_json())
     else:
@@ -236,11 +271,9 @@ def listen(
     json: Json = False,
 ) -> None:
     """Let MOSS-Audio listen to a stretch again and answer a question about it."""
-    from tools.listen import listen as listen_again
-
     workspace = _reading()
     with output.stoppable() as cancel:
-        heard = listen_again(workspace.toolbox, reference, start, end, question, cancel)
+        heard = workspace.listen(reference, start, end, question, cancel)
     if json:
         output.write_json({**heard.document(), "recording": heard.recording.id})
     else:
@@ -253,17 +286,80 @@ def summarize(
     template: Annotated[
         Template | None, typer.Option(help="Kind of recording; by default MOSS_AGENT_SUMMARY_TEMPLATE.")
     ] = None,
+    instruction: Annotated[
+        str, typer.Option(help="What is wanted, in plain words; a language model follows it.")
+    ] = "",
     json: Json = False,
 ) -> None:
     """Write the summary: topics, decisions, action items, open questions, each with its time."""
     from index.export.markdown import to_markdown
 
     workspace = _reading()
+    if instruction.strip():
+        with output.stoppable() as cancel:
+            written = workspace.summarize_as(reference, instruction, template, cancel)
+        if json:
+            output.write_json(written.to_json())
+        else:
+            output.show_written(written, workspace.library.resolve(reference).title)
+        return
     summary = workspace.summarize(reference, template)
     if json:
         output.write_json(summary.to_json())
     else:
         output.write_text(to_markdown(summary, workspace.library.resolve(reference).title))
+
+
+# --- what the recording's page shows ------------------------------------------------------------------
+
+
+@app.command("talk-time")
+def talk_time(reference: Reference, json: Json = False) -> None:
+    """Show how a recording's time is divided between speakers and silence."""
+    found = _reading().talk_time(reference)
+    if json:
+        output.write_json(found.to_json())
+    else:
+        output.show_talk_time(found)
+
+
+@app.command()
+def comment(
+    reference: Reference,
+    at: Annotated[
+        float, typer.Argument(metavar="AT", parser=output.parse_time, help="The moment: 95, 1:35, 0:01:35.")
+    ],
+    text: Annotated[str, typer.Argument(help="What is noted there.")],
+    json: Json = False,
+) -> None:
+    """Note something at a moment of a recording."""
+    made = _workspace().add_comment(reference, at, text)
+    if json:
+        output.write_json(output.comment_json(made))
+    else:
+        output.say(f"Comment {made.id} is at {output.clock(made.at)}.")
+
+
+@app.command()
+def comments(
+    reference: Reference,
+    remove: Annotated[
+        int | None, typer.Option(metavar="NUMBER", help="Delete the comment with this number.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """List what was noted at moments of a recording; or delete one of it."""
+    workspace = _workspace() if remove is not None else _reading()
+    found = workspace.comments(reference)
+    if remove is not None:
+        if remove not in {one.id for one in found}:
+            raise MossAgentError(f"This recording has no comment {remove}.")
+        workspace.remove_comment(remove)
+        found = [one for one in found if one.id != remove]
+    if json:
+        output.write_json([output.comment_json(one) for one in found])
+    else:
+        output.show_comments(found)
 
 
 @app.command("rename-speaker")
@@ -290,6 +386,40 @@ def rename_speaker(
         output.write_json({"speaker": speaker, "segments": count})
     else:
         output.say(f"{speaker} is now the speaker of {count} segments.")
+
+
+@app.command()
+def rename(
+    reference: Reference,
+    title: Annotated[str, typer.Argument(help="The new title.")],
+    json: Json = False,
+) -> None:
+    """Give a recording another title."""
+    recording = _workspace().rename(reference, title)
+    if json:
+        output.write_json({"id": recording.id, "title": recording.title})
+    else:
+        output.say(f"{recording.id[:12]} is now called “{recording.title}”.")
+
+
+@app.command()
+def speakers(reference: Reference, json: Json = False) -> None:
+    """List the speakers of a recording, and how long each speaks."""
+    spoken = _reading().speakers(reference)
+    if json:
+        output.write_json([{"name": name, "seconds": seconds} for name, seconds in spoken.items()])
+    else:
+        output.show_speakers(spoken)
+
+
+@app.command()
+def outline(reference: Reference, json: Json = False) -> None:
+    """List the topics of a recording with their times."""
+    found = _reading().outline(reference)
+    if json:
+        output.write_json(found.document())
+    else:
+        output.show_outline(found)
 
 
 @app.command()
@@ -526,6 +656,10 @@ def serve(
         list[str] | None,
         typer.Option(help="Without a key: another host name to accept (repeatable)."),
     ] = None,
+    library: Annotated[
+        bool,
+        typer.Option("--library", help="Offer the library as well, under /api/v1, to whoever has the key."),
+    ] = False,
     json: Annotated[
         bool, typer.Option("--json", help="Print the address as JSON once the server is ready.")
     ] = False,
@@ -534,8 +668,36 @@ def serve(
     from importlib import import_module
 
     import_module("web.api.api_server").serve(
-        _workspace(), host, port, api_key, no_auth, json, allow_host or ()
+        _workspace(), host, port, api_key, no_auth, json, allow_host or (), library
     )
+
+
+@app.command()
+def mcp(
+    http: Annotated[
+        bool, typer.Option("--http", help="Streamable HTTP on 127.0.0.1, not standard input and output.")
+    ] = False,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="With --http: port to listen on.")] = 7861,
+    api_key: Annotated[
+        str | None,
+        typer.Option(help="With --http: key that clients must send.", envvar="MOSS_AGENT_SERVE_API_KEY"),
+    ] = None,
+    folder: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="A folder that clients may add files from (repeatable); with --http, there is no other.",
+            exists=True,
+            file_okay=False,
+        ),
+    ] = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="With --http: print the address as JSON once the server is ready.")
+    ] = False,
+) -> None:
+    """Serve the library to assistants through the Model Context Protocol (docs/doors.md)."""
+    from importlib import import_module
+
+    import_module("web.mcp_server").serve(_workspace(), http, port, api_key, folder or (), json)
 
 
 # Transcripts in, notes out, folders watched
@@ -762,9 +924,69 @@ def _watching_beside(workspace: Workspace, folder: Path | None) -> Iterator[None
         thread.join()
 
 
-def _workspace() -> Workspace:
+@app.command()
+def demo(
+    home: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder to keep it in, empty or an earlier demo's; by default all is deleted.",
+            file_okay=False,
+        ),
+    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page; by default a free one.")] = 0,
+    page: Annotated[bool, typer.Option("--page/--no-page", help="Whether the page is opened.")] = True,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the answers as JSON, without opening the page.")
+    ] = False,
+) -> None:
+    """Show what the program does: a sample meeting, some questions, the page.
+
+    Your own library is not touched.
+    """
+    from importlib import import_module
+
+    from agent.cli.demo import converse, demo_home
+
+    server = import_module("web.server")
+    with demo_home(home or _Run.home) as folder:
+        # The stores of one's own library are named apart from its folder.
+        workspace = _workspace(home=folder, database_url=None, vectors_url=None)
+        try:
+            document = converse(workspace, server.SAMPLE, server.SAMPLE_TITLE, json)
+            if json:
+                output.write_json(document)
+            elif page:
+                output.say("")
+                server.serve(workspace, port=port)
+        finally:
+            workspace.close()
+            _Run.workspace = None
+
+
+@app.command()
+def completion(
+    shell: Annotated[
+        Literal["bash", "zsh", "fish"], typer.Argument(metavar="SHELL", help="bash, zsh or fish.")
+    ],
+    json: Json = False,
+) -> None:
+    """Print what makes a shell complete commands, options and recordings.
+
+    docs/commands.md says where it goes.
+    """
+    from typer.completion import get_completion_script
+
+    script = get_completion_script(prog_name="moss-agent", complete_var=COMPLETE, shell=shell)
+    if json:
+        output.write_json({"shell": shell, "script": script})
+    else:
+        output.write_text(script)
+
+
+def _workspace(**fixed: Any) -> Workspace:
     # Only what was given on the command line goes in here; the rest comes from the environment.
     chosen: dict[str, Any] = {"home": _Run.home} if _Run.home else {}
+    chosen |= fixed
     try:
         settings = Settings(**chosen)
     except ValidationError as error:
@@ -807,8 +1029,12 @@ def _run() -> int:
     """Run the command, and write out what it printed; returns the exit code."""
     try:
         streams.prepare()
+        if COMPLETE in os.environ:
+            from typer.completion import completion_init
+
+            completion_init()
         try:
-            app()
+            app(prog_name="moss-agent")
         finally:
             # In this place what cannot be written is told like every other error.
             streams.finish()

@@ -7,7 +7,7 @@ import re
 import signal
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,20 +27,23 @@ from rich.table import Table
 from rich.text import Text
 
 from agent.cli import streams
-from index.language_names import LANGUAGE_NAMES, name_languages
+from index.language_names import LANGUAGE_NAMES, language_name, name_languages
 from index.notes import coverage_percent, describe_all, notes_json
 from index.recording_errors import MossAgentError
-from index.records import Hit, Recording
+from index.records import Comment, Hit, Recording
 from moss_audio.timestamps import clock, clock_range, parse_clock
 
 if TYPE_CHECKING:
     from agent.answer import Answer
     from agent.cli.doctor import Check
     from agent.engines.released_models import Machine, Model
+    from agent.instructed_summary import InstructedSummary
     from index.corrections.correcting import Changed, Correction
     from index.export.vault import Synced
     from index.pipeline.ingest import Progress as IngestProgress
     from index.store.library import Library
+    from index.timeline import TalkTime
+    from tools.result import Outline
 
 _errors = Console(stderr=True, highlight=False, markup=False)
 _console = Console(highlight=False, markup=False)
@@ -230,7 +233,7 @@ def show_added(recording: Recording, segments: int) -> None:
 def _languages(document: dict[str, Any], engine: str) -> str:
     if len(document["languages"]) > 1:
         return f"languages {name_languages(document['languages'])}"
-    spoken = document["language"] or "unknown"
+    spoken = language_name(document["language"]) if document["language"] else "unknown"
     # A model for English alone writes English, whatever is spoken; Whisper's names of these end so.
     only = " (the recogniser understands English only)" if engine.endswith(".en") else ""
     return f"language {spoken}{only}"
@@ -361,6 +364,24 @@ def show_hits(hits: Sequence[Hit], library: Library) -> None:
         say(f"{title} [{clock(hit.start)}–{clock(hit.end)}]\n  {hit.text}\n")
 
 
+def show_speakers(spoken: Mapping[str, float]) -> None:
+    """Who speaks in a recording, and how long."""
+    if not spoken:
+        say("No speakers were identified.")
+    for name, seconds in spoken.items():
+        say(f"{name}: {clock(seconds)}")
+
+
+def show_outline(found: Outline) -> None:
+    """The topics of a recording, in order."""
+    for topic in found.topics:
+        say(f"[{clock(topic.start)}–{clock(topic.end)}] {topic.title}")
+        for point in topic.points:
+            say(f"  {point}")
+    if found.note:
+        say(found.note)
+
+
 def show_answer(answer: Answer, library: Library) -> None:
     """An answer, and what its citations rest on."""
     say(answer.text)
@@ -369,6 +390,54 @@ def show_answer(answer: Answer, library: Library) -> None:
         say("")
         for citation in answer.citations:
             say(f"  [{clock(citation.start)}] {titles[citation.recording]}")
+
+
+def show_written(written: InstructedSummary, title: str) -> None:
+    """A summary by instruction, for a person."""
+    from index.export.markdown import to_markdown
+
+    if written.note:
+        say(f"{written.note}\n")
+    if written.text:
+        write_text(written.text)
+        return
+    for one in written.fitting:
+        say(f"[{clock(one.start)}] {f'{one.speaker}: ' if one.speaker else ''}{one.text}")
+    if written.fitting:
+        say("")
+    write_text(to_markdown(written.summary, title))
+
+
+def show_talk_time(found: TalkTime) -> None:
+    """How a recording's time is divided, as a table."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("speaker", "time", "share", "turns", "words", "words a minute"):
+        table.add_column(column)
+    for voice in found.voices:
+        table.add_row(
+            Text(_plain(voice.name or "unknown")),
+            clock(voice.seconds),
+            f"{voice.share:.0%}",
+            str(voice.turns),
+            "" if voice.words is None else str(voice.words),
+            "" if voice.words_per_minute is None else f"{voice.words_per_minute:.0f}",
+        )
+    with streams.writing():
+        _console.print(table)
+    say(f"{clock(found.speech)} of talk, {clock(found.silence)} without. Speakers are estimated.")
+
+
+def comment_json(comment: Comment) -> dict[str, Any]:
+    """A comment as JSON."""
+    return {"id": comment.id, "at": comment.at, "text": comment.text, "created_at": comment.created_at}
+
+
+def show_comments(found: Sequence[Comment]) -> None:
+    """Comments, one below the other, each with its number."""
+    if not found:
+        say("There are no comments.")
+    for comment in found:
+        say(f"{comment.id}  [{clock(comment.at)}] {comment.text}")
 
 
 def show_checks(checks: Sequence[Check]) -> None:

@@ -92,8 +92,8 @@ EMPTY = "There are no recordings yet: add one on the page or with `moss-agent ad
 
 
 ENGLISH = (
-    "Without a language model I understand questions in English only and search for the words of any other: "
-    "ask in English, or set MOSS_AGENT_MODEL to a language model (docs/engines.md)."
+    "Without a language model I understand questions in English only; any other is searched for by its words "
+    "and its meaning. Ask in English, or set MOSS_AGENT_MODEL to a language model (docs/engines.md)."
 )
 
 

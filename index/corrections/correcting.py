@@ -20,7 +20,7 @@ from sqlalchemy import Select, delete, select, text, update
 from sqlalchemy.orm import Session
 
 from index.corrections.word_times import cut, joined, retime
-from index.recording_errors import ChangedMeanwhile, MossAgentError, UnknownRecording
+from index.recording_errors import ChangedMeanwhile, InvalidInput, UnknownRecording
 from index.records import Segment, Word
 from index.search.embeddings import Embedder
 from index.search.indexing import Refreshed, refresh, refresh_vectors
@@ -219,7 +219,7 @@ class Corrections:
             (found,) = change.spoken([segment], versions)
             left, right = found.text[: max(0, at)].strip(), found.text[max(0, at) :].strip()
             if not left or not right:
-                raise MossAgentError("A sentence can be split between two of its words only.")
+                raise InvalidInput("A sentence can be split between two of its words only.")
             before, after, end, start = cut(found.words, left, right, found.start, found.end)
             whole = change.row(segment)
             second = {
@@ -244,18 +244,18 @@ class Corrections:
         with self._changing(recording) as change:
             found = change.spoken(segments, versions)
             if len(found) < 2:
-                raise MossAgentError("Merging needs two sentences or more.")
+                raise InvalidInput("Merging needs two sentences or more.")
             channel = [one for one in change.all if one.kind == "speech" and one.channel == found[0].channel]
             first = next(at for at, one in enumerate(channel) if one.id == found[0].id)
             if channel[first : first + len(found)] != found:
-                raise MossAgentError("Only sentences that follow each other can be merged.")
+                raise InvalidInput("Only sentences that follow each other can be merged.")
             text, words, end = found[0].text, found[0].words, found[0].end
             for one in found[1:]:
                 words = joined(words, text, (found[0].start, end), one.words, one.text, (one.start, one.end))
                 text = _joined_text(text, one.text)
                 end = max(end, one.end)
             if len(text) > LONGEST_SENTENCE:
-                raise MossAgentError(_too_long(len(text)))
+                raise InvalidInput(_too_long(len(text)))
             before = [_state(found[0], "end", "text", "words"), *(change.row(one.id) for one in found[1:])]
             after = [{"id": found[0].id, "end": end, "text": text, "words": _stored(words)}]
             change.make(CorrectionKind.MERGE, before, after, by)
@@ -292,7 +292,7 @@ class Corrections:
             newest = _of(recording).where(CorrectionRow.undone_at.is_(None)).order_by(CorrectionRow.id.desc())
             row = change.session.scalars(newest.limit(1)).first()
             if row is None:
-                raise MossAgentError("There is nothing to undo in this recording.")
+                raise InvalidInput("There is nothing to undo in this recording.")
             row.undone_at = _now()
             change.turn(row, row.after, row.before)
         return change.result
@@ -306,7 +306,7 @@ class Corrections:
         with self._changing(recording) as change:
             row = _undone_last(change.session, recording)
             if row is None:
-                raise MossAgentError("There is nothing to redo in this recording.")
+                raise InvalidInput("There is nothing to redo in this recording.")
             row.undone_at = None
             change.turn(row, row.before, row.after)
         return change.result
@@ -372,17 +372,17 @@ class _Change:
         """These sentences, each once, in time order; see ``Corrections`` for what is raised."""
         wanted = set(numbers)
         if not wanted or len(wanted) > MOST_AT_ONCE:
-            raise MossAgentError(f"Between 1 and {MOST_AT_ONCE} sentences can be corrected at a time.")
+            raise InvalidInput(f"Between 1 and {MOST_AT_ONCE} sentences can be corrected at a time.")
         for number in sorted(wanted - self._by_id.keys()):
             if number in _mentioned(self.session, self.recording.id):
                 raise ChangedMeanwhile(
                     "This sentence was merged into another one meanwhile, so nothing was changed."
                 )
-            raise MossAgentError(f"There is no sentence #{number} in this recording.")
+            raise InvalidInput(f"There is no sentence #{number} in this recording.")
         found = [one for one in self.all if one.id in wanted]
         for one in found:
             if one.kind != "speech":
-                raise MossAgentError("Only sentences can be corrected, not sounds.")
+                raise InvalidInput("Only sentences can be corrected, not sounds.")
             if versions is not None and versions.get(one.id, one.version) != one.version:
                 raise ChangedMeanwhile(
                     f"The sentence at {clock(one.start)} was changed meanwhile; it is now “{one.text}”, "
@@ -543,12 +543,10 @@ def sentence_at(segments: Sequence[Segment], seconds: float) -> Segment:
     found = [one for one in spoken if int(one.start) == seconds]
     if len(found) > 1:
         numbers = ", ".join(f"#{one.id} “{_short(one.text)}”" for one in found)
-        raise MossAgentError(
-            f"Several sentences begin at {clock(seconds)}; name one by its number: {numbers}."
-        )
+        raise InvalidInput(f"Several sentences begin at {clock(seconds)}; name one by its number: {numbers}.")
     found = found or [one for one in spoken if one.start <= seconds < one.end][-1:]
     if not found:
-        raise MossAgentError(f"Nothing is said at {clock(seconds)}.")
+        raise InvalidInput(f"Nothing is said at {clock(seconds)}.")
     return found[0]
 
 
@@ -561,7 +559,7 @@ def sentence_numbered(segments: Sequence[Segment], number: int) -> Segment:
     for one in segments:
         if one.id == number:
             return one
-    raise MossAgentError(f"There is no sentence #{number} in this recording.")
+    raise InvalidInput(f"There is no sentence #{number} in this recording.")
 
 
 def next_spoken(segments: Sequence[Segment], sentence: Segment) -> Segment:
@@ -573,7 +571,7 @@ def next_spoken(segments: Sequence[Segment], sentence: Segment) -> Segment:
     after = [one for one in segments if one.kind == "speech" and one.channel == sentence.channel]
     at = [one.id for one in after].index(sentence.id) + 1 if sentence in after else len(after)
     if at == len(after):
-        raise MossAgentError("No sentence follows this one.")
+        raise InvalidInput("No sentence follows this one.")
     return after[at]
 
 
@@ -587,7 +585,7 @@ def position_before(sentence: Segment, words: str) -> int:
     count = sentence.text.count(wanted) if wanted else 0
     if count != 1:
         how = "not" if count == 0 else f"{count} times"
-        raise MossAgentError(f"“{_short(wanted)}” stands {how} in “{_short(sentence.text)}”.")
+        raise InvalidInput(f"“{_short(wanted)}” stands {how} in “{_short(sentence.text)}”.")
     return sentence.text.index(wanted)
 
 
@@ -603,9 +601,9 @@ def _sentence(text: str) -> str:
     """
     text = one_line(text)
     if not any(letter.isalnum() for letter in text):
-        raise MossAgentError("A sentence needs at least one word.")
+        raise InvalidInput("A sentence needs at least one word.")
     if len(text) > LONGEST_SENTENCE:
-        raise MossAgentError(_too_long(len(text)))
+        raise InvalidInput(_too_long(len(text)))
     return text
 
 

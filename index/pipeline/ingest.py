@@ -21,6 +21,7 @@ import soundfile
 from sqlalchemy import delete, select, update
 
 from index.audio.decode import Decoded, declared_duration, decode_to_flac, file_id
+from index.audio.peaks import peaks_of
 from index.audio.vad import detect_speech
 from index.diarization.diarize_stage import DiarizeStage, diarize, diarize_again
 from index.disk_space import noticing_full_disk, reserve
@@ -31,13 +32,7 @@ from index.pipeline.stage import IngestContext
 from index.pipeline.transcribe_file import NO_SPEECH, find_windows
 from index.pipeline.transcribe_stage import TranscribeStage, segment_row
 from index.progress import Progress
-from index.recording_errors import (
-    Cancelled,
-    EngineStopped,
-    MossAgentError,
-    TranscriptError,
-    would_lose,
-)
+from index.recording_errors import Cancelled, EngineStopped, MossAgentError, TranscriptError, would_lose
 from index.records import Note, NoteKind, Recording, Span, StageName, Status
 from index.search.indexing import index_recording
 from index.sounds import MossSounds, SoundStage, is_complete, join_sounds
@@ -180,6 +175,16 @@ class Ingest:
                 self._tell_track(context, track, told)
             self._recount_speakers(context, speakers, told or (lambda _: None))
             return context.recording
+
+    def _check_corrections(self, context: IngestContext, drop_corrections: bool) -> None:
+        """See that nothing somebody corrected is lost without a word.
+
+        Raises:
+            WouldLoseCorrections: It would be, and may not.
+        """
+        count = 0 if drop_corrections else self.library.correction_count(context.id)
+        if count:
+            raise would_lose(f"“{context.recording.title}” has", count, "hear it again")
 
     def import_transcript(
         self,
@@ -391,16 +396,6 @@ class Ingest:
                 row.expected_speakers = speakers or row.expected_speakers
             self._finish(context, None, give_back)
 
-    def _check_corrections(self, context: IngestContext, drop_corrections: bool) -> None:
-        """See that nothing somebody corrected is lost without a word.
-
-        Raises:
-            WouldLoseCorrections: It would be, and may not.
-        """
-        count = 0 if drop_corrections else self.library.correction_count(context.id)
-        if count:
-            raise would_lose(f"“{context.recording.title}” has", count, "hear it again")
-
     def relabel_speakers(
         self,
         recording: str,
@@ -580,13 +575,16 @@ class Ingest:
         if context.audio.exists() and is_known and not again:
             return None
         total = declared_duration(path) or 0.0
-        return decode_to_flac(
+        decoded = decode_to_flac(
             path,
             context.audio,
             progress=lambda done: context.report(Progress(StageName.READING, done, max(total, done))),
             cancelled=context.cancel.is_set,
             track=track,
         )
+        # Kept for the page, which would wait for those of ten hours when it first draws them.
+        peaks_of(context.audio)
+        return decoded
 
     def _begin(
         self,

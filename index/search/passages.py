@@ -289,6 +289,17 @@ class PassageStore:
         )
         return talk, embedders
 
+    def in_other_languages(self, language: str) -> list[str]:
+        """Recordings with passages whose language is known and another one, the newest first."""
+        query = (
+            select(RecordingRow.id)
+            .where(RecordingRow.language.is_not(None), RecordingRow.language != language)
+            .where(RecordingRow.id.in_(select(PassageRow.recording_id)))
+            .order_by(RecordingRow.added_at.desc(), RecordingRow.id)
+        )
+        with self.database.transaction() as session:
+            return list(session.scalars(query))
+
     def batches(self) -> Iterator[tuple[list[Passage], np.ndarray]]:
         """All passages with their embeddings, in pieces that fit into memory."""
         last = 0

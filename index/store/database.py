@@ -139,13 +139,13 @@ class RecordingRow(Base):
     seconds_taken: Mapped[float] = mapped_column(default=0.0)
     tracks: Mapped[list[int]] = mapped_column(JSON, default=list)
     """Audio tracks of the file that are in the copy, from 1; empty where an older version made it."""
+    revision: Mapped[int] = mapped_column(default=0)
+    """How often its transcript was corrected; an undone correction counts twice."""
     imported: Mapped[str | None]
     """Format of the file that the transcript was imported from; NULL where it was heard."""
     media_id: Mapped[str | None] = mapped_column(index=True)
     """SHA-256 of the media file that belongs to an imported transcript; NULL where there is none, and where
     ``id`` is that of the media file itself."""
-    revision: Mapped[int] = mapped_column(default=0)
-    """How often its transcript was corrected; an undone correction counts twice."""
 
 
 class WindowColumns:
@@ -264,6 +264,20 @@ class PassageRow(Base):
     embedding: Mapped[bytes] = mapped_column(LargeBinary, deferred=True)
 
 
+class CommentRow(Base):
+    """What somebody noted at a moment of a recording."""
+
+    __tablename__ = "comments"
+    __table_args__ = (Index("ix_comments_time", "recording_id", "at"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    recording_id: Mapped[str] = mapped_column(ForeignKey("recordings.id", ondelete="CASCADE"))
+    at: Mapped[float]
+    text: Mapped[str]
+    created_at: Mapped[str]
+    """ISO 8601, UTC."""
+
+
 class ThreadRecordingRow(Base):
     """Which conversations quoted which recording, so that removing it can remove them too."""
 
@@ -305,6 +319,25 @@ class SyncedNoteRow(Base):
     """Whether a person moved or renamed it; then it keeps its name when the recording gets another title."""
     fingerprint: Mapped[str]
     """What the note was made from; while that and the file stay the same, nothing needs to be done."""
+
+
+class WebhookDeliveryRow(Base):
+    """Something a webhook is to be told; gone once it was told, or given up."""
+
+    __tablename__ = "webhook_deliveries"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    recording_id: Mapped[str | None] = mapped_column(
+        ForeignKey("recordings.id", ondelete="CASCADE"), index=True
+    )
+    """NULL where the file never became a recording."""
+    body: Mapped[str]
+    attempts: Mapped[int] = mapped_column(default=0)
+    next_at: Mapped[float]
+    """When it is tried next, seconds since 1970; also set while it is being tried, so that no other process
+    tries it meanwhile."""
+    problem: Mapped[str] = mapped_column(default="")
+    """Why the last attempt failed, in one sentence."""
 
 
 class Database:

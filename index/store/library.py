@@ -8,15 +8,23 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 from sqlalchemy import Select, delete, func, select, text, update
 from sqlalchemy.orm import Session
 
-from index.recording_errors import AmbiguousRecording, MossAgentError, SpeakerExists, UnknownRecording
-from index.records import Recording, Segment, Span, WatchedFile, Word
+from index.recording_errors import (
+    AmbiguousRecording,
+    InvalidInput,
+    MossAgentError,
+    SpeakerExists,
+    UnknownRecording,
+)
+from index.records import Comment, Recording, Segment, Span, WatchedFile, Word
 from index.store.database import (
+    CommentRow,
     CorrectionRow,
     Database,
     RecordingRow,
@@ -28,6 +36,7 @@ from index.store.database import (
     WindowRow,
 )
 from index.text import folded_name, one_line
+from moss_audio.timestamps import clock
 
 SPEAKER_KINDS = ("speaker", "rename", "unite")
 """Kinds of corrections that say who speaks."""
@@ -215,7 +224,7 @@ class Library:
             How many segments carry the new name afterwards.
 
         Raises:
-            MossAgentError: There is no such speaker, or the new name is empty.
+            InvalidInput: There is no such speaker, or the new name is empty.
         """
         with self.database.transaction() as session:
             name, _ = rename_voice(session, recording, old, new, merge=True)
@@ -227,14 +236,66 @@ class Library:
             return voice_count(session, recording, name)
 
     def rename(self, recording: str, title: str) -> None:
-        """Give a recording another title."""
+        """Give a recording another title; what is beyond 200 characters is left out.
+
+        Raises:
+            InvalidInput: The title is empty.
+        """
         title = " ".join(title.split())
         if not title:
-            raise MossAgentError("A title needs at least one character.")
+            raise InvalidInput("A title needs at least one character.")
         with self.database.transaction() as session:
             session.execute(
                 update(RecordingRow).where(RecordingRow.id == recording).values(title=title[:200])
             )
+
+    def comments(self, recording: str, start: float | None = None, end: float | None = None) -> list[Comment]:
+        """Comments in time order; with a range, those at a moment in ``[start, end)``."""
+        query = select(CommentRow).where(CommentRow.recording_id == recording)
+        if start is not None:
+            query = query.where(CommentRow.at >= start)
+        if end is not None:
+            query = query.where(CommentRow.at < end)
+        with self.database.transaction() as session:
+            rows = session.scalars(query.order_by(CommentRow.at, CommentRow.id))
+            return [Comment(row.id, row.recording_id, row.at, row.text, row.created_at) for row in rows]
+
+    def add_comment(self, recording: str, at: float, text: str) -> Comment:
+        """Keep a comment at second ``at``.
+
+        Raises:
+            UnknownRecording: There is no such recording.
+            MossAgentError: The text is empty or too long, or the recording has no such second.
+        """
+        text = _comment_text(text)
+        duration = self.recording(recording).duration
+        if not 0 <= at <= duration:
+            raise MossAgentError(f"The recording is {clock(duration)} long; choose a moment in it.")
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        with self.database.transaction() as session:
+            row = CommentRow(recording_id=recording, at=round(at, 3), text=text, created_at=now)
+            session.add(row)
+            session.flush()
+            return Comment(row.id, recording, row.at, text, now)
+
+    def change_comment(self, number: int, text: str) -> None:
+        """Give a comment other words.
+
+        Raises:
+            MossAgentError: There is no such comment, or the text is empty or too long.
+        """
+        text = _comment_text(text)
+        with self.database.transaction() as session:
+            _comment(session, number).text = text
+
+    def remove_comment(self, number: int) -> None:
+        """Delete a comment.
+
+        Raises:
+            MossAgentError: There is no such comment.
+        """
+        with self.database.transaction() as session:
+            session.delete(_comment(session, number))
 
     def watched_file(self, path: Path) -> WatchedFile | None:
         """What is known of a file of a watched folder; None where it was never dealt with."""
@@ -291,17 +352,13 @@ class Library:
             session.execute(update(SyncedNoteRow).where(left).values(name="", fingerprint=""))
             # FTS5's own secure-delete needs SQLite 3.42; merging everything drops deleted words too.
             session.execute(text("INSERT INTO passages_fts(passages_fts) VALUES('optimize')"))
-        for suffix in (".flac", ".partial", ".sides", ".reserve"):
+        for suffix in (".flac", ".partial", ".sides", ".reserve", ".peaks"):
             self.audio_path(recording).with_suffix(suffix).unlink(missing_ok=True)
         self.database.rewrite()
 
     def _segments(self, query: Select[SegmentRow, str, int | None]) -> list[Segment]:
         with self.database.transaction() as session:
             return [_segment(row, name, channel) for row, name, channel in session.execute(query)]
-
-
-def _path_hash(path: Path) -> str:
-    return hashlib.sha256(os.fsencode(path)).hexdigest()
 
 
 def segments_in(session: Session, recording: str) -> list[Segment]:
@@ -315,11 +372,11 @@ def speaker_name(name: str) -> str:
     """A speaker's name as it is stored.
 
     Raises:
-        MossAgentError: It is empty, or longer than a name is.
+        InvalidInput: It is empty, or longer than a name is.
     """
     name = one_line(name)
     if not name or len(name) > LONGEST_NAME:
-        raise MossAgentError(f"A speaker's name needs 1 to {LONGEST_NAME} characters.")
+        raise InvalidInput(f"A speaker's name needs 1 to {LONGEST_NAME} characters.")
     return name
 
 
@@ -350,7 +407,7 @@ def rename_voice(
         None where there was no such voice.
 
     Raises:
-        MossAgentError: There is no such speaker, or the new name is no name.
+        InvalidInput: There is no such speaker, or the new name is no name.
         SpeakerExists: The new name is that of another voice, and they are not to be merged.
     """
     new = speaker_name(new)
@@ -358,7 +415,7 @@ def rename_voice(
     speaker = names.get(old.strip()) or _only_match(names, old)
     if speaker is None:
         known = ", ".join(names) or "none"
-        raise MossAgentError(f"There is no speaker “{old}” in this recording; it has: {known}.")
+        raise InvalidInput(f"There is no speaker “{old}” in this recording; it has: {known}.")
     others = {name: row for name, row in names.items() if row is not speaker}
     target = others.get(new) or next(iter(_matches(others, new)), None)
     if target is None:
@@ -376,6 +433,29 @@ def rename_voice(
     session.delete(speaker)
     session.flush()
     return target.name, moved
+
+
+LONGEST_COMMENT = 4000
+"""Characters of a comment."""
+
+
+def _comment_text(text: str) -> str:
+    """A comment's words; lines stay, other control characters go."""
+    kept = "\n".join(one_line(line) for line in text.strip().splitlines())
+    if not kept.strip() or len(kept) > LONGEST_COMMENT:
+        raise MossAgentError(f"A comment needs 1 to {LONGEST_COMMENT} characters.")
+    return kept
+
+
+def _comment(session: Session, number: int) -> CommentRow:
+    row = session.get(CommentRow, number)
+    if row is None:
+        raise MossAgentError("This comment is no longer there.")
+    return row
+
+
+def _path_hash(path: Path) -> str:
+    return hashlib.sha256(os.fsencode(path)).hexdigest()
 
 
 def _speakers(session: Session, recording: str) -> list[SpeakerRow]:
@@ -418,9 +498,9 @@ def _recording(row: RecordingRow, speakers: Iterable[str]) -> Recording:
         notes=row.notes,
         seconds_taken=row.seconds_taken,
         speakers=tuple(speakers),
+        revision=row.revision,
         imported=row.imported,
         has_media=row.imported is None or row.media_id is not None,
-        revision=row.revision,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import soundfile
 
 from agent.cli import commands as cli
+from agent.cli.demo import QUESTIONS
 from agent.settings import Settings
 from agent.workspace import Workspace, open_workspace
 from index.search.indexing import index_recording
@@ -63,6 +65,68 @@ def test_list_names_what_there_is(run, filled):
     assert code == 0 and listed["id"][:12] in out
 
 
+def test_the_version_is_the_packages(run, home):
+    import tomllib
+
+    from tests.conftest import ROOT
+
+    code, out, _ = run(home, "--version")
+    stated = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert code == 0 and out.split() == ["moss-agent", stated]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_completion_script_asks_the_program(run, home, shell):
+    told = document(run, home, "completion", shell)
+    assert told["shell"] == shell
+    assert f"{cli.COMPLETE}=complete_{shell}" in told["script"]
+
+
+def test_a_shell_completes_commands_options_and_recordings(run, filled, monkeypatch):
+    def completed(*words: str) -> list[str]:
+        line = ["moss-agent", "--home", str(filled), *words]
+        monkeypatch.setenv("COMP_WORDS", " ".join(line))
+        monkeypatch.setenv("COMP_CWORD", str(len(line) - 1))
+        monkeypatch.setenv(cli.COMPLETE, "complete_bash")
+        _, out, _ = run(filled)
+        return out.split()
+
+    (listed,) = document(run, filled, "list")
+    assert completed("tran") == ["transcript"]
+    assert completed("transcript", "--fo") == ["--format"]
+    assert completed("completion", "z") == ["zsh"]
+    assert completed("transcript", listed["id"][:3]) == [listed["id"][:12]]
+
+
+def test_completion_in_an_empty_home_offers_nothing_and_makes_nothing(run, home, monkeypatch):
+    monkeypatch.setenv("COMP_WORDS", f"moss-agent --home {home} transcript a")
+    monkeypatch.setenv("COMP_CWORD", "4")
+    monkeypatch.setenv(cli.COMPLETE, "complete_bash")
+    _, out, err = run(home)
+    assert (out + err).strip() == "" and not home.exists()
+
+
+def test_the_demo_asks_in_a_home_of_its_own_and_leaves_ones_library_alone(run, filled, tmp_path, monkeypatch):
+    (listed,) = document(run, filled, "list")
+    monkeypatch.setenv("MOSS_AGENT_DATABASE_URL", f"sqlite:///{tmp_path}/mine.sqlite")
+    monkeypatch.setattr("agent.cli.demo.file_id", lambda sample: listed["id"])
+    copied = tmp_path / "demo"
+    shutil.copytree(filled, copied)
+    told = document(run, tmp_path / "none", "demo", "--home", str(copied))
+    assert told["home"] == str(copied) and not (tmp_path / "mine.sqlite").exists()
+    assert [answer["question"] for answer in told["answers"]] == list(QUESTIONS)
+    assert all(answer["citations"] for answer in told["answers"])
+    assert not (tmp_path / "none").exists()
+
+
+def test_the_demo_does_not_go_into_a_library_of_somebody(run, home, tmp_path):
+    tone = tmp_path / "tone.wav"
+    soundfile.write(tone, [0.0] * 16000, 16000)
+    assert run(home, "add", str(tone))[0] == 0
+    code, out, err = run(home, "demo", "--no-page")
+    assert code == 1 and not out and str(home) in err
+
+
 def test_an_empty_library_says_how_to_fill_it(run, home):
     code, out, _ = run(home, "list")
     assert code == 0 and "moss-agent add FILE" in out
@@ -108,6 +172,36 @@ def test_a_conversation_goes_on_under_its_name(run, filled):
     run(filled, "ask", "what was said at minute 2?", "--thread", "t")
     code, out, _ = run(filled, "ask", "and after that?", "--thread", "t")
     assert code == 0 and "3:0" in out
+
+
+def test_topics_and_speaking_times_are_listed(run, filled):
+    topics = document(run, filled, "outline", TITLE)["topics"]
+    assert topics and all(topic["start"] < topic["end"] for topic in topics)
+    spoken = document(run, filled, "speakers", TITLE)
+    expected = {segment.speaker for segment in heard()}
+    assert {speaker["name"] for speaker in spoken} == expected
+    said = sum(segment.end - segment.start for segment in heard())
+    assert sum(speaker["seconds"] for speaker in spoken) == pytest.approx(said, abs=0.1)
+    for command in ("outline", "speakers"):
+        code, out, _ = run(filled, command, TITLE)
+        assert code == 0 and ":" in out
+
+
+def test_a_recording_gets_another_title(run, home):
+    workspace = open_workspace(Settings(home=home))
+    recording = store(workspace.library, heard(), TITLE)
+    workspace.close()
+    assert document(run, home, "rename", TITLE, "  The   pier ") == {"id": recording, "title": "The pier"}
+    assert document(run, home, "list")[0]["title"] == "The pier"
+    code, _, err = run(home, "rename", "The pier", " ")
+    assert code == 1 and err.count("\n") == 1
+    assert document(run, home, "list")[0]["title"] == "The pier"
+
+
+@pytest.mark.parametrize("given", [("--from", "90:00"), ("--from", "3:00", "--to", "2:00")])
+def test_a_range_that_cannot_be_is_one_sentence(run, filled, given):
+    code, out, err = run(filled, "transcript", TITLE, *given)
+    assert (code, out) == (1, "") and err.count("\n") == 1
 
 
 def test_listen_answers_on_the_recordings_clock(run, filled, sample, tmp_path, monkeypatch):

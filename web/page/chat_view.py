@@ -12,7 +12,7 @@ import re
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +21,8 @@ from gradio import ChatMessage
 from agent.answer import Answer, Citation, StepFinished, StepStarted
 from agent.citations.markers import split_markers
 from agent.corrected_turns import replaced, reworded
-from index.export.markdown import escape_markdown
+from agent.instructed_summary import InstructedSummary
+from index.export.markdown import escape_markdown, to_markdown
 from index.records import Recording
 from index.store.library import Library
 from moss_audio.timestamps import clock
@@ -199,7 +200,45 @@ def end(messages: list[ChatMessage]) -> None:
         messages.append(ChatMessage(role="assistant", content="Stopped."))
 
 
-def answer_text(answer: Answer) -> str:
+def instructed_text(written: InstructedSummary, recording: Recording, plays: bool) -> str:
+    """A summary by instruction as Markdown.
+
+    Args:
+        written: What came of the instruction.
+        recording: What it is a summary of.
+        plays: Whether times are links that play, as on the page; else they are as in any text.
+    """
+    usual = to_markdown(written.summary, recording.title, times_of(recording.id) if plays else None)
+    title, _, rest = usual.partition("\n")
+    parts = [title]
+    if written.note:
+        parts.append(f"*{escape_markdown(written.note)}*")
+    if written.text:
+        parts.append(answer_text(written) if plays else plain(written.text))
+        return "\n\n".join(parts) + "\n"
+    if written.fitting:
+        time_of = times_of(recording.id) if plays else (lambda start, _end: f"\\[{clock(start)}\\]")
+        parts.append(f"## What fits “{escape_markdown(written.instruction)}”")
+        parts.append(
+            "\n".join(
+                f"- {time_of(one.start, one.end)} {_voice(one.speaker)}“{escape_markdown(one.text)}”"
+                for one in written.fitting
+            )
+        )
+        parts.append("## The usual summary")
+    return "\n\n".join(parts) + f"\n{rest}"
+
+
+def times_of(recording: str) -> Callable[[float, float], str]:
+    """What writes a span of a recording, in seconds, as a link that plays."""
+    return lambda start, end: play_link(start, end, recording)
+
+
+def _voice(speaker: str | None) -> str:
+    return f"{escape_markdown(speaker)}: " if speaker else ""
+
+
+def answer_text(answer: Answer | InstructedSummary) -> str:
     """The answer with its citations as links that play."""
     citations = iter(answer.citations)
     parts = []
@@ -285,8 +324,8 @@ def _spaced(text: str) -> str:
 
 
 def _sentence(item: Evidence) -> str:
-    speaker = f"{escape_markdown(item.speaker)}: " if item.speaker else ""
-    return f"{play_link(item.start, item.end, item.recording)} {speaker}{escape_markdown(item.text)}"
+    when = play_link(item.start, item.end, item.recording)
+    return f"{when} {_voice(item.speaker)}{escape_markdown(item.text)}"
 
 
 def _range(arguments: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ moss.shelf = (element, trigger) => {
     const button = event.target.closest("button");
     if (!button) return;
     const { open, remove, title, cancel, resume, dismiss } = button.dataset;
-    if (open) { trigger("open", { id: open }); moss.show("recording"); }
+    if (open) { moss.departed(); trigger("open", { id: open }); moss.show("recording"); }
     if (cancel) trigger("cancel", { id: cancel });
     if (resume) trigger("resume", { id: resume });
     if (dismiss) trigger("dismiss", { id: dismiss });

@@ -8,11 +8,14 @@ moss.transcript = (element, watch) => {
     moss.rows = [...element.querySelectorAll(".line")];
     moss.starts = moss.rows.map((row) => Number(row.dataset.start));
     moss.current = -1;
+    moss.listVoices();
     const first = moss.rows.find((row) => row.tabIndex === 0) ?? moss.rows[0];
     if (first) first.tabIndex = 0;
     moss.search();
     moss.follow(false);
     moss.rowsChanged();
+    // Speakers, sentences or comments are other ones: so is the lane.
+    moss.timeline.reload();
   };
   watch("value", changed);
   changed();
@@ -54,6 +57,8 @@ moss.rowAt = (time) => {
 
 /** Mark the sentence that plays; `jump` brings it into view even when the person scrolled away. */
 moss.follow = (jump) => {
+  // Where something is being typed, the rows stay where they are.
+  if (moss.editing) jump = false;
   const audio = moss.audio();
   if (!audio || !moss.rows) return;
   const time = audio.currentTime;
@@ -81,15 +86,17 @@ moss.bring = (row) => {
 moss.filter = (element) => {
   moss.finder = element;
   element.querySelector("[data-filter]").addEventListener("input", () => moss.search());
+  element.querySelector("[data-only-voice]").addEventListener("change", () => moss.search());
 };
 
 moss.search = () => {
   const wanted = moss.finder?.querySelector("[data-filter]").value.trim().toLocaleLowerCase() ?? "";
+  const voice = moss.finder?.querySelector("[data-only-voice]").value ?? "";
   const marks = [];
   let shown = 0;
   for (const row of moss.rows ?? []) {
     const text = row.querySelector(".text");
-    const at = wanted ? text.textContent.toLocaleLowerCase().indexOf(wanted) : 0;
+    const at = voice && moss.voiceOf(row) !== voice ? -1 : wanted ? text.textContent.toLocaleLowerCase().indexOf(wanted) : 0;
     row.hidden = at < 0;
     if (at < 0) continue;
     shown += 1;
@@ -101,7 +108,8 @@ moss.search = () => {
     }
   }
   if (window.CSS?.highlights) CSS.highlights.set("found", new Highlight(...marks));
-  if (moss.finder) moss.finder.querySelector("output").textContent = wanted ? `${shown} of ${moss.rows.length}` : "";
+  if (moss.finder) moss.finder.querySelector("output").textContent = wanted || voice ? `${shown} of ${moss.rows.length}` : "";
+  moss.timeline.mark();
 };
 
 /* Speakers: rename, or merge by giving the name of another. */
