@@ -30,6 +30,7 @@ import yaml
 from index.export.formats import markdown_turns
 from index.export.markdown import escape_markdown, to_markdown
 from index.language_names import name_languages
+from index.moments import moment_query
 from index.notes import describe
 from index.records import Item, Recording, Segment, Summary
 from moss_audio.timestamps import clock
@@ -69,7 +70,7 @@ class Content:
 
 def moment_link(base: str, recording: str, start: float) -> str:
     """The address of a moment on the page, whose own address is ``base``."""
-    return f"{base.rstrip('/')}/?recording={recording}&t={int(start)}"
+    return f"{base.rstrip('/')}/?{moment_query(recording, start)}"
 
 
 def make_content(

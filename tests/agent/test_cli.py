@@ -470,7 +470,7 @@ def test_transcripts_come_in_and_notes_go_out(run, home, tmp_path):
     code, out, _ = run(home, "sync", folder, "--base", "http://moss.example")
     assert code == 0 and "2 updated" in out and "http://moss.example/?rec" in (folder / "talk.md").read_text()
     assert run(home, "sync", folder, "--base", "nowhere")[0] == 1
-    removed = document(run, home, "remove", "talk")
+    removed = document(run, home, "remove", "talk", "--drop-corrections")
     assert [path.name for path in folder.iterdir()] == ["bad.md"]
     for file in home.rglob("*"):
         if file.is_file() and "models" not in file.parts:

@@ -284,7 +284,7 @@ def _speakers(recording: Recording) -> str:
         for name in recording.speakers
     )
     return (
-        f'<div class="speakers" role="group" aria-label="Speakers, estimated">{chips}'
+        f'<div class="speakers" role="group" aria-label="Speakers, {known}">{chips}'
         f'<span class="hint">{known}; click to rename or merge</span></div>'
     )
 
