@@ -2,7 +2,7 @@
 
 The rooms `agent`, `tools`, `index` and `web` have names that other packages have too. A wheel holds them in
 a folder of their own, which no other program sees; this program alone puts it before everything else on its
-path (docs/decisions/0011-wheel.md). In a checkout they lie beside this file and are found as usual.
+path (docs/decisions/0012-wheel.md). In a checkout they lie beside this file and are found as usual.
 """
 
 import sys

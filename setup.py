@@ -1,6 +1,6 @@
 """What pyproject.toml cannot say: a wheel holds the rooms with common names in a folder of their own.
 
-An editable install is left as it is: the rooms are found in the checkout (docs/decisions/0011-wheel.md).
+An editable install is left as it is: the rooms are found in the checkout (docs/decisions/0012-wheel.md).
 """
 
 import hashlib
