@@ -32,7 +32,7 @@ def as_corrected(messages: Sequence[AnyMessage], segments: CurrentSegments) -> l
     now = {segment.id: segment for segment in segments.segments_by_id(known)}
     successors: dict[int, int] = {}
     for recording in {item.recording for number, item in known.items() if number not in now}:
-        gone = [one.id for one in known.values() if one.recording == recording and one.id not in now]
+        gone = [item.id for item in known.values() if item.recording == recording and item.id not in now]
         successors |= segments.successors(recording, gone)
     now |= {segment.id: segment for segment in segments.segments_by_id(successors.values())}
     texts = reworded({number: item.text for number, item in known.items()}, now)

@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import shutil
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -214,29 +215,38 @@ class Workspace:
         """
         from index.imports.transcript_files import TRANSCRIPT_SUFFIXES
 
+        if path.suffix.lower() in TRANSCRIPT_SUFFIXES:
+            return self.import_transcript(
+                path, None, title, language, speakers, progress=progress, cancel=cancel, told=told
+            )
+        with self.writing(), self._telling(path, title) as added:
+            added.append(
+                self.ingest.add(
+                    path, title, speakers, progress, cancel, language, told, track, again, drop_corrections
+                )
+            )
+        return added[0]
+
+    @contextmanager
+    def _telling(self, file: Path | None, title: str | None) -> Iterator[list[Recording]]:
+        """Tell the webhook of the recording that is put into the list, if it is ready now and was not before;
+        or of the file that could not be taken in."""
         webhooks = self.webhooks
-        with self.writing():
-            before = {recording.id: recording for recording in self.library.recordings()}
-            try:
-                if path.suffix.lower() in TRANSCRIPT_SUFFIXES:
-                    added = self.import_transcript(
-                        path, None, title, language, speakers, progress=progress, cancel=cancel, told=told
-                    )
-                else:
-                    added = self.ingest.add(
-                        path, title, speakers, progress, cancel, language, told, track, again,
-                        drop_corrections,
-                    )  # fmt: skip
-            except Cancelled:
-                raise
-            except Exception as error:
-                reason = str(error) if isinstance(error, MossAgentError) else "Unexpected error."
-                webhooks.failed(_id_of(path), title or path.stem, reason)
-                raise
-        old = before.get(added.id)
-        if old is None or old.status is not Status.READY or old.seconds_taken != added.seconds_taken:
-            webhooks.ready(added)
-        return added
+        before = {recording.id: recording for recording in self.library.recordings()}
+        added: list[Recording] = []
+        try:
+            yield added
+        except Cancelled:
+            raise
+        except Exception as error:
+            reason = str(error) if isinstance(error, MossAgentError) else "Unexpected error."
+            name = title or (file.stem if file else "A transcript")
+            webhooks.failed(_id_of(file) if file else None, name, reason)
+            raise
+        for recording in added:
+            old = before.get(recording.id)
+            if old is None or old.status is not Status.READY or old.seconds_taken != recording.seconds_taken:
+                webhooks.ready(recording)
 
     @cached_property
     def webhooks(self) -> Webhooks:
@@ -275,14 +285,18 @@ class Workspace:
         Raises:
             TranscriptError: The file is no transcript that can be read; nothing is stored.
         """
-        if isinstance(source, Path):
-            from index.imports.transcript_files import read_transcript
+        from index.imports.transcript_files import read_transcript
 
-            source = read_transcript(source, encoding, offset)
-        with self.writing():
-            return self.ingest.import_transcript(
-                source, media, title, language, speakers, progress, cancel, told, track
+        file = source if isinstance(source, Path) else None
+        with self.writing(), self._telling(file, title) as imported:
+            if isinstance(source, Path):
+                source = read_transcript(source, encoding, offset)
+            imported.append(
+                self.ingest.import_transcript(
+                    source, media, title, language, speakers, progress, cancel, told, track
+                )
             )
+        return imported[0]
 
     def attach_media(
         self,
@@ -854,5 +868,16 @@ def _id_of(path: Path) -> str | None:
 
 
 def open_workspace(settings: Settings) -> Workspace:
-    """Open (and at first use create) the home folder of the settings."""
+    """Open (and at first use create) the home folder of the settings.
+
+    Raises:
+        MossAgentError: The locale is not UTF-8 and the home's name not ASCII: Chroma and the recogniser take
+            paths as UTF-8, and would find, or make, another folder.
+    """
+    encoding = sys.getfilesystemencoding()
+    if encoding.replace("-", "").lower() != "utf8" and not str(settings.home.absolute()).isascii():
+        raise MossAgentError(
+            f"The home folder {settings.home} has letters that cannot be used in this locale ({encoding}); "
+            "set PYTHONUTF8=1, or choose a UTF-8 locale."
+        )
     return Workspace(settings)

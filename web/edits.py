@@ -50,7 +50,7 @@ def add_edit_routes(app: FastAPI, workspace: Workspace) -> None:
     def history(recording: str, segment: int | None = None) -> list[dict[str, Any]]:
         """What was corrected, newest first."""
         try:
-            return [one.to_json() for one in workspace.correction_history(recording, segment)]
+            return [item.to_json() for item in workspace.correction_history(recording, segment)]
         except UnknownRecording as error:
             raise HTTPException(404, str(error)) from error
 

@@ -452,7 +452,7 @@ def correct(
     recording = workspace.library.resolve(reference).id
     segments = workspace.library.segments(recording)
     sentence = _sentence(segments, where)
-    seen = {one.id: one.version for one in segments}
+    seen = {segment.id: segment.version for segment in segments}
     if text is not None:
         changed = workspace.correct_sentence(recording, sentence.id, text, seen, COMMAND_LINE)
     elif speaker is not None:
@@ -481,7 +481,7 @@ def history(
     sentence = None if where is None else _sentence(workspace.library.segments(recording), where).id
     found = workspace.correction_history(recording, sentence)
     if json:
-        output.write_json([one.to_json() for one in found])
+        output.write_json([entry.to_json() for entry in found])
     else:
         output.show_history(found)
 
@@ -770,6 +770,8 @@ def import_files(
                 output.show_imported(recording, segments)
             for sentence in told:
                 (output.complain if json else output.say)(f"  {sentence}" if not json else sentence)
+    for problem in workspace.webhooks.deliver():
+        output.complain(problem)
     if json:
         output.write_json(imported)
     for line in failed:
@@ -862,6 +864,7 @@ def watch(
     from agent.watching import Watch
 
     workspace = _workspace()
+    workspace.webhooks.start()
     taken: list[dict[str, Any]] = []
     failed = False
     with output.ingest_progress(quiet=json, keep=False) as reporting, output.stoppable() as cancel:

@@ -27,7 +27,7 @@ from rich.table import Table
 from rich.text import Text
 
 from agent.cli import streams
-from index.language_names import LANGUAGE_NAMES, name_languages
+from index.language_names import LANGUAGE_NAMES, language_name, name_languages
 from index.notes import coverage_percent, describe_all, notes_json
 from index.recording_errors import MossAgentError
 from index.records import Comment, Hit, Recording
@@ -233,7 +233,7 @@ def show_added(recording: Recording, segments: int) -> None:
 def _languages(document: dict[str, Any], engine: str) -> str:
     if len(document["languages"]) > 1:
         return f"languages {name_languages(document['languages'])}"
-    spoken = document["language"] or "unknown"
+    spoken = language_name(document["language"]) if document["language"] else "unknown"
     # A model for English alone writes English, whatever is spoken; Whisper's names of these end so.
     only = " (the recogniser understands English only)" if engine.endswith(".en") else ""
     return f"language {spoken}{only}"
@@ -339,12 +339,12 @@ def show_history(corrections: Sequence[Correction]) -> None:
     """What was corrected: when, through which door, what, and what it was before."""
     if not corrections:
         say("Nothing was corrected.")
-    for one in corrections:
-        when = one.at[:16].replace("T", " ")
-        place = "" if one.start is None else f" at {clock(one.start)}"
-        undone = ", undone" if one.undone_at else ""
-        say(f"{when} UTC, {one.by or 'unknown'}: {one.kind.value}{place}{undone}")
-        for sign, states in (("-", one.before), ("+", one.after)):
+    for entry in corrections:
+        when = entry.at[:16].replace("T", " ")
+        place = "" if entry.start is None else f" at {clock(entry.start)}"
+        undone = ", undone" if entry.undone_at else ""
+        say(f"{when} UTC, {entry.by or 'unknown'}: {entry.kind.value}{place}{undone}")
+        for sign, states in (("-", entry.before), ("+", entry.after)):
             for line in dict.fromkeys(
                 _named(state.get("speaker"), state.get("text", "")) for state in states
             ):

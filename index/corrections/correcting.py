@@ -201,10 +201,10 @@ class Corrections:
             found = change.spoken(segments, versions)
             voice = find_voice(change.session, recording, wanted)
             name = wanted if voice is None else voice.name
-            moved = [one for one in found if one.speaker != name]
+            moved = [item for item in found if item.speaker != name]
             if moved:
-                after = [{"id": one.id, "speaker": name} for one in moved]
-                change.make(CorrectionKind.SPEAKER, [_state(one, "speaker") for one in moved], after, by)
+                after = [{"id": item.id, "speaker": name} for item in moved]
+                change.make(CorrectionKind.SPEAKER, [_state(item, "speaker") for item in moved], after, by)
         return change.result
 
     def split(
@@ -245,18 +245,22 @@ class Corrections:
             found = change.spoken(segments, versions)
             if len(found) < 2:
                 raise InvalidInput("Merging needs two sentences or more.")
-            channel = [one for one in change.all if one.kind == "speech" and one.channel == found[0].channel]
-            first = next(at for at, one in enumerate(channel) if one.id == found[0].id)
+            channel = [
+                item for item in change.all if item.kind == "speech" and item.channel == found[0].channel
+            ]
+            first = next(at for at, item in enumerate(channel) if item.id == found[0].id)
             if channel[first : first + len(found)] != found:
                 raise InvalidInput("Only sentences that follow each other can be merged.")
             text, words, end = found[0].text, found[0].words, found[0].end
-            for one in found[1:]:
-                words = joined(words, text, (found[0].start, end), one.words, one.text, (one.start, one.end))
-                text = _joined_text(text, one.text)
-                end = max(end, one.end)
+            for item in found[1:]:
+                words = joined(
+                    words, text, (found[0].start, end), item.words, item.text, (item.start, item.end)
+                )
+                text = _joined_text(text, item.text)
+                end = max(end, item.end)
             if len(text) > LONGEST_SENTENCE:
                 raise InvalidInput(_too_long(len(text)))
-            before = [_state(found[0], "end", "text", "words"), *(change.row(one.id) for one in found[1:])]
+            before = [_state(found[0], "end", "text", "words"), *(change.row(item.id) for item in found[1:])]
             after = [{"id": found[0].id, "end": end, "text": text, "words": _stored(words)}]
             change.make(CorrectionKind.MERGE, before, after, by)
         return change.result
@@ -276,7 +280,7 @@ class Corrections:
             before = voice.name if voice is not None else old
             name, moved = rename_voice(change.session, recording, old, new, merge)
             if moved is not None:
-                was, now = ([{"id": number, "speaker": one} for number in moved] for one in (before, name))
+                was, now = ([{"id": number, "speaker": item} for number in moved] for item in (before, name))
                 change.record(CorrectionKind.UNITE, was, now, by)
             elif name != before:
                 change.record(CorrectionKind.RENAME, [{"speaker": before}], [{"speaker": name}], by)
@@ -315,12 +319,12 @@ class Corrections:
         """What was corrected, newest first, also what was undone; of one sentence where it is named."""
         with self.library.database.transaction() as session:
             rows = session.scalars(_of(recording).order_by(CorrectionRow.id.desc())).all()
-            starts = {one.id: one.start for one in segments_in(session, recording)}
+            starts = {item.id: item.start for item in segments_in(session, recording)}
         found = [_correction(row, starts) for row in rows]
         if segment is None:
             return found
         return [
-            one for one in found if any(state.get("id") == segment for state in (*one.before, *one.after))
+            item for item in found if any(state.get("id") == segment for state in (*item.before, *item.after))
         ]
 
     def changes(self, recording: str, since: int = 0) -> Changed:
@@ -366,7 +370,7 @@ class _Change:
         self.all = segments_in(session, recording)
         self.made: CorrectionRow | None = None
         self.result = Changed(found.revision)
-        self._by_id = {one.id: one for one in self.all}
+        self._by_id = {item.id: item for item in self.all}
 
     def spoken(self, numbers: Iterable[int], versions: Versions | None) -> list[Segment]:
         """These sentences, each once, in time order; see ``Corrections`` for what is raised."""
@@ -379,13 +383,13 @@ class _Change:
                     "This sentence was merged into another one meanwhile, so nothing was changed."
                 )
             raise InvalidInput(f"There is no sentence #{number} in this recording.")
-        found = [one for one in self.all if one.id in wanted]
-        for one in found:
-            if one.kind != "speech":
+        found = [item for item in self.all if item.id in wanted]
+        for item in found:
+            if item.kind != "speech":
                 raise InvalidInput("Only sentences can be corrected, not sounds.")
-            if versions is not None and versions.get(one.id, one.version) != one.version:
+            if versions is not None and versions.get(item.id, item.version) != item.version:
                 raise ChangedMeanwhile(
-                    f"The sentence at {clock(one.start)} was changed meanwhile; it is now “{one.text}”, "
+                    f"The sentence at {clock(item.start)} was changed meanwhile; it is now “{item.text}”, "
                     "and nothing else was changed."
                 )
         return found
@@ -439,7 +443,7 @@ class _Change:
         since = self.recording.revision - (self.made is not None)
         result = _changed(self.session, self.recording.id, since)
         if self.made is not None:
-            starts = {one.id: one.start for one in self.all}
+            starts = {item.id: item.start for item in self.all}
             result = replace(result, correction=_correction(self.made, starts))
         self.result = result
 
@@ -449,7 +453,7 @@ class _Change:
         Raises:
             ChangedMeanwhile: A sentence is not in the source state.
         """
-        was, wanted = {one["id"]: one for one in source}, {one["id"]: one for one in target}
+        was, wanted = {item["id"]: item for item in source}, {item["id"]: item for item in target}
         left: set[int] = set()
         for number, state in was.items():
             row = self.session.get(SegmentRow, number)
@@ -526,8 +530,8 @@ def turn_of(segments: Sequence[Segment], number: int) -> list[int]:
         segments: All segments of a recording, in time order.
         number: That of the sentence; alone it is a turn where there is none of this number.
     """
-    for _, turn in groupby(segments, key=lambda one: (one.kind == "speech", one.speaker)):
-        numbers = [one.id for one in turn]
+    for _, turn in groupby(segments, key=lambda item: (item.kind == "speech", item.speaker)):
+        numbers = [item.id for item in turn]
         if number in numbers:
             return numbers
     return [number]
@@ -539,12 +543,12 @@ def sentence_at(segments: Sequence[Segment], seconds: float) -> Segment:
     Raises:
         MossAgentError: Nothing is said then, or several sentences begin in that second.
     """
-    spoken = [one for one in segments if one.kind == "speech"]
-    found = [one for one in spoken if int(one.start) == seconds]
+    spoken = [item for item in segments if item.kind == "speech"]
+    found = [item for item in spoken if int(item.start) == seconds]
     if len(found) > 1:
-        numbers = ", ".join(f"#{one.id} “{_short(one.text)}”" for one in found)
+        numbers = ", ".join(f"#{item.id} “{_short(item.text)}”" for item in found)
         raise InvalidInput(f"Several sentences begin at {clock(seconds)}; name one by its number: {numbers}.")
-    found = found or [one for one in spoken if one.start <= seconds < one.end][-1:]
+    found = found or [item for item in spoken if item.start <= seconds < item.end][-1:]
     if not found:
         raise InvalidInput(f"Nothing is said at {clock(seconds)}.")
     return found[0]
@@ -556,9 +560,9 @@ def sentence_numbered(segments: Sequence[Segment], number: int) -> Segment:
     Raises:
         MossAgentError: There is none.
     """
-    for one in segments:
-        if one.id == number:
-            return one
+    for item in segments:
+        if item.id == number:
+            return item
     raise InvalidInput(f"There is no sentence #{number} in this recording.")
 
 
@@ -568,8 +572,8 @@ def next_spoken(segments: Sequence[Segment], sentence: Segment) -> Segment:
     Raises:
         MossAgentError: It is the last one.
     """
-    after = [one for one in segments if one.kind == "speech" and one.channel == sentence.channel]
-    at = [one.id for one in after].index(sentence.id) + 1 if sentence in after else len(after)
+    after = [item for item in segments if item.kind == "speech" and item.channel == sentence.channel]
+    at = [item.id for item in after].index(sentence.id) + 1 if sentence in after else len(after)
     if at == len(after):
         raise InvalidInput("No sentence follows this one.")
     return after[at]
@@ -648,13 +652,13 @@ def _mentioned(session: Session, recording: str) -> set[int]:
 def _changed(session: Session, recording: str, since: int) -> Changed:
     revision = session.scalar(select(RecordingRow.revision).where(RecordingRow.id == recording))
     segments = segments_in(session, recording)
-    there = {one.id for one in segments}
+    there = {item.id for item in segments}
     rows = session.scalars(_of(recording)).all()
     held = [row for row in rows if row.undone_at is None]
     single = [row for row in held if row.kind not in (CorrectionKind.RENAME, CorrectionKind.UNITE)]
     return Changed(
         revision=revision or 0,
-        segments=tuple(one for one in segments if one.version > since),
+        segments=tuple(item for item in segments if item.version > since),
         gone=tuple(sorted(_mentioned(session, recording) - there)),
         corrected=tuple(sorted({state["id"] for row in single for state in row.after} & there)),
         can_undo=bool(held),

@@ -15,7 +15,7 @@ from io import BytesIO
 
 from index.export.markdown import escape_markdown
 from index.export.subtitles import Cue, make_cues
-from index.language_names import name_languages
+from index.language_names import language_name, name_languages
 from index.notes import coverage_percent, describe, describe_all, notes_json
 from index.recording_errors import InvalidInput, MossAgentError
 from index.records import Comment, Recording, Segment
@@ -214,7 +214,7 @@ def _about(recording: Recording) -> list[str]:
     if len(recording.languages) > 1:
         facts.append(f"languages: {name_languages(recording.languages)}")
     elif recording.language:
-        facts.append(f"language {recording.language}")
+        facts.append(f"language: {language_name(recording.language)}")
     if recording.speakers:
         facts.append("speakers: " + ", ".join(recording.speakers))
     if share := coverage_percent(recording):

@@ -187,7 +187,7 @@ class Library:
             for before, after, undone_at in session.execute(query):
                 was, now = (after, before) if undone_at else (before, after)
                 left = [state["id"] for state in now if "id" in state]
-                into |= {one["id"]: left[0] for one in was if left and one["id"] not in left}
+                into |= {state["id"]: left[0] for state in was if left and state["id"] not in left}
             found = {}
             for number in gone:
                 current = number

@@ -58,7 +58,7 @@ def test_a_sentence_is_corrected_found_exported_undone_and_made_again(run: Run) 
 
 def test_a_paragraph_changes_hands_and_sentences_are_split_and_merged(run: Run) -> None:
     moved = document(run, "correct", TITLE, "0:00", "--speaker", "Zora", "--paragraph")["segments"]
-    assert {one["speaker"] for one in moved} == {"Zora"}
+    assert {item["speaker"] for item in moved} == {"Zora"}
     first = moved[0]
     word = first["text"].split()[-2]
     code, out, err = run("correct", TITLE, f"#{first['id']}", "--split", word)

@@ -29,7 +29,7 @@ def quoted(desk: Desk) -> Segment:
     """A sentence that the first answer of the conversation cites."""
     answer = desk.assistant.ask("What was said in the first 30 seconds?", thread=THREAD)
     numbers = [int(number) for number in re.findall(r"\[#(\d+)", answer.marked_text)]
-    return next(one for one in desk.library.segments_by_id(numbers) if len(one.text) > 30)
+    return next(segment for segment in desk.library.segments_by_id(numbers) if len(segment.text) > 30)
 
 
 def test_evidence_and_quotes_of_earlier_turns_are_the_corrected_ones(desk: Desk, quoted: Segment) -> None:
@@ -52,10 +52,10 @@ def test_a_new_answer_about_the_same_seconds_quotes_the_correction(desk: Desk, q
 
 def test_a_citation_of_a_merged_sentence_leads_to_what_it_became(desk: Desk, quoted: Segment) -> None:
     segments = desk.library.segments(quoted.recording)
-    at = [one.id for one in segments].index(quoted.id)
+    at = [segment.id for segment in segments].index(quoted.id)
     pair = segments[at - 1 : at + 1] if at else segments[:2]
     corrections = Corrections(desk.library, desk.embedder, desk.vectors)
-    corrections.merge(quoted.recording, [one.id for one in pair])
+    corrections.merge(quoted.recording, [segment.id for segment in pair])
     gone = pair[1].id
     assert desk.library.successors(quoted.recording, [gone]) == {gone: pair[0].id}
     desk.assistant.ask("Which recordings are there?", thread=THREAD)

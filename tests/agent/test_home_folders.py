@@ -10,7 +10,7 @@ import soundfile
 from agent.settings import Settings
 from agent.workspace import open_workspace
 from index.audio.decode import decode_to_flac
-from index.recording_errors import HomeInUse
+from index.recording_errors import HomeInUse, MossAgentError
 from index.search.indexing import index_recording
 from moss_audio.audio import SAMPLE_RATE
 from tests.support.indexed import sentences, store
@@ -40,6 +40,15 @@ def test_a_homes_name_is_a_name_and_no_url(tmp_path):
         workspace = open_workspace(Settings(home=tmp_path / name))
         assert [recording.title for recording in workspace.library.recordings()] == [f"talk of {name}"]
         workspace.close()
+
+
+@pytest.mark.parametrize("encoding", ["iso8859-1", "ascii", "gb2312"])
+def test_a_home_that_the_locale_would_misname_is_refused_and_nothing_is_made(tmp_path, monkeypatch, encoding):
+    monkeypatch.setattr("sys.getfilesystemencoding", lambda: encoding)
+    with pytest.raises(MossAgentError, match="PYTHONUTF8=1"):
+        open_workspace(Settings(home=tmp_path / "Größe"))
+    assert not list(tmp_path.iterdir())
+    open_workspace(Settings(home=tmp_path / "plain")).close()
 
 
 def test_removing_deletes_in_this_home_and_in_no_other(tmp_path):

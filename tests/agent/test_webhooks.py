@@ -161,6 +161,20 @@ def test_each_end_of_taking_a_file_in_is_told_once(workspace: Workspace, hook: H
     assert "no media" in told[0]["data"]["error"] and "secrets" not in told[1]["data"]["error"]
 
 
+def test_an_imported_transcript_is_told(workspace: Workspace, hook: Hook, tmp_path: Path):
+    file = tmp_path / "talk.srt"
+    file.write_text("1\n00:00:01,000 --> 00:00:03,000\nHello.\n")
+    recording = workspace.add(file)
+    empty = tmp_path / "empty.srt"
+    empty.write_text("nothing")
+    with pytest.raises(MossAgentError):
+        workspace.import_transcript(empty)
+    assert workspace.webhooks.deliver() == []
+    told = [json.loads(body) for _, body in hook.told]
+    assert [each["type"] for each in told] == ["recording.ready", "recording.failed"]
+    assert told[0]["data"]["id"] == recording.id and told[1]["data"]["title"] == "empty"
+
+
 def test_what_becomes_ready_is_told_by_the_command_line(
     home: Path, hook: Hook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ):

@@ -91,7 +91,8 @@ def corrections(library: Library, vectors: Vectors, counting: Counting) -> Corre
 def everything(library: Library, recording: str) -> list[tuple]:
     """What a reader sees of a recording, but for the count of changes."""
     return [
-        (one.id, one.start, one.end, one.speaker, one.text, one.words) for one in library.segments(recording)
+        (item.id, item.start, item.end, item.speaker, item.text, item.words)
+        for item in library.segments(recording)
     ]
 
 
@@ -105,7 +106,7 @@ def test_a_corrected_sentence_is_what_every_reader_gets(
     search.search("zeppelin", meeting)  # what is kept in memory must follow too
     wanted = library.segments(meeting)[5]
     changed = corrections.edit(meeting, wanted.id, "The zeppelin lands at the harbour at noon.")
-    assert [one.id for one in changed.segments] == [wanted.id] == list(changed.corrected)
+    assert [item.id for item in changed.segments] == [wanted.id] == list(changed.corrected)
     assert changed.can_undo and not changed.can_redo
     hit = search.search("When does the zeppelin land?", meeting)[0]
     assert "zeppelin" in hit.text
@@ -125,7 +126,7 @@ def test_only_what_changed_is_embedded_again(
     corrections.edit(meeting, wanted.id, text)
     after, _ = passages.of_recording(meeting)
     assert len(counting.texts) == 2 and text in counting.texts, "one sentence and the passage around it"
-    assert [one.id for one in after] == [one.id for one in before]
+    assert [item.id for item in after] == [item.id for item in before]
     assert sum(old != new for old, new in zip(before, after, strict=True)) == 1
     assert vectors.count() == len(after)
     fresh = passages.vectors(meeting)
@@ -136,8 +137,8 @@ def test_only_what_changed_is_embedded_again(
 def test_a_speaker_alone_embeds_no_sentence(
     library: Library, corrections: Corrections, counting: Counting, meeting: str
 ) -> None:
-    one = library.segments(meeting)[3]
-    corrections.assign(meeting, [one.id], "Zora")
+    item = library.segments(meeting)[3]
+    corrections.assign(meeting, [item.id], "Zora")
     texts = {segment.text for segment in library.segments(meeting)}
     assert not texts & set(counting.texts)
 
@@ -145,7 +146,7 @@ def test_a_speaker_alone_embeds_no_sentence(
 def test_words_that_are_kept_keep_their_times(
     library: Library, corrections: Corrections, meeting: str
 ) -> None:
-    before = next(one for one in library.segments(meeting) if len(one.words) > 6)
+    before = next(item for item in library.segments(meeting) if len(item.words) > 6)
     words = before.text.split()
     corrections.edit(meeting, before.id, " ".join([*words[:2], "brand", "new", *words[3:]]))
     after = library.segments_by_id([before.id])[0]
@@ -171,9 +172,9 @@ def test_a_text_that_is_no_sentence_changes_nothing(
 def test_markup_is_text_and_control_characters_go(
     library: Library, corrections: Corrections, meeting: str
 ) -> None:
-    one = library.segments(meeting)[0].id
-    corrections.edit(meeting, one, "a\x00 <script>alert(1)</script>\r\n \ud800b")
-    assert library.segments_by_id([one])[0].text == "a <script>alert(1)</script> b"
+    item = library.segments(meeting)[0].id
+    corrections.edit(meeting, item, "a\x00 <script>alert(1)</script>\r\n \ud800b")
+    assert library.segments_by_id([item])[0].text == "a <script>alert(1)</script> b"
     assert "<script>" not in export(
         library.recording(meeting), library.segments(meeting), "md"
     ).decode().replace("\\<script", "")
@@ -182,8 +183,8 @@ def test_markup_is_text_and_control_characters_go(
 def test_the_same_text_again_is_no_correction(
     library: Library, corrections: Corrections, meeting: str
 ) -> None:
-    one = library.segments(meeting)[0]
-    assert corrections.edit(meeting, one.id, f" {one.text} ").correction is None
+    item = library.segments(meeting)[0]
+    assert corrections.edit(meeting, item.id, f" {item.text} ").correction is None
     assert corrections.history(meeting) == [] and library.recording(meeting).revision == 0
 
 
@@ -200,24 +201,24 @@ def test_sounds_and_sentences_that_are_not_there_are_refused(
 def test_a_sentence_that_was_changed_meanwhile_is_not_overwritten(
     library: Library, corrections: Corrections, meeting: str
 ) -> None:
-    one = library.segments(meeting)[0]
-    corrections.edit(meeting, one.id, "What the first one wrote.", {one.id: one.version})
+    item = library.segments(meeting)[0]
+    corrections.edit(meeting, item.id, "What the first one wrote.", {item.id: item.version})
     with pytest.raises(ChangedMeanwhile, match="What the first one wrote"):
-        corrections.edit(meeting, one.id, "What the second one wrote.", {one.id: one.version})
-    now = library.segments_by_id([one.id])[0]
+        corrections.edit(meeting, item.id, "What the second one wrote.", {item.id: item.version})
+    now = library.segments_by_id([item.id])[0]
     assert now.text == "What the first one wrote."
-    corrections.edit(meeting, one.id, "What the second one wrote.", {one.id: now.version})
+    corrections.edit(meeting, item.id, "What the second one wrote.", {item.id: now.version})
 
 
 def test_two_who_correct_at_once_lose_nothing(
     library: Library, corrections: Corrections, meeting: str
 ) -> None:
-    one = library.segments(meeting)[0]
+    item = library.segments(meeting)[0]
     results: list[str] = []
 
     def correct(text: str) -> None:
         try:
-            corrections.edit(meeting, one.id, text, {one.id: 0})
+            corrections.edit(meeting, item.id, text, {item.id: 0})
             results.append("done")
         except ChangedMeanwhile:
             results.append("refused")
@@ -239,7 +240,7 @@ def test_a_paragraph_gets_a_speaker_that_there_is_or_a_new_one(
 ) -> None:
     turn = turn_of(library.segments(meeting), library.segments(meeting)[0].id)
     corrections.assign(meeting, turn, "speaker 2")
-    assert {one.speaker for one in library.segments_by_id(turn)} == {"Speaker 2"}
+    assert {item.speaker for item in library.segments_by_id(turn)} == {"Speaker 2"}
     corrections.assign(meeting, turn[:1], " Zora  Bell ")
     assert library.segments_by_id(turn[:1])[0].speaker == "Zora Bell"
     assert "Zora Bell" in library.recording(meeting).speakers
@@ -249,7 +250,7 @@ def test_a_voice_that_says_nothing_any_more_is_gone_and_comes_back_when_undone(
     library: Library, corrections: Corrections, meeting: str
 ) -> None:
     before = everything(library, meeting)
-    theirs = [one.id for one in library.segments(meeting) if one.speaker == "Speaker 3"]
+    theirs = [item.id for item in library.segments(meeting) if item.speaker == "Speaker 3"]
     corrections.assign(meeting, theirs, "Speaker 1")
     assert "Speaker 3" not in library.recording(meeting).speakers
     corrections.undo(meeting)
@@ -264,16 +265,16 @@ def test_a_name_that_exists_merges_only_when_that_is_wanted(
         corrections.rename(meeting, "Speaker 1", "speaker 2")
     assert everything(library, meeting) == before
     corrections.rename(meeting, "Speaker 1", "speaker 2", merge=True)
-    assert "Speaker 1" not in {one.speaker for one in library.segments(meeting)}
+    assert "Speaker 1" not in {item.speaker for item in library.segments(meeting)}
     corrections.undo(meeting)
     assert everything(library, meeting) == before
 
 
 def test_a_new_name_is_undone_too(library: Library, corrections: Corrections, meeting: str) -> None:
     name, changed = corrections.rename(meeting, "Speaker 1", "Anna")
-    assert name == "Anna" and {one.speaker for one in changed.segments} == {"Anna"}
+    assert name == "Anna" and {item.speaker for item in changed.segments} == {"Anna"}
     changed = corrections.undo(meeting)
-    assert {one.speaker for one in changed.segments} == {"Speaker 1"}
+    assert {item.speaker for item in changed.segments} == {"Speaker 1"}
     assert corrections.redo(meeting).segments[0].speaker == "Anna"
 
 
@@ -283,10 +284,10 @@ def test_a_new_name_is_undone_too(library: Library, corrections: Corrections, me
 def test_a_sentence_is_split_and_merged_to_what_it_was(
     library: Library, corrections: Corrections, meeting: str
 ) -> None:
-    whole = next(one for one in library.segments(meeting) if len(one.words) > 6)
+    whole = next(item for item in library.segments(meeting) if len(item.words) > 6)
     at = whole.text.index(" ", len(whole.text) // 2)
     first, second = corrections.split(meeting, whole.id, at).segments
-    assert first.id == whole.id and second.id not in {one[0] for one in [(whole.id,)]}
+    assert first.id == whole.id and second.id not in {item[0] for item in [(whole.id,)]}
     assert (first.start, second.end) == (whole.start, whole.end) and first.end <= second.start
     assert f"{first.text} {second.text}" == whole.text and first.speaker == second.speaker
     (merged,) = corrections.merge(meeting, [first.id, second.id]).segments
@@ -327,11 +328,11 @@ def test_the_number_of_a_sentence_that_is_gone_never_comes_again(
     library: Library, corrections: Corrections, meeting: str
 ) -> None:
     last = library.segments(meeting)[-2:]
-    corrections.merge(meeting, [one.id for one in last])
+    corrections.merge(meeting, [item.id for item in last])
     other = store(library, sentences("Something else."), "Other")
     assert library.segments(other)[0].id > last[-1].id
     corrections.undo(meeting)
-    assert [one.id for one in library.segments(meeting)[-2:]] == [one.id for one in last]
+    assert [item.id for item in library.segments(meeting)[-2:]] == [item.id for item in last]
 
 
 # History
@@ -341,17 +342,17 @@ def test_the_history_has_the_original_who_and_when_and_survives_a_restart(
     library: Library, vectors: Vectors, corrections: Corrections, meeting: str, home: Path
 ) -> None:
     before = everything(library, meeting)
-    one = library.segments(meeting)[0]
-    corrections.edit(meeting, one.id, "First try.", by="page")
-    corrections.edit(meeting, one.id, "Second try.", by="command line")
+    item = library.segments(meeting)[0]
+    corrections.edit(meeting, item.id, "First try.", by="page")
+    corrections.edit(meeting, item.id, "Second try.", by="command line")
     vectors.close()
     library.database.close()
     again = open_library(home)
     reopened = Corrections(again, embedder(), Vectors(home / "vectors", embedder()))
-    newest, oldest = reopened.history(meeting, one.id)
+    newest, oldest = reopened.history(meeting, item.id)
     assert (newest.by, oldest.by) == ("command line", "page")
-    assert oldest.before[0]["text"] == one.text and newest.after[0]["text"] == "Second try."
-    assert newest.at >= oldest.at and newest.start == one.start
+    assert oldest.before[0]["text"] == item.text and newest.after[0]["text"] == "Second try."
+    assert newest.at >= oldest.at and newest.start == item.start
     reopened.undo(meeting)
     reopened.undo(meeting)
     assert everything(again, meeting) == before
@@ -359,7 +360,7 @@ def test_the_history_has_the_original_who_and_when_and_survives_a_restart(
     with pytest.raises(MossAgentError):
         reopened.undo(meeting)
     assert reopened.redo(meeting).segments[0].text == "First try."
-    reopened.edit(meeting, one.id, "Third try.")
+    reopened.edit(meeting, item.id, "Third try.")
     with pytest.raises(MossAgentError):
         reopened.redo(meeting)
     again.database.close()
@@ -370,7 +371,7 @@ STEPS: list[Step] = [
     lambda made, id, now, at: made.edit(id, now[at].id, f"Word {at} of {len(now)} is new."),
     lambda made, id, now, at: made.assign(id, [now[at].id, now[-1 - at].id], f"Voice {at % 3}"),
     lambda made, id, now, at: made.split(id, now[at].id, now[at].text.find(" ")),
-    lambda made, id, now, at: made.merge(id, [one.id for one in now[at : at + 2]]),
+    lambda made, id, now, at: made.merge(id, [item.id for item in now[at : at + 2]]),
     lambda made, id, now, at: made.rename(id, now[at].speaker or "", f"Name {at}"),
     lambda made, id, now, at: made.rename(id, now[at].speaker or "", now[0].speaker or "", merge=True),
 ]
@@ -409,7 +410,7 @@ def test_whatever_was_corrected_is_undone_and_made_again(
     corrections = Corrections(library, made_up, NoVectors(library.home, made_up))
     title = f"Call {len(library.recordings())}"
     texts = [f"Sentence number {at} is said here." for at in range(6)]
-    spoken = [timed(one) for at, one in enumerate(sentences(*texts))]
+    spoken = [timed(item) for at, item in enumerate(sentences(*texts))]
     recording = store(library, spoken, title)
     original = everything(library, recording)
     made = 0
@@ -422,7 +423,7 @@ def test_whatever_was_corrected_is_undone_and_made_again(
         result = changed[1] if isinstance(changed, tuple) else changed
         made += result.correction is not None  # type: ignore[attr-defined]
     corrected = everything(library, recording)
-    assert len({one[0] for one in corrected}) == len(corrected)
+    assert len({item[0] for item in corrected}) == len(corrected)
     for _ in range(made):
         corrections.undo(recording)
     assert everything(library, recording) == original
@@ -435,9 +436,9 @@ def test_changes_since_a_revision_are_exactly_those(
     library: Library, corrections: Corrections, meeting: str
 ) -> None:
     first, second, third = library.segments(meeting)[:3]
-    one = corrections.edit(meeting, first.id, "The first correction.").revision
+    item = corrections.edit(meeting, first.id, "The first correction.").revision
     corrections.edit(meeting, third.id, "The second correction.")
-    assert [each.id for each in corrections.changes(meeting, one).segments] == [third.id]
+    assert [each.id for each in corrections.changes(meeting, item).segments] == [third.id]
     assert [each.id for each in corrections.changes(meeting).segments] == [first.id, third.id]
     assert second.id not in corrections.changes(meeting).corrected
 
@@ -445,8 +446,8 @@ def test_changes_since_a_revision_are_exactly_those(
 def test_a_removed_recording_leaves_no_history(
     library: Library, corrections: Corrections, meeting: str, home: Path
 ) -> None:
-    one = library.segments(meeting)[0].id
-    corrections.edit(meeting, one, "Zebulonia was mentioned here.")
-    corrections.edit(meeting, one, "And then she was not.")
+    item = library.segments(meeting)[0].id
+    corrections.edit(meeting, item, "Zebulonia was mentioned here.")
+    corrections.edit(meeting, item, "And then she was not.")
     library.delete(meeting)
     assert b"Zebulonia" not in b"".join(path.read_bytes() for path in home.glob("library.sqlite*"))

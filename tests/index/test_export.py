@@ -277,7 +277,7 @@ def test_markdown_has_title_facts_gaps_and_turns_with_times():
     source = export(RECORDING, SEGMENTS, "md").decode()
     assert source.startswith("# Harbour \\*festival\\* \\<meeting\\>\n")
     seen = rendered_text(source)
-    assert "Duration 5:01 · language en · speakers: Ana & Ben, Speaker 2 · 99 % of the speech" in seen
+    assert "Duration 5:01 · language: English · speakers: Ana & Ben, Speaker 2 · 99 % of the speech" in seen
     assert "Not transcribed: 1:00–1:05" in seen
     assert "**Ana & Ben** (0:00–0:06)" in source and "(10:01:01–10:01:02)" in source
 

@@ -13,7 +13,7 @@ import pytest
 import soundfile
 from sqlalchemy import create_engine, select, text
 
-from agent.cli.output import added_json
+from agent.cli.output import added_json, show_added
 from agent.settings import Settings
 from agent.workspace import Workspace, open_workspace
 from index.audio.decode import decode_to_flac
@@ -23,7 +23,7 @@ from index.language_names import name_languages
 from index.pipeline.transcribe_file import Transcript, transcribe_file
 from index.progress import Progress
 from index.recording_errors import Cancelled, MossAgentError
-from index.records import Segment
+from index.records import Recording, Segment, Status
 from index.store.database import WindowRow
 from index.transcription.languages import LanguageGuess, follow, sounds_different
 from index.transcription.whisper import WhisperTranscriber
@@ -175,6 +175,13 @@ def test_the_languages_are_shown(mixed):
     assert added_json(recording, len(segments))["languages"] == ["en", "de"]
     answer = mixed.assistant.ask("What language is spoken in the call?", recording.id)
     assert "English and German" in answer.text
+
+
+def test_one_language_is_named_as_several_are(capsys):
+    recording = Recording("a" * 64, "Call", "a.mp3", 9.0, Status.READY, "", language="en", languages=("en",))
+    show_added(recording, 1)
+    assert "English" in capsys.readouterr().out
+    assert "English" in export(recording, [], "md").decode()
 
 
 def test_a_language_that_is_given_is_the_only_one(whisper, sample, tmp_path):

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 
@@ -17,27 +15,9 @@ from index.records import NoteKind, Segment, Span
 from index.transcription.coverage import coverage
 from moss_audio.audio import AudioStream
 from moss_audio.errors import AudioError
-from tests.support.media import cut
+from tests.support.media import cut, tracks
 
 CASES = Path(__file__).parent.parent / "data" / "field_cases"
-
-
-def tracks(path: Path, *sounds: np.ndarray, languages: Sequence[str] = (), rate: int = 16_000) -> Path:
-    with av.open(str(path), "w") as container:
-        streams = [container.add_stream("flac", rate=rate) for _ in sounds]
-        for stream in streams:
-            stream.layout = "mono"
-            stream.codec_context.format = "s16"
-        for stream, language in zip(streams, languages, strict=False):
-            stream.metadata["language"] = language
-        for stream, sound in zip(streams, sounds, strict=True):
-            for start in range(0, len(sound), 4096):
-                part = (sound[start : start + 4096] * 32_768).astype(np.int16).reshape(1, -1)
-                frame = av.AudioFrame.from_ndarray(part, format="s16", layout="mono")
-                frame.sample_rate, frame.pts = rate, start
-                container.mux(stream.encode(frame))
-            container.mux(stream.encode(None))
-    return path
 
 
 def talk(seconds: int, seed: int) -> np.ndarray:

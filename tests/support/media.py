@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -90,6 +91,25 @@ def _paint(container, stream, seconds: float) -> None:
         frame.pts, frame.time_base = number, Fraction(1, 10)
         container.mux(stream.encode(frame))
     container.mux(stream.encode(None))
+
+
+def tracks(path: Path, *sounds: np.ndarray, languages: Sequence[str] = (), rate: int = 16_000) -> Path:
+    """Write mono sounds at ``rate`` as FLAC tracks of one file, with ISO 639-2 codes of their languages."""
+    with av.open(str(path), "w") as container:
+        streams = [container.add_stream("flac", rate=rate) for _ in sounds]
+        for stream in streams:
+            stream.layout = "mono"
+            stream.codec_context.format = "s16"
+        for stream, language in zip(streams, languages, strict=False):
+            stream.metadata["language"] = language
+        for stream, sound in zip(streams, sounds, strict=True):
+            for start in range(0, len(sound), 4096):
+                part = (sound[start : start + 4096] * 32_768).astype(np.int16).reshape(1, -1)
+                frame = av.AudioFrame.from_ndarray(part, format="s16", layout="mono")
+                frame.sample_rate, frame.pts = rate, start
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+    return path
 
 
 def cut(source: Path, start: float, end: float) -> tuple[np.ndarray, int]:

@@ -26,9 +26,10 @@ from index.records import Segment, Span, Word
 from index.transcription.moss_transcriber import MossTranscriber
 from index.transcription.whisper import WhisperTranscriber
 from tests.support.api_serving import Served, hears, serving, wait_until, wav
-from tests.support.media import cut
+from tests.support.media import cut, tracks
 from tests.support.moss_backend import RuleBackend
 from web.api.limiter import Limits
+from web.api.transcriptions import FORMATS
 
 ROUTE = "/v1/audio/transcriptions"
 
@@ -166,6 +167,20 @@ def test_subtitles_and_text(ruled: Served, clip: Path):
     )
     assert raw.headers["content-type"].startswith("text/vtt")
     assert float(raw.headers["x-speech-coverage"]) > 0.97
+
+
+def test_audio_tracks_that_nobody_heard_are_told_in_every_form(ruled: Served, sample: Path, tmp_path: Path):
+    sounds = (cut(sample, start, start + 8)[0] for start in (0, 60))
+    dubbed = tracks(tmp_path / "dubbed.mka", *sounds, languages=("eng", "deu"))
+    for format in ("json", "verbose_json"):
+        heard = write(ruled, dubbed, response_format=format)
+        assert "track 2" in heard.note and "track 2" in heard.notes[0] and heard.coverage < 0.6
+    for format in FORMATS:
+        fields = {"model": "whisper-1", "response_format": format}
+        raw = ruled.post(ROUTE, files={"file": ("dubbed.mka", dubbed.read_bytes())}, data=fields)
+        assert "track 2" in raw.headers["x-speech-notes"]
+        # A text is what was said and nothing else.
+        assert ("track 2" in raw.text) == (format != "text")
 
 
 def test_a_stream_tells_window_by_window(half: Path):

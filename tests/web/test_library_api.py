@@ -227,6 +227,21 @@ def test_two_speakers_become_one_only_where_that_is_said(door: Door):
     assert len(door.get(f"/recordings/{TITLE}/speakers")) == len(names) - 1
 
 
+def test_a_transcript_made_elsewhere_is_imported(door: Door):
+    cues = "1\n00:00:01,000 --> 00:00:03,000\nAnna: Who books the ferry?\n"
+    files = {"file": ("talk.srt", cues.encode())}
+    made = door.send("POST", "/imports", 201, files=files, data={"title": "The ferry", "language": "en"})
+    assert made["title"] == "The ferry" and made["status"] == "ready"
+    assert door.get("/search", params={"q": "who books the ferry"})["hits"][0]["title"] == "The ferry"
+    back = "1\n00:00:09,000 --> 00:00:03,000\nBack.\n"
+    assert door.send("POST", "/imports", 201, files={"file": ("back.srt", back.encode())})["notes"]
+    wrong = door.send("POST", "/imports", 422, files={"file": ("none.srt", b"no times at all")})
+    assert wrong["code"] == "unusable_transcript"
+    assert door.send("POST", "/imports", 422, files=files, data={"language": "xx"})["param"] == "language"
+    assert door.send("POST", "/imports", 422, files={"file": ("a.srt", b"")})["param"] == "file"
+    assert not [*(door.workspace.home / "arriving").iterdir()]
+
+
 # --- files --------------------------------------------------------------------------------------------
 
 
@@ -481,7 +496,7 @@ def test_every_route_is_typed_and_described_without_anything_from_elsewhere(door
         assert f"<code>{LIBRARY}{path}</code>" in page.text
         answers = [
             kind
-            for code in ("200", "202")
+            for code in ("200", "201", "202")
             for kind in operation["responses"].get(code, {}).get("content", {})
         ]
         assert answers, path

@@ -22,7 +22,7 @@ from web.guard import Names, from_elsewhere
 log = logging.getLogger(__name__)
 
 CHAT, TRANSCRIPTIONS, HEALTH = "/v1/chat/completions", "/v1/audio/transcriptions", "/health"
-ADD = "/api/v1/recordings"
+ADD, IMPORT = "/api/v1/recordings", "/api/v1/imports"
 OPEN = (HEALTH, "/api/v1/docs", "/api/v1/openapi.json")
 """What needs no key: it says nothing about recordings, and a browser sends none."""
 ROUTES = (CHAT, TRANSCRIPTIONS, "/v1/models", HEALTH, "/metrics", "/api/v1")
@@ -140,6 +140,7 @@ class _Body:
             CHAT: (service.memory, 1),
             TRANSCRIPTIONS: (service.disk, 2),
             ADD: (service.disk, 1),
+            IMPORT: (service.disk, 1),
         }
         self._budget: ByteBudget | None
         self._budget, self._times = budgets.get(path, (None, 0))
@@ -147,6 +148,7 @@ class _Body:
             CHAT: limits.chat_bytes,
             TRANSCRIPTIONS: limits.upload_bytes,
             ADD: limits.library_bytes + SMALL_BODY,
+            IMPORT: limits.transcript_bytes,
         }
         self.most = most.get(path, SMALL_BODY)
         self._taken = self._counted = 0

@@ -11,7 +11,8 @@ import re
 import shutil
 import threading
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
@@ -25,6 +26,7 @@ from starlette.responses import HTMLResponse, Response
 
 from agent.answer import Answer, Event, StepFinished, StepStarted, TextDelta, ThoughtDelta, answer_of
 from index.export.formats import MEDIA_TYPES
+from index.language_names import LANGUAGE_NAMES
 from index.recording_errors import (
     AmbiguousRecording,
     Busy,
@@ -37,6 +39,7 @@ from index.recording_errors import (
     MossAgentError,
     ReadOnly,
     SpeakerExists,
+    TranscriptError,
     UnknownRecording,
     WouldLoseCorrections,
 )
@@ -222,6 +225,7 @@ class _Routes:
         one = "/recordings/{recording}"
         app.get("/recordings", tags=["recordings"])(self.list_recordings)
         app.post("/recordings", status_code=202, tags=["recordings"])(self.add_recording)
+        app.post("/imports", status_code=201, tags=["recordings"])(self.import_transcript)
         app.get(one, tags=["recordings"])(self.get_recording)
         app.patch(one, tags=["recordings"])(self.rename_recording)
         app.delete(one, tags=["recordings"])(self.delete_recording)
@@ -273,16 +277,55 @@ class _Routes:
         track: Annotated[int | None, Form(ge=1, le=999, description="The one audio track to hear.")] = None,
     ) -> JobDocument:
         """Send a file to be transcribed; the job that is returned says how far it is."""
+        with self._arrived(file) as arrived:
+            return JobDocument.of(self.uploads.submit(self.jobs, str(arrived), title, speakers, track))
+
+    async def import_transcript(
+        self,
+        request: Request,
+        file: Annotated[UploadFile, File(description="srt, vtt, JSON of Whisper's kin, or text with times.")],
+        title: Annotated[str, Form(max_length=200, description="By default the file's name.")] = "",
+        language: Annotated[
+            str, Form(max_length=3, description="What is spoken, as ISO 639-1, where no file says so.")
+        ] = "",
+        encoding: Annotated[str, Form(max_length=40, description="Where it is not Unicode.")] = "",
+        offset: Annotated[
+            Seconds | None, Form(description="What the transcript's clock shows at the beginning.")
+        ] = None,
+    ) -> RecordingDocument:
+        """Import a transcript that was made elsewhere; it is asked and cited as a recording is."""
+        links = self._links(request)
+        code = language.lower() or None
+        if code is not None and code not in LANGUAGE_NAMES:
+            raise ApiError(
+                422, "language must be an ISO 639-1 code, such as en.", "invalid_value", "language"
+            )
+
+        def work(cancel: threading.Event) -> RecordingDocument:
+            with self._arrived(file) as arrived:
+                recording = self.workspace.import_transcript(
+                    arrived, None, title or None, code, None, encoding or None, offset, cancel=cancel
+                )
+            return RecordingDocument.of(recording, links)
+
+        return await self._worked(request, work)
+
+    @contextmanager
+    def _arrived(self, file: UploadFile) -> Iterator[Path]:
+        """A file that was sent, under its own name in a folder of its own; gone afterwards if still there.
+
+        Raises:
+            ApiError: It is empty.
+        """
         folder = self.uploads.arriving / uuid.uuid4().hex
         folder.mkdir()
         try:
-            name = safe_name(file.filename or "")
-            target = folder / name
+            target = folder / safe_name(file.filename or "")
             with target.open("wb") as copy:
                 shutil.copyfileobj(file.file, copy, 2**20)
             if target.stat().st_size == 0:
                 raise ApiError(422, "The file is empty (0 bytes).", "invalid_value", "file")
-            return JobDocument.of(self.uploads.submit(self.jobs, str(target), title, speakers, track))
+            yield target
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -599,6 +642,8 @@ def _as_api_error(error: BaseException) -> ApiError:
             return ApiError(409, str(error), "cancelled")
         case ReadOnly():
             return ApiError(409, str(error), "read_only")
+        case TranscriptError():
+            return ApiError(422, str(error), "unusable_transcript", "file")
         case MediaError():
             return ApiError(415, str(error), "unusable_audio")
         case DiskFull() | MossAgentError():

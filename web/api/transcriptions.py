@@ -198,7 +198,7 @@ def _response(transcript: Transcript, asked: _Asked) -> Response:
     if asked.format == "text":
         data = (_whole(transcript.segments) + "\n").encode("utf-8", "replace")
     else:
-        nowhere = Recording("", "", "", transcript.duration, Status.READY, "")
+        nowhere = Recording("", "", "", transcript.duration, Status.READY, "", notes=transcript.notes)
         data = export(nowhere, transcript.segments, asked.format)
     return Response(data, media_type=_MEDIA_TYPES[asked.format] + "; charset=utf-8", headers=headers)
 

@@ -296,9 +296,12 @@ class Handlers:
         follows = self.conversations.correct(thread, self.library)
         chat = self.conversations.messages(thread) if follows else gr.skip()
         recording = self._recording(opened)
-        if not event.summary or recording is None or (wanted or {}).get(recording.id):
-            return chat, gr.skip(), gr.skip()
-        return chat, *self._summary_of(recording, template)
+        if recording is None:
+            return (chat, *[gr.skip()] * 3)
+        talk = render_talk(talk_time(recording, self.library.segments(recording.id)), recording)
+        if not event.summary or (wanted or {}).get(recording.id):
+            return chat, talk, gr.skip(), gr.skip()
+        return chat, talk, *self._summary_of(recording, template)
 
     # Summary
 

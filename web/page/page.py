@@ -76,7 +76,7 @@ def _summary(parts: Parts, handlers: Handlers) -> None:
     parts.edits.corrected(
         handlers.corrected,
         [parts.opened, parts.template, parts.wanted, parts.kept],
-        [parts.chat, parts.summary, parts.actions],
+        [parts.chat, parts.talk, parts.summary, parts.actions],
         **_queued(trigger_mode="always_last", concurrency_id="summary"),
     )
     parts.summary_tab.select(**event)

@@ -31,7 +31,7 @@ def elsewhere(site: Site, page: Page, **edit: object) -> str:
 
 
 def test_a_sentence_is_corrected_in_place_while_it_plays(own_site: Site, visit: Visit) -> None:
-    page = visit(own_site)
+    page = visit(own_site, reduced_motion="reduce")
     audio = page.evaluate_handle("document.getElementById('player')")
     page.evaluate("document.getElementById('player').play()")
     row = line(page, "4,200 for the weekend")
@@ -39,7 +39,6 @@ def test_a_sentence_is_corrected_in_place_while_it_plays(own_site: Site, visit: 
     number = row.get_attribute("data-id")
     row.scroll_into_view_if_needed()
     page.evaluate("moss.following = false")
-    top = row.bounding_box()["y"]
     row.dblclick()
     field = page.locator(".field-box textarea")
     expect(field).to_be_focused()
@@ -47,6 +46,7 @@ def test_a_sentence_is_corrected_in_place_while_it_plays(own_site: Site, visit: 
     page.keyboard.press("Escape")
     expect(field).to_have_count(0)
     expect(row.locator(".text")).to_have_text(original)
+    top = row.bounding_box()["y"]
     # E on the row that has the focus, and saving by leaving the field.
     page.keyboard.press("e")
     field.fill(TYPED)

@@ -452,9 +452,12 @@ moss.ready(() => {
       if (found && found !== moss.toolsOf) moss.showTools(found);
     });
   }
+  // The first of two clicks plays, which may bring the row elsewhere: the one that it met is meant.
+  let first = null;
+  document.addEventListener("click", (event) => { if (event.detail === 1) first = row(event); }, true);
   document.addEventListener("dblclick", (event) => {
-    const found = row(event);
-    if (!found) return;
+    const found = first?.isConnected ? first : null;
+    if (!found || !event.target.closest?.("#transcript") || event.target.closest(".field-box, button")) return;
     getSelection().removeAllRanges();
     moss.edit(found);
   });
@@ -479,21 +482,4 @@ moss.ready(() => {
     if (!open || moss.tidied(open.field.value) === moss.tidied(open.original)) return;
     moss.sendEdit({ action: "text", segments: [Number(open.id)], versions: { [open.id]: open.version }, text: open.field.value }, true);
   });
-  const keys = [["E", "Correct the sentence"], ["Ctrl+Z", "Undo a correction"], ["F2", "Go back and play slower, also while you type"]];
-  moss.keys?.push(...keys.filter(([key]) => !moss.keys.some(([there]) => there === key)));
-  moss.rewindSlowly ??= () => {
-    const audio = moss.audio();
-    if (!audio) return;
-    const until = audio.currentTime;
-    const before = audio.playbackRate;
-    audio.currentTime = Math.max(0, until - 4);
-    audio.playbackRate = Math.max(0.5, Math.round(75 * before) / 100);
-    audio.play().catch(() => {});
-    const restore = () => {
-      if (audio.currentTime < until) return;
-      audio.playbackRate = before;
-      audio.removeEventListener("timeupdate", restore);
-    };
-    audio.addEventListener("timeupdate", restore);
-  };
 });
