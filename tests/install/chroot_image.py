@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -23,6 +23,8 @@ from tests.support.container_files import Stage, assignments, expanded, read_doc
 
 SUITES = {"debian:bookworm-slim": "bookworm"}
 """Base images, as what debootstrap calls them."""
+
+BUILT = "image.json"
 
 ENGINE_ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
 
@@ -80,7 +82,14 @@ def build(dockerfile: Path, context: Path, work: Path, arguments: Mapping[str, s
         _carry_out(stage, root, sent_to, roots, arguments)
         roots[stage.name or str(number)] = root
     assert root is not None
+    (work / BUILT).write_text(json.dumps({**asdict(root), "folder": str(root.folder)}))
     return root
+
+
+def built_before(work: Path) -> Root:
+    """The image that ``build`` left in a folder."""
+    kept = json.loads((work / BUILT).read_text())
+    return Root(**{**kept, "folder": Path(kept["folder"])})
 
 
 def _base(image: str, work: Path, folder: Path) -> Path:
@@ -248,9 +257,13 @@ class Container:
     @property
     def pid(self) -> int:
         """The first process inside, as this machine counts."""
-        return int(
-            Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()[0]
-        )
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
+        end = time.monotonic() + 30
+        while not (found := children.read_text().split()):
+            if self._process.poll() is not None or time.monotonic() > end:
+                raise TimeoutError("It did not start.")
+            time.sleep(0.1)
+        return int(found[0])
 
     def execute(self, *command: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
         """Run a command in it, as `docker exec` does, and return what it printed."""
@@ -263,7 +276,7 @@ class Container:
             "--mount",
             "--net",
             "--pid",
-            f"--root={self.root.folder}",
+            "--root",
         ]
         return subprocess.run([*entered, *inner], capture_output=True, text=True, timeout=timeout)
 

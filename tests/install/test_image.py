@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tests.install.chroot_image import Container, Root, build, pip_settings
+from tests.install.chroot_image import Container, Root, build, built_before, pip_settings
 from tests.support.container_files import read_service
 
 pytestmark = [
@@ -31,15 +31,15 @@ WRITE = "open('/opt/moss-agent/written', 'w')"
 
 @pytest.fixture(scope="module")
 def image() -> Iterator[Root]:
-    """The image; MOSS_AGENT_TEST_IMAGE names a folder where one was built by hand and is left."""
-    built = os.environ.get("TEST_IMAGE")
-    work = Path(built) if built else ROOT / "build" / "image"
-    if not built:
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(parents=True)
+    """The image: built here, or what `python -m tests.install.chroot_image` left in the folder TEST_IMAGE."""
+    if before := os.environ.get("TEST_IMAGE"):
+        yield built_before(Path(before))
+        return
+    work = ROOT / "build" / "image"
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
     yield build(ROOT / "Dockerfile", ROOT, work, pip_settings())
-    if not built:
-        shutil.rmtree(work)
+    shutil.rmtree(work)
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +76,8 @@ def test_it_runs_as_the_named_user_who_owns_the_volume_and_may_write_nothing_els
 def test_the_sample_is_heard_with_what_the_image_brings(container, volume):
     end = time.monotonic() + 900
     while time.monotonic() < end:
-        (recording,) = json.loads(container.execute("moss-agent", "list", "--json").stdout)
-        if recording["status"] == "ready":
+        listed = json.loads(container.execute("moss-agent", "list", "--json").stdout)
+        if [recording["status"] for recording in listed] == ["ready"]:
             break
         time.sleep(5)
     answer = container.execute("moss-agent", "ask", "what did we decide about the sound stage?")
