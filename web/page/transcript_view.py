@@ -77,7 +77,7 @@ def render_player(recording: Recording | None, ready: bool, at: float | None = N
         f'aria-label="Player of {escape(recording.title)}"></audio>'
         '<button type="button" class="round" data-toggle aria-label="Play">'
         f"{icon('play')}{icon('pause')}</button>"
-        f'<span class="at"><b data-now>0:00</b> / {clock(recording.duration)}</span>'
+        f'<span class="at"><span data-now>0:00</span> / {clock(recording.duration)}</span>'
         '<label class="volume" title="Volume"><span class="sr-only">Volume</span>'
         f'{icon("volume")}<input type="range" min="0" max="1" step="0.05" value="1" data-volume></label>'
         '<button type="button" class="btn" data-speed title="Playback speed (&lt; and &gt;)" '
@@ -151,7 +151,7 @@ def _voice_row(voice: VoiceTime, look: str) -> str:
         facts.append(f"{voice.words_per_minute:.0f} a minute")
     return (
         f'<li class="{look}"><button type="button" data-only="{escape(voice.name or "")}" '
-        f'title="Read only what they say"><i class="dot"></i>{name}</button>'
+        f'title="Read only what they say">{name}</button>'
         f'<span class="share">{_percent(voice.share)}</span>'
         f'<span class="bar"><i style="width:{100 * voice.share:.1f}%"></i></span>'
         f'<span class="facts">{"".join(f"<span>{fact}</span>" for fact in facts)}</span></li>'
@@ -189,7 +189,7 @@ def _turn(speaker: str, rows: list[Row], looks: dict[str, str], recording: str) 
     lines = "".join(_row(row, recording) for row in rows)
     if any(isinstance(row, Span) for row in rows):
         return lines
-    name = f'<div class="who"><i class="dot"></i>{escape(speaker)}</div>' if speaker else ""
+    name = f'<div class="who">{escape(speaker)}</div>' if speaker else ""
     return f'<div class="turn {looks.get(speaker, "")}">{name}{lines}</div>'
 
 
@@ -280,7 +280,7 @@ def _speakers(recording: Recording) -> str:
     known = "named in the transcript" if is_named else "estimated"
     chips = "".join(
         f'<button type="button" class="chip {looks[name]}" data-rename="{escape(name)}" '
-        f'title="Rename or merge"><i class="dot"></i>{escape(name)}{icon("edit")}</button>'
+        f'title="Rename or merge">{escape(name)}{icon("edit")}</button>'
         for name in recording.speakers
     )
     return (

@@ -106,6 +106,7 @@ def test_keys_play_seek_step_and_change_the_speed_which_is_remembered(site: Site
     page.keyboard.press(" ")
     page.wait_for_function("document.getElementById('player').paused")
     page.evaluate("moss.seek(60)")
+    page.wait_for_function("document.getElementById('player').currentTime === 60")
     page.keyboard.press("ArrowRight")
     page.wait_for_function("document.getElementById('player').currentTime === 65")
     page.keyboard.press("ArrowDown")
@@ -127,6 +128,7 @@ def test_keys_play_seek_step_and_change_the_speed_which_is_remembered(site: Site
 def test_one_key_goes_back_and_plays_slower_until_it_is_here_again(site: Site, visit: Visit) -> None:
     page = visit(site)
     page.evaluate("moss.seek(60)")
+    page.wait_for_function("document.getElementById('player').currentTime === 60")
     page.keyboard.press("r")
     page.wait_for_function("document.getElementById('player').currentTime < 57")
     assert player(page, "playbackRate") == 0.75

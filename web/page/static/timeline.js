@@ -57,7 +57,9 @@ moss.timeline.connect = () => {
 moss.timeline.reload = async () => {
   const line = moss.timeline;
   const { recording } = line;
-  if (!recording) return;
+  // The parts of the page are drawn one after the other: what was removed is not asked for any more.
+  await new Promise((go) => setTimeout(go, 50));
+  if (!recording || document.getElementById("lane")?.dataset.recording !== recording) return;
   const ask = async (path) => {
     const reply = await fetch(`${path}/${recording}`).catch(() => null);
     return reply?.ok ? reply.json() : null;
