@@ -7,6 +7,7 @@ What is switched off, and why:
 * images, audio, video, PDF: audio reaches the model through the ``listen`` tool alone, the rest never.
 * JSON mode: OpenAI's ``response_format`` is not every server's; a schema is asked for as a tool instead.
 * serialisation: it holds a connection.
+* the time of a stream: it is compared with recorded HTTP.
 """
 
 from __future__ import annotations
