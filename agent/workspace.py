@@ -12,6 +12,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,8 +20,8 @@ from typing import TYPE_CHECKING
 from agent.settings import Settings
 from index.disk_space import noticing_full_disk
 from index.progress import Progress, Report
-from index.recording_errors import DiskFull, IndexOutOfDate, MossAgentError
-from index.records import Recording, Summary
+from index.recording_errors import DiskFull, IndexOutOfDate, MossAgentError, WeightsError
+from index.records import Recording, Span, Summary
 from index.store.database import Database, is_writable, not_writable
 from index.store.library import Library
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from agent.assistant import Assistant
     from agent.checkpointer import Memory
     from agent.engines.engine_choice import Engines
+    from index.diarization.known_voices import KnownVoice, KnownVoices, Likeness
     from index.pipeline.ingest import Ingest
     from index.search.embeddings import Embedder
     from index.search.searching import Search
@@ -42,6 +44,23 @@ MANY_WINDOWS = 8
 """Windows side by side from which an engine counts as one that batches."""
 
 FILES_AT_ONCE = 4
+
+
+@dataclass(frozen=True)
+class SpeakerFacts:
+    """A speaker of a recording.
+
+    Attributes:
+        name: As it is shown.
+        seconds: Speaking time.
+        snippet: Where the voice is clearest, 3 to 6 s; None where it says nothing.
+        likeness: Who it was named as, or may be, by its voice.
+    """
+
+    name: str
+    seconds: float
+    snippet: Span | None
+    likeness: Likeness | None
 
 
 class Workspace:
@@ -126,7 +145,15 @@ class Workspace:
             self.settings.language,
             self.engines.sounds,
             self.engines.speakers,
+            self.voices,
         )
+
+    @cached_property
+    def voices(self) -> KnownVoices:
+        """People who are known by voice."""
+        from index.diarization.known_voices import KnownVoices
+
+        return KnownVoices(self.library, self.settings.voices)
 
     @cached_property
     def memory(self) -> Memory:
@@ -242,7 +269,7 @@ class Workspace:
         self.library.database.close()
         if "memory" in self.__dict__:
             self.memory.close()
-        for opened in ("memory", "search", "ingest", "toolbox", "assistant"):
+        for opened in ("memory", "search", "ingest", "toolbox", "assistant", "voices"):
             self.__dict__.pop(opened, None)
         database = Database(self.settings.database_url or self.home / "library.sqlite")
         self.library = Library(database, self.home)
@@ -257,11 +284,19 @@ class Workspace:
                     note.unlink(missing_ok=True)
 
     def rename_speaker(self, reference: str, old: str, new: str) -> int:
-        """Give a speaker another name, or merge two; returns the number of segments under the new name."""
+        """Give a speaker another name, or merge two; returns the number of segments under the new name.
+
+        Where voices may be remembered, the speaker's is learned under that name.
+        """
         if self.read_only is not None:
             raise self.read_only
         with noticing_full_disk(self.home):
-            return self.library.rename_speaker(self.library.resolve(reference).id, old, new)
+            recording = self.library.resolve(reference).id
+            count = self.library.rename_speaker(recording, old, new)
+            # Without the encoder's weights the name is there all the same.
+            with suppress(WeightsError):
+                self.voices.named(recording, old, new)
+            return count
 
     def relabel_speakers(
         self, reference: str, speakers: int | None, report: Report | None = None
@@ -271,6 +306,64 @@ class Workspace:
         with self.writing():
             self.ingest.relabel_speakers(recording.id, speakers, report)
         return self.library.recording(recording.id)
+
+    # --- known voices (index/diarization/known_voices.py) -----------------------------------------------
+
+    def known_voices(self) -> list[KnownVoice]:
+        """Everybody who is known by voice, by name."""
+        return self.voices.voices()
+
+    def allow_voices(self, given: bool) -> None:
+        """Keep whether voices may be remembered, which ``ask`` asks once; see ``KnownVoices.set_consent``."""
+        with self._changing():
+            self.voices.set_consent(given)
+
+    def forget_voice(self, name: str) -> str:
+        """Delete what is known of one voice; returns its name."""
+        with self._changing():
+            return self.voices.forget(name)
+
+    def forget_voices(self) -> int:
+        """Delete what is known of every voice; returns how many there were."""
+        with self._changing():
+            return self.voices.forget_all()
+
+    def find_voices(self, reference: str) -> list[Likeness]:
+        """Look for known voices in a recording that is there already; see ``KnownVoices.recognise``."""
+        recording = self.library.resolve(reference)
+        with self._changing():
+            return self.voices.recognise(recording.id)
+
+    def confirm_voice(self, reference: str, speaker: str) -> str:
+        """Say that a speaker is who it may be; returns the name."""
+        with self._changing():
+            return self.voices.confirm(self.library.resolve(reference).id, speaker)
+
+    def reject_voice(self, reference: str, speaker: str) -> str:
+        """Say that a speaker is not who it may be, or was named as; returns who it is not."""
+        with self._changing():
+            return self.voices.reject(self.library.resolve(reference).id, speaker)
+
+    def speakers(self, reference: str) -> list[SpeakerFacts]:
+        """The speakers of a recording: how long each speaks, where to hear each, and who each may be."""
+        from index.diarization.known_voices import clearest
+
+        recording = self.library.resolve(reference)
+        segments = self.library.segments(recording.id)
+        times = self.library.speaking_times(recording.id)
+        likenesses = {likeness.speaker: likeness for likeness in self.voices.likenesses(recording.id)}
+        return [
+            SpeakerFacts(name, times.get(name, 0.0), clearest(segments, name), likenesses.get(name))
+            for name in recording.speakers
+        ]
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """For changes of the database alone, which the page's lock does not keep others from."""
+        if self.read_only is not None:
+            raise self.read_only
+        with noticing_full_disk(self.home):
+            yield
 
     def summarize(self, reference: str, template: str | None = None) -> Summary:
         """The summary of a recording.
