@@ -172,7 +172,7 @@ class Workspace:
         """What the tools work with."""
         from tools import Toolbox
 
-        return Toolbox(self.library, self.search, self.engines.listener)
+        return Toolbox(self.library, self.search, self.engines.listener, self.voices)
 
     @cached_property
     def assistant(self) -> Assistant:

@@ -23,11 +23,11 @@ from index.records import Segment, Span
 MOST_SECONDS = 60.0
 """Speech of a voice that is embedded at most, its longest sentences first, seconds."""
 
-SURE, MAYBE = 0.9, 0.8
+SURE, MAYBE = 0.84, 0.76
 """Cosine from which a voice is surely, or may be, a known one."""
-SURE_MARGIN, MAYBE_MARGIN = 0.05, 0.0
+SURE_MARGIN, MAYBE_MARGIN = 0.04, 0.03
 """How much closer than the second nearest known voice it must be for that."""
-SURE_SECONDS, MAYBE_SECONDS = 10.0, 4.0
+SURE_SECONDS, MAYBE_SECONDS = 5.0, 3.0
 """Speech that must have been heard of it for that, seconds."""
 PROFILE_SECONDS = 4.0
 """Speech without which a voice is not learned, seconds."""

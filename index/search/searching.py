@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -24,6 +24,9 @@ CANDIDATES = 50
 
 RECORDINGS = 4
 """Recordings of the library that are looked into for one question."""
+
+RECORDINGS_AMONG = 12
+"""Recordings that are looked into where it is known which ones count."""
 
 RRF_K = 60
 """Rank constant of reciprocal rank fusion (Cormack, Clarke and Büttcher, SIGIR 2009)."""
@@ -103,15 +106,21 @@ class Search:
         """
         return list(self.find(query, recording, k).hits)
 
-    def find(self, query: str, recording: str | None = None, k: int = 8) -> Found:
+    def find(
+        self, query: str, recording: str | None = None, k: int = 8, among: Sequence[str] | None = None
+    ) -> Found:
         """The stretches that best match a question, with their sentences scored; see ``search``.
+
+        Args:
+            query, recording, k: As in ``search``.
+            among: Ids of the only recordings of the library to look into; None for all.
 
         Raises:
             IndexOutOfDate: The index was made with another embedder.
         """
         if not query.strip() or k < 1:
             return Found()
-        recordings = [recording] if recording is not None else self._candidates(query)
+        recordings = [recording] if recording is not None else self._candidates(query, among)
         ranked = []
         for found in recordings:
             kept = self._talk(found)
@@ -174,14 +183,22 @@ class Search:
                 self._queries.popitem(last=False)
         return vector
 
-    def _candidates(self, query: str) -> list[str]:
-        """The recordings with the passages that fit best by word and by vector, best first."""
+    def _candidates(self, query: str, among: Sequence[str] | None = None) -> list[str]:
+        """The recordings with the passages that fit best by word and by vector, best first.
+
+        Of a few, those in which nothing fits are looked into as well, after the others.
+        """
         rankings = [self._store.keyword_matches(query, None, CANDIDATES), self._nearest(query)]
         scores = reciprocal_rank_fusion(rankings)
         passages = self._store.by_id(list(scores))
         # A passage may have left the database while Chroma still has its vector.
         ordered = sorted(passages.values(), key=lambda passage: (-scores[passage.id], passage.id))
-        return list(dict.fromkeys(passage.recording for passage in ordered))[:RECORDINGS]
+        found = list(dict.fromkeys(passage.recording for passage in ordered))
+        if among is None:
+            return found[:RECORDINGS]
+        return [*(one for one in found if one in among), *(one for one in among if one not in found)][
+            :RECORDINGS_AMONG
+        ]
 
     def _nearest(self, query: str) -> list[int]:
         """Passage numbers by cosine, through Chroma's HNSW, or exactly where that lacks some."""
@@ -295,7 +312,7 @@ SHORTEST_QUOTE = 4
 """Words of a sentence from which it is quoted though it has no word of the question."""
 
 
-def choose(query: str, found: Found, speaker: str | None = None) -> list[tuple[Segment, float]]:
+def choose(query: str, found: Found, speakers: Collection[str] | None = None) -> list[tuple[Segment, float]]:
     """The sentences that answer a question, best first, with their relevance in [0, 1].
 
     The most probable ones, and the best of each stretch that nearly fits as well, so that an answer which was
@@ -304,7 +321,7 @@ def choose(query: str, found: Found, speaker: str | None = None) -> list[tuple[S
     Args:
         query: What was asked.
         found: What the search found.
-        speaker: Only what this voice said.
+        speakers: Only what a voice of one of these names said.
     """
     if not found.is_answer:
         return []
@@ -312,7 +329,7 @@ def choose(query: str, found: Found, speaker: str | None = None) -> list[tuple[S
 
     def quotable(segment: Segment) -> bool:
         terms = search_terms(segment.text)
-        is_heard = speaker is None or segment.speaker == speaker
+        is_heard = speakers is None or segment.speaker in speakers
         return is_heard and (len(terms) >= SHORTEST_QUOTE or not asked.isdisjoint(terms))
 
     stretches = [

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from agent.cli import commands as cli
 from agent.settings import Settings
@@ -21,7 +21,8 @@ from index.diarization import known_voices
 from index.diarization.voice_matching import SpokenVoice, match_voices, spoken_voice
 from index.recording_errors import MossAgentError
 from index.records import Segment, Span
-from index.store.database import RecordingRow
+from index.search.indexing import index_recording
+from index.store.database import RecordingRow, SpeakerRow, VoiceMatchRow, VoiceRow
 from tests.support.indexed import store
 
 FIRST, SECOND = "First call", "Second call"
@@ -192,7 +193,7 @@ def test_only_a_near_voice_with_enough_speech_and_no_rival_is_sure() -> None:
 
     assert sure({1: anna, 2: -stranger}) == {"1": True}
     assert sure({1: anna, 2: twin}) == {"1": False}
-    assert sure({1: anna}, seconds=5.0) == {"1": False}
+    assert sure({1: anna}, seconds=4.0) == {"1": False}
     assert sure({1: -other}) == {} and sure({1: anna}, seconds=1.0) == {}
 
 
@@ -235,3 +236,66 @@ def test_the_command_line_does_all_of_it(run, monkeypatch) -> None:
     assert run("voices", "reject", SECOND, "Anna")["same"] is False
     assert run("voices", "off")["known"] == 1
     assert run("voices", "forget", "--all") == {"forgotten": ["Anna"]}
+
+
+TALK = (
+    ("Anna", "Let us talk about the ferry timetable for the summer season."),
+    ("Ben", "The ferry should leave the North Quay every hour in July."),
+    ("Anna", "I think the ferry is too small for so many visitors in summer."),
+    ("Ben", "I will ask the ferry company for a larger boat by Friday."),
+    ("Anna", "Good, and I will send the new timetable to the council by Monday."),
+)
+OTHER = (
+    ("Speaker 1", "The budget for the exhibition is smaller than last year."),
+    ("Anna", "I will write to the sponsors about the exhibition by Wednesday."),
+    ("Speaker 1", "I will pay the printer for the posters by Thursday."),
+    ("Anna", "Visitors come to the exhibition by ferry, so tell the harbour office about it."),
+)
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+    """Two talks in which Anna speaks, and one in which she does not."""
+    workspace = open_workspace(Settings(home=tmp_path_factory.mktemp("people") / "home", voices="on"))
+    alone = tuple(("Ben", text.replace("ferry", "bus")) for _, text in TALK)
+    for title, talk in (("Ferry", TALK), ("Exhibition", OTHER), ("Bus", alone)):
+        said = [Segment(5.0 * at, 5.0 * at + 4, text, speaker=who) for at, (who, text) in enumerate(talk)]
+        recording = store(workspace.library, said, title)
+        index_recording(workspace.library, workspace.embedder, workspace.vectors, recording)
+    yield workspace
+    workspace.close()
+
+
+def test_what_somebody_promised_is_found_in_every_recording(library: Workspace) -> None:
+    answer = library.assistant.ask("What did Anna promise?")
+    quotes = " ".join(cited.quote for cited in answer.citations)
+    assert "timetable to the council" in quotes and "write to the sponsors" in quotes
+    assert "larger boat" not in quotes and "printer" not in quotes
+
+
+def test_a_question_about_what_somebody_said_has_that_person_s_sentences_alone(library: Workspace) -> None:
+    from tools.search_recordings import search_recordings
+
+    found = search_recordings(library.toolbox, "What did Anna say about the ferry?", speaker="anna")
+    assert {item.speaker for item in found.evidence} == {"Anna"}
+    assert len({item.recording for item in found.evidence}) == 2
+    with pytest.raises(MossAgentError):
+        search_recordings(library.toolbox, "ferry", speaker="Zoe")
+    answer = library.assistant.ask("What did Anna say about the ferry?")
+    assert answer.citations and answer.steps[-1].arguments["speaker"] == "Anna"
+
+
+def test_an_answer_says_who_else_may_be_meant(library: Workspace) -> None:
+    exhibition = library.library.resolve("Exhibition").id
+    with library.library.database.transaction() as session:
+        speaker = session.scalar(
+            select(SpeakerRow.id).where(SpeakerRow.recording_id == exhibition, SpeakerRow.name == "Speaker 1")
+        )
+        session.add(VoiceRow(id=1, name="Anna", encoder=known_voices.ENCODER))
+        session.flush()
+        session.add(
+            VoiceMatchRow(speaker_id=speaker, voice_id=1, state="maybe", label="Speaker 1", score=0.8)
+        )
+    answer = library.assistant.ask("What did Anna say about the ferry?")
+    assert "may be Anna" in answer.text and "Exhibition" in answer.text
+    assert "The budget" not in answer.text
