@@ -40,7 +40,8 @@ from langgraph.prebuilt.tool_node import ToolCallRequest
 from langgraph.types import Command, StreamWriter
 
 from agent.answer import StepFinished, TextDelta, ThoughtDelta
-from agent.citations.check import Checked, Checker, LineStream, Segments
+from agent.citations.check import Checked, Checker, LineStream
+from agent.corrected_turns import CurrentSegments, as_corrected
 from agent.extractive.compose import compose
 from agent.extractive.extractive_chat import BY_RULE, by_rule
 from agent.planning.intents import Intent, QuestionContext, understand
@@ -103,7 +104,7 @@ def build_graph(
     model: BaseChatModel,
     tools: Sequence[BaseTool],
     checkpointer: BaseCheckpointSaver[Any] | None,
-    segments: Segments,
+    segments: CurrentSegments,
 ) -> CompiledStateGraph[State]:
     """The compiled loop.
 
@@ -147,20 +148,26 @@ def lookup_failed(error: Exception) -> str:
 class _Nodes:
     """The nodes, over one model and one set of tools."""
 
-    def __init__(self, model: BaseChatModel, tools: Sequence[BaseTool], segments: Segments) -> None:
+    def __init__(self, model: BaseChatModel, tools: Sequence[BaseTool], segments: CurrentSegments) -> None:
         self._plain = model
         self._bound = model.bind_tools(list(tools))
         self._names = [tool.name for tool in tools]
         self._segments = segments
 
     def begin(self, state: State) -> dict[str, Any]:
-        """Forget old turns and those that broke off before their answer; understand the question."""
+        """Forget old turns and those that broke off before their answer; understand the question.
+
+        What earlier turns quote is brought to what it was corrected to since.
+        """
         kept = remembered(state["messages"])
+        current = as_corrected(kept, self._segments)
+        corrected = {message.id: message for message in current}
+        kept = [corrected.get(message.id, message) for message in kept]
         ids = {message.id for message in kept}
         gone = [message for message in state["messages"] if message.id not in ids]
         context = self._context(state)
         return {
-            "messages": [RemoveMessage(id=str(message.id)) for message in gone],
+            "messages": [*(RemoveMessage(id=str(message.id)) for message in gone), *current],
             "answer": {},
             "intent": understand(context.situation(kept)),
             "checker": self._checker(state, kept),

@@ -39,10 +39,10 @@ from agent.citations.markers import Marker, split_markers
 from agent.settings import Settings
 from agent.workspace import Workspace, open_workspace
 from benchmarks.common import show
+from index.imports.transcript_files import ImportedTranscript
+from index.records import Segment
 from index.search.embeddings import Embedder
-from index.search.indexing import index_recording
 from index.search.passages import PassageStore
-from index.store.database import RecordingRow, SegmentRow, SpeakerRow
 
 SECONDS_A_WORD = 0.35
 FOUND = 5
@@ -130,47 +130,22 @@ def take_in(workspace: Workspace, meeting: Meeting) -> dict[int, int]:
     Returns:
         The sentence of each segment, by the segment's number.
     """
-    recording = recording_id(meeting)
     ends = np.cumsum([SECONDS_A_WORD * len(text.split()) for _, text in meeting.sentences])
-    with workspace.library.database.transaction() as session:
-        session.add(
-            RecordingRow(
-                id=recording,
-                title=meeting.id,
-                source_name=meeting.id,
-                duration=float(ends[-1]),
-                status="ready",
-                added_at="2026-01-01T00:00:00+00:00",
-                language="en",
-                coverage=1.0,
-                gaps=[],
-                speech=[],
-                engine="people",
-                seconds_taken=0.0,
-            )
-        )
-        names = dict.fromkeys(speaker for speaker, _ in meeting.sentences)
-        speakers = {name: SpeakerRow(recording_id=recording, name=name) for name in names}
-        session.add_all(speakers.values())
-        session.flush()
-        rows = [
-            SegmentRow(
-                recording_id=recording,
-                speaker_id=speakers[speaker].id,
-                start=float(start),
-                end=float(end),
-                kind="speech",
-                text=text,
-                words=[],
-                engine="people",
-            )
+    transcript = ImportedTranscript(
+        id=recording_id(meeting),
+        title=meeting.id,
+        source_name=meeting.id,
+        format="json",
+        segments=tuple(
+            Segment(float(start), float(end), text, speaker=speaker)
             for (speaker, text), start, end in zip(meeting.sentences, [0.0, *ends[:-1]], ends, strict=True)
-        ]
-        session.add_all(rows)
-        session.flush()
-        numbers = {row.id: sentence for sentence, row in enumerate(rows)}
-    index_recording(workspace.library, workspace.embedder, workspace.vectors, recording)
-    return numbers
+        ),
+        duration=float(ends[-1]),
+        language="en",
+    )
+    workspace.import_transcript(transcript)
+    stored = workspace.library.segments(transcript.id)
+    return {segment.id: sentence for sentence, segment in enumerate(stored)}
 
 
 def recording_id(meeting: Meeting) -> str:

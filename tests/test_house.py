@@ -74,7 +74,7 @@ def test_imports_by_name_open_the_page_and_the_api_or_load_a_packages_own_names_
     }
     own = '"{__name__}.{_HOMES[name]}"'
     packages = {name: by_name.pop(name) for name in [*by_name] if name.startswith("moss_audio/")}
-    assert by_name == {"agent/cli/commands.py": ['"web.server"', '"web.api.api_server"']}
+    assert by_name == {"agent/cli/commands.py": ['"web.server"', '"web.api.api_server"', '"web.mcp_server"']}
     for name, imported in packages.items():
         assert name.endswith("__init__.py") and imported == [f"f{own}"], name
 

@@ -51,7 +51,7 @@ def search_recordings(
         raise MossAgentError("The query is empty; say what to look for.")
     named = toolbox.library.resolve(recording) if recording else None
     voices, among = _voices(toolbox, named, speaker)
-    found = toolbox.search.find(query, named.id if named else None, PASSAGES, among)
+    found = toolbox.search.find(query, named.id if named else None, PASSAGES, among=among)
     hits = (*found.hits, *found.others)
     said = [
         segment for hit in hits for segment in hit.segments if voices is None or segment.speaker in voices

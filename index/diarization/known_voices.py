@@ -210,6 +210,22 @@ class KnownVoices:
                 session.execute(delete(VoiceMatchRow).where(VoiceMatchRow.speaker_id == row.id, answered))
         return True
 
+    def prune(self, recording: str) -> None:
+        """Forget what was learned here under names that nobody here has any more: naming was undone."""
+        if self.database.read_only is not None:
+            return
+        with self.database.transaction() as session:
+            query = select(SpeakerRow.name).where(SpeakerRow.recording_id == recording)
+            there = {folded_name(name) for name in session.scalars(query)}
+            learned = (
+                select(VoiceSampleRow, VoiceRow.name)
+                .join(VoiceRow)
+                .where(VoiceSampleRow.recording_id == recording)
+            )
+            for sample, name in session.execute(learned).all():
+                if folded_name(name) not in there:
+                    session.delete(sample)
+
     # --- knowing again ----------------------------------------------------------------------------------
 
     def recognise(self, recording: str, cancelled: Callable[[], bool] = lambda: False) -> list[Likeness]:
@@ -222,7 +238,8 @@ class KnownVoices:
             WeightsError: The encoder's weights are missing or not the published ones.
         """
         known = self._vectors() if self.consent else {}
-        if not known:
+        audio = self.library.audio_path(recording)
+        if not known or not audio.exists():
             return []
         with self.database.transaction() as session:
             rows = session.scalars(select(SpeakerRow).where(SpeakerRow.recording_id == recording)).all()
@@ -235,7 +252,7 @@ class KnownVoices:
         for row in rows:
             if is_label(row.name) and not cancelled():
                 sentences, speech = self._heard(recording, row.name)
-                voice = spoken_voice(self.library.audio_path(recording), sentences, speech)
+                voice = spoken_voice(audio, sentences, speech)
                 if voice is not None:
                     heard[row.id] = voice
         matches = match_voices(heard, known, rejected)
@@ -268,20 +285,14 @@ class KnownVoices:
                 found.setdefault(where, []).append(likeness)
         return found
 
-    def confirm(self, recording: str, speaker: str) -> str:
-        """Say that a speaker is who it may be: it carries the name, and its speech adds to the voice.
-
-        Returns the name.
-
-        Raises:
-            MossAgentError: There is no such speaker, or it is like nobody known.
-        """
-        likeness = self._likeness(recording, speaker)
-        if not likeness.sure:
-            self.library.rename_speaker(recording, likeness.speaker, likeness.voice)
-        if self.consent:
-            self.learn(recording, likeness.voice)
-        return likeness.voice
+    def confirmed(self, recording: str, name: str) -> None:
+        """Somebody said that a speaker is who it may be, and it carries the name: that adds to the voice."""
+        if self.consent and not self.learn(recording, name):
+            # Too little to learn from; it is no open question any more.
+            with self.database.transaction() as session:
+                speaker = _speaker(session, recording, name)
+                if speaker is not None:
+                    session.execute(delete(VoiceMatchRow).where(VoiceMatchRow.speaker_id == speaker.id))
 
     def reject(self, recording: str, speaker: str) -> str:
         """Say that a speaker is not who it may be, or was named as; it is not asked again.
@@ -291,7 +302,7 @@ class KnownVoices:
         Raises:
             MossAgentError: There is no such speaker, or it is like nobody known.
         """
-        likeness = self._likeness(recording, speaker)
+        likeness = self.likeness(recording, speaker)
         with self.database.transaction() as session:
             row, voice = _speaker(session, recording, likeness.speaker), _voice(session, likeness.voice)
             assert row is not None and voice is not None
@@ -301,7 +312,12 @@ class KnownVoices:
             match.state = REJECTED
         return likeness.voice
 
-    def _likeness(self, recording: str, speaker: str) -> Likeness:
+    def likeness(self, recording: str, speaker: str) -> Likeness:
+        """Who a speaker was named as, or may be.
+
+        Raises:
+            MossAgentError: There is no such speaker, or it is like nobody known.
+        """
         found = self.likenesses(recording)
         for likeness in found:
             if folded_name(speaker) == folded_name(likeness.speaker):
@@ -413,9 +429,9 @@ def clearest(segments: Sequence[Segment], speaker: str) -> Span | None:
     """
     spoken = [segment for segment in segments if segment.kind == "speech" and segment.end > segment.start]
     best: tuple[float, Span] | None = None
-    for at, first in enumerate(spoken):
-        if first.speaker != speaker:
-            continue
+    own = [at for at, segment in enumerate(spoken) if segment.speaker == speaker]
+    for at in own[:MOST_TRIED]:
+        first = spoken[at]
         run = [first]
         for following in spoken[at + 1 :]:
             if following.speaker != speaker or following.end - first.start > LONGEST_SNIPPET_S:
@@ -435,6 +451,9 @@ def clearest(segments: Sequence[Segment], speaker: str) -> Span | None:
 
 SHORTEST_SNIPPET_S, LONGEST_SNIPPET_S = 3.0, 6.0
 """A voice is known by a few seconds; more is no clearer."""
+
+MOST_TRIED = 200
+"""Sentences of a speaker that are looked at."""
 
 NEIGHBOURS = 4
 """Sentences before and after a snippet that are looked at for others who speak into it."""

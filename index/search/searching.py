@@ -17,10 +17,13 @@ from index.search.passages import PassageStore
 from index.search.ranking import Ranked, Talk, as_question, learned, rank, subject_words, wordings
 from index.search.vectors import REINDEX, Vectors, another_embedder
 from index.store.library import Library
-from index.text import search_terms
+from index.text import content_words, search_terms
 
 CANDIDATES = 50
 """Passages taken from each ranking of the whole library."""
+
+PASSAGES_WITH_WORDS = 500
+"""Passages in which sentences that have the words of a search are looked for."""
 
 RECORDINGS = 4
 """Recordings of the library that are looked into for one question."""
@@ -107,12 +110,18 @@ class Search:
         return list(self.find(query, recording, k).hits)
 
     def find(
-        self, query: str, recording: str | None = None, k: int = 8, among: Sequence[str] | None = None
+        self,
+        query: str,
+        recording: str | None = None,
+        k: int = 8,
+        most: int = RECORDINGS,
+        among: Sequence[str] | None = None,
     ) -> Found:
         """The stretches that best match a question, with their sentences scored; see ``search``.
 
         Args:
             query, recording, k: As in ``search``.
+            most: Recordings of the library that are looked into at most.
             among: Ids of the only recordings of the library to look into; None for all.
 
         Raises:
@@ -120,13 +129,36 @@ class Search:
         """
         if not query.strip() or k < 1:
             return Found()
-        recordings = [recording] if recording is not None else self._candidates(query, among)
+        if recording is not None:
+            recordings = [recording]
+        elif among is None:
+            recordings = self._candidates(query)[:most]
+        else:
+            fitting = [found for found in self._candidates(query) if found in among]
+            recordings = list(dict.fromkeys([*fitting, *among]))[:RECORDINGS_AMONG]
         ranked = []
         for found in recordings:
             kept = self._talk(found)
             if kept is not None:
                 ranked.append((kept.talk, self._rank(query, kept)))
         return _joined(ranked, k)
+
+    def with_words(self, query: str, most: int) -> list[Segment]:
+        """The sentences of the library that have every content word of a text, in any form of it.
+
+        Args:
+            query: Any text.
+            most: At most this many, those of the passages that fit best first.
+        """
+        wanted = {term for word in content_words(query) for term in search_terms(word)}
+        if not wanted:
+            return []
+        numbers = self._store.keyword_matches(query, None, PASSAGES_WITH_WORDS)
+        passages = self._store.by_id(numbers)
+        order = [segment for at in numbers if at in passages for segment in passages[at].segment_ids]
+        sentences = {segment.id: segment for segment in self.library.segments_by_id(order)}
+        ordered = [sentences[at] for at in dict.fromkeys(order) if at in sentences]
+        return [sentence for sentence in ordered if wanted <= set(search_terms(sentence.text))][:most]
 
     def _rank(self, query: str, kept: _Kept) -> Ranked:
         with self._lock:
@@ -183,22 +215,14 @@ class Search:
                 self._queries.popitem(last=False)
         return vector
 
-    def _candidates(self, query: str, among: Sequence[str] | None = None) -> list[str]:
-        """The recordings with the passages that fit best by word and by vector, best first.
-
-        Of a few, those in which nothing fits are looked into as well, after the others.
-        """
+    def _candidates(self, query: str) -> list[str]:
+        """The recordings with the passages that fit best by word and by vector, best first."""
         rankings = [self._store.keyword_matches(query, None, CANDIDATES), self._nearest(query)]
         scores = reciprocal_rank_fusion(rankings)
         passages = self._store.by_id(list(scores))
         # A passage may have left the database while Chroma still has its vector.
         ordered = sorted(passages.values(), key=lambda passage: (-scores[passage.id], passage.id))
-        found = list(dict.fromkeys(passage.recording for passage in ordered))
-        if among is None:
-            return found[:RECORDINGS]
-        return [*(one for one in found if one in among), *(one for one in among if one not in found)][
-            :RECORDINGS_AMONG
-        ]
+        return list(dict.fromkeys(passage.recording for passage in ordered))
 
     def _nearest(self, query: str) -> list[int]:
         """Passage numbers by cosine, through Chroma's HNSW, or exactly where that lacks some."""

@@ -99,7 +99,7 @@ def test_a_voice_that_may_be_known_keeps_its_label_until_it_is_confirmed(two, mo
     unsure(monkeypatch)
     two.rename_speaker(FIRST, "Speaker 1", "Anna")
     two.find_voices(SECOND)
-    (asked,) = [facts for facts in two.speakers(SECOND) if facts.likeness]
+    (asked,) = [facts for facts in two.speaker_facts(SECOND) if facts.likeness]
     assert (asked.name, asked.likeness.voice, asked.likeness.sure) == ("Speaker 1", "Anna", False)
     for format in ("txt", "srt", "vtt", "md", "json"):
         assert b"Speaker 1" in two.export(SECOND, format) and b"Anna" not in two.export(SECOND, format)
@@ -132,8 +132,10 @@ def test_a_corrected_name_is_the_voice_s_too(two: Workspace) -> None:
     two.rename_speaker(FIRST, "Speaker 1", "Ana")
     two.rename_speaker(FIRST, "Ana", "Anna")
     assert [voice.name for voice in two.known_voices()] == ["Anna"]
-    two.rename_speaker(FIRST, "Anna", "Speaker 9")
-    assert two.known_voices() == []
+    two.undo_correction(FIRST)
+    two.undo_correction(FIRST)
+    assert names(two, FIRST) == ["Speaker 1", "Speaker 2", "Speaker 3"]
+    assert two.known_voices() == [], "naming was undone"
 
 
 @pytest.mark.parametrize("setting", ["off", "ask"])
@@ -149,7 +151,7 @@ def test_switched_off_nobody_is_named_and_what_was_unsure_is_not_shown(two, monk
     two.find_voices(SECOND)
     two.voices.setting = "ask"
     two.allow_voices(False)
-    assert two.find_voices(SECOND) == [] and not any(facts.likeness for facts in two.speakers(SECOND))
+    assert two.find_voices(SECOND) == [] and not any(facts.likeness for facts in two.speaker_facts(SECOND))
     assert two.known_voices(), "still there until it is forgotten"
     two.forget_voices()
     assert two.known_voices() == []
@@ -175,7 +177,7 @@ def test_what_is_removed_leaves_nothing_of_a_voice(two: Workspace, way: str) -> 
     elif way == "all":
         two.forget_voices()
     else:
-        two.remove(FIRST)
+        two.remove(FIRST, drop_corrections=True)
     assert two.known_voices() == [] and samples(two.home) == []
     assert sample[:64] not in bytes_of(two.home)
     assert "Anna" in names(two, SECOND), "the transcript is the user's"
@@ -198,7 +200,7 @@ def test_only_a_near_voice_with_enough_speech_and_no_rival_is_sure() -> None:
 
 
 def test_a_snippet_is_a_few_clear_seconds_of_one_voice(two: Workspace) -> None:
-    for facts in two.speakers(FIRST):
+    for facts in two.speaker_facts(FIRST):
         inside = [
             segment
             for segment in segments(two, FIRST)
