@@ -186,8 +186,8 @@ def test_what_is_removed_leaves_nothing_of_a_voice(two: Workspace, way: str) -> 
 def test_only_a_near_voice_with_enough_speech_and_no_rival_is_sure() -> None:
     rng = np.random.default_rng(1)
     anna, other, stranger = (vector / np.linalg.norm(vector) for vector in rng.random((3, 256)))
-    twin = anna + 0.05 * other
-    twin /= np.linalg.norm(twin)
+    across = other - (other @ anna) * anna
+    twin = 0.965 * anna + (1 - 0.965**2) ** 0.5 * across / np.linalg.norm(across)
 
     def sure(known: dict[int, np.ndarray], seconds: float = 30.0) -> dict[str, bool]:
         found = match_voices({"s": SpokenVoice(anna, seconds)}, known)
