@@ -117,6 +117,7 @@ class Assistant:
                 "question": question,
                 "focus": _focus_state(focus) if focus else {},
                 "recordings": count,
+                "people": () if focus else self._library.people(),
             }
             # One checkpoint at the end of the turn: a turn that breaks off is as if it was never asked.
             events = self._graph.stream(

@@ -72,6 +72,8 @@ class State(TypedDict, total=False):
     """``{"id", "title", "duration", "speakers"}`` of the recording in focus; empty for none."""
     recordings: int
     """How many recordings the library has."""
+    people: Annotated[tuple[str, ...], UntrackedValue]
+    """Who is named in some recording of the library."""
     seen: Annotated[list[int], union]
     """Ids of all segments that tools returned in this conversation; only these can be cited."""
     answer: dict[str, Any]
@@ -192,6 +194,7 @@ class _Nodes:
             recordings=state.get("recordings", 0),
             can_listen="listen" in self._names,
             intent=state.get("intent"),
+            people=state.get("people", ()),
         )
 
     def _checker(self, state: State, kept: Sequence[AnyMessage]) -> Checker:

@@ -50,6 +50,8 @@ class Settings(BaseSettings):
     """Whether MOSS-Audio also lists sounds and music of each recording; by default on a GPU or a server."""
     speaker_labels: Literal["auto", "on", "off"] = "auto"
     """Whether MOSS-Audio is asked who speaks, beside the voices; by default on a GPU or a server."""
+    voices: Literal["on", "off", "ask"] = "ask"
+    """Whether speakers who are named are known again by their voice; ``ask`` asks once."""
     threads: Annotated[int, Field(ge=0)] = 0
     """CPU threads for recognition; 0 takes all cores."""
     max_upload_mb: Annotated[int, Field(gt=0)] = 4096

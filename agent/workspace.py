@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,9 +29,10 @@ from index.recording_errors import (
     IndexOutOfDate,
     InvalidInput,
     MossAgentError,
+    WeightsError,
     would_lose,
 )
-from index.records import Comment, Hit, Recording, Segment, Status, Summary, Topic
+from index.records import Comment, Hit, Recording, Segment, Span, Status, Summary, Topic
 from index.store.database import Database, is_writable, not_writable
 from index.store.library import Library
 from moss_audio.timestamps import clock
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from agent.instructed_summary import InstructedSummary
     from agent.webhooks import Webhooks
     from index.corrections.correcting import Changed, Correction, Corrections, Versions
+    from index.diarization.known_voices import KnownVoice, KnownVoices, Likeness
     from index.export.vault import Synced
     from index.imports.transcript_files import ImportedTranscript
     from index.pipeline.ingest import Ingest
@@ -68,6 +71,23 @@ SUMMARIES_KEPT = 16
 
 PLACES = 24
 """Places that a search over the whole library shows."""
+
+
+@dataclass(frozen=True)
+class SpeakerFacts:
+    """A speaker of a recording.
+
+    Attributes:
+        name: As it is shown.
+        seconds: Speaking time.
+        snippet: Where the voice is clearest, 3 to 6 s; None where it says nothing.
+        likeness: Who it was named as, or may be, by its voice.
+    """
+
+    name: str
+    seconds: float
+    snippet: Span | None
+    likeness: Likeness | None
 
 
 class Workspace:
@@ -158,7 +178,15 @@ class Workspace:
             self.settings.language,
             self.engines.sounds,
             self.engines.speakers,
+            self.voices,
         )
+
+    @cached_property
+    def voices(self) -> KnownVoices:
+        """People who are known by voice."""
+        from index.diarization.known_voices import KnownVoices
+
+        return KnownVoices(self.library, self.settings.voices)
 
     @cached_property
     def memory(self) -> Memory:
@@ -177,7 +205,7 @@ class Workspace:
         """What the tools work with."""
         from tools import Toolbox
 
-        return Toolbox(self.library, self.search, self.engines.listener)
+        return Toolbox(self.library, self.search, self.engines.listener, self.voices)
 
     @cached_property
     def assistant(self) -> Assistant:
@@ -449,7 +477,7 @@ class Workspace:
         self.library.database.close()
         if "memory" in self.__dict__:
             self.memory.close()
-        for opened in ("memory", "search", "ingest", "corrections", "toolbox", "assistant"):
+        for opened in ("memory", "search", "ingest", "corrections", "toolbox", "assistant", "voices"):
             self.__dict__.pop(opened, None)
         database = Database(self.settings.database_url or self.home / "library.sqlite")
         self.library = Library(database, self.home)
@@ -518,7 +546,9 @@ class Workspace:
     def undo_correction(self, reference: str, redo: bool = False) -> Changed:
         """Take the newest correction back, or with ``redo`` make the one again that was undone last."""
         turn = self.corrections.redo if redo else self.corrections.undo
-        return self._correct(reference, turn)
+        changed = self._correct(reference, turn)
+        self.voices.prune(self.library.resolve(reference).id)
+        return changed
 
     def correction_history(self, reference: str, segment: int | None = None) -> list[Correction]:
         """What was corrected, newest first, with what was there before; of one sentence where it is named."""
@@ -536,6 +566,8 @@ class Workspace:
     def rename_speaker(self, reference: str, old: str, new: str, merge: bool = False, by: str = "") -> int:
         """Give a speaker another name; returns the number of segments under the new name.
 
+        Where voices may be remembered, the speaker's is learned under that name.
+
         Raises:
             SpeakerExists: It is the name of another speaker, and ``merge`` does not say that they are one.
             MossAgentError: There is no such speaker, or the name is no name.
@@ -545,6 +577,9 @@ class Workspace:
         recording = self.library.resolve(reference).id
         with noticing_full_disk(self.home):
             name, _ = self.corrections.rename(recording, old, new, merge, by)
+            # Without the encoder's weights the name is there all the same.
+            with suppress(WeightsError):
+                self.voices.named(recording, old, name)
             return self.library.voice_count(recording, name)
 
     def relabel_speakers(
@@ -563,6 +598,61 @@ class Workspace:
         with self.writing():
             self.ingest.relabel_speakers(recording.id, speakers, report, drop_corrections)
         return self.library.recording(recording.id)
+
+    # --- known voices (index/diarization/known_voices.py) -----------------------------------------------
+
+    def known_voices(self) -> list[KnownVoice]:
+        """Everybody who is known by voice, by name."""
+        return self.voices.voices()
+
+    def allow_voices(self, given: bool) -> None:
+        """Keep whether voices may be remembered, which ``ask`` asks once; see ``KnownVoices.set_consent``."""
+        with self._changing():
+            self.voices.set_consent(given)
+
+    def forget_voice(self, name: str) -> str:
+        """Delete what is known of one voice; returns its name."""
+        with self._changing():
+            return self.voices.forget(name)
+
+    def forget_voices(self) -> int:
+        """Delete what is known of every voice; returns how many there were."""
+        with self._changing():
+            return self.voices.forget_all()
+
+    def find_voices(self, reference: str) -> list[Likeness]:
+        """Look for known voices in a recording that is there already; see ``KnownVoices.recognise``."""
+        recording = self.library.resolve(reference)
+        with self._changing():
+            return self.voices.recognise(recording.id)
+
+    def confirm_voice(self, reference: str, speaker: str) -> str:
+        """Say that a speaker is who it may be; returns the name."""
+        recording = self.library.resolve(reference).id
+        likeness = self.voices.likeness(recording, speaker)
+        if not likeness.sure:
+            self.rename_speaker(recording, likeness.speaker, likeness.voice, merge=True)
+        with self._changing():
+            self.voices.confirmed(recording, likeness.voice)
+        return likeness.voice
+
+    def reject_voice(self, reference: str, speaker: str) -> str:
+        """Say that a speaker is not who it may be, or was named as; returns who it is not."""
+        with self._changing():
+            return self.voices.reject(self.library.resolve(reference).id, speaker)
+
+    def speaker_facts(self, reference: str) -> list[SpeakerFacts]:
+        """The speakers of a recording: how long each speaks, where to hear each, and who each may be."""
+        from index.diarization.known_voices import clearest
+
+        recording = self.library.resolve(reference)
+        segments = self.library.segments(recording.id)
+        times = self.speakers(recording.id)
+        likenesses = {likeness.speaker: likeness for likeness in self.voices.likenesses(recording.id)}
+        return [
+            SpeakerFacts(name, times[name], clearest(segments, name), likenesses.get(name))
+            for name in recording.speakers
+        ]
 
     def summarize(self, reference: str, template: str | None = None) -> Summary:
         """The summary of a recording.

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from index.recording_errors import MossAgentError
 from index.records import Hit, Recording, Segment
-from index.text import search_words
+from index.text import folded_name, search_words
 from tools.read_transcript import known_speaker
 from tools.result import Evidence, Passage, SearchResult, notes, unfinished
 from tools.toolbox import Toolbox, make_tool
@@ -50,17 +50,13 @@ def search_recordings(
     if not query.strip():
         raise MossAgentError("The query is empty; say what to look for.")
     named = toolbox.library.resolve(recording) if recording else None
-    found = toolbox.search.find(query, named.id if named else None, PASSAGES)
-    voice = None
-    if speaker is not None:
-        if named is None:
-            raise MossAgentError("Name the recording in which this speaker is to be searched.")
-        voice = known_speaker(named, speaker)
+    voices, among = _voices(toolbox, named, speaker)
+    found = toolbox.search.find(query, named.id if named else None, PASSAGES, among=among)
     hits = (*found.hits, *found.others)
     said = [
-        segment for hit in hits for segment in hit.segments if (voice is None or segment.speaker == voice)
+        segment for hit in hits for segment in hit.segments if voices is None or segment.speaker in voices
     ]
-    items = _with_replies(_verbatim(query, said, choose(query, found, voice)), hits, voice)
+    items = _with_replies(_verbatim(query, said, choose(query, found, voices)), hits, voices)
     recordings = {
         recording: toolbox.library.recording(recording) for recording in {item.recording for item in items}
     }
@@ -69,8 +65,46 @@ def search_recordings(
         query=query,
         evidence=tuple(items),
         passages=_passages(hits, items, recordings),
-        notes=notes(*map(unfinished, searched)),
+        notes=notes(*map(unfinished, searched), *_maybe(toolbox, named, voices)),
     )
+
+
+def _voices(
+    toolbox: Toolbox, named: Recording | None, speaker: str | None
+) -> tuple[frozenset[str] | None, list[str] | None]:
+    """The spellings of a speaker's name, and the recordings of the whole library in which they speak.
+
+    Raises:
+        MossAgentError: Nobody has this name.
+    """
+    if speaker is None:
+        return None, None
+    if named is not None:
+        return frozenset({known_speaker(named, speaker)}), None
+    recordings = toolbox.library.recordings()
+    own = {
+        recording.id: {name for name in recording.speakers if folded_name(name) == folded_name(speaker)}
+        for recording in recordings
+    }
+    voices = frozenset().union(*own.values())
+    if not voices:
+        raise MossAgentError(f"There is no speaker “{speaker}” in any recording.")
+    return voices, [recording.id for recording in recordings if own[recording.id]]
+
+
+def _maybe(toolbox: Toolbox, named: Recording | None, voices: frozenset[str] | None) -> list[str]:
+    """Who else may be the speaker that is asked for, a sentence each."""
+    if toolbox.voices is None or not voices:
+        return []
+    wanted = {folded_name(name) for name in voices}
+    found = toolbox.voices.all_likenesses(named.id if named else None)
+    return [
+        f"{likeness.speaker} in “{toolbox.library.recording(recording).title}” may be {likeness.voice}, "
+        "which nobody has confirmed."
+        for recording, likenesses in found.items()
+        for likeness in likenesses
+        if not likeness.sure and folded_name(likeness.voice) in wanted
+    ]
 
 
 def _verbatim(
@@ -92,7 +126,7 @@ def _words(text: str) -> str:
 
 
 def _with_replies(
-    ranked: Sequence[tuple[Segment, float]], hits: Sequence[Hit], voice: str | None
+    ranked: Sequence[tuple[Segment, float]], hits: Sequence[Hit], voices: frozenset[str] | None
 ) -> list[Evidence]:
     """Evidence of the ranked segments, each matching question followed by the reply it got."""
     every = sorted(
@@ -112,7 +146,7 @@ def _with_replies(
         if segment.id not in items:
             add(segment, relevance)
         reply = following.get(segment.id)
-        if reply is None or not _answers(segment, reply) or voice not in (None, reply.speaker):
+        if reply is None or not _answers(segment, reply) or not (voices is None or reply.speaker in voices):
             continue
         known = items.get(reply.id)
         # What is relevant by itself keeps its own relevance.

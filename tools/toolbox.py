@@ -21,6 +21,7 @@ from moss_audio.timestamps import parse_clock
 from tools.result import ToolResult, text_of
 
 if TYPE_CHECKING:
+    from index.diarization.known_voices import KnownVoices
     from index.search.searching import Search
 
 CANCEL = "cancel"
@@ -41,11 +42,13 @@ class Toolbox:
         library: Recordings and segments.
         search: Keyword and vector search over them.
         listener: Something that can listen to audio again; None where nothing can.
+        voices: Who speakers may be; None where nobody is known by voice.
     """
 
     library: Library
     search: Search
     listener: Listener | None = None
+    voices: KnownVoices | None = None
 
 
 P = ParamSpec("P")

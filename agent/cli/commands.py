@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ from agent.workspace import Workspace, open_workspace
 from index.disk_space import disk_full, is_disk_full
 from index.recording_errors import Cancelled, DiskFull, MossAgentError, SpeakerExists
 from index.records import Segment, Template
+from index.speaker_names import is_label
 from moss_audio.errors import MossAudioError
 
 if TYPE_CHECKING:
@@ -165,6 +167,8 @@ def add(
             else:
                 show = output.show_imported if result.imported else output.show_added
                 show(result, segments)
+                if likenesses := workspace.voices.likenesses(result.id):
+                    output.show_likenesses(likenesses)
                 for sentence in sentences:
                     output.say(f"  {sentence}")
     for problem in webhooks.deliver():
@@ -370,12 +374,17 @@ def rename_speaker(
     merge: Annotated[
         bool, typer.Option("--merge", help="If it is the name of another speaker, make the two one.")
     ] = False,
+    remember: Annotated[
+        bool | None,
+        typer.Option(help="Know named voices again in later recordings, or never; else you are asked once."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Give a speaker a name, everywhere."""
     from tools.read_transcript import known_speaker
 
     workspace = _workspace()
+    _ask_for_voices(workspace, remember, new, json)
     try:
         count = workspace.rename_speaker(reference, old, new, merge, COMMAND_LINE)
     except SpeakerExists as error:
@@ -386,6 +395,18 @@ def rename_speaker(
         output.write_json({"speaker": speaker, "segments": count})
     else:
         output.say(f"{speaker} is now the speaker of {count} segments.")
+
+
+# --- speakers and known voices ---------------------------------------------------------------------------
+
+voices_app = typer.Typer(
+    name="voices",
+    help="People known by their voice: list, switch on or off, confirm, reject, forget.",
+    invoke_without_command=True,
+    rich_markup_mode=None,
+)
+app.add_typer(voices_app)
+Speaker = Annotated[str, typer.Argument(metavar="SPEAKER", help="The name shown now, e.g. “Speaker 2”.")]
 
 
 @app.command()
@@ -404,12 +425,116 @@ def rename(
 
 @app.command()
 def speakers(reference: Reference, json: Json = False) -> None:
-    """List the speakers of a recording, and how long each speaks."""
-    spoken = _reading().speakers(reference)
+    """List who speaks in a recording: how long, where to hear each voice, and who it may be."""
+    workspace = _reading()
+    found = workspace.speaker_facts(reference)
     if json:
-        output.write_json([{"name": name, "seconds": seconds} for name, seconds in spoken.items()])
+        output.write_json([output.speaker_json(speaker) for speaker in found])
     else:
-        output.show_speakers(spoken)
+        output.show_speakers(found)
+
+
+@voices_app.callback()
+def voices(context: typer.Context, json: Json = False) -> None:
+    """List the people who are known by their voice, and whether that is switched on."""
+    if context.invoked_subcommand is not None:
+        return
+    workspace = _reading()
+    known, consent = workspace.known_voices(), workspace.voices.consent
+    if json:
+        output.write_json(output.voices_json(known, consent))
+    else:
+        output.show_voices(known, consent)
+
+
+@voices_app.command("on")
+def voices_on(json: Json = False) -> None:
+    """Know voices again: those you name are remembered, which is biometric data."""
+    _workspace().allow_voices(True)
+    output.write_json({"remembered": True}) if json else output.say(
+        "Voices that you name are remembered from now on; `moss-agent voices forget --all` deletes them."
+    )
+
+
+@voices_app.command("off")
+def voices_off(json: Json = False) -> None:
+    """Stop remembering and comparing voices; what is known stays until it is forgotten."""
+    workspace = _workspace()
+    workspace.allow_voices(False)
+    left = len(workspace.known_voices())
+    if json:
+        output.write_json({"remembered": False, "known": left})
+        return
+    output.say("Voices are neither remembered nor compared from now on.")
+    if left:
+        output.say(f"{left} known before are still stored: `moss-agent voices forget --all` deletes them.")
+
+
+@voices_app.command("forget")
+def voices_forget(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Whose voice.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="All known voices.")] = False,
+    json: Json = False,
+) -> None:
+    """Delete what is known of a voice, or of all; names in transcripts stay."""
+    if (name is None) != every:
+        raise typer.BadParameter("give the name of one voice, or --all.")
+    workspace = _workspace()
+    forgotten = [voice.name for voice in workspace.known_voices()] if name is None else []
+    if name is None:
+        workspace.forget_voices()
+    else:
+        forgotten = [workspace.forget_voice(name)]
+    if json:
+        output.write_json({"forgotten": forgotten})
+    else:
+        output.say(f"Forgotten: {', '.join(forgotten) or 'nobody was known'}.")
+
+
+@voices_app.command("find")
+def voices_find(reference: Reference, json: Json = False) -> None:
+    """Look for known voices in a recording that was added before they were known."""
+    workspace = _workspace()
+    found = workspace.find_voices(reference)
+    if json:
+        output.write_json([output.likeness_json(likeness) for likeness in found])
+    else:
+        output.show_likenesses(found)
+
+
+@voices_app.command("confirm")
+def voices_confirm(reference: Reference, speaker: Speaker, json: Json = False) -> None:
+    """Say that a speaker is who it may be; it carries the name from now on."""
+    name = _workspace().confirm_voice(reference, speaker)
+    if json:
+        output.write_json({"speaker": speaker, "voice": name, "same": True})
+    else:
+        output.say(f"{speaker} is {name}.")
+
+
+@voices_app.command("reject")
+def voices_reject(reference: Reference, speaker: Speaker, json: Json = False) -> None:
+    """Say that a speaker is not who it may be, or was named as; you are not asked again."""
+    name = _workspace().reject_voice(reference, speaker)
+    if json:
+        output.write_json({"speaker": speaker, "voice": name, "same": False})
+    else:
+        output.say(f"{speaker} is not {name}.")
+
+
+def _ask_for_voices(workspace: Workspace, remember: bool | None, name: str, json: bool) -> None:
+    """Ask once whether voices may be remembered; ``remember`` answers it on the command line."""
+    if remember is not None:
+        workspace.allow_voices(remember)
+    elif workspace.voices.consent is None and workspace.read_only is None and not is_label(name):
+        if json or not sys.stdin.isatty():
+            output.complain("Voices are not remembered; `moss-agent voices on` lets them be known again.")
+            return
+        question = (
+            "Shall named speakers be known again by their voice in later recordings? How they sound is "
+            "stored on this machine only. This is biometric data: have their consent"
+        )
+        workspace.allow_voices(typer.confirm(question, default=False, err=True))
 
 
 @app.command()

@@ -7,7 +7,7 @@ import re
 import signal
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,7 +38,9 @@ if TYPE_CHECKING:
     from agent.cli.doctor import Check
     from agent.engines.released_models import Machine, Model
     from agent.instructed_summary import InstructedSummary
+    from agent.workspace import SpeakerFacts
     from index.corrections.correcting import Changed, Correction
+    from index.diarization.known_voices import KnownVoice, Likeness
     from index.export.vault import Synced
     from index.pipeline.ingest import Progress as IngestProgress
     from index.store.library import Library
@@ -364,14 +366,6 @@ def show_hits(hits: Sequence[Hit], library: Library) -> None:
         say(f"{title} [{clock(hit.start)}–{clock(hit.end)}]\n  {hit.text}\n")
 
 
-def show_speakers(spoken: Mapping[str, float]) -> None:
-    """Who speaks in a recording, and how long."""
-    if not spoken:
-        say("No speakers were identified.")
-    for name, seconds in spoken.items():
-        say(f"{name}: {clock(seconds)}")
-
-
 def show_outline(found: Outline) -> None:
     """The topics of a recording, in order."""
     for topic in found.topics:
@@ -530,3 +524,77 @@ def _counted(number: int, thing: str) -> str:
 def _plain(text: str) -> str:
     """Without control characters: a transcript or title must not steer the terminal."""
     return "".join(char for char in text if char in "\n\t" or (char.isprintable() or char == "\u200d"))
+
+
+# --- speakers and known voices ---------------------------------------------------------------------------
+
+
+def speaker_json(speaker: SpeakerFacts) -> dict[str, Any]:
+    """A speaker as `speakers --json` prints it; times in seconds."""
+    snippet, likeness = speaker.snippet, speaker.likeness
+    return {
+        "name": speaker.name,
+        "seconds": round(speaker.seconds, 3),
+        "snippet": [round(snippet.start, 3), round(snippet.end, 3)] if snippet else None,
+        "likeness": likeness_json(likeness) if likeness else None,
+    }
+
+
+def show_speakers(speakers: Sequence[SpeakerFacts]) -> None:
+    """The speakers of a recording, for a person."""
+    if not speakers:
+        say("No speakers were identified in this recording.")
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in ("speaker", "speaks", "hear it at", "by voice"):
+        table.add_column(column)
+    for speaker in speakers:
+        snippet, likeness = speaker.snippet, speaker.likeness
+        place = f"{clock(snippet.start)} to {clock(snippet.end)}" if snippet else ""
+        like = "" if likeness is None else likeness.voice if likeness.sure else f"{likeness.voice}?"
+        table.add_row(*(Text(_plain(text)) for text in (speaker.name, clock(speaker.seconds), place, like)))
+    with streams.writing():
+        _console.print(table)
+
+
+def likeness_json(likeness: Likeness) -> dict[str, Any]:
+    """Who a speaker was named as, or may be, as JSON."""
+    return {
+        "speaker": likeness.speaker,
+        "voice": likeness.voice,
+        "sure": likeness.sure,
+        "score": likeness.score,
+    }
+
+
+def show_likenesses(likenesses: Sequence[Likeness]) -> None:
+    """Which known voices are in a recording, for a person."""
+    for likeness in likenesses:
+        if likeness.sure:
+            say(f"  {likeness.voice} was known again by voice.")
+        else:
+            say(
+                f"  {likeness.speaker} may be {likeness.voice}: `moss-agent voices confirm ID "
+                f'"{likeness.speaker}"` or `voices reject` says whether it is.'
+            )
+    if not likenesses:
+        say("Nobody there is like a known voice.")
+
+
+def voices_json(known: Sequence[KnownVoice], consent: bool | None) -> dict[str, Any]:
+    """The known voices as `voices --json` prints them; ``remembered`` is null until the user was asked."""
+    voices = [
+        {"name": voice.name, "recordings": list(voice.recordings), "seconds": voice.seconds}
+        for voice in known
+    ]
+    return {"remembered": consent, "voices": voices}
+
+
+def show_voices(known: Sequence[KnownVoice], consent: bool | None) -> None:
+    """The known voices, for a person."""
+    for voice in known:
+        say(f"{voice.name}: {_counted(len(voice.recordings), 'recording')}, {voice.seconds:.0f} s of speech")
+    if not known:
+        say("Nobody is known by voice.")
+    if not consent:
+        say("Voices are not remembered or compared; `moss-agent voices on` switches that on.")

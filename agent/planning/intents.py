@@ -139,14 +139,21 @@ def understand(situation: Situation) -> Intent:
         before = situation.past[-1].question if situation.past else "summary"
         return understand(replace(situation, question=before, past=situation.past[:-1]))
     target = _target(situation)
-    question = read_question(text, target)
+    voices = _voices(situation, target)
+    question = read_question(text, target, voices)
     return (
         _follow_up(question, situation)
         or _by_rule(question, situation)
-        or _by_rule(read_question(_FRONTED.sub(r"\2 \1", corrected(text)), target), situation)
+        or _by_rule(read_question(_FRONTED.sub(r"\2 \1", corrected(text)), target, voices), situation)
         or _timed(question, situation)
         or _search(question, situation)
     )
+
+
+def _voices(situation: Situation, target: Focus | None) -> tuple[str, ...]:
+    """Who may be named in a question: the speakers of the recording in focus, else anybody in the library."""
+    own = target.speakers if target else ()
+    return own if situation.focus else tuple(dict.fromkeys((*own, *situation.people)))
 
 
 def _only_names_recording(text: str, focus: Focus | None) -> bool:
@@ -238,7 +245,7 @@ def _summarised(
     if kind == "action_items" and topic.isalpha() and topic.casefold() not in (*WEEKDAYS, *MONTHS):
         person = person or topic
     asked = Intent("items", question.text, span=_span(question), items=cast(Items, kind))
-    items = replace(asked, about=topic, person=person)
+    items = replace(asked, about=topic, person=person, speaker=question.speaker)
     # A topic is looked for in the whole library; without one, one recording must be meant.
     anywhere = situation.focus is None and bool(topic or person) and items.span is None
     return items if anywhere else _placed(items, situation)
@@ -293,6 +300,9 @@ def _search(question: Question, situation: Situation) -> Intent:
     alone = accounted(question.masked, TITLE + NAME, SAYING)
     if alone and speaker and focus and NAME in question.masked:
         return Intent("read", recording=recording, span=Span(0.0, focus.duration), speaker=speaker)
+    if alone and speaker and NAME in question.masked:
+        # “What did Anna say?”, to the whole library: what matters most of it, in each recording.
+        return Intent("items", query, items="key_quotes", person=speaker, speaker=speaker)
     if alone and not wants:
         target = _target(situation)
         return Intent("outline", recording=target.id) if target else Intent("help")
@@ -347,16 +357,18 @@ class QuestionContext:
         recordings: How many recordings the library has.
         can_listen: Whether there is a tool that listens to audio again.
         intent: What it asks for, by rule; None to have it understood from the conversation.
+        people: Who is named in some recording of the library.
     """
 
     focus: Focus | None = None
     recordings: int = 0
     can_listen: bool = False
     intent: Intent | None = None
+    people: tuple[str, ...] = ()
 
     def situation(self, messages: Sequence[BaseMessage]) -> Situation:
         """The conversation as the planning rules look at it."""
-        return read_situation(messages, self.focus, self.recordings, self.can_listen)
+        return read_situation(messages, self.focus, self.recordings, self.can_listen, self.people)
 
     def intent_of(self, situation: Situation) -> Intent:
         """What the question asks for."""

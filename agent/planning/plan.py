@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from agent.planning.intents import Intent, Span
 from agent.planning.situation import Result, Situation
+from index.text import folded_name
 from tools.listen import LONGEST_S
 from tools.result import Evidence, Heard, RecordingList, SearchResult, Transcript
 
@@ -21,6 +22,8 @@ BEFORE_MOMENT_S, AFTER_MOMENT_S = 10.0, 20.0
 """What is listened to around a sentence, seconds: how the other one took it comes after."""
 MOST_SUMMARISED = 3
 """Recordings summarised for one question to the whole library."""
+MOST_OF_PERSON = 6
+"""Recordings summarised for a question about somebody who speaks in them."""
 
 
 @dataclass(frozen=True)
@@ -125,13 +128,21 @@ def _items(intent: Intent, situation: Situation) -> list[Call]:
         there = situation.found(RecordingList)
         if there is None:
             return [_call("list_recordings")]
-        recordings = [entry.id for entry in there.content.recordings if entry.status == "ready"]
+        entries = [entry for entry in there.content.recordings if entry.status == "ready"]
+        own = [entry.id for entry in entries if _speaks(entry.speakers, intent.person)]
+        if own:
+            return [_call("summarize", recording=recording) for recording in own[:MOST_OF_PERSON]]
+        recordings = [entry.id for entry in entries]
     else:
         found = situation.found(SearchResult)
         if found is None:
             return [_searching(wanted, None)]
         recordings = list(dict.fromkeys(item.recording for item in found.evidence))
     return [_call("summarize", recording=recording) for recording in recordings[:MOST_SUMMARISED]]
+
+
+def _speaks(speakers: Sequence[str], person: str) -> bool:
+    return any(folded_name(name) == folded_name(person) for name in speakers)
 
 
 def _listen(intent: Intent, situation: Situation) -> list[Call]:

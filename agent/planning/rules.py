@@ -84,12 +84,13 @@ class Question:
         return " ".join("".join(" " if mask in letters else letter for letter, mask in pairs).split())
 
 
-def read_question(text: str, target: Focus | None) -> Question:
+def read_question(text: str, target: Focus | None, voices: tuple[str, ...] | None = None) -> Question:
     """A question with its parts found.
 
     Args:
         text: As it was typed.
         target: The recording that is meant, if known: its title, speakers and length.
+        voices: Who may be named; by default the speakers of that recording.
     """
     text = " ".join(text.replace("’", "'").split())
     lower = "".join(letter.lower() if len(letter.lower()) == 1 else letter for letter in text)
@@ -102,7 +103,9 @@ def read_question(text: str, target: Focus | None) -> Question:
         masked = _mask(masked, *span, TIME if isinstance(time, TimeRange) else TOPIC)
     people: list[str] = []
     speakers: set[str] = set()
-    for start, end, name, letter in _people(text, target.speakers if target else ()):
+    if voices is None:
+        voices = target.speakers if target else ()
+    for start, end, name, letter in _people(text, voices):
         if set(masked[start:end]) & {TIME, TOPIC, TITLE, NAME, OWNER}:
             continue
         masked = _mask(masked, start, end, letter)

@@ -96,6 +96,8 @@ class Situation:
     past: tuple[Turn, ...] = ()
     can_listen: bool = True
     """Whether a tool can listen to audio again."""
+    people: tuple[str, ...] = ()
+    """Who is named in some recording of the library."""
 
     @property
     def errors(self) -> list[str]:
@@ -125,7 +127,11 @@ def results_of(results: Sequence[Result[ToolResult]], kind: type[R]) -> list[Res
 
 
 def read_situation(
-    messages: Sequence[BaseMessage], focus: Focus | None, recordings: int, can_listen: bool = True
+    messages: Sequence[BaseMessage],
+    focus: Focus | None,
+    recordings: int,
+    can_listen: bool = True,
+    people: tuple[str, ...] = (),
 ) -> Situation:
     """A conversation as the rules look at it: earlier turns, and this turn so far."""
     turns = list(_turns(messages))
@@ -137,6 +143,7 @@ def read_situation(
         results=current.results,
         past=tuple(turns),
         can_listen=can_listen,
+        people=people,
     )
 
 

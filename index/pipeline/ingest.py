@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,7 +33,14 @@ from index.pipeline.stage import IngestContext
 from index.pipeline.transcribe_file import NO_SPEECH, find_windows
 from index.pipeline.transcribe_stage import TranscribeStage, segment_row
 from index.progress import Progress
-from index.recording_errors import Cancelled, EngineStopped, MossAgentError, TranscriptError, would_lose
+from index.recording_errors import (
+    Cancelled,
+    EngineStopped,
+    MossAgentError,
+    TranscriptError,
+    WeightsError,
+    would_lose,
+)
 from index.records import Note, NoteKind, Recording, Span, StageName, Status
 from index.search.indexing import index_recording
 from index.sounds import MossSounds, SoundStage, is_complete, join_sounds
@@ -53,6 +61,7 @@ from index.transcription.languages import languages_spoken
 from index.transcription.transcriber import Transcriber
 
 if TYPE_CHECKING:
+    from index.diarization.known_voices import KnownVoices
     from index.diarization.moss_speakers import MossSpeakers
     from index.search.embeddings import Embedder
     from index.search.vectors import Vectors
@@ -83,6 +92,7 @@ class Ingest:
             stretch of speech.
         sounds: The engine that listens for sounds and music after the transcript; None leaves that out.
         speakers: The model that is asked who speaks; None leaves it to the voices.
+        voices: Whom speakers are compared with; None knows nobody again.
     """
 
     def __init__(
@@ -94,6 +104,7 @@ class Ingest:
         language: str | None = None,
         sounds: MossSounds | None = None,
         speakers: MossSpeakers | None = None,
+        voices: KnownVoices | None = None,
     ) -> None:
         self.library = library
         self.transcriber = transcriber
@@ -102,6 +113,7 @@ class Ingest:
         self.language = language
         self.sounds = sounds
         self.speakers = speakers
+        self.voices = voices
         self._busy: dict[str, threading.Lock] = {}
 
     def add(
@@ -429,7 +441,14 @@ class Ingest:
 
     def _relabel(self, context: IngestContext, speakers: int | None) -> None:
         diarize_again(context, self._stored_speech(context), self.speakers, speakers)
+        self._recognise(context)
         context.set(expected_speakers=speakers)
+
+    def _recognise(self, context: IngestContext) -> None:
+        """Look for known voices; without the encoder's weights there are no speakers to look at either."""
+        if self.voices is not None:
+            with suppress(WeightsError):
+                self.voices.recognise(context.id, context.cancel.is_set)
 
     def _known(self, context: IngestContext) -> _Before | None:
         """What a recording is before it is added again; None where it is new."""
@@ -480,8 +499,10 @@ class Ingest:
         # Fewer voices than expected may be all that can be told apart.
         if speakers is None or speakers in (len(names), expected):
             return
+        likenesses = self.voices.likenesses(context.id) if self.voices is not None else []
+        known_again = {likeness.speaker for likeness in likenesses if likeness.sure}
         corrected = self.library.correction_count(context.id, of_speakers=True)
-        if all(is_label(name) for name in names) and not corrected:
+        if all(is_label(name) or name in known_again for name in names) and not corrected:
             self._relabel(context, speakers)
             now = len(context.recording.speakers)
             told(f"Its speakers were identified again: there were {len(names)}, now there are {now}.")
@@ -694,6 +715,7 @@ class Ingest:
             # What was said can be asked about while a model is asked who said it.
             self._index(context)
         diarize(context, speech, model)
+        self._recognise(context)
 
     def _index(self, context: IngestContext) -> None:
         duration = context.recording.duration

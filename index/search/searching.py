@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -38,6 +38,9 @@ PASSAGES_WITH_WORDS = 500
 
 RECORDINGS = 4
 """Recordings of the library that are looked into for one question."""
+
+RECORDINGS_AMONG = 12
+"""Recordings that are looked into where it is known which ones count."""
 
 RRF_K = 60
 """Rank constant of reciprocal rank fusion (Cormack, Clarke and Büttcher, SIGIR 2009)."""
@@ -132,19 +135,33 @@ class Search:
         """
         return list(self.find(query, recording, k).hits)
 
-    def find(self, query: str, recording: str | None = None, k: int = 8, most: int = RECORDINGS) -> Found:
+    def find(
+        self,
+        query: str,
+        recording: str | None = None,
+        k: int = 8,
+        most: int = RECORDINGS,
+        among: Sequence[str] | None = None,
+    ) -> Found:
         """The stretches that best match a question, with their sentences scored; see ``search``.
 
         Args:
             query, recording, k: As in ``search``.
             most: Recordings of the library that are looked into at most.
+            among: Ids of the only recordings of the library to look into; None for all.
 
         Raises:
             IndexOutOfDate: The index was made with another embedder.
         """
         if not query.strip() or k < 1:
             return Found()
-        recordings = [recording] if recording is not None else self._candidates(query)[:most]
+        if recording is not None:
+            recordings = [recording]
+        elif among is None:
+            recordings = self._candidates(query)[:most]
+        else:
+            fitting = [found for found in self._candidates(query) if found in among]
+            recordings = list(dict.fromkeys([*fitting, *among]))[:RECORDINGS_AMONG]
         ranked = []
         for found in recordings:
             kept = self._talk(found)
@@ -401,7 +418,7 @@ SHORTEST_QUOTE = 4
 """Words of a sentence from which it is quoted though it has no word of the question."""
 
 
-def choose(query: str, found: Found, speaker: str | None = None) -> list[tuple[Segment, float]]:
+def choose(query: str, found: Found, speakers: Collection[str] | None = None) -> list[tuple[Segment, float]]:
     """The sentences that answer a question, best first, with their relevance in [0, 1].
 
     The most probable ones, and the best of each stretch that nearly fits as well, so that an answer which was
@@ -410,7 +427,7 @@ def choose(query: str, found: Found, speaker: str | None = None) -> list[tuple[S
     Args:
         query: What was asked.
         found: What the search found.
-        speaker: Only what this voice said.
+        speakers: Only what a voice of one of these names said.
     """
     if not found.is_answer:
         return []
@@ -418,7 +435,7 @@ def choose(query: str, found: Found, speaker: str | None = None) -> list[tuple[S
 
     def quotable(segment: Segment) -> bool:
         terms = search_terms(segment.text)
-        is_heard = speaker is None or segment.speaker == speaker
+        is_heard = speakers is None or segment.speaker in speakers
         return is_heard and (len(terms) >= SHORTEST_QUOTE or not asked.isdisjoint(terms))
 
     stretches = [

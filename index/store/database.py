@@ -289,6 +289,55 @@ class ThreadRecordingRow(Base):
     )
 
 
+class VoiceRow(Base):
+    """Somebody who is known by voice, under the name the user gave."""
+
+    __tablename__ = "voices"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    encoder: Mapped[str]
+    """What made its samples; those of another encoder cannot be compared."""
+
+
+class VoiceSampleRow(Base):
+    """How a known voice sounds in one recording; a trigger deletes a voice that has none left."""
+
+    __tablename__ = "voice_samples"
+
+    voice_id: Mapped[int] = mapped_column(ForeignKey("voices.id", ondelete="CASCADE"), primary_key=True)
+    recording_id: Mapped[str] = mapped_column(
+        ForeignKey("recordings.id", ondelete="CASCADE"), primary_key=True
+    )
+    seconds: Mapped[float]
+    """Speech behind it."""
+    embedding: Mapped[bytes] = mapped_column(LargeBinary)
+    """float32, unit length."""
+
+
+class VoiceMatchRow(Base):
+    """A speaker of a recording who is, may be, or is not somebody known."""
+
+    __tablename__ = "voice_matches"
+
+    speaker_id: Mapped[int] = mapped_column(ForeignKey("speakers.id", ondelete="CASCADE"), primary_key=True)
+    voice_id: Mapped[int] = mapped_column(ForeignKey("voices.id", ondelete="CASCADE"), primary_key=True)
+    state: Mapped[str]
+    """``sure``: it was named by the program; ``maybe``: nobody has said yet; ``rejected``: it is not."""
+    label: Mapped[str]
+    """What the speaker was called before."""
+    score: Mapped[float]
+
+
+class VoiceConsentRow(Base):
+    """Whether the user lets voices be remembered; no row until they were asked."""
+
+    __tablename__ = "voice_consent"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    given: Mapped[bool]
+
+
 class WatchedFileRow(Base):
     """A file of a watched folder that was dealt with; it is not taken in again unless it changes.
 

@@ -23,6 +23,7 @@ from index.recording_errors import (
     UnknownRecording,
 )
 from index.records import Comment, Recording, Segment, Span, WatchedFile, Word
+from index.speaker_names import is_label
 from index.store.database import (
     CommentRow,
     CorrectionRow,
@@ -83,6 +84,17 @@ class Library:
         """How many recordings there are."""
         with self.database.transaction() as session:
             return session.scalar(select(func.count()).select_from(RecordingRow)) or 0
+
+    def people(self) -> tuple[str, ...]:
+        """Everybody who is named in some recording, each once, in the spelling used most."""
+        with self.database.transaction() as session:
+            counted = select(SpeakerRow.name, func.count()).group_by(SpeakerRow.name)
+            rows = session.execute(counted.order_by(func.count().desc(), SpeakerRow.name)).all()
+        names: dict[str, str] = {}
+        for name, _ in rows:
+            if not is_label(name):
+                names.setdefault(folded_name(name), name)
+        return tuple(names.values())
 
     def recording(self, recording: str) -> Recording:
         """One recording by its full id.

@@ -201,7 +201,7 @@ def by_command_line(house: House, row: Row, monkeypatch: pytest.MonkeyPatch) -> 
     first = house.workspace.library.resolve(TITLE).speakers[0]
     more = {
         "import": [house.transcript], "attach": [TITLE, house.file], "sync": [house.file.parent / "notes"],
-        "comment": [TITLE, "0:05", "Here."], "list": [], "reindex": [], "add": [house.file],
+        "comment": [TITLE, "0:05", "Here."], "list": [], "voices": [], "reindex": [], "add": [house.file],
         "search": ["ferry"], "ask": [QUESTION],
         "rename": [TITLE, TITLE], "rename-speaker": [TITLE, first, first],
         "listen": [TITLE, "0", "9", "A bell?"],

@@ -37,6 +37,7 @@ from web.page.transcript_view import (
     render_talk,
     render_transcript,
 )
+from web.page.voices_view import render_voices
 from web.uploads import Uploads
 
 if TYPE_CHECKING:
@@ -132,7 +133,10 @@ class Handlers:
         heard = self.library.audio_path(recording.id).exists()
         segments = self.library.segments(recording.id)
         return (
-            render_head(recording, bool(segments), problem),
+            render_head(recording, bool(segments), problem)
+            + render_voices(
+                recording, self.workspace.speaker_facts(recording.id), self.workspace.voices.consent
+            ),
             render_player(recording, heard, moment.at if moment else None),
             render_transcript(recording, segments, self.library.comments(recording.id)),
             render_talk(talk_time(recording, segments), recording),
@@ -248,8 +252,20 @@ class Handlers:
     def rename(self, opened: str | None, event: gr.EventData) -> tuple[Any, ...]:
         """Give a speaker another name; two are merged where the browser asked whether that is meant."""
         with _told():
-            merge = bool(getattr(event, "merge", False))
+            merge, remember = bool(getattr(event, "merge", False)), getattr(event, "remember", None)
+            if remember is not None:
+                self.workspace.allow_voices(bool(remember))
             self.workspace.rename_speaker(opened or "", str(event.old), str(event.new), merge, BY)
+        return self._spoken(opened)
+
+    def voice(self, opened: str | None, event: gr.EventData) -> tuple[Any, ...]:
+        """Somebody said whether a speaker is who it may be."""
+        with _told():
+            answer = self.workspace.confirm_voice if event.same else self.workspace.reject_voice
+            answer(opened or "", str(event.speaker))
+        return self._spoken(opened)
+
+    def _spoken(self, opened: str | None) -> tuple[Any, ...]:
         head, _, transcript, talk = self._middle(self._recording(opened))
         return self._shelf(opened), head, transcript, talk
 

@@ -134,7 +134,8 @@ def lay_out(template: str) -> Parts:
             )
             engines = _part("", "engines", "")
         with gr.Column(elem_id="recording", min_width=0):
-            head = _part("", "head", "moss.head(element, trigger, ['rename'])")
+            named = "moss.head(element, trigger, ['rename', 'voice']); moss.voices(element, trigger)"
+            head = _part("", "head", named)
             player = _part(
                 "",
                 "player-bar",

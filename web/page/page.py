@@ -66,7 +66,9 @@ def _library(page: gr.Blocks, parts: Parts, handlers: Handlers) -> None:
     parts.add.complain(handlers.complain, None, None, **every)
     for name in ("comment", "recomment", "uncomment"):
         getattr(parts.player, name)(getattr(handlers, name), [opened], [parts.transcript], **every)
-    parts.head.rename(handlers.rename, [opened], [shelf, parts.head, parts.transcript, parts.talk], **every)
+    spoken = [shelf, parts.head, parts.transcript, parts.talk]
+    parts.head.rename(handlers.rename, [opened], spoken, **every)
+    parts.head.voice(handlers.voice, [opened], spoken, **every)
 
 
 def _summary(parts: Parts, handlers: Handlers) -> None:

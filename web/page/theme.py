@@ -53,6 +53,7 @@ STYLES = (
     "panels.css",
     "edit.css",
     "chat.css",
+    "voices.css",
 )
 SCRIPTS = (
     "page.js",
@@ -65,6 +66,7 @@ SCRIPTS = (
     "panels.js",
     "comments.js",
     "edit.js",
+    "voices.js",
     "keyboard.js",
 )
 

@@ -135,7 +135,7 @@ def start(home: Path, run: str = RUN, cold: bool = False, **settings: str) -> Si
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     arguments = ["--home", str(home), "web", "--port", str(port), "--json"]
-    log, environment = home / "server.log", {"HF_HUB_OFFLINE": "1", **settings}
+    log, environment = home / "server.log", {"HF_HUB_OFFLINE": "1", "MOSS_AGENT_VOICES": "off", **settings}
     process: Program | subprocess.Popen[str]
     if cold:
         process = subprocess.Popen(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -197,3 +198,40 @@ def test_three_thousand_sentences_stay_fluid(long_site: Site, visit: Visit) -> N
     shown = [page.evaluate(search) for _ in range(3)]
     assert min(shown) < 300
     expect(page.locator(".line:visible")).to_have_count(1)
+
+
+@pytest.fixture
+def asking_site(filled_home: Path, models: Path, tmp_path: Path) -> Iterator[Site]:
+    """A page of its own on which nobody was asked about voices yet; Speaker 2 may be Anna."""
+    home = tmp_path / "home"
+    shutil.copytree(filled_home, home)
+    (home / "models").symlink_to(models)
+    with sqlite3.connect(home / "library.sqlite") as database:
+        second = database.execute("SELECT id, recording_id FROM speakers WHERE name = 'Speaker 2'").fetchone()
+        database.execute("INSERT INTO voices VALUES (1, 'Anna', 'an encoder')")
+        database.execute("INSERT INTO voice_samples VALUES (1, ?, 9.0, ?)", (second[1], bytes(1024)))
+        match = "INSERT INTO voice_matches VALUES (?, 1, 'maybe', 'Speaker 2', 0.8)"
+        database.execute(match, (second[0],))
+    running = start(home, MOSS_AGENT_VOICES="ask")
+    yield running
+    running.stop()
+
+
+def test_voices_are_known_again_once_somebody_agreed_and_asked_about_where_unsure(
+    asking_site: Site, visit: Visit
+) -> None:
+    page = visit(asking_site)
+    expect(page.locator(".voices .cite")).to_have_count(3)
+    expect(page.locator(".maybe")).to_have_count(0)
+    page.click("[data-rename='Speaker 1']")
+    page.fill("dialog input", "Ben")
+    page.keyboard.press("Enter")
+    page.click("dialog button:text-is('Remember voices')")
+    expect(page.locator(".maybe")).to_have_text("Anna?")
+    page.click("[data-voice='Speaker 2'][data-same=yes]")
+    expect(page.locator("[data-rename='Anna']")).to_be_visible()
+    expect(page.locator("[data-ask-voices]")).to_have_count(0)
+    page.click("[data-rename='Ben']")
+    page.fill("dialog input", "Benno")
+    page.keyboard.press("Enter")
+    expect(page.locator("[data-rename='Benno']")).to_be_visible()

@@ -126,5 +126,5 @@ moss.head = (element, trigger) => element.addEventListener("click", async (event
     title: `Merge ${old} and ${other}?`, action: "Merge",
     text: `There is a speaker “${other}” already. If they are the same person, all that ${old} says becomes ${other}’s; Undo takes it back.`,
   })) return;
-  trigger("rename", { old, new: name, merge: Boolean(other) });
+  trigger("rename", { old, new: name, merge: Boolean(other), remember: await moss.mayRemember(element) });
 });
