@@ -8,7 +8,7 @@ MIND := build/mind
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-mind install install-test browser lint format bench fixture clean
+.PHONY: help run test test-mind test-install install install-test wheel browser lint format bench fixture clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -23,9 +23,20 @@ test: install-test browser ## set up and pass the whole suite, browser tests inc
 test-mind: $(MIND)/installed ## run the agent on a small language model (downloads 1.2 GB more)
 	PYTHONPATH=$(MIND)/packages $(BIN)/python -m pytest tests/mind -o asyncio_mode=auto
 
+# Apart from `make test` as well. The image is built in a fresh Debian root, which takes root and debootstrap.
+test-install: install-test ## install the wheel and build the image for real, and use both (needs 10 GB)
+	$(BIN)/python -m pytest tests/install
+
 install: $(STAMPS)/install ## set up without starting
 
 install-test: $(STAMPS)/install-test
+
+wheel: $(BIN)/python ## build dist/*.whl, which installs anywhere, and the versions it was tested with beside it
+	rm -rf dist
+	$(BIN)/python -m pip download --quiet --no-deps --only-binary :all: --dest build/weights Resemblyzer==0.1.4
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	cp constraints.txt dist/
+	rm -rf build/lib build/bdist.*
 
 lint: install-test ## ruff (lint and format) and mypy
 	$(BIN)/ruff check .
@@ -48,7 +59,7 @@ fixture: install-test ## train anew the tiny model that is shipped for tests, in
 	$(BIN)/python -m tests.fixture
 
 clean: ## remove what was set up here; recordings are elsewhere and stay
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # Chromium comes from Debian's packages; only root may install them.
 browser:

@@ -23,6 +23,8 @@ def add_files(
     language: str | None = None,
     told: Callable[[Path, str], None] | None = None,
     track: int | None = None,
+    again: bool = False,
+    drop_corrections: bool = False,
 ) -> Iterator[tuple[Path, Recording | MossAgentError]]:
     """Take files in, as many at a time as the workspace's engine is good for.
 
@@ -35,6 +37,8 @@ def add_files(
         language: See ``Workspace.add``.
         told: Called with a file and what happened to it that was there already; see ``Workspace.add``.
         track: See ``Workspace.add``.
+        again: See ``Workspace.add``.
+        drop_corrections: See ``Workspace.add``.
 
     Returns:
         Each file in the order given, with its recording or what went wrong with it.
@@ -47,14 +51,17 @@ def add_files(
     def add(file: Path) -> Recording | MossAgentError:
         try:
             tell = None if told is None else partial(told, file)
-            return workspace.add(file, title, speakers, reporting(file.name), cancel, language, tell, track)
+            report = reporting(file.name)
+            return workspace.add(
+                file, title, speakers, report, cancel, language, tell, track, again, drop_corrections
+            )
         except MossAgentError as error:
             return error
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:
             # Whatever it is, also the panic of a library written in Rust, it is about this file alone.
-            return _unexpected(file, error)
+            return unexpected(file, error)
 
     pool = ThreadPoolExecutor(workspace.files_at_once if len(files) > 1 else 1, "adding")
     at = files[0]
@@ -70,7 +77,7 @@ def add_files(
         pool.shutdown(cancel_futures=True)
 
 
-def _unexpected(file: Path, error: BaseException) -> MossAgentError:
+def unexpected(file: Path, error: BaseException) -> MossAgentError:
     """The sentence for an error that nobody foresaw."""
     kind, text = type(error).__name__, " ".join(str(error).split())[:300]
     failure = MossAgentError(f"{file.name} could not be added: unexpected error ({kind}: {text}).")

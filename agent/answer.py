@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from index.recording_errors import MossAgentError
 from tools.result import ToolResult
 
 
@@ -94,3 +95,15 @@ class ThoughtDelta:
 
 
 Event = StepStarted | StepFinished | ThoughtDelta | TextDelta | Answer
+
+
+def answer_of(events: Iterable[Event]) -> Answer:
+    """The answer at the end of a stream of events.
+
+    Raises:
+        MossAgentError: There is none.
+    """
+    for event in events:
+        if isinstance(event, Answer):
+            return event
+    raise MossAgentError("The answer broke off; ask again.")

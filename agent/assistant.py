@@ -17,12 +17,12 @@ from langchain_core.tools import BaseTool
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.types import StreamMode
 
-from agent.answer import Answer, Citation, Event, Step, StepFinished, StepStarted
+from agent.answer import Answer, Citation, Event, Step, StepFinished, StepStarted, answer_of
 from agent.citations.quotes import fold
 from agent.graph import MOST_GATHERED, MOST_ROUNDS, State, build_graph
 from agent.planning.situation import Focus
 from index.disk_space import disk_full, is_disk_full
-from index.recording_errors import Cancelled, MossAgentError
+from index.recording_errors import Cancelled, InvalidInput, MossAgentError
 from index.records import Recording
 from index.store.library import Library
 from moss_audio.errors import MossAudioError
@@ -80,10 +80,7 @@ class Assistant:
             Cancelled: ``cancel`` was set.
             MossAgentError: The question is empty or too long, or the chat model failed.
         """
-        for event in self.stream(question, recording, thread, cancel):
-            if isinstance(event, Answer):
-                return event
-        raise MossAgentError("The answer broke off; ask again.")
+        return answer_of(self.stream(question, recording, thread, cancel))
 
     def stream(
         self,
@@ -262,9 +259,9 @@ def _focus_state(recording: Recording) -> dict[str, Any]:
 def _clean(question: str) -> str:
     question = question.replace("\x00", "").strip()
     if not question:
-        raise MossAgentError("The question is empty; ask something about a recording.")
+        raise InvalidInput("The question is empty; ask something about a recording.")
     if len(question) > LONGEST_QUESTION:
-        raise MossAgentError(f"The question is longer than {LONGEST_QUESTION} characters; ask a shorter one.")
+        raise InvalidInput(f"The question is longer than {LONGEST_QUESTION} characters; ask a shorter one.")
     return question
 
 

@@ -40,14 +40,15 @@ from langgraph.prebuilt.tool_node import ToolCallRequest
 from langgraph.types import Command, StreamWriter
 
 from agent.answer import StepFinished, TextDelta, ThoughtDelta
-from agent.citations.check import Checked, Checker, LineStream, Segments
+from agent.citations.check import Checked, Checker, LineStream
+from agent.corrected_turns import CurrentSegments, as_corrected
 from agent.extractive.compose import compose
 from agent.extractive.extractive_chat import BY_RULE, by_rule
 from agent.planning.intents import Intent, QuestionContext, understand
 from agent.planning.plan import next_calls
 from agent.planning.situation import Focus
 from agent.prompts import Handout, system_message
-from agent.turns import GATHERED, last_turn, remembered, rounds
+from agent.turns import GATHERED, before_the_model, last_turn, remembered, rounds
 from tools.result import SearchResult, Transcript, result_of
 
 
@@ -101,7 +102,7 @@ def build_graph(
     model: BaseChatModel,
     tools: Sequence[BaseTool],
     checkpointer: BaseCheckpointSaver[Any] | None,
-    segments: Segments,
+    segments: CurrentSegments,
 ) -> CompiledStateGraph[State]:
     """The compiled loop.
 
@@ -145,20 +146,26 @@ def lookup_failed(error: Exception) -> str:
 class _Nodes:
     """The nodes, over one model and one set of tools."""
 
-    def __init__(self, model: BaseChatModel, tools: Sequence[BaseTool], segments: Segments) -> None:
+    def __init__(self, model: BaseChatModel, tools: Sequence[BaseTool], segments: CurrentSegments) -> None:
         self._plain = model
         self._bound = model.bind_tools(list(tools))
         self._names = [tool.name for tool in tools]
         self._segments = segments
 
     def begin(self, state: State) -> dict[str, Any]:
-        """Forget old turns and those that broke off before their answer; understand the question."""
+        """Forget old turns and those that broke off before their answer; understand the question.
+
+        What earlier turns quote is brought to what it was corrected to since.
+        """
         kept = remembered(state["messages"])
+        current = as_corrected(kept, self._segments)
+        corrected = {message.id: message for message in current}
+        kept = [corrected.get(message.id, message) for message in kept]
         ids = {message.id for message in kept}
         gone = [message for message in state["messages"] if message.id not in ids]
         context = self._context(state)
         return {
-            "messages": [RemoveMessage(id=str(message.id)) for message in gone],
+            "messages": [*(RemoveMessage(id=str(message.id)) for message in gone), *current],
             "answer": {},
             "intent": understand(context.situation(kept)),
             "checker": self._checker(state, kept),
@@ -228,8 +235,9 @@ class _Nodes:
         if not str(reply.text).strip():
             return {"messages": [reply], "checked": Checked(NO_ANSWER, ())}
         out = lines.feed("\n")
-        if lines.dropped and not lines.checked.citations and (quotes := self._quotes(state)):
-            # Nothing of it holds: what was said stands in its place.
+        unproven = (lines.dropped or lines.uncited) and not lines.checked.citations
+        if unproven and (quotes := self._quotes(state)):
+            # Nothing of it holds, or could be checked: what was said stands in its place, or below it.
             out += lines.feed(f"\n\n{quotes}", by_rule=True)
         if out := out + lines.finish():
             writer(TextDelta(out))
@@ -251,10 +259,12 @@ class _Nodes:
         return compose(state["intent"], situation)
 
     def _quotes(self, state: State) -> str:
-        """What was gathered, by rule; empty where nothing of it can be cited."""
-        situation = self._context(state).situation(state["messages"])
-        found = any(result.evidence for result in situation.results)
-        return compose(state["intent"], situation) if found else ""
+        """What was gathered, by rule, or else what the model found; empty where none of it can be cited."""
+        for messages in (before_the_model(state["messages"]), state["messages"]):
+            situation = self._context(state).situation(messages)
+            if any(result.evidence for result in situation.results):
+                return compose(state["intent"], situation)
+        return ""
 
     def _write(
         self,

@@ -38,6 +38,8 @@ class Settings(BaseSettings):
     """For SGLang: its serialised logit processor that bounds thoughts, or a file that holds it."""
     transcriber: str = "base"
     """``base`` or ``tiny.en`` (packaged), any faster-whisper model name, or a folder with one."""
+    weights: Path | None = None
+    """Folder of recognisers' weights, put together already; looked at before the home folder's ``models``."""
     embedder: str = "packaged"
     """``packaged`` (all-MiniLM-L6-v2), any sentence-transformers name, or a folder with one."""
     language: str | None = None
@@ -52,6 +54,14 @@ class Settings(BaseSettings):
     """CPU threads for recognition; 0 takes all cores."""
     max_upload_mb: Annotated[int, Field(gt=0)] = 4096
     """Largest file the page accepts, in MiB."""
+    webhook_url: str | None = None
+    """Address that is told when a recording is ready or failed; none by default."""
+    webhook_secret: SecretStr | None = None
+    """What messages to ``webhook_url`` are signed with, at least 16 characters."""
+    webhook_private: bool = False
+    """Whether ``webhook_url`` may lead to this machine or a private network."""
+    page_url: str = "http://127.0.0.1:7860"
+    """Where the page is, for links to moments: in synced notes, and in answers of the API and of MCP."""
     summary_template: Template = "meeting"
     """Template of a summary when none is named."""
 

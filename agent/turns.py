@@ -46,3 +46,17 @@ def rounds(messages: Sequence[BaseMessage], gathered: bool = False) -> int:
     return sum(
         bool(message.tool_calls) and (GATHERED in message.additional_kwargs) == gathered for message in asked
     )
+
+
+def before_the_model(messages: Sequence[M]) -> list[M]:
+    """The messages up to the first of the model's own in the last turn: what was gathered by rule."""
+    current = last_turn(messages)
+    own = next(
+        (
+            at
+            for at, message in enumerate(current)
+            if isinstance(message, AIMessage) and GATHERED not in message.additional_kwargs
+        ),
+        len(current),
+    )
+    return list(messages[: len(messages) - len(current) + own])

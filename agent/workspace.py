@@ -11,38 +11,63 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.settings import Settings
+from index.audio.decode import file_id
 from index.disk_space import noticing_full_disk
 from index.progress import Progress, Report
-from index.recording_errors import DiskFull, IndexOutOfDate, MossAgentError
-from index.records import Recording, Summary
+from index.recording_errors import (
+    Cancelled,
+    DiskFull,
+    HomeInUse,
+    IndexOutOfDate,
+    InvalidInput,
+    MossAgentError,
+    would_lose,
+)
+from index.records import Comment, Hit, Recording, Segment, Status, Summary, Topic
 from index.store.database import Database, is_writable, not_writable
 from index.store.library import Library
+from moss_audio.timestamps import clock
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
+    from agent.answer import Event
     from agent.assistant import Assistant
     from agent.checkpointer import Memory
     from agent.engines.engine_choice import Engines
+    from agent.instructed_summary import InstructedSummary
+    from agent.webhooks import Webhooks
+    from index.corrections.correcting import Changed, Correction, Corrections, Versions
+    from index.export.vault import Synced
+    from index.imports.transcript_files import ImportedTranscript
     from index.pipeline.ingest import Ingest
     from index.search.embeddings import Embedder
+    from index.search.library_search import LibraryHits
     from index.search.searching import Search
     from index.search.vectors import Vectors
+    from index.timeline import TalkTime, Timeline
     from index.transcription.transcriber import Transcriber
     from tools import Toolbox
+    from tools.result import Heard, Outline
 
 
 MANY_WINDOWS = 8
 """Windows side by side from which an engine counts as one that batches."""
 
 FILES_AT_ONCE = 4
+
+SUMMARIES_KEPT = 16
+"""Summaries by instruction that are kept in memory."""
+
+PLACES = 24
+"""Places that a search over the whole library shows."""
 
 
 class Workspace:
@@ -67,6 +92,11 @@ class Workspace:
         """Why the home folder is only read, as the error of what would write; None where it is written."""
         self.engines_problem = ""
         """Why no engines could be chosen; empty if they were, or were not needed yet."""
+        self._written: dict[tuple[str, str], InstructedSummary] = {}
+        self.beside_others = False
+        """Whether this process searches for long while others may write; see ``search``."""
+        self.when_removed: list[Callable[[str], None]] = []
+        """Called with the id of each recording that is removed, by whatever holds words of it in memory."""
         self._locked = threading.RLock()
         self._lock_depth = 0
 
@@ -110,8 +140,9 @@ class Workspace:
         """Keyword and vector search over the library."""
         from index.search.searching import Search
 
-        # An embedded Chroma writes even to be read.
-        can_open = self.read_only is None or self.vectors.folder is None
+        # An embedded Chroma writes even to be read, and does not see what another process adds or deletes.
+        is_shared = self.read_only is not None or self.beside_others
+        can_open = not is_shared or self.vectors.folder is None
         return Search(self.library, self.embedder, self.vectors if can_open else None)
 
     @cached_property
@@ -174,10 +205,159 @@ class Workspace:
         language: str | None = None,
         told: Callable[[str], None] | None = None,
         track: int | None = None,
+        again: bool = False,
+        drop_corrections: bool = False,
     ) -> Recording:
-        """Take a file in; see ``index.pipeline.ingest.Ingest.add``."""
+        """Take a file in, and tell the webhook what came of it.
+
+        Media is transcribed (``index.pipeline.ingest.Ingest.add``); what is a transcript by its name is
+        imported, so that every door takes both.
+        """
+        from index.imports.transcript_files import TRANSCRIPT_SUFFIXES
+
+        webhooks = self.webhooks
         with self.writing():
-            return self.ingest.add(path, title, speakers, progress, cancel, language, told, track)
+            before = {recording.id: recording for recording in self.library.recordings()}
+            try:
+                if path.suffix.lower() in TRANSCRIPT_SUFFIXES:
+                    added = self.import_transcript(
+                        path, None, title, language, speakers, progress=progress, cancel=cancel, told=told
+                    )
+                else:
+                    added = self.ingest.add(
+                        path, title, speakers, progress, cancel, language, told, track, again,
+                        drop_corrections,
+                    )  # fmt: skip
+            except Cancelled:
+                raise
+            except Exception as error:
+                reason = str(error) if isinstance(error, MossAgentError) else "Unexpected error."
+                webhooks.failed(_id_of(path), title or path.stem, reason)
+                raise
+        old = before.get(added.id)
+        if old is None or old.status is not Status.READY or old.seconds_taken != added.seconds_taken:
+            webhooks.ready(added)
+        return added
+
+    @cached_property
+    def webhooks(self) -> Webhooks:
+        """What is told when a recording is ready or failed.
+
+        Raises:
+            MossAgentError: The settings name no address that can be used, or no secret.
+        """
+        from agent.webhooks import Webhooks
+
+        return Webhooks(self.settings, self.library.database)
+
+    def import_transcript(
+        self,
+        source: Path | ImportedTranscript,
+        media: Path | None = None,
+        title: str | None = None,
+        language: str | None = None,
+        speakers: int | None = None,
+        encoding: str | None = None,
+        offset: float | None = None,
+        progress: Callable[[Progress], None] | None = None,
+        cancel: threading.Event | None = None,
+        told: Callable[[str], None] | None = None,
+        track: int | None = None,
+    ) -> Recording:
+        """Take in a transcript that was made elsewhere, with or without its media file.
+
+        Args:
+            source: The file, or what was read from one.
+            encoding: See ``index.imports.transcript_files.read_transcript``.
+            offset: See there.
+
+        The others, and what is returned and raised: see ``index.pipeline.ingest.Ingest.import_transcript``.
+
+        Raises:
+            TranscriptError: The file is no transcript that can be read; nothing is stored.
+        """
+        if isinstance(source, Path):
+            from index.imports.transcript_files import read_transcript
+
+            source = read_transcript(source, encoding, offset)
+        with self.writing():
+            return self.ingest.import_transcript(
+                source, media, title, language, speakers, progress, cancel, told, track
+            )
+
+    def attach_media(
+        self,
+        reference: str,
+        media: Path,
+        speakers: int | None = None,
+        progress: Callable[[Progress], None] | None = None,
+        cancel: threading.Event | None = None,
+        track: int | None = None,
+    ) -> Recording:
+        """Give an imported transcript its media file; see ``index.pipeline.ingest.Ingest.attach_media``."""
+        recording = self.library.resolve(reference)
+        with self.writing():
+            return self.ingest.attach_media(recording.id, media, speakers, progress, cancel, track)
+
+    def sync_notes(self, folder: Path, base: str | None = None) -> Iterator[Synced]:
+        """Keep one Markdown note for each recording in a folder; see ``index.export.vault.Vault``.
+
+        Args:
+            folder: Where the notes are; it is made.
+            base: The page's address, for links to moments; by default ``MOSS_AGENT_PAGE_URL``.
+
+        Yields:
+            Each note with what was done.
+
+        Raises:
+            MossAgentError: The folder cannot be used, the address is none, or the home folder is only read.
+        """
+        from index.export.vault import Vault
+
+        if self.read_only is not None:
+            raise self.read_only
+
+        def summarise(recording: Recording) -> Summary | None:
+            try:
+                return self.summarize(recording.id)
+            except MossAgentError:
+                return None  # nothing was said in it
+
+        vault = Vault(self.library, folder, base or self.settings.page_url, summarise)
+        with noticing_full_disk(folder):
+            yield from vault.sync()
+
+    def follow_notes(
+        self, folder: Path, stop: threading.Event, base: str | None = None, seconds: float = 2.0
+    ) -> Iterator[Synced]:
+        """Sync notes again and again, whenever the library has changed.
+
+        Args:
+            folder: As in ``sync_notes``.
+            stop: Set it to end.
+            base: As in ``sync_notes``.
+            seconds: How often to look.
+
+        Yields:
+            Each note with which something was done, and each sentence about one once.
+
+        Raises:
+            MossAgentError: As ``sync_notes``.
+        """
+        told: set[tuple[str, str]] = set()
+        with self.library.database.engine.connect() as connection:
+            last = None
+            while not stop.is_set():
+                # What other connections have written, be they in this program or another one.
+                version = connection.exec_driver_sql("PRAGMA data_version").scalar()
+                if version != last:
+                    last = version
+                    for note in self.sync_notes(folder, base):
+                        is_new = bool(note.told) and (note.recording, note.told) not in told
+                        told.add((note.recording, note.told))
+                        if is_new or note.action not in ("unchanged", "left"):
+                            yield note
+                stop.wait(seconds)
 
     @property
     def glossary(self) -> tuple[str, ...]:
@@ -210,16 +390,25 @@ class Workspace:
             self.transcriber.glossary = glossary_of(self.settings)
         return entries
 
-    def remove(self, reference: str) -> Recording:
+    def remove(self, reference: str, drop_corrections: bool = False) -> Recording:
         """Delete a recording from every store: database, audio copy, vectors, conversations that quoted it.
+
+        Args:
+            reference: Which one.
+            drop_corrections: Whether it may go although somebody corrected its transcript, which adding the
+                file again would not bring back.
 
         Returns:
             What was removed.
 
         Raises:
             UnknownRecording, AmbiguousRecording: See ``Library.resolve``.
+            WouldLoseCorrections: It has corrections, and they may not be dropped.
         """
         recording = self.library.resolve(reference)
+        count = 0 if drop_corrections else self.library.correction_count(recording.id)
+        if count:
+            raise would_lose(f"“{recording.title}” has", count, "remove it")
         if isinstance(self.read_only, DiskFull):
             self._make_room(recording.id)
         with self.writing():
@@ -230,8 +419,12 @@ class Workspace:
             except IndexOutOfDate:
                 # A collection that cannot be read may still hold its vectors; `reindex` makes it anew.
                 self.vectors.reset()
+            self._remove_notes(recording.id)
             self.library.delete(recording.id)
+            self._written = {key: one for key, one in self._written.items() if key[0] != recording.id}
             self._remove_uploads(recording.id)
+            for told in self.when_removed:
+                told(recording.id)
         return recording
 
     def _make_room(self, recording: str) -> None:
@@ -243,11 +436,21 @@ class Workspace:
         self.library.database.close()
         if "memory" in self.__dict__:
             self.memory.close()
-        for opened in ("memory", "search", "ingest", "toolbox", "assistant"):
+        for opened in ("memory", "search", "ingest", "corrections", "toolbox", "assistant"):
             self.__dict__.pop(opened, None)
         database = Database(self.settings.database_url or self.home / "library.sqlite")
         self.library = Library(database, self.home)
         self.read_only = database.read_only
+        if "webhooks" in self.__dict__:
+            self.webhooks.database = database
+
+    def _remove_notes(self, recording: str) -> None:
+        """Take away its notes; what cannot be reached now goes at the next ``sync``."""
+        from index.export.vault import Vault
+
+        for folder in self.library.folders_of_notes(recording):
+            if folder.is_dir():
+                Vault(self.library, folder, self.settings.page_url, lambda _: None).remove(recording)
 
     def _remove_uploads(self, recording: str) -> None:
         """Delete what the page still keeps of an upload that was not finished (``web/uploads.py``)."""
@@ -257,20 +460,95 @@ class Workspace:
                     shutil.rmtree(self.home / "uploads" / note.stem, ignore_errors=True)
                     note.unlink(missing_ok=True)
 
-    def rename_speaker(self, reference: str, old: str, new: str) -> int:
-        """Give a speaker another name, or merge two; returns the number of segments under the new name."""
+    @cached_property
+    def corrections(self) -> Corrections:
+        """What corrects transcripts; the methods below name a recording as a person does."""
+        from index.corrections.correcting import Corrections
+
+        return Corrections(self.library, self.embedder, self.vectors)
+
+    def correct_sentence(
+        self, reference: str, segment: int, text: str, versions: Versions | None = None, by: str = ""
+    ) -> Changed:
+        """Give a sentence another text; see ``index.corrections.correcting.Corrections.edit``."""
+        return self._correct(
+            reference, lambda found: self.corrections.edit(found, segment, text, versions, by)
+        )
+
+    def give_speaker(
+        self,
+        reference: str,
+        segments: Sequence[int],
+        speaker: str,
+        versions: Versions | None = None,
+        by: str = "",
+    ) -> Changed:
+        """Give sentences a speaker, one that there is or a new one; see ``Corrections.assign``."""
+        return self._correct(
+            reference, lambda found: self.corrections.assign(found, segments, speaker, versions, by)
+        )
+
+    def split_sentence(
+        self, reference: str, segment: int, at: int, versions: Versions | None = None, by: str = ""
+    ) -> Changed:
+        """Cut a sentence in two before character ``at``; see ``Corrections.split``."""
+        return self._correct(
+            reference, lambda found: self.corrections.split(found, segment, at, versions, by)
+        )
+
+    def merge_sentences(
+        self, reference: str, segments: Sequence[int], versions: Versions | None = None, by: str = ""
+    ) -> Changed:
+        """Make one sentence of several in a row; see ``Corrections.merge``."""
+        return self._correct(reference, lambda found: self.corrections.merge(found, segments, versions, by))
+
+    def undo_correction(self, reference: str, redo: bool = False) -> Changed:
+        """Take the newest correction back, or with ``redo`` make the one again that was undone last."""
+        turn = self.corrections.redo if redo else self.corrections.undo
+        return self._correct(reference, turn)
+
+    def correction_history(self, reference: str, segment: int | None = None) -> list[Correction]:
+        """What was corrected, newest first, with what was there before; of one sentence where it is named."""
+        return self.corrections.history(self.library.resolve(reference).id, segment)
+
+    def changes_since(self, reference: str, revision: int) -> Changed:
+        """What corrections changed in a recording after one of its revisions."""
+        return self.corrections.changes(self.library.resolve(reference).id, revision)
+
+    def _correct(self, reference: str, correct: Callable[[str], Changed]) -> Changed:
+        recording = self.library.resolve(reference).id
+        with self.writing():
+            return correct(recording)
+
+    def rename_speaker(self, reference: str, old: str, new: str, merge: bool = False, by: str = "") -> int:
+        """Give a speaker another name; returns the number of segments under the new name.
+
+        Raises:
+            SpeakerExists: It is the name of another speaker, and ``merge`` does not say that they are one.
+            MossAgentError: There is no such speaker, or the name is no name.
+        """
         if self.read_only is not None:
             raise self.read_only
+        recording = self.library.resolve(reference).id
         with noticing_full_disk(self.home):
-            return self.library.rename_speaker(self.library.resolve(reference).id, old, new)
+            name, _ = self.corrections.rename(recording, old, new, merge, by)
+            return self.library.voice_count(recording, name)
 
     def relabel_speakers(
-        self, reference: str, speakers: int | None, report: Report | None = None
+        self,
+        reference: str,
+        speakers: int | None,
+        report: Report | None = None,
+        drop_corrections: bool = False,
     ) -> Recording:
-        """Diarize a ready recording again, with the number of speakers given or estimated."""
+        """Diarize a ready recording again, with the number of speakers given or estimated.
+
+        Raises:
+            WouldLoseCorrections: Somebody corrected who speaks, and that may not be dropped.
+        """
         recording = self.library.resolve(reference)
         with self.writing():
-            self.ingest.relabel_speakers(recording.id, speakers, report)
+            self.ingest.relabel_speakers(recording.id, speakers, report, drop_corrections)
         return self.library.recording(recording.id)
 
     def summarize(self, reference: str, template: str | None = None) -> Summary:
@@ -286,14 +564,213 @@ class Workspace:
             self.library, self.embedder, recording, template or self.settings.summary_template
         )
 
+    def summarize_as(
+        self,
+        reference: str,
+        instruction: str,
+        template: str | None = None,
+        cancel: threading.Event | None = None,
+    ) -> InstructedSummary:
+        """The summary of a recording as somebody wants it; see ``agent.instructed_summary``.
+
+        What was written is kept, so that the page's copy and download are what it shows.
+
+        Raises:
+            Cancelled: ``cancel`` was set.
+            MossAgentError: See ``summarize``; the instruction is too long, or the chat model failed.
+        """
+        from agent.instructed_summary import summarize_as
+
+        recording = self.library.resolve(reference)
+        summary = self.summarize(recording.id, template)
+        key = (recording.id, " ".join(instruction.split()))
+        kept = self._written.get(key)
+        if kept is not None and kept.summary is summary:
+            return kept
+        written = summarize_as(self.toolbox, self.chat_model, recording, summary, instruction, cancel)
+        self._written[key] = written
+        while len(self._written) > SUMMARIES_KEPT:
+            self._written.pop(next(iter(self._written)), None)
+        return written
+
     def export(
         self, reference: str, format: str, start: float | None = None, end: float | None = None
     ) -> bytes:
         """A transcript, or the part of it that overlaps ``[start, end)``, as a file's bytes."""
         from index.export.formats import export
 
+        recording, segments = self.read(reference, start, end)
+        comments = self.library.comments(recording.id, start, end)
+        return export(recording, segments, format, comments)
+
+    # What further doors reach: the command line, the API and MCP (docs/doors.md)
+
+    def recordings(self) -> list[Recording]:
+        """All recordings, newest first."""
+        return self.library.recordings()
+
+    def recording(self, reference: str) -> Recording:
+        """One recording by id, unique prefix of it, or title.
+
+        Raises:
+            UnknownRecording, AmbiguousRecording: See ``Library.resolve``.
+        """
+        return self.library.resolve(reference)
+
+    def rename(self, reference: str, title: str) -> Recording:
+        """Give a recording another title; returns it.
+
+        Raises:
+            InvalidInput: The title is empty.
+        """
         recording = self.library.resolve(reference)
-        return export(recording, self.library.segments(recording.id, start, end), format)
+        if self.read_only is not None:
+            raise self.read_only
+        with noticing_full_disk(self.home):
+            self.library.rename(recording.id, title)
+        return self.library.recording(recording.id)
+
+    def speakers(self, reference: str) -> dict[str, float]:
+        """The speakers of a recording, and how long each speaks, in seconds."""
+        recording = self.library.resolve(reference)
+        return dict.fromkeys(recording.speakers, 0.0) | self.library.speaking_times(recording.id)
+
+    def read(
+        self, reference: str, start: float | None = None, end: float | None = None
+    ) -> tuple[Recording, list[Segment]]:
+        """The transcript, or the segments of it that overlap ``[start, end)`` seconds, in time order.
+
+        Raises:
+            InvalidInput: The range is empty, or lies after the recording's end.
+        """
+        recording = self.library.resolve(reference)
+        if (start or 0.0) < 0 or (end is not None and end <= (start or 0.0)):
+            raise InvalidInput("The end of the stretch must lie after its start, and neither before 0:00.")
+        if start and start >= recording.duration:
+            raise InvalidInput(
+                f"“{recording.title}” is {clock(recording.duration)} long; nothing lies at {clock(start)}."
+            )
+        return recording, self.library.segments(recording.id, start, end)
+
+    def find(self, query: str, reference: str | None = None, k: int = 8) -> list[Hit]:
+        """The stretches that best match words or a question, best first, in one recording or in all."""
+        recording = self.library.resolve(reference).id if reference else None
+        return self.search.search(query, recording, k)
+
+    def ask(
+        self,
+        question: str,
+        reference: str | None = None,
+        thread: str | None = None,
+        cancel: threading.Event | None = None,
+    ) -> Iterator[Event]:
+        """Answer a question step by step; see ``Assistant.stream``."""
+        recording = self.library.resolve(reference).id if reference else None
+        return self.assistant.stream(question, recording, thread, cancel)
+
+    def outline(self, reference: str) -> Outline:
+        """The topics of a recording in order; see ``tools.outline``."""
+        from tools.outline import outline
+
+        return outline(self.toolbox, reference)
+
+    def listen(
+        self,
+        reference: str,
+        start: float,
+        end: float,
+        question: str,
+        cancel: threading.Event | None = None,
+    ) -> Heard:
+        """Ask MOSS-Audio about ``[start, end)`` seconds; see ``tools.listen``."""
+        from tools.listen import listen
+
+        return listen(self.toolbox, reference, start, end, question, cancel)
+
+    def search_library(self, query: str, places: int = PLACES) -> LibraryHits:
+        """The places in all recordings that best match a text, by recording, and recordings by their title.
+
+        Raises:
+            IndexOutOfDate: The index was made with another embedder.
+        """
+        from index.search.library_search import search_library
+
+        return search_library(self.library, self.search, query, places)
+
+    def timeline(self, reference: str) -> Timeline:
+        """Who speaks when, and what else is heard, for a lane over the whole recording."""
+        from index.timeline import timeline
+
+        recording = self.library.resolve(reference)
+        segments, comments = self.library.segments(recording.id), self.library.comments(recording.id)
+        return timeline(recording, segments, comments)
+
+    def comments(self, reference: str) -> list[Comment]:
+        """What was noted at moments of a recording, in time order."""
+        return self.library.comments(self.library.resolve(reference).id)
+
+    def add_comment(self, reference: str, at: float, text: str) -> Comment:
+        """Note something at second ``at`` of a recording; see ``Library.add_comment``."""
+        with self._changing():
+            return self.library.add_comment(self.library.resolve(reference).id, at, text)
+
+    def change_comment(self, number: int, text: str) -> None:
+        """Give a comment other words; see ``Library.change_comment``."""
+        with self._changing():
+            self.library.change_comment(number, text)
+
+    def remove_comment(self, number: int) -> None:
+        """Delete a comment; see ``Library.remove_comment``."""
+        with self._changing():
+            self.library.remove_comment(number)
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Change the database alone, which several processes may.
+
+        Raises:
+            DiskFull: There is no room.
+            ReadOnly: The home folder is only read.
+        """
+        if self.read_only is not None:
+            raise self.read_only
+        with noticing_full_disk(self.home):
+            yield
+
+    def talk_time(self, reference: str) -> TalkTime:
+        """How a recording's time is divided between voices and silence."""
+        from index.timeline import talk_time
+
+        recording = self.library.resolve(reference)
+        return talk_time(recording, self.library.segments(recording.id))
+
+    def topics(self, reference: str) -> tuple[Topic, ...]:
+        """What a recording is about and when; empty where nothing is said in it, or not all is heard yet."""
+        recording = self.library.resolve(reference)
+        if recording.status != Status.READY:
+            return ()
+        try:
+            return self.summarize(recording.id, "meeting").topics
+        except MossAgentError:
+            return ()
+
+    def peaks(self, reference: str, start: float, end: float, points: int) -> bytes:
+        """How loud ``[start, end)`` seconds are: a byte for each of ``points`` equal parts.
+
+        Raises:
+            MossAgentError: The audio copy is not there yet, or not readable, or the range is empty.
+        """
+        import soundfile
+
+        from index.audio.peaks import drawn, peaks_of
+
+        recording = self.library.resolve(reference)
+        try:
+            return drawn(peaks_of(self.library.audio_path(recording.id)), start, end, points).tobytes()
+        except (OSError, soundfile.LibsndfileError) as error:
+            raise MossAgentError("The audio copy of this recording cannot be read.") from error
+        except ValueError as error:
+            raise MossAgentError(str(error)) from error
 
     def reindex(self, progress: Callable[[float], None] | None = None) -> int:
         """Rebuild the vector collection from the database; returns the number of passages."""
@@ -309,7 +786,7 @@ class Workspace:
         The page holds it for as long as it runs. Threads of one process share it.
 
         Raises:
-            MossAgentError: Another process holds it.
+            HomeInUse: Another process holds it.
             DiskFull: What was to be written has no room.
             ReadOnly: The home folder is only read.
         """
@@ -323,18 +800,20 @@ class Workspace:
         with self._locked:
             if self._lock_depth == 0:
                 try:
-                    self._lock_file = (self.home / ".lock").open("w")
+                    self._lock_file = (self.home / ".lock").open("a+")
                 except PermissionError as error:
                     raise not_writable(self.home) from error
                 try:
                     fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except OSError as error:
+                    self._lock_file.seek(0)
+                    page = self._lock_file.read().partition("\n")[2].strip()
                     self._lock_file.close()
-                    raise MossAgentError(
-                        f"Another moss-agent is using {self.home}; do this on its page, or stop it first."
+                    where = f"on its page, {page}," if page else "on its page,"
+                    raise HomeInUse(
+                        f"Another moss-agent is using {self.home}; do this {where} or stop it first.", page
                     ) from error
-                self._lock_file.write(str(os.getpid()))
-                self._lock_file.flush()
+                self._sign_lock()
             self._lock_depth += 1
         try:
             yield
@@ -344,15 +823,35 @@ class Workspace:
                 if self._lock_depth == 0:
                     self._lock_file.close()
 
+    def opened_at(self, page: str) -> None:
+        """Tell processes that want to write to the home folder where the page is; this one is writing."""
+        with self.writing():
+            self._sign_lock(page)
+
+    def _sign_lock(self, page: str = "") -> None:
+        self._lock_file.truncate(0)
+        self._lock_file.write(f"{os.getpid()}\n{page}\n")
+        self._lock_file.flush()
+
     def close(self) -> None:
         """Release databases; the workspace cannot be used afterwards."""
         if self.engines_chosen is not None:
             self.engines_chosen.close()
+        if "webhooks" in self.__dict__:
+            self.webhooks.close()
         if "memory" in self.__dict__:
             self.memory.close()
         if "vectors" in self.__dict__:
             self.vectors.close()
         self.library.database.close()
+
+
+def _id_of(path: Path) -> str | None:
+    """The id that a file's recording has, or would have; None where the file cannot be read."""
+    try:
+        return file_id(path)
+    except MossAgentError:
+        return None
 
 
 def open_workspace(settings: Settings) -> Workspace:

@@ -5,7 +5,8 @@ them, the sentences that prove the answers, and which sentences of a written sum
 meeting becomes a recording of a new library, 0.35 s a word, one segment a sentence, and is searched, asked
 and summarised through the program's own doors. The data are not part of the program.
 
-    python -m benchmarks.meetings FILE.jsonl.gz [--out ANSWERS.jsonl] [--meetings N] [--model URL]
+    python -m benchmarks.meetings FILE.jsonl.gz [--out ANSWERS.jsonl] [--meetings N] [--queries N]
+                                  [--model URL]
 
 ``--out`` gets one line a query, ``{"meeting", "query", "found": [[first, last], …], "cited": [sentence, …],
 "answer", "ms"}``, and one line a meeting, ``{"meeting", "decisions": [[sentence, …], …]}``.
@@ -18,6 +19,7 @@ import gzip
 import hashlib
 import json
 import math
+import random
 import re
 import statistics
 import sys
@@ -25,7 +27,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +41,10 @@ from agent.citations.markers import Marker, split_markers
 from agent.settings import Settings
 from agent.workspace import Workspace, open_workspace
 from benchmarks.common import show
+from index.imports.transcript_files import ImportedTranscript
+from index.records import Segment
 from index.search.embeddings import Embedder
-from index.search.indexing import index_recording
 from index.search.passages import PassageStore
-from index.store.database import RecordingRow, SegmentRow, SpeakerRow
 
 SECONDS_A_WORD = 0.35
 FOUND = 5
@@ -124,53 +126,41 @@ def read_meetings(file: Path, most: int | None = None) -> list[Meeting]:
     return found
 
 
+def drawn(meetings: Sequence[Meeting], most: int) -> list[Meeting]:
+    """So many queries, drawn at random, with the meetings they are about; the same ones at every call.
+
+    Meetings come in the order in which they were drawn, so that the first answers of a run that is stopped
+    are a sample as well.
+    """
+    every = [(at, query) for at, meeting in enumerate(meetings) for query in meeting.queries]
+    chosen: dict[int, list[Query]] = {}
+    for at, query in random.Random(0).sample(every, min(most, len(every))):
+        chosen.setdefault(at, []).append(query)
+    return [replace(meetings[at], queries=tuple(queries)) for at, queries in chosen.items()]
+
+
 def take_in(workspace: Workspace, meeting: Meeting) -> dict[int, int]:
     """Store and index a meeting as the recording ``recording_id(meeting)``.
 
     Returns:
         The sentence of each segment, by the segment's number.
     """
-    recording = recording_id(meeting)
     ends = np.cumsum([SECONDS_A_WORD * len(text.split()) for _, text in meeting.sentences])
-    with workspace.library.database.transaction() as session:
-        session.add(
-            RecordingRow(
-                id=recording,
-                title=meeting.id,
-                source_name=meeting.id,
-                duration=float(ends[-1]),
-                status="ready",
-                added_at="2026-01-01T00:00:00+00:00",
-                language="en",
-                coverage=1.0,
-                gaps=[],
-                speech=[],
-                engine="people",
-                seconds_taken=0.0,
-            )
-        )
-        names = dict.fromkeys(speaker for speaker, _ in meeting.sentences)
-        speakers = {name: SpeakerRow(recording_id=recording, name=name) for name in names}
-        session.add_all(speakers.values())
-        session.flush()
-        rows = [
-            SegmentRow(
-                recording_id=recording,
-                speaker_id=speakers[speaker].id,
-                start=float(start),
-                end=float(end),
-                kind="speech",
-                text=text,
-                words=[],
-                engine="people",
-            )
+    transcript = ImportedTranscript(
+        id=recording_id(meeting),
+        title=meeting.id,
+        source_name=meeting.id,
+        format="json",
+        segments=tuple(
+            Segment(float(start), float(end), text, speaker=speaker)
             for (speaker, text), start, end in zip(meeting.sentences, [0.0, *ends[:-1]], ends, strict=True)
-        ]
-        session.add_all(rows)
-        session.flush()
-        numbers = {row.id: sentence for sentence, row in enumerate(rows)}
-    index_recording(workspace.library, workspace.embedder, workspace.vectors, recording)
-    return numbers
+        ),
+        duration=float(ends[-1]),
+        language="en",
+    )
+    workspace.import_transcript(transcript)
+    stored = workspace.library.segments(transcript.id)
+    return {segment.id: sentence for sentence, segment in enumerate(stored)}
 
 
 def recording_id(meeting: Meeting) -> str:
@@ -376,11 +366,12 @@ def _key(text: str) -> str:
 def run(
     meetings: Sequence[Meeting], settings: Settings, out: Path | None, cache: Path | None, foreign: bool
 ) -> dict[str, Any]:
-    """Take the meetings in, ask all queries, write the answers to ``out``; the figures."""
+    """Take the meetings in, ask all queries, write each answer to ``out`` when it is there; the figures."""
     workspace = open_workspace(settings)
     if cache is not None:
         workspace.__dict__["embedder"] = RememberingEmbedder(workspace.embedder, cache)
-    lines: list[dict[str, Any]] = []
+    if out is not None:
+        out.write_text("", "utf-8")
     answers: list[Answered] = []
     listed: list[tuple[Meeting, list[list[int]]]] = []
     numbers: dict[str, dict[int, int]] = {}
@@ -389,7 +380,8 @@ def run(
         numbers[meeting.id] = take_in(workspace, meeting)
         for asked in answer(workspace, meeting, numbers[meeting.id]):
             answers.append(asked)
-            lines.append(
+            _append(
+                out,
                 {
                     "meeting": meeting.id,
                     "query": asked.query.text,
@@ -397,7 +389,7 @@ def run(
                     "cited": asked.cited,
                     "answer": asked.answer,
                     "ms": round(asked.ms, 1),
-                }
+                },
             )
             words += [
                 sum(len(text.split()) for _, text in meeting.sentences[first : last + 1])
@@ -408,11 +400,9 @@ def run(
             [numbers[meeting.id][segment] for segment in item.segments] for item in summary.decisions
         ]
         listed.append((meeting, decisions))
-        lines.append({"meeting": meeting.id, "decisions": decisions})
+        _append(out, {"meeting": meeting.id, "decisions": decisions})
         print(f"\r{at + 1} of {len(meetings)} meetings, {len(answers)} queries", end="", file=sys.stderr)
     print(file=sys.stderr)
-    if out is not None:
-        out.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), "utf-8")
     result: dict[str, Any] = {"queries": len(answers), **figures(answers), **decision_figures(listed)}
     result["words a stretch"] = statistics.median(words) if words else 0
     if foreign:
@@ -423,17 +413,26 @@ def run(
     return {name: round(value, 3) for name, value in result.items()}
 
 
+def _append(out: Path | None, line: dict[str, Any]) -> None:
+    if out is not None:
+        with out.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("file", type=Path, help="meetings, one JSON object a line, gzipped")
     parser.add_argument("--out", type=Path, help="where the answers go, one JSON object a line")
     parser.add_argument("--meetings", type=int, help="only the first so many")
+    parser.add_argument("--queries", type=int, help="only so many, drawn at random")
     parser.add_argument("--model", default="auto", help="the URL of a server with a language model")
     parser.add_argument("--foreign", action="store_true", help="also ask each query of two other meetings")
     parser.add_argument("--cache", type=Path, help="folder that keeps embeddings for the next run")
     options = parser.parse_args(arguments)
     meetings = read_meetings(options.file, options.meetings)
+    if options.queries is not None:
+        meetings = drawn(meetings, options.queries)
     with tempfile.TemporaryDirectory() as home:
         settings = Settings(home=Path(home), model=options.model)
         result = run(meetings, settings, options.out, options.cache, options.foreign)

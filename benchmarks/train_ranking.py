@@ -1,10 +1,13 @@
 """Learn ``index/search/ranking.json`` from meetings with questions.
 
-    python -m benchmarks.train_ranking TRAIN.jsonl.gz VAL.jsonl.gz [--cache FOLDER] [--out FILE]
+    python -m benchmarks.train_ranking TRAIN.jsonl.gz VAL.jsonl.gz [--cache FOLDER] [--out FOLDER] [--across]
 
 Weights are learned on the first file; where the gate stands is chosen on the second. What is measured is the
 program's own (``index.search.ranking``); all that is learned are numbers, and the stems of words that
 questions have whatever they are about. Beside ``ranking.json`` a map of embeddings, ``ranking.npy``, is made.
+
+``--across`` learns ``ranking_across``, for questions in another language than the talk: from the same English
+questions, embedded by the multilingual encoder, with a gate that knows nothing of shared words.
 """
 
 from __future__ import annotations
@@ -35,7 +38,7 @@ from benchmarks.meetings import (
     read_meetings,
 )
 from index.records import Segment
-from index.search import ranking
+from index.search import multilingual, ranking
 from index.search.embeddings import Embedder
 from index.search.passages import cut_passages
 from index.search.ranking import FRAME_KEPT, Measured, Talk
@@ -53,6 +56,15 @@ BEST_SAID, LOOKED_AT = 3, 8
 OWN_REFUSED = 4
 """Percent of the second file's own questions that the gate refuses, of whole meetings."""
 
+ACROSS_OWN_REFUSED = 6
+"""The same of the gate for other languages: a question is less alike to its answer there."""
+
+ACROSS_GATE = (
+    *("meaning", "subject", "meaning of five", "subject of five", "best sentence", "best sentence, subject"),
+    *("best five, subject", "stands out"),
+)
+"""What a gate can measure where question and answer share no words."""
+
 FOREIGN_REFUSED = 97
 """Percent of questions of other meetings that it refuses of short pieces, where more is alike by chance."""
 
@@ -63,6 +75,24 @@ SHORTEST, LONGEST = 8, ranking.SHORT
 
 RIDGE = 1e-3
 """Weight of the squared weights in what is minimised, for measurements of deviation 1."""
+
+
+class AcrossEmbedder:
+    """The multilingual encoder as an embedder."""
+
+    name = multilingual.NAME
+    dimensions = multilingual.DIMENSIONS
+
+    def __init__(self) -> None:
+        self._encoder = multilingual.MultilingualEncoder()
+
+    def encode_passages(self, texts: Sequence[str]) -> np.ndarray:
+        """As ``Embedder.encode_passages``."""
+        return self._encoder.encode(texts)
+
+    def encode_query(self, text: str) -> np.ndarray:
+        """As ``Embedder.encode_query``."""
+        return self._encoder.encode([text])[0]
 
 
 def talk_of(meeting: Meeting, embedder: RememberingEmbedder) -> Talk:
@@ -390,8 +420,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--out", type=Path, default=Path(ranking.__file__).parent, help="folder of what is learned"
     )
+    parser.add_argument("--across", action="store_true", help="learn for questions in other languages")
     options = parser.parse_args(arguments)
-    embedder = RememberingEmbedder(Embedder(), options.cache, questions=True)
+    made_by = AcrossEmbedder() if options.across else Embedder()
+    embedder = RememberingEmbedder(made_by, options.cache, questions=True)
     meetings, chosen_on = read_meetings(options.train), read_meetings(options.val)
     frame = frame_words(meetings)
     ranking.learned()["frame"] = frame
@@ -442,18 +474,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     quotes = learn_quotes(asked, passages, sentence_rows, embedder)
 
     # Meetings of one domain answer each other's questions too often to be examples of talks that do not.
+    def kept(features: dict[str, float]) -> dict[str, float]:
+        return {name: features[name] for name in ACROSS_GATE} if options.across else features
+
     examples = list(gate_examples(meetings, talks, embedder, tunings, ("own", "other")))
-    gate = learn_gate([(features, kind == "own") for kind, features in examples])
+    gate = learn_gate([(kept(features), kind == "own") for kind, features in examples])
     embedder.save()
     chances: defaultdict[str, list[float]] = defaultdict(list)
     shipped = [tuning] * len(chosen_on)
     kinds = ("own", "other", "short own", "short other", "same")
     for kind, features in gate_examples(chosen_on, val_talks, embedder, shipped, kinds):
-        value = np.array([ranking.weigh({name: np.array([x]) for name, x in features.items()}, gate)[0]])
+        value = ranking.weigh({name: np.array([x]) for name, x in kept(features).items()}, gate)
         chances[kind].append(float(ranking.logistic(value)[0]))
     embedder.save()
     stands = {
-        "long": float(np.percentile(chances["own"], OWN_REFUSED)),
+        "long": float(np.percentile(chances["own"], ACROSS_OWN_REFUSED if options.across else OWN_REFUSED)),
         "short": float(np.percentile(chances["short other"], FOREIGN_REFUSED)),
     }
     for kind, found in chances.items():
@@ -468,9 +503,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "gate": gate,
         "answers from": {length: round(value, 3) for length, value in stands.items()},
     }
-    np.save(options.out / "ranking.npy", tuning.astype(np.float16))
+    name = ranking.ACROSS if options.across else ranking.SAME
+    np.save(options.out / f"{name}.npy", tuning.astype(np.float16))
     text = json.dumps(learned, indent=1, ensure_ascii=False) + "\n"
-    (options.out / "ranking.json").write_text(text, "utf-8")
+    (options.out / f"{name}.json").write_text(text, "utf-8")
 
 
 if __name__ == "__main__":

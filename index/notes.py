@@ -31,6 +31,17 @@ def describe(note: Note) -> str:
             return _tracks(note)
         case NoteKind.NO_SPEECH:
             return "No speech was found in this recording."
+        case NoteKind.TIMES_MENDED:
+            return _mended(note)
+        case NoteKind.LINES_LEFT_OUT:
+            lines = numbers["lines"]
+            if lines == 1:
+                return "The first line of the imported file has no time and was left out."
+            return f"The first {lines} lines of the imported file have no time and were left out."
+        case NoteKind.CLOCK_MOVED:
+            tenths = numbers["tenths"]
+            way = "later" if tenths > 0 else "earlier"
+            return f"The imported transcript was moved {abs(tenths) / 10:.1f} s {way} to fit the media file."
         case NoteKind.WINDOWS_FAILED:
             failed, total = numbers["failed"], numbers["total"]
             return (
@@ -110,6 +121,31 @@ def _tracks(note: Note) -> str:
     return (
         f"Only audio track {numbers['heard']} of {file} was transcribed; {unheard} {verb} a different sound."
     )
+
+
+def _was(count: int) -> str:
+    return "was" if count == 1 else "were"
+
+
+def _mended(note: Note) -> str:
+    """What was wrong with the times of an imported transcript."""
+    said = []
+    for kind, wrong in (
+        ("backwards", "ran backwards and {was} put in order"),
+        ("ends", "ended before {it} began, and {its} end was estimated"),
+        ("overlapping", "{overlap} the one before and {was} kept as {it} {is}"),
+    ):
+        if count := note.numbers.get(kind, 0):
+            one = count == 1
+            words = {
+                "was": _was(count),
+                "is": "is" if one else "are",
+                "it": "it" if one else "they",
+                "its": "its" if one else "their",
+                "overlap": "overlaps" if one else "overlap",
+            }
+            said.append(f"{count} {'line' if one else 'lines'} {wrong.format(**words)}")
+    return f"In the imported transcript, {'; '.join(said)}."
 
 
 def _damage(note: Note) -> str:

@@ -2,8 +2,15 @@
 
     MossAgentError            one sentence for the user: what happened, and what to do
     ├── MediaError            the file cannot be used: no audio, not media, truncated, empty
+    ├── TranscriptError       the file is no transcript that can be imported, or does not fit its media
+    ├── InvalidInput          what was asked for cannot be: a range that ends before it starts, an empty title
+    ├── Busy                  something else is being done with it; later it can be done
+    │   └── HomeInUse         another process holds the home folder for writing
     ├── UnknownRecording      no recording has this id, prefix or title
     ├── AmbiguousRecording    more than one recording has this prefix or title
+    ├── ChangedMeanwhile      a sentence is no longer as it was when its correction began
+    ├── SpeakerExists         a speaker of this name is there already; the two would become one
+    ├── WouldLoseCorrections  it would overwrite what a person corrected
     ├── WeightsError          model weights are missing or are not the published ones
     ├── HearingError          the engine failed on a stretch of audio
     │   ├── TooLong           it takes less at a time; a shorter stretch may do
@@ -30,12 +37,63 @@ class MediaError(MossAgentError):
     """The file cannot be turned into audio."""
 
 
+class TranscriptError(MossAgentError):
+    """A file is no transcript that can be imported, or does not fit its media; nothing was changed."""
+
+
+class InvalidInput(MossAgentError):
+    """What was asked for cannot be done with this recording, or with any: another value may do."""
+
+
+class Busy(MossAgentError):
+    """Something else is being done with it; when that is over, this can be done."""
+
+
+class HomeInUse(Busy):
+    """Another process holds the home folder for writing.
+
+    Args:
+        message: The sentence for the user.
+        page: The address of the page that it serves; empty where it serves none.
+    """
+
+    def __init__(self, message: str, page: str = "") -> None:
+        super().__init__(message)
+        self.page = page
+
+
 class UnknownRecording(MossAgentError):
     """No recording answers to this id, prefix or title."""
 
 
 class AmbiguousRecording(MossAgentError):
     """Several recordings answer to this prefix or title."""
+
+
+class ChangedMeanwhile(MossAgentError):
+    """A sentence is no longer as it was when its correction began; nothing was changed."""
+
+
+class SpeakerExists(MossAgentError):
+    """A speaker of this name is there already, and nobody said that the two are one; nothing was changed."""
+
+
+class WouldLoseCorrections(MossAgentError):
+    """What a person corrected would be overwritten, and nobody said that it may be; nothing was changed."""
+
+
+def would_lose(has: str, count: int, do: str) -> WouldLoseCorrections:
+    """The error for what would lose corrections.
+
+    Args:
+        has: What has them, with the verb: “It has”.
+        count: How many.
+        do: What was to be done, as in “to remove it”.
+    """
+    corrections = "1 correction" if count == 1 else f"{count} corrections"
+    return WouldLoseCorrections(
+        f"{has} {corrections}, which would be lost; to {do} all the same, use --drop-corrections."
+    )
 
 
 class WeightsError(MossAgentError):

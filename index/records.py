@@ -55,6 +55,14 @@ class NoteKind(StrEnum):
     ``numbers["others"]`` were not: ``numbers["other"]``, ``numbers["other_2"]`` and so on, which have another
     sound at the spans. ``numbers["chosen"]``: the user chose the one that was heard. Tracks count from 1."""
     NO_SPEECH = "no_speech"
+    TIMES_MENDED = "times_mended"
+    """Of an imported transcript's lines ``numbers["backwards"]`` ran back in time, ``numbers["ends"]`` ended
+    before they began, and ``numbers["overlapping"]`` overlap the one before."""
+    LINES_LEFT_OUT = "lines_left_out"
+    """``numbers["lines"]`` lines of an imported transcript have no time: what is before the first one."""
+    CLOCK_MOVED = "clock_moved"
+    """An imported transcript was moved to fit its media: by ``numbers["tenths"]`` tenths of a second, later
+    if that is more than 0."""
     WINDOWS_FAILED = "windows_failed"
     """``numbers["failed"]`` of ``numbers["total"]`` windows, at the spans, could not be transcribed."""
     NOT_HEARD_AGAIN = "not_heard_again"
@@ -114,7 +122,10 @@ class Note:
 
 @dataclass(frozen=True)
 class Word:
-    """One word with its time in seconds and the recogniser's probability in [0, 1]."""
+    """One word with its time in seconds and the recogniser's probability in [0, 1].
+
+    The probability is 0 where an imported transcript has no times of words and this one is interpolated.
+    """
 
     start: float
     end: float
@@ -142,6 +153,8 @@ class Segment:
     """ISO 639-1 code; None where the engine does not say, and of sounds."""
     channel: int | None = None
     """The channel of the recording's copy that it was heard on; None where that is the mix of all, or one."""
+    version: int = 0
+    """Which of the recording's revisions changed it last; 0 where nobody corrected it."""
 
     @property
     def span(self) -> Span:
@@ -150,8 +163,23 @@ class Segment:
 
 
 @dataclass(frozen=True)
+class Comment:
+    """What somebody noted at second ``at`` of a recording."""
+
+    id: int
+    recording: str
+    at: float
+    text: str
+    created_at: str
+    """ISO 8601, UTC."""
+
+
+@dataclass(frozen=True)
 class Recording:
-    """One media file, known by the SHA-256 of its bytes (``id``, 64 hex digits)."""
+    """One media file, known by the SHA-256 of its bytes (``id``, 64 hex digits), or an imported transcript.
+
+    An imported transcript is known by the SHA-256 of its own file, with and without media.
+    """
 
     id: str
     title: str
@@ -175,11 +203,32 @@ class Recording:
     """What could not be done though the recording is usable."""
     seconds_taken: float = 0.0
     speakers: tuple[str, ...] = ()
+    revision: int = 0
+    """How often its transcript was corrected, or a correction undone."""
+    imported: str | None = None
+    """Format of the file that the transcript was imported from, such as ``srt``; None where it was heard."""
+    has_media: bool = True
+    """Whether there is, or will be, something to play; False for a transcript without its media."""
 
     @property
     def problems(self) -> tuple[Note, ...]:
         """What a user should know: why it failed, or else what could not be done."""
         return (self.failure,) if self.failure else self.notes
+
+
+@dataclass(frozen=True)
+class WatchedFile:
+    """A file of a watched folder as it was when it was dealt with.
+
+    Attributes:
+        size: Bytes.
+        modified: Nanoseconds since 1970.
+        recording: The id of the recording that it became; None where it became none, or that was removed.
+    """
+
+    size: int
+    modified: int
+    recording: str | None = None
 
 
 @dataclass(frozen=True)

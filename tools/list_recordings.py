@@ -37,6 +37,7 @@ def list_recordings(toolbox: Toolbox, recording: str | None = None) -> Recording
             languages=recording.languages,
             status=recording.status.value,
             coverage=recording.coverage,
+            has_media=recording.has_media,
             speakers=recording.speakers,
             speaking=library.speaking_times(recording.id) if len(recordings) == 1 else {},
             added_at=recording.added_at,

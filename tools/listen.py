@@ -18,7 +18,7 @@ from langchain_core.tools import BaseTool
 from pydantic import BaseModel
 
 from index.audio.decode import read_range
-from index.recording_errors import MossAgentError
+from index.recording_errors import InvalidInput, MossAgentError
 from index.records import Recording
 from moss_audio.backend import LONGEST_S, Listener
 from moss_audio.errors import MossAudioError
@@ -60,21 +60,26 @@ def listen(
         sounds and music included.
 
     Raises:
-        MossAgentError: No such recording, an empty or overlong stretch, nothing here can listen, the audio is
-            gone, or the listener failed.
+        MossAgentError: No such recording, one without media, an empty or overlong stretch, nothing here can
+            listen, the audio is gone, or the listener failed.
     """
     found = toolbox.library.resolve(recording)
-    if start >= found.duration:
+    if not found.has_media:
         raise MossAgentError(
+            f"“{found.title}” is an imported transcript without its media, so there is nothing to listen to; "
+            "`moss-agent attach` gives it the media file."
+        )
+    if start >= found.duration:
+        raise InvalidInput(
             f"“{found.title}” is {clock(found.duration)} long; nothing lies at {clock(start)}."
         )
     end = min(end, found.duration)
     if end <= start:
-        raise MossAgentError("The end of the stretch must lie after its start.")
+        raise InvalidInput("The end of the stretch must lie after its start.")
     if toolbox.listener is None:
         raise MossAgentError(NEEDS_MOSS_AUDIO)
     if end - start > LONGEST_S:
-        raise MossAgentError(f"At most {LONGEST_S / 60:g} minutes can be listened to at once; name a part.")
+        raise InvalidInput(f"At most {LONGEST_S / 60:g} minutes can be listened to at once; name a part.")
     answer = _ask(toolbox.listener, toolbox, found, start, end, question, cancel)
     return Heard(
         recording=RecordingInfo.of(found),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from langchain_core.tools import BaseTool
 from pydantic import BaseModel, Field
 
-from index.recording_errors import MossAgentError
+from index.recording_errors import InvalidInput
 from index.records import Recording, Segment, Span
 from index.speaker_names import find_voices
 from index.text import folded_name
@@ -43,7 +43,7 @@ def read_transcript(
     """
     found = toolbox.library.resolve(recording)
     if end <= start:
-        raise MossAgentError("The end of the stretch must lie after its start.")
+        raise InvalidInput("The end of the stretch must lie after its start.")
     if start >= found.duration:
         note = f"“{found.title}” is {clock(found.duration)} long; nothing lies at {clock(start)}."
         return Transcript(recording=RecordingInfo.of(found), range=(start, end), total=0, notes=(note,))
@@ -74,7 +74,7 @@ def known_speaker(recording: Recording, name: str) -> str:
     if len(partly) == 1:
         return partly.pop()
     there = ", ".join(recording.speakers) or "none"
-    raise MossAgentError(f"There is no speaker “{name}” in “{recording.title}”; it has: {there}.")
+    raise InvalidInput(f"There is no speaker “{name}” in “{recording.title}”; it has: {there}.")
 
 
 def _gaps(recording: Recording, start: float, end: float) -> str | None:

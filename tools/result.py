@@ -196,6 +196,8 @@ class RecordingEntry(RecordingInfo):
     languages: tuple[str, ...] = ()
     status: str
     coverage: float | None = None
+    has_media: bool = True
+    """False for an imported transcript without its media: nothing of it can be played."""
     speakers: tuple[str, ...] = ()
     speaking: dict[str, float] = Field(default_factory=dict)
     """How long each speaker speaks, seconds; empty where several recordings are listed."""

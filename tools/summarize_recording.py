@@ -11,7 +11,7 @@ import numpy as np
 from langchain_core.tools import BaseTool
 from pydantic import BaseModel, Field
 
-from index.recording_errors import MossAgentError
+from index.recording_errors import InvalidInput
 from index.records import Recording, Segment, Summary, Template
 from index.store.library import Library
 from tools.result import Evidence, RecordingInfo, SummaryResult, notes, unfinished
@@ -47,7 +47,7 @@ def summarize_recording(
         recording.id,
         template,
         embedder.name,
-        tuple((segment.id, segment.speaker) for segment in segments),
+        tuple((segment.id, segment.speaker, segment.version) for segment in segments),
     )
     with _lock:
         if key in _kept:
@@ -69,7 +69,7 @@ def speech_of(library: Library, recording: Recording) -> list[Segment]:
     """
     segments = [segment for segment in library.segments(recording.id) if segment.kind == "speech"]
     if not segments:
-        raise MossAgentError(f"“{recording.title}” has no speech that could be summarised.")
+        raise InvalidInput(f"“{recording.title}” has no speech that could be summarised.")
     return segments
 
 
@@ -87,7 +87,7 @@ def _summarize(segments: list[Segment], embeddings: np.ndarray, template: str) -
     try:
         return summarize(segments, embeddings, template)
     except (KeyError, ValueError) as error:
-        raise MossAgentError(f"There is no summary template “{template}”.") from error
+        raise InvalidInput(f"There is no summary template “{template}”.") from error
 
 
 def cited_ids(summary: Summary) -> list[int]:

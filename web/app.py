@@ -10,16 +10,20 @@ import logging
 import mimetypes
 import os
 import re
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import quote
 
-from fastapi import FastAPI, HTTPException
-from starlette.responses import FileResponse, Response
+from fastapi import FastAPI, HTTPException, Query
+from starlette.responses import FileResponse, JSONResponse, Response
 
 from agent.privacy import switch_off_telemetry
+from index.export.formats import MEDIA_TYPES
 from index.recording_errors import MossAgentError, UnknownRecording
+from web.api.auth import AuthMiddleware
+from web.api.library_api import LIBRARY, create_library_api
+from web.api.limiter import MIB, Limits
+from web.api.service import Service
 from web.guard import Guard
 from web.jobs import Jobs
 from web.uploads import Uploads
@@ -27,14 +31,10 @@ from web.uploads import Uploads
 if TYPE_CHECKING:
     from agent.workspace import Workspace
 
-MEDIA_TYPES = {
-    "txt": "text/plain; charset=utf-8",
-    "md": "text/markdown; charset=utf-8",
-    "srt": "application/x-subrip; charset=utf-8",
-    "vtt": "text/vtt; charset=utf-8",
-    "json": "application/json",
-    "docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
-}
+MOST_POINTS = 8_000
+"""Points of a waveform in one answer; no screen is wider."""
+
+FRESH = {"Cache-Control": "private, no-cache"}
 
 
 def create_app(workspace: Workspace, jobs: Jobs, host: str = "127.0.0.1") -> FastAPI:
@@ -47,17 +47,25 @@ def create_app(workspace: Workspace, jobs: Jobs, host: str = "127.0.0.1") -> Fas
     """
     switch_off_telemetry()
     uploads = Uploads(workspace.home)
-    _take_up(workspace, jobs, uploads)
+    recordings = workspace.recordings()
+    uploads.take_up(jobs, {recording.id for recording in recordings if recording.status == "ready"})
     os.environ["GRADIO_TEMP_DIR"] = str(uploads.arriving)
     mimetypes.add_type("application/javascript", ".js")
 
     import gradio
 
+    from web.edits import add_edit_routes
     from web.page.page import create_page
     from web.page.theme import head, theme
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    _add_routes(app, workspace)
+    add_routes(app, workspace)
+    add_edit_routes(app, workspace)
+    # The API lies behind the page's guard, so that it needs no key here either.
+    service = Service(None, None, Limits(library_bytes=workspace.settings.max_upload_mb * MIB))
+    api = create_library_api(workspace, jobs, uploads, service)
+    app.mount(LIBRARY, AuthMiddleware(api, service, None, host))
+    app.state.service = service
     gradio.mount_gradio_app(
         app,
         create_page(workspace, jobs, uploads),
@@ -79,27 +87,50 @@ def create_app(workspace: Workspace, jobs: Jobs, host: str = "127.0.0.1") -> Fas
     return app
 
 
-def _take_up(workspace: Workspace, jobs: Jobs, uploads: Uploads) -> None:
-    """Show the uploads of an earlier run as stopped, but for those that were added at its very end."""
-    ready = {recording.id for recording in workspace.library.recordings() if recording.status == "ready"}
-    for one in uploads.left_over():
-        release = partial(uploads.release, one.name)
-        if one.recording in ready:
-            release()
-        else:
-            jobs.submit(one.path, one.title, one.speakers, release, "stopped", one.recording, track=one.track)
-
-
-def _add_routes(app: FastAPI, workspace: Workspace) -> None:
+def add_routes(app: FastAPI, workspace: Workspace) -> None:
+    """Make the page's own routes those of an application: audio, exports and summaries of a recording."""
     log = logging.getLogger(__name__)
 
     @app.api_route("/audio/{recording}", methods=["GET", "HEAD"])
     def audio(recording: str) -> Response:
         """The audio copy; ranges are answered, so that a player can seek."""
         path = workspace.library.audio_path(_known(workspace, recording))
+        if not workspace.library.recording(recording).has_media:
+            raise HTTPException(404, "This transcript was imported without its media; nothing can be played.")
         if not path.exists():
             raise HTTPException(404, "The audio copy is not ready yet.")
-        return FileResponse(path, media_type="audio/flac", headers={"Cache-Control": "private, no-cache"})
+        return FileResponse(path, media_type="audio/flac", headers=FRESH)
+
+    @app.get("/peaks/{recording}")
+    def peaks(
+        recording: str,
+        start: Annotated[float, Query(ge=0, allow_inf_nan=False)],
+        end: Annotated[float, Query(gt=0, allow_inf_nan=False)],
+        points: Annotated[int, Query(ge=1, le=MOST_POINTS)],
+    ) -> Response:
+        """How loud a stretch is, a byte a point."""
+        try:
+            data = workspace.peaks(_known(workspace, recording), start, end, points)
+        except MossAgentError as error:
+            raise HTTPException(404, str(error)) from error
+        return Response(data, media_type="application/octet-stream", headers=FRESH)
+
+    @app.get("/timeline/{recording}")
+    def timeline(recording: str) -> Response:
+        """Who speaks when, and what else is heard."""
+        return JSONResponse(workspace.timeline(_known(workspace, recording)).to_json(), headers=FRESH)
+
+    @app.get("/topics/{recording}")
+    def topics(recording: str) -> Response:
+        """What it is about, and when."""
+        found = workspace.topics(_known(workspace, recording))
+        shown = [{"title": topic.title, "start": topic.start, "end": topic.end} for topic in found]
+        return JSONResponse(shown, headers=FRESH)
+
+    @app.get("/health")
+    def health() -> dict[str, int]:
+        """That the page answers and its library can be read; a container asks this (docker/healthy.py)."""
+        return {"recordings": len(workspace.library.recordings())}
 
     @app.get("/export/{recording}.{format}")
     def export(recording: str, format: str) -> Response:
@@ -110,13 +141,18 @@ def _add_routes(app: FastAPI, workspace: Workspace) -> None:
         return _download(workspace.export(found.id, format), f"{found.title}.{format}", format)
 
     @app.get("/summary/{recording}.md")
-    def summary(recording: str, template: str = "meeting") -> Response:
+    def summary(recording: str, template: str = "meeting", instruction: str = "") -> Response:
         """The summary as a Markdown file."""
         from index.export.markdown import to_markdown
+        from web.page.chat_view import instructed_text
 
         found = workspace.library.recording(_known(workspace, recording))
         try:
-            text = to_markdown(workspace.summarize(found.id, template), found.title)
+            if instruction.strip():
+                written = workspace.summarize_as(found.id, instruction, template)
+                text = instructed_text(written, found, plays=False)
+            else:
+                text = to_markdown(workspace.summarize(found.id, template), found.title)
         except MossAgentError as error:
             log.info("no summary: %s", error)
             raise HTTPException(409, str(error)) from error

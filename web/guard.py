@@ -36,11 +36,11 @@ POLICY = "; ".join(
     )
 )
 
-# What the page asks for, and nothing else: Gradio also has routes that serve uploads, fetch from other
-# hosts, describe every function, and show what others did.
+# What the page asks for, and the API, and nothing else: Gradio also has routes that serve uploads, fetch
+# from other hosts, describe every function, and show what others did.
 _OPEN = re.compile(
-    r"/(?:(?:audio|export|summary|assets|static)/.+"
-    r"|theme\.css|favicon\.ico|config"
+    r"/(?:(?:audio|export|summary|edits|peaks|timeline|topics|assets|static)/.+"
+    r"|api/v1/.+|theme\.css|favicon\.ico|config|health"
     r"|gradio_api/(?:heartbeat/\w+|queue/(?:join|data)|run/predict|upload|cancel|reset|app_id))?"
 )
 

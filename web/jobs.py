@@ -9,17 +9,24 @@ import logging
 import threading
 import time
 import uuid
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from index.audio.decode import file_id
 from index.pipeline.ingest import Progress
-from index.recording_errors import Cancelled, MediaError, MossAgentError
+from index.recording_errors import Busy, Cancelled, MediaError, MossAgentError
 from index.records import Recording
 
-State = Literal["waiting", "running", "failed", "stopped"]
+if TYPE_CHECKING:
+    from agent.workspace import Workspace
+
+State = Literal["waiting", "running", "failed", "stopped", "done"]
+
+FINISHED_KEPT = 200
+"""Jobs that are still told about after they left the queue."""
 log = logging.getLogger(__name__)
 
 
@@ -42,7 +49,7 @@ class Adder(Protocol):
 
 @dataclass(frozen=True)
 class Job:
-    """One file on its way into the library; finished jobs disappear.
+    """One file on its way into the library; finished jobs leave the queue.
 
     Attributes:
         id: Names the job on the page.
@@ -56,6 +63,7 @@ class Job:
         recording: Id of the recording; known from the start for an upload, else once the file was read.
         error: One sentence for the user, when it failed.
         retry: Whether trying again can help; not with a file that is no media.
+        noted: Told whenever the state changes, so that the queue survives the server.
         track: Audio track to hear, from 1, when the user chose one.
     """
 
@@ -71,6 +79,7 @@ class Job:
     error: str | None = None
     retry: bool = True
     track: int | None = None
+    noted: Callable[[State, str | None], object] | None = None
 
 
 class Jobs:
@@ -86,6 +95,7 @@ class Jobs:
         self._add = add
         self._at_once = at_once
         self._jobs: dict[str, Job] = {}
+        self._left: OrderedDict[str, Job] = OrderedDict()
         self._cancels: dict[str, threading.Event] = {}
         self._changed = threading.Condition()
         self._closing = False
@@ -97,14 +107,30 @@ class Jobs:
         title: str,
         speakers: int | None = None,
         release: Callable[[], None] | None = None,
-        state: Literal["waiting", "stopped"] = "waiting",
+        state: Literal["waiting", "stopped", "failed"] = "waiting",
         recording: str | None = None,
         cancelled: Callable[[], object] | None = None,
         track: int | None = None,
+        noted: Callable[[State, str | None], object] | None = None,
+        error: str | None = None,
     ) -> Job:
-        """Put a file at the end of the queue; a stopped one waits until it is resumed."""
-        name = uuid.uuid4().hex[:12]
-        job = Job(name, title, path, speakers, release, cancelled, state, recording=recording, track=track)
+        """Put a file at the end of the queue; a stopped or failed one waits until it is resumed.
+
+        See ``Job`` for what is told of it; ``error`` is why it is stopped or failed.
+        """
+        job = Job(
+            uuid.uuid4().hex[:12],
+            title,
+            path,
+            speakers,
+            release,
+            cancelled,
+            state,
+            recording=recording,
+            error=error,
+            track=track,
+            noted=noted,
+        )
         with self._changed:
             self._jobs[job.id] = job
             self._cancels[job.id] = threading.Event()
@@ -130,6 +156,16 @@ class Jobs:
         with self._changed:
             return list(self._jobs.values())
 
+    def left(self) -> tuple[Job, ...]:
+        """The jobs that left the queue last, done or given up, the oldest first."""
+        with self._changed:
+            return tuple(self._left.values())
+
+    def find(self, job: str) -> Job | None:
+        """A job by its id, also one that left the queue not long ago."""
+        with self._changed:
+            return self._jobs.get(job) or self._left.get(job)
+
     def cancel(self, job: str) -> None:
         """Stop a job; what was transcribed is kept. A job that only waits disappears."""
         with self._changed:
@@ -151,6 +187,7 @@ class Jobs:
                     self._jobs[job] = found
                 return
             self._jobs[job] = replace(found, state="waiting", error=None, progress=None)
+            _note(self._jobs[job])
             self._cancels[job] = threading.Event()
             self._wake()
 
@@ -223,7 +260,10 @@ class Jobs:
                 **chosen,
             )
         except Cancelled:
-            self._update(job.id, state="stopped")
+            stopped = self._update(job.id, state="stopped", note=not self._closing)
+            if self._closing:
+                # Not the user's wish: it goes on when the server starts again.
+                _note(replace(stopped, state="waiting"))
         except MediaError as error:
             # Nothing was stored, and the file will not get better: what was uploaded can go.
             if job.release is not None:
@@ -237,19 +277,46 @@ class Jobs:
             self._update(job.id, state="failed", error=f"Unexpected error ({kind}: {error}).")
         else:
             with self._changed:
-                self._forget(job)
+                self._forget(self._jobs[job.id], "done")
 
     def _report(self, job: str, report: Progress) -> None:
         self._update(job, progress=report)
 
-    def _update(self, job: str, **values: object) -> Job:
+    def _update(self, job: str, note: bool = True, **values: object) -> Job:
         with self._changed:
             changed = replace(self._jobs[job], **values)  # type: ignore[arg-type]
             self._jobs[job] = changed
+            if note and "state" in values:
+                _note(changed)
             return changed
 
-    def _forget(self, job: Job) -> None:
+    def _forget(self, job: Job, state: State = "stopped") -> None:
         self._jobs.pop(job.id, None)
+        self._left[job.id] = replace(job, state=state, retry=False, release=None, cancelled=None)
+        while len(self._left) > FINISHED_KEPT:
+            self._left.popitem(last=False)
         self._cancels.pop(job.id, None)
         if job.release is not None:
             job.release()
+
+
+def _note(job: Job) -> None:
+    if job.noted is not None:
+        job.noted(job.state, job.error)
+
+
+def remove_recording(
+    workspace: Workspace, jobs: Jobs, reference: str, drop_corrections: bool = False
+) -> Recording:
+    """Delete a recording from every store, and what is left of it in the queue; returns what was removed.
+
+    Raises:
+        Busy: It is being transcribed.
+        MossAgentError: See ``Workspace.remove``.
+    """
+    recording = workspace.recording(reference)
+    if jobs.working_on(recording.id):
+        raise Busy("This recording is being transcribed; cancel it first.")
+    workspace.remove(recording.id, drop_corrections)
+    jobs.dismiss_recording(recording.id)
+    return recording

@@ -43,6 +43,7 @@ def serve(workspace: Workspace, host: str = "127.0.0.1", port: int = 7860, json:
     with workspace.writing(), listen(host, port, "The page") as listener:
         import uvicorn
 
+        workspace.webhooks.start()
         from web.app import create_app
         from web.jobs import Jobs
 
@@ -52,13 +53,13 @@ def serve(workspace: Workspace, host: str = "127.0.0.1", port: int = 7860, json:
         class Server(uvicorn.Server):
             async def startup(self, sockets: list[socket.socket] | None = None) -> None:
                 await super().startup(sockets)
+                workspace.opened_at(address)
                 _announce(address, json)
                 add_sample_once(workspace, jobs)
                 threading.Thread(target=_warm_up, args=(workspace,), daemon=True).start()
 
-        config = uvicorn.Config(
-            create_app(workspace, jobs, host), log_level="warning", timeout_graceful_shutdown=2
-        )
+        app = create_app(workspace, jobs, host)
+        config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2)
         try:
             # Uvicorn ends by raising the signal again; this way both signals pass through ``finally``.
             signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -66,6 +67,7 @@ def serve(workspace: Workspace, host: str = "127.0.0.1", port: int = 7860, json:
         except KeyboardInterrupt:
             pass
         finally:
+            app.state.service.close()
             jobs.close(timeout=10)
             workspace.close()
 

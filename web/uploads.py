@@ -2,8 +2,8 @@
 
 Browsers write to ``home/arriving`` and nowhere else. A file that is claimed moves to a folder of its own,
 ``home/uploads/<name>``, and what is known about it lies in ``home/upload-jobs/<name>.json``, where no
-browser can put anything. It stays until it was added or the user lets go of it, so that a stopped job can
-go on, even after the server was stopped.
+browser can put anything. It stays until it was added or the user lets go of it: the queue goes on after the
+server was stopped, in its order, and what was stopped or failed is still there to be tried again.
 """
 
 from __future__ import annotations
@@ -11,15 +11,24 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from index.audio.decode import file_id
 from index.disk_space import noticing_full_disk
 from index.recording_errors import DiskFull, MediaError, MossAgentError
+from web.jobs import Job, Jobs
+
+MOST_BEGUN = 1
+"""How often a file is begun again by itself after the program ended while it was transcribed."""
+
+BROKE_OFF = "The program ended twice while this was being transcribed; what was transcribed is kept."
 
 _NAME = re.compile(r"[0-9a-f]{32}")
 # The page puts it before a file's name: two files alike, sent one after the other, must not meet.
@@ -37,6 +46,10 @@ class Upload:
         speakers: Number of speakers when the user gave one.
         recording: Id that the recording has or will have; None when the file cannot be read.
         track: Audio track to hear, from 1, when the user chose one.
+        sent: When it was sent, seconds since 1970; the queue's order.
+        state: What became of it in the queue so far: ``waiting``, ``running``, ``stopped`` or ``failed``.
+        error: Why it failed, as one sentence.
+        begun: How often it was begun in a row with the program ending before anything came of it.
     """
 
     name: str
@@ -45,6 +58,10 @@ class Upload:
     speakers: int | None = None
     recording: str | None = None
     track: int | None = None
+    sent: float = 0.0
+    state: str = "stopped"
+    error: str | None = None
+    begun: int = 0
 
 
 class Uploads:
@@ -89,20 +106,80 @@ class Uploads:
         recording = None
         with suppress(MediaError):
             recording = file_id(file)
-        upload = Upload(name, file, title.strip() or file.stem, speakers, recording, track)
-        note = {"file": file.name, "title": upload.title, "speakers": speakers, "recording": recording}
-        note["track"] = track
+        title = title.strip() or file.stem
+        upload = Upload(name, file, title, speakers, recording, track, time.time(), "waiting")
         try:
             with noticing_full_disk(self.notes):
-                self._note(name).write_text(json.dumps(note), encoding="utf-8")
+                self._write(upload)
         except DiskFull:
             self.release(name)
             raise
         return upload
 
+    def note_state(self, name: str, state: str, error: str | None = None) -> None:
+        """Write down what became of an upload in the queue; one that is gone is no error."""
+        upload = self._read(self._note(name))
+        if upload is None:
+            return
+        begun = upload.begun + 1 if state == "running" else 0
+        with suppress(OSError, DiskFull):
+            self._write(replace(upload, state=state, error=error, begun=begun))
+
+    def submit(
+        self, jobs: Jobs, path: str, title: str, speakers: int | None = None, track: int | None = None
+    ) -> Job:
+        """Take charge of an uploaded file and queue it; see ``claim``.
+
+        Raises:
+            MossAgentError, DiskFull: See ``claim``.
+        """
+        return self._queue(jobs, self.claim(path, title, speakers, track))
+
+    def take_up(self, jobs: Jobs, ready: Collection[str]) -> None:
+        """Go on with the queue of an earlier run, but for what was added at its very end.
+
+        What the user stopped stays stopped, what failed stays failed; so does a file that the program did
+        not survive twice, or each start would end with it.
+
+        Args:
+            jobs: The queue.
+            ready: Ids of the recordings that are ready.
+        """
+        for upload in self.left_over():
+            if upload.recording in ready:
+                self.release(upload.name)
+            elif upload.state == "failed":
+                self._queue(jobs, upload, "failed", upload.error)
+            elif upload.state == "stopped":
+                self._queue(jobs, upload, "stopped")
+            elif upload.begun > MOST_BEGUN:
+                self._queue(jobs, upload, "failed", BROKE_OFF)
+            else:
+                self._queue(jobs, upload)
+
+    def _queue(
+        self,
+        jobs: Jobs,
+        upload: Upload,
+        state: Literal["waiting", "stopped", "failed"] = "waiting",
+        error: str | None = None,
+    ) -> Job:
+        return jobs.submit(
+            upload.path,
+            upload.title,
+            upload.speakers,
+            partial(self.release, upload.name),
+            state,
+            upload.recording,
+            track=upload.track,
+            noted=partial(self.note_state, upload.name),
+            error=error,
+        )
+
     def left_over(self) -> Iterator[Upload]:
-        """Uploads of an earlier run that were not added; whatever else lies there is deleted."""
-        found = [one for path in sorted(self.notes.iterdir()) if (one := self._read(path)) is not None]
+        """Uploads of an earlier run that were not added, first come first; others are deleted."""
+        found = [one for path in self.notes.iterdir() if (one := self._read(path)) is not None]
+        found.sort(key=lambda upload: (upload.sent, upload.name))
         kept = {path.name for path in found}
         for path in self.notes.iterdir():
             if path.stem not in kept:
@@ -118,6 +195,16 @@ class Uploads:
             self._delete(self.folder / name)
             self._note(name).unlink(missing_ok=True)
 
+    def _write(self, upload: Upload) -> None:
+        """Write an upload's note, complete or not at all."""
+        values = {**asdict(upload), "file": upload.path.name}
+        for name in ("name", "path"):
+            del values[name]
+        note = self._note(upload.name)
+        partial = note.with_suffix(".partial")
+        partial.write_text(json.dumps(values), encoding="utf-8")
+        partial.replace(note)
+
     def _note(self, name: str) -> Path:
         return self.notes / f"{name}.json"
 
@@ -131,12 +218,16 @@ class Uploads:
             file, title = self.folder / note.stem / str(values["file"]), str(values["title"])
             if not isinstance(speakers, int | None) or not isinstance(recording, str | None):
                 return None
-            if not isinstance(track, int | None):
+            sent, state = float(values.get("sent", 0.0)), str(values.get("state", "stopped"))
+            error, begun = values.get("error"), int(values.get("begun", 0))
+            if not isinstance(track, int | None) or not isinstance(error, str | None):
                 return None
             inside = file.resolve().parent == self.folder / note.stem and file.is_file()
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        return Upload(note.stem, file, title, speakers, recording, track) if inside else None
+        if not inside:
+            return None
+        return Upload(note.stem, file, title, speakers, recording, track, sent, state, error, begun)
 
     def _delete(self, folder: Path) -> None:
         """Delete one direct child of the folder of uploads, and never what a link points to."""

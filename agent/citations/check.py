@@ -434,6 +434,11 @@ class LineStream:
         """Claims left out so far."""
         return self._dropped
 
+    @property
+    def uncited(self) -> bool:
+        """Whether a claim so far is marked as one that could not be checked."""
+        return self._uncited
+
     def feed(self, text: str, by_rule: bool = False) -> str:
         """Take the next piece of text; returns the text, with labels, that is certain now.
 

@@ -5,11 +5,16 @@ Exit code 0: done. 1: it failed, with one line on stderr that says what and what
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib.metadata import version as package_version
 from json import loads
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from pydantic import ValidationError
@@ -19,9 +24,13 @@ from agent.privacy import switch_off_telemetry
 from agent.settings import Settings
 from agent.workspace import Workspace, open_workspace
 from index.disk_space import disk_full, is_disk_full
-from index.recording_errors import DiskFull, MossAgentError
-from index.records import Template
+from index.recording_errors import Cancelled, DiskFull, MossAgentError, SpeakerExists
+from index.records import Segment, Template
 from moss_audio.errors import MossAudioError
+
+if TYPE_CHECKING:
+    from index.corrections.correcting import Changed
+    from index.export.vault import Synced
 
 app = typer.Typer(
     name="moss-agent",
@@ -32,8 +41,36 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+COMPLETE = "_MOSS_AGENT_COMPLETE"
+"""Variable by which a shell asks for completions; its name is typer's rule."""
+
+
+def _completed_recordings(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """Ids of recordings, with their titles, for a shell."""
+    # Nothing that goes wrong here may write into a line that somebody is typing.
+    with suppress(Exception):
+        _Run.home = context.find_root().params.get("home")
+        if (Settings(**({"home": _Run.home} if _Run.home else {})).home / "library.sqlite").exists():
+            return [(found.id[:12], found.title) for found in _workspace().library.recordings()]
+    return []
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
-Reference = Annotated[str, typer.Argument(metavar="ID", help="A recording: id, unique prefix, or title.")]
+Reference = Annotated[
+    str,
+    typer.Argument(
+        metavar="ID", help="A recording: id, unique prefix, or title.", autocompletion=_completed_recordings
+    ),
+]
+Where = Annotated[
+    str, typer.Argument(metavar="WHERE", help="The sentence: a time in it (1:35), or its number (#48).")
+]
+DropCorrections = Annotated[
+    bool,
+    typer.Option("--drop-corrections", help="Also where what you corrected is lost by it."),
+]
+COMMAND_LINE = "command line"
+"""Who made a correction, in the history."""
 Format = Literal["txt", "srt", "vtt", "md", "json", "docx"]
 
 
@@ -45,19 +82,31 @@ class _Run:
     workspace: Workspace | None = None
 
 
+def _show_version(asked: bool) -> None:
+    if asked:
+        output.say(f"moss-agent {package_version('moss-agent')}")
+        raise typer.Exit
+
+
 @app.callback()
 def _global(
     home: Annotated[
         Path | None, typer.Option(help="Folder everything is kept in (or MOSS_AGENT_HOME).", file_okay=False)
     ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version and end."),
+    ] = False,
 ) -> None:
     _Run.home, _Run.debug = home, debug
 
 
 @app.command()
 def add(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Media files: audio or video.")],
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE…", help="Media files: audio or video; or transcripts.")
+    ],
     title: Annotated[str | None, typer.Option(help="Shown name; by default the file's name.")] = None,
     speakers: Annotated[
         int | None, typer.Option(min=1, max=50, help="Number of speakers; by default it is estimated.")
@@ -79,12 +128,17 @@ def add(
             help="The one audio track to hear, as players count; else it is chosen.",
         ),
     ] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Hear a recording anew that is in the library already.")
+    ] = False,
+    drop_corrections: DropCorrections = False,
     json: Json = False,
 ) -> None:
     """Transcribe and index recordings; adding a file again resumes it, or changes its title or speakers."""
     from agent.adding import add_files
 
     workspace = _workspace()
+    webhooks = workspace.webhooks
     added, failed = [], []
     happened: defaultdict[Path, list[str]] = defaultdict(list)
 
@@ -92,9 +146,13 @@ def add(
         happened[file].append(sentence)
 
     with output.ingest_progress(quiet=json) as reporting:
-        for file, result in add_files(workspace, files, reporting, title, speakers, language, tell, track):
+        results = add_files(
+            workspace, files, reporting, title, speakers, language, tell, track, again, drop_corrections
+        )
+        for file, result in results:
             if isinstance(result, MossAgentError):
                 if len(files) == 1:
+                    webhooks.deliver()
                     raise result
                 failed.append(str(result))
                 continue
@@ -105,9 +163,12 @@ def add(
                 for sentence in sentences:
                     output.complain(f"{file.name}: {sentence}")
             else:
-                output.show_added(result, segments)
+                show = output.show_imported if result.imported else output.show_added
+                show(result, segments)
                 for sentence in sentences:
                     output.say(f"  {sentence}")
+    for problem in webhooks.deliver():
+        output.complain(problem)
     if json:
         output.write_json(added)
     for line in failed:
@@ -119,7 +180,7 @@ def add(
 @app.command("list")
 def list_recordings(json: Json = False) -> None:
     """List the recordings."""
-    recordings = _reading().library.recordings()
+    recordings = _reading().recordings()
     if json:
         output.write_json([output.listed_json(recording) for recording in recordings])
     else:
@@ -165,8 +226,7 @@ def search(
 ) -> None:
     """Find passages by word and by meaning."""
     workspace = _reading()
-    wanted = workspace.library.resolve(recording).id if recording else None
-    hits = workspace.search.search(query, wanted, k)
+    hits = workspace.find(query, recording, k)
     if json:
         output.write_json([output.hit_json(hit) for hit in hits])
     else:
@@ -183,11 +243,12 @@ def ask(
     json: Json = False,
 ) -> None:
     """Ask about the recordings; the answer cites the seconds it rests on."""
+    from agent.answer import answer_of
+
     workspace = _reading()
-    wanted = workspace.library.resolve(recording).id if recording else None
-    assistant = workspace.assistant
+    _ = workspace.assistant  # while it loads, Ctrl+C ends it at once
     with output.stoppable() as cancel:
-        answer = assistant.ask(question, wanted, thread, cancel)
+        answer = answer_of(workspace.ask(question, recording, thread, cancel))
     if json:
         output.write_json(answer.to_json())
     else:
@@ -210,11 +271,9 @@ def listen(
     json: Json = False,
 ) -> None:
     """Let MOSS-Audio listen to a stretch again and answer a question about it."""
-    from tools.listen import listen as listen_again
-
     workspace = _reading()
     with output.stoppable() as cancel:
-        heard = listen_again(workspace.toolbox, reference, start, end, question, cancel)
+        heard = workspace.listen(reference, start, end, question, cancel)
     if json:
         output.write_json({**heard.document(), "recording": heard.recording.id})
     else:
@@ -227,12 +286,23 @@ def summarize(
     template: Annotated[
         Template | None, typer.Option(help="Kind of recording; by default MOSS_AGENT_SUMMARY_TEMPLATE.")
     ] = None,
+    instruction: Annotated[
+        str, typer.Option(help="What is wanted, in plain words; a language model follows it.")
+    ] = "",
     json: Json = False,
 ) -> None:
     """Write the summary: topics, decisions, action items, open questions, each with its time."""
     from index.export.markdown import to_markdown
 
     workspace = _reading()
+    if instruction.strip():
+        with output.stoppable() as cancel:
+            written = workspace.summarize_as(reference, instruction, template, cancel)
+        if json:
+            output.write_json(written.to_json())
+        else:
+            output.show_written(written, workspace.library.resolve(reference).title)
+        return
     summary = workspace.summarize(reference, template)
     if json:
         output.write_json(summary.to_json())
@@ -240,18 +310,76 @@ def summarize(
         output.write_text(to_markdown(summary, workspace.library.resolve(reference).title))
 
 
+# --- what the recording's page shows ------------------------------------------------------------------
+
+
+@app.command("talk-time")
+def talk_time(reference: Reference, json: Json = False) -> None:
+    """Show how a recording's time is divided between speakers and silence."""
+    found = _reading().talk_time(reference)
+    if json:
+        output.write_json(found.to_json())
+    else:
+        output.show_talk_time(found)
+
+
+@app.command()
+def comment(
+    reference: Reference,
+    at: Annotated[
+        float, typer.Argument(metavar="AT", parser=output.parse_time, help="The moment: 95, 1:35, 0:01:35.")
+    ],
+    text: Annotated[str, typer.Argument(help="What is noted there.")],
+    json: Json = False,
+) -> None:
+    """Note something at a moment of a recording."""
+    made = _workspace().add_comment(reference, at, text)
+    if json:
+        output.write_json(output.comment_json(made))
+    else:
+        output.say(f"Comment {made.id} is at {output.clock(made.at)}.")
+
+
+@app.command()
+def comments(
+    reference: Reference,
+    remove: Annotated[
+        int | None, typer.Option(metavar="NUMBER", help="Delete the comment with this number.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """List what was noted at moments of a recording; or delete one of it."""
+    workspace = _workspace() if remove is not None else _reading()
+    found = workspace.comments(reference)
+    if remove is not None:
+        if remove not in {one.id for one in found}:
+            raise MossAgentError(f"This recording has no comment {remove}.")
+        workspace.remove_comment(remove)
+        found = [one for one in found if one.id != remove]
+    if json:
+        output.write_json([output.comment_json(one) for one in found])
+    else:
+        output.show_comments(found)
+
+
 @app.command("rename-speaker")
 def rename_speaker(
     reference: Reference,
     old: Annotated[str, typer.Argument(help="The name shown now, e.g. “Speaker 1”.")],
-    new: Annotated[str, typer.Argument(help="The new name; the name of another speaker merges the two.")],
+    new: Annotated[str, typer.Argument(help="The new name.")],
+    merge: Annotated[
+        bool, typer.Option("--merge", help="If it is the name of another speaker, make the two one.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Give a speaker a name, everywhere."""
     from tools.read_transcript import known_speaker
 
     workspace = _workspace()
-    count = workspace.rename_speaker(reference, old, new)
+    try:
+        count = workspace.rename_speaker(reference, old, new, merge, COMMAND_LINE)
+    except SpeakerExists as error:
+        raise MossAgentError(f"{error} Add --merge for that.") from error
     # Merged with “ANNA”, “anna” is called “ANNA”.
     speaker = known_speaker(workspace.library.resolve(reference), new)
     if json:
@@ -260,19 +388,147 @@ def rename_speaker(
         output.say(f"{speaker} is now the speaker of {count} segments.")
 
 
+@app.command()
+def rename(
+    reference: Reference,
+    title: Annotated[str, typer.Argument(help="The new title.")],
+    json: Json = False,
+) -> None:
+    """Give a recording another title."""
+    recording = _workspace().rename(reference, title)
+    if json:
+        output.write_json({"id": recording.id, "title": recording.title})
+    else:
+        output.say(f"{recording.id[:12]} is now called “{recording.title}”.")
+
+
+@app.command()
+def speakers(reference: Reference, json: Json = False) -> None:
+    """List the speakers of a recording, and how long each speaks."""
+    spoken = _reading().speakers(reference)
+    if json:
+        output.write_json([{"name": name, "seconds": seconds} for name, seconds in spoken.items()])
+    else:
+        output.show_speakers(spoken)
+
+
+@app.command()
+def outline(reference: Reference, json: Json = False) -> None:
+    """List the topics of a recording with their times."""
+    found = _reading().outline(reference)
+    if json:
+        output.write_json(found.document())
+    else:
+        output.show_outline(found)
+
+
+@app.command()
+def correct(
+    reference: Reference,
+    where: Where,
+    text: Annotated[str | None, typer.Argument(help="What the sentence is to be.")] = None,
+    speaker: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Who says it: a speaker there is, or a new one.")
+    ] = None,
+    paragraph: Annotated[
+        bool, typer.Option("--paragraph", help="With --speaker: all that the speaker says there in a row.")
+    ] = False,
+    split: Annotated[
+        str | None, typer.Option(metavar="WORDS", help="Split the sentence before these words of it.")
+    ] = None,
+    merge: Annotated[
+        bool, typer.Option("--merge", help="Merge the sentence with the one that follows.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Correct a sentence: its text, who says it, or where it begins and ends."""
+    from index.corrections.correcting import next_spoken, position_before, turn_of
+
+    if [text is not None, speaker is not None, split is not None, merge].count(True) != 1:
+        raise typer.BadParameter("Give the new TEXT, or one of --speaker, --split and --merge.")
+    if paragraph and speaker is None:
+        raise typer.BadParameter("--paragraph goes with --speaker.")
+    workspace = _workspace()
+    recording = workspace.library.resolve(reference).id
+    segments = workspace.library.segments(recording)
+    sentence = _sentence(segments, where)
+    seen = {segment.id: segment.version for segment in segments}
+    if text is not None:
+        changed = workspace.correct_sentence(recording, sentence.id, text, seen, COMMAND_LINE)
+    elif speaker is not None:
+        whose = turn_of(segments, sentence.id) if paragraph else [sentence.id]
+        changed = workspace.give_speaker(recording, whose, speaker, seen, COMMAND_LINE)
+    elif split is not None:
+        at = position_before(sentence, split)
+        changed = workspace.split_sentence(recording, sentence.id, at, seen, COMMAND_LINE)
+    else:
+        pair = [sentence.id, next_spoken(segments, sentence).id]
+        changed = workspace.merge_sentences(recording, pair, seen, COMMAND_LINE)
+    _show_changed(changed, json)
+
+
+@app.command()
+def history(
+    reference: Reference,
+    where: Annotated[
+        str | None, typer.Argument(metavar="[WHERE]", help="Only the sentence there: a time, or #number.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """List what was corrected, newest first, with what was there before."""
+    workspace = _reading()
+    recording = workspace.library.resolve(reference).id
+    sentence = None if where is None else _sentence(workspace.library.segments(recording), where).id
+    found = workspace.correction_history(recording, sentence)
+    if json:
+        output.write_json([entry.to_json() for entry in found])
+    else:
+        output.show_history(found)
+
+
+@app.command()
+def undo(
+    reference: Reference,
+    redo: Annotated[
+        bool, typer.Option("--redo", help="Make the correction again that was undone last.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Take the newest correction back, also after a restart."""
+    _show_changed(_workspace().undo_correction(reference, redo), json)
+
+
+def _sentence(segments: list[Segment], where: str) -> Segment:
+    """The sentence that is meant by a time or a number."""
+    from index.corrections.correcting import sentence_at, sentence_numbered
+
+    if where.strip().startswith("#"):
+        return sentence_numbered(segments, output.parse_number(where))
+    return sentence_at(segments, output.parse_time(where))
+
+
+def _show_changed(changed: Changed, json: bool) -> None:
+    """What a correction made of the sentences."""
+    if json:
+        output.write_json(changed.to_json())
+    else:
+        output.show_changed(changed)
+
+
 @app.command("relabel-speakers")
 def relabel_speakers(
     reference: Reference,
     speakers: Annotated[
         int | None, typer.Option(min=1, max=50, help="Number of speakers; by default it is estimated.")
     ] = None,
+    drop_corrections: DropCorrections = False,
     json: Json = False,
 ) -> None:
     """Identify the speakers again, for example with their true number; names you gave are lost."""
     workspace = _workspace()
     with output.ingest_progress(quiet=json) as reporting:
         report = reporting(workspace.library.resolve(reference).title)
-        recording = workspace.relabel_speakers(reference, speakers, report)
+        recording = workspace.relabel_speakers(reference, speakers, report, drop_corrections)
     if json:
         output.write_json({"id": recording.id, "speakers": list(recording.speakers)})
     else:
@@ -280,10 +536,10 @@ def relabel_speakers(
 
 
 @app.command()
-def remove(reference: Reference, json: Json = False) -> None:
+def remove(reference: Reference, drop_corrections: DropCorrections = False, json: Json = False) -> None:
     """Delete a recording from every store; the original file is not touched."""
     workspace = _workspace()
-    recording = workspace.remove(reference)
+    recording = workspace.remove(reference, drop_corrections)
     if json:
         output.write_json({"removed": recording.id, "title": recording.title})
     else:
@@ -364,6 +620,10 @@ def web(
         ),
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 7860,
+    watched: Annotated[
+        Path | None,
+        typer.Option("--watch", metavar="FOLDER", help="Also take in what appears in a folder, as `watch`."),
+    ] = None,
     json: Annotated[
         bool, typer.Option("--json", help="Print the address as JSON once the page is ready.")
     ] = False,
@@ -372,7 +632,9 @@ def web(
     # The page lies above this room, so it is found by name: web imports agent, never the other way.
     from importlib import import_module
 
-    import_module("web.server").serve(_workspace(), host, port, json)
+    workspace = _workspace()
+    with _watching_beside(workspace, watched):
+        import_module("web.server").serve(workspace, host, port, json)
 
 
 @app.command()
@@ -394,6 +656,10 @@ def serve(
         list[str] | None,
         typer.Option(help="Without a key: another host name to accept (repeatable)."),
     ] = None,
+    library: Annotated[
+        bool,
+        typer.Option("--library", help="Offer the library as well, under /api/v1, to whoever has the key."),
+    ] = False,
     json: Annotated[
         bool, typer.Option("--json", help="Print the address as JSON once the server is ready.")
     ] = False,
@@ -402,13 +668,325 @@ def serve(
     from importlib import import_module
 
     import_module("web.api.api_server").serve(
-        _workspace(), host, port, api_key, no_auth, json, allow_host or ()
+        _workspace(), host, port, api_key, no_auth, json, allow_host or (), library
     )
 
 
-def _workspace() -> Workspace:
+@app.command()
+def mcp(
+    http: Annotated[
+        bool, typer.Option("--http", help="Streamable HTTP on 127.0.0.1, not standard input and output.")
+    ] = False,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="With --http: port to listen on.")] = 7861,
+    api_key: Annotated[
+        str | None,
+        typer.Option(help="With --http: key that clients must send.", envvar="MOSS_AGENT_SERVE_API_KEY"),
+    ] = None,
+    folder: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="A folder that clients may add files from (repeatable); with --http, there is no other.",
+            exists=True,
+            file_okay=False,
+        ),
+    ] = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="With --http: print the address as JSON once the server is ready.")
+    ] = False,
+) -> None:
+    """Serve the library to assistants through the Model Context Protocol (docs/doors.md)."""
+    from importlib import import_module
+
+    import_module("web.mcp_server").serve(_workspace(), http, port, api_key, folder or (), json)
+
+
+# Transcripts in, notes out, folders watched
+
+
+@app.command("import")
+def import_files(
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE…", help="Transcripts: srt, vtt, json of Whisper's kin, text with times."
+        ),
+    ],
+    media: Annotated[
+        Path | None,
+        typer.Option(
+            help="The media file of the one transcript; it can also be given later.", dir_okay=False
+        ),
+    ] = None,
+    title: Annotated[str | None, typer.Option(help="Shown name; by default the file's name.")] = None,
+    language: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CODE", parser=output.parse_language, help="What is spoken, where no file says so."
+        ),
+    ] = None,
+    speakers: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=50, help="Number of speakers, where media is given and the transcript names nobody."
+        ),
+    ] = None,
+    encoding: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Encoding of the files, where it is not Unicode.")
+    ] = None,
+    offset: Annotated[
+        float | None,
+        typer.Option(
+            metavar="T", parser=output.parse_time, help="What the transcript's clock shows at the beginning."
+        ),
+    ] = None,
+    track: Annotated[
+        int | None, typer.Option(min=1, max=999, metavar="N", help="The audio track of the media file.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Import transcripts that were made elsewhere; they are asked and cited as recordings are."""
+    if len(files) > 1 and (media is not None or title is not None):
+        raise MossAgentError("With --media or --title, import one transcript at a time.")
+    workspace = _workspace()
+    imported, failed = [], []
+    with output.ingest_progress(quiet=json) as reporting, output.stoppable() as cancel:
+        for file in files:
+            told: list[str] = []
+            try:
+                recording = workspace.import_transcript(
+                    file, media, title, language, speakers, encoding, offset,
+                    reporting(file.name), cancel, told.append, track,
+                )  # fmt: skip
+            except Cancelled:
+                raise
+            except MossAgentError as error:
+                if len(files) == 1:
+                    raise
+                failed.append(str(error))
+                continue
+            segments = workspace.library.segment_count(recording.id)
+            imported.append(output.added_json(recording, segments))
+            if not json:
+                output.show_imported(recording, segments)
+            for sentence in told:
+                (output.complain if json else output.say)(f"  {sentence}" if not json else sentence)
+    if json:
+        output.write_json(imported)
+    for line in failed:
+        output.complain(line)
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def attach(
+    reference: Reference,
+    media: Annotated[
+        Path,
+        typer.Argument(metavar="MEDIA", help="The media file of an imported transcript.", dir_okay=False),
+    ],
+    speakers: Annotated[
+        int | None,
+        typer.Option(min=1, max=50, help="Number of speakers, where the transcript names nobody."),
+    ] = None,
+    track: Annotated[
+        int | None, typer.Option(min=1, max=999, metavar="N", help="The audio track of the media file.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Give an imported transcript its media file, so that it plays; the transcript stays as it is."""
+    workspace = _workspace()
+    with output.ingest_progress(quiet=json) as reporting, output.stoppable() as cancel:
+        report = reporting(media.name)
+        recording = workspace.attach_media(reference, media, speakers, report, cancel, track)
+    segments = workspace.library.segment_count(recording.id)
+    if json:
+        output.write_json(output.added_json(recording, segments))
+    else:
+        output.show_imported(recording, segments)
+
+
+@app.command()
+def sync(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of notes; it is made.")],
+    base: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="The page's address in links; by default MOSS_AGENT_PAGE_URL."),
+    ] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Go on, and follow every change of the library, until Ctrl+C.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Keep a Markdown note for each recording in a folder; what you write in the notes stays."""
+    workspace = _workspace()
+    notes: list[Synced] = []
+    with output.stoppable() as cancel:
+        if follow:
+            output.complain(f"Following the library in {folder}; Ctrl+C ends it.")
+        run = workspace.follow_notes(folder, cancel, base) if follow else workspace.sync_notes(folder, base)
+        for note in run:
+            notes.append(note)
+            if not json:
+                output.show_synced(note)
+            if cancel.is_set():
+                break
+    if json:
+        output.write_json([output.synced_json(note) for note in notes])
+    elif not follow:
+        output.say(output.synced_counts(notes))
+    if any(note.action == "left" for note in notes):
+        raise typer.Exit(1)
+
+
+@app.command()
+def watch(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder in which files appear.")],
+    once: Annotated[bool, typer.Option("--once", help="Take in what is there, then end.")] = False,
+    settle: Annotated[
+        float,
+        typer.Option(
+            min=0, metavar="SECONDS", help="For how long a file must not change before it is taken."
+        ),
+    ] = 5.0,
+    speakers: Annotated[
+        int | None, typer.Option(min=1, max=50, help="Number of speakers; by default it is estimated.")
+    ] = None,
+    language: Annotated[
+        str | None,
+        typer.Option(metavar="CODE", parser=output.parse_language, help="The one language that is spoken."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Take in the media and transcripts that appear in a folder, until Ctrl+C."""
+    from agent.watching import Watch
+
+    workspace = _workspace()
+    taken: list[dict[str, Any]] = []
+    failed = False
+    with output.ingest_progress(quiet=json, keep=False) as reporting, output.stoppable() as cancel:
+        watched = Watch(
+            workspace,
+            folder,
+            reporting,
+            cancel,
+            output.complain,
+            settle,
+            speakers=speakers,
+            language=language,
+        )
+        if not once:
+            output.complain(f"Watching {folder}; Ctrl+C ends it.")
+        for file in watched.run(once):
+            failed = failed or bool(file.problem)
+            segments = workspace.library.segment_count(file.recording.id) if file.recording else 0
+            document = output.added_json(file.recording, segments) if file.recording else None
+            taken.append({"file": str(file.path), "recording": document, "problem": file.problem})
+            if json:
+                continue
+            if file.problem:
+                output.complain(file.problem)
+            elif file.recording is not None:
+                show = output.show_imported if file.recording.imported else output.show_added
+                show(file.recording, segments)
+            for sentence in file.told:
+                output.say(f"  {sentence}")
+    if json:
+        output.write_json(taken)
+    if once and failed:
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _watching_beside(workspace: Workspace, folder: Path | None) -> Iterator[None]:
+    """Watch a folder in a thread of this process, which may write to the home folder beside the page."""
+    if folder is None:
+        yield
+        return
+    from agent.watching import Watch
+
+    watched = Watch(workspace, folder, lambda name: lambda progress: None, told=output.complain)
+
+    def run() -> None:
+        try:
+            for file in watched.run():
+                title = file.recording.title if file.recording else ""
+                output.complain(file.problem or f"{file.path.name} was taken in as “{title}”.")
+        except MossAgentError as error:
+            output.complain(f"{folder} is not watched any more: {error}")
+
+    thread = threading.Thread(target=run, name="watching", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        watched.stop.set()
+        thread.join()
+
+
+@app.command()
+def demo(
+    home: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder to keep it in, empty or an earlier demo's; by default all is deleted.",
+            file_okay=False,
+        ),
+    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page; by default a free one.")] = 0,
+    page: Annotated[bool, typer.Option("--page/--no-page", help="Whether the page is opened.")] = True,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the answers as JSON, without opening the page.")
+    ] = False,
+) -> None:
+    """Show what the program does: a sample meeting, some questions, the page.
+
+    Your own library is not touched.
+    """
+    from importlib import import_module
+
+    from agent.cli.demo import converse, demo_home
+
+    server = import_module("web.server")
+    with demo_home(home or _Run.home) as folder:
+        # The stores of one's own library are named apart from its folder.
+        workspace = _workspace(home=folder, database_url=None, vectors_url=None)
+        try:
+            document = converse(workspace, server.SAMPLE, server.SAMPLE_TITLE, json)
+            if json:
+                output.write_json(document)
+            elif page:
+                output.say("")
+                server.serve(workspace, port=port)
+        finally:
+            workspace.close()
+            _Run.workspace = None
+
+
+@app.command()
+def completion(
+    shell: Annotated[
+        Literal["bash", "zsh", "fish"], typer.Argument(metavar="SHELL", help="bash, zsh or fish.")
+    ],
+    json: Json = False,
+) -> None:
+    """Print what makes a shell complete commands, options and recordings.
+
+    docs/commands.md says where it goes.
+    """
+    from typer.completion import get_completion_script
+
+    script = get_completion_script(prog_name="moss-agent", complete_var=COMPLETE, shell=shell)
+    if json:
+        output.write_json({"shell": shell, "script": script})
+    else:
+        output.write_text(script)
+
+
+def _workspace(**fixed: Any) -> Workspace:
     # Only what was given on the command line goes in here; the rest comes from the environment.
     chosen: dict[str, Any] = {"home": _Run.home} if _Run.home else {}
+    chosen |= fixed
     try:
         settings = Settings(**chosen)
     except ValidationError as error:
@@ -451,8 +1029,12 @@ def _run() -> int:
     """Run the command, and write out what it printed; returns the exit code."""
     try:
         streams.prepare()
+        if COMPLETE in os.environ:
+            from typer.completion import completion_init
+
+            completion_init()
         try:
-            app()
+            app(prog_name="moss-agent")
         finally:
             # In this place what cannot be written is told like every other error.
             streams.finish()

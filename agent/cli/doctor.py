@@ -46,6 +46,7 @@ def examine(workspace: Workspace) -> list[Check]:
         _check("search", lambda: _search(workspace)),
         _check("thinks", lambda: _thinks(workspace, model.ok)),
         _sounds(workspace, model.ok),
+        *([_webhook(workspace)] if workspace.settings.webhook_url else []),
     ]
 
 
@@ -57,7 +58,9 @@ def _check(name: str, look: Callable[[], str]) -> Check:
     except Exception as error:
         # A broken installation can raise anything from any library; the doctor reports and goes on.
         return Check(
-            name, False, f"{type(error).__name__}: {error}; `make install` repairs the installation."
+            name,
+            False,
+            f"{type(error).__name__}: {error}; `make install`, or installing the wheel again, repairs it.",
         )
 
 
@@ -145,6 +148,16 @@ def _thinks(workspace: Workspace, model_works: bool) -> str:
     if not model_works:
         return "quotes chosen by rule, until the model can be used (see “model” above)"
     return f"{workspace.engines.thinks_with}; if it fails, quotes chosen by rule are shown instead"
+
+
+def _webhook(workspace: Workspace) -> Check:
+    """Where messages go, and whether the last ones arrived."""
+    try:
+        waiting, problem = workspace.webhooks.waiting()
+    except MossAgentError as error:
+        return Check("webhook", False, str(error), required=False)
+    detail = f"{workspace.webhooks.address}, {waiting} messages wait. {problem}".strip()
+    return Check("webhook", not problem, detail, required=False)
 
 
 def _sounds(workspace: Workspace, model_works: bool) -> Check:

@@ -6,7 +6,8 @@ import json
 import re
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,15 +30,20 @@ from agent.cli import streams
 from index.language_names import LANGUAGE_NAMES, language_name, name_languages
 from index.notes import coverage_percent, describe_all, notes_json
 from index.recording_errors import MossAgentError
-from index.records import Hit, Recording
+from index.records import Comment, Hit, Recording
 from moss_audio.timestamps import clock, clock_range, parse_clock
 
 if TYPE_CHECKING:
     from agent.answer import Answer
     from agent.cli.doctor import Check
     from agent.engines.released_models import Machine, Model
+    from agent.instructed_summary import InstructedSummary
+    from index.corrections.correcting import Changed, Correction
+    from index.export.vault import Synced
     from index.pipeline.ingest import Progress as IngestProgress
     from index.store.library import Library
+    from index.timeline import TalkTime
+    from tools.result import Outline
 
 _errors = Console(stderr=True, highlight=False, markup=False)
 _console = Console(highlight=False, markup=False)
@@ -83,6 +89,18 @@ def parse_time(text: str) -> float:
     return parse_clock(match[1])
 
 
+def parse_number(text: str) -> int:
+    """The number of a sentence, written ``#48``.
+
+    Raises:
+        typer.BadParameter: It is none.
+    """
+    match = re.fullmatch(r"#(\d{1,18})", text.strip())
+    if not match:
+        raise typer.BadParameter(f"“{text}” is not the number of a sentence; write #48.")
+    return int(match[1])
+
+
 def parse_language(text: str) -> str:
     """The code of a language, in small letters.
 
@@ -108,11 +126,18 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 @contextmanager
-def ingest_progress(quiet: bool) -> Iterator[Callable[[str], Callable[[IngestProgress], None]]]:
-    """A progress bar on stderr for each file that is begun: stage, percent, × realtime, time left."""
+def ingest_progress(
+    quiet: bool, keep: bool = True
+) -> Iterator[Callable[[str], Callable[[IngestProgress], None]]]:
+    """A progress bar on stderr for each file that is begun: stage, percent, × realtime, time left.
+
+    Without ``keep``, the bar of a file goes when the next one is begun.
+    """
     with _bar(quiet) as bar:
 
         def begin(name: str) -> Callable[[IngestProgress], None]:
+            for shown in () if keep else bar.task_ids:
+                bar.remove_task(shown)
             task = bar.add_task(_plain(name), total=1.0, detail="")
 
             def report(progress: IngestProgress) -> None:
@@ -158,8 +183,32 @@ def added_json(recording: Recording, segments: int) -> dict[str, Any]:
         "segments": segments,
         "speakers": len(recording.speakers),
         "seconds_taken": round(recording.seconds_taken, 2),
+        **_origin_json(recording),
         **notes_json(recording.problems),
     }
+
+
+def _origin_json(recording: Recording) -> dict[str, Any]:
+    """Format of the file that a transcript was imported from (null: it was heard), and whether it plays."""
+    return {"imported": recording.imported, "has_media": recording.has_media}
+
+
+def show_imported(recording: Recording, segments: int) -> None:
+    """A transcript that was imported, for a person."""
+    share = coverage_percent(recording)
+    covered = f", {share} of detected speech accounted for" if share else ""
+    media = f"with media{covered}" if recording.has_media else "without media, so nothing of it can be played"
+    say(
+        f"“{recording.title}” ({recording.id[:12]}): {clock(recording.duration)} long, "
+        f"{_counted(segments, 'sentence')}, {_counted(len(recording.speakers), 'speaker')}, "
+        f"imported from {recording.imported} {media}."
+    )
+    if not recording.has_media:
+        say(f"  To add the media file: moss-agent attach {recording.id[:12]} FILE")
+    for gap in recording.gaps:
+        say(f"  not in the transcript: {clock_range(gap.start, gap.end)}")
+    for sentence in notes_json(recording.problems)["notes"]:
+        say(f"  {sentence}")
 
 
 def show_added(recording: Recording, segments: int) -> None:
@@ -199,6 +248,7 @@ def listed_json(recording: Recording) -> dict[str, Any]:
         "status": recording.status,
         "coverage": recording.coverage,
         "added_at": recording.added_at,
+        **_origin_json(recording),
         **notes_json(recording.problems),
     }
 
@@ -217,7 +267,7 @@ def show_list(recordings: Sequence[Recording]) -> None:
             recording.title,
             clock(recording.duration),
             recording.status,
-            coverage_percent(recording) or ("see below" if recording.problems else "–"),
+            _covered(recording),
             recording.added_at,
         )
         table.add_row(*(Text(_plain(cell)) for cell in cells))
@@ -226,6 +276,40 @@ def show_list(recordings: Sequence[Recording]) -> None:
     for recording in recordings:
         if recording.problems:
             say(f"{recording.id[:12]}: {describe_all(recording.problems)}")
+
+
+def _covered(recording: Recording) -> str:
+    if not recording.has_media:
+        return "no media"
+    return coverage_percent(recording) or ("see below" if recording.problems else "–")
+
+
+def synced_json(note: Synced) -> dict[str, Any]:
+    """A note as `sync --json` prints it."""
+    return {
+        "recording": note.recording,
+        "path": str(note.path),
+        "action": note.action.value,
+        "told": note.told,
+        "aside": str(note.aside) if note.aside else None,
+    }
+
+
+def synced_counts(notes: Sequence[Synced]) -> str:
+    """How many notes there are, and what was done with how many."""
+    counts = Counter(note.action.value for note in notes)
+    parts = ", ".join(f"{count} {action}" for action, count in counts.items())
+    return (
+        f"{_counted(len(notes), 'note')}: {parts}." if notes else "There are no recordings to write notes of."
+    )
+
+
+def show_synced(note: Synced) -> None:
+    """A note with which something was done, for a person."""
+    if note.action not in ("unchanged", "left"):
+        say(f"{note.action.value:8} {note.path}")
+    if note.told:
+        say(f"         {note.told}")
 
 
 def hit_json(hit: Hit) -> dict[str, Any]:
@@ -239,6 +323,38 @@ def hit_json(hit: Hit) -> dict[str, Any]:
     }
 
 
+def show_changed(changed: Changed) -> None:
+    """The sentences that a correction changed, as they are now."""
+    if changed.correction is None:
+        say("Nothing had to be changed.")
+    elif changed.correction.kind == "rename":
+        (name,) = {segment.speaker for segment in changed.segments} or {None}
+        say(f"The speaker is called {name} now.")
+    else:
+        for segment in changed.segments:
+            say(f"{clock(segment.start)} {_named(segment.speaker, segment.text)}")
+
+
+def show_history(corrections: Sequence[Correction]) -> None:
+    """What was corrected: when, through which door, what, and what it was before."""
+    if not corrections:
+        say("Nothing was corrected.")
+    for entry in corrections:
+        when = entry.at[:16].replace("T", " ")
+        place = "" if entry.start is None else f" at {clock(entry.start)}"
+        undone = ", undone" if entry.undone_at else ""
+        say(f"{when} UTC, {entry.by or 'unknown'}: {entry.kind.value}{place}{undone}")
+        for sign, states in (("-", entry.before), ("+", entry.after)):
+            for line in dict.fromkeys(
+                _named(state.get("speaker"), state.get("text", "")) for state in states
+            ):
+                say(f"  {sign} {line}")
+
+
+def _named(speaker: str | None, text: str) -> str:
+    return ": ".join(part for part in (speaker, text) if part)
+
+
 def show_hits(hits: Sequence[Hit], library: Library) -> None:
     """Search results, best first."""
     if not hits:
@@ -246,6 +362,24 @@ def show_hits(hits: Sequence[Hit], library: Library) -> None:
     for hit in hits:
         title = library.recording(hit.recording).title
         say(f"{title} [{clock(hit.start)}–{clock(hit.end)}]\n  {hit.text}\n")
+
+
+def show_speakers(spoken: Mapping[str, float]) -> None:
+    """Who speaks in a recording, and how long."""
+    if not spoken:
+        say("No speakers were identified.")
+    for name, seconds in spoken.items():
+        say(f"{name}: {clock(seconds)}")
+
+
+def show_outline(found: Outline) -> None:
+    """The topics of a recording, in order."""
+    for topic in found.topics:
+        say(f"[{clock(topic.start)}–{clock(topic.end)}] {topic.title}")
+        for point in topic.points:
+            say(f"  {point}")
+    if found.note:
+        say(found.note)
 
 
 def show_answer(answer: Answer, library: Library) -> None:
@@ -256,6 +390,54 @@ def show_answer(answer: Answer, library: Library) -> None:
         say("")
         for citation in answer.citations:
             say(f"  [{clock(citation.start)}] {titles[citation.recording]}")
+
+
+def show_written(written: InstructedSummary, title: str) -> None:
+    """A summary by instruction, for a person."""
+    from index.export.markdown import to_markdown
+
+    if written.note:
+        say(f"{written.note}\n")
+    if written.text:
+        write_text(written.text)
+        return
+    for one in written.fitting:
+        say(f"[{clock(one.start)}] {f'{one.speaker}: ' if one.speaker else ''}{one.text}")
+    if written.fitting:
+        say("")
+    write_text(to_markdown(written.summary, title))
+
+
+def show_talk_time(found: TalkTime) -> None:
+    """How a recording's time is divided, as a table."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("speaker", "time", "share", "turns", "words", "words a minute"):
+        table.add_column(column)
+    for voice in found.voices:
+        table.add_row(
+            Text(_plain(voice.name or "unknown")),
+            clock(voice.seconds),
+            f"{voice.share:.0%}",
+            str(voice.turns),
+            "" if voice.words is None else str(voice.words),
+            "" if voice.words_per_minute is None else f"{voice.words_per_minute:.0f}",
+        )
+    with streams.writing():
+        _console.print(table)
+    say(f"{clock(found.speech)} of talk, {clock(found.silence)} without. Speakers are estimated.")
+
+
+def comment_json(comment: Comment) -> dict[str, Any]:
+    """A comment as JSON."""
+    return {"id": comment.id, "at": comment.at, "text": comment.text, "created_at": comment.created_at}
+
+
+def show_comments(found: Sequence[Comment]) -> None:
+    """Comments, one below the other, each with its number."""
+    if not found:
+        say("There are no comments.")
+    for comment in found:
+        say(f"{comment.id}  [{clock(comment.at)}] {comment.text}")
 
 
 def show_checks(checks: Sequence[Check]) -> None:

@@ -291,7 +291,9 @@ def _whisper(settings: Settings) -> Transcriber:
     from index.transcription.whisper import WhisperTranscriber
 
     models = settings.home.expanduser() / "models"
-    return WhisperTranscriber(settings.transcriber, models, settings.threads, glossary_of(settings))
+    return WhisperTranscriber(
+        settings.transcriber, models, settings.threads, glossary_of(settings), settings.weights
+    )
 
 
 def glossary_of(settings: Settings) -> tuple[str, ...]:

@@ -92,8 +92,8 @@ EMPTY = "There are no recordings yet: add one on the page or with `moss-agent ad
 
 
 ENGLISH = (
-    "Without a language model I understand questions in English only and search for the words of any other: "
-    "ask in English, or set MOSS_AGENT_MODEL to a language model (docs/engines.md)."
+    "Without a language model I understand questions in English only; any other is searched for by its words "
+    "and its meaning. Ask in English, or set MOSS_AGENT_MODEL to a language model (docs/engines.md)."
 )
 
 
@@ -161,6 +161,11 @@ def _facts(intent: Intent, situation: Situation) -> str:
             named = f"The languages of {title} are" if several else f"The language of {title} is"
             return f"{named} {name_languages(spoken)}."
         case "coverage":
+            if not entry.has_media:
+                return (
+                    f"{title} is an imported transcript without its media, so how much of the speech it has "
+                    "is not known."
+                )
             if entry.coverage is None:
                 return f"No speech in {title} has been found and transcribed yet."
             # Cut, not rounded: 100 % must mean all of it.

@@ -103,8 +103,9 @@ class ChatMossAudio(BaseChatModel):
             tools: What may be called.
             tool_choice: A tool's name, or ``any``: then the answer is a call and nothing else.
         """
-        known = ("ls_structured_output_format", "strict", "parallel_tool_calls")
-        rest = {key: value for key, value in kwargs.items() if key not in known}
+        # ``ls_structured_output_format`` stays: LangChain takes it out again, and tells it to callbacks.
+        unused = ("strict", "parallel_tool_calls")
+        rest = {key: value for key, value in kwargs.items() if key not in unused}
         formatted = [convert_to_openai_tool(tool) for tool in tools]
         return self.bind(tools=formatted, tool_choice=_choice(tool_choice, formatted), **rest)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -32,8 +33,8 @@ from index.pipeline.transcribe_file import load_window
 from index.progress import Progress
 from index.recording_errors import MossAgentError
 from index.records import Note, NoteKind, Segment, Span, StageName
-from index.store.database import RecordingRow, SegmentRow, SpeakerRow, WindowRow
-from index.store.library import Library
+from index.store.database import CorrectionRow, RecordingRow, SegmentRow, SpeakerRow, WindowRow
+from index.store.library import SPEAKER_KINDS, Library
 from moss_audio.tasks import TimedText
 
 Turns = list[list[TimedText]]
@@ -180,9 +181,10 @@ def _name_sentences(
     stored = stored_labels(library, recording)
     labels = [stored.get(sentence.id) for sentence in sentences]
     names = assign(library.audio_path(recording), sentences, speech, expected, labels)
-    with library.database.transaction() as session:
+    with library.database.changing() as session:
         if former:
             session.execute(delete(SpeakerRow).where(SpeakerRow.id.in_(former)))
+            _supersede_corrections(session, recording)
         rows = session.scalars(select(SpeakerRow).where(SpeakerRow.recording_id == recording))
         speakers = {row.name: row for row in rows}
         for sentence, name in zip(sentences, names, strict=True):
@@ -192,8 +194,24 @@ def _name_sentences(
                 speakers[name] = SpeakerRow(recording_id=recording, name=name)
                 session.add(speakers[name])
                 session.flush()
-            values = {"speaker_id": speakers[name].id}
-            session.execute(update(SegmentRow).where(SegmentRow.id == sentence.id).values(**values))
+            named = update(SegmentRow).where(SegmentRow.id == sentence.id)
+            if former is None:
+                # Somebody may have said who speaks while the voices were compared.
+                named = named.where(SegmentRow.speaker_id.is_(None))
+            session.execute(named.values(speaker_id=speakers[name].id))
+
+
+def _supersede_corrections(session: Session, recording: str) -> None:
+    """Who speaks was found out anew: what somebody corrected of it before holds no longer."""
+    row = session.get_one(RecordingRow, recording)
+    row.revision += 1
+    spoken = (SegmentRow.recording_id == recording, SegmentRow.kind == "speech")
+    session.execute(update(SegmentRow).where(*spoken).values(version=row.revision))
+    theirs = update(CorrectionRow).where(
+        CorrectionRow.recording_id == recording, CorrectionRow.kind.in_(SPEAKER_KINDS)
+    )
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    session.execute(theirs.values(undone_at=func.coalesce(CorrectionRow.undone_at, now), superseded=True))
 
 
 def assign_speakers(

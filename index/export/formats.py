@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from io import BytesIO
@@ -17,8 +17,8 @@ from index.export.markdown import escape_markdown
 from index.export.subtitles import Cue, make_cues
 from index.language_names import language_name, name_languages
 from index.notes import coverage_percent, describe, describe_all, notes_json
-from index.recording_errors import MossAgentError
-from index.records import Recording, Segment
+from index.recording_errors import InvalidInput, MossAgentError
+from index.records import Comment, Recording, Segment
 from index.text import one_line
 from moss_audio.timestamps import clock, clock_range
 
@@ -28,12 +28,15 @@ SUBTITLE_HOURS = 100
 """Subtitle files write hours with two digits."""
 
 
-def export(recording: Recording, segments: Sequence[Segment], format: str) -> bytes:
+def export(
+    recording: Recording, segments: Sequence[Segment], format: str, comments: Sequence[Comment] = ()
+) -> bytes:
     """Write a transcript in one of ``FORMATS``, as the bytes of a file (UTF-8 where it is text).
 
     Args:
         recording: The recording that the transcript is of.
         segments: All of it or a part, in time order.
+        comments: What was noted, in time order; ``md``, ``docx`` and ``json`` hold it.
         format: ``txt``, ``srt``, ``vtt``, ``md``, ``json`` or ``docx``, in any case.
 
     Raises:
@@ -41,18 +44,18 @@ def export(recording: Recording, segments: Sequence[Segment], format: str) -> by
     """
     write = _WRITERS.get(format.strip().lower().removeprefix("."))
     if write is None:
-        raise MossAgentError(f"There is no export format “{format}”; choose from {', '.join(FORMATS)}.")
-    return write(recording, segments)
+        raise InvalidInput(f"There is no export format “{format}”; choose from {', '.join(FORMATS)}.")
+    return write(recording, segments, comments)
 
 
-def _txt(recording: Recording, segments: Sequence[Segment]) -> bytes:
+def _txt(recording: Recording, segments: Sequence[Segment], _comments: Sequence[Comment]) -> bytes:
     """One line a segment, ``[2:05] Speaker 1: text``, below what could not be done."""
     lines = [f"Note: {one_line(describe(note))}\n" for note in recording.problems]
     lines += [f"[{clock(segment.start)}] {_named(segment)}\n" for segment in _spoken(segments)]
     return _encode("".join(lines))
 
 
-def _json(recording: Recording, segments: Sequence[Segment]) -> bytes:
+def _json(recording: Recording, segments: Sequence[Segment], comments: Sequence[Comment]) -> bytes:
     """The ``transcript`` document of the command line, words with their times included."""
     document = {
         "recording": recording.id,
@@ -75,6 +78,9 @@ def _json(recording: Recording, segments: Sequence[Segment]) -> bytes:
             }
             for segment in segments
         ],
+        "comments": [
+            {"at": comment.at, "text": comment.text, "created_at": comment.created_at} for comment in comments
+        ],
     }
     return _encode(json.dumps(document, ensure_ascii=False, indent=2) + "\n")
 
@@ -90,7 +96,7 @@ NOTE_CUE_SECONDS = 6.0
 """Seconds for which the notes are shown behind the last subtitle."""
 
 
-def _srt(recording: Recording, segments: Sequence[Segment]) -> bytes:
+def _srt(recording: Recording, segments: Sequence[Segment], _comments: Sequence[Comment]) -> bytes:
     # SubRip has no comments, so that what could not be done is a last cue, behind all that was said.
     end = max([recording.duration, *(segment.end for segment in segments)])
     if notes := describe_all(recording.problems):
@@ -99,7 +105,7 @@ def _srt(recording: Recording, segments: Sequence[Segment]) -> bytes:
     return _subtitles(segments, "srt", lambda cue: [line.replace("-->", "→") for line in cue.lines])
 
 
-def _vtt(recording: Recording, segments: Sequence[Segment]) -> bytes:
+def _vtt(recording: Recording, segments: Sequence[Segment], _comments: Sequence[Comment]) -> bytes:
     written = _subtitles(segments, "vtt", _voiced)
     if not (notes := one_line(describe_all(recording.problems))):
         return written
@@ -137,18 +143,40 @@ def _subtitles(segments: Sequence[Segment], format: str, text: Callable[[Cue], l
 # --- documents ----------------------------------------------------------------------------------------
 
 
-def _markdown(recording: Recording, segments: Sequence[Segment]) -> bytes:
-    """Title, what is known of the recording, then paragraphs by speaker turn."""
+def _markdown(recording: Recording, segments: Sequence[Segment], comments: Sequence[Comment]) -> bytes:
+    """Title, what is known of the recording, then paragraphs by speaker turn, comments as quotes between."""
     parts = [f"# {escape_markdown(recording.title)}"]
     parts += [escape_markdown(line) for line in _about(recording)]
-    for turn in _turns(segments):
-        speaker = escape_markdown(turn[0].speaker or "")
-        parts.append(f"**{speaker}** ({_times(turn)})" if speaker else f"({_times(turn)})")
-        parts.append(escape_markdown(" ".join(_words(segment) for segment in turn)))
+    parts += markdown_turns(segments, lambda turn: f"({_times(turn)})", comments)
     return _encode("\n\n".join(parts) + "\n")
 
 
-def _docx(recording: Recording, segments: Sequence[Segment]) -> bytes:
+def markdown_turns(
+    segments: Sequence[Segment],
+    time: Callable[[Sequence[Segment]], str],
+    comments: Sequence[Comment] = (),
+) -> list[str]:
+    """What is said as Markdown, two paragraphs for each turn: who speaks and when, and what.
+
+    Args:
+        segments: In time order.
+        time: How the time of a turn's segments is shown, as Markdown.
+        comments: In time order; each stands behind the turn that it is in.
+    """
+    parts = []
+    for turn in _with_comments(_turns(segments), comments):
+        if isinstance(turn, Comment):
+            lines = [escape_markdown(line) for line in turn.text.splitlines()]
+            lines[0] = f"**Comment** ({clock(turn.at)}) {lines[0]}"
+            parts.append("  \n".join(f"> {line}" for line in lines))
+            continue
+        speaker = escape_markdown(turn[0].speaker or "")
+        parts.append(f"**{speaker}** {time(turn)}" if speaker else time(turn))
+        parts.append(escape_markdown(" ".join(_words(segment) for segment in turn)))
+    return parts
+
+
+def _docx(recording: Recording, segments: Sequence[Segment], comments: Sequence[Comment]) -> bytes:
     """The same as a Word document."""
     from docx import Document
     from docx.shared import RGBColor
@@ -161,7 +189,12 @@ def _docx(recording: Recording, segments: Sequence[Segment]) -> bytes:
     document.add_heading(title, level=0)
     for line in _about(recording):
         document.add_paragraph(one_line(line))
-    for turn in _turns(segments):
+    for turn in _with_comments(_turns(segments), comments):
+        if isinstance(turn, Comment):
+            document.add_paragraph(
+                f"Comment ({clock(turn.at)}): {one_line(turn.text)}", style="Intense Quote"
+            )
+            continue
         heading = document.add_paragraph()
         heading.paragraph_format.keep_with_next = True
         speaker = one_line(turn[0].speaker or "")
@@ -206,6 +239,18 @@ def _turns(segments: Sequence[Segment]) -> Iterator[list[Segment]]:
         yield turn
 
 
+def _with_comments(
+    turns: Iterable[list[Segment]], comments: Sequence[Comment]
+) -> Iterator[list[Segment] | Comment]:
+    """Turns, and each comment behind the turn that it is in or that it follows."""
+    waiting = list(comments)
+    for turn in turns:
+        while waiting and waiting[0].at < turn[0].start:
+            yield waiting.pop(0)
+        yield turn
+    yield from waiting
+
+
 def _times(turn: Sequence[Segment]) -> str:
     return f"{clock(turn[0].start)}–{clock(max(segment.end for segment in turn))}"
 
@@ -241,7 +286,7 @@ def _encode(text: str) -> bytes:
     return text.encode("utf-8", errors="replace")
 
 
-_WRITERS: dict[str, Callable[[Recording, Sequence[Segment]], bytes]] = {
+_WRITERS: dict[str, Callable[[Recording, Sequence[Segment], Sequence[Comment]], bytes]] = {
     "txt": _txt,
     "srt": _srt,
     "vtt": _vtt,
@@ -251,3 +296,13 @@ _WRITERS: dict[str, Callable[[Recording, Sequence[Segment]], bytes]] = {
 }
 FORMATS = tuple(_WRITERS)
 """The formats of ``export``, each the suffix of its files."""
+
+MEDIA_TYPES = {
+    "txt": "text/plain; charset=utf-8",
+    "md": "text/markdown; charset=utf-8",
+    "srt": "application/x-subrip; charset=utf-8",
+    "vtt": "text/vtt; charset=utf-8",
+    "json": "application/json",
+    "docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+}
+"""The media type of each format."""

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from index.records import ActionItem, Item, Summary, Topic
+from index.summary_templates import SUMMARY_TEMPLATES
 from index.text import one_line
 from moss_audio.timestamps import clock
 
@@ -45,28 +46,6 @@ def escape_markdown(text: str) -> str:
     return f"{opening[1]}\\{line[opening.start(2) :]}" if opening else line
 
 
-_HEADINGS = {
-    "topics": {"interview": "Questions and answers", "standup": "Updates"},
-    "key_quotes": {"lecture": "Key points"},
-    "action_items": {"call": "Next steps"},
-    "open_questions": {"lecture": "Questions"},
-}
-_ORDER = {
-    "meeting": ("key_quotes", "decisions", "action_items", "open_questions", "topics"),
-    "call": ("key_quotes", "action_items", "decisions", "open_questions", "topics"),
-    "lecture": ("key_quotes", "topics", "open_questions", "action_items", "decisions"),
-    "interview": ("key_quotes", "topics", "decisions", "action_items", "open_questions"),
-    "standup": ("topics", "decisions", "action_items", "open_questions"),
-}
-"""The sections as people read them: what mattered, what follows from it, then what was talked about."""
-
-_EXPECTED = {
-    "meeting": ("decisions", "action_items", "open_questions"),
-    "call": ("action_items", "decisions"),
-}
-"""Sections that are shown even when empty, and then say so; others are left out."""
-
-
 def to_markdown(summary: Summary, title: str, time: Callable[[float, float], str] | None = None) -> str:
     """Render a summary.
 
@@ -78,11 +57,12 @@ def to_markdown(summary: Summary, title: str, time: Callable[[float, float], str
     """
     shown = time or (lambda start, _end: f"\\[{clock(start)}\\]")
     lines = [f"# {escape_markdown(title)}", "", escape_markdown(summary.overview)]
-    for section in _ORDER[summary.template]:
+    template = SUMMARY_TEMPLATES[summary.template]
+    for section in template.sections:
         body = _section(summary, section, shown)
-        if not body and section not in _EXPECTED.get(summary.template, ()):
+        if not body and section not in template.expected:
             continue
-        heading = _HEADINGS.get(section, {}).get(summary.template, section.replace("_", " ").capitalize())
+        heading = template.headings.get(section, section.replace("_", " ").capitalize())
         lines += ["", f"## {heading}", "", *(body or ["None found."])]
     return "\n".join(lines) + "\n"
 

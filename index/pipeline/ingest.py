@@ -18,23 +18,36 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import soundfile
-from sqlalchemy import select
+from sqlalchemy import delete, select, update
 
 from index.audio.decode import Decoded, declared_duration, decode_to_flac, file_id
+from index.audio.peaks import peaks_of
+from index.audio.vad import detect_speech
 from index.diarization.diarize_stage import DiarizeStage, diarize, diarize_again
 from index.disk_space import noticing_full_disk, reserve
+from index.imports.fit_clock import fit_to_media
+from index.imports.transcript_files import ENGINE, ImportedTranscript
 from index.language_names import language_name, name_languages
 from index.pipeline.stage import IngestContext
 from index.pipeline.transcribe_file import NO_SPEECH, find_windows
-from index.pipeline.transcribe_stage import TranscribeStage
+from index.pipeline.transcribe_stage import TranscribeStage, segment_row
 from index.progress import Progress
-from index.recording_errors import Cancelled, EngineStopped, MossAgentError
+from index.recording_errors import Cancelled, EngineStopped, MossAgentError, TranscriptError, would_lose
 from index.records import Note, NoteKind, Recording, Span, StageName, Status
 from index.search.indexing import index_recording
 from index.sounds import MossSounds, SoundStage, is_complete, join_sounds
 from index.speaker_names import is_label
-from index.store.database import RecordingRow, SpeakerRow, WindowRow
-from index.store.library import Library
+from index.store.database import (
+    CorrectionRow,
+    PassageRow,
+    RecordingRow,
+    SegmentRow,
+    SoundWindowRow,
+    SpeakerRow,
+    WindowRow,
+)
+from index.store.library import LONGEST_NAME, Library
+from index.text import folded_name, one_line
 from index.transcription.coverage import coverage, find_gaps
 from index.transcription.languages import languages_spoken
 from index.transcription.transcriber import Transcriber
@@ -101,6 +114,8 @@ class Ingest:
         language: str | None = None,
         told: Callable[[str], None] | None = None,
         track: int | None = None,
+        again: bool = False,
+        drop_corrections: bool = False,
     ) -> Recording:
         """Take a file in, or resume where an earlier attempt stopped.
 
@@ -117,6 +132,8 @@ class Ingest:
                 Without it such a recording keeps its title: the page sends a file's name with every file.
             track: The audio track of the file to hear, from 1; by default ``index.audio.tracks`` decides. A
                 recording that is there already keeps the one that was heard.
+            again: Whether a recording that is there already is heard anew, all of it; it keeps its title.
+            drop_corrections: Whether what somebody corrected of it may be lost by that.
 
         Returns:
             The recording; when it was ready already and nothing of it is left to be heard, only its title and
@@ -125,6 +142,7 @@ class Ingest:
         Raises:
             MediaError: The file cannot be turned into audio, or has no such track; nothing is stored.
             MossAgentError: Another track of it was heard, and there is no ``told``; nothing changes.
+            WouldLoseCorrections: It is to be heard anew, and has corrections that may not be lost.
             Cancelled: ``cancel`` was set; adding the file again resumes from there.
             WeightsError: The recogniser's weights are missing or wrong.
             HearingError: The recogniser failed on all of it; what was heard before is kept.
@@ -135,24 +153,255 @@ class Ingest:
             raise MossAgentError(f"The number of speakers must be between 1 and {MAX_SPEAKERS}.")
         report = progress or (lambda _: None)
         report(Progress(StageName.READING, 0.0, 0.0))
-        context = self._context(file_id(path), report, cancel or threading.Event())
+        identity = self.library.recording_of_media(file_id(path))
+        context = self._context(identity, report, cancel or threading.Event())
         # The same file twice at a time: the second comes when the first is done, and finds it ready.
         with self._busy.setdefault(context.id, threading.Lock()), noticing_full_disk(self.library.home):
             before = self._known(context)
-            if before is not None and told is None and (kept := self._kept_track(context, track)):
+            again = again and before is not None
+            if again:
+                self._check_corrections(context, drop_corrections)
+            elif before is not None and told is None and (kept := self._kept_track(context, track)):
                 raise MossAgentError(kept)
-            recording = self._run(context, path, title, speakers, language or self.language, track)
+            recording = self._run(context, path, title, speakers, language or self.language, track, again)
             if before is None:
                 return recording
             if told is not None:
                 self._retitle(context, before, title, told)
+            if again:
+                return context.recording
+            if told is not None:
                 _tell_languages(context, before, language, told)
                 self._tell_track(context, track, told)
             self._recount_speakers(context, speakers, told or (lambda _: None))
             return context.recording
 
+    def _check_corrections(self, context: IngestContext, drop_corrections: bool) -> None:
+        """See that nothing somebody corrected is lost without a word.
+
+        Raises:
+            WouldLoseCorrections: It would be, and may not.
+        """
+        count = 0 if drop_corrections else self.library.correction_count(context.id)
+        if count:
+            raise would_lose(f"“{context.recording.title}” has", count, "hear it again")
+
+    def import_transcript(
+        self,
+        transcript: ImportedTranscript,
+        media: Path | None = None,
+        title: str | None = None,
+        language: str | None = None,
+        speakers: int | None = None,
+        progress: Callable[[Progress], None] | None = None,
+        cancel: threading.Event | None = None,
+        told: Callable[[str], None] | None = None,
+        track: int | None = None,
+    ) -> Recording:
+        """Take in a transcript that was made elsewhere, with or without the media file.
+
+        Args:
+            transcript: What was read from a file.
+            media: The media file that it is the transcript of; it can also be given later.
+            title: Shown name; by default the transcript's.
+            language: ISO 639-1 code of what is spoken, where the transcript does not say.
+            speakers: As in ``add``; only where the transcript names nobody.
+            progress: Called often, from this thread.
+            cancel: Set it from another thread to stop.
+            told: Called with what happened to a transcript that was there already.
+            track: As in ``add``.
+
+        Returns:
+            The recording. One that was there already keeps its transcript, with all corrections.
+
+        Raises:
+            TranscriptError: It goes on where the media has ended, or the media file belongs to another
+                recording; nothing is stored.
+            MediaError: The media file cannot be turned into audio; nothing is stored.
+            Cancelled: ``cancel`` was set; the transcript is kept.
+        """
+        context = self._context(transcript.id, progress or (lambda _: None), cancel or threading.Event())
+        with self._busy.setdefault(context.id, threading.Lock()), noticing_full_disk(self.library.home):
+            before = self._known(context)
+            media_id = None if media is None else self._unclaimed(media, context.id)
+            if before is None:
+                # As in ``_run``: an index of another embedder is found out before anything is stored.
+                self.vectors.count()
+                self._store_transcript(transcript, title, language)
+            elif told is not None:
+                self._retitle(context, before, title, told)
+            try:
+                if media is not None and media_id is not None:
+                    self._attach(context, media, media_id, speakers, track)
+                elif context.recording.status != Status.READY:
+                    self._index(context)
+                    context.count_time()
+                    context.set(status=Status.READY)
+            except Cancelled:
+                raise
+            except MossAgentError:
+                if before is None:
+                    self.library.delete(context.id)
+                raise
+            return context.recording
+
+    def attach_media(
+        self,
+        recording: str,
+        media: Path,
+        speakers: int | None = None,
+        progress: Callable[[Progress], None] | None = None,
+        cancel: threading.Event | None = None,
+        track: int | None = None,
+    ) -> Recording:
+        """Give an imported transcript its media: it can be played, and its speech is compared with the text.
+
+        The transcript stays as it is; it is moved as a whole where its clock began at another time.
+
+        Args:
+            recording: The id of an imported transcript.
+            media: The media file.
+            speakers: As in ``add``; only where the transcript names nobody.
+            progress: Called often, from this thread.
+            cancel: Set it from another thread to stop.
+            track: As in ``add``.
+
+        Raises:
+            TranscriptError, MediaError, MossAgentError, Cancelled: As in ``import_transcript``.
+        """
+        context = self._context(recording, progress or (lambda _: None), cancel or threading.Event())
+        with self._busy.setdefault(context.id, threading.Lock()), noticing_full_disk(self.library.home):
+            if context.recording.imported is None:
+                raise MossAgentError(
+                    f"“{context.recording.title}” was transcribed from its own media file; only an imported "
+                    "transcript can be given one."
+                )
+            media_id = self._unclaimed(media, context.id)
+            if media_id is not None:
+                self._attach(context, media, media_id, speakers, track)
+            return context.recording
+
+    def _unclaimed(self, media: Path, recording: str) -> str | None:
+        """The SHA-256 of a media file that may be given to an imported transcript; None where it has it.
+
+        Raises:
+            MediaError: The file cannot be read.
+            TranscriptError: It belongs to another recording, or the transcript has another one.
+        """
+        media_id = file_id(media)
+        owner = self.library.recording_of_media(media_id)
+        with self.library.database.transaction() as session:
+            row, other = session.get(RecordingRow, recording), session.get(RecordingRow, owner)
+            if row is not None and row.media_id == media_id:
+                return None
+            if other is not None:
+                raise TranscriptError(
+                    f"{media.name} is in the library already, as “{other.title}”; to use it with another "
+                    f"transcript, remove that first (`moss-agent remove {owner[:12]}`). Nothing was changed."
+                )
+            if row is not None and row.media_id is not None:
+                raise TranscriptError(
+                    f"“{row.title}” has its media already, and {media.name} is another file. "
+                    "Nothing was changed."
+                )
+        return media_id
+
+    def _store_transcript(
+        self, transcript: ImportedTranscript, title: str | None, language: str | None
+    ) -> None:
+        """Store a transcript in one transaction; it is ready once it is indexed."""
+        language = language or transcript.language or self.language
+        spoken = languages_spoken(transcript.segments)
+        with self.library.database.transaction() as session:
+            session.add(
+                RecordingRow(
+                    id=transcript.id,
+                    title=_title(title or transcript.title),
+                    source_name=transcript.source_name,
+                    duration=transcript.duration,
+                    status=Status.LISTENING,
+                    added_at=datetime.now(UTC).isoformat(timespec="seconds"),
+                    language=language or next(iter(spoken), None),
+                    languages=list(spoken) or ([language] if language else []),
+                    gaps=[],
+                    notes=transcript.notes,
+                    engine=ENGINE,
+                    imported=transcript.format,
+                )
+            )
+            voices: dict[str, SpeakerRow] = {}
+            for segment in transcript.segments:
+                row = segment_row(transcript.id, segment)
+                if segment.speaker:
+                    name = one_line(segment.speaker)[:LONGEST_NAME].strip()
+                    # “ANNA” and “Anna” are one voice, as everywhere.
+                    key = folded_name(name) or name
+                    if key not in voices:
+                        voices[key] = SpeakerRow(recording_id=transcript.id, name=name)
+                        session.add(voices[key])
+                        session.flush()
+                    row.speaker_id = voices[key].id
+                session.add(row)
+
+    def _attach(
+        self, context: IngestContext, media: Path, media_id: str, speakers: int | None, track: int | None
+    ) -> None:
+        """Decode the media of an imported transcript, fit the two, and finish as for any other recording."""
+        if speakers is not None and not 1 <= speakers <= MAX_SPEAKERS:
+            raise MossAgentError(f"The number of speakers must be between 1 and {MAX_SPEAKERS}.")
+        self.vectors.count()
+        total = declared_duration(media) or 0.0
+        with reserve(context.audio.with_suffix(".reserve")) as give_back:
+            try:
+                decoded = decode_to_flac(
+                    media,
+                    context.audio,
+                    progress=lambda done: context.report(Progress(StageName.READING, done, max(total, done))),
+                    cancelled=context.cancel.is_set,
+                    track=track,
+                )
+                found = detect_speech(
+                    context.audio,
+                    progress=lambda done: context.report(
+                        Progress(StageName.FINDING_SPEECH, done, decoded.duration)
+                    ),
+                    cancelled=context.cancel.is_set,
+                )
+                # What is written says nothing of sides and tracks.
+                speech = [Span(span.start, span.end) for span in found]
+                segments = self.library.segments(context.id)
+                fitted, lag = fit_to_media(segments, speech, decoded.duration, media.name)
+            except BaseException:
+                context.audio.unlink(missing_ok=True)
+                raise
+            notes = [*decoded.notes]
+            if lag:
+                notes.append(
+                    Note(NoteKind.CLOCK_MOVED, StageName.READING, numbers={"tenths": round(10 * lag)})
+                )
+            with self.library.database.transaction() as session:
+                row = session.get_one(RecordingRow, context.id)
+                for before, after in zip(segments, fitted, strict=True):
+                    if before != after:
+                        words = [[word.start, word.end, word.text, word.probability] for word in after.words]
+                        session.execute(
+                            update(SegmentRow)
+                            .where(SegmentRow.id == after.id)
+                            .values(start=after.start, end=after.end, words=words)
+                        )
+                row.media_id, row.duration, row.tracks = media_id, decoded.duration, list(decoded.tracks)
+                row.speech = [[span.start, span.end] for span in speech]
+                row.notes = (*row.notes, *notes)
+                row.status, row.failure = Status.LISTENING, None
+                row.expected_speakers = speakers or row.expected_speakers
+            self._finish(context, None, give_back)
+
     def relabel_speakers(
-        self, recording: str, speakers: int | None, progress: Callable[[Progress], None] | None = None
+        self,
+        recording: str,
+        speakers: int | None,
+        progress: Callable[[Progress], None] | None = None,
+        drop_corrections: bool = False,
     ) -> None:
         """Identify the speakers of a recording anew, with their number given or estimated.
 
@@ -162,8 +411,20 @@ class Ingest:
             recording: Its id; it is ready.
             speakers: How many; None estimates it.
             progress: Called often where a model is asked window by window, from this thread.
+            drop_corrections: Whether what somebody corrected of who speaks may be lost.
+
+        Raises:
+            WouldLoseCorrections: Somebody corrected it, and it may not be lost.
         """
+        count = 0 if drop_corrections else self.library.correction_count(recording, of_speakers=True)
+        if count:
+            raise would_lose("Its speakers have", count, "identify them again")
         context = self._context(recording, progress or (lambda _: None), threading.Event())
+        if not context.recording.has_media:
+            raise MossAgentError(
+                f"“{context.recording.title}” is an imported transcript without its media, so there are no "
+                "voices to tell apart; `moss-agent attach` gives it the media file."
+            )
         self._relabel(context, speakers)
 
     def _relabel(self, context: IngestContext, speakers: int | None) -> None:
@@ -206,7 +467,7 @@ class Ingest:
             tracks = f"audio track {heard[0]}" if heard else "the audio track that was chosen then"
         return (
             f"It was transcribed from {tracks} and keeps that; to have track {track} transcribed instead, "
-            f"remove the recording (`moss-agent remove {context.id[:12]}`), then add the file again."
+            f"use `moss-agent add FILE --again --track {track}`, or remove the recording and add the file."
         )
 
     def _recount_speakers(
@@ -219,14 +480,17 @@ class Ingest:
         # Fewer voices than expected may be all that can be told apart.
         if speakers is None or speakers in (len(names), expected):
             return
-        if all(is_label(name) for name in names):
+        corrected = self.library.correction_count(context.id, of_speakers=True)
+        if all(is_label(name) for name in names) and not corrected:
             self._relabel(context, speakers)
             now = len(context.recording.speakers)
             told(f"Its speakers were identified again: there were {len(names)}, now there are {now}.")
         else:
+            also = " --drop-corrections" if corrected else ""
             told(
-                f"It keeps its {len(names)} speakers, since you named some; to identify {speakers} and lose "
-                f"the names, run `moss-agent relabel-speakers {context.id[:12]} --speakers {speakers}`."
+                f"It keeps its {len(names)} speakers, since you named or corrected some; to identify "
+                f"{speakers} and lose that, run "
+                f"`moss-agent relabel-speakers {context.id[:12]} --speakers {speakers}{also}`."
             )
 
     def _context(
@@ -242,26 +506,36 @@ class Ingest:
         speakers: int | None,
         language: str | None,
         track: int | None,
+        again: bool,
     ) -> Recording:
-        if self._is_whole(context):
+        if not again and self._is_whole(context):
             return context.recording
         # An index made with another embedder is found out now, not after an hour of transcription.
         self.vectors.count()
         with reserve(context.audio.with_suffix(".reserve")) as give_back:
-            decoded = self._decode(context, path, track)
+            if again:
+                # What is there is given up for an engine that hears and a file that can be read.
+                self.transcriber.prepare(context.cancel)
+            decoded = self._decode(context, path, track, again)
+            if again:
+                self._forget(context)
             self._begin(context, path, title, speakers, decoded)
-            try:
-                with noticing_full_disk(self.library.home):
-                    self._stages(context, language)
-            except (Cancelled, KeyboardInterrupt):
-                give_back()
-                context.set(status=Status.CANCELLED)
-                raise
-            except Exception as error:
-                give_back()
-                context.set(status=Status.FAILED, failure=_failure(error))
-                raise
+            self._finish(context, language, give_back)
         return context.recording
+
+    def _finish(self, context: IngestContext, language: str | None, give_back: Callable[[], None]) -> None:
+        """Run the stages, and write down how it ended; ``give_back`` makes room for that on a full disk."""
+        try:
+            with noticing_full_disk(self.library.home):
+                self._stages(context, language)
+        except (Cancelled, KeyboardInterrupt):
+            give_back()
+            context.set(status=Status.CANCELLED)
+            raise
+        except Exception as error:
+            give_back()
+            context.set(status=Status.FAILED, failure=_failure(error))
+            raise
 
     def _is_whole(self, context: IngestContext) -> bool:
         """Whether the recording is ready and there is nothing that could still be heard of it."""
@@ -277,23 +551,40 @@ class Ingest:
     def _sounds_are_missing(self, context: IngestContext) -> bool:
         return self.sounds is not None and not is_complete(self.library, context.id)
 
-    def _decode(self, context: IngestContext, path: Path, track: int | None) -> Decoded | None:
-        """Make the audio copy; None where there is one.
+    def _forget(self, context: IngestContext) -> None:
+        """Forget all that was heard of a recording, but not the recording."""
+        tables = (PassageRow, SegmentRow, SpeakerRow, WindowRow, SoundWindowRow, CorrectionRow)
+        with self.library.database.changing() as session:
+            for table in tables:
+                session.execute(delete(table).where(table.recording_id == context.id))
+            row = session.get_one(RecordingRow, context.id)
+            row.speech = row.language = row.coverage = row.expected_speakers = None
+            row.languages, row.gaps, row.notes = [], [], ()
+            row.seconds_taken = 0.0
+            # What was imported is heard now.
+            row.imported = None
+            row.revision += 1
+
+    def _decode(self, context: IngestContext, path: Path, track: int | None, again: bool) -> Decoded | None:
+        """Make the audio copy; None where there is one, and it is not to be made again.
 
         A copy without a row is made again: what was wrong with the file would else be forgotten.
         """
         with self.library.database.transaction() as session:
             is_known = session.get(RecordingRow, context.id) is not None
-        if context.audio.exists() and is_known:
+        if context.audio.exists() and is_known and not again:
             return None
         total = declared_duration(path) or 0.0
-        return decode_to_flac(
+        decoded = decode_to_flac(
             path,
             context.audio,
             progress=lambda done: context.report(Progress(StageName.READING, done, max(total, done))),
             cancelled=context.cancel.is_set,
             track=track,
         )
+        # Kept for the page, which would wait for those of ten hours when it first draws them.
+        peaks_of(context.audio)
+        return decoded
 
     def _begin(
         self,
@@ -331,9 +622,13 @@ class Ingest:
 
     def _stages(self, context: IngestContext, language: str | None) -> None:
         speech = self._speech(context)
-        TranscribeStage(context, self.transcriber, language, speech).run()
+        is_imported = context.recording.imported is not None
+        if not is_imported:
+            TranscribeStage(context, self.transcriber, language, speech).run()
         context.check_cancel()
-        self._identify_speakers(context, speech)
+        # A transcript that names people knows better than their voices who speaks.
+        if not (is_imported and context.recording.speakers):
+            self._identify_speakers(context, speech)
         context.check_cancel()
         spoken = [segment for segment in self.library.segments(context.id) if segment.kind == "speech"]
         notes = context.recording.notes
@@ -359,7 +654,12 @@ class Ingest:
             return [Span(*pair) for pair in (row.speech or [])] if row else []
 
     def _speech(self, context: IngestContext) -> list[Span]:
-        """Detected speech; the first time it is detected, and the windows are cut."""
+        """Detected speech; the first time it is detected, and the windows are cut.
+
+        What is imported was not transcribed here and needs none.
+        """
+        if context.recording.imported is not None:
+            return self._stored_speech(context)
         with self.library.database.transaction() as session:
             windows_there = session.scalars(
                 select(WindowRow.id).where(WindowRow.recording_id == context.id)
@@ -411,8 +711,8 @@ def _tell_languages(
     wanted = language_name(language)
     stays = "It stays" if before.status == Status.READY else "What was transcribed before stays"
     told(
-        f"{stays} in {name_languages(before.languages)}; to have all of it transcribed in {wanted}, run "
-        f"`moss-agent remove {context.id[:12]}` and add it again."
+        f"{stays} in {name_languages(before.languages)}; to have all of it transcribed in {wanted}, add it "
+        "with --again."
     )
 
 

@@ -6,14 +6,30 @@ which search notices and works around; indexing again repairs it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 
-from index.records import Passage
+import numpy as np
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from index.records import Passage, Segment
 from index.search.embeddings import Embedder
-from index.search.passages import PassageStore, cut_passages
+from index.search.passages import PassageStore, cut_passages, store_passages
 from index.search.vectors import Vectors
-from index.store.library import Library
+from index.store.database import PassageRow, SegmentRow
+from index.store.library import Library, segments_in
+
+Known = dict[str, np.ndarray]
+"""Embeddings that were made already, by text."""
+
+
+@dataclass(frozen=True)
+class Refreshed:
+    """What indexing a recording changed: numbers of passages."""
+
+    changed: list[int] = field(default_factory=list)
+    gone: list[int] = field(default_factory=list)
 
 
 def index_recording(library: Library, embedder: Embedder, vectors: Vectors, recording_id: str) -> int:
@@ -26,7 +42,7 @@ def index_recording(library: Library, embedder: Embedder, vectors: Vectors, reco
         IndexOutOfDate: The vector collection was made with another embedder.
     """
     store = PassageStore(library.database)
-    _store(library, store, embedder, recording_id)
+    _store(library, embedder, recording_id)
     passages, _ = store.of_recording(recording_id)
     stored = store.vectors(recording_id)
     by_id = {passage.id: passage for passage in passages}
@@ -58,31 +74,110 @@ def rebuild(
     vectors.reset()
     for done, recording in enumerate(recordings):
         report(done / (len(recordings) + 1))
-        _store(library, store, embedder, recording)
+        _store(library, embedder, recording)
     count = vectors.rebuild(store.batches())
     report(1.0)
     return count
 
 
-def _store(library: Library, store: PassageStore, embedder: Embedder, recording: str) -> None:
-    """Bring a recording's passages and embeddings in the database up to date, in one transaction."""
-    segments = library.segments(recording)
-    passages = cut_passages(segments)
-    stored, embedders = store.of_recording(recording)
-    same_model = embedders <= {embedder.name}
-    missing = store.unembedded_segments(recording)
-    if same_model and not missing and passages == [_unnumbered(passage) for passage in stored]:
-        return
-    to_embed = [segment for segment in segments if segment.id in missing or not same_model]
-    sentences = embedder.encode_passages([segment.text for segment in to_embed])
-    store.replace(
-        recording,
-        passages,
-        embedder.encode_passages([passage.text for passage in passages]),
-        embedder.name,
-        {segment.id: row for segment, row in zip(to_embed, sentences, strict=True)},
+def refresh(session: Session, embedder: Embedder, recording: str, known: Known | None = None) -> Refreshed:
+    """Bring a recording's passages and embeddings up to date with its segments, in the caller's transaction.
+
+    Only texts that nobody embedded yet are embedded.
+
+    Args:
+        session: Of the transaction that changed the segments.
+        embedder: The model.
+        recording: Its id.
+        known: Embeddings made before the transaction began; it takes up those that are made here.
+    """
+    known = {} if known is None else known
+    segments, passages = _planned(session, recording)
+    _embed(session, embedder, recording, segments, passages, known)
+    rows = [
+        {"id": segment.id, "embedding": known[segment.text].astype(np.float16).tobytes()}
+        for segment in _unembedded(session, embedder, recording, segments)
+    ]
+    if rows:
+        session.execute(update(SegmentRow), rows)
+    return Refreshed(*store_passages(session, recording, passages, known, embedder.name))
+
+
+def refresh_vectors(library: Library, vectors: Vectors, recording: str, refreshed: Refreshed) -> None:
+    """Take into the collection what ``refresh`` changed, once its transaction is through.
+
+    Raises:
+        IndexOutOfDate: The collection cannot be used.
+    """
+    store = PassageStore(library.database)
+    passages = store.by_id(refreshed.changed)
+    stored = store.vectors(recording)
+    rows = {
+        number: row for number, row in zip(stored.ids, stored.embeddings, strict=True) if number in passages
+    }
+    vectors.drop(recording, refreshed.gone)
+    if rows:
+        vectors.add([passages[number] for number in rows], np.stack(list(rows.values())))
+
+
+def _store(library: Library, embedder: Embedder, recording: str) -> None:
+    """Bring a recording's passages and embeddings in the database up to date.
+
+    What takes long is embedded before the transaction; what changed meanwhile, in it.
+    """
+    known: Known = {}
+    with library.database.transaction() as session:
+        segments, passages = _planned(session, recording)
+        texts = _missing(session, embedder, recording, segments, passages)
+    _encode(embedder, texts, known)
+    with library.database.changing() as session:
+        refresh(session, embedder, recording, known)
+
+
+def _planned(session: Session, recording: str) -> tuple[list[Segment], list[Passage]]:
+    segments = segments_in(session, recording)
+    return segments, cut_passages(segments)
+
+
+def _embed(
+    session: Session,
+    embedder: Embedder,
+    recording: str,
+    segments: list[Segment],
+    passages: list[Passage],
+    known: Known,
+) -> None:
+    """Embed what of a recording is neither stored nor known."""
+    missing = _missing(session, embedder, recording, segments, passages)
+    _encode(embedder, [text for text in missing if text not in known], known)
+
+
+def _encode(embedder: Embedder, texts: Iterable[str], known: Known) -> None:
+    wanted = list(dict.fromkeys(texts))
+    known.update(zip(wanted, embedder.encode_passages(wanted), strict=True))
+
+
+def _missing(
+    session: Session, embedder: Embedder, recording: str, segments: list[Segment], passages: list[Passage]
+) -> list[str]:
+    """The texts of a recording that are to be embedded."""
+    stored = select(PassageRow.text).where(
+        PassageRow.recording_id == recording, PassageRow.embedder == embedder.name
     )
+    there = set(session.scalars(stored))
+    sentences = [segment.text for segment in _unembedded(session, embedder, recording, segments)]
+    return [*sentences, *(passage.text for passage in passages if passage.text not in there)]
 
 
-def _unnumbered(passage: Passage) -> Passage:
-    return replace(passage, id=0)
+def _unembedded(
+    session: Session, embedder: Embedder, recording: str, segments: list[Segment]
+) -> list[Segment]:
+    """The segments without an embedding; all of them where another model made those that there are."""
+    others = select(PassageRow.id).where(
+        PassageRow.recording_id == recording, PassageRow.embedder != embedder.name
+    )
+    if session.scalars(others.limit(1)).first() is not None:
+        return segments
+    query = select(SegmentRow.id).where(SegmentRow.recording_id == recording, SegmentRow.embedding.is_(None))
+    missing = set(session.scalars(query))
+    return [segment for segment in segments if segment.id in missing]

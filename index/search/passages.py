@@ -11,12 +11,13 @@ in step (see migration 0007).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from sqlalchemy import case, delete, func, select, text, update
+from sqlalchemy import case, delete, func, select, text
+from sqlalchemy.orm import Session, undefer
 
 from index.folding import fold
 from index.records import Passage, Segment
@@ -288,6 +289,17 @@ class PassageStore:
         )
         return talk, embedders
 
+    def in_other_languages(self, language: str) -> list[str]:
+        """Recordings with passages whose language is known and another one, the newest first."""
+        query = (
+            select(RecordingRow.id)
+            .where(RecordingRow.language.is_not(None), RecordingRow.language != language)
+            .where(RecordingRow.id.in_(select(PassageRow.recording_id)))
+            .order_by(RecordingRow.added_at.desc(), RecordingRow.id)
+        )
+        with self.database.transaction() as session:
+            return list(session.scalars(query))
+
     def batches(self) -> Iterator[tuple[list[Passage], np.ndarray]]:
         """All passages with their embeddings, in pieces that fit into memory."""
         last = 0
@@ -300,53 +312,6 @@ class PassageStore:
             passages = [_stored_passage(row) for row, _ in rows]
             yield passages, np.stack([np.frombuffer(data, dtype=np.float32) for _, data in rows])
             last = passages[-1].id
-
-    def replace(
-        self,
-        recording: str,
-        passages: Sequence[Passage],
-        embeddings: np.ndarray,
-        embedder: str,
-        segment_embeddings: dict[int, np.ndarray],
-    ) -> None:
-        """Replace a recording's passages and store sentence embeddings, in one transaction.
-
-        Args:
-            recording: Its id.
-            passages: In time order; their ``id`` is not used.
-            embeddings: float32 ``[n_passages, dimensions]``.
-            embedder: Name of the model that made them.
-            segment_embeddings: By segment number; kept as float16.
-        """
-        with self.database.transaction() as session:
-            session.execute(delete(PassageRow).where(PassageRow.recording_id == recording))
-            for passage, embedding in zip(passages, embeddings, strict=True):
-                session.add(
-                    PassageRow(
-                        recording_id=recording,
-                        start=passage.start,
-                        end=passage.end,
-                        text=passage.text,
-                        folded=fold(passage.text),
-                        segment_ids=list(passage.segment_ids),
-                        embedder=embedder,
-                        embedding=embedding.astype(np.float32).tobytes(),
-                    )
-                )
-            rows = [
-                {"id": number, "embedding": embedding.astype(np.float16).tobytes()}
-                for number, embedding in segment_embeddings.items()
-            ]
-            if rows:
-                session.execute(update(SegmentRow), rows)
-
-    def unembedded_segments(self, recording: str) -> set[int]:
-        """Numbers of a recording's segments that have no embedding yet."""
-        query = select(SegmentRow.id).where(
-            SegmentRow.recording_id == recording, SegmentRow.embedding.is_(None)
-        )
-        with self.database.transaction() as session:
-            return set(session.scalars(query))
 
     def keyword_matches(self, question: str, recording: str | None, limit: int) -> list[int]:
         """Numbers of the passages that have words of the question, best first.
@@ -385,6 +350,57 @@ class PassageStore:
             query = query.where(PassageRow.recording_id == recording)
         with self.database.transaction() as session:
             return list(session.scalars(query))
+
+
+def store_passages(
+    session: Session,
+    recording: str,
+    passages: Sequence[Passage],
+    embeddings: Mapping[str, np.ndarray],
+    embedder: str,
+) -> tuple[list[int], list[int]]:
+    """Put these passages in the place of those that a recording has; what stays the same keeps its number.
+
+    A recording's numbers stay without a gap between them, which ``PassageStore.keyword_matches`` relies on.
+
+    Args:
+        session: Of a transaction.
+        recording: Its id.
+        passages: In time order; their ``id`` is not used.
+        embeddings: float32 ``[dimensions]`` by text; those of passages that are stored so are not needed.
+        embedder: Name of the model that made them.
+
+    Returns:
+        The numbers of the passages that are new or changed, and those that are gone.
+    """
+    query = select(PassageRow).where(PassageRow.recording_id == recording).order_by(PassageRow.id)
+    rows = list(session.scalars(query.options(undefer(PassageRow.embedding))))
+    known = dict(embeddings)
+    known |= {row.text: np.frombuffer(row.embedding, np.float32) for row in rows if row.embedder == embedder}
+    gone = [row.id for row in rows[len(passages) :]]
+    if len(rows) < len(passages):
+        # Between the last number and the next recording's there may be no room, so all get new ones.
+        gone, rows = [row.id for row in rows], []
+    for at in range(0, len(gone), BATCH):
+        session.execute(delete(PassageRow).where(PassageRow.id.in_(gone[at : at + BATCH])))
+    changed: list[PassageRow] = []
+    for number, passage in enumerate(passages):
+        if number < len(rows):
+            row = rows[number]
+            if row.embedder == embedder and replace(_stored_passage(row), id=0) == replace(passage, id=0):
+                continue
+        else:
+            row = PassageRow(recording_id=recording)
+            session.add(row)
+        row.start, row.end, row.text = passage.start, passage.end, passage.text
+        row.folded = fold(passage.text)
+        row.segment_ids = list(passage.segment_ids)
+        row.embedder = embedder
+        row.embedding = known[passage.text].astype(np.float32).tobytes()
+        changed.append(row)
+    session.flush()
+    numbers = [row.id for row in changed]
+    return numbers, sorted(set(gone) - set(numbers))
 
 
 def _stored_passage(row: PassageRow) -> Passage:

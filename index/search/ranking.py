@@ -21,7 +21,16 @@ from typing import Any
 import numpy as np
 
 from index.records import Passage, Segment
-from index.text import SOUND_ALIKE, content_words, search_terms, search_words, similarity, sounds, stem
+from index.text import (
+    SOUND_ALIKE,
+    content_words,
+    search_terms,
+    search_words,
+    similarity,
+    sounds,
+    stem,
+    written_in,
+)
 from index.vocabulary import STOP_WORDS
 
 K1, B = 1.2, 0.75
@@ -37,6 +46,12 @@ EXACT, FEW_WORDS = 3.0, 2
 SAID_EXACTLY = 0.9
 """The least probability that a talk answers in which the number or the words stand that were looked up."""
 
+
+SAME, ACROSS = "ranking", "ranking_across"
+"""What was learned for questions in the language of a talk, and for those in another one."""
+
+HEARD_FOR_LANGUAGE = 100
+"""Sentences of a talk, from all over it, that tell which language most of it is in."""
 
 SHORT = 240
 """Sentences up to which a talk counts as short."""
@@ -59,6 +74,12 @@ class Talk:
     passages: Sequence[Passage]
     passage_embeddings: np.ndarray
     bounds: Sequence[tuple[int, int]]
+
+    @cached_property
+    def language(self) -> str:
+        """The language that most of it is in, as ``written_in`` names it."""
+        some = self.segments[:: 1 + len(self.segments) // HEARD_FOR_LANGUAGE]
+        return written_in(" ".join(segment.text for segment in some))
 
     @cached_property
     def terms(self) -> list[Sequence[str]]:
@@ -154,6 +175,8 @@ class Ranked:
         quotes: How well a sentence says the answer, float ``[n_segments]``; as ``passages``.
         answers: Probability that the talk answers at all.
         is_answer: Whether that is enough: less is asked of a short talk, where the best is the best of a few.
+        is_answer_among: Whether it is enough where several talks are asked: of those, a short one more often
+            fits by chance.
     """
 
     passages: np.ndarray
@@ -161,12 +184,25 @@ class Ranked:
     quotes: np.ndarray
     answers: float
     is_answer: bool
+    is_answer_among: bool
 
 
 @cache
-def learned() -> dict[str, Any]:
+def learned(name: str = SAME) -> dict[str, Any]:
     """What was learned: weights by the names of what is measured."""
-    return json.loads(Path(__file__).with_name("ranking.json").read_text("utf-8"))
+    return json.loads(Path(__file__).with_name(f"{name}.json").read_text("utf-8"))
+
+
+@cache
+def learned_map(name: str = SAME) -> np.ndarray:
+    """The map of questions' embeddings that was learned, float32 ``[dimensions, dimensions]``."""
+    return np.load(Path(__file__).with_name(f"{name}.npy")).astype(np.float32)
+
+
+def is_across(question: str, talk: Talk) -> bool:
+    """Whether a question is in another language than a talk, as far as both can be told."""
+    asked = written_in(question)
+    return bool(asked and talk.language) and asked != talk.language
 
 
 def subject_words(question: str) -> list[str]:
@@ -208,17 +244,12 @@ def as_question(
     return Question(weights, alike, both, names, len(search_words(question)) <= FEW_WORDS)
 
 
-@cache
-def _tuning() -> np.ndarray:
-    return np.load(Path(__file__).with_name("ranking.npy")).astype(np.float32)
-
-
 def tuned(embeddings: np.ndarray, tuning: np.ndarray | None = None) -> np.ndarray:
     """Embeddings of questions moved to where their answers lie, by a learned map; unit length.
 
     Those of another embedder than the packaged one stay, if they have another width.
     """
-    tuning = _tuning() if tuning is None else tuning
+    tuning = learned_map() if tuning is None else tuning
     if embeddings.shape[1] != len(tuning):
         return embeddings
     moved = embeddings @ tuning
@@ -512,13 +543,23 @@ def asks_something(text: str) -> bool:
 # --- how it is weighed --------------------------------------------------------------------------------
 
 
-def rank(question: Question, talk: Talk) -> Ranked:
-    """Score a talk's passages and sentences for a question; the talk has at least one passage."""
+def rank(question: Question, talk: Talk, name: str = SAME) -> Ranked:
+    """Score a talk's passages and sentences for a question; the talk has at least one passage.
+
+    Args:
+        question: As ``as_question`` makes it.
+        talk: The talk, embedded by the same model.
+        name: What was learned for such questions.
+    """
     measured = Measured(question, talk)
-    weights = learned()
+    weights = learned(name)
     passages = weigh(measured.passage_features(), weights["passages"])
     sentences = measured.sentence_features(passages)
-    gate = {name: np.array([value]) for name, value in measured.gate_features().items()}
+    gate = {
+        feature: np.array([value])
+        for feature, value in measured.gate_features().items()
+        if feature in weights["gate"]
+    }
     exact = measured.exactness()
     answers = float(logistic(weigh(gate, weights["gate"]))[0])
     if exact.max(initial=0.0) >= 1.0:
@@ -530,6 +571,7 @@ def rank(question: Question, talk: Talk) -> Ranked:
         weigh(sentences, weights["quotes"]) + EXACT * exact,
         answers,
         answers >= weights["answers from"][length],
+        answers >= weights["answers from"]["long"],
     )
 
 

@@ -6,21 +6,35 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from index.recording_errors import IndexOutOfDate
+from index.recording_errors import IndexOutOfDate, WeightsError
 from index.records import Hit, Segment
 from index.search.embeddings import Embedder
+from index.search.multilingual import MultilingualEncoder
 from index.search.passages import PassageStore
-from index.search.ranking import Ranked, Talk, as_question, learned, rank, subject_words, wordings
+from index.search.ranking import (
+    ACROSS,
+    Ranked,
+    Talk,
+    as_question,
+    is_across,
+    learned_map,
+    rank,
+    subject_words,
+    wordings,
+)
 from index.search.vectors import REINDEX, Vectors, another_embedder
 from index.store.library import Library
-from index.text import search_terms
+from index.text import content_words, search_terms, written_in
 
 CANDIDATES = 50
 """Passages taken from each ranking of the whole library."""
+
+PASSAGES_WITH_WORDS = 500
+"""Passages in which sentences that have the words of a search are looked for."""
 
 RECORDINGS = 4
 """Recordings of the library that are looked into for one question."""
@@ -30,6 +44,13 @@ RRF_K = 60
 
 QUERIES_CACHED = 64
 """Embedded questions kept."""
+
+ACROSS_PASSAGES = 1_000
+"""Passages of recordings in other languages, the newest first, among which candidates are looked for: about
+twelve hours of talk, which take some eight seconds at the first such question."""
+
+ACROSS_CACHED = 200
+"""Recordings whose passages are kept for that."""
 
 SEGMENTS_CACHED = 40_000
 """Segments of the talks that are kept, about 3 KB each; the talk asked last is kept however long it is."""
@@ -61,13 +82,17 @@ class Found:
     is_answer: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Kept:
-    """A talk in memory, the state of the database that it was read from, and rankings by their query."""
+    """A talk in memory, the state of the database that it was read from, and rankings by their query.
+
+    ``across`` is the same talk, embedded for questions in other languages once there was one.
+    """
 
     state: tuple[object, ...]
     talk: Talk
     rankings: OrderedDict[str, Ranked] = field(default_factory=OrderedDict)
+    across: Talk | None = None
 
 
 class Search:
@@ -89,6 +114,10 @@ class Search:
         self._talks: OrderedDict[str, _Kept] = OrderedDict()
         self._lock = threading.Lock()
         self._warned = False
+        self._multilingual: MultilingualEncoder | None = None
+        self._multilingual_lock = threading.Lock()
+        self._is_monolingual = False
+        self._across: dict[str, tuple[tuple[object, ...], list[int], np.ndarray]] = {}
 
     def search(self, query: str, recording: str | None = None, k: int = 8) -> list[Hit]:
         """The stretches that best match a question, best first; no two share a sentence.
@@ -103,15 +132,19 @@ class Search:
         """
         return list(self.find(query, recording, k).hits)
 
-    def find(self, query: str, recording: str | None = None, k: int = 8) -> Found:
+    def find(self, query: str, recording: str | None = None, k: int = 8, most: int = RECORDINGS) -> Found:
         """The stretches that best match a question, with their sentences scored; see ``search``.
+
+        Args:
+            query, recording, k: As in ``search``.
+            most: Recordings of the library that are looked into at most.
 
         Raises:
             IndexOutOfDate: The index was made with another embedder.
         """
         if not query.strip() or k < 1:
             return Found()
-        recordings = [recording] if recording is not None else self._candidates(query)
+        recordings = [recording] if recording is not None else self._candidates(query)[:most]
         ranked = []
         for found in recordings:
             kept = self._talk(found)
@@ -119,19 +152,61 @@ class Search:
                 ranked.append((kept.talk, self._rank(query, kept)))
         return _joined(ranked, k)
 
+    def with_words(self, query: str, most: int) -> list[Segment]:
+        """The sentences of the library that have every content word of a text, in any form of it.
+
+        Args:
+            query: Any text.
+            most: At most this many, those of the passages that fit best first.
+        """
+        wanted = {term for word in content_words(query) for term in search_terms(word)}
+        if not wanted:
+            return []
+        numbers = self._store.keyword_matches(query, None, PASSAGES_WITH_WORDS)
+        passages = self._store.by_id(numbers)
+        order = [segment for at in numbers if at in passages for segment in passages[at].segment_ids]
+        sentences = {segment.id: segment for segment in self.library.segments_by_id(order)}
+        ordered = [sentences[at] for at in dict.fromkeys(order) if at in sentences]
+        return [sentence for sentence in ordered if wanted <= set(search_terms(sentence.text))][:most]
+
     def _rank(self, query: str, kept: _Kept) -> Ranked:
         with self._lock:
             known = kept.rankings.get(query)
         if known is not None:
             return known
         talk = kept.talk
-        embeddings = np.stack([self._embed(wording) for wording in wordings(query, talk)])
-        ranked = rank(as_question(query, talk, embeddings), talk)
+        encoder = self._encoder_across() if is_across(query, talk) else None
+        if encoder is not None:
+            ranked = self._rank_across(query, kept, encoder)
+        else:
+            embeddings = np.stack([self._embed(wording) for wording in wordings(query, talk)])
+            ranked = rank(as_question(query, talk, embeddings), talk)
         with self._lock:
             kept.rankings[query] = ranked
             while len(kept.rankings) > RANKINGS_CACHED:
                 kept.rankings.popitem(last=False)
         return ranked
+
+    def _rank_across(self, query: str, kept: _Kept, encoder: MultilingualEncoder) -> Ranked:
+        talk = kept.across
+        if talk is None:
+            # Not stored: it takes about two seconds for each hour of talk, and few recordings are asked so.
+            sentences = encoder.encode([segment.text for segment in kept.talk.segments])
+            passages = encoder.encode([passage.text for passage in kept.talk.passages])
+            talk = kept.across = replace(kept.talk, embeddings=sentences, passage_embeddings=passages)
+        embeddings = encoder.encode(wordings(query, talk))
+        return rank(as_question(query, talk, embeddings, learned_map(ACROSS)), talk, ACROSS)
+
+    def _encoder_across(self) -> MultilingualEncoder | None:
+        """What embeds questions and talks of different languages; None where its weights are missing."""
+        with self._multilingual_lock:
+            if self._multilingual is None and not self._is_monolingual:
+                try:
+                    self._multilingual = MultilingualEncoder()
+                except WeightsError as error:
+                    self._is_monolingual = True
+                    _log.warning("Questions find nothing in recordings in another language: %s", error)
+            return self._multilingual
 
     def _talk(self, recording: str) -> _Kept | None:
         """A recording as it is ranked, kept until it changes; None where nothing of it is indexed."""
@@ -176,12 +251,16 @@ class Search:
 
     def _candidates(self, query: str) -> list[str]:
         """The recordings with the passages that fit best by word and by vector, best first."""
-        rankings = [self._store.keyword_matches(query, None, CANDIDATES), self._nearest(query)]
+        rankings = [
+            self._store.keyword_matches(query, None, CANDIDATES),
+            self._nearest(query),
+            self._nearest_across(query),
+        ]
         scores = reciprocal_rank_fusion(rankings)
         passages = self._store.by_id(list(scores))
         # A passage may have left the database while Chroma still has its vector.
         ordered = sorted(passages.values(), key=lambda passage: (-scores[passage.id], passage.id))
-        return list(dict.fromkeys(passage.recording for passage in ordered))[:RECORDINGS]
+        return list(dict.fromkeys(passage.recording for passage in ordered))
 
     def _nearest(self, query: str) -> list[int]:
         """Passage numbers by cosine, through Chroma's HNSW, or exactly where that lacks some."""
@@ -196,6 +275,36 @@ class Search:
             return []
         order = np.argsort(-(stored.embeddings @ embedding), kind="stable")[:CANDIDATES]
         return [stored.ids[at] for at in order]
+
+    def _nearest_across(self, query: str) -> list[int]:
+        """Passage numbers by cosine, of recordings that are known to be in another language."""
+        asked = written_in(query)
+        recordings = self._store.in_other_languages(asked) if asked else []
+        encoder = self._encoder_across() if recordings else None
+        if encoder is None:
+            return []
+        question = encoder.encode([query])[0]
+        numbers: list[int] = []
+        cosines: list[np.ndarray] = []
+        for recording in recordings:
+            found, vectors = self._passages_across(recording, encoder)
+            if numbers and len(numbers) + len(found) > ACROSS_PASSAGES:
+                break
+            numbers += found
+            cosines.append(vectors @ question)
+        order = np.argsort(-np.concatenate(cosines), kind="stable")[:CANDIDATES]
+        return [numbers[at] for at in order]
+
+    def _passages_across(self, recording: str, encoder: MultilingualEncoder) -> tuple[list[int], np.ndarray]:
+        state = self._store.state(recording)
+        kept = self._across.get(recording)
+        if kept is None or kept[0] != state:
+            if len(self._across) >= ACROSS_CACHED:
+                self._across.clear()
+            passages, _ = self._store.of_recording(recording)
+            vectors = encoder.encode([passage.text for passage in passages])
+            kept = self._across[recording] = state, [passage.id for passage in passages], vectors
+        return kept[1], kept[2]
 
     def _is_complete(self, vectors: Vectors) -> bool:
         """Whether Chroma has at least what the database has; else its answers would silently lack some.
@@ -240,10 +349,7 @@ def _joined(ranked: Sequence[tuple[Talk, Ranked]], k: int) -> Found:
     answers = max((scores.answers for _, scores in ranked), default=0.0)
     chosen.sort(key=lambda hit: -hit.score)
     others = sorted([*chosen[k:], *others], key=lambda hit: -hit.score)
-    is_answer = any(scores.is_answer for _, scores in ranked)
-    if len(ranked) > 1:
-        # Of several recordings, a short one more often fits by chance.
-        is_answer = answers >= learned()["answers from"]["long"]
+    is_answer = any(scores.is_answer if len(ranked) == 1 else scores.is_answer_among for _, scores in ranked)
     return Found(tuple(chosen[:k]), tuple(others), chances, fit, answers, is_answer)
 
 

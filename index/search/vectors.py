@@ -133,6 +133,22 @@ class Vectors:
         with self._lock:
             self._run(write)
 
+    def drop(self, recording: str, numbers: Sequence[int]) -> None:
+        """Remove some of a recording's vectors; another recording's of the same number stay.
+
+        Raises:
+            IndexOutOfDate: The collection cannot be used.
+        """
+
+        def remove(collection: Collection) -> None:
+            for at in range(0, len(numbers), self._batch()):
+                ids = [str(number) for number in numbers[at : at + self._batch()]]
+                collection.delete(ids=ids, where={"recording": recording})
+
+        if numbers:
+            with self._lock:
+                self._run(remove)
+
     def query(self, embedding: np.ndarray, limit: int) -> list[tuple[int, float]]:
         """The nearest passages of the whole library as ``(passage id, cosine similarity)``, best first.
 

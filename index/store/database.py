@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     ForeignKey,
     Index,
     LargeBinary,
@@ -138,6 +139,13 @@ class RecordingRow(Base):
     seconds_taken: Mapped[float] = mapped_column(default=0.0)
     tracks: Mapped[list[int]] = mapped_column(JSON, default=list)
     """Audio tracks of the file that are in the copy, from 1; empty where an older version made it."""
+    revision: Mapped[int] = mapped_column(default=0)
+    """How often its transcript was corrected; an undone correction counts twice."""
+    imported: Mapped[str | None]
+    """Format of the file that the transcript was imported from; NULL where it was heard."""
+    media_id: Mapped[str | None] = mapped_column(index=True)
+    """SHA-256 of the media file that belongs to an imported transcript; NULL where there is none, and where
+    ``id`` is that of the media file itself."""
 
 
 class WindowColumns:
@@ -188,7 +196,11 @@ class SegmentRow(Base):
     """One sentence or one sound; ``embedding`` is float16, unit length, NULL until indexed."""
 
     __tablename__ = "segments"
-    __table_args__ = (Index("ix_segments_time", "recording_id", "start", "end"),)
+    # A conversation may cite a sentence that is gone, so numbers never come again.
+    __table_args__ = (
+        Index("ix_segments_time", "recording_id", "start", "end"),
+        {"sqlite_autoincrement": True},
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     recording_id: Mapped[str] = mapped_column(ForeignKey("recordings.id", ondelete="CASCADE"))
@@ -207,7 +219,31 @@ class SegmentRow(Base):
     """In which part of its window ``voice_label`` means one voice, from 0."""
     voice_label: Mapped[str | None]
     """What a model calls its speaker, for example ``S01``; NULL where it has no label."""
+    version: Mapped[int] = mapped_column(default=0)
+    """The recording's ``revision`` that changed it last; 0 where nobody did."""
     embedding: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
+
+
+class CorrectionRow(Base):
+    """One thing that a person corrected; see ``index.corrections.correcting``."""
+
+    __tablename__ = "corrections"
+    __table_args__ = (Index("ix_corrections_recording", "recording_id", "id"), {"sqlite_autoincrement": True})
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    recording_id: Mapped[str] = mapped_column(ForeignKey("recordings.id", ondelete="CASCADE"))
+    at: Mapped[str]
+    """ISO 8601, UTC."""
+    by: Mapped[str]
+    """Through which door, and who where that is known."""
+    kind: Mapped[str]
+    before: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
+    """The sentences as they were, of each its number and what changed; all of one that is gone now."""
+    after: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
+    undone_at: Mapped[str | None]
+    """When it was taken back; NULL while it holds."""
+    superseded: Mapped[bool] = mapped_column(default=False)
+    """Whether something else was corrected after it was taken back, so that it cannot be made again."""
 
 
 class PassageRow(Base):
@@ -228,6 +264,20 @@ class PassageRow(Base):
     embedding: Mapped[bytes] = mapped_column(LargeBinary, deferred=True)
 
 
+class CommentRow(Base):
+    """What somebody noted at a moment of a recording."""
+
+    __tablename__ = "comments"
+    __table_args__ = (Index("ix_comments_time", "recording_id", "at"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    recording_id: Mapped[str] = mapped_column(ForeignKey("recordings.id", ondelete="CASCADE"))
+    at: Mapped[float]
+    text: Mapped[str]
+    created_at: Mapped[str]
+    """ISO 8601, UTC."""
+
+
 class ThreadRecordingRow(Base):
     """Which conversations quoted which recording, so that removing it can remove them too."""
 
@@ -237,6 +287,57 @@ class ThreadRecordingRow(Base):
     recording_id: Mapped[str] = mapped_column(
         ForeignKey("recordings.id", ondelete="CASCADE"), primary_key=True
     )
+
+
+class WatchedFileRow(Base):
+    """A file of a watched folder that was dealt with; it is not taken in again unless it changes.
+
+    It outlives the recording, which is not to come back when it was removed, so it must not tell of it.
+    """
+
+    __tablename__ = "watched_files"
+
+    path_hash: Mapped[str] = mapped_column(primary_key=True)
+    """SHA-256 of the path."""
+    size: Mapped[int] = mapped_column(BigInteger)
+    modified: Mapped[int] = mapped_column(BigInteger)
+    """Nanoseconds since 1970."""
+    recording_id: Mapped[str | None] = mapped_column(index=True)
+    """NULL where it became no recording, and where that was removed."""
+
+
+class SyncedNoteRow(Base):
+    """A note that this library keeps in a folder; it outlives the recording, so that the note can go too."""
+
+    __tablename__ = "synced_notes"
+
+    folder: Mapped[str] = mapped_column(primary_key=True)
+    recording_id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    """Where the note is, from the folder on; empty where that must be looked up by its marks."""
+    is_moved: Mapped[bool] = mapped_column(default=False)
+    """Whether a person moved or renamed it; then it keeps its name when the recording gets another title."""
+    fingerprint: Mapped[str]
+    """What the note was made from; while that and the file stay the same, nothing needs to be done."""
+
+
+class WebhookDeliveryRow(Base):
+    """Something a webhook is to be told; gone once it was told, or given up."""
+
+    __tablename__ = "webhook_deliveries"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    recording_id: Mapped[str | None] = mapped_column(
+        ForeignKey("recordings.id", ondelete="CASCADE"), index=True
+    )
+    """NULL where the file never became a recording."""
+    body: Mapped[str]
+    attempts: Mapped[int] = mapped_column(default=0)
+    next_at: Mapped[float]
+    """When it is tried next, seconds since 1970; also set while it is being tried, so that no other process
+    tries it meanwhile."""
+    problem: Mapped[str] = mapped_column(default="")
+    """Why the last attempt failed, in one sentence."""
 
 
 class Database:
@@ -295,6 +396,20 @@ class Database:
                 raise self.read_only from error
             return _open_read_only(path)
         return engine
+
+    @contextmanager
+    def changing(self) -> Iterator[Session]:
+        """A transaction that nobody else's writing comes between, from its first read on.
+
+        Raises:
+            DiskFull, ReadOnly: As in ``transaction``.
+        """
+        if self.read_only is not None:
+            raise self.read_only
+        with self.transaction() as session:
+            # Python's driver would begin at the first row that is written, after what was read for it.
+            session.connection().exec_driver_sql("BEGIN IMMEDIATE")
+            yield session
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:

@@ -5,17 +5,44 @@ Every read goes to the database; nothing here knows audio, models or vectors.
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 from sqlalchemy import Select, delete, func, select, text, update
 from sqlalchemy.orm import Session
 
-from index.recording_errors import AmbiguousRecording, MossAgentError, UnknownRecording
-from index.records import Recording, Segment, Span, Word
-from index.store.database import Database, RecordingRow, SegmentRow, SpeakerRow, ThreadRecordingRow, WindowRow
-from index.text import folded_name
+from index.recording_errors import (
+    AmbiguousRecording,
+    InvalidInput,
+    MossAgentError,
+    SpeakerExists,
+    UnknownRecording,
+)
+from index.records import Comment, Recording, Segment, Span, WatchedFile, Word
+from index.store.database import (
+    CommentRow,
+    CorrectionRow,
+    Database,
+    RecordingRow,
+    SegmentRow,
+    SpeakerRow,
+    SyncedNoteRow,
+    ThreadRecordingRow,
+    WatchedFileRow,
+    WindowRow,
+)
+from index.text import folded_name, one_line
+from moss_audio.timestamps import clock
+
+SPEAKER_KINDS = ("speaker", "rename", "unite")
+"""Kinds of corrections that say who speaks."""
+
+LONGEST_NAME = 80
+"""Characters of a speaker's name."""
 
 MOST_PARAMETERS = 10_000
 """Values in one ``IN`` list; SQLite takes 32,766 in a statement."""
@@ -97,6 +124,15 @@ class Library:
             )
         return self.recording(found[0])
 
+    def recording_of_media(self, media: str) -> str:
+        """The id of the recording that a media file (SHA-256 of its bytes) is or would be.
+
+        That is the media file's own, unless the file belongs to an imported transcript.
+        """
+        with self.database.transaction() as session:
+            query = select(RecordingRow.id).where(RecordingRow.media_id == media)
+            return session.scalars(query).first() or media
+
     def segments(self, recording: str, start: float | None = None, end: float | None = None) -> list[Segment]:
         """Segments in time order; with a range, exactly those that overlap ``[start, end)``."""
         query = _WITH_SPEAKERS.where(SegmentRow.recording_id == recording)
@@ -132,6 +168,35 @@ class Library:
             found += self._segments(_WITH_SPEAKERS.where(SegmentRow.id.in_(part)))
         return sorted(found, key=lambda segment: (segment.recording, segment.start, segment.id))
 
+    def correction_count(self, recording: str, of_speakers: bool = False) -> int:
+        """How many corrections of a recording hold; only those of who speaks where that is asked."""
+        query = select(func.count()).where(
+            CorrectionRow.recording_id == recording, CorrectionRow.undone_at.is_(None)
+        )
+        if of_speakers:
+            query = query.where(CorrectionRow.kind.in_(SPEAKER_KINDS))
+        with self.database.transaction() as session:
+            return session.scalar(query) or 0
+
+    def successors(self, recording: str, gone: Iterable[int]) -> dict[int, int]:
+        """In which sentence those are now that are no longer there, where they were merged into one."""
+        columns = CorrectionRow.before, CorrectionRow.after, CorrectionRow.undone_at
+        query = select(*columns).where(CorrectionRow.recording_id == recording).order_by(CorrectionRow.id)
+        into: dict[int, int] = {}
+        with self.database.transaction() as session:
+            for before, after, undone_at in session.execute(query):
+                was, now = (after, before) if undone_at else (before, after)
+                left = [state["id"] for state in now if "id" in state]
+                into |= {state["id"]: left[0] for state in was if left and state["id"] not in left}
+            found = {}
+            for number in gone:
+                current = number
+                for _ in range(len(into)):
+                    current = into.get(current, current)
+                if current != number and session.get(SegmentRow, current) is not None:
+                    found[number] = current
+        return found
+
     def segment_embeddings(self, segments: Sequence[Segment]) -> np.ndarray | None:
         """Stored sentence embeddings, float32 ``[n_segments, dimensions]`` in the order given.
 
@@ -159,39 +224,101 @@ class Library:
             How many segments carry the new name afterwards.
 
         Raises:
-            MossAgentError: There is no such speaker, or the new name is empty.
+            InvalidInput: There is no such speaker, or the new name is empty.
         """
-        new = " ".join(new.split())
-        if not new or len(new) > 80:
-            raise MossAgentError("A speaker's name needs 1 to 80 characters.")
         with self.database.transaction() as session:
-            names = {row.name: row for row in _speakers(session, recording)}
-            speaker = names.get(old.strip()) or _only_match(names, old)
-            if speaker is None:
-                known = ", ".join(names) or "none"
-                raise MossAgentError(f"There is no speaker “{old}” in this recording; it has: {known}.")
-            others = {name: row for name, row in names.items() if row is not speaker}
-            target = others.get(new) or next(iter(_matches(others, new)), speaker)
-            if target is not speaker:
-                session.execute(
-                    update(SegmentRow).where(SegmentRow.speaker_id == speaker.id).values(speaker_id=target.id)
-                )
-                session.delete(speaker)
-            else:
-                speaker.name = new
-            session.flush()
-            count = select(func.count()).where(SegmentRow.speaker_id == target.id)
-            return session.scalar(count) or 0
+            name, _ = rename_voice(session, recording, old, new, merge=True)
+            return voice_count(session, recording, name)
+
+    def voice_count(self, recording: str, name: str) -> int:
+        """How many segments are said by the voice of exactly this name."""
+        with self.database.transaction() as session:
+            return voice_count(session, recording, name)
 
     def rename(self, recording: str, title: str) -> None:
-        """Give a recording another title."""
+        """Give a recording another title; what is beyond 200 characters is left out.
+
+        Raises:
+            InvalidInput: The title is empty.
+        """
         title = " ".join(title.split())
         if not title:
-            raise MossAgentError("A title needs at least one character.")
+            raise InvalidInput("A title needs at least one character.")
         with self.database.transaction() as session:
             session.execute(
                 update(RecordingRow).where(RecordingRow.id == recording).values(title=title[:200])
             )
+
+    def comments(self, recording: str, start: float | None = None, end: float | None = None) -> list[Comment]:
+        """Comments in time order; with a range, those at a moment in ``[start, end)``."""
+        query = select(CommentRow).where(CommentRow.recording_id == recording)
+        if start is not None:
+            query = query.where(CommentRow.at >= start)
+        if end is not None:
+            query = query.where(CommentRow.at < end)
+        with self.database.transaction() as session:
+            rows = session.scalars(query.order_by(CommentRow.at, CommentRow.id))
+            return [Comment(row.id, row.recording_id, row.at, row.text, row.created_at) for row in rows]
+
+    def add_comment(self, recording: str, at: float, text: str) -> Comment:
+        """Keep a comment at second ``at``.
+
+        Raises:
+            UnknownRecording: There is no such recording.
+            MossAgentError: The text is empty or too long, or the recording has no such second.
+        """
+        text = _comment_text(text)
+        duration = self.recording(recording).duration
+        if not 0 <= at <= duration:
+            raise MossAgentError(f"The recording is {clock(duration)} long; choose a moment in it.")
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        with self.database.transaction() as session:
+            row = CommentRow(recording_id=recording, at=round(at, 3), text=text, created_at=now)
+            session.add(row)
+            session.flush()
+            return Comment(row.id, recording, row.at, text, now)
+
+    def change_comment(self, number: int, text: str) -> None:
+        """Give a comment other words.
+
+        Raises:
+            MossAgentError: There is no such comment, or the text is empty or too long.
+        """
+        text = _comment_text(text)
+        with self.database.transaction() as session:
+            _comment(session, number).text = text
+
+    def remove_comment(self, number: int) -> None:
+        """Delete a comment.
+
+        Raises:
+            MossAgentError: There is no such comment.
+        """
+        with self.database.transaction() as session:
+            session.delete(_comment(session, number))
+
+    def watched_file(self, path: Path) -> WatchedFile | None:
+        """What is known of a file of a watched folder; None where it was never dealt with."""
+        with self.database.transaction() as session:
+            row = session.get(WatchedFileRow, _path_hash(path))
+            return None if row is None else WatchedFile(row.size, row.modified, row.recording_id)
+
+    def note_watched_file(self, path: Path, file: WatchedFile) -> None:
+        """Remember that a file of a watched folder was dealt with."""
+        row = WatchedFileRow(
+            path_hash=_path_hash(path),
+            size=file.size,
+            modified=file.modified,
+            recording_id=file.recording,
+        )
+        with self.database.transaction() as session:
+            session.merge(row)
+
+    def folders_of_notes(self, recording: str) -> list[Path]:
+        """The folders in which a recording has a note (``index.export.vault``)."""
+        with self.database.transaction() as session:
+            query = select(SyncedNoteRow.folder).where(SyncedNoteRow.recording_id == recording)
+            return [Path(folder) for folder in session.scalars(query)]
 
     def note_thread(self, thread: str, recordings: Iterable[str]) -> None:
         """Remember that a conversation quoted these recordings, so that removing one removes it too.
@@ -218,15 +345,117 @@ class Library:
         """
         with self.database.transaction() as session:
             session.execute(delete(RecordingRow).where(RecordingRow.id == recording))
+            watched = WatchedFileRow.recording_id == recording
+            session.execute(update(WatchedFileRow).where(watched).values(recording_id=None))
+            # Names of notes are titles; what is left of them is found by its marks.
+            left = SyncedNoteRow.recording_id == recording
+            session.execute(update(SyncedNoteRow).where(left).values(name="", fingerprint=""))
             # FTS5's own secure-delete needs SQLite 3.42; merging everything drops deleted words too.
             session.execute(text("INSERT INTO passages_fts(passages_fts) VALUES('optimize')"))
-        for suffix in (".flac", ".partial", ".sides", ".reserve"):
+        for suffix in (".flac", ".partial", ".sides", ".reserve", ".peaks"):
             self.audio_path(recording).with_suffix(suffix).unlink(missing_ok=True)
         self.database.rewrite()
 
     def _segments(self, query: Select[SegmentRow, str, int | None]) -> list[Segment]:
         with self.database.transaction() as session:
             return [_segment(row, name, channel) for row, name, channel in session.execute(query)]
+
+
+def segments_in(session: Session, recording: str) -> list[Segment]:
+    """All segments of a recording in time order, as the transaction of ``session`` sees them."""
+    query = _WITH_SPEAKERS.where(SegmentRow.recording_id == recording)
+    rows = session.execute(query.order_by(SegmentRow.start, SegmentRow.id))
+    return [_segment(row, name, channel) for row, name, channel in rows]
+
+
+def speaker_name(name: str) -> str:
+    """A speaker's name as it is stored.
+
+    Raises:
+        InvalidInput: It is empty, or longer than a name is.
+    """
+    name = one_line(name)
+    if not name or len(name) > LONGEST_NAME:
+        raise InvalidInput(f"A speaker's name needs 1 to {LONGEST_NAME} characters.")
+    return name
+
+
+def find_voice(session: Session, recording: str, name: str) -> SpeakerRow | None:
+    """The voice that goes by a name, in any spelling of case; None where there is none, or two."""
+    names = {row.name: row for row in _speakers(session, recording)}
+    return names.get(name.strip()) or _only_match(names, name)
+
+
+def voice_count(session: Session, recording: str, name: str) -> int:
+    """How many segments are said by the voice of exactly this name."""
+    query = (
+        select(func.count())
+        .select_from(SegmentRow)
+        .join(SpeakerRow, SegmentRow.speaker_id == SpeakerRow.id)
+        .where(SpeakerRow.recording_id == recording, SpeakerRow.name == name)
+    )
+    return session.scalar(query) or 0
+
+
+def rename_voice(
+    session: Session, recording: str, old: str, new: str, merge: bool
+) -> tuple[str, tuple[int, ...] | None]:
+    """Give a voice another name; see ``Library.rename_speaker``.
+
+    Returns:
+        The name that it has now, and the numbers of the segments that came to the other voice of that name;
+        None where there was no such voice.
+
+    Raises:
+        InvalidInput: There is no such speaker, or the new name is no name.
+        SpeakerExists: The new name is that of another voice, and they are not to be merged.
+    """
+    new = speaker_name(new)
+    names = {row.name: row for row in _speakers(session, recording)}
+    speaker = names.get(old.strip()) or _only_match(names, old)
+    if speaker is None:
+        known = ", ".join(names) or "none"
+        raise InvalidInput(f"There is no speaker “{old}” in this recording; it has: {known}.")
+    others = {name: row for name, row in names.items() if row is not speaker}
+    target = others.get(new) or next(iter(_matches(others, new)), None)
+    if target is None:
+        speaker.name = new
+        session.flush()
+        return new, None
+    if not merge:
+        raise SpeakerExists(
+            f"There is a speaker “{target.name}” already; “{speaker.name}” was not renamed. "
+            "If they are the same person, merge the two."
+        )
+    theirs = SegmentRow.speaker_id == speaker.id
+    moved = tuple(session.scalars(select(SegmentRow.id).where(theirs).order_by(SegmentRow.id)))
+    session.execute(update(SegmentRow).where(theirs).values(speaker_id=target.id))
+    session.delete(speaker)
+    session.flush()
+    return target.name, moved
+
+
+LONGEST_COMMENT = 4000
+"""Characters of a comment."""
+
+
+def _comment_text(text: str) -> str:
+    """A comment's words; lines stay, other control characters go."""
+    kept = "\n".join(one_line(line) for line in text.strip().splitlines())
+    if not kept.strip() or len(kept) > LONGEST_COMMENT:
+        raise MossAgentError(f"A comment needs 1 to {LONGEST_COMMENT} characters.")
+    return kept
+
+
+def _comment(session: Session, number: int) -> CommentRow:
+    row = session.get(CommentRow, number)
+    if row is None:
+        raise MossAgentError("This comment is no longer there.")
+    return row
+
+
+def _path_hash(path: Path) -> str:
+    return hashlib.sha256(os.fsencode(path)).hexdigest()
 
 
 def _speakers(session: Session, recording: str) -> list[SpeakerRow]:
@@ -269,6 +498,9 @@ def _recording(row: RecordingRow, speakers: Iterable[str]) -> Recording:
         notes=row.notes,
         seconds_taken=row.seconds_taken,
         speakers=tuple(speakers),
+        revision=row.revision,
+        imported=row.imported,
+        has_media=row.imported is None or row.media_id is not None,
     )
 
 
@@ -285,4 +517,5 @@ def _segment(row: SegmentRow, speaker: str | None, channel: int | None) -> Segme
         recording=row.recording_id,
         language=row.language,
         channel=channel,
+        version=row.version,
     )

@@ -14,6 +14,7 @@ from index.summary import speech_acts as acts
 from index.summary.findings import action_items, decisions, open_questions, without_repeats
 from index.summary.sentence_scores import KINDS, scores, sentences
 from index.summary.topics import key_sentences, topics
+from index.summary_templates import SUMMARY_TEMPLATES
 from moss_audio.timestamps import clock
 
 KEY_QUOTES = 3
@@ -45,7 +46,8 @@ def summarize(segments: Sequence[Segment], embeddings: np.ndarray, template: str
     Raises:
         ValueError: There is no such template.
     """
-    if template not in TEMPLATES:
+    kind = SUMMARY_TEMPLATES.get(template)
+    if kind is None:
         raise ValueError(f"There is no template “{template}”; there are: {', '.join(TEMPLATES)}.")
     speech = [at for at, segment in enumerate(segments) if segment.kind == "speech" and segment.text.strip()]
     spoken = [segments[at] for at in speech]
@@ -55,19 +57,19 @@ def summarize(segments: Sequence[Segment], embeddings: np.ndarray, template: str
     keyness = np.full(len(spoken), -np.inf)
     np.maximum.at(keyness, [sentence.index for sentence in said], scored[:, KINDS.index("key")])
     names = infer_names(spoken)
-    decided = decisions(said, scored) if template not in ("lecture", "interview") else []
+    decided = decisions(said, scored) if kind.has_decisions else []
     promised, left_open = action_items(said, scored, names), open_questions(said, scored)
     decided, new, questions = without_repeats(said, decided, promised, left_open)
     actions = [item for item in new if isinstance(item, ActionItem)]
-    questions += _audience(spoken) if template == "lecture" else []
+    questions += _audience(spoken) if kind.has_audience else []
     questions.sort(key=lambda item: item.start)
     listed = {number for item in [*decided, *actions, *questions] for number in item.segments}
     free = [at for at, segment in enumerate(spoken) if segment.id not in listed]
     chosen = key_sentences([spoken[at] for at in free], vectors[free], keyness[free], KEY_QUOTES)
     parts: list[Topic] = []
-    if template == "interview":
+    if kind.topics == "exchanges":
         parts = _exchanges(spoken, vectors, keyness)[:MOST_LISTED]
-    elif template == "standup":
+    elif kind.topics == "updates":
         parts = _updates(spoken, vectors, keyness, names)[:MOST_LISTED]
     summary = Summary(
         template=template,
@@ -155,13 +157,13 @@ def _overview(found: Summary, segments: Sequence[Segment], totals: Mapping[str, 
     if not segments:
         return "No speech was found in this recording."
     voices = len({segment.speaker for segment in segments if segment.speaker})
-    parts = {"interview": "question", "standup": "update"}.get(found.template, "topic")
+    kind = SUMMARY_TEMPLATES[found.template]
     listed = (found.decisions, found.action_items, found.open_questions)
     counts = [
-        _count(len(items), total, "question" if found.template == "lecture" and "question" in noun else noun)
+        _count(len(items), total, "question" if kind.has_audience and "question" in noun else noun)
         for items, (noun, total) in zip(listed, totals.items(), strict=True)
     ]
-    counts.append(_count(len(found.topics), len(found.topics), parts))
+    counts.append(_count(len(found.topics), len(found.topics), kind.counted))
     by = f" by {_count(voices, voices, 'speaker')} (estimated)" if voices else ""
     length = clock(max(segment.end for segment in segments))
     return f"{length} of talk{by}: {', '.join(counts[:-1])} and {counts[-1]}."

@@ -65,6 +65,7 @@ class WhisperTranscriber:
         threads: CPU threads, 0 for all cores.
         glossary: Words and phrases that Whisper is to spell like this, the most important first; what does
             not fit into its prompt is left out.
+        ready: Folder of weights that were put together beforehand; see ``index.weights.whisper_folder``.
     """
 
     window_speech_seconds = MAX_SPEECH_SECONDS
@@ -72,9 +73,17 @@ class WhisperTranscriber:
     max_splits = 0
     times_words = True
 
-    def __init__(self, model: str, cache: Path, threads: int = 0, glossary: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        model: str,
+        cache: Path,
+        threads: int = 0,
+        glossary: Sequence[str] = (),
+        ready: Path | None = None,
+    ) -> None:
         self.model = model
         self.cache = cache
+        self.ready = ready
         self.threads = threads
         self._glossary = tuple(glossary)
         self._hotwords_text: str | None = None
@@ -111,7 +120,7 @@ class WhisperTranscriber:
             if self._loaded is None:
                 from index.transcription.whisper_languages import LanguageWhisper
 
-                folder = whisper_folder(self.model, self.cache)
+                folder = whisper_folder(self.model, self.cache, self.ready)
                 self._loaded = LanguageWhisper(
                     str(folder), device="auto", compute_type="default" if _has_gpu() else "int8",
                     cpu_threads=max(1, self._cores // self.windows_at_once), num_workers=self.windows_at_once,

@@ -12,7 +12,7 @@ from agent.adding import add_files
 from agent.settings import Settings
 from agent.workspace import FILES_AT_ONCE, Workspace, open_workspace
 from index.audio.decode import SAMPLE_RATE
-from index.recording_errors import Cancelled, MediaError, MossAgentError
+from index.recording_errors import Cancelled, MediaError, MossAgentError, WouldLoseCorrections
 from index.records import Recording
 from index.transcription.moss_transcriber import MossTranscriber
 from tests.support.scripted_backend import ScriptedBackend, ended, excerpt
@@ -189,6 +189,34 @@ def test_adding_again_changes_what_is_asked_for_and_says_so(workspace, sample, t
     assert "Anna" in named.speakers and len(named.speakers) == 3
     assert "relabel-speakers" in said and "--speakers 2" in said
     assert len(backend_of(workspace).asked) == asked, "it was transcribed again"
+
+
+def test_a_file_is_heard_anew_only_where_no_correction_is_lost_unsaid(workspace, sample, tmp_path):
+    file = excerpt(sample, tmp_path / "talk.wav", 27, 64)
+    first = workspace.add(file, "Crew")
+    heard = workspace.library.segments(first.id)
+    workspace.correct_sentence("Crew", heard[0].id, "The zeppelin was never mentioned.")
+    workspace.give_speaker("Crew", [heard[1].id], "Zora")
+    asked = len(backend_of(workspace).asked)
+    for again in (workspace.add(file), workspace.add(file, speakers=3)):
+        segments = workspace.library.segments(again.id)
+        assert segments[0].text == "The zeppelin was never mentioned." and segments[1].speaker == "Zora"
+    with pytest.raises(WouldLoseCorrections, match="2 corrections"):
+        workspace.add(file, again=True)
+    with pytest.raises(WouldLoseCorrections, match="1 correction"):
+        workspace.relabel_speakers("Crew", 2)
+    assert len(backend_of(workspace).asked) == asked
+    # A track that is not there costs nothing either.
+    with pytest.raises(MediaError):
+        workspace.add(file, track=7, again=True, drop_corrections=True)
+    assert workspace.library.segments(first.id)[1].speaker == "Zora"
+    anew = workspace.add(file, again=True, drop_corrections=True)
+    assert (anew.id, anew.title, anew.status) == (first.id, "Crew", "ready")
+    assert [one.text for one in workspace.library.segments(first.id)] == [one.text for one in heard]
+    assert workspace.correction_history("Crew") == []
+    assert len(backend_of(workspace).asked) > asked
+    hits = workspace.search.search("zeppelin", first.id)
+    assert not any("zeppelin" in hit.text for hit in hits)
 
 
 def test_the_page_keeps_the_title_of_a_file_that_is_sent_again(workspace, sample, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import soundfile
 
 from agent.cli import commands as cli
+from agent.cli.demo import QUESTIONS
 from agent.settings import Settings
 from agent.workspace import Workspace, open_workspace
 from index.search.indexing import index_recording
@@ -54,10 +56,75 @@ def document(run, home: Path, *arguments: str):
 
 def test_list_names_what_there_is(run, filled):
     (listed,) = document(run, filled, "list")
-    assert set(listed) == {"id", "title", "duration", "status", "coverage", "added_at", "notes", "note_spans"}
-    assert listed["title"] == TITLE
+    assert set(listed) == {
+        "id", "title", "duration", "status", "coverage", "added_at", "imported", "has_media", "notes",
+        "note_spans",
+    }  # fmt: skip
+    assert listed["title"] == TITLE and listed["imported"] is None and listed["has_media"] is True
     code, out, _ = run(filled, "list")
     assert code == 0 and listed["id"][:12] in out
+
+
+def test_the_version_is_the_packages(run, home):
+    import tomllib
+
+    from tests.conftest import ROOT
+
+    code, out, _ = run(home, "--version")
+    stated = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert code == 0 and out.split() == ["moss-agent", stated]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_completion_script_asks_the_program(run, home, shell):
+    told = document(run, home, "completion", shell)
+    assert told["shell"] == shell
+    assert f"{cli.COMPLETE}=complete_{shell}" in told["script"]
+
+
+def test_a_shell_completes_commands_options_and_recordings(run, filled, monkeypatch):
+    def completed(*words: str) -> list[str]:
+        line = ["moss-agent", "--home", str(filled), *words]
+        monkeypatch.setenv("COMP_WORDS", " ".join(line))
+        monkeypatch.setenv("COMP_CWORD", str(len(line) - 1))
+        monkeypatch.setenv(cli.COMPLETE, "complete_bash")
+        _, out, _ = run(filled)
+        return out.split()
+
+    (listed,) = document(run, filled, "list")
+    assert completed("tran") == ["transcript"]
+    assert completed("transcript", "--fo") == ["--format"]
+    assert completed("completion", "z") == ["zsh"]
+    assert completed("transcript", listed["id"][:3]) == [listed["id"][:12]]
+
+
+def test_completion_in_an_empty_home_offers_nothing_and_makes_nothing(run, home, monkeypatch):
+    monkeypatch.setenv("COMP_WORDS", f"moss-agent --home {home} transcript a")
+    monkeypatch.setenv("COMP_CWORD", "4")
+    monkeypatch.setenv(cli.COMPLETE, "complete_bash")
+    _, out, err = run(home)
+    assert (out + err).strip() == "" and not home.exists()
+
+
+def test_the_demo_asks_in_a_home_of_its_own_and_leaves_ones_library_alone(run, filled, tmp_path, monkeypatch):
+    (listed,) = document(run, filled, "list")
+    monkeypatch.setenv("MOSS_AGENT_DATABASE_URL", f"sqlite:///{tmp_path}/mine.sqlite")
+    monkeypatch.setattr("agent.cli.demo.file_id", lambda sample: listed["id"])
+    copied = tmp_path / "demo"
+    shutil.copytree(filled, copied)
+    told = document(run, tmp_path / "none", "demo", "--home", str(copied))
+    assert told["home"] == str(copied) and not (tmp_path / "mine.sqlite").exists()
+    assert [answer["question"] for answer in told["answers"]] == list(QUESTIONS)
+    assert all(answer["citations"] for answer in told["answers"])
+    assert not (tmp_path / "none").exists()
+
+
+def test_the_demo_does_not_go_into_a_library_of_somebody(run, home, tmp_path):
+    tone = tmp_path / "tone.wav"
+    soundfile.write(tone, [0.0] * 16000, 16000)
+    assert run(home, "add", str(tone))[0] == 0
+    code, out, err = run(home, "demo", "--no-page")
+    assert code == 1 and not out and str(home) in err
 
 
 def test_an_empty_library_says_how_to_fill_it(run, home):
@@ -105,6 +172,36 @@ def test_a_conversation_goes_on_under_its_name(run, filled):
     run(filled, "ask", "what was said at minute 2?", "--thread", "t")
     code, out, _ = run(filled, "ask", "and after that?", "--thread", "t")
     assert code == 0 and "3:0" in out
+
+
+def test_topics_and_speaking_times_are_listed(run, filled):
+    topics = document(run, filled, "outline", TITLE)["topics"]
+    assert topics and all(topic["start"] < topic["end"] for topic in topics)
+    spoken = document(run, filled, "speakers", TITLE)
+    expected = {segment.speaker for segment in heard()}
+    assert {speaker["name"] for speaker in spoken} == expected
+    said = sum(segment.end - segment.start for segment in heard())
+    assert sum(speaker["seconds"] for speaker in spoken) == pytest.approx(said, abs=0.1)
+    for command in ("outline", "speakers"):
+        code, out, _ = run(filled, command, TITLE)
+        assert code == 0 and ":" in out
+
+
+def test_a_recording_gets_another_title(run, home):
+    workspace = open_workspace(Settings(home=home))
+    recording = store(workspace.library, heard(), TITLE)
+    workspace.close()
+    assert document(run, home, "rename", TITLE, "  The   pier ") == {"id": recording, "title": "The pier"}
+    assert document(run, home, "list")[0]["title"] == "The pier"
+    code, _, err = run(home, "rename", "The pier", " ")
+    assert code == 1 and err.count("\n") == 1
+    assert document(run, home, "list")[0]["title"] == "The pier"
+
+
+@pytest.mark.parametrize("given", [("--from", "90:00"), ("--from", "3:00", "--to", "2:00")])
+def test_a_range_that_cannot_be_is_one_sentence(run, filled, given):
+    code, out, err = run(filled, "transcript", TITLE, *given)
+    assert (code, out) == (1, "") and err.count("\n") == 1
 
 
 def test_listen_answers_on_the_recordings_clock(run, filled, sample, tmp_path, monkeypatch):
@@ -184,7 +281,8 @@ def test_add_then_remove_leaves_no_trace_of_what_was_said(run, tmp_path, sample,
     soundfile.write(tmp_path / "weather plan.wav", audio, rate)
     (added,) = document(run, home, "add", tmp_path / "weather plan.wav")
     facts = ["id", "title", "duration", "language", "languages", "status", "coverage", "gaps", "segments"]
-    assert list(added) == [*facts, "speakers", "seconds_taken", "notes", "note_spans"]
+    more = ["speakers", "seconds_taken", "imported", "has_media", "notes", "note_spans"]
+    assert list(added) == [*facts, *more]
     assert (added["language"], added["languages"]) == ("en", ["en"])
     assert added["status"] == "ready" and added["segments"] > 3 and added["coverage"] > 0.95
     code, out, _ = run(home, "ask", "what did they say about the insurance?", "--thread", "t")
@@ -336,3 +434,58 @@ def test_an_unusable_home_is_one_sentence(run, tmp_path):
     (tmp_path / "file").write_text("x")
     code, _, err = run(tmp_path / "file" / "home", "list")
     assert code == 1 and "--home" in err and err.count("\n") == 1
+
+
+SRT = """1
+00:00:01,000 --> 00:00:04,000
+Anna: We take the ferry.
+
+2
+00:00:05,000 --> 00:00:07,000
+Ben: Yes.
+"""
+
+
+def test_transcripts_come_in_and_notes_go_out(run, home, tmp_path):
+    talk, bad = tmp_path / "talk.srt", tmp_path / "bad.srt"
+    talk.write_text(SRT)
+    bad.write_bytes("1\n00:00:01,000 --> 00:00:04,000\nGrüße\n".encode("cp1252"))
+    code, out, err = run(home, "import", talk, bad, "--json")
+    (imported,) = json.loads(out)
+    assert code == 1 and len(err.splitlines()) == 1 and "--encoding" in err
+    assert (imported["imported"], imported["has_media"], imported["speakers"]) == ("srt", False, 2)
+    code, out, _ = run(home, "import", bad, "--encoding", "cp1252", "--language", "de")
+    assert code == 0 and "attach" in out
+    code, _, err = run(home, "import", talk, bad, "--media", "talk.mp3")
+    assert code == 1 and "one transcript at a time" in err
+    for refused in (["add", bad], ["attach", "talk", talk], ["listen", "talk", "0", "5", "What?"]):
+        code, _, err = run(home, *refused)
+        assert code == 1 and len(err.splitlines()) == 1
+    code, out, _ = run(home, "list")
+    assert "no media" in out
+    folder = tmp_path / "notes"
+    assert [note["action"] for note in document(run, home, "sync", folder)] == ["created"] * 2
+    assert "[0:01](http://127.0.0.1:7860/?recording=" in (folder / "talk.md").read_text()
+    run(home, "rename-speaker", "talk", "Anna", "Wilma")
+    code, out, _ = run(home, "sync", folder, "--base", "http://moss.example")
+    assert code == 0 and "2 updated" in out and "http://moss.example/?rec" in (folder / "talk.md").read_text()
+    assert run(home, "sync", folder, "--base", "nowhere")[0] == 1
+    removed = document(run, home, "remove", "talk")
+    assert [path.name for path in folder.iterdir()] == ["bad.md"]
+    for file in home.rglob("*"):
+        if file.is_file() and "models" not in file.parts:
+            content = file.read_bytes()
+            assert removed["removed"].encode() not in content and b"talk" not in content, file.name
+
+
+def test_a_folder_is_taken_in_once_and_a_bad_file_is_told(run, home, tmp_path):
+    (tmp_path / "talk.srt").write_text(SRT)
+    (tmp_path / "bad.wav").write_text("no sound")
+    code, out, _ = run(home, "watch", tmp_path, "--once", "--settle", "0", "--json")
+    assert code == 1
+    assert {Path(file["file"]).name: bool(file["recording"]) for file in json.loads(out)} == {
+        "talk.srt": True,
+        "bad.wav": False,
+    }
+    assert document(run, home, "watch", tmp_path, "--once", "--settle", "0") == []
+    assert run(home, "watch", tmp_path / "missing")[0] == 1

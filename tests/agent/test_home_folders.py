@@ -10,7 +10,7 @@ import soundfile
 from agent.settings import Settings
 from agent.workspace import open_workspace
 from index.audio.decode import decode_to_flac
-from index.recording_errors import MossAgentError
+from index.recording_errors import HomeInUse, MossAgentError
 from index.search.indexing import index_recording
 from moss_audio.audio import SAMPLE_RATE
 from tests.support.indexed import sentences, store
@@ -81,3 +81,16 @@ def test_a_files_name_is_a_name_and_no_url(sample, tmp_path, monkeypatch, name):
     soundfile.write(tmp_path / "x.wav", audio[: rate // 2], rate)
     decoded = decode_to_flac(Path(name), tmp_path / "copy.flac")
     assert decoded.duration == pytest.approx(len(audio) / rate, abs=1 / SAMPLE_RATE)
+
+
+def test_who_may_not_write_is_told_where_the_page_is(home: Path):
+    page, other = (open_workspace(Settings(home=home)) for _ in range(2))
+    with page.writing():
+        page.opened_at("http://127.0.0.1:7861")
+        for _ in range(2):
+            with pytest.raises(HomeInUse, match=r"http://127\.0\.0\.1:7861"), other.writing():
+                pass
+    with other.writing():
+        pass
+    for workspace in (page, other):
+        workspace.close()

@@ -67,6 +67,8 @@ def test_reading_commands_work_and_change_nothing(monkeypatch, capsys, sealed, a
     "arguments",
     [
         ["rename-speaker", TITLE, "Speaker 1", "Anna"],
+        ["correct", TITLE, "0:00", "Hello."],
+        ["undo", TITLE],
         ["relabel-speakers", TITLE],
         ["remove", TITLE],
         ["reindex"],

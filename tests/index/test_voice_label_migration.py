@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.engine import Engine
 
 import index.store.database
 from index.diarization.diarize_stage import stored_labels
 from index.diarization.moss_speakers import VoiceLabel
+from index.store.database import SegmentRow
 from index.store.library import Library
 from tests.support.indexed import open_library
 
@@ -87,3 +88,26 @@ def test_the_older_version_finds_its_texts_again_after_a_downgrade(old: Engine, 
     with old.connect() as connection:
         rows = connection.execute(text("SELECT id, voice_label FROM segments"))
         assert {row.id: row.voice_label for row in rows} == {**LABELS, 5: None}
+
+
+def test_a_library_from_before_corrections_keeps_all_and_never_gives_a_number_again(
+    old: Engine, home: Path
+) -> None:
+    revise(old, "upgrade", "0008")
+    library = open_library(home)
+    found = library.segments("r")
+    assert [(one.id, one.text, one.version) for one in found] == [(at, "Yes.", 0) for at in LABELS]
+    assert stored_labels(library, "r")[1] == VoiceLabel(7, 0, "S01")
+    with library.database.transaction() as session:
+        session.execute(text("DELETE FROM segments WHERE id = 5"))
+        row = SegmentRow(recording_id="r", start=9, end=10, text="No.")
+        session.add(row)
+        session.flush()
+        assert row.id == 6
+        session.execute(text("DELETE FROM recordings"))
+        assert session.scalar(text("SELECT count(*) FROM segments")) == 0
+    with library.database.engine.connect() as connection:
+        names = {index["name"] for index in inspect(connection).get_indexes("segments")}
+    assert {"ix_segments_time", "ix_segments_window_id", "ix_segments_speaker_id"} <= names
+    library.database.close()
+    revise(old, "downgrade", "0008")

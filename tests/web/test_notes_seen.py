@@ -14,7 +14,7 @@ from index.export.formats import FORMATS, export
 from index.notes import coverage_percent, describe, percent
 from index.records import Note, NoteKind, Recording, Segment, Span, StageName, Status
 from web.page.library_view import render_library
-from web.page.transcript_view import render_head
+from web.page.transcript_view import render_head, render_player
 
 DAMAGED = Note(NoteKind.DAMAGED, StageName.READING, (Span(20.3, 22.3),), {"packets": 6})
 VOICES = Note(NoteKind.NOT_DIARIZED, StageName.IDENTIFYING_SPEAKERS, detail="The voices --> differ.")
@@ -82,3 +82,11 @@ def test_all_of_the_speech_beside_another_note_is_no_percentage() -> None:
         render_head(replace(RECORDING, coverage=1.0)),
     ):
         assert "100 %" not in text
+
+
+def test_a_transcript_without_its_media_says_so_where_it_would_play() -> None:
+    silent = replace(RECORDING, imported="srt", has_media=False)
+    shown = render_player(silent, False)
+    assert "<audio" not in shown and f"moss-agent attach {silent.id[:12]}" in shown
+    assert "<audio" in render_player(replace(silent, has_media=True), True)
+    assert output.listed_json(silent)["has_media"] is False

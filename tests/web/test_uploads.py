@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 from agent.settings import Settings
 from agent.workspace import open_workspace
 from index.audio.decode import file_id
-from index.recording_errors import DiskFull, MossAgentError
+from index.recording_errors import Cancelled, DiskFull, MossAgentError
 from web.app import create_app
 from web.jobs import Jobs
 from web.uploads import Upload, Uploads
@@ -145,6 +147,7 @@ def test_the_note_names_the_recording_where_removing_looks_for_it(home: Path, up
 def test_a_stopped_upload_of_an_earlier_run_belongs_to_its_recording(home: Path, uploads: Uploads) -> None:
     upload = uploads.claim(arrive(uploads, "talk.mp3"), "A talk", None)
     assert upload.recording is not None
+    uploads.note_state(upload.name, "stopped")
     workspace = open_workspace(Settings(home=home))
     jobs = Jobs(workspace.add)
     create_app(workspace, jobs)
@@ -154,6 +157,90 @@ def test_a_stopped_upload_of_an_earlier_run_belongs_to_its_recording(home: Path,
     assert not upload.path.exists()
     jobs.close(5)
     workspace.close()
+
+
+class Slow:
+    """Stands where ``Workspace.add`` does: a file takes until it is let go or cancelled."""
+
+    def __init__(self) -> None:
+        self.began: list[str] = []
+        self.go = threading.Event()
+
+    def __call__(self, path, title=None, speakers=None, progress=None, cancel=None, **_):
+        self.began.append(title)
+        while not self.go.wait(0.01):
+            if cancel.is_set():
+                raise Cancelled("Stopped.")
+
+
+def wait(condition) -> None:
+    until = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < until, "it did not happen in time"
+        time.sleep(0.01)
+
+
+def take_up(home: Path, add: Slow) -> Jobs:
+    """The queue as the page takes it up when its server starts."""
+    jobs = Jobs(add)
+    Uploads(home).take_up(jobs, ready=())
+    return jobs
+
+
+def test_the_queue_goes_on_in_its_order_when_the_server_starts_again(home: Path, uploads: Uploads) -> None:
+    for number, title in enumerate(("first", "second", "third", "unwanted")):
+        uploads.claim(arrive(uploads, f"{title}.mp3", title.encode(), str(number)), title, None)
+    add = Slow()
+    jobs = take_up(home, add)
+    wait(lambda: [job.state for job in jobs.list()] == ["running", "waiting", "waiting", "waiting"])
+    jobs.cancel(jobs.list()[3].id)
+    jobs.cancel(jobs.list()[0].id)
+    wait(lambda: [job.state for job in jobs.list()] == ["stopped", "running", "waiting"])
+    jobs.close(5)
+    again = take_up(home, add)
+    wait(
+        lambda: (
+            [(job.title, job.state) for job in again.list()]
+            == [("first", "stopped"), ("second", "running"), ("third", "waiting")]
+        )
+    )
+    add.go.set()
+    wait(lambda: [job.title for job in again.list()] == ["first"])
+    again.close(5)
+    assert add.began == ["first", "second", "second", "third"]
+    assert len(list(Uploads(home).left_over())) == 1
+
+
+def test_a_failure_is_still_there_after_a_restart_and_can_be_tried_again(
+    home: Path, uploads: Uploads
+) -> None:
+    upload = uploads.claim(arrive(uploads, "talk.mp3"), "A talk", None)
+    uploads.note_state(upload.name, "running")
+    uploads.note_state(upload.name, "failed", "The weights are missing.")
+    add = Slow()
+    jobs = take_up(home, add)
+    assert [(job.state, job.error) for job in jobs.list()] == [("failed", "The weights are missing.")]
+    jobs.resume(jobs.list()[0].id)
+    wait(lambda: add.began == ["A talk"])
+    jobs.close(5)
+
+
+def test_a_file_that_ends_the_program_is_not_begun_for_ever(home: Path, uploads: Uploads) -> None:
+    upload = uploads.claim(arrive(uploads, "talk.mp3"), "A talk", None)
+    add = Slow()
+    for _ in range(2):
+        # Killed: what was noted last is that it runs.
+        uploads.note_state(upload.name, "running")
+    jobs = take_up(home, add)
+    assert [job.state for job in jobs.list()] == ["failed"]
+    assert add.began == []
+    jobs.close(5)
+    uploads.note_state(upload.name, "waiting")
+    for _ in range(3):
+        # Ended as it should, however often.
+        jobs = take_up(home, add)
+        wait(lambda jobs=jobs: [job.state for job in jobs.list()] == ["running"])
+        jobs.close(5)
 
 
 def test_an_upload_that_a_full_disk_cannot_note_is_let_go(uploads, home, monkeypatch):

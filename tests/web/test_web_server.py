@@ -6,12 +6,14 @@ import socket
 from pathlib import Path
 
 import pytest
+from starlette.testclient import TestClient
 
 from agent.settings import Settings
 from agent.workspace import open_workspace
 from index.audio.decode import file_id
 from index.recording_errors import MossAgentError
 from index.store.database import RecordingRow
+from web.app import create_app
 from web.jobs import Jobs
 from web.server import SAMPLE, add_sample_once, serve
 
@@ -42,4 +44,13 @@ def test_a_sample_that_was_cancelled_waits_for_the_user_at_the_next_start(home: 
         )  # fmt: skip
     add_sample_once(workspace, jobs)
     assert [job.state for job in jobs.list()] == ["stopped"]
+    workspace.close()
+
+
+def test_whoever_watches_over_the_page_can_ask_whether_it_works(home: Path) -> None:
+    workspace = open_workspace(Settings(home=home))
+    jobs = Jobs(lambda *_, **__: None)  # type: ignore[arg-type, return-value]
+    page = TestClient(create_app(workspace, jobs), base_url="http://127.0.0.1:7860")
+    assert page.get("/health").json() == {"recordings": 0}
+    jobs.close(1)
     workspace.close()

@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,17 +19,21 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
+from starlette.types import ASGIApp
 
 from agent.privacy import switch_off_telemetry
 from index.recording_errors import MossAgentError
 from web.api.auth import CHAT, HEALTH, TRANSCRIPTIONS, AuthMiddleware
 from web.api.chat import chat_completions
 from web.api.error_responses import RETRY_SECONDS, ApiError
+from web.api.library_api import LIBRARY, create_library_api
 from web.api.service import CONTENT_TYPE, Service
 from web.api.transcriptions import transcriptions
 from web.guard import is_loopback
+from web.jobs import Jobs
 from web.server import address_of, listen
+from web.uploads import Uploads
 
 if TYPE_CHECKING:
     from agent.workspace import Workspace
@@ -37,7 +41,11 @@ if TYPE_CHECKING:
 
 
 def create_api(
-    service: Service, key: str | None = None, host: str = "127.0.0.1", names: Sequence[str] = ()
+    service: Service,
+    key: str | None = None,
+    host: str = "127.0.0.1",
+    names: Sequence[str] = (),
+    library: ASGIApp | None = None,
 ) -> Starlette:
     """The whole application; it closes the service when it ends.
 
@@ -46,6 +54,7 @@ def create_api(
         key: The API key that clients must send; None lets everybody in.
         host: The address that will be listened on.
         names: Further names that a server without a key answers to.
+        library: The API for the library, where it is offered (``web.api.library_api``).
     """
 
     @asynccontextmanager
@@ -61,6 +70,7 @@ def create_api(
             Route("/v1/models/{model:path}", _model, methods=["GET"]),
             Route(HEALTH, _health, methods=["GET"]),
             Route("/metrics", _metrics, methods=["GET"]),
+            *([Mount(LIBRARY, library)] if library is not None else []),
         ],
         exception_handlers={HTTPException: _failed},  # type: ignore[dict-item]
         lifespan=lifespan,
@@ -126,19 +136,22 @@ def serve(
     no_auth: bool = False,
     json: bool = False,
     names: Sequence[str] = (),
+    library: bool = False,
 ) -> None:
     """Serve the API until interrupted; prints the address once it answers.
 
     Args:
-        workspace: Its settings choose the engines; its library is not touched.
+        workspace: Its settings choose the engines; its library is not touched unless ``library`` is set.
         host: Address to listen on.
         port: Port to listen on; 0 takes a free one.
         key: What clients must send as ``Authorization: Bearer``.
         no_auth: Let other machines in without a key.
         json: Print the address and the models as one JSON document.
         names: Further names that a server without a key answers to.
+        library: Offer the library as well; the home folder is held for writing all the while.
 
     Raises:
+        HomeInUse: The library is to be offered, and another process uses the home folder.
         MossAgentError: The address is taken, other machines would get in without a key, or the model
             cannot be loaded.
     """
@@ -150,10 +163,15 @@ def serve(
             f"On {host} other machines can reach this server; set an API key with --api-key, or pass "
             "--no-auth if anyone may use it."
         )
-    with listen(host, port, "The server") as listener:
+    with ExitStack() as held:
+        if library:
+            held.enter_context(workspace.writing())
+        listener = held.enter_context(listen(host, port, "The server"))
         import uvicorn
 
         service = open_service(workspace)
+        held.callback(service.close)
+        offered = _offer_library(workspace, service, held) if library else None
         address = address_of(host, listener.getsockname()[1])
 
         class Server(uvicorn.Server):
@@ -162,7 +180,7 @@ def serve(
                 _announce(address, service, json)
 
         config = uvicorn.Config(
-            create_api(service, key, host, names),
+            create_api(service, key, host, names, offered),
             log_level="warning",
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
@@ -172,8 +190,16 @@ def serve(
             Server(config).run(sockets=[listener])
         except KeyboardInterrupt:
             pass
-        finally:
-            service.close()
+
+
+def _offer_library(workspace: Workspace, service: Service, held: ExitStack) -> ASGIApp:
+    """The API for the library, with a queue of its own that ends with ``held``."""
+    workspace.webhooks.start()
+    jobs = Jobs(workspace.add, lambda: workspace.files_at_once)
+    held.callback(jobs.close, 10)
+    uploads = Uploads(workspace.home)
+    uploads.take_up(jobs, {found.id for found in workspace.recordings() if found.status == "ready"})
+    return create_library_api(workspace, jobs, uploads, service, workspace.settings.page_url)
 
 
 def open_service(workspace: Workspace) -> Service:
@@ -194,7 +220,8 @@ def open_service(workspace: Workspace) -> Service:
             backend = backend.loaded()
         except MossAudioError as error:
             raise MossAgentError(f"MOSS_AGENT_MODEL: {error}") from error
-    limits = replace(Limits(), upload_bytes=min(Limits.upload_bytes, workspace.settings.max_upload_mb * MIB))
+    most = workspace.settings.max_upload_mb * MIB
+    limits = replace(Limits(), upload_bytes=min(Limits.upload_bytes, most), library_bytes=most)
     return Service(backend, engines.transcriber, limits)
 
 

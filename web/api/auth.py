@@ -22,7 +22,10 @@ from web.guard import Names, from_elsewhere
 log = logging.getLogger(__name__)
 
 CHAT, TRANSCRIPTIONS, HEALTH = "/v1/chat/completions", "/v1/audio/transcriptions", "/health"
-ROUTES = (CHAT, TRANSCRIPTIONS, "/v1/models", HEALTH, "/metrics")
+ADD, IMPORT = "/api/v1/recordings", "/api/v1/imports"
+OPEN = (HEALTH, "/api/v1/docs", "/api/v1/openapi.json")
+"""What needs no key: it says nothing about recordings, and a browser sends none."""
+ROUTES = (CHAT, TRANSCRIPTIONS, "/v1/models", HEALTH, "/metrics", "/api/v1")
 
 SMALL_BODY = 64 * 1024
 """Bytes accepted as the body of a request that needs none."""
@@ -36,7 +39,7 @@ class AuthMiddleware:
 
     Without a key the API answers anyone who can reach it, but no page of another site: a browser says where a
     request comes from, and a host name that a site has pointed at this machine is refused. With a key, all
-    routes but health need it.
+    routes but health and the API's description need it.
 
     Args:
         app: The application behind it.
@@ -94,7 +97,7 @@ class AuthMiddleware:
 
     def _check(self, scope: Scope, body: _Body) -> None:
         headers = Headers(scope=scope)
-        if scope["path"] != HEALTH:
+        if scope["path"] not in OPEN:
             if self._key is not None:
                 self._check_key(headers)
             else:
@@ -136,10 +139,18 @@ class _Body:
         budgets: dict[str, tuple[ByteBudget, int]] = {
             CHAT: (service.memory, 1),
             TRANSCRIPTIONS: (service.disk, 2),
+            ADD: (service.disk, 1),
+            IMPORT: (service.disk, 1),
         }
         self._budget: ByteBudget | None
         self._budget, self._times = budgets.get(path, (None, 0))
-        self.most = {CHAT: limits.chat_bytes, TRANSCRIPTIONS: limits.upload_bytes}.get(path, SMALL_BODY)
+        most = {
+            CHAT: limits.chat_bytes,
+            TRANSCRIPTIONS: limits.upload_bytes,
+            ADD: limits.library_bytes + SMALL_BODY,
+            IMPORT: limits.transcript_bytes,
+        }
+        self.most = most.get(path, SMALL_BODY)
         self._taken = self._counted = 0
         self._whole = False
 
@@ -183,7 +194,9 @@ class _Body:
 
     def too_large(self) -> ApiError:
         """The refusal of a body over the limit."""
-        return too_much(f"The body of the request is larger than the {self.most / MIB:g} MiB accepted here.")
+        return too_much(
+            f"The body of the request is larger than the {self.most / MIB:.4g} MiB accepted here."
+        )
 
     def _note(self, message: Message) -> None:
         self._taken += len(message.get("body", b""))

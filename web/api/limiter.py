@@ -34,6 +34,10 @@ class Limits:
         disk_bytes: Uploads of all transcription requests at a time, each counted twice, since a copy of it is
             decoded. Beside them lies what was decoded: at most 115 MB an hour of audio, for as many
             recordings as are transcribed side by side.
+        library_bytes: A file that is sent to the library.
+        transcript_bytes: Body of a request that imports a transcript.
+        asks: Questions about the library that are answered side by side.
+        lookups: Searches, summaries and the like that are worked on side by side.
         text_chars: Text of a chat request, tools and their results included.
         chat_seconds: Audio of a chat request; the model's makers recommend ten minutes at most.
         upload_seconds: Audio of a transcription request.
@@ -47,6 +51,10 @@ class Limits:
     held_bytes: int = 1024 * MIB
     upload_bytes: int = 1024 * MIB
     disk_bytes: int = 8 * 1024 * MIB
+    library_bytes: int = 4096 * MIB
+    transcript_bytes: int = 64 * MIB
+    asks: int = 8
+    lookups: int = 4
     text_chars: int = 1_000_000
     chat_seconds: float = MODEL_SECONDS
     upload_seconds: float = 6 * 3600.0

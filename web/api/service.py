@@ -140,6 +140,8 @@ class Service:
         self.limits = limits or Limits()
         self.chats = Limiter(backend.at_once if backend else 1, self.limits.waiting)
         self.transcriptions = Limiter(self.limits.transcriptions, self.limits.waiting)
+        self.asks = Limiter(self.limits.asks, self.limits.waiting)
+        self.lookups = Limiter(self.limits.lookups, self.limits.waiting)
         self.metrics = Metrics()
         self.metrics.watch(self._gauges)
         self.health = Health(backend)
@@ -202,7 +204,7 @@ class Service:
 
     def close(self) -> None:
         """End all work."""
-        for limiter in (self.chats, self.transcriptions):
+        for limiter in (self.chats, self.transcriptions, self.asks, self.lookups):
             limiter.close()
         if self.backend is not None:
             self.backend.close()

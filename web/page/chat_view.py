@@ -12,7 +12,7 @@ import re
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,8 +20,11 @@ from gradio import ChatMessage
 
 from agent.answer import Answer, Citation, StepFinished, StepStarted
 from agent.citations.markers import split_markers
-from index.export.markdown import escape_markdown
+from agent.corrected_turns import replaced, reworded
+from agent.instructed_summary import InstructedSummary
+from index.export.markdown import escape_markdown, to_markdown
 from index.records import Recording
+from index.store.library import Library
 from moss_audio.timestamps import clock
 from tools.result import Evidence, Failure, Heard, RecordingList, ToolResult
 
@@ -35,6 +38,8 @@ class Conversation:
 
     messages: list[ChatMessage] = field(default_factory=list)
     recordings: set[str] = field(default_factory=set)
+    quoted: dict[int, str] = field(default_factory=dict)
+    """The sentences that steps and answers may quote, by number, as they read then."""
 
 
 class Conversations:
@@ -62,6 +67,28 @@ class Conversations:
             while len(self._kept) > KEPT:
                 gone, _ = self._kept.popitem(last=False)
                 self._stops.pop(gone, None)
+
+    def quote(self, thread: str, evidence: Iterable[Evidence]) -> None:
+        """Remember what a conversation may quote."""
+        with self._lock:
+            found = self._kept.setdefault(thread, Conversation())
+            found.quoted.update((item.id, item.text) for item in evidence)
+
+    def correct(self, thread: str | None, library: Library) -> bool:
+        """Bring what a conversation quotes to what it was corrected to since; whether anything changed."""
+        with self._lock:
+            found = self._kept.get(thread or "")
+            quoted = dict(found.quoted) if found else {}
+        if found is None or not quoted:
+            return False
+        now = {segment.id: segment for segment in library.segments_by_id(quoted)}
+        texts = {escape_markdown(old): escape_markdown(new) for old, new in reworded(quoted, now).items()}
+        with self._lock:
+            found.quoted.update((number, segment.text) for number, segment in now.items())
+            for message in found.messages if texts else ():
+                if isinstance(message.content, str):
+                    message.content = replaced(message.content, texts)
+        return bool(texts)
 
     def begin(self, thread: str) -> threading.Event:
         """An answer begins, which an earlier wish to stop does not concern; returns what will stop it."""
@@ -173,7 +200,45 @@ def end(messages: list[ChatMessage]) -> None:
         messages.append(ChatMessage(role="assistant", content="Stopped."))
 
 
-def answer_text(answer: Answer) -> str:
+def instructed_text(written: InstructedSummary, recording: Recording, plays: bool) -> str:
+    """A summary by instruction as Markdown.
+
+    Args:
+        written: What came of the instruction.
+        recording: What it is a summary of.
+        plays: Whether times are links that play, as on the page; else they are as in any text.
+    """
+    usual = to_markdown(written.summary, recording.title, times_of(recording.id) if plays else None)
+    title, _, rest = usual.partition("\n")
+    parts = [title]
+    if written.note:
+        parts.append(f"*{escape_markdown(written.note)}*")
+    if written.text:
+        parts.append(answer_text(written) if plays else plain(written.text))
+        return "\n\n".join(parts) + "\n"
+    if written.fitting:
+        time_of = times_of(recording.id) if plays else (lambda start, _end: f"\\[{clock(start)}\\]")
+        parts.append(f"## What fits “{escape_markdown(written.instruction)}”")
+        parts.append(
+            "\n".join(
+                f"- {time_of(one.start, one.end)} {_voice(one.speaker)}“{escape_markdown(one.text)}”"
+                for one in written.fitting
+            )
+        )
+        parts.append("## The usual summary")
+    return "\n\n".join(parts) + f"\n{rest}"
+
+
+def times_of(recording: str) -> Callable[[float, float], str]:
+    """What writes a span of a recording, in seconds, as a link that plays."""
+    return lambda start, end: play_link(start, end, recording)
+
+
+def _voice(speaker: str | None) -> str:
+    return f"{escape_markdown(speaker)}: " if speaker else ""
+
+
+def answer_text(answer: Answer | InstructedSummary) -> str:
     """The answer with its citations as links that play."""
     citations = iter(answer.citations)
     parts = []
@@ -259,8 +324,8 @@ def _spaced(text: str) -> str:
 
 
 def _sentence(item: Evidence) -> str:
-    speaker = f"{escape_markdown(item.speaker)}: " if item.speaker else ""
-    return f"{play_link(item.start, item.end, item.recording)} {speaker}{escape_markdown(item.text)}"
+    when = play_link(item.start, item.end, item.recording)
+    return f"{when} {_voice(item.speaker)}{escape_markdown(item.text)}"
 
 
 def _range(arguments: Mapping[str, Any]) -> str:

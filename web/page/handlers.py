@@ -11,7 +11,6 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -19,14 +18,25 @@ import gradio as gr
 from gradio import ChatMessage
 
 from agent.answer import Answer, StepFinished, StepStarted, TextDelta, ThoughtDelta
+from agent.instructed_summary import LONGEST_INSTRUCTION
+from index.export.markdown import to_markdown
+from index.moments import Moment, find_moment
 from index.recording_errors import Cancelled, MossAgentError, UnknownRecording
 from index.records import Recording
-from web.jobs import Jobs
+from index.timeline import talk_time
+from web.edits import BY
+from web.jobs import Jobs, remove_recording
 from web.page import chat_view
 from web.page.chat_view import Conversations
 from web.page.layout import render_actions
-from web.page.library_view import render_engines, render_glossary, render_library
-from web.page.transcript_view import render_head, render_player, render_transcript
+from web.page.library_view import render_engines, render_found, render_glossary, render_library
+from web.page.transcript_view import (
+    render_head,
+    render_player,
+    render_revision,
+    render_talk,
+    render_transcript,
+)
 from web.uploads import Uploads
 
 if TYPE_CHECKING:
@@ -47,19 +57,33 @@ class Handlers:
         self.jobs = jobs
         self.uploads = uploads
         self.conversations = Conversations()
+        self._writing: dict[str, threading.Event] = {}
+        workspace.when_removed.append(self.conversations.forget_recording)
 
     # Opening and following recordings
 
     def load(self, kept: Kept) -> tuple[Any, ...]:
-        """A page was opened or reloaded: what was open is open again, else the newest recording."""
-        recordings = self.library.recordings()
+        """A page was opened or reloaded: by a link to a moment, or what was open, else the newest recording.
+
+        Args:
+            kept: What the browser remembers, and as ``link`` what the page's address asks for
+                (``static/moment.js``); nothing of it is trusted.
+        """
+        link: Any = kept.get("link")
+        recordings = self.workspace.recordings()
         known = {recording.id for recording in recordings}
         wanted = kept.get("recording")
         if wanted not in known:
             wanted = recordings[0].id if recordings else None
+        moment = None
+        if isinstance(link, dict) and link.get("recording"):
+            moment = find_moment(self.library, str(link["recording"]), str(link.get("t") or ""))
+            # "": nothing is open, and the newest is not opened instead (see ``tick``).
+            wanted = moment.recording or ""
         messages = self.conversations.messages(kept.get("thread"))
         thread = kept.get("thread") if messages else None
-        return (*self._open(wanted, {"recording": wanted, "thread": thread}, bool(messages)), messages)
+        kept = {"recording": wanted or None, "thread": thread}
+        return (*self._open(wanted, kept, bool(messages), moment), messages)
 
     def open(self, kept: Kept, event: gr.EventData) -> tuple[Any, ...]:
         """A recording was chosen, in the library or by a citation."""
@@ -73,41 +97,45 @@ class Handlers:
         """Once a second: the library, and the open recording when something about it changed."""
         recording = self._recording(opened)
         if recording is None and opened is None:
-            recordings = self.library.recordings()
+            recordings = self.workspace.recordings()
             recording = recordings[0] if recordings else None
         mark = self._mark(recording)
         identity = recording.id if recording else None
-        shelf = self._shelf(identity)
+        shelf, revision = self._shelf(identity), render_revision(recording)
         if seen == mark:
-            return [shelf, *[gr.skip()] * 6]
+            return [shelf, revision, *[gr.skip()] * 7]
         talking = bool(self.conversations.messages(kept.get("thread")))
-        return [shelf, *self._middle(recording), self._chips(recording, talking), identity, mark]
+        return [shelf, revision, *self._middle(recording), self._chips(recording, talking), identity, mark]
 
     def engines(self, seen: str) -> list[Any]:
         """Which engines hear and answer; drawn anew only when that changed, since its reasons fold."""
         shown = render_engines(self.workspace.engines_chosen, self.workspace.engines_problem)
         return [gr.skip(), gr.skip()] if shown == seen else [shown, shown]
 
-    def _open(self, wanted: str | None, kept: Kept, talking: bool) -> tuple[Any, ...]:
+    def _open(
+        self, wanted: str | None, kept: Kept, talking: bool, moment: Moment | None = None
+    ) -> tuple[Any, ...]:
         recording = self._recording(wanted)
-        identity = recording.id if recording else None
-        head, player, transcript = self._middle(recording)
+        identity = recording.id if recording else ("" if wanted == "" else None)
+        head, player, transcript, talk = self._middle(recording, moment)
         chips = self._chips(recording, talking)
         tabs = gr.Tabs(selected="transcript")
         shelf = self._shelf(identity)
         return (
-            head, player, transcript, chips, shelf, tabs, "", "", identity, self._mark(recording), kept,
+            head, player, transcript, talk, chips, shelf, tabs, "", "", identity, self._mark(recording), kept,
         )  # fmt: skip
 
-    def _middle(self, recording: Recording | None) -> tuple[str, str, str]:
+    def _middle(self, recording: Recording | None, moment: Moment | None = None) -> tuple[str, str, str, str]:
+        problem = moment.problem if moment else ""
         if recording is None:
-            return render_head(None), "", ""
+            return render_head(None, problem=problem), "", "", ""
         heard = self.library.audio_path(recording.id).exists()
         segments = self.library.segments(recording.id)
         return (
-            render_head(recording, bool(segments)),
-            render_player(recording, heard),
-            render_transcript(recording, segments),
+            render_head(recording, bool(segments), problem),
+            render_player(recording, heard, moment.at if moment else None),
+            render_transcript(recording, segments, self.library.comments(recording.id)),
+            render_talk(talk_time(recording, segments), recording),
         )
 
     def _chips(self, recording: Recording | None, talking: bool) -> str:
@@ -125,7 +153,7 @@ class Handlers:
     def _shelf(self, selected: str | None) -> str:
         engines = self.workspace.engines_chosen
         elsewhere = engines.elsewhere if engines else None
-        return render_library(self.library.recordings(), self.jobs.list(), selected, elsewhere)
+        return render_library(self.workspace.recordings(), self.jobs.list(), selected, elsewhere)
 
     def _recording(self, wanted: str | None) -> Recording | None:
         if not wanted:
@@ -140,9 +168,23 @@ class Handlers:
         if recording is None:
             return "nothing"
         parts = [recording.id, recording.status, str(recording.coverage), *recording.speakers]
+        parts.append(str(recording.has_media))
         if recording.status != "ready":
             parts.append(str(self.library.segment_count(recording.id)))
         return "\n".join(parts)
+
+    # Search
+
+    def search(self, event: gr.EventData) -> str:
+        """Something was typed into the search over the whole library; nothing shows the library again."""
+        text = str(event.text).strip()[:500]
+        if not text:
+            return ""
+        try:
+            found = self.workspace.search_library(text)
+        except MossAgentError as error:
+            return render_found(text, None, str(error))
+        return render_found(text, found)
 
     # Files
 
@@ -156,11 +198,7 @@ class Handlers:
             track = int(chosen) if chosen else None
             if track is not None and track < 1:
                 raise MossAgentError("Audio tracks are counted from 1.")
-            upload = self.uploads.claim(str(event.file), str(event.title), speakers, track)
-            release = partial(self.uploads.release, upload.name)
-            self.jobs.submit(
-                upload.path, upload.title, upload.speakers, release, recording=upload.recording, track=track
-            )
+            self.uploads.submit(self.jobs, str(event.file), str(event.title), speakers, track)
         return self._shelf(opened)
 
     def glossary(self) -> str:
@@ -201,39 +239,110 @@ class Handlers:
         """Delete a recording, after the browser asked whether it is meant."""
         wanted = str(event.id)
         with _told():
-            if self.jobs.working_on(wanted):
-                raise MossAgentError("This recording is being transcribed; cancel it first.")
-            self.workspace.remove(wanted)
-            self.jobs.dismiss_recording(wanted)
-            self.conversations.forget_recording(wanted)
+            # The dialog said that corrections go too.
+            remove_recording(self.workspace, self.jobs, wanted, drop_corrections=True)
         if opened == wanted and self._recording(wanted) is None:
             return self.load({**kept, "recording": None})
         return self.load({**kept, "recording": opened})
 
     def rename(self, opened: str | None, event: gr.EventData) -> tuple[Any, ...]:
-        """Give a speaker another name; the name of another speaker merges the two."""
+        """Give a speaker another name; two are merged where the browser asked whether that is meant."""
         with _told():
-            self.workspace.rename_speaker(opened or "", str(event.old), str(event.new))
-        head, _, transcript = self._middle(self._recording(opened))
-        return self._shelf(opened), head, transcript
+            merge = bool(getattr(event, "merge", False))
+            self.workspace.rename_speaker(opened or "", str(event.old), str(event.new), merge, BY)
+        head, _, transcript, talk = self._middle(self._recording(opened))
+        return self._shelf(opened), head, transcript, talk
+
+    # Comments
+
+    def comment(self, opened: str | None, event: gr.EventData) -> Any:
+        """Something was noted at a moment."""
+        with _told():
+            self.workspace.add_comment(opened or "", float(event.at), str(event.text))
+        return self._transcript(opened)
+
+    def recomment(self, opened: str | None, event: gr.EventData) -> Any:
+        """A comment was given other words."""
+        with _told():
+            self.workspace.change_comment(int(event.id), str(event.text))
+        return self._transcript(opened)
+
+    def uncomment(self, opened: str | None, event: gr.EventData) -> Any:
+        """A comment was deleted."""
+        with _told():
+            self.workspace.remove_comment(int(event.id))
+        return self._transcript(opened)
+
+    def _transcript(self, opened: str | None) -> Any:
+        recording = self._recording(opened)
+        if recording is None:
+            return gr.skip()
+        segments, comments = self.library.segments(recording.id), self.library.comments(recording.id)
+        return render_transcript(recording, segments, comments)
+
+    def corrected(
+        self,
+        opened: str | None,
+        template: str,
+        wanted: dict[str, str] | None,
+        kept: Kept,
+        event: gr.EventData,
+    ) -> tuple[Any, ...]:
+        """The open recording was corrected: what quotes it follows, the summary only where it is seen.
+
+        What a language model wrote by an instruction stays until it is asked for again: it takes long.
+        """
+        thread = kept.get("thread")
+        follows = self.conversations.correct(thread, self.library)
+        chat = self.conversations.messages(thread) if follows else gr.skip()
+        recording = self._recording(opened)
+        if recording is None:
+            return (chat, *[gr.skip()] * 3)
+        talk = render_talk(talk_time(recording, self.library.segments(recording.id)), recording)
+        if not event.summary or (wanted or {}).get(recording.id):
+            return chat, talk, gr.skip(), gr.skip()
+        return chat, talk, *self._summary_of(recording, template)
 
     # Summary
 
-    def summarise(self, opened: str | None, template: str) -> tuple[str, str]:
-        """The summary of the open recording as Markdown."""
-        from index.export.markdown import to_markdown
+    def _summary_of(self, recording: Recording, template: str) -> tuple[str, str]:
+        summary = self.workspace.summarize(recording.id, template)
+        times = chat_view.times_of(recording.id)
+        return to_markdown(summary, recording.title, times), render_actions(recording, template)
 
+    def summarise(
+        self, opened: str | None, template: str, wanted: dict[str, str] | None
+    ) -> Iterator[tuple[Any, ...]]:
+        """The summary of the open recording as Markdown, by the instruction that was given for it, if any."""
         recording = self._recording(opened)
         if recording is None:
-            return "Open a recording to see its summary.", ""
+            yield "Open a recording to see its summary.", ""
+            return
+        instruction = (wanted or {}).get(recording.id, "")
         try:
-            summary = self.workspace.summarize(recording.id, template)
+            if not instruction:
+                yield self._summary_of(recording, template)
+                return
+            yield "Writing the summary…", ""
+            stop = self._writing[recording.id] = threading.Event()
+            written = self.workspace.summarize_as(recording.id, instruction, template, stop)
+            text = chat_view.instructed_text(written, recording, plays=True)
+            yield text, render_actions(recording, template, instruction)
         except MossAgentError as error:
-            return chat_view.plain(str(error)), ""
-        text = to_markdown(
-            summary, recording.title, lambda start, end: chat_view.play_link(start, end, recording.id)
-        )
-        return text, render_actions(recording, template)
+            yield chat_view.plain(str(error)), render_actions(None, template)
+
+    def instruct(
+        self, opened: str | None, template: str, wanted: dict[str, str] | None, event: gr.EventData
+    ) -> Iterator[tuple[Any, ...]]:
+        """The summary is to be written again by an instruction; an empty one gives the usual summary."""
+        wanted = {opened: str(event.text).strip()[:LONGEST_INSTRUCTION]} if opened else {}
+        for drawn in self.summarise(opened, template, wanted):
+            yield *drawn, wanted
+
+    def unwrite(self, opened: str | None) -> None:
+        """The user wants no more of the summary that is being written."""
+        if stop := self._writing.get(opened or ""):
+            stop.set()
 
     # Conversation
 
@@ -290,11 +399,11 @@ class Handlers:
         stop: threading.Event,
     ) -> Iterator[None]:
         """Stream one answer into ``messages``; yields after every change."""
-        titles = {other.id: other.title for other in self.library.recordings() if other.id != where}
+        titles = {other.id: other.title for other in self.workspace.recordings() if other.id != where}
         steps: dict[str, tuple[ChatMessage, float]] = {}
         text, writing = "", None
         thinking: chat_view.Thought | None = None
-        for event in self.workspace.assistant.stream(question, where, thread, stop):
+        for event in self.workspace.ask(question, where, thread, stop):
             if isinstance(event, ThoughtDelta):
                 thinking = thinking or chat_view.Thought(messages)
                 thinking.add(event.text)
@@ -311,6 +420,7 @@ class Handlers:
                 message, began = steps[event.id]
                 chat_view.finish_step(message, event, time.monotonic() - began)
                 quoted |= chat_view.recordings_of(event.result)
+                self.conversations.quote(thread, event.result.evidence)
             elif isinstance(event, TextDelta):
                 text += event.text
                 writing = writing or _appended(messages)

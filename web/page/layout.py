@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from html import escape
+from urllib.parse import urlencode
 
 import gradio as gr
 
@@ -16,11 +17,12 @@ from web.page.theme import icon
 TEMPLATES = tuple((label, name) for name, label in TEMPLATE_LABELS.items())
 
 
-def render_actions(recording: Recording | None, template: str) -> str:
+def render_actions(recording: Recording | None, template: str, instruction: str = "") -> str:
     """Copy and download; empty while there is no summary."""
     if recording is None:
         return ""
-    address = f"summary/{escape(recording.id)}.md?template={escape(template)}"
+    asked = {"template": template, **({"instruction": instruction} if instruction else {})}
+    address = escape(f"summary/{recording.id}.md?{urlencode(asked)}")
     return (
         f'<button type="button" class="btn" data-copy="{address}">Copy</button>'
         f'<a class="btn" href="{address}" download>Download .md</a>'
@@ -41,17 +43,38 @@ ADD = f"""
 <button type="button" class="primary" data-choose>{icon("upload")}Add file</button>
 <button type="button" class="btn square" data-record aria-label="Record with the microphone"
  title="Record with the microphone">{icon("mic")}</button>
-<input type="file" multiple hidden aria-label="Media files"
- accept="audio/*,video/*,.mkv,.opus,.flac,.m4a"></div>
+<input type="file" multiple hidden aria-label="Media files or transcripts"
+ accept="audio/*,video/*,.mkv,.opus,.flac,.m4a,.srt,.vtt,.json,.txt"></div>
 <label class="field">Number of speakers<input type="number" min="1" max="50" step="1"
  placeholder="automatic" data-speakers inputmode="numeric"></label>
 <label class="field" title="Where a file has several">Audio track<input type="number" min="1" max="999"
  step="1" placeholder="automatic" data-track inputmode="numeric"></label>
 <div class="upload" data-upload hidden aria-live="polite"></div></div>"""
 
+EDIT_TOOLS = f"""
+<template><button type="button" class="quiet" data-edit-row title="Edit (E)"
+ aria-label="Edit">{icon("edit")}</button><button type="button" class="quiet" data-speaker-row
+ title="Change who says this" aria-label="Speaker">{icon("person")}</button></template>
+<span class="edit-tools" role="group" aria-label="Corrections">
+<button type="button" class="btn" data-undo disabled title="Undo (Ctrl+Z)">Undo</button>
+<button type="button" class="btn" data-redo disabled title="Redo (Ctrl+Shift+Z)">Redo</button>
+<button type="button" class="btn" data-history>History</button></span>
+<p class="edit-status" role="status"></p>"""
+
 FILTER = f"""
 <label class="filter">{icon("search")}<input type="search" data-filter placeholder="Find in transcript"
- aria-label="Find in transcript"><output></output></label>"""
+ aria-label="Find in transcript"></label><select data-only-voice aria-label="Speaker">
+<option value="">Everyone</option></select><output></output>"""
+
+FINDER = f"""
+<label class="filter">{icon("search")}<input type="search" data-library-search maxlength="500"
+ placeholder="Search all recordings" aria-label="Search all recordings"></label>"""
+
+INSTRUCT = """
+<form class="instruct"><input type="text" data-instruction maxlength="1000" enterkeyhint="go"
+ placeholder="Instruction, such as: for the board, five lines" aria-label="Instruction for the summary">
+<button type="submit" class="btn">Write again</button>
+<button type="button" class="btn" data-unwrite hidden>Stop</button></form>"""
 
 ASKING = """
 <div class="ask-head"><h2>Ask</h2>
@@ -74,9 +97,16 @@ class Parts:
     head: gr.HTML
     player: gr.HTML
     transcript: gr.HTML
+    talk: gr.HTML
+    edits: gr.HTML
+    revision: gr.HTML
+    finder: gr.HTML
+    found: gr.HTML
     tabs: gr.Tabs
     summary_tab: gr.Tab
     template: gr.Radio
+    instruct: gr.HTML
+    wanted: gr.State
     actions: gr.HTML
     summary: gr.Markdown
     asking: gr.HTML
@@ -97,21 +127,34 @@ def lay_out(template: str) -> Parts:
         with gr.Column(elem_id="library", min_width=0):
             add = _part(ADD, "add", "moss.adding(element, trigger, ['added', 'complain'])")
             glossary = _part("", "glossary", "moss.glossary(element, trigger, ['spell'])")
+            finder = _part(FINDER, "finder", "moss.librarySearch(element, trigger, ['search'])")
+            found = _part("", "found", "moss.found(element, watch)")
             shelf = _part(
                 "", "shelf", "moss.shelf(element, trigger, ['open', 'remove', 'cancel', 'resume', 'dismiss'])"
             )
             engines = _part("", "engines", "")
         with gr.Column(elem_id="recording", min_width=0):
             head = _part("", "head", "moss.head(element, trigger, ['rename'])")
-            player = _part("", "player-bar", "moss.player(element, trigger, watch)")
+            player = _part(
+                "",
+                "player-bar",
+                "moss.player(element, trigger, watch, ['comment', 'recomment', 'uncomment'])",
+            )
             with gr.Tabs(elem_id="tabs", selected="transcript") as tabs:
                 with gr.Tab("Transcript", id="transcript"):
                     _part(FILTER, "filter", "moss.filter(element)")
+                    edits = _part(EDIT_TOOLS, "edits", "moss.edits(element, trigger, ['corrected'])")
+                    revision = _part("", "revision", "moss.revised(element, watch)")
                     transcript = _part("", "transcript", "moss.transcript(element, watch)")
+                with gr.Tab("Talk time", id="talk"):
+                    talk = _part("", "talk", "moss.talk(element)")
                 with gr.Tab("Summary", id="summary") as summary_tab:
                     with gr.Row(elem_id="summary-bar"):
                         chosen = _choice(TEMPLATES, template, "Template", "template")
                         actions = _part("", "summary-actions", "moss.copying(element)")
+                    instruct = _part(
+                        INSTRUCT, "instruct", "moss.instruct(element, trigger, ['instruct', 'unwrite'])"
+                    )
                     summary = gr.Markdown("", elem_id="summary", sanitize_html=True, latex_delimiters=[])
         with gr.Column(elem_id="chat", min_width=0):
             asking = _part(ASKING, "asking", "moss.asking(element, trigger, ['fresh'])")
@@ -124,7 +167,8 @@ def lay_out(template: str) -> Parts:
                 )
     return Parts(
         opened, seen, engines_seen, kept, gr.Timer(1.0), add, glossary, shelf, engines, head, player,
-        transcript, tabs, summary_tab, chosen, actions, summary, asking, chat, chips, question, scope,
+        transcript, talk, edits, revision, finder, found, tabs, summary_tab, chosen, instruct, gr.State({}),
+        actions, summary, asking, chat, chips, question, scope,
     )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ The foot of the left column: which engine hears and which answers, why, and how 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 from index.notes import coverage_percent, describe_all
 from index.pipeline.ingest import Progress
 from index.records import Recording
+from index.search.library_search import LibraryHits
 from index.transcription.glossary import MOST_BYTES
 from moss_audio.timestamps import clock
 from web.jobs import Job
@@ -118,6 +120,51 @@ def render_library(
         )
     # One line each, because gr.HTML compares node by node when it updates.
     return f'<ul class="cards" aria-label="Recordings">{"".join(rows)}</ul>'
+
+
+def render_found(query: str, found: LibraryHits | None, problem: str = "") -> str:
+    """What a search over the whole library found, by recording; every place plays.
+
+    Args:
+        query: What was searched.
+        found: None where it could not be searched; then ``problem`` is why.
+        problem: One sentence.
+    """
+    if found is None:
+        return f'<div class="results"><p class="hint bad" role="status">{escape(problem)}</p></div>'
+    count = sum(len(places) for _, places in found.places)
+    if not count and not found.titled:
+        nothing = f"Nothing was found for “{escape(query)}”."
+        return f'<div class="results"><p class="hint" role="status">{nothing}</p></div>'
+    told = f"{_count(count, 'place')} in {_count(len(found.places), 'recording')}" if count else "By title"
+    if count and not found.is_sure:
+        told += "; none surely is what you look for"
+    words = [word for word in re.findall(r"\w+", query) if len(word) > 1]
+    parts = [f'<p class="hint" role="status">{told}</p>']
+    parts += [
+        f'<button type="button" class="found-title" data-open="{escape(recording.id)}">'
+        f"{_marked(recording.title, words)}</button>"
+        for recording in found.titled
+    ]
+    for recording, places in found.places:
+        rows = "".join(
+            f'<li><button type="button" class="found-place" data-play="{place.start:.3f}" '
+            f'data-until="{place.end:.3f}" data-recording="{escape(recording.id)}">'
+            f"<time>{clock(place.start)}</time><span>{_marked(place.text, words)}</span></button></li>"
+            for place in places
+        )
+        parts.append(f'<h3 class="found-in">{escape(recording.title)}</h3><ul class="places">{rows}</ul>')
+    return f'<div class="results">{"".join(parts)}</div>'
+
+
+def _marked(text: str, words: Sequence[str]) -> str:
+    """A text, escaped, with the words that were searched marked."""
+    if not words:
+        return escape(text)
+    parts = re.split("(" + "|".join(re.escape(word) for word in words) + ")", text, flags=re.IGNORECASE)
+    return "".join(
+        f"<mark>{escape(part)}</mark>" if at % 2 else escape(part) for at, part in enumerate(parts)
+    )
 
 
 def _recording(recording: Recording, selected: bool) -> str:

@@ -36,12 +36,19 @@ def _library(page: gr.Blocks, parts: Parts, handlers: Handlers) -> None:
     # These may show a notice, which Gradio does for queued events only; and Gradio drops an event while
     # the same one is under way, unless told otherwise.
     every = _queued(trigger_mode="multiple", concurrency_limit=None)
-    middle = [parts.head, parts.player, parts.transcript, parts.chips]
+    middle = [parts.head, parts.player, parts.transcript, parts.talk, parts.chips]
     whole = [*middle, parts.shelf, parts.tabs, parts.summary, parts.actions]
     whole += [parts.opened, parts.seen, parts.kept]
     opened, kept, shelf = parts.opened, parts.kept, parts.shelf
-    page.load(handlers.load, [kept], [*whole, parts.chat], **quick)
-    parts.timer.tick(handlers.tick, [opened, parts.seen, kept], [shelf, *middle, opened, parts.seen], **quick)
+    # Which moment the address asks for is known in the browser alone.
+    arriving = "(kept) => [{ ...kept, link: moss.arriving() }]"
+    page.load(handlers.load, [kept], [*whole, parts.chat], js=arriving, **quick)
+    parts.timer.tick(
+        handlers.tick,
+        [opened, parts.seen, kept],
+        [shelf, parts.revision, *middle, opened, parts.seen],
+        **quick,
+    )
     page.load(handlers.glossary, None, [parts.glossary], **every)
     parts.glossary.spell(handlers.spell, None, [parts.glossary], **every)
     foot = [parts.engines, parts.engines_seen]
@@ -52,21 +59,32 @@ def _library(page: gr.Blocks, parts: Parts, handlers: Handlers) -> None:
     shelf.cancel(handlers.cancel, [opened], [shelf], **every)
     shelf.resume(handlers.resume, [opened], [shelf], **every)
     shelf.dismiss(handlers.dismiss, [opened], [shelf], **every)
+    parts.finder.search(
+        handlers.search, None, [parts.found], **_queued(trigger_mode="always_last", concurrency_limit=4)
+    )
     parts.add.added(handlers.added, [opened], [shelf], **every)
     parts.add.complain(handlers.complain, None, None, **every)
-    parts.head.rename(handlers.rename, [opened], [shelf, parts.head, parts.transcript], **every)
+    for name in ("comment", "recomment", "uncomment"):
+        getattr(parts.player, name)(getattr(handlers, name), [opened], [parts.transcript], **every)
+    parts.head.rename(handlers.rename, [opened], [shelf, parts.head, parts.transcript, parts.talk], **every)
 
 
 def _summary(parts: Parts, handlers: Handlers) -> None:
-    event = _queued(
-        fn=handlers.summarise,
-        inputs=[parts.opened, parts.template],
-        outputs=[parts.summary, parts.actions],
-        concurrency_id="summary",
-        concurrency_limit=2,
+    lane = {"concurrency_id": "summary", "concurrency_limit": 2}
+    inputs, outputs = [parts.opened, parts.template, parts.wanted], [parts.summary, parts.actions]
+    event = _queued(fn=handlers.summarise, inputs=inputs, outputs=outputs, **lane)
+    parts.edits.corrected(
+        handlers.corrected,
+        [parts.opened, parts.template, parts.wanted, parts.kept],
+        [parts.chat, parts.talk, parts.summary, parts.actions],
+        **_queued(trigger_mode="always_last", concurrency_id="summary"),
     )
     parts.summary_tab.select(**event)
     parts.template.change(**event)
+    # One summary at a time; what is asked for meanwhile comes next.
+    lane["trigger_mode"] = "always_last"
+    parts.instruct.instruct(handlers.instruct, inputs, [*outputs, parts.wanted], **_queued(**lane))
+    parts.instruct.unwrite(handlers.unwrite, [parts.opened], None, **_quick())
 
 
 def _conversation(parts: Parts, handlers: Handlers) -> None:

@@ -22,6 +22,15 @@ _SHAPES = {
     "library": '<path d="M3 3.5h10M3 8h10M3 12.5h6"/>',
     "wave": '<path d="M2 7v2M5 4.5v7M8 2.5v11M11 5.5v5M14 7v2"/>',
     "chat": '<path d="M3 3h10v7.5H7L4 13v-2.5H3z"/>',
+    "person": '<circle cx="8" cy="5.4" r="2.6"/><path d="M3 13.2c.5-2.7 2.4-4 5-4s4.5 1.3 5 4"/>',
+    "play": '<path class="when-paused" d="M5 3l8 5-8 5z" fill="currentColor"/>',
+    "pause": '<path class="when-playing" d="M5 3.5v9M11 3.5v9" stroke-width="2.4"/>',
+    "volume": '<path d="M2.5 6.2v3.6h2.3L8 12.5v-9L4.8 6.2z"/><path d="M10.3 5.8a3 3 0 0 1 0 4.4"/>',
+    "link": '<path d="M6.8 9.2a2.6 2.6 0 0 0 3.7 0l2-2a2.6 2.6 0 0 0-3.7-3.7l-.8.8"/>'
+    '<path d="M9.2 6.8a2.6 2.6 0 0 0-3.7 0l-2 2a2.6 2.6 0 0 0 3.7 3.7l.8-.8"/>',
+    "keys": '<rect x="1.5" y="4" width="13" height="8.5" rx="1.6"/>'
+    '<path d="M4 6.8h.01M6.7 6.8h.01M9.3 6.8h.01M12 6.8h.01M5 10h6"/>',
+    "comment": '<path d="M2.5 3h11v7.5H8L5 13v-2.5H2.5zM5 6h6M5 8h4"/>',
 }
 
 
@@ -35,8 +44,29 @@ def icon(name: str) -> str:
 
 
 STATIC = Path(__file__).parent / "static"
-STYLES = ("tokens.css", "page.css", "library.css", "recording.css", "chat.css")
-SCRIPTS = ("page.js", "library.js", "microphone.js", "player.js", "transcript.js")
+STYLES = (
+    "tokens.css",
+    "page.css",
+    "library.css",
+    "recording.css",
+    "timeline.css",
+    "panels.css",
+    "edit.css",
+    "chat.css",
+)
+SCRIPTS = (
+    "page.js",
+    "library.js",
+    "microphone.js",
+    "player.js",
+    "transcript.js",
+    "moment.js",
+    "timeline.js",
+    "panels.js",
+    "comments.js",
+    "edit.js",
+    "keyboard.js",
+)
 
 SANS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif")
 MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")

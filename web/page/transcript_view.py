@@ -5,13 +5,17 @@ Every text that comes from a recording or a person passes through ``html.escape`
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from itertools import groupby
+from operator import itemgetter
 
 from index.language_names import name_languages
 from index.notes import coverage_percent, describe_all
-from index.records import Recording, Segment, Span
+from index.records import Comment, Recording, Segment, Span
+from index.speaker_names import is_label
+from index.timeline import TalkTime, VoiceTime
 from moss_audio.timestamps import clock, clock_range
 from web.page.theme import icon
 
@@ -25,8 +29,17 @@ EXPORTS = (
 )
 
 
-def render_head(recording: Recording | None, spoken: bool = True) -> str:
-    """Title, coverage, speakers and the export menu; ``spoken`` says whether there are any sentences."""
+def render_head(recording: Recording | None, spoken: bool = True, problem: str = "") -> str:
+    """Title, coverage, speakers and the export menu.
+
+    Args:
+        recording: The one that is open.
+        spoken: Whether there are any sentences.
+        problem: Why the link that opened it, or was to open one, could not be followed.
+    """
+    told = f'<p class="note" role="status">{escape(problem)}</p>' if problem else ""
+    if recording is None and problem:
+        return f'<div class="hollow tall"><h2>Nothing to open</h2>{told}</div>'
     if recording is None:
         return (
             '<div class="hollow tall"><h2>Open a recording</h2>'
@@ -35,57 +48,177 @@ def render_head(recording: Recording | None, spoken: bool = True) -> str:
         )
     return (
         f'<div class="head-line"><h2>{escape(recording.title)}</h2>{_export_menu(recording)}</div>'
-        f'<div class="facts">{_facts(recording, spoken)}</div>{_note(recording)}{_speakers(recording)}'
+        f'<div class="facts">{_facts(recording, spoken)}</div>{told}{_note(recording)}{_speakers(recording)}'
     )
 
 
-def render_player(recording: Recording | None, ready: bool) -> str:
-    """One plain audio element over the 16 kHz copy, whose clock is the transcript's."""
+def render_player(recording: Recording | None, ready: bool, at: float | None = None) -> str:
+    """The lane, which ``static/timeline.js`` draws, and the player over the copy, the transcript's clock.
+
+    Args:
+        recording: The one that is open.
+        ready: Whether its audio copy is there.
+        at: Second to stand at, when a link to a moment opened it.
+    """
+    if recording is not None and not recording.has_media:
+        return (
+            f'<p class="hint" role="note" data-unplayable="{escape(recording.id)}">This transcript was '
+            "imported without its media file, so it cannot be played. To add the file: "
+            f"<code>moss-agent attach {escape(recording.id[:12])} FILE</code></p>"
+        )
     if recording is None or not ready:
         return ""
     name = escape(recording.id)
+    stand = "" if at is None else f' data-at="{at:.3f}"'
     return (
-        f'<audio id="player" controls preload="metadata" data-recording="{name}" '
-        f'data-duration="{recording.duration:.3f}" src="audio/{name}" '
+        f'<div id="lane" data-recording="{name}" data-duration="{recording.duration:.3f}"></div>'
+        f'<div class="controls"><audio id="player" preload="metadata" data-recording="{name}" '
+        f'data-duration="{recording.duration:.3f}"{stand} src="audio/{name}" '
         f'aria-label="Player of {escape(recording.title)}"></audio>'
-        '<button type="button" class="btn" data-speed aria-label="Playback speed">1×</button>'
+        '<button type="button" class="round" data-toggle aria-label="Play">'
+        f"{icon('play')}{icon('pause')}</button>"
+        f'<span class="at"><b data-now>0:00</b> / {clock(recording.duration)}</span>'
+        '<label class="volume" title="Volume"><span class="sr-only">Volume</span>'
+        f'{icon("volume")}<input type="range" min="0" max="1" step="0.05" value="1" data-volume></label>'
+        '<button type="button" class="btn" data-speed title="Playback speed (&lt; and &gt;)" '
+        'aria-label="Playback speed">1×</button>'
         '<button type="button" class="btn" data-follow aria-pressed="true" '
         'title="Scroll along while it plays">Follow</button>'
+        '<button type="button" class="quiet" data-comment title="Comment at this moment (C)" '
+        f'aria-label="Comment at this moment">{icon("comment")}</button>'
+        f'<button type="button" class="quiet" data-copy-moment title="Copy link to this moment" '
+        f'aria-label="Copy link to this moment">{icon("link")}</button>'
+        '<button type="button" class="quiet" data-help title="Keys (?)" '
+        f'aria-label="Keys for playing">{icon("keys")}</button></div>'
     )
 
 
-def render_transcript(recording: Recording | None, segments: Sequence[Segment]) -> str:
-    """Every sentence as a row, grouped by who speaks; stretches that were not transcribed stand between."""
+def render_transcript(
+    recording: Recording | None, segments: Sequence[Segment], comments: Sequence[Comment] = ()
+) -> str:
+    """Every sentence as a row, grouped by who speaks; gaps and comments stand between."""
     if recording is None:
         return ""
-    if not segments and not recording.gaps:
+    if not segments and not recording.gaps and not comments:
         return f'<div class="hollow"><p>{_nothing_yet(recording)}</p></div>'
-    rows: list[Segment | Span] = [*segments, *recording.gaps]
-    rows.sort(key=lambda row: (row.start, row.end))
-    turns = "".join(_turn(speaker, list(turn)) for speaker, turn in groupby(rows, key=_voice))
-    return f'<div class="rows" role="group" aria-label="Transcript">{turns}</div>'
+    rows: list[Row] = [*segments, *recording.gaps, *comments]
+    # A comment follows the sentence that it is in.
+    rows.sort(key=lambda row: (row.at, math.inf) if isinstance(row, Comment) else (row.start, row.end))
+    looks = _looks(recording)
+    turns = "".join(
+        _turn(voice, [row for _, row in turn], looks, recording.id)
+        for voice, turn in groupby(_voices(rows), key=itemgetter(0))
+    )
+    return (
+        f'<div class="rows" role="group" aria-label="Transcript" data-recording="{escape(recording.id)}" '
+        f'data-revision="{recording.revision}">{turns}</div>'
+    )
 
 
-def _voice(row: Segment | Span) -> str:
-    return (row.speaker or "") if isinstance(row, Segment) else "\0gap"
+def render_revision(recording: Recording | None) -> str:
+    """How often a recording was corrected, for ``static/edit.js``, which fetches what changed."""
+    if recording is None:
+        return ""
+    return f'<i data-recording="{escape(recording.id)}" data-revision="{recording.revision}"></i>'
 
 
-def _turn(speaker: str, rows: list[Segment | Span]) -> str:
-    if isinstance(rows[0], Span):
-        return "".join(_gap(row) for row in rows if isinstance(row, Span))
-    name = f'<div class="who">{escape(speaker)}</div>' if speaker else ""
-    return f'<div class="turn">{name}{"".join(_rows(rows))}</div>'
+def render_talk(talk: TalkTime | None, recording: Recording | None) -> str:
+    """How a recording's time is divided, one bar a voice; a voice's name shows what it says."""
+    if talk is None or recording is None:
+        return ""
+    if not talk.voices:
+        return '<div class="hollow"><p>Nobody speaks in this recording.</p></div>'
+    looks = _looks(recording)
+    parts = [
+        f"{clock(talk.speech)} of talk",
+        f"{clock(talk.silence)} without ({_percent(talk.silence / max(talk.duration, 1e-9))})",
+    ]
+    if talk.overlap >= 1:
+        parts.append(f"{clock(talk.overlap)} at the same time")
+    rows = "".join(_voice_row(voice, looks.get(voice.name or "", "")) for voice in talk.voices)
+    return (
+        f'<p class="talk-sum">{" · ".join(parts)}</p><ul class="voices" aria-label="Talk time">{rows}</ul>'
+        '<p class="hint">Speakers are estimated. Choose one to read only what they say.</p>'
+    )
 
 
-def _rows(rows: Sequence[Segment | Span]) -> Iterator[str]:
+def _voice_row(voice: VoiceTime, look: str) -> str:
+    name = escape(voice.name or NAMELESS)
+    facts = [clock(voice.seconds), f"{voice.turns} turn{'' if voice.turns == 1 else 's'}"]
+    if voice.words is not None:
+        facts.append(f"{voice.words:,} words")
+    if voice.words_per_minute is not None:
+        facts.append(f"{voice.words_per_minute:.0f} a minute")
+    return (
+        f'<li class="{look}"><button type="button" data-only="{escape(voice.name or "")}" '
+        f'title="Read only what they say"><i class="dot"></i>{name}</button>'
+        f'<span class="share">{_percent(voice.share)}</span>'
+        f'<span class="bar"><i style="width:{100 * voice.share:.1f}%"></i></span>'
+        f'<span class="facts">{"".join(f"<span>{fact}</span>" for fact in facts)}</span></li>'
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+NAMELESS = "Unknown speaker"
+
+VOICES = 8
+"""Colours of voices (``static/timeline.css``); from then on they come again."""
+
+
+def _looks(recording: Recording) -> dict[str, str]:
+    """The class that gives a voice its colour, the same in the transcript, on the lane and in the panel."""
+    return {name: f"v{at % VOICES}" for at, name in enumerate(recording.speakers)}
+
+
+Row = Segment | Span | Comment
+
+
+def _voices(rows: Iterable[Row]) -> Iterator[tuple[str, Row]]:
+    """Each row with whose turn it belongs to; a comment does not end one."""
+    voice = ""
     for row in rows:
-        if isinstance(row, Segment):
-            # Tab stops at one row only; the arrow keys go on from there (static/transcript.js).
-            yield (
-                f'<div class="line" role="button" tabindex="-1" data-start="{row.start:.3f}" '
-                f'data-end="{row.end:.3f}" data-id="{row.id}"><time>{clock(row.start)}</time>'
-                f'<span class="text {row.kind}">{escape(row.text)}</span></div>'
-            )
+        if not isinstance(row, Comment):
+            voice = (row.speaker or "") if isinstance(row, Segment) else "\0gap"
+        yield voice, row
+
+
+def _turn(speaker: str, rows: list[Row], looks: dict[str, str], recording: str) -> str:
+    lines = "".join(_row(row, recording) for row in rows)
+    if any(isinstance(row, Span) for row in rows):
+        return lines
+    name = f'<div class="who"><i class="dot"></i>{escape(speaker)}</div>' if speaker else ""
+    return f'<div class="turn {looks.get(speaker, "")}">{name}{lines}</div>'
+
+
+def _row(row: Row, recording: str) -> str:
+    if isinstance(row, Span):
+        return _gap(row)
+    if isinstance(row, Comment):
+        return _remark(row, recording)
+    # Tab stops at one row only; the arrow keys go on from there (static/transcript.js).
+    return (
+        f'<div class="line" role="button" tabindex="-1" data-start="{row.start:.3f}" '
+        f'data-end="{row.end:.3f}" data-id="{row.id}" data-version="{row.version}">'
+        f"<time>{clock(row.start)}</time>"
+        f'<span class="text {row.kind}">{escape(row.text)}</span></div>'
+    )
+
+
+def _remark(comment: Comment, recording: str) -> str:
+    when = clock(comment.at)
+    return (
+        f'<div class="remark" role="group" aria-label="Comment at {when}">{icon("comment")}'
+        f'<button type="button" class="cite" data-play="{comment.at:.3f}" data-until="{comment.at:.3f}" '
+        f'data-recording="{escape(recording)}" aria-label="Play from {when}">{when}</button>'
+        f"<p>{escape(comment.text)}</p>"
+        f'<button type="button" class="quiet" data-recomment="{comment.id}" title="Change" '
+        f'aria-label="Change the comment at {when}">{icon("edit")}</button>'
+        f'<button type="button" class="quiet" data-uncomment="{comment.id}" title="Delete" '
+        f'aria-label="Delete the comment at {when}">{icon("close")}</button></div>'
+    )
 
 
 def _gap(gap: Span) -> str:
@@ -142,14 +275,17 @@ def _note(recording: Recording) -> str:
 def _speakers(recording: Recording) -> str:
     if not recording.speakers:
         return ""
+    looks = _looks(recording)
+    is_named = recording.imported is not None and not any(map(is_label, recording.speakers))
+    known = "named in the transcript" if is_named else "estimated"
     chips = "".join(
-        f'<button type="button" class="chip" data-rename="{escape(name)}" '
-        f'title="Rename or merge">{escape(name)}{icon("edit")}</button>'
+        f'<button type="button" class="chip {looks[name]}" data-rename="{escape(name)}" '
+        f'title="Rename or merge"><i class="dot"></i>{escape(name)}{icon("edit")}</button>'
         for name in recording.speakers
     )
     return (
         f'<div class="speakers" role="group" aria-label="Speakers, estimated">{chips}'
-        '<span class="hint">estimated; click to rename or merge</span></div>'
+        f'<span class="hint">{known}; click to rename or merge</span></div>'
     )
 
 

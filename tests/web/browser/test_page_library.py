@@ -210,13 +210,14 @@ def test_removing_asks_first_and_leaves_an_empty_state(own_site: Site, visit: Vi
 
 @pytest.fixture
 def interrupted_site(filled_home: Path, tmp_path: Path) -> Iterator[Site]:
-    """A page whose server was stopped before an upload was added."""
+    """A page on which the user had stopped an upload before the server ended."""
     home = tmp_path / "home"
     shutil.copytree(filled_home, home)
     left = Uploads(home)
     (left.arriving / "h").mkdir()
     (left.arriving / "h" / "half.mp3").write_bytes(b"x")
-    left.claim(str(left.arriving / "h" / "half.mp3"), "Half a talk", None)
+    upload = left.claim(str(left.arriving / "h" / "half.mp3"), "Half a talk", None)
+    left.note_state(upload.name, "stopped")
     running = start(home)
     yield running
     running.stop()

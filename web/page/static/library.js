@@ -6,13 +6,13 @@ moss.shelf = (element, trigger) => {
     const button = event.target.closest("button");
     if (!button) return;
     const { open, remove, title, cancel, resume, dismiss } = button.dataset;
-    if (open) { trigger("open", { id: open }); moss.show("recording"); }
+    if (open) { moss.departed(); trigger("open", { id: open }); moss.show("recording"); }
     if (cancel) trigger("cancel", { id: cancel });
     if (resume) trigger("resume", { id: resume });
     if (dismiss) trigger("dismiss", { id: dismiss });
     if (remove && await moss.ask({
       title: "Remove this recording?",
-      text: `“${title}”, its transcript, its audio copy and the conversations that quote it are deleted. Your original file is not touched.`,
+      text: `“${title}”, its transcript with all corrections, its audio copy and the conversations that quote it are deleted. Your original file is not touched.`,
       action: "Remove", danger: true,
     })) trigger("remove", { id: remove });
   });

@@ -68,13 +68,13 @@ moss.page = (element, trigger) => {
 };
 
 /** Ask in a modal dialog; resolves to the text typed (or true), or null when it was given up. */
-moss.ask = ({ title, text, label, value, choices, action, danger }) => new Promise((resolve) => {
+moss.ask = ({ title, text, label, value, choices, action, danger, long, most = 80 }) => new Promise((resolve) => {
   const make = (tag, props, ...children) => {
     const node = Object.assign(document.createElement(tag), props);
     node.append(...children);
     return node;
   };
-  const input = label && make("input", { type: "text", value: value ?? "", maxLength: 80, required: true });
+  const input = label && make(long ? "textarea" : "input", { ...(long ? { rows: 4 } : { type: "text" }), value: value ?? "", maxLength: most, required: true });
   const go = make("button", { type: "submit", value: "go", className: danger ? "primary danger" : "primary", textContent: action });
   const stop = make("button", { type: "button", className: "btn", textContent: "Cancel" });
   const form = make("form", { method: "dialog" }, make("h2", { textContent: title }));
@@ -91,6 +91,9 @@ moss.ask = ({ title, text, label, value, choices, action, danger }) => new Promi
   const dialog = make("dialog", { className: "dialog" }, form);
   dialog.setAttribute("aria-label", title);
   stop.addEventListener("click", () => dialog.close(""));
+  if (long) input.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); form.requestSubmit(go); }
+  });
   dialog.addEventListener("close", () => {
     resolve(dialog.returnValue === "go" ? (input ? input.value.trim() : true) : null);
     dialog.remove();
@@ -147,8 +150,11 @@ moss.watchAnswers = () => {
   const answered = rows.length && document.querySelector("#answers .bot-row") && !document.querySelector("#question .stop-button");
   if (moss.leads && answered) setTimeout(() => { moss.leads = false; }, 1000);
   moss.questions = rows.length;
+  if (!document.querySelector("#question .stop-button")) moss.markSoon();
   document.querySelectorAll("#answers .thought-group .arrow button[aria-label='']").forEach((button) => {
     button.setAttribute("aria-label", "Show or hide this step");
+    // Gradio puts it into a button of its own, which does the same.
+    button.disabled = true;
   });
   document.querySelector("#question .submit-button")?.setAttribute("aria-label", "Ask");
   document.querySelector("#question .stop-button")?.setAttribute("aria-label", "Stop answering");
@@ -156,6 +162,13 @@ moss.watchAnswers = () => {
 moss.ready(() => {
   new MutationObserver(moss.watchAnswers).observe(document.body, { childList: true, subtree: true });
 });
+/** After an answer is drawn: its citations are marked on the lane, once for many changes of the page. */
+moss.markSoon = () => {
+  const cited = [...document.querySelectorAll("#answers .bot-row a[href*='#play/']")].map((link) => link.getAttribute("href")).join();
+  if (cited === moss.citedBefore) return;
+  moss.citedBefore = cited;
+  moss.timeline.mark();
+};
 moss.chips = (element, trigger) => element.addEventListener("click", (event) => {
   const chip = event.target.closest("[data-suggest]");
   if (chip) trigger("suggest", { text: chip.textContent });

@@ -6,8 +6,14 @@ moss.audio = () => document.getElementById("player");
 moss.play = (recording, start, end) => {
   const audio = moss.audio();
   moss.show("recording");
+  if (document.querySelector(`[data-unplayable="${CSS.escape(recording)}"]`)) {
+    // A transcript without its media: its sentence is shown.
+    moss.bring(moss.rows?.[moss.rowAt(start)]);
+    return;
+  }
   if (!audio || audio.dataset.recording !== recording) {
     moss.pending = { recording, start, end };
+    moss.departed();
     moss.send("shelf", "open", { id: recording });
     return;
   }
@@ -23,15 +29,92 @@ moss.play = (recording, start, end) => {
   else { audio.addEventListener("loadedmetadata", go, { once: true }); audio.load(); }
 };
 
-moss.speeds = [1, 1.25, 1.5, 2, 0.75];
+moss.speeds = [0.5, 0.75, 1, 1.25, 1.5, 1.75, 2, 2.5, 3];
+/** The speed that the person chose, here or on an earlier visit. */
+moss.speed = () => {
+  const kept = Number(moss.stored("moss-speed"));
+  return moss.speeds.includes(kept) ? kept : 1;
+};
+
+/** Choose a speed and remember it. */
+moss.setSpeed = (speed) => {
+  moss.stored("moss-speed", String(speed));
+  moss.slowedUntil = null;
+  moss.applySpeed(speed);
+};
+moss.applySpeed = (speed) => {
+  const audio = moss.audio();
+  // A new source begins at the default.
+  if (audio) { audio.playbackRate = speed; audio.defaultPlaybackRate = speed; }
+  const button = document.querySelector("[data-speed]");
+  if (button) { button.textContent = `${speed}×`; button.setAttribute("aria-label", `Playback speed ${speed}×`); }
+};
+
+/** One step faster or slower. */
+moss.stepSpeed = (step) => {
+  const at = moss.speeds.indexOf(moss.speed()) + step;
+  if (moss.speeds[at]) moss.setSpeed(moss.speeds[at]);
+  moss.toast(`${moss.speed()}×`);
+};
+
+/** Go back a little and play slower, until the place where it was pressed is reached again. */
+moss.rewindSlowly = () => {
+  const audio = moss.audio();
+  if (!audio) return;
+  moss.slowedUntil = Math.max(moss.slowedUntil ?? 0, audio.currentTime);
+  audio.currentTime = Math.max(0, audio.currentTime - 4);
+  moss.applySpeed(Math.max(0.5, Math.round(75 * moss.speed()) / 100));
+  audio.play().catch(() => {});
+};
+
+moss.toggle = () => {
+  const audio = moss.audio();
+  if (!audio) return;
+  if (audio.paused) audio.play().catch(() => {}); else audio.pause();
+};
+
+/** Go to a second, playing or not. */
+moss.seek = (time) => {
+  const audio = moss.audio();
+  if (!audio) return;
+  const go = () => {
+    audio.currentTime = Math.min(Math.max(0, time), Math.max(0, Number(audio.dataset.duration) - 0.05));
+    moss.follow(true);
+  };
+  if (audio.readyState >= 1) go();
+  else { audio.addEventListener("loadedmetadata", go, { once: true }); audio.load(); }
+};
+
+/** Controls as they are: playing or paused, and where. */
+moss.showState = () => {
+  const audio = moss.audio();
+  const button = document.querySelector("[data-toggle]");
+  if (!audio || !button) return;
+  if (moss.slowedUntil !== null && audio.currentTime >= moss.slowedUntil) { moss.slowedUntil = null; moss.applySpeed(moss.speed()); }
+  button.dataset.state = audio.paused ? "paused" : "playing";
+  button.setAttribute("aria-label", audio.paused ? "Play" : "Pause");
+  const now = document.querySelector("[data-now]");
+  if (now) now.textContent = moss.clock(audio.currentTime);
+  moss.timeline.moved();
+};
+moss.slowedUntil = null;
 
 moss.player = (element, trigger, watch) => {
+  moss.wire("player", trigger);
   const connect = () => {
     const audio = moss.audio();
     if (audio && !audio.moss) {
       audio.moss = true;
       for (const name of ["timeupdate", "seeked", "play"]) audio.addEventListener(name, () => moss.follow(name === "seeked"));
+      for (const name of ["timeupdate", "seeking", "seeked", "play", "pause", "ended"]) audio.addEventListener(name, moss.showState);
+      audio.addEventListener("loadedmetadata", () => moss.applySpeed(moss.speed()));
     }
+    moss.applySpeed(moss.speed());
+    moss.timeline.connect();
+    moss.showState();
+    moss.standAt(audio);
+    const volume = element.querySelector("[data-volume]");
+    if (audio && volume) volume.value = audio.volume;
     if (!moss.pending) return;
     const { recording, start, end } = moss.pending;
     // Another one was opened, or none: the wish to play is not kept for later.
@@ -40,15 +123,16 @@ moss.player = (element, trigger, watch) => {
   };
   watch("value", connect);
   connect();
-  element.addEventListener("click", (event) => {
-    const speed = event.target.closest("[data-speed]");
-    const follow = event.target.closest("[data-follow]");
+  element.addEventListener("input", (event) => {
     const audio = moss.audio();
-    if (speed && audio) {
-      const next = moss.speeds[(moss.speeds.indexOf(audio.playbackRate) + 1) % moss.speeds.length];
-      audio.playbackRate = next;
-      speed.textContent = `${next}×`;
+    if (event.target.matches("[data-volume]") && audio) audio.volume = Number(event.target.value);
+  });
+  element.addEventListener("click", (event) => {
+    if (event.target.closest("[data-toggle]")) moss.toggle();
+    if (event.target.closest("[data-speed]")) {
+      moss.setSpeed(moss.speeds[(moss.speeds.indexOf(moss.speed()) + 1) % moss.speeds.length]);
     }
+    const follow = event.target.closest("[data-follow]");
     if (follow) {
       moss.following = follow.getAttribute("aria-pressed") !== "true";
       follow.setAttribute("aria-pressed", String(moss.following));
@@ -87,16 +171,8 @@ new MutationObserver((changes) => {
   }
 }).observe(document.documentElement, { childList: true, subtree: true });
 
-/* Keys, where no text is being typed: space plays and pauses, left and right skip five seconds, / asks. */
+/* A citation that has the focus answers to the space bar as a button does. */
 document.addEventListener("keydown", (event) => {
   const cite = event.target.closest?.("a.cite");
-  if (cite && event.key === " ") { event.preventDefault(); cite.click(); return; }
-  if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
-  if (event.target.closest?.("input, textarea, select, button, a, audio, summary, dialog, [role=button], [role=radio], [role=tab]")) return;
-  const audio = moss.audio();
-  if (event.key === "/") { event.preventDefault(); moss.show("chat"); document.querySelector("#question textarea")?.focus(); }
-  if (!audio) return;
-  if (event.key === " ") { event.preventDefault(); if (audio.paused) audio.play(); else audio.pause(); }
-  if (event.key === "ArrowLeft") audio.currentTime -= 5;
-  if (event.key === "ArrowRight") audio.currentTime += 5;
+  if (cite && event.key === " ") { event.preventDefault(); cite.click(); }
 });

@@ -8,13 +8,18 @@ moss.transcript = (element, watch) => {
     moss.rows = [...element.querySelectorAll(".line")];
     moss.starts = moss.rows.map((row) => Number(row.dataset.start));
     moss.current = -1;
+    moss.listVoices();
     const first = moss.rows.find((row) => row.tabIndex === 0) ?? moss.rows[0];
     if (first) first.tabIndex = 0;
     moss.search();
     moss.follow(false);
+    moss.rowsChanged();
+    // Speakers, sentences or comments are other ones: so is the lane.
+    moss.timeline.reload();
   };
   watch("value", changed);
   changed();
+  moss.sheetChanged = changed;
 
   const playRow = (row) => {
     const audio = moss.audio();
@@ -52,6 +57,8 @@ moss.rowAt = (time) => {
 
 /** Mark the sentence that plays; `jump` brings it into view even when the person scrolled away. */
 moss.follow = (jump) => {
+  // Where something is being typed, the rows stay where they are.
+  if (moss.editing) jump = false;
   const audio = moss.audio();
   if (!audio || !moss.rows) return;
   const time = audio.currentTime;
@@ -79,15 +86,17 @@ moss.bring = (row) => {
 moss.filter = (element) => {
   moss.finder = element;
   element.querySelector("[data-filter]").addEventListener("input", () => moss.search());
+  element.querySelector("[data-only-voice]").addEventListener("change", () => moss.search());
 };
 
 moss.search = () => {
   const wanted = moss.finder?.querySelector("[data-filter]").value.trim().toLocaleLowerCase() ?? "";
+  const voice = moss.finder?.querySelector("[data-only-voice]").value ?? "";
   const marks = [];
   let shown = 0;
   for (const row of moss.rows ?? []) {
     const text = row.querySelector(".text");
-    const at = wanted ? text.textContent.toLocaleLowerCase().indexOf(wanted) : 0;
+    const at = voice && moss.voiceOf(row) !== voice ? -1 : wanted ? text.textContent.toLocaleLowerCase().indexOf(wanted) : 0;
     row.hidden = at < 0;
     if (at < 0) continue;
     shown += 1;
@@ -99,7 +108,8 @@ moss.search = () => {
     }
   }
   if (window.CSS?.highlights) CSS.highlights.set("found", new Highlight(...marks));
-  if (moss.finder) moss.finder.querySelector("output").textContent = wanted ? `${shown} of ${moss.rows.length}` : "";
+  if (moss.finder) moss.finder.querySelector("output").textContent = wanted || voice ? `${shown} of ${moss.rows.length}` : "";
+  moss.timeline.mark();
 };
 
 /* Speakers: rename, or merge by giving the name of another. */
@@ -108,9 +118,13 @@ moss.head = (element, trigger) => element.addEventListener("click", async (event
   if (!chip) return;
   const old = chip.dataset.rename;
   const others = [...element.querySelectorAll("[data-rename]")].map((one) => one.dataset.rename).filter((one) => one !== old);
-  const name = await moss.ask({
-    title: `Who is ${old}?`, label: "Name", value: old, choices: others, action: "Rename",
-    text: others.length ? "The name of another speaker merges the two." : "",
-  });
-  if (name && name !== old) trigger("rename", { old, new: name });
+  const name = await moss.ask({ title: `Who is ${old}?`, label: "Name", value: old, choices: others, action: "Rename" });
+  if (!name || name === old) return;
+  const folded = (one) => one.normalize("NFKC").toLocaleLowerCase().trim();
+  const other = others.find((one) => folded(one) === folded(name));
+  if (other && !await moss.ask({
+    title: `Merge ${old} and ${other}?`, action: "Merge",
+    text: `There is a speaker “${other}” already. If they are the same person, all that ${old} says becomes ${other}’s; Undo takes it back.`,
+  })) return;
+  trigger("rename", { old, new: name, merge: Boolean(other) });
 });

@@ -1,0 +1,1 @@
+"""What people correct of a transcript: sentences and speakers, with a history that undoes."""
