@@ -18,16 +18,19 @@ from index.transcription.retry import WindowTranscript, cut_out, transcribe_wind
 from index.transcription.transcriber import Transcriber
 
 STRETCH_SECONDS = 5.0
-"""Speech that is judged at a time; an answer about a shorter stretch counts for less."""
+"""Speech that is judged at a time."""
 
 LEAST_PROBABILITY = 0.05
 """A language is never taken to be less likely than this, so that one stretch cannot decide by itself."""
 
-CHANGE_COST = 2.0
-"""What a change costs, in nats. One clear stretch brings ln 0.95/0.05 = 2.94, so about three and a half
-seconds of another language are followed up to the end of a window, and seven between two others; a foreign
-word is not. Chosen on synthetic voices (English, German, French and Spanish; espeak-ng) that were joined
-every 10 to 40 seconds."""
+WHOLE_SECONDS = 3.0
+"""Speech from which a stretch counts in full."""
+
+CHANGE_COST = 1.5
+"""What a change costs, in nats. One clear stretch brings ln 0.95/0.05 = 2.94, so a sentence of one and a half
+seconds in another language is followed up to the end of a window, and two between two others; a foreign
+word, or one sentence that is quoted, is not. Chosen on synthetic voices (seven languages; espeak-ng) that
+were joined every 2 to 40 seconds."""
 
 CLEAR_PROBABILITY = 0.5
 """How likely a language has to be on average over a stretch to be followed: music and noise make a recogniser
@@ -118,7 +121,7 @@ def _likeliest(heard: Sequence[tuple[Mapping[str, float], float]], expected: str
             }
         else:
             before.append({})
-        weight = min(1.0, seconds / STRETCH_SECONDS)
+        weight = min(1.0, seconds / WHOLE_SECONDS)
         for language in languages:
             cost[language] -= weight * math.log(max(odds.get(language, 0.0), LEAST_PROBABILITY))
     if not heard:

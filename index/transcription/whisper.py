@@ -137,8 +137,7 @@ class WhisperTranscriber:
         model = self.load()
         if not model.model.is_multilingual:
             return ENGLISH, 1.0
-        language, probability, _ = model.detect_language(audio[: 30 * SAMPLE_RATE])
-        return language, float(probability)
+        return model.likeliest_language(audio[: 30 * SAMPLE_RATE])
 
     def transcribe(self, window: AudioWindow, careful: bool = False) -> list[Segment]:
         """See ``Transcriber``. Careful: beam 5, sampled when unsure, and no phrase said over and over."""

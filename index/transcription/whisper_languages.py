@@ -4,18 +4,22 @@ Whisper tells the language from the encoder's output, and the encoder's output o
 the pass is transcribed. Cut into stretches of five seconds it says where another language is spoken, in one
 step of the decoder: about a twentieth of the encoder's time, measured with Whisper base on a CPU. Where it
 says so, the window is looked at more closely: each sentence with only a few seconds of speech around it, so
-that a long talk in one language does not colour the next.
+that a long talk in one language does not colour the next. Where that leaves a doubt, the sentence is written
+down in each language in question, and what the decoder is surer of counts as well: a voice or a room that
+the language detector never met sounds like many languages, but is understood in one.
 """
 
 from __future__ import annotations
 
+import math
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 import ctranslate2
 import numpy as np
 from faster_whisper import WhisperModel
+from faster_whisper.tokenizer import Tokenizer
 
 from index.audio.windows import AudioWindow, KeptSpan, original_time
 from index.records import Span
@@ -43,6 +47,46 @@ BLOCK_SECONDS = 10.0
 
 QUIET_SECONDS = 0.05
 """Length over which loudness is measured when a quiet moment is sought."""
+
+UNSPOKEN = frozenset({"la", "sa"})
+"""Latin and Sanskrit: what Whisper takes unusual voices for, and nobody speaks unless a user says so."""
+
+POSSIBLE = 0.25
+"""How likely a language has to be in some stretch to be compared with the others."""
+
+MOST_COMPARED = 3
+"""Languages that a stretch is written down in, at most."""
+
+CERTAIN = 0.95
+"""A stretch whose language is as certain as this is not written down to compare."""
+
+FAINT = 0.05
+"""What the detector finds less likely than this may still be spoken."""
+
+SURENESS = 8.0
+"""What a nat of the decoder's surety, a token, is worth in nats of the detector's. On synthetic voices
+(espeak-ng; six languages) the surety alone named the language of 84 of 100 single sentences, of two."""
+
+SILENCE_SECONDS = 4.0
+"""Silence behind a stretch that is written down: as good as Whisper's own 30 s, in a fifth of the time."""
+
+MOST_TOKENS = 80
+"""Of one stretch; people say about four a second."""
+
+MOST_PAUSES = 5
+"""Tried as the border between two languages, beside the pause that the detector found."""
+
+QUIET_SHARE = 0.003
+"""Energy beside that of loud speech up to which a moment is quiet: -25 dB."""
+
+LONG_PAUSE_SECONDS = 0.2
+"""People rarely pause as long within a sentence."""
+
+PAUSE_WORTH = 6.0
+"""What a long pause is worth as a border, in nats and seconds."""
+
+EDGE_SECONDS = 0.4
+"""Least of speech on each side of a pause that is tried."""
 
 Odds = dict[str, float]
 Listener = Callable[[Sequence[tuple[Odds, float]]], None]
@@ -84,6 +128,13 @@ class LanguageWhisper(WhisperModel):
         part = output[:, first : max(first + 1, round(end * FRAMES_PER_SECOND))]
         return self._odds(part)[0]
 
+    def likeliest_language(self, audio: np.ndarray) -> tuple[str, float]:
+        """The likeliest spoken language (ISO 639-1) of up to 30 s of audio, and its probability."""
+        _, _, heard = self.detect_language(audio)
+        odds = _without(UNSPOKEN, dict(heard))
+        language = max(odds, key=lambda code: odds[code])
+        return language, odds[language]
+
     def languages(
         self, audio: np.ndarray, kept: Sequence[KeptSpan], window: AudioWindow, expected: str
     ) -> list[LanguageSpan]:
@@ -99,7 +150,14 @@ class LanguageWhisper(WhisperModel):
             In order, changing at pauses; together they make up the window.
         """
         stretches = _stretches(audio, kept, window.speech)
-        heard = list(zip(self._odds_of(audio, stretches), (part.duration for part in stretches), strict=True))
+        odds = [_without(UNSPOKEN - {expected}, each) for each in self._odds_of(audio, stretches)]
+        possible = _possible(odds, stretches, expected)
+        if len(possible) > 1:
+            odds = [
+                self._compared(each, audio, stretch, possible)
+                for each, stretch in zip(odds, stretches, strict=True)
+            ]
+        heard = list(zip(odds, (part.duration for part in stretches), strict=True))
         spoken = follow(heard, expected)
         found: list[LanguageSpan] = []
         start = window.start
@@ -108,20 +166,86 @@ class LanguageWhisper(WhisperModel):
                 continue
             end = window.end
             if index + 1 < len(spoken):
-                before, after = stretches[index].end, stretches[index + 1].start
+                before, after = self._border(
+                    audio, stretches[index], stretches[index + 1], language, spoken[index + 1]
+                )
                 end = (original_time(before, kept, ends=True) + original_time(after, kept)) / 2
             found.append(LanguageSpan(Span(start, end), language))
             start = end
         return found or [LanguageSpan(Span(window.start, window.end), expected)]
 
+    def _compared(self, odds: Odds, audio: np.ndarray, stretch: Span, languages: Sequence[str]) -> Odds:
+        """The odds of a few languages in a stretch, by ear and by what can be made out in each."""
+        among = {language: max(odds.get(language, 0.0), FAINT) for language in languages}
+        if max(among.values()) < CERTAIN * sum(among.values()):
+            sure = self._sureness(audio, stretch, languages)
+            among = {
+                language: share * math.exp(SURENESS * sure[language]) for language, share in among.items()
+            }
+        whole = sum(among.values())
+        return {language: share / whole for language, share in among.items()}
+
+    def _border(
+        self, audio: np.ndarray, before: Span, after: Span, language: str, other: str
+    ) -> tuple[float, float]:
+        """Where the language changes in two neighbouring stretches: the end of the one, the start of the
+        other. At the pause between them, or at another one if both sides are more probable then."""
+        start = max(0.0, before.start - CONTEXT_SECONDS)
+        end = min(len(audio) / SAMPLE_RATE, after.end + CONTEXT_SECONDS)
+        output = self._encoded(audio[round(start * SAMPLE_RATE) : round(end * SAMPLE_RATE)])
+
+        def nats(part: Span, spoken: str) -> float:
+            edges = (part.start - PAUSE_SECONDS - start, part.end + PAUSE_SECONDS - start)
+            odds = self.language_odds(output, *edges).get(spoken, 0.0)
+            sure = self._sureness(audio, part, (spoken,))[spoken]
+            return part.duration * (math.log(max(odds, FAINT)) + SURENESS * sure)
+
+        def probable(pause: Span) -> float:
+            worth = PAUSE_WORTH * min(1.0, pause.duration / LONG_PAUSE_SECONDS)
+            left = nats(Span(before.start, pause.start), language)
+            return worth + left + nats(Span(pause.end, after.end), other)
+
+        known = Span(before.end, max(before.end, after.start))
+        others = (pause for pause in _pauses(audio, before.start, after.end) if not pause.overlaps(known))
+        best = max((known, *others), key=probable)
+        return best.start, best.end
+
+    def _sureness(self, audio: np.ndarray, stretch: Span, languages: Sequence[str]) -> dict[str, float]:
+        """How sure the decoder is of what it writes down of a stretch in each language: log-probability, mean
+        over its tokens."""
+        margin = QUIET_SECONDS
+        first, last = max(0.0, stretch.start - margin), stretch.end + margin
+        samples = audio[round(first * SAMPLE_RATE) : round(last * SAMPLE_RATE)]
+        output = self._encoded(np.pad(samples, (0, round(SILENCE_SECONDS * SAMPLE_RATE))))
+        prompts = []
+        for language in languages:
+            tokenizer = Tokenizer(self.hf_tokenizer, True, task="transcribe", language=language)
+            prompts.append([*tokenizer.sot_sequence, tokenizer.no_timestamps])
+        written = self.model.generate(
+            ctranslate2.StorageView.from_array(np.repeat(output, len(languages), axis=0)),
+            prompts,
+            beam_size=1,
+            max_length=len(prompts[0]) + MOST_TOKENS,
+            return_scores=True,
+        )
+        return {language: each.scores[0] for language, each in zip(languages, written, strict=True)}
+
     def _in_stretches(self, output: ctranslate2.StorageView, seconds: float) -> list[tuple[Odds, float]]:
-        """The odds of each stretch of a pass, all at once; the last one reaches back where it is short."""
+        """The odds of each stretch of a pass; the last one reaches back where it is short.
+
+        Its first and last seconds stand for themselves as well: another language may just begin or end there.
+        """
         frames = _on_cpu(output)[0]
         end = min(len(frames), round(seconds * FRAMES_PER_SECOND))
         size = max(1, min(end, round(STRETCH_SECONDS * FRAMES_PER_SECOND)))
         starts = [*range(0, end - size, size), max(0, end - size)]
         odds = self._odds(np.stack([frames[start : start + size] for start in starts]))
-        return [(each, size / FRAMES_PER_SECOND) for each in odds]
+        heard = [(each, size / FRAMES_PER_SECOND) for each in odds]
+        half = size // 2
+        if len(heard) > 1:
+            first, last = self._odds(np.stack([frames[:half], frames[end - half : end]]))
+            heard = [(first, half / FRAMES_PER_SECOND), *heard, (last, half / FRAMES_PER_SECOND)]
+        return heard
 
     def _odds(self, parts: np.ndarray) -> list[Odds]:
         view = ctranslate2.StorageView.from_array(np.ascontiguousarray(parts))
@@ -149,6 +273,24 @@ class LanguageWhisper(WhisperModel):
         features = self.feature_extractor(audio)
         frames = min(len(audio) // (SAMPLE_RATE // (2 * FRAMES_PER_SECOND)), features.shape[-1])
         return _on_cpu(super().encode(np.ascontiguousarray(features[:, : frames - frames % 2])))
+
+
+def _without(unspoken: Collection[str], odds: Odds) -> Odds:
+    """The odds of the other languages."""
+    left = {language: share for language, share in odds.items() if language not in unspoken}
+    whole = sum(left.values())
+    return {language: share / whole for language, share in left.items()} if whole > 0 else odds
+
+
+def _possible(odds: Sequence[Odds], stretches: Sequence[Span], expected: str) -> list[str]:
+    """The expected language, and others that some stretch may be in, by how much of them there is."""
+    found: dict[str, float] = {}
+    for each, stretch in zip(odds, stretches, strict=True):
+        for language, share in each.items():
+            if share >= POSSIBLE:
+                found[language] = found.get(language, 0.0) + share * stretch.duration
+    others = sorted(set(found) - {expected}, key=lambda language: -found[language])
+    return [expected, *others[: MOST_COMPARED - 1]]
 
 
 def _on_cpu(output: ctranslate2.StorageView) -> np.ndarray:
@@ -183,6 +325,27 @@ def _quiet(audio: np.ndarray, time: float) -> float:
         return time
     loudness = np.square(blocks[: count * size]).reshape(count, size).mean(axis=1)
     return (first + (int(loudness.argmin()) + 0.5) * size) / SAMPLE_RATE
+
+
+def _pauses(audio: np.ndarray, start: float, end: float) -> list[Span]:
+    """The longest pauses between two times, seconds; none at the edges."""
+    size = round(QUIET_SECONDS * SAMPLE_RATE)
+    blocks = audio[round(start * SAMPLE_RATE) : round(end * SAMPLE_RATE)]
+    count = len(blocks) // size
+    if not count:
+        return []
+    loudness = np.square(blocks[: count * size]).reshape(count, size).mean(axis=1)
+    quiet = np.flatnonzero(loudness < QUIET_SHARE * np.percentile(loudness, 90))
+    runs = np.split(quiet, np.flatnonzero(np.diff(quiet) > 1) + 1) if len(quiet) else []
+    # A single quiet moment is found in any word.
+    runs = [run for run in runs if len(run) > 1]
+    found = [
+        Span(start + int(run[0]) * QUIET_SECONDS, start + (int(run[-1]) + 1) * QUIET_SECONDS) for run in runs
+    ]
+    inner = [
+        pause for pause in found if pause.start - start > EDGE_SECONDS and end - pause.end > EDGE_SECONDS
+    ]
+    return sorted(inner, key=lambda pause: -pause.duration)[:MOST_PAUSES]
 
 
 def _trimmed(time: float, kept: Sequence[KeptSpan]) -> float:

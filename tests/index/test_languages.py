@@ -53,6 +53,8 @@ def test_a_change_of_language_is_followed_and_followed_back():
     assert follow(heard, "en") == ["en"] * 3 + ["de"] * 3 + ["en"] * 3
     assert follow([GERMAN] * 4, "en") == ["de"] * 4, "expected another"
     assert follow([ENGLISH, GERMAN, GERMAN], "en") == ["en", "de", "de"], "into the end"
+    tail = stretch(2.0, en=0.02, de=0.95)
+    assert follow([ENGLISH, ENGLISH, tail], "en") == ["en", "en", "de"], "a sentence at the end"
     assert follow([], "en") == []
 
 
