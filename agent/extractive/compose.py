@@ -555,7 +555,9 @@ def _compose_items(intent: Intent, situation: Situation) -> str:
     topic = f" about {_plain_name(intent.about)}" if intent.about not in ("", intent.person) else ""
     when = f", {_lower_first(_between(intent.span.start, intent.span.end))}" if intent.span else ""
     sections, shown = [], set[int]()
-    for result in situation.all(SummaryResult):
+    summaries = situation.all(SummaryResult)
+    unfinished = " ".join(dict.fromkeys(result.content.note for result in summaries if result.content.note))
+    for result in summaries:
         items = _wanted(intent, result, situation)
         if rows := _item_rows(items, result):
             several = situation.focus is None and situation.recordings > 1
@@ -568,9 +570,10 @@ def _compose_items(intent: Intent, situation: Situation) -> str:
     if sections:
         also = [item for item in evidence if item.id not in shown][:MOST_ALSO]
         rows = _run_rows(_runs(also), found, situation) if topic and found else []
-        return _paragraphs([*sections, _listed("What was said about it:", rows) if rows else ""])
+        return _paragraphs([*sections, _listed("What was said about it:", rows) if rows else "", unfinished])
     none = f"I found no {one}{for_whom}{topic}{when}."
-    return _paragraphs([none, _compose_search(replace(intent, span=None), situation) if evidence else ""])
+    said = _compose_search(replace(intent, span=None), situation) if evidence else unfinished
+    return _paragraphs([none, said])
 
 
 def _wanted(intent: Intent, result: Result[SummaryResult], situation: Situation) -> Sequence[Item]:

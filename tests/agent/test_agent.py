@@ -23,6 +23,7 @@ from agent.graph import MOST_ROUNDS
 from agent.planning.intents import WHICH
 from agent.turns import TURNS_KEPT
 from index.recording_errors import MossAgentError, UnknownRecording
+from index.store.database import RecordingRow
 from moss_audio.timestamps import clock
 from tests.conftest import DATA, ROOT
 from tests.support.conversing import HARBOUR, TITLE, Desk, ScriptedModel, call, heard, said
@@ -640,3 +641,17 @@ def test_several_people_may_ask_at_once(desk: Desk) -> None:
 def test_an_assistant_without_memory_answers_too(desk: Desk) -> None:
     assistant = Assistant(desk.library, build_tools(desk.toolbox), ExtractiveChatModel(), None)
     assert assistant.ask("what was said at minute 2?").citations
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "what did we decide?",
+        "what did we decide about the budget for lunch?",
+        "what was said about fireworks?",
+    ],
+)
+def test_an_answer_about_a_recording_that_is_not_whole_yet_says_so(desk: Desk, question: str) -> None:
+    with desk.library.database.transaction() as session:
+        session.get_one(RecordingRow, HARBOUR).status = "listening"
+    assert "still being transcribed" in desk.assistant.ask(question).text
