@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 
 from index.recording_errors import MossAgentError
 from index.records import Hit, Recording, Segment
+from index.speaker_names import is_label
 from index.text import folded_name, search_words
 from tools.read_transcript import known_speaker
 from tools.result import Evidence, Passage, SearchResult, notes, unfinished
@@ -81,6 +82,8 @@ def _voices(
         return None, None
     if named is not None:
         return frozenset({known_speaker(named, speaker)}), None
+    if is_label(speaker):
+        raise MossAgentError(f"“{speaker}” is somebody else in each recording; name the recording as well.")
     recordings = toolbox.library.recordings()
     own = {
         recording.id: {name for name in recording.speakers if folded_name(name) == folded_name(speaker)}

@@ -384,7 +384,7 @@ def rename_speaker(
     from tools.read_transcript import known_speaker
 
     workspace = _workspace()
-    _ask_for_voices(workspace, remember, new, json)
+    untold = _ask_for_voices(workspace, remember, new, json)
     try:
         count = workspace.rename_speaker(reference, old, new, merge, COMMAND_LINE)
     except SpeakerExists as error:
@@ -395,6 +395,8 @@ def rename_speaker(
         output.write_json({"speaker": speaker, "segments": count})
     else:
         output.say(f"{speaker} is now the speaker of {count} segments.")
+    if untold:
+        output.complain(untold)
 
 
 # --- speakers and known voices ---------------------------------------------------------------------------
@@ -522,19 +524,23 @@ def voices_reject(reference: Reference, speaker: Speaker, json: Json = False) ->
         output.say(f"{speaker} is not {name}.")
 
 
-def _ask_for_voices(workspace: Workspace, remember: bool | None, name: str, json: bool) -> None:
-    """Ask once whether voices may be remembered; ``remember`` answers it on the command line."""
+def _ask_for_voices(workspace: Workspace, remember: bool | None, name: str, json: bool) -> str:
+    """Ask once whether voices may be remembered; ``remember`` answers it on the command line.
+
+    Returns:
+        What is still to be said where nobody can be asked; else nothing.
+    """
     if remember is not None:
         workspace.allow_voices(remember)
     elif workspace.voices.consent is None and workspace.read_only is None and not is_label(name):
         if json or not sys.stdin.isatty():
-            output.complain("Voices are not remembered; `moss-agent voices on` lets them be known again.")
-            return
+            return "Voices are not remembered; `moss-agent voices on` lets them be known again."
         question = (
             "Shall named speakers be known again by their voice in later recordings? How they sound is "
             "stored on this machine only. This is biometric data: have their consent"
         )
         workspace.allow_voices(typer.confirm(question, default=False, err=True))
+    return ""
 
 
 @app.command()

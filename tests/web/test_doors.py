@@ -10,7 +10,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import anyio
 import pytest
 import typer
 from mcp import Client
@@ -25,6 +24,7 @@ from index.search.indexing import index_recording
 from tests.conftest import ROOT
 from tests.support.api_serving import wait_until, wav
 from tests.support.indexed import embedder, heard, store
+from tests.support.loops import run_apart
 from tools.result import Heard, RecordingInfo
 from web.api.library_api import LIBRARY, create_library_api
 from web.api.service import Service
@@ -278,7 +278,7 @@ def by_mcp(house: House, row: Row) -> None:
                 # What stands in for the pipeline stores nothing.
                 assert not result.is_error or tool == "add_recording", result.content
 
-    anyio.run(use)
+    run_apart(use)
 
 
 # --- the table ----------------------------------------------------------------------------------------
@@ -305,6 +305,6 @@ def test_the_table_holds_every_command_route_and_tool(house: House):
     service.close()
     routes = {f"{method.upper()} {path}" for path, methods in openapi["paths"].items() for method in methods}
     assert routes <= told, "docs/doors.md lacks a route"
-    tools = anyio.run(LibraryServer(house.workspace, house.jobs).list_tools)
+    tools = run_apart(LibraryServer(house.workspace, house.jobs).list_tools)
     assert {tool.name for tool in tools} <= told, "docs/doors.md lacks a tool"
     assert LIBRARY in TABLE and len(CASES) > 30

@@ -12,7 +12,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import anyio
 import httpx2
 import numpy as np
 import pytest
@@ -31,6 +30,7 @@ from index.store.database import RecordingRow
 from tests.conftest import ROOT
 from tests.support.api_serving import wav
 from tests.support.indexed import embedder, heard, sentences, store
+from tests.support.loops import run_apart
 from tests.support.preloaded import Program
 from tests.support.stages import on_stage
 from web import mcp_server
@@ -77,7 +77,7 @@ def talk(workspace: Workspace, use: Callable[[Client], Awaitable[Any]], folders=
             return await use(client)
 
     try:
-        return anyio.run(run)
+        return run_apart(run)
     finally:
         jobs.close(10)
 
@@ -380,7 +380,7 @@ def test_nothing_but_the_protocol_is_on_standard_output(filled: Path, home: Path
                 wrong = await client.call_tool("read_transcript", {"recording": "nothing"})
                 return found, wrong
 
-    found, wrong = anyio.run(run)
+    found, wrong = run_apart(run)
     assert found.structured_content["segments"][0]["text"] == "Penguins eat krill."
     assert wrong.is_error
     lines = wire.read_text().splitlines()
@@ -409,7 +409,7 @@ def test_over_http_a_client_with_the_key_is_served_and_others_are_not(
         ):
             return await client.call_tool("list_recordings", {})
 
-    assert len(anyio.run(run).structured_content["recordings"]) == 2
+    assert len(run_apart(run).structured_content["recordings"]) == 2
     asked = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
     with httpx2.Client(trust_env=False) as http:
         assert http.post(url, json=asked).status_code == 401

@@ -198,7 +198,9 @@ def _response(transcript: Transcript, asked: _Asked) -> Response:
     if asked.format == "text":
         data = (_whole(transcript.segments) + "\n").encode("utf-8", "replace")
     else:
-        nowhere = Recording("", "", "", transcript.duration, Status.READY, "", notes=transcript.notes)
+        # Subtitles of silence are none, as every client of this form expects.
+        told = tuple(note for note in transcript.notes if note.kind is not NoteKind.NO_SPEECH)
+        nowhere = Recording("", "", "", transcript.duration, Status.READY, "", notes=told)
         data = export(nowhere, transcript.segments, asked.format)
     return Response(data, media_type=_MEDIA_TYPES[asked.format] + "; charset=utf-8", headers=headers)
 

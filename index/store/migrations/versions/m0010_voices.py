@@ -24,7 +24,7 @@ def upgrade() -> None:
             "voice_samples",
             _key("voice_id", sa.Integer, "voices.id"),
             _key("recording_id", sa.String, "recordings.id"),
-            sa.Column("seconds", sa.Float, nullable=False),
+            sa.Column("seconds", sa.Double, nullable=False),
             sa.Column("embedding", sa.LargeBinary, nullable=False),
         )
     if "voice_matches" not in there:
@@ -34,7 +34,7 @@ def upgrade() -> None:
             _key("voice_id", sa.Integer, "voices.id"),
             sa.Column("state", sa.String, nullable=False),
             sa.Column("label", sa.String, nullable=False),
-            sa.Column("score", sa.Float, nullable=False),
+            sa.Column("score", sa.Double, nullable=False),
         )
     if "voice_consent" not in there:
         op.create_table(
