@@ -110,7 +110,7 @@ def test_stereo_with_speech_in_one_channel_only_is_heard(tmp_path: Path, sample:
 def test_speech_at_minus_60_decibels_is_written_down_as_at_full_level(
     tmp_path: Path, models: Path, sample: Path
 ):
-    speech, rate = cut(sample, 30, 12)
+    speech, rate = cut(sample, 30, 42)
     whisper = WhisperTranscriber("tiny.en", models, threads=1)
     said = []
     for name, gain in (("loud", 1.0), ("quiet", 0.001)):

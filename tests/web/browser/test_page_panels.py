@@ -45,13 +45,13 @@ def open_recording(page: Page, title: str) -> None:
 def test_talk_time_is_shown_and_leads_to_what_one_speaker_says(two_site: Site, visit: Visit) -> None:
     page = visit(two_site)
     open_recording(page, OTHER)
-    rows = page.locator("#talk li")
-    expect(rows).to_have_count(2)
     # Opening a recording ends with its transcript's tab, which may come after its title.
-    tab = page.get_by_role("tab", name="Talk time")
+    tab, rows = page.get_by_role("tab", name="Talk time"), page.locator("#talk li")
+    expect(page.locator(".line:visible")).not_to_have_count(0)
     tab.click()
-    page.wait_for_timeout(500)
+    page.wait_for_timeout(1_000)
     tab.click()
+    expect(rows).to_have_count(2)
     expect(rows.first).to_contain_text("78 %")
     expect(rows.first).to_contain_text("1 turn")
     expect(page.locator(".talk-sum")).to_contain_text("0:11 without (55 %)")
