@@ -134,7 +134,7 @@ def lay_out(template: str) -> Parts:
             )
             engines = _part("", "engines", "")
         with gr.Column(elem_id="recording", min_width=0):
-            named = "moss.head(element, trigger, ['rename', 'voice']); moss.voices(element, trigger)"
+            named = "moss.head(element, trigger, ['rename', 'voice']); moss.knownVoices(element, trigger)"
             head = _part("", "head", named)
             player = _part(
                 "",

@@ -24,7 +24,7 @@ def render_voices(recording: Recording, speakers: Sequence[SpeakerFacts], consen
     """
     rows = "".join(_row(recording, speaker) for speaker in speakers)
     asks = "<span hidden data-ask-voices></span>" if consent is None else ""
-    return (f'<ul class="voices" aria-label="Voices">{rows}</ul>' if rows else "") + asks
+    return (f'<ul class="known-voices" aria-label="Voices">{rows}</ul>' if rows else "") + asks
 
 
 def _row(recording: Recording, speaker: SpeakerFacts) -> str:
@@ -36,7 +36,7 @@ def _row(recording: Recording, speaker: SpeakerFacts) -> str:
         start, end = speaker.snippet.start, speaker.snippet.end
         parts.append(
             f'<button type="button" class="cite" data-play="{start:.3f}" data-until="{end:.3f}" '
-            f'data-recording="{escape(recording.id)}" aria-label="Hear {name}">{clock(start)}</button>'
+            f'data-recording="{escape(recording.id)}" aria-label="Hear {name}">▸ {clock(start)}</button>'
         )
     if likeness is not None:
         voice = escape(likeness.voice)

@@ -221,7 +221,7 @@ def test_voices_are_known_again_once_somebody_agreed_and_asked_about_where_unsur
     asking_site: Site, visit: Visit
 ) -> None:
     page = visit(asking_site)
-    expect(page.locator(".voices .cite")).to_have_count(3)
+    expect(page.locator(".known-voices .cite")).to_have_count(3)
     expect(page.locator(".maybe")).to_have_count(0)
     page.click("[data-rename='Speaker 1']")
     page.fill("dialog input", "Ben")

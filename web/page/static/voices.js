@@ -1,6 +1,6 @@
 /* Known voices: whether a speaker is who it may be, and whether voices may be remembered at all. */
 
-moss.voices = (element, trigger) => element.addEventListener("click", (event) => {
+moss.knownVoices = (element, trigger) => element.addEventListener("click", (event) => {
   const answer = event.target.closest("[data-voice]");
   if (answer) trigger("voice", { speaker: answer.dataset.voice, same: answer.dataset.same === "yes" });
 });
