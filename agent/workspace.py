@@ -650,7 +650,8 @@ class Workspace:
         times = self.speakers(recording.id)
         likenesses = {likeness.speaker: likeness for likeness in self.voices.likenesses(recording.id)}
         return [
-            SpeakerFacts(name, times[name], clearest(segments, name), likenesses.get(name))
+            # Renamed between two looks, it has no time under its old name.
+            SpeakerFacts(name, times.get(name, 0.0), clearest(segments, name), likenesses.get(name))
             for name in recording.speakers
         ]
 
