@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from agent.answer import Answer, Citation
 from index.notes import describe
-from index.records import ActionItem, Hit, Item, Kind, Recording, Segment, Summary
-from tools.result import Heard, Outline
+from index.records import ActionItem, Hit, Item, Kind, Recording, Segment, Summary, Topic
+from tools.result import Heard, Outline, OutlineTopic
 from web.jobs import Job
 
 if TYPE_CHECKING:
@@ -235,6 +235,17 @@ class TopicDocument(Document):
     points: list[str]
     link: str
 
+    @classmethod
+    def of(cls, topic: Topic | OutlineTopic, recording: str, links: Links) -> Self:
+        """A topic of the recording with this id."""
+        return cls(
+            title=topic.title,
+            start=topic.start,
+            end=topic.end,
+            points=list(topic.points),
+            link=links.to(recording, topic.start),
+        )
+
 
 class ItemDocument(Document):
     """Something that was said and is worth listing."""
@@ -284,16 +295,7 @@ class SummaryDocument(Document):
             title=recording.title,
             template=summary.template,
             overview=summary.overview,
-            topics=[
-                TopicDocument(
-                    title=topic.title,
-                    start=topic.start,
-                    end=topic.end,
-                    points=list(topic.points),
-                    link=links.to(recording.id, topic.start),
-                )
-                for topic in summary.topics
-            ],
+            topics=[TopicDocument.of(topic, recording.id, links) for topic in summary.topics],
             decisions=[item(found) for found in summary.decisions],
             action_items=[action(found) for found in summary.action_items],
             open_questions=[item(found) for found in summary.open_questions],
@@ -316,16 +318,7 @@ class OutlineDocument(Document):
         return cls(
             recording=recording.id,
             title=recording.title,
-            topics=[
-                TopicDocument(
-                    title=topic.title,
-                    start=topic.start,
-                    end=topic.end,
-                    points=list(topic.points),
-                    link=links.to(recording.id, topic.start),
-                )
-                for topic in outline.topics
-            ],
+            topics=[TopicDocument.of(topic, recording.id, links) for topic in outline.topics],
             note=outline.note,
         )
 

@@ -64,6 +64,18 @@ Reference = Annotated[
         metavar="ID", help="A recording: id, unique prefix, or title.", autocompletion=_completed_recordings
     ),
 ]
+SpeakerCount = Annotated[
+    int | None, typer.Option(min=1, max=50, help="Number of speakers; by default it is estimated.")
+]
+UnnamedCount = Annotated[
+    int | None,
+    typer.Option(
+        min=1, max=50, help="Number of speakers, where media is given and the transcript names nobody."
+    ),
+]
+MediaTrack = Annotated[
+    int | None, typer.Option(min=1, max=999, metavar="N", help="The audio track of the media file.")
+]
 Where = Annotated[
     str, typer.Argument(metavar="WHERE", help="The sentence: a time in it (1:35), or its number (#48).")
 ]
@@ -110,9 +122,7 @@ def add(
         list[Path], typer.Argument(metavar="FILE…", help="Media files: audio or video; or transcripts.")
     ],
     title: Annotated[str | None, typer.Option(help="Shown name; by default the file's name.")] = None,
-    speakers: Annotated[
-        int | None, typer.Option(min=1, max=50, help="Number of speakers; by default it is estimated.")
-    ] = None,
+    speakers: SpeakerCount = None,
     language: Annotated[
         str | None,
         typer.Option(
@@ -649,9 +659,7 @@ def _show_changed(changed: Changed, json: bool) -> None:
 @app.command("relabel-speakers")
 def relabel_speakers(
     reference: Reference,
-    speakers: Annotated[
-        int | None, typer.Option(min=1, max=50, help="Number of speakers; by default it is estimated.")
-    ] = None,
+    speakers: SpeakerCount = None,
     drop_corrections: DropCorrections = False,
     json: Json = False,
 ) -> None:
@@ -855,12 +863,7 @@ def import_files(
             metavar="CODE", parser=output.parse_language, help="What is spoken, where no file says so."
         ),
     ] = None,
-    speakers: Annotated[
-        int | None,
-        typer.Option(
-            min=1, max=50, help="Number of speakers, where media is given and the transcript names nobody."
-        ),
-    ] = None,
+    speakers: UnnamedCount = None,
     encoding: Annotated[
         str | None, typer.Option(metavar="NAME", help="Encoding of the files, where it is not Unicode.")
     ] = None,
@@ -870,9 +873,7 @@ def import_files(
             metavar="T", parser=output.parse_time, help="What the transcript's clock shows at the beginning."
         ),
     ] = None,
-    track: Annotated[
-        int | None, typer.Option(min=1, max=999, metavar="N", help="The audio track of the media file.")
-    ] = None,
+    track: MediaTrack = None,
     json: Json = False,
 ) -> None:
     """Import transcripts that were made elsewhere; they are asked and cited as recordings are."""
@@ -918,13 +919,8 @@ def attach(
         Path,
         typer.Argument(metavar="MEDIA", help="The media file of an imported transcript.", dir_okay=False),
     ],
-    speakers: Annotated[
-        int | None,
-        typer.Option(min=1, max=50, help="Number of speakers, where the transcript names nobody."),
-    ] = None,
-    track: Annotated[
-        int | None, typer.Option(min=1, max=999, metavar="N", help="The audio track of the media file.")
-    ] = None,
+    speakers: UnnamedCount = None,
+    track: MediaTrack = None,
     json: Json = False,
 ) -> None:
     """Give an imported transcript its media file, so that it plays; the transcript stays as it is."""
@@ -982,9 +978,7 @@ def watch(
             min=0, metavar="SECONDS", help="For how long a file must not change before it is taken."
         ),
     ] = 5.0,
-    speakers: Annotated[
-        int | None, typer.Option(min=1, max=50, help="Number of speakers; by default it is estimated.")
-    ] = None,
+    speakers: SpeakerCount = None,
     language: Annotated[
         str | None,
         typer.Option(metavar="CODE", parser=output.parse_language, help="The one language that is spoken."),
