@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from index.diarization.voice_embeddings import WEIGHTS_SHA256
@@ -37,7 +37,7 @@ from index.store.database import (
     VoiceRow,
     VoiceSampleRow,
 )
-from index.store.library import Library
+from index.store.library import Library, names_in_history, rename_unasked
 from index.text import folded_name
 
 ENCODER = f"resemblyzer:{WEIGHTS_SHA256[:12]}"
@@ -243,7 +243,6 @@ class KnownVoices:
             return []
         with self.database.transaction() as session:
             rows = session.scalars(select(SpeakerRow).where(SpeakerRow.recording_id == recording)).all()
-            taken = {folded_name(row.name) for row in rows}
             query = select(VoiceMatchRow.speaker_id, VoiceMatchRow.voice_id).where(
                 VoiceMatchRow.speaker_id.in_([row.id for row in rows]), VoiceMatchRow.state == REJECTED
             )
@@ -256,9 +255,9 @@ class KnownVoices:
                 if voice is not None:
                     heard[row.id] = voice
         matches = match_voices(heard, known, rejected)
-        with self.database.transaction() as session:
+        with self.database.changing() as session:
             for speaker, match in matches.items():
-                _keep_match(session, speaker, match, taken)
+                _keep_match(session, recording, speaker, match)
         return self.likenesses(recording)
 
     def likenesses(self, recording: str) -> list[Likeness]:
@@ -303,12 +302,12 @@ class KnownVoices:
             MossAgentError: There is no such speaker, or it is like nobody known.
         """
         likeness = self.likeness(recording, speaker)
-        with self.database.transaction() as session:
+        with self.database.changing() as session:
             row, voice = _speaker(session, recording, likeness.speaker), _voice(session, likeness.voice)
             assert row is not None and voice is not None
             match = session.get_one(VoiceMatchRow, (row.id, voice.id))
             if match.state == SURE:
-                row.name = _free_label(session, recording, match.label)
+                rename_unasked(session, row, _free_label(session, row, match.label))
             match.state = REJECTED
         return likeness.voice
 
@@ -393,10 +392,15 @@ def _leave(session: Session, recording: str, old: str, speaker: SpeakerRow) -> N
         session.delete(sample)
 
 
-def _keep_match(session: Session, speaker: int, match: VoiceMatch, taken: set[str]) -> None:
+def _keep_match(session: Session, recording: str, speaker: int, match: VoiceMatch) -> None:
     """Give a speaker the name of a voice that it surely is, or note that it may be."""
-    row, voice = session.get_one(SpeakerRow, speaker), session.get_one(VoiceRow, match.voice)
-    label, sure = row.name, match.sure and folded_name(voice.name) not in taken
+    row, voice = session.get(SpeakerRow, speaker), session.get(VoiceRow, match.voice)
+    if row is None or voice is None or not is_label(row.name):
+        return  # somebody united, forgot or named them while the voices were compared
+    label = row.name
+    # A name that undoing would bring back is somebody else's, too.
+    taken = {folded_name(name) for name in _names(session, recording) | names_in_history(session, recording)}
+    sure = match.sure and folded_name(voice.name) not in taken
     session.execute(
         delete(VoiceMatchRow).where(VoiceMatchRow.speaker_id == speaker, VoiceMatchRow.state == MAYBE)
     )
@@ -405,17 +409,21 @@ def _keep_match(session: Session, speaker: int, match: VoiceMatch, taken: set[st
         VoiceMatchRow(speaker_id=speaker, voice_id=voice.id, state=state, label=label, score=match.score)
     )
     if sure:
-        session.execute(update(SpeakerRow).where(SpeakerRow.id == speaker).values(name=voice.name))
-        taken.add(folded_name(voice.name))
+        rename_unasked(session, row, voice.name)
 
 
-def _free_label(session: Session, recording: str, label: str) -> str:
+def _free_label(session: Session, speaker: SpeakerRow, label: str) -> str:
     """The label that a speaker had, or the next one that is free."""
-    names = set(session.scalars(select(SpeakerRow.name).where(SpeakerRow.recording_id == recording)))
+    recording = speaker.recording_id
+    names = _names(session, recording) | names_in_history(session, recording)
     number = 1
     while label in names:
         label, number = f"Speaker {number}", number + 1
     return label
+
+
+def _names(session: Session, recording: str) -> set[str]:
+    return set(session.scalars(select(SpeakerRow.name).where(SpeakerRow.recording_id == recording)))
 
 
 def clearest(segments: Sequence[Segment], speaker: str) -> Span | None:

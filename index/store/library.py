@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sqlalchemy import Select, delete, func, select, text, update
@@ -445,6 +446,39 @@ def rename_voice(
     session.delete(speaker)
     session.flush()
     return target.name, moved
+
+
+def rename_unasked(session: Session, speaker: SpeakerRow, name: str) -> None:
+    """Give a voice another name that nobody typed; the corrections go on as if it always had it.
+
+    Args:
+        session: Of a transaction that nobody else's writing comes between.
+        speaker: The voice.
+        name: Its new name, which neither another voice of the recording nor its history has.
+    """
+    old, recording = speaker.name, session.get_one(RecordingRow, speaker.recording_id)
+    speaker.name = name
+
+    def renamed(states: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [state | {"speaker": name} if state.get("speaker") == old else state for state in states]
+
+    for row in session.scalars(_in_force(recording.id)):
+        row.before, row.after = renamed(row.before), renamed(row.after)
+    recording.revision += 1
+    theirs = update(SegmentRow).where(SegmentRow.speaker_id == speaker.id)
+    session.execute(theirs.values(version=recording.revision))
+    session.flush()
+
+
+def names_in_history(session: Session, recording: str) -> set[str]:
+    """The names of voices that undoing or redoing corrections of a recording may bring back."""
+    states = [state for row in session.scalars(_in_force(recording)) for state in (*row.before, *row.after)]
+    return {state["speaker"] for state in states if state.get("speaker")}
+
+
+def _in_force(recording: str) -> Select[CorrectionRow]:
+    """The corrections that hold or can be made again."""
+    return select(CorrectionRow).where(CorrectionRow.recording_id == recording, ~CorrectionRow.superseded)
 
 
 LONGEST_COMMENT = 4000

@@ -128,6 +128,41 @@ def test_a_name_the_program_gave_wrongly_is_taken_back(two: Workspace) -> None:
     assert all(likeness.voice != "Anna" or not likeness.sure for likeness in two.find_voices(SECOND))
 
 
+def test_corrections_are_undone_past_a_name_that_the_program_gave_and_took_back(two: Workspace) -> None:
+    before = segments(two, SECOND)
+    first = next(item for item in before if item.speaker == "Speaker 1")
+    two.give_speaker(SECOND, [first.id], "Speaker 2")
+    two.rename_speaker(FIRST, "Speaker 1", "Anna")
+    revision = two.recording(SECOND).revision
+    two.find_voices(SECOND)
+    seen = two.changes_since(SECOND, revision)
+    assert {item.speaker for item in seen.segments} == {"Anna"}, "an open page hears of it"
+    other = next(item for item in before if item.speaker == "Speaker 3")
+    two.give_speaker(SECOND, [other.id], "Anna")
+    revision = two.recording(SECOND).revision
+    two.reject_voice(SECOND, "Anna")
+    assert {item.speaker for item in two.changes_since(SECOND, revision).segments} == {"Speaker 1"}
+    two.undo_correction(SECOND)
+    two.undo_correction(SECOND)
+    assert [(item.id, item.speaker) for item in segments(two, SECOND)] == [
+        (item.id, item.speaker) for item in before
+    ]
+    two.undo_correction(SECOND, redo=True)
+    two.undo_correction(SECOND, redo=True)
+    given = {item.id: item.speaker for item in segments(two, SECOND)}
+    assert (given[first.id], given[other.id]) == ("Speaker 2", "Speaker 1")
+
+
+def test_a_name_that_undoing_would_bring_back_is_not_given_to_another_voice(two: Workspace) -> None:
+    two.rename_speaker(FIRST, "Speaker 1", "Anna")
+    before = two.rename_speaker(SECOND, "Speaker 3", "Anna") and segments(two, SECOND)
+    theirs = [item.id for item in before if item.speaker == "Anna"]
+    two.give_speaker(SECOND, theirs, "Speaker 2")
+    two.find_voices(SECOND)
+    two.undo_correction(SECOND)
+    assert [item.id for item in segments(two, SECOND) if item.speaker == "Anna"] == theirs
+
+
 def test_a_corrected_name_is_the_voice_s_too(two: Workspace) -> None:
     two.rename_speaker(FIRST, "Speaker 1", "Ana")
     two.rename_speaker(FIRST, "Ana", "Anna")
