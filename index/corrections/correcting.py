@@ -8,7 +8,7 @@ corrected text; what the recogniser heard is in the history alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -514,6 +514,78 @@ class _Change:
         numbers = [{"id": state["id"], **values} for state in states]
         if numbers:
             self.session.execute(update(SegmentRow), numbers)
+
+
+Fit = Callable[[Segment], Segment]
+"""Gives a sentence other times; equal sentences get equal times."""
+
+
+def refit(session: Session, recording: str, fit: Fit) -> None:
+    """Give all sentences of a recording other times, in its history too, so that it can still be undone.
+
+    Args:
+        session: Of a transaction that nobody else's writing comes between.
+        recording: Its id.
+        fit: What gives each sentence its times and those of its words.
+    """
+    found = session.get_one(RecordingRow, recording)
+    now = {item.id: item for item in segments_in(session, recording)}
+    rows = session.scalars(_of(recording).order_by(CorrectionRow.id)).all()
+    # Each entry is told apart from what was there when it was made: back in time, and on to what was undone.
+    there = dict(now)
+    for row in reversed([row for row in rows if row.undone_at is None]):
+        row.after, row.before = _refitted(there, row.after, row.before, fit)
+    there = dict(now)
+    for row in [row for row in rows if row.undone_at is not None and not row.superseded]:
+        row.before, row.after = _refitted(there, row.before, row.after, fit)
+    for row in [row for row in rows if row.superseded]:
+        row.before, row.after = _refitted(dict(now), row.before, row.after, fit)
+    moved = [(old, new) for old in now.values() if (new := fit(old)) != old]
+    if moved:
+        found.revision += 1
+        values = [
+            {
+                "id": new.id,
+                "start": new.start,
+                "end": new.end,
+                "words": _stored(new.words),
+                "version": found.revision,
+            }
+            for _, new in moved
+        ]
+        session.execute(update(SegmentRow), values)
+
+
+def _refitted(
+    there: dict[int, Segment], source: list[State], target: list[State], fit: Fit
+) -> tuple[list[State], list[State]]:
+    """Both states of an entry with other times; ``there`` goes from the first to the second."""
+    done = []
+    for states in (source, target):
+        wholes = [_whole(there, state) for state in states]
+        done.append([_with_times(state, whole, fit) for state, whole in zip(states, wholes, strict=True)])
+        there |= {whole.id: whole for whole in wholes if whole is not None}
+    return done[0], done[1]
+
+
+def _whole(there: Mapping[int, Segment], state: State) -> Segment | None:
+    """The sentence that a state is about, as it was then; None where it is about none."""
+    if "id" not in state:
+        return None
+    known = there.get(
+        state["id"], Segment(state.get("start", 0.0), state.get("end", 0.0), "", id=state["id"])
+    )
+    words = tuple(Word(*word) for word in state["words"]) if "words" in state else known.words
+    fields = {name: state[name] for name in ("start", "end", "text") if name in state}
+    return replace(known, **fields, words=words)
+
+
+def _with_times(state: State, whole: Segment | None, fit: Fit) -> State:
+    if whole is None:
+        return state
+    fitted = fit(whole)
+    times = {"start": fitted.start, "end": fitted.end, "words": _stored(fitted.words)}
+    return state | {name: value for name, value in times.items() if name in state}
 
 
 _WHOLE = (

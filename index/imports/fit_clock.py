@@ -7,7 +7,7 @@ cross-correlation; it counts only where they agree well there, and not without i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -86,8 +86,8 @@ def _stretches(active: np.ndarray) -> int:
 
 def fit_to_media(
     segments: Sequence[Segment], speech: Sequence[Span], duration: float, media: str
-) -> tuple[list[Segment], float]:
-    """A transcript on its media's clock, with interpolated words where somebody speaks.
+) -> tuple[Callable[[Segment], Segment], float]:
+    """How a transcript comes onto its media's clock, with interpolated words where somebody speaks.
 
     Args:
         segments: The transcript, on its own clock.
@@ -96,7 +96,7 @@ def fit_to_media(
         media: The media file's name.
 
     Returns:
-        The segments, each with its ``id``, and how much later they are than before, seconds.
+        What brings one of its segments there, and how much later they are than before, seconds.
 
     Raises:
         TranscriptError: The transcript goes on where the media has ended.
@@ -110,7 +110,11 @@ def fit_to_media(
             f"The transcript goes on until {clock(last)}, but {media} ends at {clock(duration)}: it is "
             "another recording, or its clock began at another time. Nothing was changed."
         )
-    return [_within(_respread(segment, speech), duration) for segment in moved], lag
+
+    def fit(segment: Segment) -> Segment:
+        return _within(_respread(move(segment, lag) if lag else segment, speech), duration)
+
+    return fit, lag
 
 
 def _respread(segment: Segment, speech: Sequence[Span]) -> Segment:

@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import soundfile
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, select
 
 from index.audio.decode import Decoded, declared_duration, decode_to_flac, file_id
 from index.audio.peaks import peaks_of
 from index.audio.vad import detect_speech
+from index.corrections.correcting import refit
 from index.diarization.diarize_stage import DiarizeStage, diarize, diarize_again
 from index.disk_space import noticing_full_disk, reserve
 from index.imports.fit_clock import fit_to_media
@@ -46,6 +47,7 @@ from index.search.indexing import index_recording
 from index.sounds import MossSounds, SoundStage, is_complete, join_sounds
 from index.speaker_names import is_label
 from index.store.database import (
+    CommentRow,
     CorrectionRow,
     PassageRow,
     RecordingRow,
@@ -54,7 +56,7 @@ from index.store.database import (
     SpeakerRow,
     WindowRow,
 )
-from index.store.library import LONGEST_NAME, Library
+from index.store.library import LONGEST_NAME, Library, segments_in
 from index.text import folded_name, one_line
 from index.transcription.coverage import coverage, find_gaps
 from index.transcription.languages import languages_spoken
@@ -381,32 +383,38 @@ class Ingest:
                 )
                 # What is written says nothing of sides and tracks.
                 speech = [Span(span.start, span.end) for span in found]
-                segments = self.library.segments(context.id)
-                fitted, lag = fit_to_media(segments, speech, decoded.duration, media.name)
+                self._lay_under(context, decoded, speech, media, media_id, speakers)
             except BaseException:
                 context.audio.unlink(missing_ok=True)
                 raise
+            self._finish(context, None, give_back)
+
+    def _lay_under(
+        self,
+        context: IngestContext,
+        decoded: Decoded,
+        speech: list[Span],
+        media: Path,
+        media_id: str,
+        speakers: int | None,
+    ) -> None:
+        """Bring everything that has a time onto the clock of the media, and note what the media is."""
+        with self.library.database.changing() as session:
+            row = session.get_one(RecordingRow, context.id)
+            fit, lag = fit_to_media(segments_in(session, context.id), speech, decoded.duration, media.name)
+            refit(session, context.id, fit)
+            for comment in session.scalars(select(CommentRow).where(CommentRow.recording_id == context.id)):
+                comment.at = min(max(0.0, comment.at + lag), decoded.duration)
             notes = [*decoded.notes]
             if lag:
                 notes.append(
                     Note(NoteKind.CLOCK_MOVED, StageName.READING, numbers={"tenths": round(10 * lag)})
                 )
-            with self.library.database.transaction() as session:
-                row = session.get_one(RecordingRow, context.id)
-                for before, after in zip(segments, fitted, strict=True):
-                    if before != after:
-                        words = [[word.start, word.end, word.text, word.probability] for word in after.words]
-                        session.execute(
-                            update(SegmentRow)
-                            .where(SegmentRow.id == after.id)
-                            .values(start=after.start, end=after.end, words=words)
-                        )
-                row.media_id, row.duration, row.tracks = media_id, decoded.duration, list(decoded.tracks)
-                row.speech = [[span.start, span.end] for span in speech]
-                row.notes = (*row.notes, *notes)
-                row.status, row.failure = Status.LISTENING, None
-                row.expected_speakers = speakers or row.expected_speakers
-            self._finish(context, None, give_back)
+            row.media_id, row.duration, row.tracks = media_id, decoded.duration, list(decoded.tracks)
+            row.speech = [[span.start, span.end] for span in speech]
+            row.notes = (*row.notes, *notes)
+            row.status, row.failure = Status.LISTENING, None
+            row.expected_speakers = speakers or row.expected_speakers
 
     def relabel_speakers(
         self,

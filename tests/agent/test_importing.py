@@ -101,6 +101,41 @@ def test_a_clock_that_began_earlier_is_found_from_the_speech_and_said(workspace,
     assert min(starts) == pytest.approx(talk[0].start, abs=0.6)
 
 
+def test_what_people_did_to_a_transcript_moves_with_its_clock(workspace, talk, media, tmp_path):
+    later = 12.0
+    recording = workspace.import_transcript(written(tmp_path, talk, "late.srt", later=later)).id
+    original = workspace.library.segments(recording)
+    first, second, third, fourth = (one.id for one in original[:4])
+    workspace.correct_sentence(recording, first, "The zeppelin lands at noon today.")
+    workspace.split_sentence(recording, second, original[1].text.index(" "))
+    workspace.merge_sentences(recording, [third, fourth])
+    workspace.give_speaker(recording, [first], "Wilma")
+    workspace.undo_correction(recording)
+    noted = workspace.library.add_comment(recording, original[2].start, "Listen again.")
+    early = workspace.library.add_comment(recording, 1.0, "Before anybody speaks.")
+    before, summary = workspace.recording(recording), workspace.summarize(recording)
+    workspace.attach_media(recording, media)
+    attached = workspace.library.segments(recording)
+    changed = workspace.changes_since(recording, before.revision)
+    assert changed.revision > before.revision and len(changed.segments) == len(attached)
+    assert workspace.summarize(recording) is not summary
+    comments = {one.id: one.at for one in workspace.library.comments(recording)}
+    assert comments[noted.id] == pytest.approx(original[2].start - later, abs=0.6) and comments[early.id] == 0
+    for redo in (False, True, False):
+        for _ in range(3):
+            workspace.undo_correction(recording, redo)
+        now = workspace.library.segments(recording)
+        if redo:
+            assert [(one.id, one.words) for one in now] == [(one.id, one.words) for one in attached]
+        else:
+            assert [(one.id, one.text) for one in now] == [(one.id, one.text) for one in original]
+            for one, old in zip(now, original, strict=True):
+                assert one.start == pytest.approx(old.start - later, abs=0.6)
+    for _ in range(4):
+        workspace.undo_correction(recording, redo=True)
+    assert workspace.library.segments(recording)[0].speaker == "Wilma"
+
+
 def test_a_transcript_without_names_gets_speakers_from_the_voices(workspace, talk, media, tmp_path):
     recording = workspace.import_transcript(written(tmp_path, talk, "a.vtt", named=False), media, speakers=2)
     assert len(recording.speakers) == 2
