@@ -31,10 +31,10 @@ from index.diarization.voice_embeddings import SpeechChunks, embed_speech
 from index.pipeline.stage import IngestContext, Stage
 from index.pipeline.transcribe_file import load_window
 from index.progress import Progress
-from index.recording_errors import MossAgentError
+from index.recording_errors import MossAgentError, would_lose
 from index.records import Note, NoteKind, Segment, Span, StageName
 from index.store.database import CorrectionRow, RecordingRow, SegmentRow, SpeakerRow, WindowRow
-from index.store.library import SPEAKER_KINDS, Library
+from index.store.library import SPEAKER_KINDS, Library, correction_count
 from moss_audio.tasks import TimedText
 
 Turns = list[list[TimedText]]
@@ -153,14 +153,21 @@ def diarize(context: IngestContext, speech: Sequence[Span], model: MossSpeakers 
 
 
 def diarize_again(
-    context: IngestContext, speech: Sequence[Span], model: MossSpeakers | None, speakers: int | None
+    context: IngestContext,
+    speech: Sequence[Span],
+    model: MossSpeakers | None,
+    speakers: int | None,
+    drop_corrections: bool,
 ) -> None:
-    """Name every sentence anew, with the number of speakers given or estimated; former names are lost."""
+    """Name every sentence anew, with the number of speakers given or estimated; former names are lost.
+
+    Raises:
+        WouldLoseCorrections: Somebody corrected who speaks, also while it was found out, and that may not be
+            dropped; the names stay.
+    """
     if model is not None:
         DiarizeStage(context, model, speech, anew=True).run()
-    with context.database.transaction() as session:
-        former = session.scalars(select(SpeakerRow.id).where(SpeakerRow.recording_id == context.id)).all()
-    _name_sentences(context.library, context.id, speech, speakers, former)
+    _name_sentences(context.library, context.id, speech, speakers, again=True, drop=drop_corrections)
 
 
 def _sentences(library: Library, recording: str) -> list[Segment]:
@@ -172,30 +179,34 @@ def _name_sentences(
     recording: str,
     speech: Sequence[Span],
     expected: int | None,
-    former: Sequence[int] | None = None,
+    again: bool = False,
+    drop: bool = False,
 ) -> None:
-    """Name sentences: all of them where ``former`` speakers are to go, else those that have no speaker."""
+    """Name sentences: with ``again`` all of them, and former speakers go; else those that have no speaker."""
     sentences = _sentences(library, recording)
-    anew = former is not None or not any(sentence.speaker for sentence in sentences)
+    anew = again or not any(sentence.speaker for sentence in sentences)
     assign = assign_speakers if anew else assign_remaining_speakers
     stored = stored_labels(library, recording)
     labels = [stored.get(sentence.id) for sentence in sentences]
     names = assign(library.audio_path(recording), sentences, speech, expected, labels)
     with library.database.changing() as session:
-        if former:
-            session.execute(delete(SpeakerRow).where(SpeakerRow.id.in_(former)))
+        if again:
+            count = 0 if drop else correction_count(session, recording, of_speakers=True)
+            if count:
+                raise would_lose("Its speakers have", count, "identify them again")
+            session.execute(delete(SpeakerRow).where(SpeakerRow.recording_id == recording))
             _supersede_corrections(session, recording)
         rows = session.scalars(select(SpeakerRow).where(SpeakerRow.recording_id == recording))
         speakers = {row.name: row for row in rows}
         for sentence, name in zip(sentences, names, strict=True):
-            if name is None or (former is None and sentence.speaker is not None):
+            if name is None or (not again and sentence.speaker is not None):
                 continue
             if name not in speakers:
                 speakers[name] = SpeakerRow(recording_id=recording, name=name)
                 session.add(speakers[name])
                 session.flush()
             named = update(SegmentRow).where(SegmentRow.id == sentence.id)
-            if former is None:
+            if not again:
                 # Somebody may have said who speaks while the voices were compared.
                 named = named.where(SegmentRow.speaker_id.is_(None))
             session.execute(named.values(speaker_id=speakers[name].id))

@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING
 
 import soundfile
 from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
 
 from index.audio.decode import Decoded, declared_duration, decode_to_flac, file_id
-from index.audio.peaks import peaks_of
+from index.audio.peaks import SUFFIX, peaks_of
 from index.audio.vad import detect_speech
 from index.corrections.correcting import refit
 from index.diarization.diarize_stage import DiarizeStage, diarize, diarize_again
@@ -40,6 +41,7 @@ from index.recording_errors import (
     MossAgentError,
     TranscriptError,
     WeightsError,
+    WouldLoseCorrections,
     would_lose,
 )
 from index.records import Note, NoteKind, Recording, Span, StageName, Status
@@ -56,7 +58,7 @@ from index.store.database import (
     SpeakerRow,
     WindowRow,
 )
-from index.store.library import LONGEST_NAME, Library, segments_in
+from index.store.library import LONGEST_NAME, Library, correction_count, segments_in
 from index.text import folded_name, one_line
 from index.transcription.coverage import coverage, find_gaps
 from index.transcription.languages import languages_spoken
@@ -174,10 +176,14 @@ class Ingest:
             before = self._known(context)
             again = again and before is not None
             if again:
-                self._check_corrections(context, drop_corrections)
+                # Before anything is prepared for it; ``_forget`` looks once more.
+                with self.library.database.transaction() as session:
+                    _check_corrections(session, context.id, drop_corrections)
             elif before is not None and told is None and (kept := self._kept_track(context, track)):
                 raise MossAgentError(kept)
-            recording = self._run(context, path, title, speakers, language or self.language, track, again)
+            recording = self._run(
+                context, path, title, speakers, language or self.language, track, again, drop_corrections
+            )
             if before is None:
                 return recording
             if told is not None:
@@ -189,16 +195,6 @@ class Ingest:
                 self._tell_track(context, track, told)
             self._recount_speakers(context, speakers, told or (lambda _: None))
             return context.recording
-
-    def _check_corrections(self, context: IngestContext, drop_corrections: bool) -> None:
-        """See that nothing somebody corrected is lost without a word.
-
-        Raises:
-            WouldLoseCorrections: It would be, and may not.
-        """
-        count = 0 if drop_corrections else self.library.correction_count(context.id)
-        if count:
-            raise would_lose(f"“{context.recording.title}” has", count, "hear it again")
 
     def import_transcript(
         self,
@@ -445,10 +441,10 @@ class Ingest:
                 f"“{context.recording.title}” is an imported transcript without its media, so there are no "
                 "voices to tell apart; `moss-agent attach` gives it the media file."
             )
-        self._relabel(context, speakers)
+        self._relabel(context, speakers, drop_corrections)
 
-    def _relabel(self, context: IngestContext, speakers: int | None) -> None:
-        diarize_again(context, self._stored_speech(context), self.speakers, speakers)
+    def _relabel(self, context: IngestContext, speakers: int | None, drop_corrections: bool) -> None:
+        diarize_again(context, self._stored_speech(context), self.speakers, speakers, drop_corrections)
         self._recognise(context)
         context.set(expected_speakers=speakers)
 
@@ -511,16 +507,20 @@ class Ingest:
         known_again = {likeness.speaker for likeness in likenesses if likeness.sure}
         corrected = self.library.correction_count(context.id, of_speakers=True)
         if all(is_label(name) or name in known_again for name in names) and not corrected:
-            self._relabel(context, speakers)
-            now = len(context.recording.speakers)
-            told(f"Its speakers were identified again: there were {len(names)}, now there are {now}.")
-        else:
-            also = " --drop-corrections" if corrected else ""
-            told(
-                f"It keeps its {len(names)} speakers, since you named or corrected some; to identify "
-                f"{speakers} and lose that, run "
-                f"`moss-agent relabel-speakers {context.id[:12]} --speakers {speakers}{also}`."
-            )
+            try:
+                self._relabel(context, speakers, drop_corrections=False)
+            except WouldLoseCorrections:
+                corrected = 1  # meanwhile
+            else:
+                now = len(context.recording.speakers)
+                told(f"Its speakers were identified again: there were {len(names)}, now there are {now}.")
+                return
+        also = " --drop-corrections" if corrected else ""
+        told(
+            f"It keeps its {len(names)} speakers, since you named or corrected some; to identify "
+            f"{speakers} and lose that, run "
+            f"`moss-agent relabel-speakers {context.id[:12]} --speakers {speakers}{also}`."
+        )
 
     def _context(
         self, recording: str, report: Callable[[Progress], None], cancel: threading.Event
@@ -536,6 +536,7 @@ class Ingest:
         language: str | None,
         track: int | None,
         again: bool,
+        drop_corrections: bool,
     ) -> Recording:
         if not again and self._is_whole(context):
             return context.recording
@@ -545,9 +546,9 @@ class Ingest:
             if again:
                 # What is there is given up for an engine that hears and a file that can be read.
                 self.transcriber.prepare(context.cancel)
-            decoded = self._decode(context, path, track, again)
-            if again:
-                self._forget(context)
+                decoded: Decoded | None = self._decode_again(context, path, track, drop_corrections)
+            else:
+                decoded = self._decode_first(context, path, track)
             self._begin(context, path, title, speakers, decoded)
             self._finish(context, language, give_back)
         return context.recording
@@ -580,10 +581,15 @@ class Ingest:
     def _sounds_are_missing(self, context: IngestContext) -> bool:
         return self.sounds is not None and not is_complete(self.library, context.id)
 
-    def _forget(self, context: IngestContext) -> None:
-        """Forget all that was heard of a recording, but not the recording."""
+    def _forget(self, context: IngestContext, drop_corrections: bool, copy: Path) -> None:
+        """Forget all that was heard of a recording, but not the recording; ``copy`` becomes its audio copy.
+
+        Raises:
+            WouldLoseCorrections: Somebody corrected it meanwhile, and that may not be dropped.
+        """
         tables = (PassageRow, SegmentRow, SpeakerRow, WindowRow, SoundWindowRow, CorrectionRow)
         with self.library.database.changing() as session:
+            _check_corrections(session, context.id, drop_corrections)
             for table in tables:
                 session.execute(delete(table).where(table.recording_id == context.id))
             row = session.get_one(RecordingRow, context.id)
@@ -593,27 +599,47 @@ class Ingest:
             # What was imported is heard now.
             row.imported = None
             row.revision += 1
+            session.flush()
+            copy.replace(context.audio)
 
-    def _decode(self, context: IngestContext, path: Path, track: int | None, again: bool) -> Decoded | None:
-        """Make the audio copy; None where there is one, and it is not to be made again.
+    def _decode_again(
+        self, context: IngestContext, path: Path, track: int | None, drop_corrections: bool
+    ) -> Decoded:
+        """Make the audio copy anew, and forget what was heard; until then the former copy stays."""
+        copy = context.audio.with_suffix(".again")
+        try:
+            decoded = self._decode(context, path, track, copy)
+            self._forget(context, drop_corrections, copy)
+        finally:
+            copy.unlink(missing_ok=True)
+        # Another track is as long and looks otherwise.
+        context.audio.with_suffix(SUFFIX).unlink(missing_ok=True)
+        peaks_of(context.audio)
+        return decoded
+
+    def _decode_first(self, context: IngestContext, path: Path, track: int | None) -> Decoded | None:
+        """Make the audio copy; None where there is one.
 
         A copy without a row is made again: what was wrong with the file would else be forgotten.
         """
         with self.library.database.transaction() as session:
             is_known = session.get(RecordingRow, context.id) is not None
-        if context.audio.exists() and is_known and not again:
+        if context.audio.exists() and is_known:
             return None
+        decoded = self._decode(context, path, track, context.audio)
+        # Kept for the page, which would wait for those of ten hours when it first draws them.
+        peaks_of(context.audio)
+        return decoded
+
+    def _decode(self, context: IngestContext, path: Path, track: int | None, copy: Path) -> Decoded:
         total = declared_duration(path) or 0.0
-        decoded = decode_to_flac(
+        return decode_to_flac(
             path,
-            context.audio,
+            copy,
             progress=lambda done: context.report(Progress(StageName.READING, done, max(total, done))),
             cancelled=context.cancel.is_set,
             track=track,
         )
-        # Kept for the page, which would wait for those of ten hours when it first draws them.
-        peaks_of(context.audio)
-        return decoded
 
     def _begin(
         self,
@@ -729,6 +755,18 @@ class Ingest:
         duration = context.recording.duration
         context.report(Progress(StageName.INDEXING, duration, duration))
         index_recording(self.library, self.embedder, self.vectors, context.id)
+
+
+def _check_corrections(session: Session, recording: str, drop_corrections: bool) -> None:
+    """See that nothing somebody corrected is lost without a word.
+
+    Raises:
+        WouldLoseCorrections: It would be, and may not.
+    """
+    count = 0 if drop_corrections else correction_count(session, recording)
+    if count:
+        title = session.get_one(RecordingRow, recording).title
+        raise would_lose(f"“{title}” has", count, "hear it again")
 
 
 def _tell_languages(

@@ -183,13 +183,8 @@ class Library:
 
     def correction_count(self, recording: str, of_speakers: bool = False) -> int:
         """How many corrections of a recording hold; only those of who speaks where that is asked."""
-        query = select(func.count()).where(
-            CorrectionRow.recording_id == recording, CorrectionRow.undone_at.is_(None)
-        )
-        if of_speakers:
-            query = query.where(CorrectionRow.kind.in_(SPEAKER_KINDS))
         with self.database.transaction() as session:
-            return session.scalar(query) or 0
+            return correction_count(session, recording, of_speakers)
 
     def successors(self, recording: str, gone: Iterable[int]) -> dict[int, int]:
         """In which sentence those are now that are no longer there, where they were merged into one."""
@@ -365,7 +360,7 @@ class Library:
             session.execute(update(SyncedNoteRow).where(left).values(name="", fingerprint=""))
             # FTS5's own secure-delete needs SQLite 3.42; merging everything drops deleted words too.
             session.execute(text("INSERT INTO passages_fts(passages_fts) VALUES('optimize')"))
-        for suffix in (".flac", ".partial", ".sides", ".reserve", ".peaks"):
+        for suffix in (".flac", ".again", ".partial", ".sides", ".reserve", ".peaks"):
             self.audio_path(recording).with_suffix(suffix).unlink(missing_ok=True)
         self.database.rewrite()
 
@@ -407,6 +402,16 @@ def voice_count(session: Session, recording: str, name: str) -> int:
         .join(SpeakerRow, SegmentRow.speaker_id == SpeakerRow.id)
         .where(SpeakerRow.recording_id == recording, SpeakerRow.name == name)
     )
+    return session.scalar(query) or 0
+
+
+def correction_count(session: Session, recording: str, of_speakers: bool = False) -> int:
+    """How many corrections of a recording hold, as the transaction of ``session`` sees them."""
+    query = select(func.count()).where(
+        CorrectionRow.recording_id == recording, CorrectionRow.undone_at.is_(None)
+    )
+    if of_speakers:
+        query = query.where(CorrectionRow.kind.in_(SPEAKER_KINDS))
     return session.scalar(query) or 0
 
 

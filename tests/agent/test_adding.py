@@ -12,6 +12,7 @@ from agent.adding import add_files
 from agent.settings import Settings
 from agent.workspace import FILES_AT_ONCE, Workspace, open_workspace
 from index.audio.decode import SAMPLE_RATE
+from index.diarization import diarize_stage
 from index.recording_errors import Cancelled, MediaError, MossAgentError, WouldLoseCorrections
 from index.records import Recording
 from index.transcription.moss_transcriber import MossTranscriber
@@ -217,6 +218,53 @@ def test_a_file_is_heard_anew_only_where_no_correction_is_lost_unsaid(workspace,
     assert len(backend_of(workspace).asked) > asked
     hits = workspace.search.search("zeppelin", first.id)
     assert not any("zeppelin" in hit.text for hit in hits)
+
+
+def test_what_is_corrected_while_it_is_to_be_heard_anew_is_not_lost(workspace, sample, tmp_path, monkeypatch):
+    file = excerpt(sample, tmp_path / "talk.wav", 27, 64)
+    first = workspace.add(file, "Crew")
+    heard = workspace.library.segments(first.id)
+    copy = workspace.library.audio_path(first.id)
+    made = copy.stat().st_ino
+    prepare = workspace.transcriber.prepare
+
+    def slowly(*args):
+        workspace.correct_sentence("Crew", heard[0].id, "The zeppelin was never mentioned.")
+        return prepare(*args)
+
+    monkeypatch.setattr(workspace.transcriber, "prepare", slowly)
+    with pytest.raises(WouldLoseCorrections):
+        workspace.add(file, again=True)
+    kept = workspace.library.segments(first.id)
+    assert kept[0].text == "The zeppelin was never mentioned." and len(kept) == len(heard)
+    assert workspace.recording("Crew").status == "ready" and copy.stat().st_ino == made
+    assert not list(copy.parent.glob("*.again"))
+
+
+@pytest.mark.parametrize("door", ["relabel", "add"])
+def test_a_speaker_who_is_given_while_speakers_are_identified_again_stays(
+    workspace, sample, tmp_path, monkeypatch, door
+):
+    file = excerpt(sample, tmp_path / "talk.wav", 27, 64)
+    first = workspace.add(file, "Crew", speakers=2)
+    sentence = workspace.library.segments(first.id)[0].id
+    assign = diarize_stage.assign_speakers
+
+    def slowly(*args):
+        workspace.give_speaker("Crew", [sentence], "Zora")
+        return assign(*args)
+
+    monkeypatch.setattr(diarize_stage, "assign_speakers", slowly)
+    if door == "relabel":
+        with pytest.raises(WouldLoseCorrections):
+            workspace.relabel_speakers("Crew", 3)
+    else:
+        said: list[str] = []
+        workspace.add(file, speakers=3, told=said.append)
+        assert "--drop-corrections" in said[-1]
+    assert workspace.library.segments_by_id([sentence])[0].speaker == "Zora"
+    assert all(item.speaker for item in workspace.library.segments(first.id))
+    workspace.undo_correction("Crew")
 
 
 def test_the_page_keeps_the_title_of_a_file_that_is_sent_again(workspace, sample, tmp_path):
