@@ -253,6 +253,8 @@ class Workspace:
                     path, title, speakers, progress, cancel, language, told, track, again, drop_corrections
                 )
             )
+            # Its speakers may have been identified again.
+            self.voices.prune(added[0].id)
         return added[0]
 
     @contextmanager
@@ -545,10 +547,35 @@ class Workspace:
 
     def undo_correction(self, reference: str, redo: bool = False) -> Changed:
         """Take the newest correction back, or with ``redo`` make the one again that was undone last."""
+        recording = self.library.resolve(reference).id
         turn = self.corrections.redo if redo else self.corrections.undo
-        changed = self._correct(reference, turn)
-        self.voices.prune(self.library.resolve(reference).id)
-        return changed
+
+        def correct(found: str) -> Changed:
+            changed = turn(found)
+            if changed.correction is not None:
+                # Without the encoder's weights the correction is undone all the same.
+                with suppress(WeightsError):
+                    self._follow_names(found, changed.correction, redo)
+            return changed
+
+        return self._correct(recording, correct)
+
+    def _follow_names(self, recording: str, correction: Correction, redo: bool) -> None:
+        """Let known voices follow a name that was given, or taken back."""
+        if correction.kind not in ("rename", "unite") or not correction.before:
+            return
+        before, after = correction.before[0]["speaker"], correction.after[0]["speaker"]
+        if redo:
+            self.voices.named(recording, before, after)
+        elif correction.kind == "rename":
+            self.voices.renamed_back(recording, after, before)
+        else:
+            given = {
+                item.after[0]["speaker"]
+                for item in self.corrections.history(recording)
+                if item.kind == "rename" and item.undone_at is None
+            }
+            self.voices.parted(recording, after, before, before in given)
 
     def correction_history(self, reference: str, segment: int | None = None) -> list[Correction]:
         """What was corrected, newest first, with what was there before; of one sentence where it is named."""
@@ -561,7 +588,10 @@ class Workspace:
     def _correct(self, reference: str, correct: Callable[[str], Changed]) -> Changed:
         recording = self.library.resolve(reference).id
         with self.writing():
-            return correct(recording)
+            changed = correct(recording)
+            # A voice is known no longer than somebody here has its name.
+            self.voices.prune(recording)
+        return changed
 
     def rename_speaker(self, reference: str, old: str, new: str, merge: bool = False, by: str = "") -> int:
         """Give a speaker another name; returns the number of segments under the new name.
@@ -597,6 +627,7 @@ class Workspace:
         recording = self.library.resolve(reference)
         with self.writing():
             self.ingest.relabel_speakers(recording.id, speakers, report, drop_corrections)
+            self.voices.prune(recording.id)
         return self.library.recording(recording.id)
 
     # --- known voices (index/diarization/known_voices.py) -----------------------------------------------

@@ -12,6 +12,7 @@ are never exported. Speakers who are nobody known leave nothing here.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +27,7 @@ from index.diarization.voice_matching import (
     mean_voice,
     spoken_voice,
 )
-from index.recording_errors import MossAgentError
+from index.recording_errors import MossAgentError, WeightsError
 from index.records import Segment, Span
 from index.speaker_names import is_label
 from index.store.database import (
@@ -210,8 +211,59 @@ class KnownVoices:
                 session.execute(delete(VoiceMatchRow).where(VoiceMatchRow.speaker_id == row.id, answered))
         return True
 
+    def renamed_back(self, recording: str, old: str, new: str) -> None:
+        """The naming of a speaker was undone: what is known of the voice goes back with the name.
+
+        Args:
+            recording: Its id.
+            old: The name that was undone.
+            new: What the speaker is called again.
+
+        Raises:
+            WeightsError: As in ``named``.
+        """
+        with self.database.changing() as session:
+            speaker, voice = _speaker(session, recording, new), _voice(session, new)
+            match = None
+            if speaker is not None and voice is not None:
+                match = session.get(VoiceMatchRow, (speaker.id, voice.id))
+            if match is not None and match.state == REJECTED:
+                # The program had given that name, which nobody confirmed: nothing is learned from it.
+                match.state = SURE
+                return
+        self.named(recording, old, new)
+
+    def parted(self, recording: str, kept: str, back: str, was_named: bool) -> None:
+        """Two speakers who were united are two again: each is learned from their own speech.
+
+        Args:
+            recording: Its id.
+            kept: Whose name both had.
+            back: Who has an own name again.
+            was_named: Whether the user had given ``back`` that name.
+        """
+        for name in (kept, back):
+            with self.database.transaction() as session:
+                voice = _voice(session, name)
+                sample = None if voice is None else session.get(VoiceSampleRow, (voice.id, recording))
+            wanted = sample is not None or (name == back and was_named and not is_label(name))
+            learned = False
+            if wanted and self.consent:
+                # Without the encoder's weights nothing is learned.
+                with suppress(WeightsError):
+                    learned = self.learn(recording, name)
+            if sample is not None and not learned:
+                # What was learned from both is neither's voice.
+                with self.database.transaction() as session:
+                    session.execute(
+                        delete(VoiceSampleRow).where(
+                            VoiceSampleRow.voice_id == sample.voice_id,
+                            VoiceSampleRow.recording_id == recording,
+                        )
+                    )
+
     def prune(self, recording: str) -> None:
-        """Forget what was learned here under names that nobody here has any more: naming was undone."""
+        """Forget what was learned here under names that nobody here has any more."""
         if self.database.read_only is not None:
             return
         with self.database.transaction() as session:

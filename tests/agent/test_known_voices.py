@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sqlite3
 import sys
@@ -20,7 +21,7 @@ from index.audio.decode import decode_to_flac
 from index.diarization import known_voices
 from index.diarization.voice_matching import SpokenVoice, match_voices, spoken_voice
 from index.recording_errors import MossAgentError
-from index.records import Segment, Span
+from index.records import Recording, Segment, Span
 from index.search.indexing import index_recording
 from index.store.database import RecordingRow, SpeakerRow, VoiceMatchRow, VoiceRow
 from tests.support.indexed import store
@@ -171,6 +172,79 @@ def test_a_corrected_name_is_the_voice_s_too(two: Workspace) -> None:
     two.undo_correction(FIRST)
     assert names(two, FIRST) == ["Speaker 1", "Speaker 2", "Speaker 3"]
     assert two.known_voices() == [], "naming was undone"
+
+
+def of(workspace: Workspace, title: str, speaker: str) -> list[int]:
+    return [item.id for item in segments(workspace, title) if item.speaker == speaker]
+
+
+def learned(workspace: Workspace) -> dict[str, float]:
+    return {voice.name: voice.seconds for voice in workspace.known_voices()}
+
+
+def test_a_profile_follows_its_name_back_and_forth(two: Workspace) -> None:
+    two.rename_speaker(FIRST, "Speaker 1", "Ana")
+    two.rename_speaker(FIRST, "Ana", "Anna")
+    known = learned(two)
+    two.undo_correction(FIRST)
+    assert learned(two) == {"Ana": known["Anna"]}
+    two.undo_correction(FIRST, redo=True)
+    assert learned(two) == known
+
+
+def test_a_name_the_program_gave_is_not_confirmed_by_undoing_another(two: Workspace) -> None:
+    two.rename_speaker(FIRST, "Speaker 1", "Anna")
+    known, found = two.known_voices(), two.find_voices(SECOND)
+    two.rename_speaker(SECOND, "Anna", "Zoe")
+    two.undo_correction(SECOND)
+    assert two.known_voices() == known and two.voices.likenesses(two.recording(SECOND).id) == found
+
+
+def test_speakers_who_were_united_by_mistake_are_known_each_by_their_own_voice(two: Workspace) -> None:
+    two.rename_speaker(FIRST, "Speaker 1", "Anna")
+    two.rename_speaker(FIRST, "Speaker 2", "Ben")
+    before, own = learned(two), samples(two.home)
+    two.rename_speaker(FIRST, "Ben", "Anna", merge=True)
+    both = samples(two.home)
+    assert set(learned(two)) == {"Anna"}
+    two.undo_correction(FIRST)
+    assert learned(two) == before and sorted(samples(two.home)) == sorted(own)
+    two.undo_correction(FIRST, redo=True)
+    assert samples(two.home) == both
+    two.voices.setting = "off"
+    two.undo_correction(FIRST)
+    assert two.known_voices() == [], "what was learned from both is neither's, and nothing may be learned"
+
+
+@pytest.mark.parametrize("way", ["give", "merge", "relabel", "again"])
+def test_a_voice_whose_name_is_gone_is_known_no_longer(two: Workspace, monkeypatch, way: str) -> None:
+    first, second = next(
+        (one, other)
+        for one, other in itertools.pairwise(segments(two, FIRST))
+        if one.speaker != other.speaker == "Speaker 1"
+    )
+    two.rename_speaker(FIRST, "Speaker 1", "Anna")
+    assert set(learned(two)) == {"Anna"}
+    theirs = of(two, FIRST, "Anna")
+    if way == "give":
+        two.give_speaker(FIRST, theirs, "Speaker 2")
+    elif way == "merge":
+        two.give_speaker(FIRST, [number for number in theirs if number != second.id], "Speaker 2")
+        assert set(learned(two)) == {"Anna"}
+        two.merge_sentences(FIRST, [first.id, second.id])
+    else:
+        recording = two.recording(FIRST)
+
+        def anew(*_) -> Recording:
+            two.library.rename_speaker(recording.id, "Anna", "Speaker 9")
+            return recording
+
+        monkeypatch.setattr(two.ingest, "add" if way == "again" else "relabel_speakers", anew)
+        if way == "again":
+            two.add(two.library.audio_path(recording.id), again=True, drop_corrections=True)
+        else:
+            two.relabel_speakers(FIRST, 3, drop_corrections=True)
+    assert two.known_voices() == []
 
 
 @pytest.mark.parametrize("setting", ["off", "ask"])
