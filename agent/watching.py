@@ -124,7 +124,7 @@ class Watch:
         """
         while not self.stop.is_set():
             growing, settled = self._look()
-            waits = False
+            waits, did = False, False
             for path in settled:
                 if self.stop.is_set():
                     return
@@ -132,11 +132,12 @@ class Watch:
                 if taken is None:
                     waits = True
                     break
+                did = did or bool(taken)
                 yield from taken
             if once and not growing and not waits and not settled:
                 return
             # What was taken in may have left something that can be taken in now.
-            if waits or not settled:
+            if waits or not did:
                 self.stop.wait(self.look)
 
     # --- looking --------------------------------------------------------------------------------------
@@ -193,7 +194,7 @@ class Watch:
 
         A transcript and the media file of the same name are one recording.
         """
-        if self._is_done(path, *self._looks(path)):
+        if not path.is_file() or self._is_done(path, *self._looks(path)):
             return []
         transcripts, media = _companions(path)
         if any(other in growing for other in (*transcripts, *media)):
@@ -231,9 +232,7 @@ class Watch:
         try:
             recording = work(self.reporting(path.name), told.append)
         except (HomeInUse, DiskFull) as error:
-            if str(error) != self._waits:
-                self._waits = str(error)
-                self.told(f"{error} Waiting until that has changed.")
+            self._wait(error)
             return None
         except Cancelled:
             return []
@@ -250,9 +249,19 @@ class Watch:
         except BaseException as error:
             self._failed[path] = self._looks(path)
             return [Taken(path, problem=str(unexpected(path, error)), told=tuple(told))]
+        try:
+            self._remember(path, recording.id)
+        except DiskFull as error:
+            self._wait(error)
+            return None
         self._waits = ""
-        self._remember(path, recording.id)
         return [Taken(path, recording, told=tuple(told))]
+
+    def _wait(self, error: MossAgentError) -> None:
+        """Say once that something has to change before files can be taken in."""
+        if str(error) != self._waits:
+            self._waits = str(error)
+            self.told(f"{error} Waiting until that has changed.")
 
     def _add(self, path: Path, report: Report, told: Callable[[str], None]) -> Recording:
         return self.workspace.add(path, None, self.speakers, report, self.stop, self.language, told)
@@ -302,9 +311,14 @@ def _is_wanted(path: Path) -> bool:
 def _companions(path: Path) -> tuple[list[Path], list[Path]]:
     """Transcripts, the best first, and media files of the same name in the same folder."""
     stem = _stem(path)
+    try:
+        beside = sorted(path.parent.iterdir())
+    except OSError:
+        # The folder was taken away meanwhile.
+        return [], []
     same = [
         other
-        for other in sorted(path.parent.iterdir())
+        for other in beside
         if _is_wanted(other)
         and _stem(other) == stem
         and not other.name.startswith((".", "~"))

@@ -118,7 +118,8 @@ class Webhooks:
             return
         try:
             self._store(kind, recording, data)
-        except MossAgentError as error:
+        except Exception as error:
+            # A database that is locked for long, for one.
             _log.warning("the webhook will not be told: %s", error)
         self._wake.set()
 

@@ -113,6 +113,7 @@ class Workspace:
         self.engines_problem = ""
         """Why no engines could be chosen; empty if they were, or were not needed yet."""
         self._written: dict[tuple[str, str], InstructedSummary] = {}
+        self._written_lock = threading.Lock()
         self.beside_others = False
         """Whether this process searches for long while others may write; see ``search``."""
         self.when_removed: list[Callable[[str], None]] = []
@@ -258,7 +259,9 @@ class Workspace:
         return added[0]
 
     @contextmanager
-    def _telling(self, file: Path | None, title: str | None) -> Iterator[list[Recording]]:
+    def _telling(
+        self, file: Path | None, title: str | None, recording: str | None = None
+    ) -> Iterator[list[Recording]]:
         """Tell the webhook of the recording that is put into the list, if it is ready now and was not before;
         or of the file that could not be taken in."""
         webhooks = self.webhooks
@@ -271,12 +274,19 @@ class Workspace:
         except Exception as error:
             reason = str(error) if isinstance(error, MossAgentError) else "Unexpected error."
             name = title or (file.stem if file else "A transcript")
-            webhooks.failed(_id_of(file) if file else None, name, reason)
+            webhooks.failed(recording or (self._id_of(file) if file else None), name, reason)
             raise
-        for recording in added:
-            old = before.get(recording.id)
-            if old is None or old.status is not Status.READY or old.seconds_taken != recording.seconds_taken:
-                webhooks.ready(recording)
+        for found in added:
+            old = before.get(found.id)
+            if old is None or old.status is not Status.READY or old.seconds_taken != found.seconds_taken:
+                webhooks.ready(found)
+
+    def _id_of(self, path: Path) -> str | None:
+        """The id that a file's recording has, or would have; None where the file cannot be read."""
+        try:
+            return self.library.recording_of_media(file_id(path))
+        except MossAgentError:
+            return None
 
     @cached_property
     def webhooks(self) -> Webhooks:
@@ -339,8 +349,9 @@ class Workspace:
     ) -> Recording:
         """Give an imported transcript its media file; see ``index.pipeline.ingest.Ingest.attach_media``."""
         recording = self.library.resolve(reference)
-        with self.writing():
-            return self.ingest.attach_media(recording.id, media, speakers, progress, cancel, track)
+        with self.writing(), self._telling(media, recording.title, recording.id) as attached:
+            attached.append(self.ingest.attach_media(recording.id, media, speakers, progress, cancel, track))
+        return attached[0]
 
     def sync_notes(self, folder: Path, base: str | None = None) -> Iterator[Synced]:
         """Keep one Markdown note for each recording in a folder; see ``index.export.vault.Vault``.
@@ -464,7 +475,9 @@ class Workspace:
                 self.vectors.reset()
             self._remove_notes(recording.id)
             self.library.delete(recording.id)
-            self._written = {key: one for key, one in self._written.items() if key[0] != recording.id}
+            with self._written_lock:
+                for key in [key for key in self._written if key[0] == recording.id]:
+                    del self._written[key]
             self._remove_uploads(recording.id)
             for told in self.when_removed:
                 told(recording.id)
@@ -657,12 +670,12 @@ class Workspace:
         with self._changing():
             return self.voices.recognise(recording.id)
 
-    def confirm_voice(self, reference: str, speaker: str) -> str:
-        """Say that a speaker is who it may be; returns the name."""
+    def confirm_voice(self, reference: str, speaker: str, by: str = "") -> str:
+        """Say that a speaker is who it may be, and whoever has that name already; returns the name."""
         recording = self.library.resolve(reference).id
         likeness = self.voices.likeness(recording, speaker)
         if not likeness.sure:
-            self.rename_speaker(recording, likeness.speaker, likeness.voice, merge=True)
+            self.rename_speaker(recording, likeness.speaker, likeness.voice, merge=True, by=by)
         with self._changing():
             self.voices.confirmed(recording, likeness.voice)
         return likeness.voice
@@ -723,9 +736,12 @@ class Workspace:
         if kept is not None and kept.summary is summary:
             return kept
         written = summarize_as(self.toolbox, self.chat_model, recording, summary, instruction, cancel)
-        self._written[key] = written
-        while len(self._written) > SUMMARIES_KEPT:
-            self._written.pop(next(iter(self._written)), None)
+        # Of a recording that was removed meanwhile, nothing is kept.
+        self.library.recording(recording.id)
+        with self._written_lock:
+            self._written[key] = written
+            while len(self._written) > SUMMARIES_KEPT:
+                del self._written[next(iter(self._written))]
         return written
 
     def export(
@@ -979,14 +995,6 @@ class Workspace:
         if "vectors" in self.__dict__:
             self.vectors.close()
         self.library.database.close()
-
-
-def _id_of(path: Path) -> str | None:
-    """The id that a file's recording has, or would have; None where the file cannot be read."""
-    try:
-        return file_id(path)
-    except MossAgentError:
-        return None
 
 
 def open_workspace(settings: Settings) -> Workspace:

@@ -50,7 +50,8 @@ def add_edit_routes(app: FastAPI, workspace: Workspace) -> None:
     def history(recording: str, segment: int | None = None) -> list[dict[str, Any]]:
         """What was corrected, newest first."""
         try:
-            return [item.to_json() for item in workspace.correction_history(recording, segment)]
+            known = workspace.library.recording(recording).id
+            return [item.to_json() for item in workspace.correction_history(known, segment)]
         except UnknownRecording as error:
             raise HTTPException(404, str(error)) from error
 
@@ -81,14 +82,16 @@ def _answer(
     """What changed, with the transcript as it is now unless that was seen; if refused, why, in a sentence."""
     refused = ""
     try:
+        # The page names a recording by its whole id.
+        workspace.library.recording(recording)
         changed = correct()
     except UnknownRecording as error:
         raise HTTPException(404, str(error)) from error
     except MossAgentError as error:
         # No status of its own: a browser would complain of it in its console.
         refused = str(error)
-        changed = workspace.changes_since(recording, workspace.library.resolve(recording).revision)
-    found = workspace.library.resolve(recording)
+        changed = workspace.changes_since(recording, workspace.library.recording(recording).revision)
+    found = workspace.library.recording(recording)
     html = ""
     if changed.revision != seen:
         segments, comments = workspace.library.segments(found.id), workspace.library.comments(found.id)

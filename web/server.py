@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import threading
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -27,7 +28,13 @@ CANCELLED = "cancelled"
 log = logging.getLogger(__name__)
 
 
-def serve(workspace: Workspace, host: str = "127.0.0.1", port: int = 7860, json: bool = False) -> None:
+def serve(
+    workspace: Workspace,
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    json: bool = False,
+    beside: AbstractContextManager[object] | None = None,
+) -> None:
     """Serve the page until interrupted; prints the address once it answers.
 
     Args:
@@ -35,6 +42,7 @@ def serve(workspace: Workspace, host: str = "127.0.0.1", port: int = 7860, json:
         host: Address to listen on. Others than 127.0.0.1 let other machines in, without a password.
         port: Port to listen on; 0 takes a free one.
         json: Print the address as one JSON document.
+        beside: What works on the workspace meanwhile; left before the workspace is closed.
 
     Raises:
         MossAgentError: The address is taken, or another process uses the home folder.
@@ -63,7 +71,8 @@ def serve(workspace: Workspace, host: str = "127.0.0.1", port: int = 7860, json:
         try:
             # Uvicorn ends by raising the signal again; this way both signals pass through ``finally``.
             signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-            Server(config).run(sockets=[listener])
+            with beside or nullcontext():
+                Server(config).run(sockets=[listener])
         except KeyboardInterrupt:
             pass
         finally:

@@ -517,7 +517,7 @@ def voices_find(reference: Reference, json: Json = False) -> None:
 @voices_app.command("confirm")
 def voices_confirm(reference: Reference, speaker: Speaker, json: Json = False) -> None:
     """Say that a speaker is who it may be; it carries the name from now on."""
-    name = _workspace().confirm_voice(reference, speaker)
+    name = _workspace().confirm_voice(reference, speaker, COMMAND_LINE)
     if json:
         output.write_json({"speaker": speaker, "voice": name, "same": True})
     else:
@@ -772,8 +772,7 @@ def web(
     from importlib import import_module
 
     workspace = _workspace()
-    with _watching_beside(workspace, watched):
-        import_module("web.server").serve(workspace, host, port, json)
+    import_module("web.server").serve(workspace, host, port, json, _watching_beside(workspace, watched))
 
 
 @app.command()

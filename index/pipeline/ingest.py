@@ -38,6 +38,7 @@ from index.progress import Progress
 from index.recording_errors import (
     Cancelled,
     EngineStopped,
+    MediaError,
     MossAgentError,
     TranscriptError,
     WeightsError,
@@ -247,13 +248,23 @@ class Ingest:
                     self._index(context)
                     context.count_time()
                     context.set(status=Status.READY)
-            except Cancelled:
-                raise
-            except MossAgentError:
+            except (MediaError, TranscriptError):
                 if before is None:
                     self.library.delete(context.id)
                 raise
+            except (Cancelled, KeyboardInterrupt):
+                self._leave_unfinished(context, Status.CANCELLED)
+                raise
+            except Exception as error:
+                # Somebody may have corrected and noted something by now: it stays, and can be tried again.
+                self._leave_unfinished(context, Status.FAILED, _failure(error))
+                raise
             return context.recording
+
+    def _leave_unfinished(self, context: IngestContext, status: Status, failure: Note | None = None) -> None:
+        """Say of a recording that is not whole that nobody works on it any more."""
+        if context.recording.status == Status.LISTENING:
+            context.set(status=status, failure=failure)
 
     def attach_media(
         self,

@@ -9,7 +9,7 @@ import pytest
 from agent.settings import Settings
 from agent.workspace import open_workspace
 from index.export.formats import export
-from index.recording_errors import MediaError, MossAgentError, TranscriptError
+from index.recording_errors import MediaError, MossAgentError, TranscriptError, WeightsError
 from index.records import NoteKind, Recording, Segment, Status
 from tests.index.test_voice_label_migration import revise
 from tests.support.indexed import kinds, open_library, store
@@ -67,6 +67,25 @@ def test_a_transcript_without_media_is_asked_searched_summarised_and_exported(wo
     assert b"North Quay" in workspace.export(recording.id, "srt")
     with pytest.raises(MossAgentError, match="attach"):
         workspace.relabel_speakers(recording.id, 2)
+
+
+def test_an_import_that_breaks_off_keeps_what_was_read_and_goes_on_when_tried_again(
+    workspace, talk, tmp_path, monkeypatch
+):
+    file = written(tmp_path, talk, "talk.vtt")
+    with monkeypatch.context() as broken, pytest.raises(WeightsError):
+
+        def fail(texts):
+            raise WeightsError("The weights are gone.")
+
+        broken.setattr(workspace.embedder, "encode_passages", fail)
+        workspace.import_transcript(file)
+    (left,) = workspace.library.recordings()
+    assert left.status == "failed" and left.problems
+    assert any("decision is" in segment.text for segment in workspace.library.segments(left.id))
+    workspace.add_comment(left.id, 1.0, "Ask them.")
+    assert workspace.import_transcript(file).status == "ready"
+    assert workspace.search.search("North Quay audio", left.id) and workspace.comments(left.id)
 
 
 def test_media_given_later_is_laid_under_the_transcript_which_stays(workspace, talk, media, tmp_path):

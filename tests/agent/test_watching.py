@@ -153,3 +153,35 @@ def test_a_folder_that_is_none_is_refused(workspace, folder):
     os.rmdir(folder)
     with pytest.raises(MossAgentError):
         list(watching.run())
+
+
+def test_while_a_companion_grows_the_folder_is_looked_at_now_and_then(workspace, folder, monkeypatch):
+    (folder / "talk.srt").write_text(SRT)
+    (folder / "talk.mp4").write_bytes(b"x")
+    stop, looks = threading.Event(), []
+    watched = watch(workspace, folder, settle=0.2, look=0.05, stop=stop)
+    look = watched._look
+
+    def counted():
+        looks.append(1)
+        with (folder / "talk.mp4").open("ab") as file:
+            file.write(b"x")
+        return look()
+
+    monkeypatch.setattr(watched, "_look", counted)
+    threading.Timer(1.0, stop.set).start()
+    assert list(watched.run()) == []
+    assert 3 <= len(looks) <= 25
+
+
+def test_a_folder_that_is_taken_away_meanwhile_ends_nothing(workspace, folder):
+    below = folder / "below"
+    below.mkdir()
+    for name in ("a.srt", "b.srt"):
+        (below / name).write_text(SRT.replace("harbour", name))
+    taken = []
+    for one in watch(workspace, folder).run(once=True):
+        taken.append(one.path.name)
+        if below.exists():
+            below.rename(folder.parent / "away")
+    assert taken == ["a.srt"] and not any(one.status != "ready" for one in workspace.library.recordings())

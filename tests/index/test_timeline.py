@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -41,6 +42,16 @@ def test_peaks_are_the_loudest_of_all_channels_and_are_kept_beside_the_copy(copy
     assert (peaks_of(copy) == 7).all(), "what is kept is not computed again"
     kept.write_bytes(b"\x07")
     assert (peaks_of(copy) == peaks).all(), "what does not fit the copy is"
+
+
+def test_peaks_follow_a_copy_that_was_made_anew(copy: Path) -> None:
+    loud = peaks_of(copy)
+    later = copy.with_name("later.flac")
+    soundfile.write(later, np.zeros((3 * 16_000, 2), dtype=np.int16), 16_000)
+    stamp = copy.with_suffix(".peaks").stat().st_mtime_ns + 1_000_000
+    os.utime(later, ns=(stamp, stamp))
+    later.replace(copy)
+    assert loud.max() == 255 and peaks_of(copy).max() == 0
 
 
 def test_a_stretch_is_drawn_with_as_many_points_as_wanted(copy: Path) -> None:

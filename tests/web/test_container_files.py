@@ -50,6 +50,11 @@ def test_the_page_is_published_to_this_machine_only_and_everything_is_kept_in_on
     assert len(checks) == 1 and all(word in checks[0] for word in service["healthcheck"]["test"][1:])
 
 
+def test_the_first_process_can_hand_the_signal_to_stop_to_another_users_program():
+    service = read_service(ROOT / "compose.yaml", {})
+    assert not service["init"] or "KILL" in service["cap_add"]
+
+
 def test_variables_of_a_compose_file_are_replaced():
     service = read_service(ROOT / "compose.yaml", {"PUID": "1234", "PORT": "80"})
     assert service["environment"]["PUID"] == 1234 and service["environment"]["PGID"] == 1000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import threading
 from collections.abc import Iterator
@@ -491,6 +492,8 @@ def test_every_route_is_typed_and_described_without_anything_from_elsewhere(door
         for method, operation in methods.items()
     ]
     assert len(operations) >= 18
+    examples = re.findall(r"\$SERVER[^\s\"&]*", page.text)
+    assert len(examples) >= 18 and not [address for address in examples if "{" in address]
     for method, path, operation in operations:
         assert operation["description"] and f">{method.upper()}<" in page.text
         assert f"<code>{LIBRARY}{path}</code>" in page.text

@@ -96,8 +96,8 @@ def _operation(method: str, path: str, operation: Schema, schemas: Schema) -> It
 def _curl(method: str, path: str, operation: Schema, schemas: Schema) -> str:
     """An example for the command line; ``$SERVER`` and ``$ID`` are to be put in."""
     words = ["curl"]
-    for name in ("recording", "job", "speaker"):
-        path = path.replace(f"{{{name}}}", "$SPEAKER" if name == "speaker" else "$ID")
+    for name in ("recording", "job", "speaker", "segment"):
+        path = path.replace(f"{{{name}}}", f"${name.upper()}" if name in ("speaker", "segment") else "$ID")
     needed = [p["name"] for p in operation.get("parameters", ()) if p["in"] == "query" and p.get("required")]
     if needed:
         words.append("-G")
@@ -109,7 +109,9 @@ def _curl(method: str, path: str, operation: Schema, schemas: Schema) -> str:
         words.append("-F file=@talk.mp3")
     elif "application/json" in content:
         asked = schemas[content["application/json"]["schema"]["$ref"].rpartition("/")[2]]
-        example = {name: _example(asked["properties"][name]) for name in asked.get("required", ())}
+        # Where nothing is required, something has to be given; the first field stands for it.
+        fields = asked.get("required") or [*asked["properties"]][:1]
+        example = {name: _example(asked["properties"][name]) for name in fields}
         words.append(f"--json '{json.dumps(example, ensure_ascii=False)}'")
     elif method == "POST":
         words.append("-X POST")
@@ -117,6 +119,8 @@ def _curl(method: str, path: str, operation: Schema, schemas: Schema) -> str:
 
 
 def _example(schema: Schema) -> object:
+    if schema.get("type") == "array":
+        return [1, 2]
     return 60 if schema.get("type") in ("number", "integer") else "…"
 
 

@@ -171,7 +171,9 @@ class Handlers:
         """Changes whenever the middle column must be drawn anew."""
         if recording is None:
             return "nothing"
-        parts = [recording.id, recording.status, str(recording.coverage), *recording.speakers]
+        parts = [recording.id, recording.title, recording.status, str(recording.coverage)]
+        parts += [*recording.speakers, str(self.workspace.voices.consent)]
+        parts += [f"{one.id} {one.text}" for one in self.library.comments(recording.id)]
         parts.append(str(recording.has_media))
         if recording.status != "ready":
             parts.append(str(self.library.segment_count(recording.id)))
@@ -261,8 +263,10 @@ class Handlers:
     def voice(self, opened: str | None, event: gr.EventData) -> tuple[Any, ...]:
         """Somebody said whether a speaker is who it may be."""
         with _told():
-            answer = self.workspace.confirm_voice if event.same else self.workspace.reject_voice
-            answer(opened or "", str(event.speaker))
+            if event.same:
+                self.workspace.confirm_voice(opened or "", str(event.speaker), BY)
+            else:
+                self.workspace.reject_voice(opened or "", str(event.speaker))
         return self._spoken(opened)
 
     def _spoken(self, opened: str | None) -> tuple[Any, ...]:

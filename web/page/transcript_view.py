@@ -143,15 +143,17 @@ def render_talk(talk: TalkTime | None, recording: Recording | None) -> str:
 
 
 def _voice_row(voice: VoiceTime, look: str) -> str:
-    name = escape(voice.name or NAMELESS)
+    name = f"<span>{NAMELESS}</span>"
+    if voice.name:
+        shown = escape(voice.name)
+        name = f'<button type="button" data-only="{shown}" title="Read only what they say">{shown}</button>'
     facts = [clock(voice.seconds), f"{voice.turns} turn{'' if voice.turns == 1 else 's'}"]
     if voice.words is not None:
         facts.append(f"{voice.words:,} words")
     if voice.words_per_minute is not None:
         facts.append(f"{voice.words_per_minute:.0f} a minute")
     return (
-        f'<li class="{look}"><button type="button" data-only="{escape(voice.name or "")}" '
-        f'title="Read only what they say">{name}</button>'
+        f'<li class="{look}">{name}'
         f'<span class="share">{_percent(voice.share)}</span>'
         f'<span class="bar"><i style="width:{100 * voice.share:.1f}%"></i></span>'
         f'<span class="facts">{"".join(f"<span>{fact}</span>" for fact in facts)}</span></li>'

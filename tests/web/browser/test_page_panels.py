@@ -129,6 +129,28 @@ def test_a_comment_is_made_changed_and_deleted_by_keys_and_shown_on_the_lane(
     page.wait_for_function("moss.timeline.data.comments.length === 0")
 
 
+def test_a_comment_before_the_first_sentence_is_seen(two_site: Site, visit: Visit) -> None:
+    page = visit(two_site)
+    open_recording(page, OTHER)
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("c")
+    page.keyboard.type("Before anybody speaks")
+    page.keyboard.press("Control+Enter")
+    expect(page.locator(".remark p")).to_be_visible()
+    page.locator(".remark").hover()
+    page.locator(".remark").get_by_role("button", name="Delete").click()
+    page.locator("dialog").get_by_role("button", name="Delete").click()
+    expect(page.locator(".remark")).to_have_count(0)
+
+
+def test_the_waveform_stays_where_the_view_stays(two_site: Site, visit: Visit) -> None:
+    page = visit(two_site)
+    open_recording(page, OTHER)
+    page.wait_for_function("moss.timeline.peaks && moss.timeline.loaded.includes(' ')")
+    page.evaluate("moss.timeline.show(0, moss.timeline.duration)")
+    page.wait_for_function("moss.timeline.peaks")
+
+
 def test_a_summary_is_written_again_by_an_instruction_and_copied_as_it_is_shown(
     two_site: Site, visit: Visit
 ) -> None:

@@ -88,10 +88,11 @@ moss.markCorrected = () => {
 
 /** What a turn says, whatever is marked in it. */
 moss.signature = (turn) => {
-  const parts = turn.matches(".line") ? [turn] : [...turn.querySelectorAll(".line, .who, .remark")];
+  const parts = turn.matches(".line, .remark") ? [turn] : [...turn.querySelectorAll(".line, .who, .remark")];
   const looks = [...turn.classList].filter((one) => !["current", "corrected"].includes(one));
   const said = parts.map((part) => [
-    part.dataset.id, part.dataset.version, part.dataset.start, (part.querySelector(".text") ?? part).textContent,
+    part.dataset.id ?? part.querySelector("[data-recomment]")?.dataset.recomment,
+    part.dataset.version, part.dataset.start, (part.querySelector(".text") ?? part).textContent,
   ].join(" "));
   return [...looks, ...said].join("\n");
 };

@@ -85,7 +85,7 @@ moss.timeline.loadPeaks = async () => {
   if (!width || !(view.to > view.from)) return;
   const points = Math.max(40, Math.floor(width / 3));
   const wanted = `${recording} ${view.from} ${view.to} ${points}`;
-  if (line.loaded === wanted) { line.plan(); line.draw(); return; }
+  if (line.peaks && line.loaded === wanted) { line.plan(); line.draw(); return; }
   const reply = await fetch(`peaks/${recording}?start=${view.from.toFixed(3)}&end=${view.to.toFixed(3)}&points=${points}`).catch(() => null);
   if (!reply?.ok || line.recording !== recording || line.view !== view) return;
   line.peaks = new Uint8Array(await reply.arrayBuffer());
