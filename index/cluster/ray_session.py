@@ -181,10 +181,13 @@ class ClusterLink:
             return self._session
 
     def opened(self, recording: str) -> None:
-        """Say that somebody opened a recording; does nothing before anything else needed the cluster."""
-        session = self._session
-        if session is not None:
-            session.opened(recording)
+        """Say that somebody opened a recording, which another process may work on; never waits."""
+
+        def tell() -> None:
+            with suppress(ClusterAway):
+                self.session().opened(recording)
+
+        threading.Thread(target=tell, name="telling-ray", daemon=True).start()
 
     def close(self) -> None:
         """Leave the cluster."""
