@@ -173,6 +173,9 @@ class Handlers:
             return "nothing"
         parts = [recording.id, recording.title, recording.status, str(recording.coverage)]
         parts += [*recording.speakers, str(self.workspace.voices.consent)]
+        parts += [
+            f"{one.speaker} {one.voice} {one.sure}" for one in self.workspace.voices.likenesses(recording.id)
+        ]
         parts += [f"{one.id} {one.text}" for one in self.library.comments(recording.id)]
         parts.append(str(recording.has_media))
         if recording.status != "ready":
