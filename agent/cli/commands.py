@@ -360,16 +360,23 @@ def comments(
     remove: Annotated[
         int | None, typer.Option(metavar="NUMBER", help="Delete the comment with this number.")
     ] = None,
+    change: Annotated[
+        tuple[int, str] | None,
+        typer.Option(metavar="NUMBER TEXT", help="Give the comment with this number other words."),
+    ] = None,
     json: Json = False,
 ) -> None:
-    """List what was noted at moments of a recording; or delete one of it."""
-    workspace = _workspace() if remove is not None else _reading()
-    found = workspace.comments(reference)
+    """List what was noted at moments of a recording; or change or delete one of it."""
+    workspace = _workspace() if remove is not None or change is not None else _reading()
+    there = {comment.id for comment in workspace.comments(reference)}
+    for number in (remove, change[0] if change else None):
+        if number is not None and number not in there:
+            raise MossAgentError(f"This recording has no comment {number}.")
+    if change is not None:
+        workspace.change_comment(*change)
     if remove is not None:
-        if remove not in {one.id for one in found}:
-            raise MossAgentError(f"This recording has no comment {remove}.")
         workspace.remove_comment(remove)
-        found = [one for one in found if one.id != remove]
+    found = workspace.comments(reference)
     if json:
         output.write_json([output.comment_json(one) for one in found])
     else:

@@ -38,6 +38,7 @@ from index.progress import Progress
 from index.recording_errors import (
     Cancelled,
     EngineStopped,
+    InvalidInput,
     MediaError,
     MossAgentError,
     TranscriptError,
@@ -167,7 +168,7 @@ class Ingest:
             DiskFull: The disk is full; what was transcribed is kept.
         """
         if speakers is not None and not 1 <= speakers <= MAX_SPEAKERS:
-            raise MossAgentError(f"The number of speakers must be between 1 and {MAX_SPEAKERS}.")
+            raise InvalidInput(f"The number of speakers must be between 1 and {MAX_SPEAKERS}.")
         report = progress or (lambda _: None)
         report(Progress(StageName.READING, 0.0, 0.0))
         identity = self.library.recording_of_media(file_id(path))
@@ -293,7 +294,7 @@ class Ingest:
         context = self._context(recording, progress or (lambda _: None), cancel or threading.Event())
         with self._busy.setdefault(context.id, threading.Lock()), noticing_full_disk(self.library.home):
             if context.recording.imported is None:
-                raise MossAgentError(
+                raise InvalidInput(
                     f"“{context.recording.title}” was transcribed from its own media file; only an imported "
                     "transcript can be given one."
                 )
@@ -369,7 +370,7 @@ class Ingest:
     ) -> None:
         """Decode the media of an imported transcript, fit the two, and finish as for any other recording."""
         if speakers is not None and not 1 <= speakers <= MAX_SPEAKERS:
-            raise MossAgentError(f"The number of speakers must be between 1 and {MAX_SPEAKERS}.")
+            raise InvalidInput(f"The number of speakers must be between 1 and {MAX_SPEAKERS}.")
         self.vectors.count()
         total = declared_duration(media) or 0.0
         with reserve(context.audio.with_suffix(".reserve")) as give_back:
@@ -448,7 +449,7 @@ class Ingest:
             raise would_lose("Its speakers have", count, "identify them again")
         context = self._context(recording, progress or (lambda _: None), threading.Event())
         if not context.recording.has_media:
-            raise MossAgentError(
+            raise InvalidInput(
                 f"“{context.recording.title}” is an imported transcript without its media, so there are no "
                 "voices to tell apart; `moss-agent attach` gives it the media file."
             )

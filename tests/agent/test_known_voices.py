@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import update
 
 from agent.cli import commands as cli
 from agent.settings import Settings
@@ -23,8 +23,8 @@ from index.diarization.voice_matching import SpokenVoice, match_voices, spoken_v
 from index.recording_errors import MossAgentError
 from index.records import Recording, Segment, Span
 from index.search.indexing import index_recording
-from index.store.database import RecordingRow, SpeakerRow, VoiceMatchRow, VoiceRow
-from tests.support.indexed import embedder, store
+from index.store.database import RecordingRow
+from tests.support.indexed import embedder, may_be_anna, store
 
 FIRST, SECOND = "First call", "Second call"
 
@@ -437,16 +437,7 @@ def test_a_question_about_what_somebody_said_has_that_person_s_sentences_alone(l
 @pytest.fixture(scope="module")
 def unconfirmed(library: Workspace) -> Workspace:
     """The same, with somebody who may be Anna in one of the talks."""
-    exhibition = library.library.resolve("Exhibition").id
-    with library.library.database.transaction() as session:
-        speaker = session.scalar(
-            select(SpeakerRow.id).where(SpeakerRow.recording_id == exhibition, SpeakerRow.name == "Speaker 1")
-        )
-        session.add(VoiceRow(id=1, name="Anna", encoder=known_voices.ENCODER))
-        session.flush()
-        session.add(
-            VoiceMatchRow(speaker_id=speaker, voice_id=1, state="maybe", label="Speaker 1", score=0.8)
-        )
+    may_be_anna(library, "Exhibition", "Speaker 1")
     return library
 
 

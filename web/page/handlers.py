@@ -23,7 +23,6 @@ from index.export.markdown import to_markdown
 from index.moments import Moment, find_moment
 from index.recording_errors import Cancelled, MossAgentError, UnknownRecording
 from index.records import Recording
-from index.timeline import talk_time
 from web.edits import BY
 from web.jobs import Jobs, remove_recording
 from web.page import chat_view
@@ -139,7 +138,7 @@ class Handlers:
             ),
             render_player(recording, heard, moment.at if moment else None),
             render_transcript(recording, segments, self.library.comments(recording.id)),
-            render_talk(talk_time(recording, segments), recording),
+            render_talk(self.workspace.talk_time(recording.id), recording),
         )
 
     def _chips(self, recording: Recording | None, talking: bool) -> str:
@@ -321,7 +320,7 @@ class Handlers:
         recording = self._recording(opened)
         if recording is None:
             return (chat, *[gr.skip()] * 3)
-        talk = render_talk(talk_time(recording, self.library.segments(recording.id)), recording)
+        talk = render_talk(self.workspace.talk_time(recording.id), recording)
         if not event.summary or (wanted or {}).get(recording.id):
             return chat, talk, gr.skip(), gr.skip()
         return chat, talk, *self._summary_of(recording, template)
