@@ -663,6 +663,21 @@ def _show_changed(changed: Changed, json: bool) -> None:
         output.show_changed(changed)
 
 
+@app.command("hear-again")
+def hear_again(reference: Reference, drop_corrections: DropCorrections = False, json: Json = False) -> None:
+    """Transcribe a recording anew from its audio copy, or go on with one that broke off."""
+    workspace = _workspace()
+    losing = workspace.corrections_lost(reference) if drop_corrections else 0
+    with output.ingest_progress(quiet=json) as reporting:
+        report = reporting(workspace.library.resolve(reference).title)
+        recording = workspace.hear_again(reference, report, losing=losing)
+    segments = workspace.library.segment_count(recording.id)
+    if json:
+        output.write_json(output.added_json(recording, segments))
+    else:
+        output.show_added(recording, segments)
+
+
 @app.command("relabel-speakers")
 def relabel_speakers(
     reference: Reference,

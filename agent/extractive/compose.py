@@ -592,7 +592,7 @@ def _unsure_items(
     """By speaker the items of those who may be the person that is asked for, which nobody has confirmed."""
     known = {item.id: item for item in result.evidence}
     about = "" if intent.about == intent.person else intent.about
-    found = {}
+    found: dict[str, Sequence[Item]] = {}
     for speaker, voice in result.content.may_be.items():
         if intent.person and fold(voice) == fold(intent.person):
             theirs = _wanted(replace(intent, person=speaker, about=about), result, situation)

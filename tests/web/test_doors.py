@@ -82,6 +82,14 @@ class House:
         return self.workspace.library.segments(self.recording)[:2]
 
     @property
+    def audio(self) -> str:
+        """The recording, with an audio copy."""
+        copy = self.workspace.library.audio_path(self.recording)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(self.file.read_bytes())
+        return self.recording
+
+    @property
     def comment(self) -> int:
         """Something that was noted."""
         return self.workspace.add_comment(TITLE, 5.0, "Here.").id
@@ -113,7 +121,10 @@ def house(filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     monkeypatch.setattr("agent.workspace.Workspace.embedder", embedder())
     file = tmp_path / "talk.wav"
     file.write_bytes(wav(0.2))
-    jobs = Jobs(lambda *given, **named: workspace.add(*given, **named))
+    jobs = Jobs(
+        lambda *given, **named: workspace.add(*given, **named),
+        hear_again=lambda *given: workspace.hear_again(*given),
+    )
     house = House(workspace, jobs, Uploads(filled), file)
 
     def same(self: Workspace, *_: Any, **__: Any) -> Recording:
@@ -128,7 +139,7 @@ def house(filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     instead: dict[str, Callable[..., Any]] = dict.fromkeys(
         ["correct_sentence", "give_speaker", "split_sentence", "merge_sentences", "undo_correction"], changed
     )
-    instead |= dict.fromkeys(["import_transcript", "attach_media"], same)
+    instead |= dict.fromkeys(["import_transcript", "attach_media", "hear_again"], same)
     instead |= dict.fromkeys(["confirm_voice", "reject_voice", "forget_voice"], lambda *_: "Anna")
     instead |= {"add": same, "remove": same, "relabel_speakers": same, "listen": listened}
     for row in ROWS:
@@ -177,6 +188,7 @@ def by_page(house: House, row: Row) -> None:
         "add_comment": lambda: handlers.comment(house.recording, event(at=5, text="Here.")),
         "change_comment": lambda: handlers.recomment(house.recording, event(id=house.comment, text="There.")),
         "remove_comment": lambda: handlers.uncomment(house.recording, event(id=house.comment)),
+        "hear_again": lambda: handlers.again(None, event(id=house.audio, losing=0)),
         "talk_time": lambda: handlers.load(kept),
         "speaker_facts": lambda: handlers.load(kept),
         "summarize_as": lambda: list(
@@ -189,7 +201,7 @@ def by_page(house: House, row: Row) -> None:
         "export": lambda: page_routes(house).get(f"/export/{house.recording}.txt").raise_for_status(),
     }
     gone_through[row.function]()
-    if row.function == "add":
+    if row.function in ("add", "hear_again"):
         wait_until(lambda: not house.jobs.list())
 
 
@@ -249,6 +261,8 @@ def by_command_line(house: House, row: Row, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def by_api(house: House, row: Row) -> None:
+    if row.function == "hear_again":
+        _ = house.audio
     method, _, path = row.cells["API"].strip("`").partition(" ")
     service = Service(None, None)
     client = TestClient(create_library_api(house.workspace, house.jobs, house.uploads, service))
@@ -278,7 +292,7 @@ def by_api(house: House, row: Row) -> None:
     )
     found = client.request(method, filled, **bodies.get(f"{method} {path}", {}))
     assert found.status_code in (200, 201, 202), found.text
-    if row.function == "add":
+    if row.function in ("add", "hear_again"):
         wait_until(lambda: not house.jobs.list())
     service.close()
 

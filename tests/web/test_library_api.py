@@ -87,7 +87,7 @@ def with_embedder(home: Path) -> Workspace:
 
 def _open(home: Path, add: Any = None, limits: Limits | None = None) -> Iterator[Door]:
     workspace = with_embedder(home)
-    jobs = Jobs(add or workspace.add)
+    jobs = Jobs(add or workspace.add, hear_again=lambda *_: None)
     service = Service(None, None, limits)
     api = create_library_api(workspace, jobs, Uploads(home), service)
 
@@ -268,6 +268,20 @@ def test_a_voice_is_confirmed_rejected_and_forgotten(door: Door):
     door.send("DELETE", "/voices/Zoe", 422)
     assert door.send("DELETE", "/voices/anna")["voices"] == []
     assert "MOSS_AGENT_VOICES" in door.send("PUT", "/voices", 422, json={"remembered": False})["message"]
+
+
+def test_a_recording_is_heard_again_only_where_no_correction_is_lost_unsaid(door: Door):
+    recording = door.workspace.recording(TITLE)
+    place = f"/recordings/{TITLE}/again"
+    assert "audio" in door.send("POST", place, 422)["message"]
+    copy = door.workspace.library.audio_path(recording.id)
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    copy.write_bytes(wav(0.2))
+    (first, *_) = door.get(f"/recordings/{TITLE}/transcript")["segments"]
+    door.send("PATCH", f"/recordings/{TITLE}/segments/{first['id']}", json={"text": "Good evening."})
+    assert door.send("POST", place, 409)["code"] == "has_corrections"
+    job = door.send("POST", place, 202, params={"drop_corrections": True})
+    assert job["recording"] == recording.id and job["title"] == TITLE
 
 
 def test_media_is_only_given_to_an_imported_transcript(door: Door):

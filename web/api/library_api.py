@@ -75,7 +75,7 @@ from web.documents import (
     TranscriptDocument,
     VoicesDocument,
 )
-from web.jobs import Job, Jobs, remove_recording
+from web.jobs import Job, Jobs, hear_again, remove_recording
 from web.uploads import Uploads
 
 if TYPE_CHECKING:
@@ -264,6 +264,7 @@ class _Routes:
         app.get(one, tags=["recordings"])(self.get_recording)
         app.patch(one, tags=["recordings"])(self.rename_recording)
         app.delete(one, tags=["recordings"])(self.delete_recording)
+        app.post(f"{one}/again", status_code=202, tags=["recordings"])(self.hear_again)
         app.get(f"{one}/transcript", tags=["recordings"])(self.get_transcript)
         app.get(f"{one}/export", tags=["recordings"], response_class=Response, responses={200: _FILES})(
             self.export_transcript
@@ -396,6 +397,17 @@ class _Routes:
         """Delete a recording from every store, with the conversations that quoted it."""
         removed = remove_recording(self.workspace, self.jobs, recording, drop_corrections)
         return RemovedDocument(id=removed.id, title=removed.title)
+
+    def hear_again(
+        self,
+        recording: str,
+        drop_corrections: Annotated[
+            bool, Query(description="Whether what somebody corrected may be lost by that.")
+        ] = False,
+    ) -> JobDocument:
+        """Transcribe a recording anew from its audio copy; the job that is returned says how far it is."""
+        losing = self.workspace.corrections_lost(recording) if drop_corrections else 0
+        return JobDocument.of(hear_again(self.workspace, self.jobs, recording, losing))
 
     def get_transcript(
         self, recording: str, request: Request, start: Start = None, end: End = None

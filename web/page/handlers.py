@@ -24,7 +24,7 @@ from index.moments import Moment, find_moment
 from index.recording_errors import Cancelled, MossAgentError, UnknownRecording
 from index.records import Recording
 from web.edits import BY
-from web.jobs import Jobs, remove_recording
+from web.jobs import Jobs, hear_again, remove_recording
 from web.page import chat_view
 from web.page.chat_view import Conversations
 from web.page.layout import render_actions
@@ -206,7 +206,11 @@ class Handlers:
             track = int(chosen) if chosen else None
             if track is not None and track < 1:
                 raise MossAgentError("Audio tracks are counted from 1.")
-            self.uploads.submit(self.jobs, str(event.file), str(event.title), speakers, track)
+            job = self.uploads.submit(self.jobs, str(event.file), str(event.title), speakers, track)
+            known = self._recording(job.recording)
+            if known is not None and known.status == "ready":
+                title = escape(known.title)
+                gr.Info(f"“{title}” is in the library already. To transcribe it anew, open it: Hear again.")
         return self._shelf(opened)
 
     def glossary(self) -> str:
@@ -236,6 +240,15 @@ class Handlers:
     def resume(self, opened: str | None, event: gr.EventData) -> str:
         """Resume a stopped job."""
         self.jobs.resume(str(event.id))
+        return self._shelf(opened)
+
+    def again(self, opened: str | None, event: gr.EventData) -> str:
+        """A recording is to be heard again, after the browser asked; or to go on where that broke off.
+
+        Of corrections only so many may be lost as were told of.
+        """
+        with _told():
+            hear_again(self.workspace, self.jobs, str(event.id), max(0, int(event.losing or 0)))
         return self._shelf(opened)
 
     def dismiss(self, opened: str | None, event: gr.EventData) -> str:
