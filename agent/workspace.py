@@ -258,6 +258,24 @@ class Workspace:
             self.voices.prune(added[0].id)
         return added[0]
 
+    def hear_again(
+        self,
+        reference: str,
+        progress: Callable[[Progress], None] | None = None,
+        cancel: threading.Event | None = None,
+        losing: int = 0,
+    ) -> Recording:
+        """Transcribe a recording anew from its audio copy; see ``Ingest.hear_again``."""
+        recording = self.library.resolve(reference)
+        with self.writing(), self._telling(None, recording.title, recording.id) as heard:
+            heard.append(self.ingest.hear_again(recording.id, progress, cancel, losing))
+            self.voices.prune(recording.id)
+        return heard[0]
+
+    def corrections_lost(self, reference: str) -> int:
+        """How many corrections hearing a recording again, or removing it, would lose."""
+        return self.library.correction_count(self.library.resolve(reference).id)
+
     @contextmanager
     def _telling(
         self, file: Path | None, title: str | None, recording: str | None = None
@@ -604,6 +622,11 @@ class Workspace:
             changed = correct(recording)
             # A voice is known no longer than somebody here has its name.
             self.voices.prune(recording)
+            if changed.correction is not None and changed.correction.kind in ("speaker", "merge"):
+                states = (*changed.correction.before, *changed.correction.after)
+                now = {segment.speaker for segment in changed.segments}
+                speakers = now | {state.get("speaker") for state in states}
+                self.voices.said_otherwise(recording, {name for name in speakers if name})
         return changed
 
     def rename_speaker(self, reference: str, old: str, new: str, merge: bool = False, by: str = "") -> int:

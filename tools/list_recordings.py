@@ -28,6 +28,7 @@ def list_recordings(toolbox: Toolbox, recording: str | None = None) -> Recording
     """
     library = toolbox.library
     recordings = [library.resolve(recording)] if recording else library.recordings()
+    may_be = toolbox.may_be(recordings[0].id if recording else None)
     entries = tuple(
         RecordingEntry(
             id=recording.id,
@@ -40,6 +41,7 @@ def list_recordings(toolbox: Toolbox, recording: str | None = None) -> Recording
             has_media=recording.has_media,
             speakers=recording.speakers,
             speaking=library.speaking_times(recording.id) if len(recordings) == 1 else {},
+            may_be=may_be.get(recording.id, {}),
             added_at=recording.added_at,
         )
         for recording in recordings[:MOST_RECORDINGS]

@@ -313,6 +313,8 @@ class VoiceSampleRow(Base):
     """Speech behind it."""
     embedding: Mapped[bytes] = mapped_column(LargeBinary)
     """float32, unit length."""
+    stale: Mapped[bool] = mapped_column(default=False)
+    """Whether somebody changed since what the speaker says there; it is learned again before it is used."""
 
 
 class VoiceMatchRow(Base):
