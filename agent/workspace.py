@@ -29,6 +29,7 @@ from index.recording_errors import (
     IndexOutOfDate,
     InvalidInput,
     MossAgentError,
+    VectorsAway,
     WeightsError,
     would_lose,
 )
@@ -133,7 +134,12 @@ class Workspace:
         """The Chroma collection."""
         from index.search.vectors import Vectors
 
-        return Vectors(self.settings.vectors_url or self.home / "vectors", self.embedder)
+        token = self.settings.vectors_token
+        return Vectors(
+            self.settings.vectors or self.home / "vectors",
+            self.embedder,
+            token.get_secret_value() if token else None,
+        )
 
     @cached_property
     def engines(self) -> Engines:
@@ -458,6 +464,7 @@ class Workspace:
         Raises:
             UnknownRecording, AmbiguousRecording: See ``Library.resolve``.
             WouldLoseCorrections: It has corrections, and they may not be dropped.
+            VectorsAway: The Chroma server cannot be used; nothing is removed, since its vectors would stay.
         """
         recording = self.library.resolve(reference)
         count = 0 if drop_corrections else self.library.correction_count(recording.id)
@@ -466,13 +473,15 @@ class Workspace:
         if isinstance(self.read_only, DiskFull):
             self._make_room(recording.id)
         with self.writing():
-            for thread in self.library.threads_of(recording.id):
-                self.memory.forget(thread)
             try:
                 self.vectors.delete(recording.id)
+            except VectorsAway as error:
+                raise VectorsAway(f"“{recording.title}” was not removed. {error}") from error
             except IndexOutOfDate:
                 # A collection that cannot be read may still hold its vectors; `reindex` makes it anew.
                 self.vectors.reset()
+            for thread in self.library.threads_of(recording.id):
+                self.memory.forget(thread)
             self._remove_notes(recording.id)
             self.library.delete(recording.id)
             with self._written_lock:

@@ -1077,7 +1077,7 @@ def demo(
     server = import_module("web.server")
     with demo_home(home or _Run.home) as folder:
         # The stores of one's own library are named apart from its folder.
-        workspace = _workspace(home=folder, database_url=None, vectors_url=None)
+        workspace = _workspace(home=folder, database_url=None, vectors=None)
         try:
             document = converse(workspace, server.SAMPLE, server.SAMPLE_TITLE, json)
             if json:
@@ -1118,7 +1118,7 @@ def _workspace(**fixed: Any) -> Workspace:
         settings = Settings(**chosen)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        name = "_".join(str(part) for part in first["loc"]).upper()
+        name = "_".join(str(part) for part in first["loc"]).upper().removeprefix("MOSS_AGENT_")
         raise MossAgentError(
             f"MOSS_AGENT_{name} cannot be “{first['input']}”: {first['msg']} (docs/settings.md)."
         ) from error
