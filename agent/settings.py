@@ -32,6 +32,10 @@ class Settings(BaseSettings):
     """URL of a Chroma server (``http://host:port``); by default Chroma runs embedded in the home folder."""
     vectors_token: SecretStr | None = None
     """What the server of ``vectors``, or the proxy before it, asks for."""
+    audio: str | None = None
+    """Where audio copies are kept: a folder, or a URL as fsspec reads it; by default in the home folder."""
+    audio_cache_mb: Annotated[int, Field(gt=0)] = 10_240
+    """Size in MiB that audio copies in the home folder may have where ``audio`` is a URL."""
     model: str = "auto"
     """``auto``, a MOSS-Audio on the Hugging Face hub, a folder with one, or the URL of a server."""
     api_key: SecretStr | None = None
@@ -73,7 +77,7 @@ class Settings(BaseSettings):
     summary_template: Template = "meeting"
     """Template of a summary when none is named."""
 
-    @field_validator("vectors")
+    @field_validator("vectors", "audio")
     @classmethod
     def _none_if_empty(cls, value: str | None) -> str | None:
         return (value or "").strip() or None

@@ -108,7 +108,7 @@ class Workspace:
             ) from error
         is_read_only = not is_writable(self.home)
         database = Database(settings.database_url or self.home / "library.sqlite", is_read_only)
-        self.library = Library(database, self.home)
+        self.library = self._library(database)
         self.read_only = not_writable(self.home) if is_read_only else database.read_only
         """Why the home folder is only read, as the error of what would write; None where it is written."""
         self.engines_problem = ""
@@ -121,6 +121,9 @@ class Workspace:
         """Called with the id of each recording that is removed, by whatever holds words of it in memory."""
         self._locked = threading.RLock()
         self._lock_depth = 0
+
+    def _library(self, database: Database) -> Library:
+        return Library(database, self.home, self.settings.audio, self.settings.audio_cache_mb)
 
     @cached_property
     def embedder(self) -> Embedder:
@@ -497,14 +500,14 @@ class Workspace:
 
         On a full disk nothing can be deleted from a database: that is written down first.
         """
-        self.library.audio_path(recording).unlink(missing_ok=True)
+        self.library.audio.drop_local(recording)
         self.library.database.close()
         if "memory" in self.__dict__:
             self.memory.close()
         for opened in ("memory", "search", "ingest", "corrections", "toolbox", "assistant", "voices"):
             self.__dict__.pop(opened, None)
         database = Database(self.settings.database_url or self.home / "library.sqlite")
-        self.library = Library(database, self.home)
+        self.library = self._library(database)
         self.read_only = database.read_only
         if "webhooks" in self.__dict__:
             self.webhooks.database = database

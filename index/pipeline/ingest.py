@@ -687,6 +687,7 @@ class Ingest:
                 row.expected_speakers = speakers or row.expected_speakers
 
     def _stages(self, context: IngestContext, language: str | None) -> None:
+        self.library.audio.put(context.id)
         speech = self._speech(context)
         is_imported = context.recording.imported is not None
         if not is_imported:
