@@ -37,7 +37,7 @@ class Settings(BaseSettings):
     audio_cache_mb: Annotated[int, Field(gt=0)] = 10_240
     """Size in MiB that audio copies in the home folder may have where ``audio`` is a URL."""
     model: str = "auto"
-    """``auto``, a MOSS-Audio on the Hugging Face hub, a folder with one, or the URL of a server."""
+    """``auto``, a MOSS-Audio on the Hugging Face hub, a folder with one, or URLs of servers."""
     api_key: SecretStr | None = None
     """What the server of ``model`` asks for."""
     served_model: str | None = None

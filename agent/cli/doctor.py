@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from agent.engines.model_pool import ModelPool
 from agent.workspace import Workspace
 from index.recording_errors import MossAgentError
 from moss_audio.decoder_process import decoder_versions
@@ -89,7 +90,7 @@ def _decoding() -> str:
 def _model(workspace: Workspace) -> str:
     """Which engines were chosen and why; loads the model, or asks the server."""
     engines = workspace.engines
-    if isinstance(engines.backend, ServedBackend):
+    if isinstance(engines.backend, ServedBackend | ModelPool):
         try:
             served = engines.backend.check()
         except MossAudioError as error:
