@@ -73,7 +73,7 @@ class Vectors:
     """
 
     def __init__(self, location: Path | str, embedder: NamedEmbedder, token: str | None = None) -> None:
-        self.location = location if isinstance(location, Path) else _checked(location)
+        self.location = location if isinstance(location, Path) else location_of(location)
         self.embedder = embedder
         self.missed: set[str] = set()
         self._token = token
@@ -503,8 +503,12 @@ def _json_of(answer: Any) -> Any:
         return None
 
 
-def _checked(location: str) -> Path | str:
-    """A folder or an address, as it is written in the settings."""
+def location_of(location: str) -> Path | str:
+    """The folder or the server's address that the settings name.
+
+    Raises:
+        MossAgentError: It is neither.
+    """
     if location.startswith(("http://", "https://")):
         try:
             parts = urlsplit(location)
