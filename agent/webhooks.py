@@ -20,6 +20,7 @@ import threading
 import time
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -134,6 +135,22 @@ class Webhooks:
                 id=f"msg_{uuid.uuid4().hex}", recording_id=known, body=body, next_at=time.time()
             )
             session.add(row)
+
+    def reach(self) -> None:
+        """Connect to where messages go, and send nothing.
+
+        Raises:
+            NotDelivered: It cannot be reached, or is not allowed.
+        """
+        if self._url is None:
+            return
+        host = self._url.hostname or ""
+        port = self._url.port or (443 if self._url.scheme == "https" else 80)
+        for address in self._resolve(host, port):
+            with suppress(OSError):
+                socket.create_connection((str(address), port), timeout=PATIENCE).close()
+                return
+        raise NotDelivered(f"The webhook at {self.address} cannot be reached.")
 
     # Delivering
 

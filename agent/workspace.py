@@ -29,6 +29,7 @@ from index.recording_errors import (
     IndexOutOfDate,
     InvalidInput,
     MossAgentError,
+    VectorsAway,
     WeightsError,
     would_lose,
 )
@@ -107,7 +108,7 @@ class Workspace:
             ) from error
         is_read_only = not is_writable(self.home)
         database = Database(settings.database_url or self.home / "library.sqlite", is_read_only)
-        self.library = Library(database, self.home)
+        self.library = self._library(database)
         self.read_only = not_writable(self.home) if is_read_only else database.read_only
         """Why the home folder is only read, as the error of what would write; None where it is written."""
         self.engines_problem = ""
@@ -121,6 +122,9 @@ class Workspace:
         self._locked = threading.RLock()
         self._lock_depth = 0
 
+    def _library(self, database: Database) -> Library:
+        return Library(database, self.home, self.settings.audio, self.settings.audio_cache_mb)
+
     @cached_property
     def embedder(self) -> Embedder:
         """The sentence embedder of the settings."""
@@ -133,7 +137,12 @@ class Workspace:
         """The Chroma collection."""
         from index.search.vectors import Vectors
 
-        return Vectors(self.settings.vectors_url or self.home / "vectors", self.embedder)
+        token = self.settings.vectors_token
+        return Vectors(
+            self.settings.vectors or self.home / "vectors",
+            self.embedder,
+            token.get_secret_value() if token else None,
+        )
 
     @cached_property
     def engines(self) -> Engines:
@@ -476,6 +485,7 @@ class Workspace:
         Raises:
             UnknownRecording, AmbiguousRecording: See ``Library.resolve``.
             WouldLoseCorrections: It has corrections, and they may not be dropped.
+            VectorsAway: The Chroma server cannot be used; nothing is removed, since its vectors would stay.
         """
         recording = self.library.resolve(reference)
         count = 0 if drop_corrections else self.library.correction_count(recording.id)
@@ -484,13 +494,15 @@ class Workspace:
         if isinstance(self.read_only, DiskFull):
             self._make_room(recording.id)
         with self.writing():
-            for thread in self.library.threads_of(recording.id):
-                self.memory.forget(thread)
             try:
                 self.vectors.delete(recording.id)
+            except VectorsAway as error:
+                raise VectorsAway(f"“{recording.title}” was not removed. {error}") from error
             except IndexOutOfDate:
                 # A collection that cannot be read may still hold its vectors; `reindex` makes it anew.
                 self.vectors.reset()
+            for thread in self.library.threads_of(recording.id):
+                self.memory.forget(thread)
             self._remove_notes(recording.id)
             self.library.delete(recording.id)
             with self._written_lock:
@@ -506,14 +518,14 @@ class Workspace:
 
         On a full disk nothing can be deleted from a database: that is written down first.
         """
-        self.library.audio_path(recording).unlink(missing_ok=True)
+        self.library.audio.drop_local(recording)
         self.library.database.close()
         if "memory" in self.__dict__:
             self.memory.close()
         for opened in ("memory", "search", "ingest", "corrections", "toolbox", "assistant", "voices"):
             self.__dict__.pop(opened, None)
         database = Database(self.settings.database_url or self.home / "library.sqlite")
-        self.library = Library(database, self.home)
+        self.library = self._library(database)
         self.read_only = database.read_only
         if "webhooks" in self.__dict__:
             self.webhooks.database = database

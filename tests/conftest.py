@@ -12,6 +12,9 @@ import pytest
 from hypothesis import settings
 
 from agent.privacy import switch_off_telemetry
+from tests.servers import chroma, chroma_server
+
+__all__ = ["chroma", "chroma_server"]
 
 switch_off_telemetry()
 os.environ["HF_HUB_OFFLINE"] = "1"

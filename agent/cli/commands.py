@@ -720,10 +720,16 @@ def reindex(json: Json = False) -> None:
 
 @app.command()
 def doctor(json: Json = False) -> None:
-    """Check the installation, and say which engines transcribe and answer."""
-    from agent.cli.doctor import examine
+    """Check the installation and each part of the settings, and say which engines transcribe and answer."""
+    from agent.cli.doctor import examine, examine_parts
 
-    checks = examine(_workspace())
+    settings = _settings()
+    try:
+        workspace = _workspace()
+    except MossAgentError as error:
+        checks = examine_parts(settings, error)
+    else:
+        checks = examine(workspace)
     if json:
         output.write_json([check.to_json() for check in checks])
     else:
@@ -1099,7 +1105,7 @@ def demo(
     server = import_module("web.server")
     with demo_home(home or _Run.home) as folder:
         # The stores of one's own library are named apart from its folder.
-        workspace = _workspace(home=folder, database_url=None, vectors_url=None)
+        workspace = _workspace(home=folder, database_url=None, vectors=None, audio=None)
         try:
             document = converse(workspace, server.SAMPLE, server.SAMPLE_TITLE, json)
             if json:
@@ -1132,19 +1138,22 @@ def completion(
         output.write_text(script)
 
 
-def _workspace(**fixed: Any) -> Workspace:
+def _settings(**fixed: Any) -> Settings:
     # Only what was given on the command line goes in here; the rest comes from the environment.
     chosen: dict[str, Any] = {"home": _Run.home} if _Run.home else {}
     chosen |= fixed
     try:
-        settings = Settings(**chosen)
+        return Settings(**chosen)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        name = "_".join(str(part) for part in first["loc"]).upper()
+        name = "_".join(str(part) for part in first["loc"]).upper().removeprefix("MOSS_AGENT_")
         raise MossAgentError(
             f"MOSS_AGENT_{name} cannot be “{first['input']}”: {first['msg']} (docs/settings.md)."
         ) from error
-    _Run.workspace = open_workspace(settings)
+
+
+def _workspace(**fixed: Any) -> Workspace:
+    _Run.workspace = open_workspace(_settings(**fixed))
     return _Run.workspace
 
 

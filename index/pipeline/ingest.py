@@ -47,7 +47,7 @@ from index.recording_errors import (
     would_lose,
 )
 from index.records import Note, NoteKind, Recording, Span, StageName, Status
-from index.search.indexing import index_recording
+from index.search.indexing import check_index, index_recording
 from index.sounds import MossSounds, SoundStage, is_complete, join_sounds
 from index.speaker_names import is_label
 from index.store.database import (
@@ -278,7 +278,7 @@ class Ingest:
             media_id = None if media is None else self._unclaimed(media, context.id)
             if before is None:
                 # As in ``_run``: an index of another embedder is found out before anything is stored.
-                self.vectors.count()
+                check_index(self.vectors)
                 self._store_transcript(transcript, title, language)
             elif told is not None:
                 self._retitle(context, before, title, told)
@@ -411,7 +411,7 @@ class Ingest:
         """Decode the media of an imported transcript, fit the two, and finish as for any other recording."""
         if speakers is not None and not 1 <= speakers <= MAX_SPEAKERS:
             raise InvalidInput(f"The number of speakers must be between 1 and {MAX_SPEAKERS}.")
-        self.vectors.count()
+        check_index(self.vectors)
         total = declared_duration(media) or 0.0
         with reserve(context.audio.with_suffix(".reserve")) as give_back:
             try:
@@ -593,7 +593,7 @@ class Ingest:
         if not again and self._is_whole(context):
             return context.recording
         # An index made with another embedder is found out now, not after an hour of transcription.
-        self.vectors.count()
+        check_index(self.vectors)
         with reserve(context.audio.with_suffix(".reserve")) as give_back:
             if again:
                 # What is there is given up for an engine that hears and a file that can be read.
@@ -731,6 +731,7 @@ class Ingest:
                 row.expected_speakers = speakers or row.expected_speakers
 
     def _stages(self, context: IngestContext, language: str | None) -> None:
+        self.library.audio.put(context.id)
         speech = self._speech(context)
         is_imported = context.recording.imported is not None
         if not is_imported:
