@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from platformdirs import user_data_path
-from pydantic import Field, SecretStr, field_validator
+from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from index.records import Template
@@ -22,8 +22,11 @@ class Settings(BaseSettings):
 
     home: Path = Field(default_factory=lambda: user_data_path("moss-agent"))
     """Folder of the database, audio copies, vectors and conversations."""
-    database_url: str | None = None
-    """SQLAlchemy URL of a SQLite database; by default ``library.sqlite`` in the home folder."""
+    database: str | None = Field(
+        default=None,
+        validation_alias=AliasChoices("database", "MOSS_AGENT_DATABASE", "MOSS_AGENT_DATABASE_URL"),
+    )
+    """URL of a PostgreSQL database, or of another SQLite one; by default SQLite in the home folder."""
     vectors_url: str | None = None
     """URL of a Chroma server (``http://host:port``); by default Chroma runs embedded in the home folder."""
     model: str = "auto"

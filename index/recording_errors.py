@@ -17,6 +17,7 @@
     │   └── EngineStopped     it failed on so many windows in a row that it must be gone
     ├── IndexOutOfDate        the vector collection is lost or was made with another embedder
     ├── DiskFull              the disk that the home folder is on has no room left
+    ├── DatabaseAway          the server of the database does not answer; later it may
     ├── ReadOnly              the home folder can be read, but not written
     └── Cancelled             the user stopped it; what was finished is kept
 
@@ -127,6 +128,10 @@ class IndexOutOfDate(MossAgentError):
 
 class DiskFull(MossAgentError):
     """The disk has no room left; what was finished is kept, and the same can be tried again."""
+
+
+class DatabaseAway(MossAgentError):
+    """The server of the database does not answer; when it is back, everything can go on."""
 
 
 class ReadOnly(MossAgentError):
