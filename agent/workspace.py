@@ -34,7 +34,8 @@ from index.recording_errors import (
     would_lose,
 )
 from index.records import Comment, Hit, Recording, Segment, Span, Status, Summary, Topic
-from index.store.database import Database, is_writable, not_writable
+from index.store.backends import is_writable, not_writable
+from index.store.database import Database
 from index.store.library import Library
 from moss_audio.timestamps import clock
 
@@ -107,7 +108,7 @@ class Workspace:
                 "choose another with --home or MOSS_AGENT_HOME."
             ) from error
         is_read_only = not is_writable(self.home)
-        database = Database(settings.database_url or self.home / "library.sqlite", is_read_only)
+        database = Database(settings.database or self.home / "library.sqlite", is_read_only)
         self.library = self._library(database)
         self.read_only = not_writable(self.home) if is_read_only else database.read_only
         """Why the home folder is only read, as the error of what would write; None where it is written."""
@@ -524,7 +525,7 @@ class Workspace:
             self.memory.close()
         for opened in ("memory", "search", "ingest", "corrections", "toolbox", "assistant", "voices"):
             self.__dict__.pop(opened, None)
-        database = Database(self.settings.database_url or self.home / "library.sqlite")
+        database = Database(self.settings.database or self.home / "library.sqlite")
         self.library = self._library(database)
         self.read_only = database.read_only
         if "webhooks" in self.__dict__:

@@ -1105,7 +1105,7 @@ def demo(
     server = import_module("web.server")
     with demo_home(home or _Run.home) as folder:
         # The stores of one's own library are named apart from its folder.
-        workspace = _workspace(home=folder, database_url=None, vectors=None, audio=None)
+        workspace = _workspace(home=folder, database=None, vectors=None, audio=None)
         try:
             document = converse(workspace, server.SAMPLE, server.SAMPLE_TITLE, json)
             if json:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Select, delete, func, select, text, update
+from sqlalchemy import Select, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from index.recording_errors import (
@@ -396,8 +396,7 @@ class Library:
             # Names of notes are titles; what is left of them is found by its marks.
             left = SyncedNoteRow.recording_id == recording
             session.execute(update(SyncedNoteRow).where(left).values(name="", fingerprint=""))
-            # FTS5's own secure-delete needs SQLite 3.42; merging everything drops deleted words too.
-            session.execute(text("INSERT INTO passages_fts(passages_fts) VALUES('optimize')"))
+            self.database.backend.forget_words(session)
         self.audio.drop_local(recording)
         self.database.rewrite()
 
