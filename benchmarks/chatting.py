@@ -24,6 +24,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2 as httpx
@@ -168,7 +169,7 @@ def _take_in(client: httpx.Client, number: int) -> None:
         raise RuntimeError(str(state))
 
 
-def measure(settings: dict[str, str], home: Path, processes: int, options: argparse.Namespace) -> Told:
+def measure(settings: dict[str, Any], home: Path, processes: int, options: argparse.Namespace) -> Told:
     """Fill a home folder, start web processes over it, and let people chat."""
     workspace = open_workspace(Settings(home=home, **settings))
     ids = fill(workspace, RECORDINGS * PER_RECORDING)
