@@ -2,7 +2,7 @@
 
     .venv/bin/python .ci/audit.py             constraints.txt, offline, against .ci/advisories.json
     .venv/bin/python .ci/audit.py --installed also what is installed beside this Python
-    .venv/bin/python .ci/audit.py --renew     ask OSV (https://osv.dev) about our packages, write the list anew
+    .venv/bin/python .ci/audit.py --renew     ask OSV (https://osv.dev) about our packages, write it anew
 
 The list holds advisories in OSV's form (https://ossf.github.io/osv-schema/), cut to what is compared here.
 What affects a pinned version but not this program is accepted by its id, with the reason.
@@ -88,8 +88,14 @@ def findings(
                 break
 
 
-def audit(versions: dict[str, str], known: dict[str, Any]) -> tuple[list[str], list[str]]:
-    """What must be done, and what is accepted, a sentence each."""
+def audit(versions: dict[str, str], known: dict[str, Any], whole: bool = True) -> tuple[list[str], list[str]]:
+    """What must be done, and what is accepted, a sentence each.
+
+    Args:
+        versions: By name.
+        known: The list.
+        whole: Whether these are all versions, so that what is accepted must affect one of them.
+    """
     wrong, accepted = [], []
     reasons = dict(known["accepted"])
     met = set()
@@ -108,7 +114,7 @@ def audit(versions: dict[str, str], known: dict[str, Any]) -> tuple[list[str], l
             else "there is no version without it; see whether it is used"
         )
         wrong.append(f"{told} What to do: {do}.")
-    for number in reasons:
+    for number in reasons if whole else ():
         package = next(
             (
                 canonicalize_name(affected["package"]["name"])
@@ -194,7 +200,8 @@ def main(arguments: list[str] | None = None) -> int:
     if given.installed:
         there = {canonicalize_name(each.name): each.version for each in metadata.distributions() if each.name}
         others = {name: version for name, version in there.items() if versions.get(name) != version}
-        wrong += audit(others, known | {"accepted": {}})[0]
+        more, also_accepted = audit(others, known, whole=False)
+        wrong, accepted = wrong + more, accepted + also_accepted
     for line in accepted:
         print(line)
     for line in wrong:
