@@ -24,8 +24,11 @@ class Settings(BaseSettings):
 
     home: Path = Field(default_factory=lambda: user_data_path("moss-agent"))
     """Folder of the database, audio copies, vectors and conversations."""
-    database_url: str | None = None
-    """SQLAlchemy URL of a SQLite database; by default ``library.sqlite`` in the home folder."""
+    database: str | None = Field(
+        default=None,
+        validation_alias=AliasChoices("database", "MOSS_AGENT_DATABASE", "MOSS_AGENT_DATABASE_URL"),
+    )
+    """URL of a PostgreSQL database, or of another SQLite one; by default SQLite in the home folder."""
     vectors: Annotated[
         str | None, Field(validation_alias=AliasChoices("MOSS_AGENT_VECTORS", "MOSS_AGENT_VECTORS_URL"))
     ] = None

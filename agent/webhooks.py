@@ -29,6 +29,7 @@ from urllib.parse import SplitResult, urlsplit
 from sqlalchemy import func, select, update
 
 from agent.settings import Settings
+from index.notes import describe, told_coverage
 from index.recording_errors import MossAgentError
 from index.records import Recording
 from index.store.database import Database, RecordingRow, WebhookDeliveryRow
@@ -103,7 +104,8 @@ class Webhooks:
             "title": recording.title,
             "duration": round(recording.duration, 3),
             "language": recording.language,
-            "coverage": recording.coverage,
+            "coverage": told_coverage(recording.coverage, recording.problems),
+            "notes": [describe(note) for note in recording.problems],
             "speakers": list(recording.speakers),
             "link": f"{self._links}/?recording={recording.id}",
         }

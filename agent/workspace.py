@@ -34,7 +34,8 @@ from index.recording_errors import (
     would_lose,
 )
 from index.records import Comment, Hit, Recording, Segment, Span, Status, Summary, Topic
-from index.store.database import Database, is_writable, not_writable
+from index.store.backends import is_writable, not_writable
+from index.store.database import Database
 from index.store.library import Library
 from moss_audio.timestamps import clock
 
@@ -107,7 +108,7 @@ class Workspace:
                 "choose another with --home or MOSS_AGENT_HOME."
             ) from error
         is_read_only = not is_writable(self.home)
-        database = Database(settings.database_url or self.home / "library.sqlite", is_read_only)
+        database = Database(settings.database or self.home / "library.sqlite", is_read_only)
         self.library = self._library(database)
         self.read_only = not_writable(self.home) if is_read_only else database.read_only
         """Why the home folder is only read, as the error of what would write; None where it is written."""
@@ -266,6 +267,24 @@ class Workspace:
             # Its speakers may have been identified again.
             self.voices.prune(added[0].id)
         return added[0]
+
+    def hear_again(
+        self,
+        reference: str,
+        progress: Callable[[Progress], None] | None = None,
+        cancel: threading.Event | None = None,
+        losing: int = 0,
+    ) -> Recording:
+        """Transcribe a recording anew from its audio copy; see ``Ingest.hear_again``."""
+        recording = self.library.resolve(reference)
+        with self.writing(), self._telling(None, recording.title, recording.id) as heard:
+            heard.append(self.ingest.hear_again(recording.id, progress, cancel, losing))
+            self.voices.prune(recording.id)
+        return heard[0]
+
+    def corrections_lost(self, reference: str) -> int:
+        """How many corrections hearing a recording again, or removing it, would lose."""
+        return self.library.correction_count(self.library.resolve(reference).id)
 
     @contextmanager
     def _telling(
@@ -506,7 +525,7 @@ class Workspace:
             self.memory.close()
         for opened in ("memory", "search", "ingest", "corrections", "toolbox", "assistant", "voices"):
             self.__dict__.pop(opened, None)
-        database = Database(self.settings.database_url or self.home / "library.sqlite")
+        database = Database(self.settings.database or self.home / "library.sqlite")
         self.library = self._library(database)
         self.read_only = database.read_only
         if "webhooks" in self.__dict__:
@@ -616,6 +635,11 @@ class Workspace:
             changed = correct(recording)
             # A voice is known no longer than somebody here has its name.
             self.voices.prune(recording)
+            if changed.correction is not None and changed.correction.kind in ("speaker", "merge"):
+                states = (*changed.correction.before, *changed.correction.after)
+                now = {segment.speaker for segment in changed.segments}
+                speakers = now | {state.get("speaker") for state in states}
+                self.voices.said_otherwise(recording, {name for name in speakers if name})
         return changed
 
     def rename_speaker(self, reference: str, old: str, new: str, merge: bool = False, by: str = "") -> int:

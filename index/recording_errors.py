@@ -18,6 +18,7 @@
     ├── IndexOutOfDate        the vector collection is lost or was made with another embedder
     │   └── VectorsAway       the server that holds it cannot be used now
     ├── DiskFull              the disk that the home folder is on has no room left
+    ├── DatabaseAway          the server of the database does not answer; later it may
     ├── ReadOnly              the home folder can be read, but not written
     └── Cancelled             the user stopped it; what was finished is kept
 
@@ -132,6 +133,10 @@ class VectorsAway(IndexOutOfDate):
 
 class DiskFull(MossAgentError):
     """The disk has no room left; what was finished is kept, and the same can be tried again."""
+
+
+class DatabaseAway(MossAgentError):
+    """The server of the database does not answer; when it is back, everything can go on."""
 
 
 class ReadOnly(MossAgentError):

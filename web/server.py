@@ -55,7 +55,7 @@ def serve(
         from web.app import create_app
         from web.jobs import Jobs
 
-        jobs = Jobs(workspace.add, lambda: workspace.files_at_once)
+        jobs = Jobs(workspace.add, lambda: workspace.files_at_once, workspace.hear_again)
         address = address_of(host, listener.getsockname()[1])
 
         class Server(uvicorn.Server):

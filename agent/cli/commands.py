@@ -360,16 +360,23 @@ def comments(
     remove: Annotated[
         int | None, typer.Option(metavar="NUMBER", help="Delete the comment with this number.")
     ] = None,
+    change: Annotated[
+        tuple[int, str] | None,
+        typer.Option(metavar="NUMBER TEXT", help="Give the comment with this number other words."),
+    ] = None,
     json: Json = False,
 ) -> None:
-    """List what was noted at moments of a recording; or delete one of it."""
-    workspace = _workspace() if remove is not None else _reading()
-    found = workspace.comments(reference)
+    """List what was noted at moments of a recording; or change or delete one of it."""
+    workspace = _workspace() if remove is not None or change is not None else _reading()
+    there = {comment.id for comment in workspace.comments(reference)}
+    for number in (remove, change[0] if change else None):
+        if number is not None and number not in there:
+            raise MossAgentError(f"This recording has no comment {number}.")
+    if change is not None:
+        workspace.change_comment(*change)
     if remove is not None:
-        if remove not in {one.id for one in found}:
-            raise MossAgentError(f"This recording has no comment {remove}.")
         workspace.remove_comment(remove)
-        found = [one for one in found if one.id != remove]
+    found = workspace.comments(reference)
     if json:
         output.write_json([output.comment_json(one) for one in found])
     else:
@@ -654,6 +661,21 @@ def _show_changed(changed: Changed, json: bool) -> None:
         output.write_json(changed.to_json())
     else:
         output.show_changed(changed)
+
+
+@app.command("hear-again")
+def hear_again(reference: Reference, drop_corrections: DropCorrections = False, json: Json = False) -> None:
+    """Transcribe a recording anew from its audio copy, or go on with one that broke off."""
+    workspace = _workspace()
+    losing = workspace.corrections_lost(reference) if drop_corrections else 0
+    with output.ingest_progress(quiet=json) as reporting:
+        report = reporting(workspace.library.resolve(reference).title)
+        recording = workspace.hear_again(reference, report, losing=losing)
+    segments = workspace.library.segment_count(recording.id)
+    if json:
+        output.write_json(output.added_json(recording, segments))
+    else:
+        output.show_added(recording, segments)
 
 
 @app.command("relabel-speakers")
@@ -1083,7 +1105,7 @@ def demo(
     server = import_module("web.server")
     with demo_home(home or _Run.home) as folder:
         # The stores of one's own library are named apart from its folder.
-        workspace = _workspace(home=folder, database_url=None, vectors=None, audio=None)
+        workspace = _workspace(home=folder, database=None, vectors=None, audio=None)
         try:
             document = converse(workspace, server.SAMPLE, server.SAMPLE_TITLE, json)
             if json:

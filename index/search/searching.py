@@ -418,7 +418,7 @@ LEAST_QUOTED, MOST_QUOTED = 2, 16
 """Sentences quoted for the best of what was found, at least and at most, if they are likely enough."""
 
 SENTENCES_EACH = 20
-"""Of a short recording no more is quoted than one sentence in so many, and one more."""
+"""From a short recording at most one sentence in so many is quoted, and one more."""
 
 FIT_COUNTS = 0.5
 """How much it counts beside a sentence's probability that it says the answer."""

@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Select, delete, func, select, text, update
+from sqlalchemy import Select, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from index.recording_errors import (
     AmbiguousRecording,
     InvalidInput,
-    MossAgentError,
     SpeakerExists,
     UnknownRecording,
 )
@@ -308,12 +307,12 @@ class Library:
 
         Raises:
             UnknownRecording: There is no such recording.
-            MossAgentError: The text is empty or too long, or the recording has no such second.
+            InvalidInput: The text is empty or too long, or the recording has no such second.
         """
         text = _comment_text(text)
         duration = self.recording(recording).duration
         if not 0 <= at <= duration:
-            raise MossAgentError(f"The recording is {clock(duration)} long; choose a moment in it.")
+            raise InvalidInput(f"The recording is {clock(duration)} long; choose a moment in it.")
         now = datetime.now(UTC).isoformat(timespec="seconds")
         with self.database.transaction() as session:
             row = CommentRow(recording_id=recording, at=round(at, 3), text=text, created_at=now)
@@ -325,7 +324,7 @@ class Library:
         """Give a comment other words.
 
         Raises:
-            MossAgentError: There is no such comment, or the text is empty or too long.
+            InvalidInput: There is no such comment, or the text is empty or too long.
         """
         text = _comment_text(text)
         with self.database.transaction() as session:
@@ -335,7 +334,7 @@ class Library:
         """Delete a comment.
 
         Raises:
-            MossAgentError: There is no such comment.
+            InvalidInput: There is no such comment.
         """
         with self.database.transaction() as session:
             session.delete(_comment(session, number))
@@ -397,8 +396,7 @@ class Library:
             # Names of notes are titles; what is left of them is found by its marks.
             left = SyncedNoteRow.recording_id == recording
             session.execute(update(SyncedNoteRow).where(left).values(name="", fingerprint=""))
-            # FTS5's own secure-delete needs SQLite 3.42; merging everything drops deleted words too.
-            session.execute(text("INSERT INTO passages_fts(passages_fts) VALUES('optimize')"))
+            self.database.backend.forget_words(session)
         self.audio.drop_local(recording)
         self.database.rewrite()
 
@@ -532,14 +530,14 @@ def _comment_text(text: str) -> str:
     """A comment's words; lines stay, other control characters go."""
     kept = "\n".join(one_line(line) for line in text.strip().splitlines())
     if not kept.strip() or len(kept) > LONGEST_COMMENT:
-        raise MossAgentError(f"A comment needs 1 to {LONGEST_COMMENT} characters.")
+        raise InvalidInput(f"A comment needs 1 to {LONGEST_COMMENT} characters.")
     return kept
 
 
 def _comment(session: Session, number: int) -> CommentRow:
     row = session.get(CommentRow, number)
     if row is None:
-        raise MossAgentError("This comment is no longer there.")
+        raise InvalidInput("This comment is no longer there.")
     return row
 
 

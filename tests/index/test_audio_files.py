@@ -226,7 +226,7 @@ def quiet(tmp_path: Path, seed: int = 1) -> Path:
 
 def open_at(home: Path, url: str) -> Workspace:
     database = f"sqlite:///{home.parent}/shared.sqlite"
-    return open_workspace(Settings(home=home, database_url=database, audio=url))
+    return open_workspace(Settings(home=home, database=database, audio=url))
 
 
 def test_a_recording_is_kept_elsewhere_played_on_another_machine_and_removed_from_both(
