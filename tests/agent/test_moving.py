@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ from agent.settings import Settings
 from agent.workspace import Workspace, open_workspace
 from index.recording_errors import Cancelled, HomeInUse, MossAgentError
 from index.records import Passage
+from index.search.embeddings import Embedder
 from index.search.indexing import index_recording, rebuild
 from index.store.database import (
     CommentRow,
@@ -37,7 +39,7 @@ from tests.support.indexed import sentences, store
 class Numbers:
     """An embedder that takes no time: the same text has the same vector."""
 
-    name = "packaged"
+    name = Embedder("packaged").name
     dimensions = 8
 
     def encode_passages(self, texts: list[str]) -> np.ndarray:
@@ -56,9 +58,15 @@ def opened(home: Path, **given) -> Workspace:
 
 
 @pytest.fixture
-def source(tmp_path: Path) -> Path:
-    """A home with three recordings, their audio, a conversation, and a row in most tables."""
-    home = tmp_path / "source"
+def source(made: Path, tmp_path: Path) -> Path:
+    """The test's own copy of ``made``."""
+    return shutil.copytree(made, tmp_path / "source")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with three recordings, their audio, two conversations, and a row in most tables."""
+    home = tmp_path_factory.mktemp("made") / "home"
     workspace = opened(home)
     library = workspace.library
     ids = [
@@ -184,7 +192,9 @@ def test_everything_is_there_and_the_source_is_as_it_was(source: Path, target, t
     workspace.close()
 
 
-@pytest.mark.parametrize("stops", [1, 4, 8])
+@pytest.mark.parametrize(
+    ("target", "stops"), [("sqlite", 1), ("sqlite", 8), ("postgresql", 4)], indirect=["target"]
+)
 def test_a_copy_that_is_stopped_goes_on(source: Path, target, monkeypatch, stops: int) -> None:
     monkeypatch.setattr("index.store.copying.ROWS_AT_ONCE", 1)
     cancel, steps = threading.Event(), []
@@ -207,6 +217,7 @@ def test_a_copy_that_is_stopped_goes_on(source: Path, target, monkeypatch, stops
     workspace.close()
 
 
+@pytest.mark.parametrize("target", ["sqlite"], indirect=True)
 def test_a_target_that_holds_something_else_is_refused(source: Path, target, tmp_path: Path) -> None:
     workspace = target()
     mine = store(workspace.library, sentences("This is mine."), "Mine")
