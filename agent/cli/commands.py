@@ -719,6 +719,33 @@ def reindex(json: Json = False) -> None:
 
 
 @app.command()
+def move(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FOLDER", help="Home folder that is copied; it stays as it is.", file_okay=False
+        ),
+    ],
+    json: Json = False,
+) -> None:
+    """Copy a home folder into the database, vectors and audio that the settings name, and compare the two.
+
+    Stopped with Ctrl+C or interrupted, the same command goes on (docs/scale.md).
+    """
+    from agent.moving import move as copy_home
+
+    with output.staged_progress(quiet=json) as report, output.stoppable() as cancel:
+        moved = copy_home(source, _workspace(), report, cancel)
+    if json:
+        output.write_json(output.moved_json(moved))
+    else:
+        output.say(
+            f"{moved.recordings} recordings are in the new stores and the same there: {moved.rows} rows, "
+            f"{moved.audio} audio copies, {moved.vectors} vectors, {moved.conversations} conversations."
+        )
+
+
+@app.command()
 def doctor(json: Json = False) -> None:
     """Check the installation and each part of the settings, and say which engines transcribe and answer."""
     from agent.cli.doctor import examine, examine_parts

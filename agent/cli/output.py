@@ -9,6 +9,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from rich.progress import (
     BarColumn,
     DownloadColumn,
     Progress,
+    TaskID,
     TaskProgressColumn,
     TextColumn,
     TimeRemainingColumn,
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from agent.cli.doctor import Check
     from agent.engines.released_models import Machine, Model
     from agent.instructed_summary import InstructedSummary
+    from agent.moving import Moved
     from agent.workspace import SpeakerFacts
     from index.corrections.correcting import Changed, Correction
     from index.diarization.known_voices import KnownVoice, Likeness
@@ -159,6 +162,20 @@ def plain_progress(name: str, quiet: bool) -> Iterator[Callable[[float], None]]:
     with _bar(quiet) as bar:
         task = bar.add_task(name, total=1.0, detail="")
         yield lambda fraction: bar.update(task, completed=fraction)
+
+
+@contextmanager
+def staged_progress(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """A progress bar on stderr for each stage: how much of how much is done."""
+    with _bar(quiet) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def report(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bar.add_task(stage, total=1.0, detail="")
+            bar.update(tasks[stage], completed=done / total if total else 1.0)
+
+        yield report
 
 
 def _bar(quiet: bool) -> Progress:
@@ -432,6 +449,11 @@ def show_comments(found: Sequence[Comment]) -> None:
         say("There are no comments.")
     for comment in found:
         say(f"{comment.id}  [{clock(comment.at)}] {comment.text}")
+
+
+def moved_json(moved: Moved) -> dict[str, Any]:
+    """What was copied, as the command line's JSON."""
+    return asdict(moved) | {"same": True}
 
 
 def show_checks(checks: Sequence[Check]) -> None:
