@@ -33,7 +33,7 @@ from index.recording_errors import (
     would_lose,
 )
 from index.records import Comment, Hit, Recording, Segment, Span, Status, Summary, Topic
-from index.store.backends import is_writable, not_writable
+from index.store.backends import Postgresql, is_writable, not_writable
 from index.store.database import Database
 from index.store.library import Library
 from moss_audio.timestamps import clock
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from agent.answer import Event
     from agent.assistant import Assistant
-    from agent.checkpointer import Memory
+    from agent.checkpointer import Conversations
     from agent.engines.engine_choice import Engines
     from agent.instructed_summary import InstructedSummary
     from agent.webhooks import Webhooks
@@ -191,10 +191,18 @@ class Workspace:
         return KnownVoices(self.library, self.settings.voices)
 
     @cached_property
-    def memory(self) -> Memory:
-        """Conversations, kept in a database of their own."""
+    def memory(self) -> Conversations:
+        """Conversations, kept in a database of their own, or in the library's where that is a server's.
+
+        Where that is only read, what is said is forgotten at the end.
+        """
         from agent.checkpointer import Memory
 
+        backend = self.library.database.backend
+        if isinstance(backend, Postgresql) and self.read_only is None:
+            from agent.shared_memory import SharedMemory
+
+            return SharedMemory(backend)
         return Memory(self.home / "conversations.sqlite", read_only=self.read_only is not None)
 
     @cached_property
