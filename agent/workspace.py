@@ -12,7 +12,7 @@ import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -408,11 +408,10 @@ class Workspace:
             MossAgentError: As ``sync_notes``.
         """
         told: set[tuple[str, str]] = set()
-        with self.library.database.engine.connect() as connection:
+        with self.library.database.watching() as changes:
             last = None
             while not stop.is_set():
-                # What other connections have written, be they in this program or another one.
-                version = connection.exec_driver_sql("PRAGMA data_version").scalar()
+                version = changes()
                 if version != last:
                     last = version
                     for note in self.sync_notes(folder, base):
@@ -474,7 +473,7 @@ class Workspace:
             raise would_lose(f"“{recording.title}” has", count, "remove it")
         if isinstance(self.read_only, DiskFull):
             self._make_room(recording.id)
-        with self.writing():
+        with self.writing(), self.library.database.holding(recording.id, wait=False):
             for thread in self.library.threads_of(recording.id):
                 self.memory.forget(thread)
             try:
@@ -939,11 +938,17 @@ class Workspace:
         with self.writing():
             return rebuild(self.library, self.embedder, self.vectors, progress)
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether several processes may write: database and vectors are both servers."""
+        return self.library.database.backend.is_shared and self.vectors.folder is None
+
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Hold the home folder for writing; Chroma allows one writing process and is damaged by two.
 
-        The page holds it for as long as it runs. Threads of one process share it.
+        The page holds it for as long as it runs. Threads of one process share it. Where ``is_shared``, nobody
+        has to hold it.
 
         Raises:
             HomeInUse: Another process holds it.
@@ -952,7 +957,7 @@ class Workspace:
         """
         if self.read_only is not None:
             raise self.read_only
-        with noticing_full_disk(self.home), self._lock():
+        with noticing_full_disk(self.home), nullcontext() if self.is_shared else self._lock():
             yield
 
     @contextmanager
@@ -985,8 +990,9 @@ class Workspace:
 
     def opened_at(self, page: str) -> None:
         """Tell processes that want to write to the home folder where the page is; this one is writing."""
-        with self.writing():
-            self._sign_lock(page)
+        if not self.is_shared:
+            with self.writing():
+                self._sign_lock(page)
 
     def _sign_lock(self, page: str = "") -> None:
         self._lock_file.truncate(0)
