@@ -29,6 +29,7 @@ from index.recording_errors import (
     IndexOutOfDate,
     InvalidInput,
     MossAgentError,
+    VectorsAway,
     WeightsError,
     would_lose,
 )
@@ -108,7 +109,7 @@ class Workspace:
             ) from error
         is_read_only = not is_writable(self.home)
         database = Database(settings.database or self.home / "library.sqlite", is_read_only)
-        self.library = Library(database, self.home)
+        self.library = self._library(database)
         self.read_only = not_writable(self.home) if is_read_only else database.read_only
         """Why the home folder is only read, as the error of what would write; None where it is written."""
         self.engines_problem = ""
@@ -122,6 +123,9 @@ class Workspace:
         self._locked = threading.RLock()
         self._lock_depth = 0
 
+    def _library(self, database: Database) -> Library:
+        return Library(database, self.home, self.settings.audio, self.settings.audio_cache_mb)
+
     @cached_property
     def embedder(self) -> Embedder:
         """The sentence embedder of the settings."""
@@ -134,7 +138,12 @@ class Workspace:
         """The Chroma collection."""
         from index.search.vectors import Vectors
 
-        return Vectors(self.settings.vectors_url or self.home / "vectors", self.embedder)
+        token = self.settings.vectors_token
+        return Vectors(
+            self.settings.vectors or self.home / "vectors",
+            self.embedder,
+            token.get_secret_value() if token else None,
+        )
 
     @cached_property
     def engines(self) -> Engines:
@@ -266,6 +275,24 @@ class Workspace:
             # Its speakers may have been identified again.
             self.voices.prune(added[0].id)
         return added[0]
+
+    def hear_again(
+        self,
+        reference: str,
+        progress: Callable[[Progress], None] | None = None,
+        cancel: threading.Event | None = None,
+        losing: int = 0,
+    ) -> Recording:
+        """Transcribe a recording anew from its audio copy; see ``Ingest.hear_again``."""
+        recording = self.library.resolve(reference)
+        with self.writing(), self._telling(None, recording.title, recording.id) as heard:
+            heard.append(self.ingest.hear_again(recording.id, progress, cancel, losing))
+            self.voices.prune(recording.id)
+        return heard[0]
+
+    def corrections_lost(self, reference: str) -> int:
+        """How many corrections hearing a recording again, or removing it, would lose."""
+        return self.library.correction_count(self.library.resolve(reference).id)
 
     @contextmanager
     def _telling(
@@ -466,6 +493,7 @@ class Workspace:
         Raises:
             UnknownRecording, AmbiguousRecording: See ``Library.resolve``.
             WouldLoseCorrections: It has corrections, and they may not be dropped.
+            VectorsAway: The Chroma server cannot be used; nothing is removed, since its vectors would stay.
         """
         recording = self.library.resolve(reference)
         count = 0 if drop_corrections else self.library.correction_count(recording.id)
@@ -474,13 +502,15 @@ class Workspace:
         if isinstance(self.read_only, DiskFull):
             self._make_room(recording.id)
         with self.writing(), self.library.database.holding(recording.id, wait=False):
-            for thread in self.library.threads_of(recording.id):
-                self.memory.forget(thread)
             try:
                 self.vectors.delete(recording.id)
+            except VectorsAway as error:
+                raise VectorsAway(f"“{recording.title}” was not removed. {error}") from error
             except IndexOutOfDate:
                 # A collection that cannot be read may still hold its vectors; `reindex` makes it anew.
                 self.vectors.reset()
+            for thread in self.library.threads_of(recording.id):
+                self.memory.forget(thread)
             self._remove_notes(recording.id)
             self.library.delete(recording.id)
             with self._written_lock:
@@ -496,14 +526,14 @@ class Workspace:
 
         On a full disk nothing can be deleted from a database: that is written down first.
         """
-        self.library.audio_path(recording).unlink(missing_ok=True)
+        self.library.audio.drop_local(recording)
         self.library.database.close()
         if "memory" in self.__dict__:
             self.memory.close()
         for opened in ("memory", "search", "ingest", "corrections", "toolbox", "assistant", "voices"):
             self.__dict__.pop(opened, None)
         database = Database(self.settings.database or self.home / "library.sqlite")
-        self.library = Library(database, self.home)
+        self.library = self._library(database)
         self.read_only = database.read_only
         if "webhooks" in self.__dict__:
             self.webhooks.database = database
@@ -612,6 +642,11 @@ class Workspace:
             changed = correct(recording)
             # A voice is known no longer than somebody here has its name.
             self.voices.prune(recording)
+            if changed.correction is not None and changed.correction.kind in ("speaker", "merge"):
+                states = (*changed.correction.before, *changed.correction.after)
+                now = {segment.speaker for segment in changed.segments}
+                speakers = now | {state.get("speaker") for state in states}
+                self.voices.said_otherwise(recording, {name for name in speakers if name})
         return changed
 
     def rename_speaker(self, reference: str, old: str, new: str, merge: bool = False, by: str = "") -> int:

@@ -16,6 +16,7 @@
     │   ├── TooLong           it takes less at a time; a shorter stretch may do
     │   └── EngineStopped     it failed on so many windows in a row that it must be gone
     ├── IndexOutOfDate        the vector collection is lost or was made with another embedder
+    │   └── VectorsAway       the server that holds it cannot be used now
     ├── DiskFull              the disk that the home folder is on has no room left
     ├── DatabaseAway          the server of the database does not answer; later it may
     ├── ReadOnly              the home folder can be read, but not written
@@ -124,6 +125,10 @@ class EngineStopped(HearingError):
 
 class IndexOutOfDate(MossAgentError):
     """The vector collection must be rebuilt before it can be searched."""
+
+
+class VectorsAway(IndexOutOfDate):
+    """The server of the vector collection cannot be used now; the database is searched without it."""
 
 
 class DiskFull(MossAgentError):

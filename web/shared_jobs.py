@@ -25,7 +25,7 @@ from index.progress import Progress
 from index.recording_errors import MossAgentError
 from index.records import StageName
 from index.store.database import Database, JobRow
-from web.jobs import FINISHED_KEPT, Adder, Job, Jobs, State
+from web.jobs import FINISHED_KEPT, Adder, HearAgain, Job, Jobs, State
 from web.uploads import BROKE_OFF, MOST_BEGUN, Uploads
 
 if TYPE_CHECKING:
@@ -46,10 +46,12 @@ log = logging.getLogger(__name__)
 def open_jobs(workspace: Workspace) -> Jobs:
     """The queue of a process: its own, or where several may work over the same stores, theirs together."""
     if not workspace.is_shared:
-        return Jobs(workspace.add, lambda: workspace.files_at_once)
+        return Jobs(workspace.add, lambda: workspace.files_at_once, workspace.hear_again)
     uploads = Uploads(workspace.home, is_shared=True)
     database = workspace.library.database
-    return SharedJobs(database, workspace.add, lambda: workspace.files_at_once, uploads.release)
+    return SharedJobs(
+        database, workspace.add, lambda: workspace.files_at_once, uploads.release, workspace.hear_again
+    )
 
 
 class SharedJobs(Jobs):
@@ -60,6 +62,7 @@ class SharedJobs(Jobs):
         add: As in ``Jobs``.
         at_once: As in ``Jobs``.
         release: Deletes an upload by its name, once it was added or given up.
+        hear_again: As in ``Jobs``.
     """
 
     def __init__(
@@ -68,8 +71,9 @@ class SharedJobs(Jobs):
         add: Adder,
         at_once: Callable[[], int] = lambda: 1,
         release: Callable[[str], None] = lambda _: None,
+        hear_again: HearAgain | None = None,
     ) -> None:
-        super().__init__(add, at_once)
+        super().__init__(add, at_once, hear_again)
         self.database = database
         self.worker = uuid.uuid4().hex
         self._release = release
@@ -94,6 +98,7 @@ class SharedJobs(Jobs):
         noted: Callable[[State, str | None], object] | None = None,
         error: str | None = None,
         source: str | None = None,
+        losing: int | None = None,
     ) -> Job:
         """Put a file at the end of the queue, unless its ``source`` is there already; see ``Jobs.submit``.
 
@@ -108,6 +113,7 @@ class SharedJobs(Jobs):
             speakers=speakers,
             track=track,
             recording=recording,
+            losing=losing,
             state=state,
             error=error,
             queued_at=time.time(),
@@ -215,7 +221,7 @@ class SharedJobs(Jobs):
             error = None if row.cancelled else BROKE_OFF
             row.state, row.error, row.worker = "failed" if error else "stopped", error, None
             return None
-        if not Path(row.path).exists():
+        if row.losing is None and not Path(row.path).exists():
             return None
         values = {"state": "running", "worker": self.worker, "lease_until": now + LEASE_SECONDS}
         mine = update(JobRow).where(JobRow.id == row.id, self._free(now)).returning(JobRow)
@@ -365,4 +371,5 @@ class SharedJobs(Jobs):
             error=row.error,
             retry=row.can_retry,
             track=row.track,
+            losing=row.losing,
         )

@@ -23,7 +23,7 @@ from index.corrections.word_times import cut, joined, retime
 from index.recording_errors import ChangedMeanwhile, InvalidInput, UnknownRecording
 from index.records import Segment, Word
 from index.search.embeddings import Embedder
-from index.search.indexing import Refreshed, refresh, refresh_vectors
+from index.search.indexing import Refreshed, check_index, refresh, refresh_vectors
 from index.search.vectors import Vectors
 from index.store.backends import Backend
 from index.store.database import CorrectionRow, RecordingRow, SegmentRow, SpeakerRow
@@ -339,7 +339,7 @@ class Corrections:
         if searched:
             # Before the database is held: the model may have to be loaded, and the index be another's.
             self.embedder.load()
-            self.vectors.count()
+            check_index(self.vectors)
         refreshed = Refreshed()
         with self.library.database.changing() as session:
             change = _Change(session, recording, self.library.database.backend)

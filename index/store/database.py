@@ -308,6 +308,8 @@ class VoiceSampleRow(Base):
     """Speech behind it."""
     embedding: Mapped[bytes] = mapped_column(LargeBinary)
     """float32, unit length."""
+    stale: Mapped[bool] = mapped_column(default=False)
+    """Whether somebody changed since what the speaker says there; it is learned again before it is used."""
 
 
 class VoiceMatchRow(Base):
@@ -398,6 +400,8 @@ class JobRow(Base):
     track: Mapped[int | None]
     recording: Mapped[str | None] = mapped_column(index=True)
     """Id that the recording has or will have."""
+    losing: Mapped[int | None]
+    """How many corrections may be lost by hearing it again; NULL where a file is taken in."""
     state: Mapped[str]
     error: Mapped[str | None]
     can_retry: Mapped[bool] = mapped_column(default=True)

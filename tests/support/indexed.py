@@ -10,9 +10,18 @@ from pathlib import Path
 
 from sqlalchemy import select, text
 
+from agent.workspace import Workspace
+from index.diarization.known_voices import ENCODER
 from index.records import NoteKind, Recording, Segment
 from index.search.embeddings import Embedder
-from index.store.database import Database, RecordingRow, SegmentRow, SpeakerRow
+from index.store.database import (
+    Database,
+    RecordingRow,
+    SegmentRow,
+    SpeakerRow,
+    VoiceMatchRow,
+    VoiceRow,
+)
 from index.store.library import Library
 from tests.servers import location
 
@@ -111,3 +120,14 @@ def store(library: Library, segments: Sequence[Segment], title: str, status: str
                 )
             )
     return recording
+
+
+def may_be_anna(workspace: Workspace, title: str, speaker: str) -> None:
+    """Somebody known as Anna, whom a speaker of a recording may be by the voice."""
+    recording = workspace.library.resolve(title).id
+    with workspace.library.database.transaction() as session:
+        own = select(SpeakerRow.id).where(SpeakerRow.recording_id == recording, SpeakerRow.name == speaker)
+        session.add(VoiceRow(id=1, name="Anna", encoder=ENCODER))
+        session.flush()
+        likeness = {"state": "maybe", "label": speaker, "score": 0.8}
+        session.add(VoiceMatchRow(speaker_id=session.scalar(own), voice_id=1, **likeness))

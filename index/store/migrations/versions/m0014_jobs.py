@@ -20,6 +20,7 @@ def upgrade() -> None:
         sa.Column("speakers", sa.Integer),
         sa.Column("track", sa.Integer),
         sa.Column("recording", sa.String),
+        sa.Column("losing", sa.Integer),
         sa.Column("state", sa.String, nullable=False),
         sa.Column("error", sa.String),
         sa.Column("can_retry", sa.Boolean, nullable=False),
