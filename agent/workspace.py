@@ -12,7 +12,7 @@ import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -34,7 +34,7 @@ from index.recording_errors import (
     would_lose,
 )
 from index.records import Comment, Hit, Recording, Segment, Span, Status, Summary, Topic
-from index.store.backends import is_writable, not_writable
+from index.store.backends import Postgresql, is_writable, not_writable
 from index.store.database import Database
 from index.store.library import Library
 from moss_audio.timestamps import clock
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from agent.answer import Event
     from agent.assistant import Assistant
-    from agent.checkpointer import Memory
+    from agent.checkpointer import Conversations
     from agent.engines.engine_choice import Engines
     from agent.instructed_summary import InstructedSummary
     from agent.webhooks import Webhooks
@@ -200,10 +200,18 @@ class Workspace:
         return KnownVoices(self.library, self.settings.voices)
 
     @cached_property
-    def memory(self) -> Memory:
-        """Conversations, kept in a database of their own."""
+    def memory(self) -> Conversations:
+        """Conversations, kept in a database of their own, or in the library's where that is a server's.
+
+        Where that is only read, what is said is forgotten at the end.
+        """
         from agent.checkpointer import Memory
 
+        backend = self.library.database.backend
+        if isinstance(backend, Postgresql) and self.read_only is None:
+            from agent.shared_memory import SharedMemory
+
+            return SharedMemory(backend)
         return Memory(self.home / "conversations.sqlite", read_only=self.read_only is not None)
 
     @cached_property
@@ -427,11 +435,10 @@ class Workspace:
             MossAgentError: As ``sync_notes``.
         """
         told: set[tuple[str, str]] = set()
-        with self.library.database.engine.connect() as connection:
+        with self.library.database.watching() as changes:
             last = None
             while not stop.is_set():
-                # What other connections have written, be they in this program or another one.
-                version = connection.exec_driver_sql("PRAGMA data_version").scalar()
+                version = changes()
                 if version != last:
                     last = version
                     for note in self.sync_notes(folder, base):
@@ -494,7 +501,7 @@ class Workspace:
             raise would_lose(f"“{recording.title}” has", count, "remove it")
         if isinstance(self.read_only, DiskFull):
             self._make_room(recording.id)
-        with self.writing():
+        with self.writing(), self.library.database.holding(recording.id, wait=False):
             try:
                 self.vectors.delete(recording.id)
             except VectorsAway as error:
@@ -966,11 +973,17 @@ class Workspace:
         with self.writing():
             return rebuild(self.library, self.embedder, self.vectors, progress)
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether several processes may write: database and vectors are both servers."""
+        return self.library.database.backend.is_shared and self.vectors.folder is None
+
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Hold the home folder for writing; Chroma allows one writing process and is damaged by two.
 
-        The page holds it for as long as it runs. Threads of one process share it.
+        The page holds it for as long as it runs. Threads of one process share it. Where ``is_shared``, nobody
+        has to hold it.
 
         Raises:
             HomeInUse: Another process holds it.
@@ -979,7 +992,7 @@ class Workspace:
         """
         if self.read_only is not None:
             raise self.read_only
-        with noticing_full_disk(self.home), self._lock():
+        with noticing_full_disk(self.home), nullcontext() if self.is_shared else self._lock():
             yield
 
     @contextmanager
@@ -1012,8 +1025,9 @@ class Workspace:
 
     def opened_at(self, page: str) -> None:
         """Tell processes that want to write to the home folder where the page is; this one is writing."""
-        with self.writing():
-            self._sign_lock(page)
+        if not self.is_shared:
+            with self.writing():
+                self._sign_lock(page)
 
     def _sign_lock(self, page: str = "") -> None:
         self._lock_file.truncate(0)

@@ -11,8 +11,8 @@ files may be added at a time, from a thread each.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -174,7 +174,7 @@ class Ingest:
         identity = self.library.recording_of_media(file_id(path))
         context = self._context(identity, report, cancel or threading.Event())
         # The same file twice at a time: the second comes when the first is done, and finds it ready.
-        with self._busy.setdefault(context.id, threading.Lock()), noticing_full_disk(self.library.home):
+        with self._working_on(context), noticing_full_disk(self.library.home):
             before = self._known(context)
             again = again and before is not None
             if again:
@@ -221,7 +221,7 @@ class Ingest:
             Cancelled, WeightsError, HearingError, IndexOutOfDate, DiskFull: As in ``add``.
         """
         context = self._context(recording, progress or (lambda _: None), cancel or threading.Event())
-        with self._busy.setdefault(recording, threading.Lock()), noticing_full_disk(self.library.home):
+        with self._working_on(context), noticing_full_disk(self.library.home):
             if not context.recording.has_media or not context.audio.exists():
                 raise InvalidInput(f"“{context.recording.title}” has no audio that could be heard again.")
             anew = context.recording.status == Status.READY
@@ -273,7 +273,7 @@ class Ingest:
             Cancelled: ``cancel`` was set; the transcript is kept.
         """
         context = self._context(transcript.id, progress or (lambda _: None), cancel or threading.Event())
-        with self._busy.setdefault(context.id, threading.Lock()), noticing_full_disk(self.library.home):
+        with self._working_on(context), noticing_full_disk(self.library.home):
             before = self._known(context)
             media_id = None if media is None else self._unclaimed(media, context.id)
             if before is None:
@@ -301,6 +301,13 @@ class Ingest:
                 self._leave_unfinished(context, Status.FAILED, _failure(error))
                 raise
             return context.recording
+
+    @contextmanager
+    def _working_on(self, context: IngestContext) -> Iterator[None]:
+        """Keep everybody else from working on a recording, in this process and in others."""
+        here = self._busy.setdefault(context.id, threading.Lock())
+        with here, self.library.database.holding(context.id, context.cancel):
+            yield
 
     def _leave_unfinished(self, context: IngestContext, status: Status, failure: Note | None = None) -> None:
         """Say of a recording that is not whole that nobody works on it any more."""
@@ -332,7 +339,7 @@ class Ingest:
             TranscriptError, MediaError, MossAgentError, Cancelled: As in ``import_transcript``.
         """
         context = self._context(recording, progress or (lambda _: None), cancel or threading.Event())
-        with self._busy.setdefault(context.id, threading.Lock()), noticing_full_disk(self.library.home):
+        with self._working_on(context), noticing_full_disk(self.library.home):
             if context.recording.imported is None:
                 raise InvalidInput(
                     f"“{context.recording.title}” was transcribed from its own media file; only an imported "
@@ -493,7 +500,8 @@ class Ingest:
                 f"“{context.recording.title}” is an imported transcript without its media, so there are no "
                 "voices to tell apart; `moss-agent attach` gives it the media file."
             )
-        self._relabel(context, speakers, drop_corrections)
+        with self._working_on(context):
+            self._relabel(context, speakers, drop_corrections)
 
     def _relabel(self, context: IngestContext, speakers: int | None, drop_corrections: bool) -> None:
         diarize_again(context, self._stored_speech(context), self.speakers, speakers, drop_corrections)
