@@ -11,7 +11,7 @@ dependencies and is never run.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -217,13 +217,19 @@ class SpeechChunks:
         return SpeechChunks(self.vectors[which], self.seconds[which], self.owner[which])
 
 
-def embed_speech(audio_path: Path, segments: Sequence[Segment], speech: Sequence[Span]) -> SpeechChunks:
+def embed_speech(
+    audio_path: Path,
+    segments: Sequence[Segment],
+    speech: Sequence[Span],
+    change: Callable[[np.ndarray], np.ndarray] | None = None,
+) -> SpeechChunks:
     """Cut the speech of segments in chunks of about 3 s, and embed each.
 
     Args:
         audio_path: 16 kHz FLAC; only the segments' own audio is read, a little at a time.
         segments: In order of time.
         speech: Detected speech; pauses inside segments are left out with it.
+        change: What is done to the audio of each segment first.
 
     Raises:
         WeightsError: The encoder's weights are missing or not the published ones.
@@ -251,6 +257,8 @@ def embed_speech(audio_path: Path, segments: Sequence[Segment], speech: Sequence
             )
             if not np.any(audio):
                 continue
+            if change is not None:
+                audio = change(audio)
             windows = _windows(encoder, audio)
             for chunk in np.array_split(np.arange(len(windows)), _chunk_count(len(audio))):
                 if not len(chunk):
