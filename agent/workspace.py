@@ -12,7 +12,7 @@ import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,11 +29,13 @@ from index.recording_errors import (
     IndexOutOfDate,
     InvalidInput,
     MossAgentError,
+    VectorsAway,
     WeightsError,
     would_lose,
 )
 from index.records import Comment, Hit, Recording, Segment, Span, Status, Summary, Topic
-from index.store.database import Database, is_writable, not_writable
+from index.store.backends import Postgresql, is_writable, not_writable
+from index.store.database import Database
 from index.store.library import Library
 from moss_audio.timestamps import clock
 
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
 
     from agent.answer import Event
     from agent.assistant import Assistant
-    from agent.checkpointer import Memory
+    from agent.checkpointer import Conversations
     from agent.engines.engine_choice import Engines
     from agent.instructed_summary import InstructedSummary
     from agent.webhooks import Webhooks
@@ -111,8 +113,8 @@ class Workspace:
                 "choose another with --home or MOSS_AGENT_HOME."
             ) from error
         is_read_only = not is_writable(self.home)
-        database = Database(settings.database_url or self.home / "library.sqlite", is_read_only)
-        self.library = Library(database, self.home)
+        database = Database(settings.database or self.home / "library.sqlite", is_read_only)
+        self.library = self._library(database)
         self.read_only = not_writable(self.home) if is_read_only else database.read_only
         """Why the home folder is only read, as the error of what would write; None where it is written."""
         self.engines_problem = ""
@@ -125,6 +127,9 @@ class Workspace:
         """Called with the id of each recording that is removed, by whatever holds words of it in memory."""
         self._locked = threading.RLock()
         self._lock_depth = 0
+
+    def _library(self, database: Database) -> Library:
+        return Library(database, self.home, self.settings.audio, self.settings.audio_cache_mb)
 
     @cached_property
     def embedder(self) -> Embedder:
@@ -159,7 +164,12 @@ class Workspace:
         """The Chroma collection."""
         from index.search.vectors import Vectors
 
-        return Vectors(self.settings.vectors_url or self.home / "vectors", self.embedder)
+        token = self.settings.vectors_token
+        return Vectors(
+            self.settings.vectors or self.home / "vectors",
+            self.embedder,
+            token.get_secret_value() if token else None,
+        )
 
     @cached_property
     def engines(self) -> Engines:
@@ -222,10 +232,18 @@ class Workspace:
         return KnownVoices(self.library, self.settings.voices)
 
     @cached_property
-    def memory(self) -> Memory:
-        """Conversations, kept in a database of their own."""
+    def memory(self) -> Conversations:
+        """Conversations, kept in a database of their own, or in the library's where that is a server's.
+
+        Where that is only read, what is said is forgotten at the end.
+        """
         from agent.checkpointer import Memory
 
+        backend = self.library.database.backend
+        if isinstance(backend, Postgresql) and self.read_only is None:
+            from agent.shared_memory import SharedMemory
+
+            return SharedMemory(backend)
         return Memory(self.home / "conversations.sqlite", read_only=self.read_only is not None)
 
     @cached_property
@@ -291,6 +309,24 @@ class Workspace:
             # Its speakers may have been identified again.
             self.voices.prune(added[0].id)
         return added[0]
+
+    def hear_again(
+        self,
+        reference: str,
+        progress: Callable[[Progress], None] | None = None,
+        cancel: threading.Event | None = None,
+        losing: int = 0,
+    ) -> Recording:
+        """Transcribe a recording anew from its audio copy; see ``Ingest.hear_again``."""
+        recording = self.library.resolve(reference)
+        with self.writing(), self._telling(None, recording.title, recording.id) as heard:
+            heard.append(self.ingest.hear_again(recording.id, progress, cancel, losing))
+            self.voices.prune(recording.id)
+        return heard[0]
+
+    def corrections_lost(self, reference: str) -> int:
+        """How many corrections hearing a recording again, or removing it, would lose."""
+        return self.library.correction_count(self.library.resolve(reference).id)
 
     @contextmanager
     def _telling(
@@ -433,11 +469,10 @@ class Workspace:
             MossAgentError: As ``sync_notes``.
         """
         told: set[tuple[str, str]] = set()
-        with self.library.database.engine.connect() as connection:
+        with self.library.database.watching() as changes:
             last = None
             while not stop.is_set():
-                # What other connections have written, be they in this program or another one.
-                version = connection.exec_driver_sql("PRAGMA data_version").scalar()
+                version = changes()
                 if version != last:
                     last = version
                     for note in self.sync_notes(folder, base):
@@ -492,6 +527,7 @@ class Workspace:
         Raises:
             UnknownRecording, AmbiguousRecording: See ``Library.resolve``.
             WouldLoseCorrections: It has corrections, and they may not be dropped.
+            VectorsAway: The Chroma server cannot be used; nothing is removed, since its vectors would stay.
         """
         recording = self.library.resolve(reference)
         count = 0 if drop_corrections else self.library.correction_count(recording.id)
@@ -499,14 +535,16 @@ class Workspace:
             raise would_lose(f"“{recording.title}” has", count, "remove it")
         if isinstance(self.read_only, DiskFull):
             self._make_room(recording.id)
-        with self.writing():
-            for thread in self.library.threads_of(recording.id):
-                self.memory.forget(thread)
+        with self.writing(), self.library.database.holding(recording.id, wait=False):
             try:
                 self.vectors.delete(recording.id)
+            except VectorsAway as error:
+                raise VectorsAway(f"“{recording.title}” was not removed. {error}") from error
             except IndexOutOfDate:
                 # A collection that cannot be read may still hold its vectors; `reindex` makes it anew.
                 self.vectors.reset()
+            for thread in self.library.threads_of(recording.id):
+                self.memory.forget(thread)
             self._remove_notes(recording.id)
             self.library.delete(recording.id)
             with self._written_lock:
@@ -522,14 +560,14 @@ class Workspace:
 
         On a full disk nothing can be deleted from a database: that is written down first.
         """
-        self.library.audio_path(recording).unlink(missing_ok=True)
+        self.library.audio.drop_local(recording)
         self.library.database.close()
         if "memory" in self.__dict__:
             self.memory.close()
         for opened in ("memory", "search", "ingest", "corrections", "toolbox", "assistant", "voices"):
             self.__dict__.pop(opened, None)
-        database = Database(self.settings.database_url or self.home / "library.sqlite")
-        self.library = Library(database, self.home)
+        database = Database(self.settings.database or self.home / "library.sqlite")
+        self.library = self._library(database)
         self.read_only = database.read_only
         if "webhooks" in self.__dict__:
             self.webhooks.database = database
@@ -638,6 +676,11 @@ class Workspace:
             changed = correct(recording)
             # A voice is known no longer than somebody here has its name.
             self.voices.prune(recording)
+            if changed.correction is not None and changed.correction.kind in ("speaker", "merge"):
+                states = (*changed.correction.before, *changed.correction.after)
+                now = {segment.speaker for segment in changed.segments}
+                speakers = now | {state.get("speaker") for state in states}
+                self.voices.said_otherwise(recording, {name for name in speakers if name})
         return changed
 
     def rename_speaker(self, reference: str, old: str, new: str, merge: bool = False, by: str = "") -> int:
@@ -964,11 +1007,17 @@ class Workspace:
         with self.writing():
             return rebuild(self.library, self.embedder, self.vectors, progress)
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether several processes may write: database and vectors are both servers."""
+        return self.library.database.backend.is_shared and self.vectors.folder is None
+
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Hold the home folder for writing; Chroma allows one writing process and is damaged by two.
 
-        The page holds it for as long as it runs. Threads of one process share it.
+        The page holds it for as long as it runs. Threads of one process share it. Where ``is_shared``, nobody
+        has to hold it.
 
         Raises:
             HomeInUse: Another process holds it.
@@ -977,7 +1026,7 @@ class Workspace:
         """
         if self.read_only is not None:
             raise self.read_only
-        with noticing_full_disk(self.home), self._lock():
+        with noticing_full_disk(self.home), nullcontext() if self.is_shared else self._lock():
             yield
 
     @contextmanager
@@ -1010,8 +1059,9 @@ class Workspace:
 
     def opened_at(self, page: str) -> None:
         """Tell processes that want to write to the home folder where the page is; this one is writing."""
-        with self.writing():
-            self._sign_lock(page)
+        if not self.is_shared:
+            with self.writing():
+                self._sign_lock(page)
 
     def _sign_lock(self, page: str = "") -> None:
         self._lock_file.truncate(0)

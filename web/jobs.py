@@ -17,7 +17,15 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from index.audio.decode import file_id
 from index.pipeline.ingest import Progress
-from index.recording_errors import Busy, Cancelled, MediaError, MossAgentError
+from index.recording_errors import (
+    Busy,
+    Cancelled,
+    DatabaseAway,
+    InvalidInput,
+    MediaError,
+    MossAgentError,
+    would_lose,
+)
 from index.records import Recording
 
 if TYPE_CHECKING:
@@ -47,6 +55,10 @@ class Adder(Protocol):
         ...
 
 
+HearAgain = Callable[[str, Callable[[Progress], None], threading.Event, int], object]
+"""What hears a recording again: ``Workspace.hear_again``."""
+
+
 @dataclass(frozen=True)
 class Job:
     """One file on its way into the library; finished jobs leave the queue.
@@ -63,6 +75,8 @@ class Job:
         recording: Id of the recording; known from the start for an upload, else once the file was read.
         error: One sentence for the user, when it failed.
         retry: Whether trying again can help; not with a file that is no media.
+        losing: How many corrections may be lost by hearing ``recording`` anew from its audio copy; None where
+            a file is taken in.
         noted: Told whenever the state changes, so that the queue survives the server.
         track: Audio track to hear, from 1, when the user chose one.
     """
@@ -79,6 +93,7 @@ class Job:
     error: str | None = None
     retry: bool = True
     track: int | None = None
+    losing: int | None = None
     noted: Callable[[State, str | None], object] | None = None
 
 
@@ -89,10 +104,17 @@ class Jobs:
         add: Takes one file in and reports as it goes.
         at_once: Says how many files are worth taking in at a time; asked in a thread of its own, once a
             file waits while another is taken in.
+        hear_again: Transcribes a recording anew from its audio copy: ``Workspace.hear_again``.
     """
 
-    def __init__(self, add: Adder, at_once: Callable[[], int] = lambda: 1) -> None:
+    def __init__(
+        self,
+        add: Adder,
+        at_once: Callable[[], int] = lambda: 1,
+        hear_again: HearAgain | None = None,
+    ) -> None:
         self._add = add
+        self._hear_again = hear_again
         self._at_once = at_once
         self._jobs: dict[str, Job] = {}
         self._left: OrderedDict[str, Job] = OrderedDict()
@@ -113,10 +135,13 @@ class Jobs:
         track: int | None = None,
         noted: Callable[[State, str | None], object] | None = None,
         error: str | None = None,
+        source: str | None = None,
+        losing: int | None = None,
     ) -> Job:
         """Put a file at the end of the queue; a stopped or failed one waits until it is resumed.
 
-        See ``Job`` for what is told of it; ``error`` is why it is stopped or failed.
+        See ``Job`` for what is told of it; ``error`` is why it is stopped or failed, and ``source`` what must
+        not be queued twice, where several processes share a queue.
         """
         job = Job(
             uuid.uuid4().hex[:12],
@@ -129,6 +154,7 @@ class Jobs:
             recording=recording,
             error=error,
             track=track,
+            losing=losing,
             noted=noted,
         )
         with self._changed:
@@ -222,17 +248,21 @@ class Jobs:
             worker.join(max(0.0, until - time.monotonic()))
 
     def _work(self) -> None:
-        while True:
-            with self._changed:
-                while not self._closing and self._next() is None:
-                    self._changed.wait()
-                job = self._next()
-                if self._closing or job is None:
-                    return
-                job = self._update(job.id, state="running")
-                if self._next() is not None:
-                    self._wake()
+        while (job := self._take()) is not None:
             self._run(job)
+
+    def _take(self) -> Job | None:
+        """Wait for a job and begin it; None at the end."""
+        with self._changed:
+            while not self._closing and self._next() is None:
+                self._changed.wait()
+            job = self._next()
+            if self._closing or job is None:
+                return None
+            job = self._update(job.id, state="running")
+            if self._next() is not None:
+                self._wake()
+            return job
 
     def _call_help(self) -> None:
         """Begin another thread, if the engine is good for one more file at a time."""
@@ -249,21 +279,11 @@ class Jobs:
 
     def _run(self, job: Job) -> None:
         try:
-            self._update(job.id, recording=file_id(job.path))
-            chosen = {} if job.track is None else {"track": job.track}
-            self._add(
-                job.path,
-                job.title,
-                job.speakers,
-                lambda report: self._report(job.id, report),
-                self._cancels[job.id],
-                **chosen,
-            )
+            self._take_in(job)
         except Cancelled:
-            stopped = self._update(job.id, state="stopped", note=not self._closing)
-            if self._closing:
-                # Not the user's wish: it goes on when the server starts again.
-                _note(replace(stopped, state="waiting"))
+            self._stopped(job)
+        except DatabaseAway as error:
+            self._broken_off(job, str(error))
         except MediaError as error:
             # Nothing was stored, and the file will not get better: what was uploaded can go.
             if job.release is not None:
@@ -276,8 +296,37 @@ class Jobs:
             kind = type(error).__name__
             self._update(job.id, state="failed", error=f"Unexpected error ({kind}: {error}).")
         else:
-            with self._changed:
-                self._forget(self._jobs[job.id], "done")
+            self._finished(job)
+
+    def _stopped(self, job: Job) -> None:
+        """The work on a job was cancelled, by the user or by the end of the server."""
+        stopped = self._update(job.id, state="stopped", note=not self._closing)
+        if self._closing:
+            # Not the user's wish: it goes on when the server starts again.
+            _note(replace(stopped, state="waiting"))
+
+    def _broken_off(self, job: Job, error: str) -> None:
+        """The work on a job ended because its database was away."""
+        self._update(job.id, state="failed", error=error)
+
+    def _finished(self, job: Job) -> None:
+        """The file of a job is in the library."""
+        with self._changed:
+            self._forget(self._jobs[job.id], "done")
+
+    def _take_in(self, job: Job) -> None:
+        """Add the job's file, or hear its recording again."""
+        cancel = self._cancels[job.id]
+
+        def report(progress: Progress) -> None:
+            self._report(job.id, progress)
+
+        if job.losing is not None and job.recording is not None and self._hear_again is not None:
+            self._hear_again(job.recording, report, cancel, job.losing)
+            return
+        self._update(job.id, recording=file_id(job.path))
+        chosen = {} if job.track is None else {"track": job.track}
+        self._add(job.path, job.title, job.speakers, report, cancel, **chosen)
 
     def _report(self, job: str, report: Progress) -> None:
         self._update(job, progress=report)
@@ -303,6 +352,33 @@ class Jobs:
 def _note(job: Job) -> None:
     if job.noted is not None:
         job.noted(job.state, job.error)
+
+
+def hear_again(workspace: Workspace, jobs: Jobs, reference: str, losing: int = 0) -> Job:
+    """Queue a recording to be heard again from its audio copy, or to go on where that broke off.
+
+    Args:
+        workspace: An open workspace.
+        jobs: The queue.
+        reference: Which recording.
+        losing: How many corrections may be lost by that.
+
+    Raises:
+        Busy: It waits or is being transcribed already.
+        InvalidInput: It has no audio copy.
+        WouldLoseCorrections: It has more corrections.
+    """
+    recording = workspace.recording(reference)
+    audio = workspace.library.audio_path(recording.id)
+    if any(job.recording == recording.id and job.state in ("waiting", "running") for job in jobs.list()):
+        raise Busy("This recording is being transcribed already.")
+    if not recording.has_media or not audio.exists():
+        raise InvalidInput(f"“{recording.title}” has no audio that could be heard again.")
+    count = workspace.corrections_lost(recording.id)
+    if recording.status == "ready" and count > losing:
+        raise would_lose(f"“{recording.title}” has", count, "hear it again")
+    jobs.dismiss_recording(recording.id)
+    return jobs.submit(audio, recording.title, recording=recording.id, losing=losing)
 
 
 def remove_recording(

@@ -11,7 +11,7 @@ dependencies and is never run.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -225,6 +225,7 @@ def embed_speech(
     audio_path: Path,
     segments: Sequence[Segment],
     speech: Sequence[Span],
+    change: Callable[[np.ndarray], np.ndarray] | None = None,
     encoder: VoiceEncoder | None = None,
 ) -> SpeechChunks:
     """Cut the speech of segments in chunks of about 3 s, and embed each.
@@ -233,6 +234,7 @@ def embed_speech(
         audio_path: 16 kHz FLAC; only the segments' own audio is read, a little at a time.
         segments: In order of time.
         speech: Detected speech; pauses inside segments are left out with it.
+        change: What is done to the audio of each segment first.
         encoder: By default the one of this process.
 
     Raises:
@@ -242,7 +244,7 @@ def embed_speech(
     vectors: list[np.ndarray] = []
     seconds: list[float] = []
     owner: list[int] = []
-    batches = _batches(encoder, audio_path, segments, speech)
+    batches = _batches(encoder, audio_path, segments, speech, change)
 
     def embed(batch: _Batch) -> np.ndarray:
         return encoder.embed(batch.windows)
@@ -279,7 +281,11 @@ class _Batch:
 
 
 def _batches(
-    encoder: VoiceEncoder, audio_path: Path, segments: Sequence[Segment], speech: Sequence[Span]
+    encoder: VoiceEncoder,
+    audio_path: Path,
+    segments: Sequence[Segment],
+    speech: Sequence[Span],
+    change: Callable[[np.ndarray], np.ndarray] | None,
 ) -> Iterator[_Batch]:
     batch = _Batch()
     with soundfile.SoundFile(audio_path) as flac:
@@ -291,6 +297,8 @@ def _batches(
             )
             if not np.any(audio):
                 continue
+            if change is not None:
+                audio = change(audio)
             windows = _windows(encoder, audio)
             for chunk in np.array_split(np.arange(len(windows)), _chunk_count(len(audio))):
                 if not len(chunk):
