@@ -140,6 +140,7 @@ def windows(turns: int) -> None:
         kinds = {
             f"{MODEL} on one processor": (partial(whisper_host, MODEL), "transcribe", (False, ())),
             "waits 0.25 s": (partial(waiting_host, 0.25), "note", ()),
+            "does nothing": (partial(waiting_host, 0.0), "note", ()),
         }
         link = ClusterLink(nodes.address)
         rates: dict[tuple[str, int], list[float]] = {}
@@ -301,7 +302,7 @@ def kills(count: int, seed: int) -> None:
                     continue
                 if sum(done.values()) >= count:
                     continue
-                kind = chance.choices(("worker", "node", "program"), (3, 1, 2))[0]
+                kind = chance.choices(("worker", "node", "program"), (3, 1, 1))[0]
                 alive = nodes.workers()
                 if kind == "worker" and alive:
                     with contextlib.suppress(ProcessLookupError):
