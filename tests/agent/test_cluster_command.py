@@ -6,16 +6,23 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 
 import pytest
 
+from agent.adding import add_files
 from agent.settings import Settings
+from agent.watching import Watch
 from agent.workspace import open_workspace
 from index.cluster import ray_nodes
 from index.cluster.cluster_engines import ClusterEmbedder, ClusterTranscriber
 from index.cluster.ray_session import TOKEN_FILE, connect, make_token
-from index.recording_errors import ClusterAway, InvalidInput
+from index.pipeline.stage import as_finished
+from index.pipeline.urgency import archiving, current_work, working_on
+from index.recording_errors import ClusterAway, InvalidInput, MediaError
+from index.records import Status
 from tests.conftest import ROOT
+from tests.support.indexed import store
 
 
 @pytest.fixture
@@ -75,3 +82,56 @@ def test_a_workspace_with_a_cluster_opens_lists_and_tells_without_reaching_it(cl
     workspace.set_glossary("North Quay")
     assert workspace.transcriber.glossary == ("North Quay",)
     workspace.close()
+
+
+class Told:
+    """A cluster that notes which recordings were opened."""
+
+    def __init__(self) -> None:
+        self.recordings: list[str] = []
+
+    def opened(self, recording: str) -> None:
+        self.recordings.append(recording)
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_recording_that_is_opened_comes_first_while_it_is_being_heard(home):
+    workspace = open_workspace(Settings(home=home, ray="auto"))
+    cluster = Told()
+    workspace.__dict__["cluster"] = cluster
+    heard = store(workspace.library, [], "In work", Status.LISTENING)
+    ready = store(workspace.library, [], "Ready", Status.READY)
+    workspace.opened(ready)
+    workspace.opened(heard)
+    assert cluster.recordings == [heard]
+    workspace.close()
+
+
+def test_one_file_is_waited_for_and_many_or_those_of_a_watched_folder_are_an_archive(home, tmp_path):
+    workspace = open_workspace(Settings(home=home, transcriber="tiny.en"))
+    (tmp_path / "inbox").mkdir()
+    files = [tmp_path / "inbox" / f"{number}.wav" for number in range(2)]
+    for file in files:
+        file.write_bytes(b"RIFF")
+    seen: list[bool] = []
+
+    def add(*given, **named):
+        seen.append(current_work().is_archive)
+        raise MediaError("No sound.")
+
+    workspace.add = add  # type: ignore[method-assign]
+    list(add_files(workspace, files[:1], lambda name: lambda progress: None))
+    list(add_files(workspace, files, lambda name: lambda progress: None))
+    watch = Watch(workspace, tmp_path / "inbox", lambda name: lambda progress: None, settle=0.0, look=0.01)
+    list(watch.run(once=True))
+    assert seen == [False, True, True, True, True]
+    assert not current_work().is_archive
+    workspace.close()
+
+
+def test_threads_that_process_windows_know_whose_work_they_do():
+    with working_on("tape"), archiving():
+        results = as_finished(lambda _: current_work(), [1, 2, 3], 2, threading.Event())
+        assert {(work.recording, work.is_archive) for _, work in results} == {("tape", True)}

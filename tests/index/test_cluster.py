@@ -64,11 +64,12 @@ class Nodes:
             initialize_head=True,
             head_node_args={"num_cpus": 0, "object_store_memory": STORE, "include_dashboard": False},
         )
-        self.nodes = [self.add(), self.add()]
+        self.nodes = [self.add(wait=False), self.add(wait=False)]
+        self.cluster.wait_for_nodes(60)
         self.link = ClusterLink(self.cluster.address)
 
-    def add(self) -> Any:
-        return self.cluster.add_node(num_cpus=1, object_store_memory=STORE)
+    def add(self, wait: bool = True) -> Any:
+        return self.cluster.add_node(wait, num_cpus=1, object_store_memory=STORE)
 
     def kill(self) -> None:
         """End the last node at once; ``mend`` puts another in its place."""
