@@ -219,7 +219,13 @@ def import_ray() -> Any:
         ) from error
     # The program's own way to end on a signal stays, which Ray warns of.
     logging.getLogger("ray._private.worker").addFilter(_is_no_signal)
+    # When a machine dies, Ray prints the end of its log on stdout, where a command's JSON belongs.
+    ray._private.worker.print_to_stdstream = _note
     return ray
+
+
+def _note(data: dict[str, Any], ignore_prefix: bool) -> None:
+    log.debug("%s: %s", data.get("pid"), data.get("lines"))
 
 
 def _is_no_signal(record: logging.LogRecord) -> bool:
