@@ -131,8 +131,8 @@ def _folder(home: Path) -> str:
 def _database(database: Database) -> str:
     """What the database is, and how long it takes to answer."""
     began = time.perf_counter()
-    with database.engine.connect() as connection:
-        connection.exec_driver_sql("SELECT 1")
+    with database.transaction() as session:
+        session.connection().exec_driver_sql("SELECT 1")
     took = f"answers in {(time.perf_counter() - began) * 1000:.0f} ms"
     dialect, url = database.engine.dialect, database.engine.url
     version = ".".join(str(part) for part in getattr(dialect, "server_version_info", None) or ())
