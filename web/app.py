@@ -46,7 +46,7 @@ def create_app(workspace: Workspace, jobs: Jobs, host: str = "127.0.0.1") -> Fas
         host: The address that will be listened on; see ``web.guard`` for the names it answers to.
     """
     switch_off_telemetry()
-    uploads = Uploads(workspace.home)
+    uploads = Uploads(workspace.home, workspace.is_shared)
     recordings = workspace.recordings()
     uploads.take_up(jobs, {recording.id for recording in recordings if recording.status == "ready"})
     os.environ["GRADIO_TEMP_DIR"] = str(uploads.arriving)

@@ -7,7 +7,7 @@ import re
 import signal
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from agent.instructed_summary import InstructedSummary
     from agent.moving import Moved
     from agent.workspace import SpeakerFacts
+    from index.cluster.desk import Machine as ClusterMachine
     from index.corrections.correcting import Changed, Correction
     from index.diarization.known_voices import KnownVoice, Likeness
     from index.export.vault import Synced
@@ -519,6 +520,30 @@ def show_models(models: Sequence[Model], machine: Machine) -> None:
         "`moss-agent models download NAME` downloads one; MOSS_AGENT_MODEL sets which is used "
         "(docs/engines.md)."
     )
+
+
+def show_cluster(machines: Sequence[ClusterMachine], workers: Sequence[Mapping[str, Any]]) -> None:
+    """The machines of a cluster, and what their workers do."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("machine", "processors", "GPUs"):
+        table.add_column(column, no_wrap=True)
+    for machine in machines:
+        table.add_row(machine.id[:12], f"{machine.cpus:g}", f"{machine.gpus:g}")
+    with streams.writing():
+        _console.print(table)
+    say("")
+    if not workers:
+        say("No worker is up: they start with the first file, and end ten minutes after the last program.")
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in ("worker", "machine", "in hand", "waiting", ""):
+        table.add_column(column)
+    for worker in workers:
+        hand = f"{worker['in_hand']} of {worker['at_once']}" if worker["at_once"] else "starting"
+        cells = (worker["pool"], worker["machine"][:12], hand, str(worker["waiting"]), worker["problem"])
+        table.add_row(*(Text(cell) for cell in cells))
+    with streams.writing():
+        _console.print(table)
 
 
 def _verdict(model: Model) -> str:

@@ -309,6 +309,11 @@ class Postgresql(Backend):
         host = url.host or url.query.get("host") or "this machine"
         self.place = f"{host if isinstance(host, str) else host[0]}:{url.port or 5432}/{url.database or ''}"
 
+    @property
+    def address(self) -> str:
+        """Its address as PostgreSQL's own library takes it, with the password."""
+        return self.url.set(drivername="postgresql").render_as_string(hide_password=False)
+
     def is_writable(self) -> bool:
         """Only the server knows."""
         return True

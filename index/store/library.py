@@ -29,6 +29,7 @@ from index.store.database import (
     CommentRow,
     CorrectionRow,
     Database,
+    JobRow,
     RecordingRow,
     SegmentRow,
     SpeakerRow,
@@ -397,6 +398,7 @@ class Library:
             # Names of notes are titles; what is left of them is found by its marks.
             left = SyncedNoteRow.recording_id == recording
             session.execute(update(SyncedNoteRow).where(left).values(name="", fingerprint=""))
+            session.execute(delete(JobRow).where(JobRow.recording == recording))
             self.database.backend.forget_words(session)
         self.audio.drop_local(recording)
         self.database.rewrite()
