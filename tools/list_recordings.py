@@ -5,6 +5,7 @@ from __future__ import annotations
 from langchain_core.tools import BaseTool
 from pydantic import BaseModel, Field
 
+from index.notes import describe, told_coverage
 from tools.result import RecordingEntry, RecordingList
 from tools.toolbox import Toolbox, make_tool
 
@@ -37,7 +38,8 @@ def list_recordings(toolbox: Toolbox, recording: str | None = None) -> Recording
             language=recording.language,
             languages=recording.languages,
             status=recording.status.value,
-            coverage=recording.coverage,
+            coverage=told_coverage(recording.coverage, recording.problems),
+            notes=tuple(describe(note) for note in recording.problems),
             has_media=recording.has_media,
             speakers=recording.speakers,
             speaking=library.speaking_times(recording.id) if len(recordings) == 1 else {},

@@ -196,6 +196,8 @@ class RecordingEntry(RecordingInfo):
     languages: tuple[str, ...] = ()
     status: str
     coverage: float | None = None
+    notes: tuple[str, ...] = ()
+    """What could not be done with it, a sentence each."""
     has_media: bool = True
     """False for an imported transcript without its media: nothing of it can be played."""
     speakers: tuple[str, ...] = ()

@@ -46,7 +46,7 @@ def create_app(workspace: Workspace, jobs: Jobs, host: str = "127.0.0.1") -> Fas
         host: The address that will be listened on; see ``web.guard`` for the names it answers to.
     """
     switch_off_telemetry()
-    uploads = Uploads(workspace.home)
+    uploads = Uploads(workspace.home, workspace.is_shared)
     recordings = workspace.recordings()
     uploads.take_up(jobs, {recording.id for recording in recordings if recording.status == "ready"})
     os.environ["GRADIO_TEMP_DIR"] = str(uploads.arriving)
@@ -94,9 +94,13 @@ def add_routes(app: FastAPI, workspace: Workspace) -> None:
     @app.api_route("/audio/{recording}", methods=["GET", "HEAD"])
     def audio(recording: str) -> Response:
         """The audio copy; ranges are answered, so that a player can seek."""
-        path = workspace.library.audio_path(_known(workspace, recording))
+        identity = _known(workspace, recording)
         if not workspace.library.recording(recording).has_media:
             raise HTTPException(404, "This transcript was imported without its media; nothing can be played.")
+        try:
+            path = workspace.library.audio_path(identity)
+        except MossAgentError as error:
+            raise HTTPException(503, str(error)) from error
         if not path.exists():
             raise HTTPException(404, "The audio copy is not ready yet.")
         return FileResponse(path, media_type="audio/flac", headers=FRESH)

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from pydantic import BaseModel, ConfigDict, Field
 
 from agent.answer import Answer, Citation
-from index.notes import describe
+from index.notes import describe, told_coverage
 from index.records import ActionItem, Comment, Hit, Item, Kind, Recording, Segment, Summary, Topic
 from tools.result import Heard, Outline, OutlineTopic
 from web.jobs import Job
@@ -66,7 +66,10 @@ class RecordingDocument(Document):
     language: str | None = Field(description="What is spoken most, as an ISO 639-1 code.")
     languages: list[str]
     status: str = Field(description="listening, ready, failed or cancelled.")
-    coverage: float | None = Field(description="Share of the detected speech that is transcribed.")
+    coverage: float | None = Field(
+        description="Share of the detected speech that is transcribed; "
+        "null where it is not known, or is all of it and notes say what else is missing."
+    )
     gaps: list[tuple[float, float]] = Field(description="Speech that is not transcribed, in seconds.")
     speakers: list[str]
     added_at: str
@@ -83,7 +86,7 @@ class RecordingDocument(Document):
             language=recording.language,
             languages=list(recording.languages),
             status=recording.status.value,
-            coverage=recording.coverage,
+            coverage=told_coverage(recording.coverage, recording.problems),
             gaps=[(gap.start, gap.end) for gap in recording.gaps],
             speakers=list(recording.speakers),
             added_at=recording.added_at,

@@ -17,7 +17,15 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from index.audio.decode import file_id
 from index.pipeline.ingest import Progress
-from index.recording_errors import Busy, Cancelled, InvalidInput, MediaError, MossAgentError, would_lose
+from index.recording_errors import (
+    Busy,
+    Cancelled,
+    DatabaseAway,
+    InvalidInput,
+    MediaError,
+    MossAgentError,
+    would_lose,
+)
 from index.records import Recording
 
 if TYPE_CHECKING:
@@ -45,6 +53,10 @@ class Adder(Protocol):
     ) -> Recording:
         """See ``index.ingest.Ingest.add``."""
         ...
+
+
+HearAgain = Callable[[str, Callable[[Progress], None], threading.Event, int], object]
+"""What hears a recording again: ``Workspace.hear_again``."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +111,7 @@ class Jobs:
         self,
         add: Adder,
         at_once: Callable[[], int] = lambda: 1,
-        hear_again: Callable[[str, Callable[[Progress], None], threading.Event, int], object] | None = None,
+        hear_again: HearAgain | None = None,
     ) -> None:
         self._add = add
         self._hear_again = hear_again
@@ -123,11 +135,13 @@ class Jobs:
         track: int | None = None,
         noted: Callable[[State, str | None], object] | None = None,
         error: str | None = None,
+        source: str | None = None,
         losing: int | None = None,
     ) -> Job:
         """Put a file at the end of the queue; a stopped or failed one waits until it is resumed.
 
-        See ``Job`` for what is told of it; ``error`` is why it is stopped or failed.
+        See ``Job`` for what is told of it; ``error`` is why it is stopped or failed, and ``source`` what must
+        not be queued twice, where several processes share a queue.
         """
         job = Job(
             uuid.uuid4().hex[:12],
@@ -234,17 +248,21 @@ class Jobs:
             worker.join(max(0.0, until - time.monotonic()))
 
     def _work(self) -> None:
-        while True:
-            with self._changed:
-                while not self._closing and self._next() is None:
-                    self._changed.wait()
-                job = self._next()
-                if self._closing or job is None:
-                    return
-                job = self._update(job.id, state="running")
-                if self._next() is not None:
-                    self._wake()
+        while (job := self._take()) is not None:
             self._run(job)
+
+    def _take(self) -> Job | None:
+        """Wait for a job and begin it; None at the end."""
+        with self._changed:
+            while not self._closing and self._next() is None:
+                self._changed.wait()
+            job = self._next()
+            if self._closing or job is None:
+                return None
+            job = self._update(job.id, state="running")
+            if self._next() is not None:
+                self._wake()
+            return job
 
     def _call_help(self) -> None:
         """Begin another thread, if the engine is good for one more file at a time."""
@@ -263,10 +281,9 @@ class Jobs:
         try:
             self._take_in(job)
         except Cancelled:
-            stopped = self._update(job.id, state="stopped", note=not self._closing)
-            if self._closing:
-                # Not the user's wish: it goes on when the server starts again.
-                _note(replace(stopped, state="waiting"))
+            self._stopped(job)
+        except DatabaseAway as error:
+            self._broken_off(job, str(error))
         except MediaError as error:
             # Nothing was stored, and the file will not get better: what was uploaded can go.
             if job.release is not None:
@@ -279,8 +296,23 @@ class Jobs:
             kind = type(error).__name__
             self._update(job.id, state="failed", error=f"Unexpected error ({kind}: {error}).")
         else:
-            with self._changed:
-                self._forget(self._jobs[job.id], "done")
+            self._finished(job)
+
+    def _stopped(self, job: Job) -> None:
+        """The work on a job was cancelled, by the user or by the end of the server."""
+        stopped = self._update(job.id, state="stopped", note=not self._closing)
+        if self._closing:
+            # Not the user's wish: it goes on when the server starts again.
+            _note(replace(stopped, state="waiting"))
+
+    def _broken_off(self, job: Job, error: str) -> None:
+        """The work on a job ended because its database was away."""
+        self._update(job.id, state="failed", error=error)
+
+    def _finished(self, job: Job) -> None:
+        """The file of a job is in the library."""
+        with self._changed:
+            self._forget(self._jobs[job.id], "done")
 
     def _take_in(self, job: Job) -> None:
         """Add the job's file, or hear its recording again."""

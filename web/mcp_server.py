@@ -50,6 +50,7 @@ from web.documents import (
 )
 from web.jobs import Jobs
 from web.server import address_of, listen
+from web.shared_jobs import open_jobs
 
 if TYPE_CHECKING:
     from agent.workspace import Workspace
@@ -476,7 +477,7 @@ def serve(
     if key is not None and not key.strip():
         raise MossAgentError("The API key is empty; pass one with --api-key, or leave the option out.")
     workspace.webhooks.start()
-    jobs = Jobs(workspace.add, lambda: workspace.files_at_once)
+    jobs = open_jobs(workspace)
     try:
         if http:
             _serve_http(LibraryServer(workspace, jobs, folders), port, key, json)

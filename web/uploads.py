@@ -28,6 +28,9 @@ from web.jobs import Job, Jobs
 MOST_BEGUN = 1
 """How often a file is begun again by itself after the program ended while it was transcribed."""
 
+LEFT_BEHIND_SECONDS = 24 * 3600
+"""After so long nobody writes to a file any more that another process has not claimed."""
+
 BROKE_OFF = "The program ended twice while this was being transcribed; what was transcribed is kept."
 
 _NAME = re.compile(r"[0-9a-f]{32}")
@@ -69,13 +72,22 @@ class Uploads:
 
     Args:
         home: The home folder; files that arrived there and were never claimed are deleted.
+        is_shared: Whether other processes take files in over the same home; then only what is a day old is
+            deleted, and a browser's files arrive in a folder of this process.
     """
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, is_shared: bool = False) -> None:
+        self.is_shared = is_shared
         self.arriving = home.resolve() / "arriving"
         self.folder = home.resolve() / "uploads"
         self.notes = home.resolve() / "upload-jobs"
-        shutil.rmtree(self.arriving, ignore_errors=True)
+        if is_shared:
+            for left in self.arriving.glob("*"):
+                if self._is_left_behind(left):
+                    shutil.rmtree(left, ignore_errors=True)
+            self.arriving /= uuid.uuid4().hex
+        else:
+            shutil.rmtree(self.arriving, ignore_errors=True)
         for folder in (self.arriving, self.folder, self.notes):
             folder.mkdir(parents=True, exist_ok=True)
 
@@ -133,7 +145,12 @@ class Uploads:
         Raises:
             MossAgentError, DiskFull: See ``claim``.
         """
-        return self._queue(jobs, self.claim(path, title, speakers, track))
+        upload = self.claim(path, title, speakers, track)
+        try:
+            return self._queue(jobs, upload)
+        except MossAgentError:
+            self.release(upload.name)
+            raise
 
     def take_up(self, jobs: Jobs, ready: Collection[str]) -> None:
         """Go on with the queue of an earlier run, but for what was added at its very end.
@@ -174,6 +191,7 @@ class Uploads:
             track=upload.track,
             noted=partial(self.note_state, upload.name),
             error=error,
+            source=upload.name,
         )
 
     def left_over(self) -> Iterator[Upload]:
@@ -182,12 +200,21 @@ class Uploads:
         found.sort(key=lambda upload: (upload.sent, upload.name))
         kept = {path.name for path in found}
         for path in self.notes.iterdir():
-            if path.stem not in kept:
+            if path.stem not in kept and self._is_left_behind(path):
                 path.unlink(missing_ok=True)
         for path in self.folder.iterdir():
-            if path.name not in kept:
+            if path.name not in kept and self._is_left_behind(path):
                 self._delete(path)
         yield from found
+
+    def _is_left_behind(self, path: Path) -> bool:
+        """Whether nobody can be writing here any more."""
+        if not self.is_shared:
+            return True
+        try:
+            return path.lstat().st_mtime < time.time() - LEFT_BEHIND_SECONDS
+        except OSError:
+            return False
 
     def release(self, name: str) -> None:
         """Delete an upload, file and note; one that is gone already is left alone."""

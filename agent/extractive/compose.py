@@ -166,10 +166,14 @@ def _facts(intent: Intent, situation: Situation) -> str:
                     f"{title} is an imported transcript without its media, so how much of the speech it has "
                     "is not known."
                 )
+            missing = " ".join(entry.notes)
             if entry.coverage is None:
-                return f"No speech in {title} has been found and transcribed yet."
+                return missing or f"No speech in {title} has been found and transcribed yet."
             # Cut, not rounded: 100 % must mean all of it.
-            return f"{int(entry.coverage * 1000) / 10:.1f}% of the detected speech in {title} is transcribed."
+            share = (
+                f"{int(entry.coverage * 1000) / 10:.1f}% of the detected speech in {title} is transcribed."
+            )
+            return f"{share} {missing}".rstrip()
     return f"{title} is {clock(entry.duration)} long."
 
 

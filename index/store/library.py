@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Select, delete, func, select, text, update
+from sqlalchemy import Select, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from index.recording_errors import (
@@ -22,12 +22,14 @@ from index.recording_errors import (
     SpeakerExists,
     UnknownRecording,
 )
-from index.records import Comment, Recording, Segment, Span, WatchedFile, Word
+from index.records import Comment, Recording, Segment, Span, Status, WatchedFile, Word
 from index.speaker_names import is_label
+from index.store.audio_files import audio_files
 from index.store.database import (
     CommentRow,
     CorrectionRow,
     Database,
+    JobRow,
     RecordingRow,
     SegmentRow,
     SpeakerRow,
@@ -60,16 +62,50 @@ class Library:
 
     Args:
         database: An open database.
-        home: Where the audio copies lie (``home/audio/<id>.flac``).
+        home: Where the audio copies lie (``home/audio/<id>.flac``) unless they are kept elsewhere.
+        audio: Where else they are kept: a folder, or a URL; see ``index.store.audio_files``.
+        audio_cache_mb: For a URL, the size in MiB that copies in the home folder may have.
+
+    Attributes:
+        audio: The audio copies.
+
+    Raises:
+        MossAgentError: ``audio`` is neither a folder nor a URL.
     """
 
-    def __init__(self, database: Database, home: Path) -> None:
+    def __init__(
+        self, database: Database, home: Path, audio: str | None = None, audio_cache_mb: int = 10_240
+    ) -> None:
         self.database = database
         self.home = home
+        self.audio = audio_files(home, audio, audio_cache_mb, self._idle)
 
     def audio_path(self, recording: str) -> Path:
-        """The 16 kHz FLAC copy that player, recogniser and listener share; it may not exist yet."""
-        return self.home / "audio" / f"{recording}.flac"
+        """The 16 kHz FLAC copy that player, recogniser and listener share; it may not exist yet.
+
+        It is on this machine: where copies are kept elsewhere, it is fetched first.
+
+        Raises:
+            MossAgentError: It cannot be fetched.
+            DiskFull: There is no room for it.
+        """
+        return self.audio.path(recording)
+
+    def has_audio(self, recording: str) -> bool:
+        """Whether there is an audio copy, on this machine or where copies are kept."""
+        return self.audio.exists(recording)
+
+    def _idle(self, recordings: Collection[str]) -> dict[str, bool]:
+        """Of some recordings those that there are, whoever may see them, and whether nobody takes them in."""
+        table = RecordingRow.__table__
+        wanted = sorted(recordings)
+        idle: dict[str, bool] = {}
+        with self.database.engine.connect() as connection:
+            for at in range(0, len(wanted), MOST_PARAMETERS):
+                part = wanted[at : at + MOST_PARAMETERS]
+                query = select(table.c.id, table.c.status).where(table.c.id.in_(part))
+                idle |= {row.id: row.status != Status.LISTENING for row in connection.execute(query)}
+        return idle
 
     def recordings(self) -> list[Recording]:
         """All recordings, newest first."""
@@ -349,7 +385,11 @@ class Library:
         """Delete a recording's rows and audio copy, and the bytes they occupied.
 
         The vectors and conversations have stores of their own; ``agent.workspace`` removes those too.
+
+        Raises:
+            MossAgentError: Its audio copy is kept elsewhere and cannot be removed there; nothing is deleted.
         """
+        self.audio.withdraw(recording)
         with self.database.transaction() as session:
             session.execute(delete(RecordingRow).where(RecordingRow.id == recording))
             watched = WatchedFileRow.recording_id == recording
@@ -357,10 +397,9 @@ class Library:
             # Names of notes are titles; what is left of them is found by its marks.
             left = SyncedNoteRow.recording_id == recording
             session.execute(update(SyncedNoteRow).where(left).values(name="", fingerprint=""))
-            # FTS5's own secure-delete needs SQLite 3.42; merging everything drops deleted words too.
-            session.execute(text("INSERT INTO passages_fts(passages_fts) VALUES('optimize')"))
-        for suffix in (".flac", ".again", ".partial", ".sides", ".reserve", ".peaks"):
-            self.audio_path(recording).with_suffix(suffix).unlink(missing_ok=True)
+            session.execute(delete(JobRow).where(JobRow.recording == recording))
+            self.database.backend.forget_words(session)
+        self.audio.drop_local(recording)
         self.database.rewrite()
 
     def _segments(self, query: Select[SegmentRow, str, int | None]) -> list[Segment]:

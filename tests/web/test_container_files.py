@@ -11,6 +11,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.conftest import ROOT
 from tests.support.container_files import assignments, expanded, read_dockerfile, read_service, sent
@@ -129,3 +130,23 @@ def test_the_health_check_fails_where_nothing_answers(monkeypatch):
     monkeypatch.setattr(healthy, "ADDRESSES", ("http://127.0.0.1:9/health",))
     assert healthy.main() == 1
     sys.modules.pop("healthy")
+
+
+def test_a_teams_chroma_is_reached_through_the_proxy_that_asks_for_a_token_alone():
+    team = yaml.safe_load((ROOT / "compose.team.yaml").read_text())
+    services, networks = team["services"], team["networks"]
+    chroma, proxy, page = services["chroma"], services["vectors"], services["page"]
+    # The server in Rust; nothing else shares its network, and nothing of it is published.
+    assert chroma["entrypoint"][0].endswith("/bin/chroma") and chroma["command"][0] == "run"
+    assert not any("ports" in service for service in (chroma, proxy))
+    shared = [name for name, service in services.items() if "vectors" in service["networks"]]
+    assert shared == ["vectors", "chroma"]
+    assert networks["vectors"]["internal"] and chroma["networks"] == ["vectors"]
+    assert page["environment"]["MOSS_AGENT_VECTORS"] == "http://vectors:8000"
+    token = "${VECTORS_TOKEN"
+    assert page["environment"]["MOSS_AGENT_VECTORS_TOKEN"].startswith(f"{token}:?")
+    assert proxy["environment"]["VECTORS_TOKEN"].startswith(f"{token}:?")
+    (mounted,) = proxy["volumes"]
+    template = (ROOT / mounted.split(":")[0]).read_text()
+    assert f'"Bearer {token}}}" 1;' in template and "return 401" in template
+    assert all(":" in service["image"] or service["image"] == "moss-agent" for service in (chroma, proxy))

@@ -31,8 +31,8 @@ from web.api.library_api import LIBRARY, create_library_api
 from web.api.service import CONTENT_TYPE, Service
 from web.api.transcriptions import transcriptions
 from web.guard import is_loopback
-from web.jobs import Jobs
 from web.server import address_of, listen
+from web.shared_jobs import open_jobs
 from web.uploads import Uploads
 
 if TYPE_CHECKING:
@@ -195,9 +195,9 @@ def serve(
 def _offer_library(workspace: Workspace, service: Service, held: ExitStack) -> ASGIApp:
     """The API for the library, with a queue of its own that ends with ``held``."""
     workspace.webhooks.start()
-    jobs = Jobs(workspace.add, lambda: workspace.files_at_once)
+    jobs = open_jobs(workspace)
     held.callback(jobs.close, 10)
-    uploads = Uploads(workspace.home)
+    uploads = Uploads(workspace.home, workspace.is_shared)
     uploads.take_up(jobs, {found.id for found in workspace.recordings() if found.status == "ready"})
     return create_library_api(workspace, jobs, uploads, service, workspace.settings.page_url)
 

@@ -129,7 +129,7 @@ class Handlers:
         problem = moment.problem if moment else ""
         if recording is None:
             return render_head(None, problem=problem), "", "", ""
-        heard = self.library.audio_path(recording.id).exists()
+        heard = self.library.has_audio(recording.id)
         segments = self.library.segments(recording.id)
         return (
             render_head(recording, bool(segments), problem)
