@@ -213,7 +213,7 @@ def _served(settings: Settings) -> Engines:
     """A model behind a server, or behind several."""
     from agent.engines.model_pool import ModelPool
 
-    backend = _connected(settings)
+    backend = connected(settings)
     host = backend.host
     found, problem = _asked(lambda: backend.check(listen=True))
     several = isinstance(backend, ModelPool)
@@ -248,8 +248,13 @@ def addresses(model: str) -> list[str]:
     return parts
 
 
-def _connected(settings: Settings) -> ServedBackend | ModelPool:
-    """The server of the settings, or the servers; nothing is sent yet."""
+def connected(settings: Settings) -> ServedBackend | ModelPool:
+    """The server of the settings, or the servers; nothing is sent yet.
+
+    Raises:
+        MossAudioError: An address is none.
+        MossAgentError: What the settings say of it cannot be read.
+    """
     from agent.engines.model_pool import ModelPool
     from moss_audio.served import ServedBackend
 

@@ -28,7 +28,7 @@ from index.audio.vad import detect_speech
 from index.corrections.correcting import refit
 from index.diarization.diarize_stage import DiarizeStage, diarize, diarize_again
 from index.disk_space import noticing_full_disk, reserve
-from index.imports.fit_clock import fit_to_media
+from index.imports.fit_clock import Clock, fit_to_media
 from index.imports.transcript_files import ENGINE, ImportedTranscript
 from index.language_names import language_name, name_languages
 from index.pipeline.stage import IngestContext
@@ -182,7 +182,7 @@ class Ingest:
         identity = self.library.recording_of_media(file_id(path))
         context = self._context(identity, report, cancel or threading.Event())
         # The same file twice at a time: the second comes when the first is done, and finds it ready.
-        with self._working_on(context), noticing_full_disk(self.library.home):
+        with self._working_on(context):
             before = self._known(context)
             again = again and before is not None
             if again:
@@ -229,7 +229,7 @@ class Ingest:
             Cancelled, WeightsError, HearingError, IndexOutOfDate, DiskFull: As in ``add``.
         """
         context = self._context(recording, progress or (lambda _: None), cancel or threading.Event())
-        with self._working_on(context), noticing_full_disk(self.library.home):
+        with self._working_on(context):
             if not context.recording.has_media or not context.audio.exists():
                 raise InvalidInput(f"“{context.recording.title}” has no audio that could be heard again.")
             anew = context.recording.status == Status.READY
@@ -281,7 +281,7 @@ class Ingest:
             Cancelled: ``cancel`` was set; the transcript is kept.
         """
         context = self._context(transcript.id, progress or (lambda _: None), cancel or threading.Event())
-        with self._working_on(context), noticing_full_disk(self.library.home):
+        with self._working_on(context):
             before = self._known(context)
             media_id = None if media is None else self._unclaimed(media, context.id)
             if before is None:
@@ -314,7 +314,12 @@ class Ingest:
     def _working_on(self, context: IngestContext) -> Iterator[None]:
         """Keep everybody else from working on a recording, in this process and in others."""
         here = self._busy.setdefault(context.id, threading.Lock())
-        with here, working_on(context.id), self.library.database.holding(context.id, context.cancel):
+        with (
+            here,
+            self.library.database.holding(context.id, context.cancel),
+            working_on(context.id),
+            noticing_full_disk(self.library.home),
+        ):
             yield
 
     def _leave_unfinished(self, context: IngestContext, status: Status, failure: Note | None = None) -> None:
@@ -347,7 +352,7 @@ class Ingest:
             TranscriptError, MediaError, MossAgentError, Cancelled: As in ``import_transcript``.
         """
         context = self._context(recording, progress or (lambda _: None), cancel or threading.Event())
-        with self._working_on(context), noticing_full_disk(self.library.home):
+        with self._working_on(context):
             if context.recording.imported is None:
                 raise InvalidInput(
                     f"“{context.recording.title}” was transcribed from its own media file; only an imported "
@@ -464,15 +469,14 @@ class Ingest:
         """Bring everything that has a time onto the clock of the media, and note what the media is."""
         with self.library.database.changing() as session:
             row = session.get_one(RecordingRow, context.id)
-            fit, lag = fit_to_media(segments_in(session, context.id), speech, decoded.duration, media.name)
+            fit, found = fit_to_media(segments_in(session, context.id), speech, decoded.duration, media.name)
             refit(session, context.id, fit)
             for comment in session.scalars(select(CommentRow).where(CommentRow.recording_id == context.id)):
-                comment.at = min(max(0.0, comment.at + lag), decoded.duration)
+                comment.at = min(max(0.0, found.at(comment.at)), decoded.duration)
             notes = [*decoded.notes]
-            if lag:
-                notes.append(
-                    Note(NoteKind.CLOCK_MOVED, StageName.READING, numbers={"tenths": round(10 * lag)})
-                )
+            if found != Clock():
+                numbers = {"tenths": round(10 * found.lag), "millionths": round(1e6 * (found.rate - 1))}
+                notes.append(Note(NoteKind.CLOCK_MOVED, StageName.READING, numbers=numbers))
             row.media_id, row.duration, row.tracks = media_id, decoded.duration, list(decoded.tracks)
             row.speech = [[span.start, span.end] for span in speech]
             row.notes = (*row.notes, *notes)
