@@ -215,6 +215,8 @@ def import_ray() -> Any:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     # Not even a line about the setting above.
     os.environ.setdefault("RAY_USAGE_STATS_PROMPT_ENABLED", "0")
+    # A call after the connection was given up is an error, and starts no cluster.
+    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
     # Workers without a GPU of their own do not see any.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if has_token():
@@ -436,6 +438,9 @@ class RaySession:
         """Tell the desk again and again that this process is there; leave a cluster that is gone."""
         ray, heard = self._ray, time.monotonic()
         while not self._closed.wait(PRESENT_SECONDS):
+            if self.lost or not ray.is_initialized():
+                self.lost = True
+                return
             try:
                 ray.get(self._desk.present.remote(self.asker), timeout=GONE_SECONDS - PRESENT_SECONDS)
                 heard = time.monotonic()
