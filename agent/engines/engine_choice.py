@@ -148,7 +148,7 @@ def _on_cluster(settings: Settings, cluster: ClusterLink) -> Engines:
     from agent.engines.worker_engines import cluster_backend, cluster_transcriber
 
     where = f"the Ray cluster {cluster.address}"
-    if settings.model.casefold().startswith(("http://", "https://")):
+    if addresses(settings.model):
         engines = _served(settings)
         if engines.listener is None or "transcriber" in settings.model_fields_set:
             engines = replace(engines, transcriber=cluster_transcriber(settings, cluster, _whisper(settings)))
