@@ -49,6 +49,8 @@ class Settings(BaseSettings):
     """Tokens an answer may have, thoughts included; by default 2,048, or 4,096 where the model thinks."""
     thinking_processor: str | None = None
     """For SGLang: its serialised logit processor that bounds thoughts, or a file that holds it."""
+    ray: str | None = None
+    """Ray cluster that does the work: ``local``, ``auto``, ``host:6379`` or ``ray://host:10001``."""
     transcriber: str = "base"
     """``base`` or ``tiny.en`` (packaged), any faster-whisper model name, or a folder with one."""
     weights: Path | None = None

@@ -16,7 +16,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agent.settings import Settings
 from index.audio.decode import file_id
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from agent.engines.engine_choice import Engines
     from agent.instructed_summary import InstructedSummary
     from agent.webhooks import Webhooks
+    from index.cluster.ray_session import ClusterLink
     from index.corrections.correcting import Changed, Correction, Corrections, Versions
     from index.diarization.known_voices import KnownVoice, KnownVoices, Likeness
     from index.export.vault import Synced
@@ -67,6 +68,10 @@ MANY_WINDOWS = 8
 """Windows side by side from which an engine counts as one that batches."""
 
 FILES_AT_ONCE = 4
+
+FILES_ON_CLUSTER = 8
+"""Files that are taken in at a time where a cluster does the work: while one is decoded or indexed, others
+keep the workers busy."""
 
 SUMMARIES_KEPT = 16
 """Summaries by instruction that are kept in memory."""
@@ -129,9 +134,27 @@ class Workspace:
     @cached_property
     def embedder(self) -> Embedder:
         """The sentence embedder of the settings."""
+        if self.cluster is not None:
+            from agent.engines.worker_engines import cluster_embedder
+
+            return cluster_embedder(self.settings, self.cluster)
         from index.search.embeddings import Embedder
 
         return Embedder(self.settings.embedder)
+
+    @cached_property
+    def cluster(self) -> ClusterLink | None:
+        """The Ray cluster that does the work; None where it is done in this process."""
+        if not self.settings.ray:
+            return None
+        from index.cluster.ray_session import ClusterLink
+
+        return ClusterLink(self.settings.ray)
+
+    def opened(self, reference: str) -> None:
+        """Somebody looks at a recording: on a cluster, what it still needs comes before an archive."""
+        if self.cluster is not None:
+            self.cluster.opened(self.library.resolve(reference).id)
 
     @cached_property
     def vectors(self) -> Vectors:
@@ -151,7 +174,7 @@ class Workspace:
         from agent.engines.engine_choice import choose
 
         try:
-            return choose(self.settings)
+            return choose(self.settings, cluster=self.cluster)
         except MossAgentError as error:
             self.engines_problem = str(error)
             raise
@@ -181,6 +204,11 @@ class Workspace:
         """The pipeline that takes recordings in."""
         from index.pipeline.ingest import Ingest
 
+        elsewhere: dict[str, Any] = {}
+        if self.cluster is not None:
+            from agent.engines.worker_engines import cluster_work
+
+            elsewhere = cluster_work(self.settings, self.cluster)
         return Ingest(
             self.library,
             self.transcriber,
@@ -190,6 +218,7 @@ class Workspace:
             self.engines.sounds,
             self.engines.speakers,
             self.voices,
+            **elsewhere,
         )
 
     @cached_property
@@ -240,6 +269,8 @@ class Workspace:
 
         One file's windows rarely fill such an engine; reading and indexing another goes on beside it.
         """
+        if self.cluster is not None:
+            return FILES_ON_CLUSTER
         return FILES_AT_ONCE if self.transcriber.windows_at_once >= MANY_WINDOWS else 1
 
     def add(
@@ -471,11 +502,11 @@ class Workspace:
         """
         from agent.engines.engine_choice import glossary_of
         from index.transcription.glossary import HOME_FILE, write_glossary
-        from index.transcription.whisper import WhisperTranscriber
+        from index.transcription.transcriber import Spells
 
         with self.writing():
             entries = write_glossary(self.home / HOME_FILE, text)
-        if self.engines_chosen is not None and isinstance(self.transcriber, WhisperTranscriber):
+        if self.engines_chosen is not None and isinstance(self.transcriber, Spells):
             self.transcriber.glossary = glossary_of(self.settings)
         return entries
 
@@ -1044,6 +1075,8 @@ class Workspace:
             self.memory.close()
         if "vectors" in self.__dict__:
             self.vectors.close()
+        if (cluster := self.__dict__.get("cluster")) is not None:
+            cluster.close()
         self.library.database.close()
 
 

@@ -34,6 +34,7 @@ from index.language_names import language_name, name_languages
 from index.pipeline.stage import IngestContext
 from index.pipeline.transcribe_file import NO_SPEECH, find_windows
 from index.pipeline.transcribe_stage import TranscribeStage, segment_row
+from index.pipeline.urgency import working_on
 from index.progress import Progress
 from index.recording_errors import (
     Cancelled,
@@ -69,6 +70,7 @@ from index.transcription.transcriber import Transcriber
 if TYPE_CHECKING:
     from index.diarization.known_voices import KnownVoices
     from index.diarization.moss_speakers import MossSpeakers
+    from index.diarization.voice_embeddings import VoiceEncoder
     from index.search.embeddings import Embedder
     from index.search.vectors import Vectors
 
@@ -99,6 +101,8 @@ class Ingest:
         sounds: The engine that listens for sounds and music after the transcript; None leaves that out.
         speakers: The model that is asked who speaks; None leaves it to the voices.
         voices: Whom speakers are compared with; None knows nobody again.
+        encoder: What compares voices; by default the one of this process.
+        decode: Makes audio copies, as ``decode_to_flac`` does.
     """
 
     def __init__(
@@ -111,6 +115,8 @@ class Ingest:
         sounds: MossSounds | None = None,
         speakers: MossSpeakers | None = None,
         voices: KnownVoices | None = None,
+        encoder: VoiceEncoder | None = None,
+        decode: Callable[..., Decoded] = decode_to_flac,
     ) -> None:
         self.library = library
         self.transcriber = transcriber
@@ -120,6 +126,8 @@ class Ingest:
         self.sounds = sounds
         self.speakers = speakers
         self.voices = voices
+        self.encoder = encoder
+        self.decode = decode
         self._busy: dict[str, threading.Lock] = {}
 
     def add(
@@ -174,7 +182,7 @@ class Ingest:
         identity = self.library.recording_of_media(file_id(path))
         context = self._context(identity, report, cancel or threading.Event())
         # The same file twice at a time: the second comes when the first is done, and finds it ready.
-        with self._working_on(context), noticing_full_disk(self.library.home):
+        with self._working_on(context):
             before = self._known(context)
             again = again and before is not None
             if again:
@@ -221,7 +229,7 @@ class Ingest:
             Cancelled, WeightsError, HearingError, IndexOutOfDate, DiskFull: As in ``add``.
         """
         context = self._context(recording, progress or (lambda _: None), cancel or threading.Event())
-        with self._working_on(context), noticing_full_disk(self.library.home):
+        with self._working_on(context):
             if not context.recording.has_media or not context.audio.exists():
                 raise InvalidInput(f"“{context.recording.title}” has no audio that could be heard again.")
             anew = context.recording.status == Status.READY
@@ -273,7 +281,7 @@ class Ingest:
             Cancelled: ``cancel`` was set; the transcript is kept.
         """
         context = self._context(transcript.id, progress or (lambda _: None), cancel or threading.Event())
-        with self._working_on(context), noticing_full_disk(self.library.home):
+        with self._working_on(context):
             before = self._known(context)
             media_id = None if media is None else self._unclaimed(media, context.id)
             if before is None:
@@ -306,7 +314,12 @@ class Ingest:
     def _working_on(self, context: IngestContext) -> Iterator[None]:
         """Keep everybody else from working on a recording, in this process and in others."""
         here = self._busy.setdefault(context.id, threading.Lock())
-        with here, self.library.database.holding(context.id, context.cancel):
+        with (
+            here,
+            self.library.database.holding(context.id, context.cancel),
+            working_on(context.id),
+            noticing_full_disk(self.library.home),
+        ):
             yield
 
     def _leave_unfinished(self, context: IngestContext, status: Status, failure: Note | None = None) -> None:
@@ -339,7 +352,7 @@ class Ingest:
             TranscriptError, MediaError, MossAgentError, Cancelled: As in ``import_transcript``.
         """
         context = self._context(recording, progress or (lambda _: None), cancel or threading.Event())
-        with self._working_on(context), noticing_full_disk(self.library.home):
+        with self._working_on(context):
             if context.recording.imported is None:
                 raise InvalidInput(
                     f"“{context.recording.title}” was transcribed from its own media file; only an imported "
@@ -422,7 +435,7 @@ class Ingest:
         total = declared_duration(media) or 0.0
         with reserve(context.audio.with_suffix(".reserve")) as give_back:
             try:
-                decoded = decode_to_flac(
+                decoded = self.decode(
                     media,
                     context.audio,
                     progress=lambda done: context.report(Progress(StageName.READING, done, max(total, done))),
@@ -504,7 +517,9 @@ class Ingest:
             self._relabel(context, speakers, drop_corrections)
 
     def _relabel(self, context: IngestContext, speakers: int | None, drop_corrections: bool) -> None:
-        diarize_again(context, self._stored_speech(context), self.speakers, speakers, drop_corrections)
+        diarize_again(
+            context, self._stored_speech(context), self.speakers, speakers, drop_corrections, self.encoder
+        )
         self._recognise(context)
         context.set(expected_speakers=speakers)
 
@@ -696,7 +711,7 @@ class Ingest:
 
     def _decode(self, context: IngestContext, path: Path, track: int | None, copy: Path) -> Decoded:
         total = declared_duration(path) or 0.0
-        return decode_to_flac(
+        return self.decode(
             path,
             copy,
             progress=lambda done: context.report(Progress(StageName.READING, done, max(total, done))),
@@ -812,7 +827,7 @@ class Ingest:
         if model is not None and DiarizeStage(context, model, speech).missing():
             # What was said can be asked about while a model is asked who said it.
             self._index(context)
-        diarize(context, speech, model)
+        diarize(context, speech, model, self.encoder)
         self._recognise(context)
 
     def _index(self, context: IngestContext) -> None:

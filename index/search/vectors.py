@@ -163,6 +163,26 @@ class Vectors:
         with self._lock:
             self._run(write)
 
+    def stored(self, numbers: Sequence[int]) -> dict[int, np.ndarray]:
+        """The vectors of these passages that are there, float32 ``[dimensions]`` each, by passage number.
+
+        Raises:
+            IndexOutOfDate: The collection cannot be used.
+        """
+        found: dict[int, np.ndarray] = {}
+
+        def read(collection: Collection) -> None:
+            for at in range(0, len(numbers), self._batch()):
+                ids = [str(number) for number in numbers[at : at + self._batch()]]
+                page = collection.get(ids=ids, include=["embeddings"])
+                rows = np.asarray(page["embeddings"], dtype=np.float32)
+                found.update(zip(map(int, page["ids"]), rows, strict=True))
+
+        if numbers:
+            with self._lock:
+                self._run(read)
+        return found
+
     def drop(self, recording: str, numbers: Sequence[int]) -> None:
         """Remove some of a recording's vectors; another recording's of the same number stay.
 

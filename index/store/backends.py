@@ -119,6 +119,10 @@ class Backend(ABC):
         """The ``id`` of a row that is yet to come, which no other row of the table ever had."""
 
     @abstractmethod
+    def begin_numbers_after(self, connection: Connection, table: str, used: int) -> None:
+        """Let new rows of a table have an ``id`` larger than ``used``, which other rows had."""
+
+    @abstractmethod
     def forget_words(self, session: Session) -> None:
         """Drop words of deleted passages from the keyword index, in the transaction that deletes them."""
 
@@ -245,6 +249,16 @@ class Sqlite(Backend):
         """One more than the largest that there ever was; the table says AUTOINCREMENT."""
         used = session.scalar(text("SELECT seq FROM sqlite_sequence WHERE name = :table"), {"table": table})
         return 1 + int(used or 0)
+
+    def begin_numbers_after(self, connection: Connection, table: str, used: int) -> None:
+        """The largest ``id`` counts by itself, but for tables that say AUTOINCREMENT."""
+        value = {"table": table, "used": used}
+        made = connection.scalar(text("SELECT sql FROM sqlite_master WHERE name = :table"), value)
+        if "AUTOINCREMENT" in str(made).upper():
+            connection.execute(text("DELETE FROM sqlite_sequence WHERE name = :table AND seq < :used"), value)
+            there = text("SELECT 1 FROM sqlite_sequence WHERE name = :table")
+            if connection.execute(there, value).first() is None:
+                connection.execute(text("INSERT INTO sqlite_sequence VALUES (:table, :used)"), value)
 
     def forget_words(self, session: Session) -> None:
         """FTS5's own secure-delete needs SQLite 3.42; merging everything drops deleted words too."""
@@ -459,6 +473,12 @@ class Postgresql(Backend):
         """The next of the table's sequence, which is nobody else's any more."""
         following = text("SELECT nextval(pg_get_serial_sequence(:table, 'id'))")
         return int(session.scalar(following, {"table": table}))
+
+    def begin_numbers_after(self, connection: Connection, table: str, used: int) -> None:
+        """Rows that came with their ``id`` have taken none from the table's sequence."""
+        if used > 0:
+            following = text("SELECT setval(pg_get_serial_sequence(:table, 'id'), :used)")
+            connection.execute(following, {"table": table, "used": used})
 
     def forget_words(self, session: Session) -> None:
         """Triggers have done it."""

@@ -307,7 +307,7 @@ class VoiceSampleRow(Base):
     seconds: Mapped[float]
     """Speech behind it."""
     embedding: Mapped[bytes] = mapped_column(LargeBinary)
-    """float32, unit length."""
+    """float32, unit length: ``[256]`` as it was recorded, or ``[n_conditions, 256]``."""
     stale: Mapped[bool] = mapped_column(default=False)
     """Whether somebody changed since what the speaker says there; it is learned again before it is used."""
 
