@@ -270,7 +270,7 @@ def test_a_transcript_without_audio_has_a_lane_that_leads_to_its_sentences(
 ) -> None:
     page = visit(silent_site)
     page.locator(".card-open", has_text="Ferry talk").click()
-    expect(page.locator("[data-unplayable]")).to_contain_text("moss-agent attach")
+    expect(page.get_by_role("button", name="Add the media file")).to_be_visible()
     page.wait_for_function("moss.timeline.silent && moss.timeline.data?.lanes.length === 2")
     lane = page.get_by_role("slider", name="Position in the recording")
     box = lane.bounding_box()
@@ -331,3 +331,25 @@ def test_hearing_again_says_what_is_lost_before_it_begins(own_site: Site, visit:
     job.get_by_role("button", name="Cancel").click()
     resume = page.get_by_role("button", name="Resume")
     expect(resume).to_be_visible(timeout=60_000)
+
+
+def test_media_that_turned_up_later_is_added_on_the_page(
+    filled_home: Path, models: Path, tmp_path: Path, visit: Visit
+) -> None:
+    home = tmp_path / "home"
+    shutil.copytree(filled_home, home)
+    (home / "models").symlink_to(models)
+    workspace = fill_home_again(home)
+    said = home / "tone.txt"
+    said.write_text("[0:01] Anna: Who books the ferry?\n[0:04] Ben: I will book the ferry today.\n")
+    workspace.import_transcript(said, title="Ferry talk")
+    workspace.close()
+    running = start(home)
+    page = visit(running)
+    page.locator(".card-open", has_text="Ferry talk").click()
+
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Add the media file").click()
+    chooser.value.set_files([str(tone(tmp_path / "ferry.flac", 10))])
+    expect(page.locator("#player")).to_have_attribute("data-duration", "10.000", timeout=60_000)
+    running.stop()
