@@ -335,6 +335,8 @@ class Postgresql(Backend):
     def open(self, read_only: bool) -> Engine:
         """See ``Backend.open``."""
         options = {
+            # The passages that have a common word are ranked in memory.
+            "work_mem": "32MB",
             # What waits longer for somebody else's writing, or forgets that it writes, is stopped.
             "lock_timeout": f"{PATIENCE_SECONDS}s",
             "idle_in_transaction_session_timeout": "600s",
@@ -498,62 +500,68 @@ class Postgresql(Backend):
             "recording": recording,
             "most": most,
         }
-        rows = [_WORDS]
+        counts, hits = "", _WORD_HITS
         for number, (phrase, weight) in enumerate(Counter(p for p in phrases if " " in p).items()):
             first, *rest = phrase.split()
             values |= {
-                f"phrase{number}": phrase,
                 f"parts{number}": sorted({first, *rest}),
                 f"weight{number}": weight,
                 # Between words stand two spaces, so that one ends where the next begins.
                 f"pattern{number}": f" {first}(?={''.join(f'  {word}' for word in rest)} )",
             }
-            rows.append(_PHRASE.replace("#", str(number)))
-        inside = (
-            "JOIN passages ON passages.id = passage_id AND recording_id = :recording" if recording else ""
-        )
-        sql = _RANKED.format(rows=" UNION ALL ".join(rows), inside=inside)
-        return list(session.scalars(text(sql), values))
+            counts += _PHRASE.replace("#", str(number))
+            hits += _PHRASE_HITS.replace("#", str(number))
+        inside = "JOIN passages ON id = passage_id AND recording_id = :recording" if recording else ""
+        return list(session.scalars(text(_RANKED.format(counts=counts, hits=hits, inside=inside)), values))
 
 
-_WORDS = """
-    SELECT word, weight, passage_id, times, words
-    FROM (
-        SELECT library_stem(word) AS word, count(*) AS weight
-        FROM unnest(CAST(:words AS text[])) AS asked(word) GROUP BY 1
-    ) AS asked
-    JOIN passage_words USING (word)
-"""
-_PHRASE = """
-    SELECT :phrase#, :weight#, passage_id, times, words
-    FROM (
-        SELECT passage_id, max(words) AS words
-        FROM passage_words WHERE word = ANY(CAST(:parts# AS text[]))
-        GROUP BY passage_id HAVING count(*) = cardinality(CAST(:parts# AS text[]))
-    ) AS has_all
-    JOIN passages ON passages.id = passage_id
-    CROSS JOIN LATERAL (
-        SELECT count(*) AS times
-        FROM regexp_matches('  ' || regexp_replace(folded, '[ .,:]+', '  ', 'g') || '  ', :pattern#, 'g')
-    ) AS counted
-    WHERE times > 0
-"""
 _RANKED = """
-    WITH hits AS MATERIALIZED ({rows}),
-    library AS (
+    WITH library AS (
         SELECT CAST(sum(passages) AS float8) AS passages, CAST(sum(words) AS float8) / sum(passages) AS mean
         FROM passage_totals
     ),
-    rarity AS (
-        SELECT word, greatest(ln((passages - count(*) + 0.5) / (count(*) + 0.5)), 1e-6) AS idf
-        FROM hits CROSS JOIN library GROUP BY word, passages
-    )
+    asked AS MATERIALIZED (
+        SELECT word, weight,
+            (SELECT count(*) FROM passage_words WHERE passage_words.word = stems.word) AS found
+        FROM (
+            SELECT library_stem(written) AS word, count(*) AS weight
+            FROM unnest(CAST(:words AS text[])) AS words(written) GROUP BY 1
+        ) AS stems
+    ){counts},
+    hits AS ({hits})
     SELECT passage_id
-    FROM hits JOIN rarity USING (word) CROSS JOIN library {inside}
+    FROM hits CROSS JOIN library {inside}
     GROUP BY passage_id
-    ORDER BY
-        sum(weight * idf * times * 2.2 / (times + 1.2 * (0.25 + 0.75 * hits.words / mean))) DESC, passage_id
+    ORDER BY sum(
+        weight * greatest(ln((passages - found + 0.5) / (found + 0.5)), 1e-6)
+        * times * 2.2 / (times + 1.2 * (0.25 + 0.75 * hits.words / mean))
+    ) DESC, passage_id
     LIMIT :most
+"""
+_WORD_HITS = """
+    SELECT passage_id, CAST(weight AS float8) AS weight, CAST(found AS float8) AS found,
+        CAST(times AS float8) AS times, CAST(words AS float8) AS words
+    FROM asked JOIN passage_words USING (word)
+"""
+_PHRASE = """,
+    phrase# AS MATERIALIZED (
+        SELECT passage_id, times, words
+        FROM (
+            SELECT passage_id, max(words) AS words
+            FROM passage_words WHERE word = ANY(CAST(:parts# AS text[]))
+            GROUP BY passage_id HAVING count(*) = cardinality(CAST(:parts# AS text[]))
+        ) AS has_all
+        JOIN passages ON passages.id = passage_id
+        CROSS JOIN LATERAL (
+            SELECT count(*) AS times FROM regexp_matches(
+                '  ' || regexp_replace(folded, '[ .,:]+', '  ', 'g') || '  ', :pattern#, 'g'
+            )
+        ) AS counted
+        WHERE times > 0
+    )
+"""
+_PHRASE_HITS = """
+    UNION ALL SELECT passage_id, :weight#, (SELECT count(*) FROM phrase#), times, words FROM phrase#
 """
 
 _WRITING = 7_340_201

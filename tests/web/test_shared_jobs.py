@@ -9,16 +9,22 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import select, update
+from starlette.testclient import TestClient
 
+from agent.settings import Settings
+from agent.workspace import open_workspace
 from index.audio.decode import file_id
 from index.progress import Progress
 from index.recording_errors import Cancelled, DatabaseAway, MediaError
 from index.records import StageName
 from index.store.database import Database, JobRow
-from tests.servers import postgres
+from tests.servers import Postgres, postgres
 from web import shared_jobs
-from web.jobs import Job
+from web.app import create_app
+from web.jobs import Job, Jobs
+from web.page.handlers import Handlers
 from web.shared_jobs import SharedJobs
+from web.uploads import Uploads
 
 
 class Worker:
@@ -220,3 +226,20 @@ def test_work_that_a_lost_database_broke_off_is_done_again(process, file) -> Non
     jobs.submit(file, "Talk")
     until(lambda: worker.ended == ["Talk"])
     assert worker.begun == ["Talk", "Talk"]
+
+
+def test_a_page_whose_database_is_away_says_so_and_goes_on_when_it_is_back(home: Path) -> None:
+    server = Postgres()
+    workspace = open_workspace(Settings(home=home, database=server.new_database()))
+    jobs = Jobs(workspace.add)
+    page = TestClient(create_app(workspace, jobs), base_url="http://127.0.0.1:7860")
+    handlers = Handlers(workspace, jobs, Uploads(home))
+    server.stop()
+    assert "MOSS_AGENT_DATABASE" in handlers.tick(None, "", {})[0]
+    assert page.get("/health").status_code == page.get("/export/a.txt").status_code == 503
+    server.start()
+    assert "No recordings yet" in handlers.tick(None, "", {})[0]
+    assert page.get("/health").json() == {"recordings": 0}
+    jobs.close(1)
+    workspace.close()
+    server.stop()
