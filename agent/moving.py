@@ -86,7 +86,8 @@ def move(
     with workspace.writing(), _held(source):
         mover = _Mover(source, workspace, report or (lambda *_: None), cancel or threading.Event())
         try:
-            return mover.run()
+            with workspace.library.database.backend.explaining(None):
+                return mover.run()
         finally:
             mover.close()
 

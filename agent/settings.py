@@ -26,7 +26,7 @@ class Settings(BaseSettings):
     """Folder of the database, audio copies, vectors and conversations."""
     database: str | None = Field(
         default=None,
-        validation_alias=AliasChoices("database", "MOSS_AGENT_DATABASE", "MOSS_AGENT_DATABASE_URL"),
+        validation_alias=AliasChoices("MOSS_AGENT_DATABASE", "MOSS_AGENT_DATABASE_URL"),
     )
     """URL of a PostgreSQL database, or of another SQLite one; by default SQLite in the home folder."""
     vectors: Annotated[

@@ -153,8 +153,11 @@ class Workspace:
 
     def opened(self, reference: str) -> None:
         """Somebody looks at a recording: on a cluster, what it still needs comes before an archive."""
-        if self.cluster is not None:
-            self.cluster.opened(self.library.resolve(reference).id)
+        if self.cluster is None:
+            return
+        recording = self.library.resolve(reference)
+        if recording.status == Status.LISTENING:
+            self.cluster.opened(recording.id)
 
     @cached_property
     def vectors(self) -> Vectors:

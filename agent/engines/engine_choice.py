@@ -148,7 +148,7 @@ def _on_cluster(settings: Settings, cluster: ClusterLink) -> Engines:
     from agent.engines.worker_engines import cluster_backend, cluster_transcriber
 
     where = f"the Ray cluster {cluster.address}"
-    if settings.model.casefold().startswith(("http://", "https://")):
+    if addresses(settings.model):
         engines = _served(settings)
         if engines.listener is None or "transcriber" in settings.model_fields_set:
             engines = replace(engines, transcriber=cluster_transcriber(settings, cluster, _whisper(settings)))
@@ -213,7 +213,7 @@ def _served(settings: Settings) -> Engines:
     """A model behind a server, or behind several."""
     from agent.engines.model_pool import ModelPool
 
-    backend = _connected(settings)
+    backend = connected(settings)
     host = backend.host
     found, problem = _asked(lambda: backend.check(listen=True))
     several = isinstance(backend, ModelPool)
@@ -248,8 +248,13 @@ def addresses(model: str) -> list[str]:
     return parts
 
 
-def _connected(settings: Settings) -> ServedBackend | ModelPool:
-    """The server of the settings, or the servers; nothing is sent yet."""
+def connected(settings: Settings) -> ServedBackend | ModelPool:
+    """The server of the settings, or the servers; nothing is sent yet.
+
+    Raises:
+        MossAudioError: An address is none.
+        MossAgentError: What the settings say of it cannot be read.
+    """
     from agent.engines.model_pool import ModelPool
     from moss_audio.served import ServedBackend
 

@@ -46,7 +46,7 @@ GUESS = 8
 TEXTS_AT_ONCE = 8 * BATCH
 """Texts that one call embeds."""
 
-MOST_FILE_BYTES = 1 << 30
+MOST_FILE_BYTES = 1 << 29
 """A larger file is decoded where it lies: sending it takes longer than reading it."""
 
 PIECE_BYTES = 1 << 25
@@ -168,7 +168,7 @@ class ClusterVoices(VoiceEncoder):
         pool: Workers whose host is a ``VectorHost``.
     """
 
-    at_once = 16
+    at_once = 4
 
     def __init__(self, link: ClusterLink, pool: Pool) -> None:
         super().__init__()

@@ -238,6 +238,7 @@ class Desk:
         self._opened: dict[str, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._progress: dict[str, float] = {}
+        self._known_machines: Sequence[Machine] = ()
         self._watch: asyncio.Task[None] | None = None
         self._idle_since = clock()
 
@@ -368,12 +369,13 @@ class Desk:
             return not in_hand and not self._waiting[name] and now - self._wanted[name] >= YIELD_SECONDS
 
         idle = [name for name in self._pools if has_nothing_to_do(name)]
-        crowded = any(
-            not worker.at_once and worker.failed is None
+        wanted = {
+            worker.place.machine
             for name in self._pools.keys() - set(idle)
             for worker in self._workers[name]
-        )
-        for name in idle if crowded else ():
+            if not worker.at_once and worker.failed is None
+        }
+        for name in idle if wanted & self._crowded() else ():
             for worker in self._workers[name]:
                 self._machines.end(worker.handle)
             self._workers[name] = []
@@ -384,6 +386,7 @@ class Desk:
         machines = await self._machines.list()
         if self._pools.get(pool.name) is not pool:
             return
+        self._known_machines = machines
         up = {machine.id for machine in machines}
         workers = self._workers[pool.name]
         for worker in [worker for worker in workers if worker.place.machine not in up]:
@@ -402,6 +405,16 @@ class Desk:
                 if now - waiting.since > NO_WORKER_SECONDS:
                     self._waiting[pool.name].remove(waiting)
                     _settle(waiting, Outcome(error=no_worker(pool)))
+
+    def _crowded(self) -> set[str]:
+        """The machines on which all workers together want more than there is."""
+        places = [worker.place for workers in self._workers.values() for worker in workers]
+        return {
+            machine.id
+            for machine in self._known_machines
+            if sum(place.cpus for place in places if place.machine == machine.id) > machine.cpus + 1e-6
+            or sum(place.gpus for place in places if place.machine == machine.id) > machine.gpus + 1e-6
+        }
 
     async def _welcome(self, pool: Pool, worker: _Worker) -> None:
         try:

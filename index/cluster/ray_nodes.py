@@ -8,6 +8,7 @@ and reports nothing.
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -42,10 +43,11 @@ def start_head(
 
     Raises:
         ClusterAway: Ray is not installed, or did not start.
+        InvalidInput: ``host`` is no address.
     """
     arguments = [
         "--head",
-        f"--node-ip-address={host}",
+        f"--node-ip-address={_number(host)}",
         f"--port={port}",
         "--include-dashboard=false",
         "--no-monitor",
@@ -70,15 +72,27 @@ def join(
 
     Raises:
         ClusterAway: As in ``start_head``; or there is no token.
-        InvalidInput: The address is none.
+        InvalidInput: The address is none, or ``host``.
     """
     name, _, port = address.rpartition(":")
     if not name or not port.isdigit():
         raise InvalidInput(f"“{address[:100]}” is no address of a cluster; it looks like 10.0.0.5:{PORT}.")
     if host is None and name in (LOCAL, "localhost"):
         host = LOCAL
-    own = [] if host is None else [f"--node-ip-address={host}"]
+    own = [] if host is None else [f"--node-ip-address={_number(host)}"]
     _start([f"--address={address}", *own, "--disable-usage-stats", *_given(cpus, gpus)], False, foreground)
+
+
+def _number(host: str) -> str:
+    """An IP address, which Ray wants instead of a name.
+
+    Raises:
+        InvalidInput: The name has none.
+    """
+    try:
+        return socket.gethostbyname(host)
+    except OSError as error:
+        raise InvalidInput(f"“{host[:100]}” is no address of this machine ({error.strerror}).") from error
 
 
 def stop() -> None:

@@ -36,7 +36,7 @@ from index.cluster.desk import (
 )
 from index.cluster.worker import Outcome, Worker
 from index.pipeline.urgency import current_work
-from index.recording_errors import Cancelled, ClusterAway
+from index.recording_errors import Cancelled, ClusterAway, HearingError
 
 NAMESPACE = "moss-agent"
 DESK = "desk-1"
@@ -181,10 +181,13 @@ class ClusterLink:
             return self._session
 
     def opened(self, recording: str) -> None:
-        """Say that somebody opened a recording; does nothing before anything else needed the cluster."""
-        session = self._session
-        if session is not None:
-            session.opened(recording)
+        """Say that somebody opened a recording, which another process may work on; never waits."""
+
+        def tell() -> None:
+            with suppress(ClusterAway):
+                self.session().opened(recording)
+
+        threading.Thread(target=tell, name="telling-ray", daemon=True).start()
 
     def close(self) -> None:
         """Leave the cluster."""
@@ -401,7 +404,7 @@ class RaySession:
             raise ClusterAway(LOST)
 
     def _asked(self, ask: Callable[[], Answer]) -> Answer:
-        """What Ray answers; whatever it raises by itself means that the cluster cannot be used."""
+        """What Ray answers; most of what it raises by itself means that the cluster cannot be used."""
         self._check()
         try:
             return ask()
@@ -410,19 +413,21 @@ class RaySession:
 
     def _fail(self, error: Exception) -> NoReturn:
         log.debug("Ray: %s", error, exc_info=error)
+        if isinstance(error, (self._ray.exceptions.RayTaskError, TypeError, ValueError, AttributeError)):
+            # The cluster is there, and something else is wrong.
+            raise HearingError(f"{type(error).__name__}: {_first_line(error)}") from error
         raise ClusterAway(f"{LOST[:-1]} ({_first_line(error)}).") from error
 
     def _stay_present(self) -> None:
         """Tell the desk again and again that this process is there; leave a cluster that is gone."""
-        ray, silent = self._ray, 0.0
+        ray, heard = self._ray, time.monotonic()
         while not self._closed.wait(PRESENT_SECONDS):
             try:
                 ray.get(self._desk.present.remote(self.asker), timeout=GONE_SECONDS - PRESENT_SECONDS)
-                silent = 0.0
+                heard = time.monotonic()
             except Exception as error:
-                silent += GONE_SECONDS
                 log.debug("Ray is silent: %s", error)
-            if silent >= GONE_SECONDS and not self._closed.is_set():
+            if time.monotonic() - heard >= GONE_SECONDS and not self._closed.is_set():
                 self.lost = True
                 with suppress(Exception):
                     ray.shutdown()

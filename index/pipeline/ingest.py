@@ -28,7 +28,7 @@ from index.audio.vad import detect_speech
 from index.corrections.correcting import refit
 from index.diarization.diarize_stage import DiarizeStage, diarize, diarize_again
 from index.disk_space import noticing_full_disk, reserve
-from index.imports.fit_clock import fit_to_media
+from index.imports.fit_clock import Clock, fit_to_media
 from index.imports.transcript_files import ENGINE, ImportedTranscript
 from index.language_names import language_name, name_languages
 from index.pipeline.stage import IngestContext
@@ -469,15 +469,14 @@ class Ingest:
         """Bring everything that has a time onto the clock of the media, and note what the media is."""
         with self.library.database.changing() as session:
             row = session.get_one(RecordingRow, context.id)
-            fit, lag = fit_to_media(segments_in(session, context.id), speech, decoded.duration, media.name)
+            fit, found = fit_to_media(segments_in(session, context.id), speech, decoded.duration, media.name)
             refit(session, context.id, fit)
             for comment in session.scalars(select(CommentRow).where(CommentRow.recording_id == context.id)):
-                comment.at = min(max(0.0, comment.at + lag), decoded.duration)
+                comment.at = min(max(0.0, found.at(comment.at)), decoded.duration)
             notes = [*decoded.notes]
-            if lag:
-                notes.append(
-                    Note(NoteKind.CLOCK_MOVED, StageName.READING, numbers={"tenths": round(10 * lag)})
-                )
+            if found != Clock():
+                numbers = {"tenths": round(10 * found.lag), "millionths": round(1e6 * (found.rate - 1))}
+                notes.append(Note(NoteKind.CLOCK_MOVED, StageName.READING, numbers=numbers))
             row.media_id, row.duration, row.tracks = media_id, decoded.duration, list(decoded.tracks)
             row.speech = [[span.start, span.end] for span in speech]
             row.notes = (*row.notes, *notes)

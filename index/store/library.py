@@ -100,7 +100,8 @@ class Library:
         table = RecordingRow.__table__
         wanted = sorted(recordings)
         idle: dict[str, bool] = {}
-        with self.database.engine.connect() as connection:
+        with self.database.transaction() as session:
+            connection = session.connection()
             for at in range(0, len(wanted), MOST_PARAMETERS):
                 part = wanted[at : at + MOST_PARAMETERS]
                 query = select(table.c.id, table.c.status).where(table.c.id.in_(part))

@@ -22,7 +22,6 @@ from agent.settings import Settings
 from agent.workspace import Workspace, open_workspace
 from index.recording_errors import Cancelled, HomeInUse, MossAgentError
 from index.records import Passage
-from index.search.embeddings import Embedder
 from index.search.indexing import index_recording, rebuild
 from index.store.database import (
     CommentRow,
@@ -33,22 +32,7 @@ from index.store.database import (
     WatchedFileRow,
 )
 from tests.servers import postgres
-from tests.support.indexed import sentences, store
-
-
-class Numbers:
-    """An embedder that takes no time: the same text has the same vector."""
-
-    name = Embedder("packaged").name
-    dimensions = 8
-
-    def encode_passages(self, texts: list[str]) -> np.ndarray:
-        rows = [np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint8)[:8] for text in texts]
-        matrix = np.array(rows, dtype=np.float32).reshape(len(texts), 8) + 1
-        return matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
-
-    def encode_query(self, text: str) -> np.ndarray:
-        return self.encode_passages([text])[0]
+from tests.support.indexed import Numbers, sentences, store
 
 
 def opened(home: Path, **given) -> Workspace:

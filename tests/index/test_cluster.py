@@ -18,10 +18,11 @@ import soundfile
 from sqlalchemy import func, select
 from threadpoolctl import threadpool_limits
 
+from agent.engines.worker_engines import moss_host
 from agent.settings import Settings
 from agent.workspace import open_workspace
 from index.cluster import ray_session
-from index.cluster.cluster_engines import ClusterTranscriber
+from index.cluster.cluster_engines import ClusterBackend, ClusterTranscriber
 from index.cluster.desk import Pool
 from index.cluster.ray_session import DESK, NAMESPACE, ClusterLink, import_ray
 from index.pipeline.ingest import Ingest
@@ -29,9 +30,14 @@ from index.pipeline.urgency import archiving, working_on
 from index.recording_errors import Cancelled, ClusterAway, HearingError
 from index.records import Recording, Status
 from index.search.vectors import Vectors
+from index.sounds import MossSounds
 from index.store.database import SegmentRow, WindowRow
 from index.store.library import Library
-from tests.support.cluster_engine import Scripted, log_of, scripted_host
+from moss_audio.engine import LocalBackend
+from moss_audio.generation.requests import Options, Request
+from moss_audio.tasks import TASKS
+from tests.fixture.checking import read_clips
+from tests.support.cluster_engine import Scripted, endless_task, log_of, scripted_host
 from tests.support.indexed import embedder
 from tests.support.media import cut
 
@@ -58,11 +64,12 @@ class Nodes:
             initialize_head=True,
             head_node_args={"num_cpus": 0, "object_store_memory": STORE, "include_dashboard": False},
         )
-        self.nodes = [self.add(), self.add()]
+        self.nodes = [self.add(wait=False), self.add(wait=False)]
+        self.cluster.wait_for_nodes(60)
         self.link = ClusterLink(self.cluster.address)
 
-    def add(self) -> Any:
-        return self.cluster.add_node(num_cpus=1, object_store_memory=STORE)
+    def add(self, wait: bool = True) -> Any:
+        return self.cluster.add_node(wait, num_cpus=1, object_store_memory=STORE)
 
     def kill(self) -> None:
         """End the last node at once; ``mend`` puts another in its place."""
@@ -236,6 +243,14 @@ def test_cancel_ends_what_is_in_work_and_adding_again_goes_on_without_the_cluste
     assert (transcript(library, recording), whole(library, recording.id)) == here
 
 
+def test_a_task_says_how_far_it_is_and_ends_when_it_is_stopped(nodes, pool, folder):
+    told: list[float] = []
+    with pytest.raises(Cancelled):
+        nodes.link.session().run(endless_task, (folder,), 0.1, lambda: bool(told), told.append)
+    assert told == [5.0]
+    wait_for(lambda: [what for what, *_ in log_of(folder)] == ["begin", "end"])
+
+
 def test_a_person_overtakes_an_archive_of_fifty(nodes, pool, folder):
     session = nodes.link.session()
     (folder / "hold").touch()
@@ -327,3 +342,17 @@ def test_all_stages_with_real_models_give_the_same_recording(
         workspace.close()
     assert found[0] == found[1]
     assert len({speaker for _, _, _, speaker, _ in found[0][0]}) > 1
+
+
+def test_a_moss_audio_on_a_worker_hears_what_it_hears_here(nodes, moss_fixture):
+    nodes.mend()
+    clip = next(iter(read_clips(moss_fixture).values())).wave
+    here = LocalBackend.load(moss_fixture, device="cpu")
+    pool = Pool("moss", partial(moss_host, str(moss_fixture)), gpu="only")
+    there = ClusterBackend(nodes.link, pool, here.name, here.thinks)
+    heard = [MossSounds(backend).listen(clip) for backend in (there, here)]
+    request = Request(TASKS["timestamps"].prompt, (clip,))
+    said = [backend.ask([request], Options(max_new_tokens=64))[0] for backend in (there, here)]
+    here.close()
+    assert heard[0] == heard[1]
+    assert said[0].text == said[1].text != ""

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,18 @@ class ScriptedHost(TranscriberHost):
 def scripted_host(folder: str, at_once: int, threads: int) -> ScriptedHost:
     """Makes one on a worker."""
     return ScriptedHost(Scripted(Path(folder), at_once))
+
+
+def endless_task(note: Callable[[float], None], folder: Path) -> None:
+    """A task that ends only when it is told to."""
+    scripted = Scripted(folder)
+    scripted.write("begin", "0")
+    note(5.0)
+    try:
+        while True:
+            time.sleep(0.01)
+    finally:
+        scripted.write("end", "0")
 
 
 def log_of(folder: Path) -> list[tuple[str, str, int, float]]:

@@ -137,6 +137,8 @@ class Handlers:
         self, wanted: str | None, kept: Kept, talking: bool, moment: Moment | None = None
     ) -> tuple[Any, ...]:
         recording = self._recording(wanted)
+        if recording is not None:
+            self.workspace.opened(recording.id)
         identity = recording.id if recording else ("" if wanted == "" else None)
         head, player, transcript, talk = self._middle(recording, moment)
         chips = self._chips(recording, talking)
