@@ -352,7 +352,7 @@ class Search:
 
         It lags while a recording is being indexed, and is behind for good after it was lost.
         """
-        wanted = self._store.count()
+        wanted = self._store.size()
         try:
             held = vectors.count()
         except IndexOutOfDate as error:
