@@ -352,4 +352,5 @@ def test_media_that_turned_up_later_is_added_on_the_page(
         page.get_by_role("button", name="Add the media file").click()
     chooser.value.set_files([str(tone(tmp_path / "ferry.flac", 10))])
     expect(page.locator("#player")).to_have_attribute("data-duration", "10.000", timeout=60_000)
+    page.close()
     running.stop()
