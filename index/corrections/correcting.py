@@ -25,6 +25,7 @@ from index.records import Segment, Word
 from index.search.embeddings import Embedder
 from index.search.indexing import Refreshed, refresh, refresh_vectors
 from index.search.vectors import Vectors
+from index.store.access import CHECKED
 from index.store.database import CorrectionRow, RecordingRow, SegmentRow, SpeakerRow
 from index.store.library import Library, find_voice, rename_voice, segments_in, speaker_name
 from index.text import UNSPACED, one_line
@@ -402,7 +403,8 @@ class _Change:
 
     def new_number(self) -> int:
         """The number of a sentence that is yet to come; no other ever had it."""
-        used = self.session.scalar(text("SELECT seq FROM sqlite_sequence WHERE name = 'segments'"))
+        newest = text("SELECT seq FROM sqlite_sequence WHERE name = 'segments'")
+        used = self.session.scalar(newest, execution_options=CHECKED)
         return 1 + int(used or 0)
 
     def make(self, kind: CorrectionKind, before: list[State], after: list[State], by: str) -> None:

@@ -11,6 +11,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Generic, TypeVar
@@ -175,7 +176,8 @@ def _handed_over(
         try:
             while True:
                 while len(begun) <= workers and (task := next(waiting, None)) is not None:
-                    begun[pool.submit(unless_stopped, task)] = task
+                    # A copy each, so that the thread works in the same person's name.
+                    begun[pool.submit(copy_context().run, unless_stopped, task)] = task
                 if not begun:
                     return
                 future = next_done(begun)

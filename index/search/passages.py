@@ -16,12 +16,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from sqlalchemy import case, delete, func, select, text
+from sqlalchemy import Integer, case, column, delete, func, select, table, text
 from sqlalchemy.orm import Session, undefer
 
 from index.folding import fold
 from index.records import Passage, Segment
 from index.search.ranking import Talk
+from index.store.access import CHECKED, is_limited, narrowed
 from index.store.database import Database, PassageRow, RecordingRow, SegmentRow, SpeakerRow
 from index.text import character_bigrams, fts_query
 
@@ -240,7 +241,10 @@ class PassageStore:
         not do: SQLite gives those of deleted ones again.
         """
         with self.database.transaction() as session:
-            return tuple(session.execute(_STATE, {"recording": recording}).one())
+            if is_limited(self.database) and session.get(RecordingRow, recording) is None:
+                return ()
+            values = {"recording": recording}
+            return tuple(session.execute(_STATE, values, execution_options=CHECKED).one())
 
     def talk(self, recording: str) -> tuple[Talk | None, frozenset[str]]:
         """A recording as it is ranked, and the names of the models that embedded it.
@@ -326,18 +330,23 @@ class PassageStore:
         if expression is None:
             return []
         # Alone, FTS5 keeps only the best rows while it ranks; a join would fetch every match's passage first.
-        sql = "SELECT rowid FROM passages_fts WHERE passages_fts MATCH :words {} ORDER BY rank LIMIT :most"
-        # A recording's passages are numbered without a gap, in the one transaction that stores them, so a
-        # range of numbers is exact; `rowid IN (…)` would rank the whole library's matches first.
-        inside = (
-            "AND rowid BETWEEN (SELECT min(id) FROM passages WHERE recording_id = :recording)"
-            " AND (SELECT max(id) FROM passages WHERE recording_id = :recording)"
-            if recording
-            else ""
-        )
-        values = {"words": expression, "recording": recording, "most": limit}
+        number, stored = column("rowid", Integer), PassageRow.__table__.c
+        matches = select(number).select_from(table("passages_fts"))
+        matches = matches.where(text("passages_fts MATCH :words")).order_by(text("rank")).limit(limit)
+        if recording:
+            # A recording's passages are numbered without a gap, in the one transaction that stores them, so a
+            # range of numbers is exact; `rowid IN (…)` would rank the whole library's matches first.
+            own = stored.recording_id == recording
+            first, last = (
+                select(edge(stored.id)).where(own).scalar_subquery() for edge in (func.min, func.max)
+            )
+            matches = matches.where(number.between(first, last))
+        among = narrowed(self.database)
+        if among is not None:
+            # Before the best are chosen: what somebody may not see must not take the place of what they may.
+            matches = matches.where(number.in_(select(stored.id).where(stored.recording_id.in_(among))))
         with self.database.transaction() as session:
-            return list(session.scalars(text(sql.format(inside)), values))
+            return list(session.scalars(matches, {"words": expression}, execution_options=CHECKED))
 
     def _bigram_matches(self, question: str, recording: str | None, limit: int) -> list[int]:
         bigrams = character_bigrams(question)

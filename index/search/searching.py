@@ -27,6 +27,7 @@ from index.search.ranking import (
     wordings,
 )
 from index.search.vectors import REINDEX, Vectors, another_embedder
+from index.store.access import EVERYTHING, acting_as
 from index.store.library import Library
 from index.text import content_words, search_terms, written_in
 
@@ -227,8 +228,11 @@ class Search:
 
     def _talk(self, recording: str) -> _Kept | None:
         """A recording as it is ranked, kept until it changes; None where nothing of it is indexed."""
-        # Read before the talk: if it changes in between, the next look sees that it did.
+        # Read before the talk: if it changes in between, the next look sees that it did. It is also what
+        # keeps a talk in memory from whoever may not read it.
         state = self._store.state(recording)
+        if not state:
+            return None
         with self._lock:
             kept = self._talks.get(recording)
             if kept is not None and kept.state == state:
@@ -283,7 +287,9 @@ class Search:
         """Passage numbers by cosine, through Chroma's HNSW, or exactly where that lacks some."""
         embedding = self._embed(query)
         if self.vectors is not None and self._is_complete(self.vectors):
-            return [number for number, _ in self.vectors.query(embedding, CANDIDATES)]
+            # What somebody may not see must not take the place of what they may.
+            among = self.library.readable()
+            return [number for number, _ in self.vectors.query(embedding, CANDIDATES, among)]
         stored = self._store.vectors()
         if not stored.embedders <= {self.embedder.name}:
             made_by = ", ".join(sorted(stored.embedders - {self.embedder.name}))
@@ -328,11 +334,14 @@ class Search:
 
         It lags while a recording is being indexed, and is behind for good after it was lost.
         """
-        wanted = self._store.count()
+        with acting_as(EVERYTHING):
+            wanted = self._store.count()
         try:
             held = vectors.count()
         except IndexOutOfDate as error:
-            if not self._store.embedders() <= {self.embedder.name}:
+            with acting_as(EVERYTHING):
+                embedders = self._store.embedders()
+            if not embedders <= {self.embedder.name}:
                 raise
             held, reason = 0, str(error)
         else:

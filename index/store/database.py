@@ -36,6 +36,7 @@ from index.disk_space import disk_full, is_disk_full, noticing_full_disk
 from index.folding import FOLD_VERSION, fold
 from index.recording_errors import MossAgentError, ReadOnly
 from index.records import Note, NoteKind, Span, StageName, Status
+from index.store.access import EVERYTHING, Actor, guard
 
 _log = logging.getLogger(__name__)
 
@@ -113,7 +114,7 @@ def _note_from_json(data: dict[str, Any]) -> Note:
 
 
 class RecordingRow(Base):
-    """One media file; ``id`` is the SHA-256 of its bytes."""
+    """One media file; ``id`` is the SHA-256 of its bytes, or made from that and its owner's number."""
 
     __tablename__ = "recordings"
 
@@ -144,8 +145,10 @@ class RecordingRow(Base):
     imported: Mapped[str | None]
     """Format of the file that the transcript was imported from; NULL where it was heard."""
     media_id: Mapped[str | None] = mapped_column(index=True)
-    """SHA-256 of the media file that belongs to an imported transcript; NULL where there is none, and where
-    ``id`` is that of the media file itself."""
+    """SHA-256 of the media file that belongs to an imported transcript, or to a recording of somebody with an
+    account; NULL where there is none, and where ``id`` is that of the media file itself."""
+    owner_id: Mapped[int | None] = mapped_column(index=True)
+    """Whose it is; NULL where nobody had an account when it was added."""
 
 
 class WindowColumns:
@@ -276,6 +279,8 @@ class CommentRow(Base):
     text: Mapped[str]
     created_at: Mapped[str]
     """ISO 8601, UTC."""
+    by: Mapped[str] = mapped_column(default="")
+    """Name of whoever wrote it; empty where nobody had an account."""
 
 
 class ThreadRecordingRow(Base):
@@ -293,11 +298,14 @@ class VoiceRow(Base):
     """Somebody who is known by voice, under the name the user gave."""
 
     __tablename__ = "voices"
+    __table_args__ = (UniqueConstraint("owner_id", "name"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    name: Mapped[str] = mapped_column(unique=True)
+    name: Mapped[str]
     encoder: Mapped[str]
     """What made its samples; those of another encoder cannot be compared."""
+    owner_id: Mapped[int | None]
+    """Who knows it; NULL where nobody had an account."""
 
 
 class VoiceSampleRow(Base):
@@ -330,7 +338,10 @@ class VoiceMatchRow(Base):
 
 
 class VoiceConsentRow(Base):
-    """Whether the user lets voices be remembered; no row until they were asked."""
+    """Whether somebody lets voices be remembered; no row until they were asked.
+
+    ``id`` is 1 where nobody has an account, and else the number of the account and one.
+    """
 
     __tablename__ = "voice_consent"
 
@@ -400,6 +411,8 @@ class Database:
     Attributes:
         folder: Where the database file lies.
         read_only: Why it is only read, as the error of what would write to it; None where it is written, too.
+        otherwise: In whose name it is asked where nobody is named (``index.store.access``).
+        has_people: Whether anybody has an account.
 
     Raises:
         MossAgentError: It cannot be opened.
@@ -428,7 +441,10 @@ class Database:
                 f"The database {path} cannot be opened ({type(error).__name__}); "
                 "check its folder and permissions."
             ) from error
+        self.otherwise: Actor = EVERYTHING
+        self.has_people = False
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
+        guard(self._sessions, Base, self)
 
     def _open(self, url: URL, path: Path) -> Engine:
         """Open it for writing; on a full disk it is opened for reading, which needs no room."""
