@@ -19,6 +19,7 @@ from index.audio.decode import file_id
 from index.pipeline.ingest import Progress
 from index.recording_errors import Busy, Cancelled, MediaError, MossAgentError
 from index.records import Recording
+from index.store.access import EVERYTHING, Actor, Person, acting_as
 
 if TYPE_CHECKING:
     from agent.workspace import Workspace
@@ -65,6 +66,7 @@ class Job:
         retry: Whether trying again can help; not with a file that is no media.
         noted: Told whenever the state changes, so that the queue survives the server.
         track: Audio track to hear, from 1, when the user chose one.
+        by: Who sent it, and in whose name it is taken in.
     """
 
     id: str
@@ -80,6 +82,7 @@ class Job:
     retry: bool = True
     track: int | None = None
     noted: Callable[[State, str | None], object] | None = None
+    by: Actor = EVERYTHING
 
 
 class Jobs:
@@ -89,10 +92,19 @@ class Jobs:
         add: Takes one file in and reports as it goes.
         at_once: Says how many files are worth taking in at a time; asked in a thread of its own, once a
             file waits while another is taken in.
+        identify: Gives the id that a file's recording has or will have.
+        actor: Says who asks; everybody sees their own jobs, and administrators nobody's too.
     """
 
-    def __init__(self, add: Adder, at_once: Callable[[], int] = lambda: 1) -> None:
+    def __init__(
+        self,
+        add: Adder,
+        at_once: Callable[[], int] = lambda: 1,
+        identify: Callable[[Path], str] = file_id,
+        actor: Callable[[], Actor] = lambda: EVERYTHING,
+    ) -> None:
         self._add = add
+        self._identify, self._actor = identify, actor
         self._at_once = at_once
         self._jobs: dict[str, Job] = {}
         self._left: OrderedDict[str, Job] = OrderedDict()
@@ -130,6 +142,7 @@ class Jobs:
             error=error,
             track=track,
             noted=noted,
+            by=self._actor(),
         )
         with self._changed:
             self._jobs[job.id] = job
@@ -154,23 +167,31 @@ class Jobs:
     def list(self) -> list[Job]:
         """All jobs that are not finished, first come first."""
         with self._changed:
-            return list(self._jobs.values())
+            return [job for job in self._jobs.values() if self._shows(job)]
+
+    def _shows(self, job: Job) -> bool:
+        """Whether a job is theirs who ask."""
+        actor = self._actor()
+        if actor == EVERYTHING or not isinstance(actor, Person):
+            return actor == EVERYTHING
+        return job.by.id == actor.id if isinstance(job.by, Person) else actor.is_admin
 
     def left(self) -> tuple[Job, ...]:
         """The jobs that left the queue last, done or given up, the oldest first."""
         with self._changed:
-            return tuple(self._left.values())
+            return tuple(job for job in self._left.values() if self._shows(job))
 
     def find(self, job: str) -> Job | None:
         """A job by its id, also one that left the queue not long ago."""
         with self._changed:
-            return self._jobs.get(job) or self._left.get(job)
+            found = self._jobs.get(job) or self._left.get(job)
+            return found if found is not None and self._shows(found) else None
 
     def cancel(self, job: str) -> None:
         """Stop a job; what was transcribed is kept. A job that only waits disappears."""
         with self._changed:
             found = self._jobs.get(job)
-            if found is None:
+            if found is None or not self._shows(found):
                 return
             self._cancels[job].set()
             if found.cancelled is not None:
@@ -181,11 +202,10 @@ class Jobs:
     def resume(self, job: str) -> None:
         """Queue a stopped or failed job again; it goes on at the first missing window."""
         with self._changed:
-            found = self._jobs.pop(job, None)
-            if found is None or found.state in ("waiting", "running"):
-                if found is not None:
-                    self._jobs[job] = found
+            found = self._jobs.get(job)
+            if found is None or not self._shows(found) or found.state in ("waiting", "running"):
                 return
+            del self._jobs[job]
             self._jobs[job] = replace(found, state="waiting", error=None, progress=None)
             _note(self._jobs[job])
             self._cancels[job] = threading.Event()
@@ -195,7 +215,7 @@ class Jobs:
         """Forget a stopped or failed job, and its upload."""
         with self._changed:
             found = self._jobs.get(job)
-            if found is not None and found.state in ("failed", "stopped"):
+            if found is not None and self._shows(found) and found.state in ("failed", "stopped"):
                 self._forget(found)
 
     def dismiss_recording(self, recording: str) -> None:
@@ -208,7 +228,9 @@ class Jobs:
 
     def working_on(self, recording: str) -> bool:
         """Whether this recording is being listened to right now."""
-        return any(job.recording == recording and job.state == "running" for job in self.list())
+        with self._changed:
+            jobs = list(self._jobs.values())
+        return any(job.recording == recording and job.state == "running" for job in jobs)
 
     def close(self, timeout: float = 30.0) -> None:
         """Stop the running jobs at their next window and end the threads, within ``timeout`` seconds."""
@@ -248,8 +270,12 @@ class Jobs:
         return next((job for job in self._jobs.values() if job.state == "waiting"), None)
 
     def _run(self, job: Job) -> None:
+        with acting_as(job.by):
+            self._take_in(job)
+
+    def _take_in(self, job: Job) -> None:
         try:
-            self._update(job.id, recording=file_id(job.path))
+            self._update(job.id, recording=self._identify(job.path))
             chosen = {} if job.track is None else {"track": job.track}
             self._add(
                 job.path,

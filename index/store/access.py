@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 from sqlalchemy import ColumnElement, Select, column, event, false, literal, or_, select, table
 from sqlalchemy.orm import DeclarativeBase, ORMExecuteState, Session, sessionmaker, with_loader_criteria
@@ -66,6 +66,7 @@ class Program:
 
 EVERYTHING, NOBODY = Program(True), Program(False)
 Actor = Person | Link | Program
+Acting = TypeVar("Acting", bound="Actor | None")
 Right = Literal["read", "edit", "own"]
 
 acting: ContextVar[Actor | None] = ContextVar("acting", default=None)
@@ -85,11 +86,11 @@ class Guarded(Protocol):
 
 
 @contextmanager
-def acting_as(actor: Actor | None) -> Iterator[None]:
+def acting_as(actor: Acting) -> Iterator[Acting]:
     """Work in somebody's name until the end of the block."""
     token = acting.set(actor)
     try:
-        yield
+        yield actor
     finally:
         acting.reset(token)
 

@@ -15,13 +15,24 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import ForeignKey, Index, UniqueConstraint, delete, func, or_, select, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from index.recording_errors import Forbidden, InvalidInput, MossAgentError
-from index.store.access import CHECKED, EVERYTHING, Link, Person, Right, acting_as, may, refusal
+from index.store.access import (
+    CHECKED,
+    EVERYTHING,
+    Actor,
+    Link,
+    Person,
+    Right,
+    acting_as,
+    is_limited,
+    may,
+    refusal,
+)
 from index.store.database import (
     Base,
     CommentRow,
@@ -45,6 +56,9 @@ SIGN_IN_SECONDS = 14 * 86_400.0
 
 TRIES_A_NAME, TRIES_AN_ADDRESS, TRIES_SECONDS = 8, 40, 900.0
 """Wrong passwords that are taken within so many seconds, for one name and from one address."""
+
+SAME_SECONDS = 300.0
+"""What somebody does again within so many seconds is not written down again."""
 
 LOOK_SECONDS = 60.0
 """How often it is noted that a key was used."""
@@ -462,6 +476,60 @@ class People:
             )
             return len(owned)
 
+    @_as_program
+    def owned(self, person: Person) -> list[str]:
+        """The ids of somebody's recordings."""
+        with self.database.transaction() as session:
+            return list(session.scalars(select(RecordingRow.id).where(RecordingRow.owner_id == person.id)))
+
+    @_as_program
+    def check_removable(self, name: str) -> None:
+        """See that somebody can be removed.
+
+        Raises:
+            InvalidInput: Nobody has this name, or nobody would be an administrator any more.
+        """
+        with self.database.transaction() as session:
+            row = _row(session, name)
+            if row.is_admin:
+                _keep_an_admin(session, row.id)
+
+    # --- the log ----------------------------------------------------------------------------------------
+
+    @_as_program
+    def note(self, actor: Actor, what: str, recording: str | None, detail: str = "") -> None:
+        """Write down what somebody does; the same within a few minutes once."""
+        number = actor.id if isinstance(actor, Person) else None
+        match actor:
+            case Person():
+                who = actor.name
+            case Link():
+                who = f"link {actor.id}"
+            case _:
+                who = "command line" if actor == EVERYTHING else "nobody"
+        now = time.time()
+        detail = detail[:200]
+        same = select(LogRow.id).filter_by(
+            person_id=number, who=who, what=what, recording_id=recording, detail=detail
+        )
+        with self.database.transaction() as session:
+            if session.scalar(same.where(LogRow.at > now - SAME_SECONDS).limit(1)) is None:
+                entry = LogRow(at=now, person_id=number, who=who, what=what, detail=detail)
+                entry.recording_id = recording
+                session.add(entry)
+
+    @_as_program
+    def log(self, name: str | None = None, recording: str | None = None, most: int = 200) -> list[Logged]:
+        """What was done, the newest first: by somebody, or with a recording, where these are named."""
+        query = select(LogRow).order_by(LogRow.id.desc()).limit(most)
+        with self.database.transaction() as session:
+            if name is not None:
+                query = query.where(LogRow.person_id == _row(session, name).id)
+            if recording is not None:
+                query = query.where(LogRow.recording_id == recording)
+            rows = session.scalars(query)
+            return [Logged(row.at, row.who, row.what, row.recording_id, row.detail) for row in rows]
+
     # --- signing in -------------------------------------------------------------------------------------
 
     @_as_program
@@ -581,6 +649,13 @@ class People:
                 raise Forbidden("This account is disabled.")
             row.email = email
             return _person(row)
+
+    @_as_program
+    def known_as(self, issuer: str, subject: str) -> Person | None:
+        """Somebody by what a provider calls them; None where nobody is called so, or they are disabled."""
+        with self.database.transaction() as session:
+            own = PersonRow.issuer == issuer, PersonRow.subject == subject
+            return _enabled(session.scalar(select(PersonRow).where(*own)))
 
     # --- keys -------------------------------------------------------------------------------------------
 
@@ -708,6 +783,8 @@ class People:
             UnknownRecording: There is none that they may see.
             Forbidden: They may see it, but not that.
         """
+        if not is_limited(self.database):
+            return
         with self.database.transaction() as session:
             if not may(session, self.database, recording, right):
                 raise refusal(may(session, self.database, recording, "read"), recording)
@@ -904,11 +981,3 @@ def _hash(text: str) -> str:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def log_entry(person: Person | None, who: str, what: str, recording: str | None, detail: str = "") -> Any:
-    """A row of the log."""
-    number = person.id if person else None
-    return LogRow(
-        at=time.time(), person_id=number, who=who, what=what, recording_id=recording, detail=detail[:200]
-    )
