@@ -20,6 +20,7 @@ import threading
 import time
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ from urllib.parse import SplitResult, urlsplit
 from sqlalchemy import func, select, update
 
 from agent.settings import Settings
+from index.notes import describe, told_coverage
 from index.recording_errors import MossAgentError
 from index.records import Recording
 from index.store.access import EVERYTHING, acting_as
@@ -103,7 +105,8 @@ class Webhooks:
             "title": recording.title,
             "duration": round(recording.duration, 3),
             "language": recording.language,
-            "coverage": recording.coverage,
+            "coverage": told_coverage(recording.coverage, recording.problems),
+            "notes": [describe(note) for note in recording.problems],
             "speakers": list(recording.speakers),
             "link": f"{self._links}/?recording={recording.id}",
         }
@@ -133,6 +136,22 @@ class Webhooks:
                 id=f"msg_{uuid.uuid4().hex}", recording_id=known, body=body, next_at=time.time()
             )
             session.add(row)
+
+    def reach(self) -> None:
+        """Connect to where messages go, and send nothing.
+
+        Raises:
+            NotDelivered: It cannot be reached, or is not allowed.
+        """
+        if self._url is None:
+            return
+        host = self._url.hostname or ""
+        port = self._url.port or (443 if self._url.scheme == "https" else 80)
+        for address in self._resolve(host, port):
+            with suppress(OSError):
+                socket.create_connection((str(address), port), timeout=PATIENCE).close()
+                return
+        raise NotDelivered(f"The webhook at {self.address} cannot be reached.")
 
     # Delivering
 

@@ -31,6 +31,7 @@ from index.recording_errors import (
     IndexOutOfDate,
     InvalidInput,
     MossAgentError,
+    VectorsAway,
     WeightsError,
     would_lose,
 )
@@ -45,7 +46,8 @@ from index.store.access import (
     acting_person,
     actor_of,
 )
-from index.store.database import Database, is_writable, not_writable
+from index.store.backends import is_writable, not_writable
+from index.store.database import Database
 from index.store.library import Library
 from index.store.people import People
 from moss_audio.timestamps import clock
@@ -119,8 +121,8 @@ class Workspace:
                 "choose another with --home or MOSS_AGENT_HOME."
             ) from error
         is_read_only = not is_writable(self.home)
-        database = Database(settings.database_url or self.home / "library.sqlite", is_read_only)
-        self.library = Library(database, self.home)
+        database = Database(settings.database or self.home / "library.sqlite", is_read_only)
+        self.library = self._library(database)
         self.people = People(database)
         """Accounts, and what is shared with whom."""
         database.has_people = self.people.count() > 0
@@ -136,6 +138,9 @@ class Workspace:
         """Called with the id of each recording that is removed, by whatever holds words of it in memory."""
         self._locked = threading.RLock()
         self._lock_depth = 0
+
+    def _library(self, database: Database) -> Library:
+        return Library(database, self.home, self.settings.audio, self.settings.audio_cache_mb)
 
     # --- people (index/store/people.py, index/store/access.py) --------------------------------------------
 
@@ -177,11 +182,9 @@ class Workspace:
             MediaError: The file cannot be read.
         """
         content = file_id(path)
-        return (
-            content
-            if acting_person(self.library.database) is None
-            else self.library.recording_of_media(content)
-        )
+        if acting_person(self.library.database) is None:
+            return content
+        return self.library.recording_of_media(content)
 
     def _signed_in(self) -> None:
         if isinstance(self.actor, Link) or self.actor == NOBODY:
@@ -253,7 +256,12 @@ class Workspace:
         """The Chroma collection."""
         from index.search.vectors import Vectors
 
-        return Vectors(self.settings.vectors_url or self.home / "vectors", self.embedder)
+        token = self.settings.vectors_token
+        return Vectors(
+            self.settings.vectors or self.home / "vectors",
+            self.embedder,
+            token.get_secret_value() if token else None,
+        )
 
     @cached_property
     def engines(self) -> Engines:
@@ -377,6 +385,24 @@ class Workspace:
             # Its speakers may have been identified again.
             self.voices.prune(added[0].id)
         return added[0]
+
+    def hear_again(
+        self,
+        reference: str,
+        progress: Callable[[Progress], None] | None = None,
+        cancel: threading.Event | None = None,
+        losing: int = 0,
+    ) -> Recording:
+        """Transcribe a recording anew from its audio copy; see ``Ingest.hear_again``."""
+        recording = self._editable(reference)
+        with self.writing(), self._telling(None, recording.title, recording.id) as heard:
+            heard.append(self.ingest.hear_again(recording.id, progress, cancel, losing))
+            self.voices.prune(recording.id)
+        return heard[0]
+
+    def corrections_lost(self, reference: str) -> int:
+        """How many corrections hearing a recording again, or removing it, would lose."""
+        return self.library.correction_count(self.library.resolve(reference).id)
 
     @contextmanager
     def _telling(
@@ -589,6 +615,7 @@ class Workspace:
         Raises:
             UnknownRecording, AmbiguousRecording: See ``Library.resolve``.
             WouldLoseCorrections: It has corrections, and they may not be dropped.
+            VectorsAway: The Chroma server cannot be used; nothing is removed, since its vectors would stay.
         """
         recording = self.library.resolve(reference)
         self.library.require_own(recording.id)
@@ -598,14 +625,16 @@ class Workspace:
         if isinstance(self.read_only, DiskFull):
             self._make_room(recording.id)
         with self.writing():
-            for thread in self.library.threads_of(recording.id):
-                self.memory.forget(thread)
-                self.library.forget_thread(thread)
             try:
                 self.vectors.delete(recording.id)
+            except VectorsAway as error:
+                raise VectorsAway(f"“{recording.title}” was not removed. {error}") from error
             except IndexOutOfDate:
                 # A collection that cannot be read may still hold its vectors; `reindex` makes it anew.
                 self.vectors.reset()
+            for thread in self.library.threads_of(recording.id):
+                self.memory.forget(thread)
+                self.library.forget_thread(thread)
             self.note("deleted", recording.id)
             self._remove_notes(recording.id)
             self.library.delete(recording.id)
@@ -622,16 +651,16 @@ class Workspace:
 
         On a full disk nothing can be deleted from a database: that is written down first.
         """
-        self.library.audio_path(recording).unlink(missing_ok=True)
+        self.library.audio.drop_local(recording)
         self.library.database.close()
         if "memory" in self.__dict__:
             self.memory.close()
         for opened in ("memory", "search", "ingest", "corrections", "toolbox", "assistant", "voices"):
             self.__dict__.pop(opened, None)
         before = self.library.database
-        database = Database(self.settings.database_url or self.home / "library.sqlite")
+        database = Database(self.settings.database or self.home / "library.sqlite")
         database.otherwise, database.has_people = before.otherwise, before.has_people
-        self.library = Library(database, self.home)
+        self.library = self._library(database)
         self.people = People(database)
         self.read_only = database.read_only
         if "webhooks" in self.__dict__:
@@ -753,6 +782,11 @@ class Workspace:
             self.note("changed", recording, changed.correction.kind if changed.correction else "")
             # A voice is known no longer than somebody here has its name.
             self.voices.prune(recording)
+            if changed.correction is not None and changed.correction.kind in ("speaker", "merge"):
+                states = (*changed.correction.before, *changed.correction.after)
+                now = {segment.speaker for segment in changed.segments}
+                speakers = now | {state.get("speaker") for state in states}
+                self.voices.said_otherwise(recording, {name for name in speakers if name})
         return changed
 
     def rename_speaker(self, reference: str, old: str, new: str, merge: bool = False, by: str = "") -> int:
@@ -766,7 +800,7 @@ class Workspace:
         """
         if self.read_only is not None:
             raise self.read_only
-        recording = self.library.resolve(reference).id
+        recording = self._editable(reference).id
         with noticing_full_disk(self.home):
             name, _ = self.corrections.rename(recording, old, new, merge, by)
             self.note("changed", recording, "speaker renamed")
@@ -816,13 +850,13 @@ class Workspace:
 
     def find_voices(self, reference: str) -> list[Likeness]:
         """Look for known voices in a recording that is there already; see ``KnownVoices.recognise``."""
-        recording = self.library.resolve(reference)
+        recording = self._editable(reference)
         with self._changing():
             return self.voices.recognise(recording.id)
 
     def confirm_voice(self, reference: str, speaker: str, by: str = "") -> str:
         """Say that a speaker is who it may be, and whoever has that name already; returns the name."""
-        recording = self.library.resolve(reference).id
+        recording = self._editable(reference).id
         likeness = self.voices.likeness(recording, speaker)
         if not likeness.sure:
             self.rename_speaker(recording, likeness.speaker, likeness.voice, merge=True, by=by)
@@ -833,7 +867,7 @@ class Workspace:
     def reject_voice(self, reference: str, speaker: str) -> str:
         """Say that a speaker is not who it may be, or was named as; returns who it is not."""
         with self._changing():
-            return self.voices.reject(self.library.resolve(reference).id, speaker)
+            return self.voices.reject(self._editable(reference).id, speaker)
 
     def speaker_facts(self, reference: str) -> list[SpeakerFacts]:
         """The speakers of a recording: how long each speaks, where to hear each, and who each may be."""
@@ -901,7 +935,7 @@ class Workspace:
         """A transcript, or the part of it that overlaps ``[start, end)``, as a file's bytes."""
         from index.export.formats import export
 
-        recording, segments = self._read(reference, start, end)
+        recording, segments = self.read(reference, start, end)
         comments = self.library.comments(recording.id, start, end)
         self.note("exported", recording.id, format)
         return export(recording, segments, format, comments)
@@ -947,13 +981,6 @@ class Workspace:
         Raises:
             InvalidInput: The range is empty, or lies after the recording's end.
         """
-        recording, segments = self._read(reference, start, end)
-        self.note("opened", recording.id)
-        return recording, segments
-
-    def _read(
-        self, reference: str, start: float | None, end: float | None
-    ) -> tuple[Recording, list[Segment]]:
         recording = self.library.resolve(reference)
         if (start or 0.0) < 0 or (end is not None and end <= (start or 0.0)):
             raise InvalidInput("The end of the stretch must lie after its start, and neither before 0:00.")
@@ -961,6 +988,7 @@ class Workspace:
             raise InvalidInput(
                 f"“{recording.title}” is {clock(recording.duration)} long; nothing lies at {clock(start)}."
             )
+        self.note("opened", recording.id)
         return recording, self.library.segments(recording.id, start, end)
 
     def find(self, query: str, reference: str | None = None, k: int = 8) -> list[Hit]:
@@ -1030,7 +1058,7 @@ class Workspace:
     def add_comment(self, reference: str, at: float, text: str) -> Comment:
         """Note something at second ``at`` of a recording; see ``Library.add_comment``."""
         with self._changing():
-            recording = self.library.resolve(reference).id
+            recording = self._editable(reference).id
             self.note("changed", recording, "comment")
             return self.library.add_comment(recording, at, text)
 

@@ -88,15 +88,20 @@ def percent(share: float) -> str:
     return f"{floor(100 * min(share, 1.0))} %"
 
 
-def coverage_percent(recording: Recording) -> str | None:
-    """How much of the speech is transcribed; None where it is not known, or would look like nothing is wrong.
+def told_coverage(coverage: float | None, notes: Iterable[Note]) -> float | None:
+    """The share of speech that is transcribed; None where it is unknown or would look as if all were well.
 
     What is missing of the speech lowers the coverage. A note about something else, as that speakers could not
-    be identified, does not, but 100 % beside it would be read as "all is well".
+    be identified, does not, but all of the speech beside it would be read as "all is well", by people and by
+    programs that look at no notes.
     """
-    if recording.coverage is None or (recording.coverage >= 1.0 and recording.problems):
-        return None
-    return percent(recording.coverage)
+    return None if coverage is None or (coverage >= 1.0 and any(notes)) else coverage
+
+
+def coverage_percent(recording: Recording) -> str | None:
+    """``told_coverage`` of a recording in percent."""
+    share = told_coverage(recording.coverage, recording.problems)
+    return None if share is None else percent(share)
 
 
 def _tracks(note: Note) -> str:

@@ -17,7 +17,9 @@
     │   ├── TooLong           it takes less at a time; a shorter stretch may do
     │   └── EngineStopped     it failed on so many windows in a row that it must be gone
     ├── IndexOutOfDate        the vector collection is lost or was made with another embedder
+    │   └── VectorsAway       the server that holds it cannot be used now
     ├── DiskFull              the disk that the home folder is on has no room left
+    ├── DatabaseAway          the server of the database does not answer; later it may
     ├── ReadOnly              the home folder can be read, but not written
     └── Cancelled             the user stopped it; what was finished is kept
 
@@ -130,8 +132,16 @@ class IndexOutOfDate(MossAgentError):
     """The vector collection must be rebuilt before it can be searched."""
 
 
+class VectorsAway(IndexOutOfDate):
+    """The server of the vector collection cannot be used now; the database is searched without it."""
+
+
 class DiskFull(MossAgentError):
     """The disk has no room left; what was finished is kept, and the same can be tried again."""
+
+
+class DatabaseAway(MossAgentError):
+    """The server of the database does not answer; when it is back, everything can go on."""
 
 
 class ReadOnly(MossAgentError):

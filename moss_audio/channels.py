@@ -133,6 +133,6 @@ class ChannelMixer:
 
 
 def _correlation(product: float, left: float, right: float) -> float:
-    """Of two signals, in [-1, 1]; 0 where one is silent."""
+    """The correlation of two signals, in [-1, 1]; 0 where one is silent."""
     scale = math.sqrt(left * right)
     return product / scale if scale > 1e-9 else 0.0

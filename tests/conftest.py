@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 from agent.privacy import switch_off_telemetry
+from tests.servers import chroma, chroma_server
+
+__all__ = ["chroma", "chroma_server"]
 
 switch_off_telemetry()
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -33,6 +37,38 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.path for item in items if item.get_closest_marker("slow") or item.get_closest_marker("browser")
     }
     items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def embedded_once() -> Iterator[None]:
+    """What the packaged models made of a sentence or a voice in one test serves the next, which would get the
+    same: the sample is taken in some hundred times."""
+    import numpy as np
+
+    from index.diarization.voice_embeddings import VoiceEncoder
+    from index.search.embeddings import Embedder
+
+    sentences: dict[tuple[str, str], np.ndarray] = {}
+    voices: dict[bytes, np.ndarray] = {}
+    encode_passages, embed = Embedder.encode_passages, VoiceEncoder.embed
+
+    def passages(self: Embedder, texts: Sequence[str]) -> np.ndarray:
+        new = [text for text in dict.fromkeys(texts) if (self.name, text) not in sentences]
+        sentences.update(zip(((self.name, text) for text in new), encode_passages(self, new), strict=True))
+        found = [sentences[self.name, text] for text in texts]
+        return np.stack(found) if found else encode_passages(self, [])
+
+    def voice_vectors(self: VoiceEncoder, windows: Sequence[np.ndarray]) -> np.ndarray:
+        keys = [hashlib.sha256(window.tobytes()).digest() for window in windows]
+        new = {key: window for key, window in zip(keys, windows, strict=True) if key not in voices}
+        voices.update(zip(new, embed(self, list(new.values())), strict=True))
+        found = [voices[key] for key in keys]
+        return np.stack(found) if found else embed(self, [])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Embedder, "encode_passages", passages)
+        patch.setattr(VoiceEncoder, "embed", voice_vectors)
+        yield
 
 
 @pytest.fixture(scope="session")

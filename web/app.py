@@ -112,9 +112,13 @@ def add_routes(app: FastAPI, workspace: Workspace) -> None:
     @app.api_route("/audio/{recording}", methods=["GET", "HEAD"])
     def audio(recording: str) -> Response:
         """The audio copy; ranges are answered, so that a player can seek."""
-        path = workspace.library.audio_path(_known(workspace, recording))
+        identity = _known(workspace, recording)
         if not workspace.library.recording(recording).has_media:
             raise HTTPException(404, "This transcript was imported without its media; nothing can be played.")
+        try:
+            path = workspace.library.audio_path(identity)
+        except MossAgentError as error:
+            raise HTTPException(503, str(error)) from error
         if not path.exists():
             raise HTTPException(404, "The audio copy is not ready yet.")
         return FileResponse(path, media_type="audio/flac", headers=FRESH)

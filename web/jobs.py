@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from index.audio.decode import file_id
 from index.pipeline.ingest import Progress
-from index.recording_errors import Busy, Cancelled, MediaError, MossAgentError
+from index.recording_errors import Busy, Cancelled, InvalidInput, MediaError, MossAgentError, would_lose
 from index.records import Recording
 from index.store.access import EVERYTHING, Actor, Person, acting_as
 
@@ -64,6 +64,8 @@ class Job:
         recording: Id of the recording; known from the start for an upload, else once the file was read.
         error: One sentence for the user, when it failed.
         retry: Whether trying again can help; not with a file that is no media.
+        losing: How many corrections may be lost by hearing ``recording`` anew from its audio copy; None where
+            a file is taken in.
         noted: Told whenever the state changes, so that the queue survives the server.
         track: Audio track to hear, from 1, when the user chose one.
         by: Who sent it, and in whose name it is taken in.
@@ -81,6 +83,7 @@ class Job:
     error: str | None = None
     retry: bool = True
     track: int | None = None
+    losing: int | None = None
     noted: Callable[[State, str | None], object] | None = None
     by: Actor = EVERYTHING
 
@@ -94,16 +97,19 @@ class Jobs:
             file waits while another is taken in.
         identify: Gives the id that a file's recording has or will have.
         actor: Says who asks; everybody sees their own jobs, and administrators nobody's too.
+        hear_again: Transcribes a recording anew from its audio copy: ``Workspace.hear_again``.
     """
 
     def __init__(
         self,
         add: Adder,
         at_once: Callable[[], int] = lambda: 1,
+        hear_again: Callable[[str, Callable[[Progress], None], threading.Event, int], object] | None = None,
         identify: Callable[[Path], str] = file_id,
         actor: Callable[[], Actor] = lambda: EVERYTHING,
     ) -> None:
         self._add = add
+        self._hear_again = hear_again
         self._identify, self._actor = identify, actor
         self._at_once = at_once
         self._jobs: dict[str, Job] = {}
@@ -125,6 +131,7 @@ class Jobs:
         track: int | None = None,
         noted: Callable[[State, str | None], object] | None = None,
         error: str | None = None,
+        losing: int | None = None,
     ) -> Job:
         """Put a file at the end of the queue; a stopped or failed one waits until it is resumed.
 
@@ -141,6 +148,7 @@ class Jobs:
             recording=recording,
             error=error,
             track=track,
+            losing=losing,
             noted=noted,
             by=self._actor(),
         )
@@ -271,20 +279,11 @@ class Jobs:
 
     def _run(self, job: Job) -> None:
         with acting_as(job.by):
-            self._take_in(job)
+            self._work_on(job)
 
-    def _take_in(self, job: Job) -> None:
+    def _work_on(self, job: Job) -> None:
         try:
-            self._update(job.id, recording=self._identify(job.path))
-            chosen = {} if job.track is None else {"track": job.track}
-            self._add(
-                job.path,
-                job.title,
-                job.speakers,
-                lambda report: self._report(job.id, report),
-                self._cancels[job.id],
-                **chosen,
-            )
+            self._take_in(job)
         except Cancelled:
             stopped = self._update(job.id, state="stopped", note=not self._closing)
             if self._closing:
@@ -304,6 +303,20 @@ class Jobs:
         else:
             with self._changed:
                 self._forget(self._jobs[job.id], "done")
+
+    def _take_in(self, job: Job) -> None:
+        """Add the job's file, or hear its recording again."""
+        cancel = self._cancels[job.id]
+
+        def report(progress: Progress) -> None:
+            self._report(job.id, progress)
+
+        if job.losing is not None and job.recording is not None and self._hear_again is not None:
+            self._hear_again(job.recording, report, cancel, job.losing)
+            return
+        self._update(job.id, recording=self._identify(job.path))
+        chosen = {} if job.track is None else {"track": job.track}
+        self._add(job.path, job.title, job.speakers, report, cancel, **chosen)
 
     def _report(self, job: str, report: Progress) -> None:
         self._update(job, progress=report)
@@ -331,6 +344,35 @@ def _note(job: Job) -> None:
         job.noted(job.state, job.error)
 
 
+def hear_again(workspace: Workspace, jobs: Jobs, reference: str, losing: int = 0) -> Job:
+    """Queue a recording to be heard again from its audio copy, or to go on where that broke off.
+
+    Args:
+        workspace: An open workspace.
+        jobs: The queue.
+        reference: Which recording.
+        losing: How many corrections may be lost by that.
+
+    Raises:
+        Forbidden: Whoever asks may only read it.
+        Busy: It waits or is being transcribed already.
+        InvalidInput: It has no audio copy.
+        WouldLoseCorrections: It has more corrections.
+    """
+    recording = workspace.recording(reference)
+    workspace.people.require(recording.id, "edit")
+    audio = workspace.library.audio_path(recording.id)
+    if any(job.recording == recording.id and job.state in ("waiting", "running") for job in jobs.list()):
+        raise Busy("This recording is being transcribed already.")
+    if not recording.has_media or not audio.exists():
+        raise InvalidInput(f"“{recording.title}” has no audio that could be heard again.")
+    count = workspace.corrections_lost(recording.id)
+    if recording.status == "ready" and count > losing:
+        raise would_lose(f"“{recording.title}” has", count, "hear it again")
+    jobs.dismiss_recording(recording.id)
+    return jobs.submit(audio, recording.title, recording=recording.id, losing=losing)
+
+
 def remove_recording(
     workspace: Workspace, jobs: Jobs, reference: str, drop_corrections: bool = False
 ) -> Recording:
@@ -341,6 +383,7 @@ def remove_recording(
         MossAgentError: See ``Workspace.remove``.
     """
     recording = workspace.recording(reference)
+    workspace.people.require(recording.id, "edit")
     if jobs.working_on(recording.id):
         raise Busy("This recording is being transcribed; cancel it first.")
     workspace.remove(recording.id, drop_corrections)

@@ -60,7 +60,11 @@ def serve(
         from web.jobs import Jobs
 
         jobs = Jobs(
-            workspace.add, lambda: workspace.files_at_once, workspace.identify, lambda: workspace.actor
+            workspace.add,
+            lambda: workspace.files_at_once,
+            workspace.hear_again,
+            workspace.identify,
+            lambda: workspace.actor,
         )
         address = address_of(host, listener.getsockname()[1])
 

@@ -365,16 +365,23 @@ def comments(
     remove: Annotated[
         int | None, typer.Option(metavar="NUMBER", help="Delete the comment with this number.")
     ] = None,
+    change: Annotated[
+        tuple[int, str] | None,
+        typer.Option(metavar="NUMBER TEXT", help="Give the comment with this number other words."),
+    ] = None,
     json: Json = False,
 ) -> None:
-    """List what was noted at moments of a recording; or delete one of it."""
-    workspace = _workspace() if remove is not None else _reading()
-    found = workspace.comments(reference)
+    """List what was noted at moments of a recording; or change or delete one of it."""
+    workspace = _workspace() if remove is not None or change is not None else _reading()
+    there = {comment.id for comment in workspace.comments(reference)}
+    for number in (remove, change[0] if change else None):
+        if number is not None and number not in there:
+            raise MossAgentError(f"This recording has no comment {number}.")
+    if change is not None:
+        workspace.change_comment(*change)
     if remove is not None:
-        if remove not in {one.id for one in found}:
-            raise MossAgentError(f"This recording has no comment {remove}.")
         workspace.remove_comment(remove)
-        found = [one for one in found if one.id != remove]
+    found = workspace.comments(reference)
     if json:
         output.write_json([output.comment_json(one) for one in found])
     else:
@@ -661,6 +668,21 @@ def _show_changed(changed: Changed, json: bool) -> None:
         output.show_changed(changed)
 
 
+@app.command("hear-again")
+def hear_again(reference: Reference, drop_corrections: DropCorrections = False, json: Json = False) -> None:
+    """Transcribe a recording anew from its audio copy, or go on with one that broke off."""
+    workspace = _workspace()
+    losing = workspace.corrections_lost(reference) if drop_corrections else 0
+    with output.ingest_progress(quiet=json) as reporting:
+        report = reporting(workspace.library.resolve(reference).title)
+        recording = workspace.hear_again(reference, report, losing=losing)
+    segments = workspace.library.segment_count(recording.id)
+    if json:
+        output.write_json(output.added_json(recording, segments))
+    else:
+        output.show_added(recording, segments)
+
+
 @app.command("relabel-speakers")
 def relabel_speakers(
     reference: Reference,
@@ -703,10 +725,16 @@ def reindex(json: Json = False) -> None:
 
 @app.command()
 def doctor(json: Json = False) -> None:
-    """Check the installation, and say which engines transcribe and answer."""
-    from agent.cli.doctor import examine
+    """Check the installation and each part of the settings, and say which engines transcribe and answer."""
+    from agent.cli.doctor import examine, examine_parts
 
-    checks = examine(_workspace())
+    settings = _settings()
+    try:
+        workspace = _workspace()
+    except MossAgentError as error:
+        checks = examine_parts(settings, error)
+    else:
+        checks = examine(workspace)
     if json:
         output.write_json([check.to_json() for check in checks])
     else:
@@ -1082,7 +1110,7 @@ def demo(
     server = import_module("web.server")
     with demo_home(home or _Run.home) as folder:
         # The stores of one's own library are named apart from its folder.
-        workspace = _workspace(home=folder, database_url=None, vectors_url=None)
+        workspace = _workspace(home=folder, database=None, vectors=None, audio=None)
         try:
             document = converse(workspace, server.SAMPLE, server.SAMPLE_TITLE, json)
             if json:
@@ -1115,19 +1143,22 @@ def completion(
         output.write_text(script)
 
 
-def _workspace(**fixed: Any) -> Workspace:
+def _settings(**fixed: Any) -> Settings:
     # Only what was given on the command line goes in here; the rest comes from the environment.
     chosen: dict[str, Any] = {"home": _Run.home} if _Run.home else {}
     chosen |= fixed
     try:
-        settings = Settings(**chosen)
+        return Settings(**chosen)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        name = "_".join(str(part) for part in first["loc"]).upper()
+        name = "_".join(str(part) for part in first["loc"]).upper().removeprefix("MOSS_AGENT_")
         raise MossAgentError(
             f"MOSS_AGENT_{name} cannot be “{first['input']}”: {first['msg']} (docs/settings.md)."
         ) from error
-    _Run.workspace = open_workspace(settings)
+
+
+def _workspace(**fixed: Any) -> Workspace:
+    _Run.workspace = open_workspace(_settings(**fixed))
     if _Run.name is not None:
         _Run.workspace.act_as(_Run.name)
     return _Run.workspace

@@ -28,7 +28,7 @@ from rich.text import Text
 
 from agent.cli import streams
 from index.language_names import LANGUAGE_NAMES, language_name, name_languages
-from index.notes import coverage_percent, describe_all, notes_json
+from index.notes import coverage_percent, describe_all, notes_json, told_coverage
 from index.recording_errors import MossAgentError
 from index.records import Comment, Hit, Recording
 from moss_audio.timestamps import clock, clock_range, parse_clock
@@ -180,7 +180,7 @@ def added_json(recording: Recording, segments: int) -> dict[str, Any]:
         "language": recording.language,
         "languages": list(recording.languages),
         "status": recording.status,
-        "coverage": recording.coverage,
+        "coverage": told_coverage(recording.coverage, recording.problems),
         "gaps": [[gap.start, gap.end] for gap in recording.gaps],
         "segments": segments,
         "speakers": len(recording.speakers),
@@ -248,7 +248,7 @@ def listed_json(recording: Recording) -> dict[str, Any]:
         "title": recording.title,
         "duration": round(recording.duration, 3),
         "status": recording.status,
-        "coverage": recording.coverage,
+        "coverage": told_coverage(recording.coverage, recording.problems),
         "added_at": recording.added_at,
         **_origin_json(recording),
         **notes_json(recording.problems),

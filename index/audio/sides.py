@@ -269,7 +269,7 @@ def _decibels(levels: np.ndarray) -> np.ndarray:
 
 
 def _correlation(first: np.ndarray, second: np.ndarray) -> float:
-    """Of two courses of loudness, the most at any lag up to the latest echo."""
+    """The highest correlation of two loudness curves, at any lag up to the latest echo."""
     first, second = first - first.mean(), second - second.mean()
     scale = float(np.sqrt(np.dot(first, first) * np.dot(second, second)))
     if scale < 1e-12:

@@ -34,7 +34,7 @@ from index.progress import Progress
 from index.recording_errors import MossAgentError, would_lose
 from index.records import Note, NoteKind, Segment, Span, StageName
 from index.store.database import CorrectionRow, RecordingRow, SegmentRow, SpeakerRow, WindowRow
-from index.store.library import SPEAKER_KINDS, Library, correction_count
+from index.store.library import SPEAKER_KINDS, Library, correction_count, segments_in
 from moss_audio.tasks import TimedText
 
 Turns = list[list[TimedText]]
@@ -198,7 +198,8 @@ def _name_sentences(
             _supersede_corrections(session, recording)
         rows = session.scalars(select(SpeakerRow).where(SpeakerRow.recording_id == recording))
         speakers = {row.name: row for row in rows}
-        for sentence, name in zip(sentences, names, strict=True):
+        now = [item for item in segments_in(session, recording) if item.kind == "speech"]
+        for sentence, name in zip(now, _names_now(now, sentences, names), strict=True):
             if name is None or (not again and sentence.speaker is not None):
                 continue
             if name not in speakers:
@@ -210,6 +211,25 @@ def _name_sentences(
                 # Somebody may have said who speaks while the voices were compared.
                 named = named.where(SegmentRow.speaker_id.is_(None))
             session.execute(named.values(speaker_id=speakers[name].id))
+
+
+def _names_now(
+    now: Sequence[Segment], then: Sequence[Segment], names: Sequence[str | None]
+) -> list[str | None]:
+    """The names that were found for sentences as those of today's: somebody may have split some meanwhile."""
+    found = {sentence.id: name for sentence, name in zip(then, names, strict=True)}
+
+    def whole(part: Segment) -> str | None:
+        shared = [
+            min(part.end, sentence.end) - max(part.start, sentence.start)
+            if sentence.channel == part.channel
+            else 0.0
+            for sentence in then
+        ]
+        longest = int(np.argmax(shared)) if shared else 0
+        return names[longest] if shared and shared[longest] > 0 else None
+
+    return [found[sentence.id] if sentence.id in found else whole(sentence) for sentence in now]
 
 
 def _supersede_corrections(session: Session, recording: str) -> None:

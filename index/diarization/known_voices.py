@@ -11,7 +11,7 @@ are never exported. Speakers who are nobody known leave nothing here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -27,7 +27,7 @@ from index.diarization.voice_matching import (
     mean_voice,
     spoken_voice,
 )
-from index.recording_errors import MossAgentError, WeightsError
+from index.recording_errors import InvalidInput, WeightsError
 from index.records import Segment, Span
 from index.speaker_names import is_label
 from index.store.access import acting_person
@@ -108,10 +108,10 @@ class KnownVoices:
         """Keep what the user answered; what is known already stays until it is forgotten.
 
         Raises:
-            MossAgentError: The setting says otherwise.
+            InvalidInput: The setting says otherwise.
         """
         if self.setting != "ask" and given != (self.setting == "on"):
-            raise MossAgentError(
+            raise InvalidInput(
                 f"MOSS_AGENT_VOICES={self.setting} decides this; unset it, or set it to “ask”, first."
             )
         with self.database.transaction() as session:
@@ -145,13 +145,13 @@ class KnownVoices:
         """Delete what is known of one voice; names in transcripts stay. Returns its name.
 
         Raises:
-            MossAgentError: Nobody known has this name.
+            InvalidInput: Nobody known has this name.
         """
         with self.database.transaction() as session:
             voice = _voice(session, name)
             if voice is None:
                 known = ", ".join(session.scalars(select(VoiceRow.name).order_by(VoiceRow.name))) or "nobody"
-                raise MossAgentError(f"No voice is known as “{name}”; known by voice: {known}.")
+                raise InvalidInput(f"No voice is known as “{name}”; known by voice: {known}.")
             found = voice.name
             session.delete(voice)
         self.database.rewrite()
@@ -195,6 +195,17 @@ class KnownVoices:
 
         Returns whether there was enough to learn from.
         """
+        if not self._sample(recording, speaker):
+            return False
+        with self.database.transaction() as session:
+            voice, row = _voice(session, speaker), _speaker(session, recording, speaker)
+            if voice is not None and row is not None:
+                answered = (VoiceMatchRow.state == SURE) | (VoiceMatchRow.voice_id == voice.id)
+                session.execute(delete(VoiceMatchRow).where(VoiceMatchRow.speaker_id == row.id, answered))
+        return True
+
+    def _sample(self, recording: str, speaker: str) -> bool:
+        """Store how a speaker sounds in a recording; returns whether there was enough of it."""
         sentences, speech = self._heard(recording, speaker)
         audio = self.library.audio_path(recording)
         sample = spoken_voice(audio, sentences, speech) if audio.exists() else None
@@ -209,14 +220,20 @@ class KnownVoices:
             vector = sample.vector.astype("<f4").tobytes()
             session.merge(
                 VoiceSampleRow(
-                    voice_id=voice.id, recording_id=recording, seconds=sample.seconds, embedding=vector
+                    voice_id=voice.id,
+                    recording_id=recording,
+                    seconds=sample.seconds,
+                    embedding=vector,
+                    stale=False,
                 )
             )
-            row = _speaker(session, recording, speaker)
-            if row is not None:
-                answered = (VoiceMatchRow.state == SURE) | (VoiceMatchRow.voice_id == voice.id)
-                session.execute(delete(VoiceMatchRow).where(VoiceMatchRow.speaker_id == row.id, answered))
         return True
+
+    def _drop(self, voice: int, recording: str) -> None:
+        """Forget what was learned of a voice in one recording."""
+        own = VoiceSampleRow.voice_id == voice, VoiceSampleRow.recording_id == recording
+        with self.database.transaction() as session:
+            session.execute(delete(VoiceSampleRow).where(*own))
 
     def renamed_back(self, recording: str, old: str, new: str) -> None:
         """The naming of a speaker was undone: what is known of the voice goes back with the name.
@@ -261,13 +278,37 @@ class KnownVoices:
                     learned = self.learn(recording, name)
             if sample is not None and not learned:
                 # What was learned from both is neither's voice.
-                with self.database.transaction() as session:
-                    session.execute(
-                        delete(VoiceSampleRow).where(
-                            VoiceSampleRow.voice_id == sample.voice_id,
-                            VoiceSampleRow.recording_id == recording,
-                        )
-                    )
+                self._drop(sample.voice_id, recording)
+
+    def said_otherwise(self, recording: str, speakers: Collection[str]) -> None:
+        """Sentences went to or from these speakers: what was learned of them here is learned again.
+
+        That takes a second or two, so it is done when the voices are compared next.
+        """
+        names = {folded_name(name) for name in speakers}
+        with self.database.transaction() as session:
+            query = (
+                select(VoiceSampleRow, VoiceRow.name)
+                .join(VoiceRow)
+                .where(VoiceSampleRow.recording_id == recording)
+            )
+            for sample, name in session.execute(query).all():
+                sample.stale = sample.stale or folded_name(name) in names
+
+    def relearn(self) -> None:
+        """Learn again what is no longer what its speaker says; what is too little now is forgotten.
+
+        Raises:
+            WeightsError: The encoder's weights are missing or not the published ones.
+        """
+        query = select(VoiceSampleRow.voice_id, VoiceSampleRow.recording_id, VoiceRow.name).join(VoiceRow)
+        with self.database.transaction() as session:
+            stale = session.execute(query.where(VoiceSampleRow.stale)).all()
+        for voice, recording, name in stale:
+            with self.database.transaction() as session:
+                speaker = _speaker(session, recording, name)
+            if speaker is None or not self._sample(recording, speaker.name):
+                self._drop(voice, recording)
 
     def prune(self, recording: str) -> None:
         """Forget what was learned here under names that nobody here has any more."""
@@ -296,6 +337,8 @@ class KnownVoices:
         Raises:
             WeightsError: The encoder's weights are missing or not the published ones.
         """
+        if self.consent:
+            self.relearn()
         known = self._vectors() if self.consent else {}
         audio = self.library.audio_path(recording)
         if not known or not audio.exists():
@@ -358,7 +401,7 @@ class KnownVoices:
         A speaker whom the program named is called as before. Returns who it is not.
 
         Raises:
-            MossAgentError: There is no such speaker, or it is like nobody known.
+            InvalidInput: There is no such speaker, or it is like nobody known.
         """
         likeness = self.likeness(recording, speaker)
         with self.database.changing() as session:
@@ -374,16 +417,14 @@ class KnownVoices:
         """Who a speaker was named as, or may be.
 
         Raises:
-            MossAgentError: There is no such speaker, or it is like nobody known.
+            InvalidInput: There is no such speaker, or it is like nobody known.
         """
         found = self.likenesses(recording)
         for likeness in found:
             if folded_name(speaker) == folded_name(likeness.speaker):
                 return likeness
         like = ", ".join(f"{one.speaker} ({one.voice})" for one in found) or "none"
-        raise MossAgentError(
-            f"“{speaker}” is like no known voice in this recording; speakers who are: {like}."
-        )
+        raise InvalidInput(f"“{speaker}” is like no known voice in this recording; speakers who are: {like}.")
 
     def _heard(self, recording: str, speaker: str) -> tuple[list[Segment], list[Span]]:
         """What a speaker says, and the detected speech of the recording."""

@@ -38,6 +38,7 @@ from index.progress import Progress
 from index.recording_errors import (
     Cancelled,
     EngineStopped,
+    InvalidInput,
     MediaError,
     MossAgentError,
     TranscriptError,
@@ -46,7 +47,7 @@ from index.recording_errors import (
     would_lose,
 )
 from index.records import Note, NoteKind, Recording, Span, StageName, Status
-from index.search.indexing import index_recording
+from index.search.indexing import check_index, index_recording
 from index.sounds import MossSounds, SoundStage, is_complete, join_sounds
 from index.speaker_names import is_label
 from index.store.access import acting_person
@@ -168,7 +169,7 @@ class Ingest:
             DiskFull: The disk is full; what was transcribed is kept.
         """
         if speakers is not None and not 1 <= speakers <= MAX_SPEAKERS:
-            raise MossAgentError(f"The number of speakers must be between 1 and {MAX_SPEAKERS}.")
+            raise InvalidInput(f"The number of speakers must be between 1 and {MAX_SPEAKERS}.")
         report = progress or (lambda _: None)
         report(Progress(StageName.READING, 0.0, 0.0))
         identity = self.library.recording_of_media(file_id(path))
@@ -180,7 +181,7 @@ class Ingest:
             if again:
                 # Before anything is prepared for it; ``_forget`` looks once more.
                 with self.library.database.transaction() as session:
-                    _check_corrections(session, context.id, drop_corrections)
+                    _check_corrections(session, context.id, None if drop_corrections else 0)
             elif before is not None and told is None and (kept := self._kept_track(context, track)):
                 raise MossAgentError(kept)
             recording = self._run(
@@ -196,6 +197,46 @@ class Ingest:
                 _tell_languages(context, before, language, told)
                 self._tell_track(context, track, told)
             self._recount_speakers(context, speakers, told or (lambda _: None))
+            return context.recording
+
+    def hear_again(
+        self,
+        recording: str,
+        progress: Callable[[Progress], None] | None = None,
+        cancel: threading.Event | None = None,
+        losing: int = 0,
+    ) -> Recording:
+        """Transcribe a recording anew from its audio copy; one that broke off goes on where it stopped.
+
+        Its title and comments stay; the names of its speakers go with them.
+
+        Args:
+            recording: Its id.
+            progress: Called often, from this thread.
+            cancel: Set it from another thread to stop; what was transcribed is kept.
+            losing: How many corrections may be lost by that; where there are more by now, nothing is done.
+
+        Raises:
+            InvalidInput: It has no audio copy.
+            WouldLoseCorrections: More corrections than that would be lost.
+            Cancelled, WeightsError, HearingError, IndexOutOfDate, DiskFull: As in ``add``.
+        """
+        context = self._context(recording, progress or (lambda _: None), cancel or threading.Event())
+        with self._busy.setdefault(recording, threading.Lock()), noticing_full_disk(self.library.home):
+            if not context.recording.has_media or not context.audio.exists():
+                raise InvalidInput(f"“{context.recording.title}” has no audio that could be heard again.")
+            anew = context.recording.status == Status.READY
+            if anew:
+                with self.library.database.transaction() as session:
+                    _check_corrections(session, recording, losing)
+            self.vectors.count()
+            with reserve(context.audio.with_suffix(".reserve")) as give_back:
+                if anew:
+                    # What is there is given up for an engine that hears.
+                    self.transcriber.prepare(context.cancel)
+                    self._forget(context, losing)
+                self._begin(context, context.audio, None, None, None)
+                self._finish(context, self.language, give_back)
             return context.recording
 
     def import_transcript(
@@ -239,7 +280,7 @@ class Ingest:
             media_id = None if media is None else self._unclaimed(media, context.id)
             if before is None:
                 # As in ``_run``: an index of another embedder is found out before anything is stored.
-                self.vectors.count()
+                check_index(self.vectors)
                 self._store_transcript(transcript, title, language)
             elif told is not None:
                 self._retitle(context, before, title, told)
@@ -295,7 +336,7 @@ class Ingest:
         context = self._context(recording, progress or (lambda _: None), cancel or threading.Event())
         with self._busy.setdefault(context.id, threading.Lock()), noticing_full_disk(self.library.home):
             if context.recording.imported is None:
-                raise MossAgentError(
+                raise InvalidInput(
                     f"“{context.recording.title}” was transcribed from its own media file; only an imported "
                     "transcript can be given one."
                 )
@@ -371,8 +412,8 @@ class Ingest:
     ) -> None:
         """Decode the media of an imported transcript, fit the two, and finish as for any other recording."""
         if speakers is not None and not 1 <= speakers <= MAX_SPEAKERS:
-            raise MossAgentError(f"The number of speakers must be between 1 and {MAX_SPEAKERS}.")
-        self.vectors.count()
+            raise InvalidInput(f"The number of speakers must be between 1 and {MAX_SPEAKERS}.")
+        check_index(self.vectors)
         total = declared_duration(media) or 0.0
         with reserve(context.audio.with_suffix(".reserve")) as give_back:
             try:
@@ -450,7 +491,7 @@ class Ingest:
             raise would_lose("Its speakers have", count, "identify them again")
         context = self._context(recording, progress or (lambda _: None), threading.Event())
         if not context.recording.has_media:
-            raise MossAgentError(
+            raise InvalidInput(
                 f"“{context.recording.title}” is an imported transcript without its media, so there are no "
                 "voices to tell apart; `moss-agent attach` gives it the media file."
             )
@@ -554,7 +595,7 @@ class Ingest:
         if not again and self._is_whole(context):
             return context.recording
         # An index made with another embedder is found out now, not after an hour of transcription.
-        self.vectors.count()
+        check_index(self.vectors)
         with reserve(context.audio.with_suffix(".reserve")) as give_back:
             if again:
                 # What is there is given up for an engine that hears and a file that can be read.
@@ -594,7 +635,7 @@ class Ingest:
     def _sounds_are_missing(self, context: IngestContext) -> bool:
         return self.sounds is not None and not is_complete(self.library, context.id)
 
-    def _forget(self, context: IngestContext, drop_corrections: bool, copy: Path) -> None:
+    def _forget(self, context: IngestContext, losing: int | None, copy: Path | None = None) -> None:
         """Forget all that was heard of a recording, but not the recording; ``copy`` becomes its audio copy.
 
         Raises:
@@ -602,18 +643,21 @@ class Ingest:
         """
         tables = (PassageRow, SegmentRow, SpeakerRow, WindowRow, SoundWindowRow, CorrectionRow)
         with self.library.database.changing() as session:
-            _check_corrections(session, context.id, drop_corrections)
+            _check_corrections(session, context.id, losing)
             for table in tables:
                 session.execute(delete(table).where(table.recording_id == context.id))
             row = session.get_one(RecordingRow, context.id)
             row.speech = row.language = row.coverage = row.expected_speakers = None
-            row.languages, row.gaps, row.notes = [], [], ()
+            # What was wrong with the file is so still where it is not read again.
+            read = tuple(note for note in row.notes if note.stage is StageName.READING and copy is None)
+            row.languages, row.gaps, row.notes = [], [], read
             row.seconds_taken = 0.0
             # What was imported is heard now.
             row.imported = None
             row.revision += 1
             session.flush()
-            copy.replace(context.audio)
+            if copy is not None:
+                copy.replace(context.audio)
 
     def _decode_again(
         self, context: IngestContext, path: Path, track: int | None, drop_corrections: bool
@@ -622,7 +666,7 @@ class Ingest:
         copy = context.audio.with_suffix(".again")
         try:
             decoded = self._decode(context, path, track, copy)
-            self._forget(context, drop_corrections, copy)
+            self._forget(context, None if drop_corrections else 0, copy)
         finally:
             copy.unlink(missing_ok=True)
         # Another track is as long and looks otherwise.
@@ -691,6 +735,7 @@ class Ingest:
                 row.expected_speakers = speakers or row.expected_speakers
 
     def _stages(self, context: IngestContext, language: str | None) -> None:
+        self.library.audio.put(context.id)
         speech = self._speech(context)
         is_imported = context.recording.imported is not None
         if not is_imported:
@@ -772,14 +817,19 @@ class Ingest:
         index_recording(self.library, self.embedder, self.vectors, context.id)
 
 
-def _check_corrections(session: Session, recording: str, drop_corrections: bool) -> None:
+def _check_corrections(session: Session, recording: str, losing: int | None) -> None:
     """See that nothing somebody corrected is lost without a word.
 
+    Args:
+        session: Of a transaction.
+        recording: Its id.
+        losing: How many corrections may be lost; None for any.
+
     Raises:
-        WouldLoseCorrections: It would be, and may not.
+        WouldLoseCorrections: More would be.
     """
-    count = 0 if drop_corrections else correction_count(session, recording)
-    if count:
+    count = correction_count(session, recording)
+    if losing is not None and count > losing:
         title = session.get_one(RecordingRow, recording).title
         raise would_lose(f"“{title}” has", count, "hear it again")
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Integer, case, column, delete, func, select, table, text
+from sqlalchemy import BindParameter, Select, Text, bindparam, case, cast, delete, func, select
 from sqlalchemy.orm import Session, undefer
 
 from index.folding import fold
@@ -24,7 +24,7 @@ from index.records import Passage, Segment
 from index.search.ranking import Talk
 from index.store.access import CHECKED, is_limited, narrowed
 from index.store.database import Database, PassageRow, RecordingRow, SegmentRow, SpeakerRow
-from index.text import character_bigrams, fts_query
+from index.text import character_bigrams, searched_phrases
 
 TARGET_WORDS = 130
 TARGET_SECONDS = 52.0
@@ -167,17 +167,51 @@ class PassageVectors:
     embedders: frozenset[str]
 
 
-# Long texts, which SQLite makes and Python compares faster than a thousand rows.
-_STATE = text(
-    """
-    SELECT total(start), total("end"), count(embedding),
-        group_concat(id || ' ' || coalesce(speaker_id, '') || kind || text, char(10)),
-        (SELECT group_concat(id || ' ' || name, char(10)) FROM speakers WHERE recording_id = :recording),
-        (SELECT group_concat(id || ' ' || embedder || ' ' || segment_ids, char(10))
-            FROM passages WHERE recording_id = :recording)
-    FROM segments WHERE recording_id = :recording
-    """
-)
+def _state_of_recording() -> Select[Any]:
+    """See ``PassageStore.state``: long texts, which databases make and Python compares faster than a thousand
+    rows. What is joined is put in order first, mostly in that of an index."""
+    recording: BindParameter[str] = bindparam("recording")
+    said = (
+        select(
+            SegmentRow.start,
+            SegmentRow.end,
+            SegmentRow.embedding.is_not(None).label("embedded"),
+            (
+                cast(SegmentRow.id, Text)
+                + " "
+                + func.coalesce(cast(SegmentRow.speaker_id, Text), "")
+                + SegmentRow.kind
+                + SegmentRow.text
+            ).label("said"),
+        )
+        .where(SegmentRow.recording_id == recording)
+        .order_by(SegmentRow.start, SegmentRow.end, SegmentRow.id)
+        .subquery()
+    )
+    named = (
+        select((cast(SpeakerRow.id, Text) + " " + SpeakerRow.name).label("named"))
+        .where(SpeakerRow.recording_id == recording)
+        .order_by(SpeakerRow.name)
+        .subquery()
+    )
+    row = cast(PassageRow.id, Text) + " " + PassageRow.embedder + " " + cast(PassageRow.segment_ids, Text)
+    cut = (
+        select(row.label("cut"))
+        .where(PassageRow.recording_id == recording)
+        .order_by(PassageRow.start, PassageRow.id)
+        .subquery()
+    )
+    return select(
+        func.sum(said.c.start),
+        func.sum(said.c.end),
+        func.sum(case((said.c.embedded, 1), else_=0)),
+        func.aggregate_strings(said.c.said, "\n"),
+        select(func.aggregate_strings(named.c.named, "\n")).scalar_subquery(),
+        select(func.aggregate_strings(cut.c.cut, "\n")).scalar_subquery(),
+    )
+
+
+_STATE = _state_of_recording()
 
 
 class PassageStore:
@@ -326,33 +360,19 @@ class PassageStore:
         return list(dict.fromkeys(by_word + self._bigram_matches(question, recording, limit)))
 
     def _bm25_matches(self, question: str, recording: str | None, limit: int) -> list[int]:
-        expression = fts_query(question)
-        if expression is None:
+        phrases = searched_phrases(question)
+        if not phrases:
             return []
-        # Alone, FTS5 keeps only the best rows while it ranks; a join would fetch every match's passage first.
-        number, stored = column("rowid", Integer), PassageRow.__table__.c
-        matches = select(number).select_from(table("passages_fts"))
-        matches = matches.where(text("passages_fts MATCH :words")).order_by(text("rank")).limit(limit)
-        if recording:
-            # A recording's passages are numbered without a gap, in the one transaction that stores them, so a
-            # range of numbers is exact; `rowid IN (…)` would rank the whole library's matches first.
-            own = stored.recording_id == recording
-            first, last = (
-                select(edge(stored.id)).where(own).scalar_subquery() for edge in (func.min, func.max)
-            )
-            matches = matches.where(number.between(first, last))
         among = narrowed(self.database)
-        if among is not None:
-            # Before the best are chosen: what somebody may not see must not take the place of what they may.
-            matches = matches.where(number.in_(select(stored.id).where(stored.recording_id.in_(among))))
         with self.database.transaction() as session:
-            return list(session.scalars(matches, {"words": expression}, execution_options=CHECKED))
+            return self.database.backend.best_passages(session, phrases, recording, limit, among)
 
     def _bigram_matches(self, question: str, recording: str | None, limit: int) -> list[int]:
         bigrams = character_bigrams(question)
         if not bigrams:
             return []
-        has = [case((func.instr(PassageRow.folded, bigram) > 0, 1), else_=0) for bigram in bigrams]
+        position = getattr(func, self.database.backend.position)
+        has = [case((position(PassageRow.folded, bigram) > 0, 1), else_=0) for bigram in bigrams]
         shared = sum(has[1:], start=has[0])
         query = select(PassageRow.id).where(shared > 0).order_by(shared.desc(), PassageRow.id).limit(limit)
         if recording is not None:

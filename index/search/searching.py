@@ -6,11 +6,12 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from index.recording_errors import IndexOutOfDate, WeightsError
+from index.recording_errors import IndexOutOfDate, VectorsAway, WeightsError
 from index.records import Hit, Segment
 from index.search.embeddings import Embedder
 from index.search.multilingual import MultilingualEncoder
@@ -36,6 +37,9 @@ CANDIDATES = 50
 
 PASSAGES_WITH_WORDS = 500
 """Passages in which sentences that have the words of a search are looked for."""
+
+MOST_COMPARED = 50_000
+"""Passages that are compared one by one, about five hundred hours, where a Chroma server lacks some."""
 
 RECORDINGS = 4
 """Recordings of the library that are looked into for one question."""
@@ -284,12 +288,18 @@ class Search:
         return list(dict.fromkeys(passage.recording for passage in ordered))
 
     def _nearest(self, query: str) -> list[int]:
-        """Passage numbers by cosine, through Chroma's HNSW, or exactly where that lacks some."""
+        """Passage numbers by cosine, through Chroma's HNSW, or exactly where that lacks some.
+
+        None where a server lacks some of a library that is too large for that: words alone count then.
+        """
         embedding = self._embed(query)
         if self.vectors is not None and self._is_complete(self.vectors):
             # What somebody may not see must not take the place of what they may.
             among = self.library.readable()
-            return [number for number, _ in self.vectors.query(embedding, CANDIDATES, among)]
+            with suppress(VectorsAway):  # since it was asked how much it holds
+                return [number for number, _ in self.vectors.query(embedding, CANDIDATES, among)]
+        if self.vectors is not None and self.vectors.url and self._store.count() > MOST_COMPARED:
+            return []
         stored = self._store.vectors()
         if not stored.embedders <= {self.embedder.name}:
             made_by = ", ".join(sorted(stored.embedders - {self.embedder.name}))
@@ -348,7 +358,12 @@ class Search:
             reason = f"The search index holds {held} of {wanted} passages; {REINDEX} to rebuild it."
         if held < wanted and not self._warned:
             self._warned = True
-            _log.warning("Searching the database instead, more slowly. %s", reason)
+            if vectors.url and wanted > MOST_COMPARED:
+                _log.warning("Searching by words alone. %s", reason)
+            else:
+                _log.warning("Searching the database instead, more slowly. %s", reason)
+        elif held >= wanted:
+            self._warned = False
         return held >= wanted
 
 
@@ -412,7 +427,7 @@ LEAST_QUOTED, MOST_QUOTED = 2, 16
 """Sentences quoted for the best of what was found, at least and at most, if they are likely enough."""
 
 SENTENCES_EACH = 20
-"""Of a short recording no more is quoted than one sentence in so many, and one more."""
+"""From a short recording at most one sentence in so many is quoted, and one more."""
 
 FIT_COUNTS = 0.5
 """How much it counts beside a sentence's probability that it says the answer."""

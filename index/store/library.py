@@ -8,25 +8,25 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Select, delete, func, select, text, update
+from sqlalchemy import Select, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from index.recording_errors import (
     AmbiguousRecording,
     InvalidInput,
-    MossAgentError,
     SpeakerExists,
     UnknownRecording,
 )
-from index.records import Comment, Recording, Segment, Span, WatchedFile, Word
+from index.records import Comment, Recording, Segment, Span, Status, WatchedFile, Word
 from index.speaker_names import is_label
 from index.store.access import EVERYTHING, acting_as, acting_person, may, own_name, readable, refusal
+from index.store.audio_files import audio_files
 from index.store.database import (
     CommentRow,
     CorrectionRow,
@@ -64,16 +64,50 @@ class Library:
 
     Args:
         database: An open database.
-        home: Where the audio copies lie (``home/audio/<id>.flac``).
+        home: Where the audio copies lie (``home/audio/<id>.flac``) unless they are kept elsewhere.
+        audio: Where else they are kept: a folder, or a URL; see ``index.store.audio_files``.
+        audio_cache_mb: For a URL, the size in MiB that copies in the home folder may have.
+
+    Attributes:
+        audio: The audio copies.
+
+    Raises:
+        MossAgentError: ``audio`` is neither a folder nor a URL.
     """
 
-    def __init__(self, database: Database, home: Path) -> None:
+    def __init__(
+        self, database: Database, home: Path, audio: str | None = None, audio_cache_mb: int = 10_240
+    ) -> None:
         self.database = database
         self.home = home
+        self.audio = audio_files(home, audio, audio_cache_mb, self._idle)
 
     def audio_path(self, recording: str) -> Path:
-        """The 16 kHz FLAC copy that player, recogniser and listener share; it may not exist yet."""
-        return self.home / "audio" / f"{recording}.flac"
+        """The 16 kHz FLAC copy that player, recogniser and listener share; it may not exist yet.
+
+        It is on this machine: where copies are kept elsewhere, it is fetched first.
+
+        Raises:
+            MossAgentError: It cannot be fetched.
+            DiskFull: There is no room for it.
+        """
+        return self.audio.path(recording)
+
+    def has_audio(self, recording: str) -> bool:
+        """Whether there is an audio copy, on this machine or where copies are kept."""
+        return self.audio.exists(recording)
+
+    def _idle(self, recordings: Collection[str]) -> dict[str, bool]:
+        """Of some recordings those that there are, whoever may see them, and whether nobody takes them in."""
+        table = RecordingRow.__table__
+        wanted = sorted(recordings)
+        idle: dict[str, bool] = {}
+        with self.database.engine.connect() as connection:
+            for at in range(0, len(wanted), MOST_PARAMETERS):
+                part = wanted[at : at + MOST_PARAMETERS]
+                query = select(table.c.id, table.c.status).where(table.c.id.in_(part))
+                idle |= {row.id: row.status != Status.LISTENING for row in connection.execute(query)}
+        return idle
 
     def recordings(self) -> list[Recording]:
         """All recordings, newest first."""
@@ -291,12 +325,12 @@ class Library:
 
         Raises:
             UnknownRecording: There is no such recording.
-            MossAgentError: The text is empty or too long, or the recording has no such second.
+            InvalidInput: The text is empty or too long, or the recording has no such second.
         """
         text = _comment_text(text)
         duration = self.recording(recording).duration
         if not 0 <= at <= duration:
-            raise MossAgentError(f"The recording is {clock(duration)} long; choose a moment in it.")
+            raise InvalidInput(f"The recording is {clock(duration)} long; choose a moment in it.")
         now = datetime.now(UTC).isoformat(timespec="seconds")
         with self.database.transaction() as session:
             row = CommentRow(recording_id=recording, at=round(at, 3), text=text, created_at=now)
@@ -308,7 +342,7 @@ class Library:
         """Give a comment other words.
 
         Raises:
-            MossAgentError: There is no such comment, or the text is empty or too long.
+            InvalidInput: There is no such comment, or the text is empty or too long.
         """
         text = _comment_text(text)
         with self.database.transaction() as session:
@@ -318,7 +352,7 @@ class Library:
         """Delete a comment.
 
         Raises:
-            MossAgentError: There is no such comment.
+            InvalidInput: There is no such comment.
         """
         with self.database.transaction() as session:
             session.delete(_comment(session, number))
@@ -372,8 +406,10 @@ class Library:
 
         Raises:
             UnknownRecording, Forbidden: It is not theirs who acts.
+            MossAgentError: Its audio copy is kept elsewhere and cannot be removed there; nothing is deleted.
         """
         self.require_own(recording)
+        self.audio.withdraw(recording)
         with acting_as(EVERYTHING), self.database.transaction() as session:
             gone = f"gone-{secrets.token_hex(4)}"
             session.execute(
@@ -385,10 +421,8 @@ class Library:
             # Names of notes are titles; what is left of them is found by its marks.
             left = SyncedNoteRow.recording_id == recording
             session.execute(update(SyncedNoteRow).where(left).values(name="", fingerprint=""))
-            # FTS5's own secure-delete needs SQLite 3.42; merging everything drops deleted words too.
-            session.execute(text("INSERT INTO passages_fts(passages_fts) VALUES('optimize')"))
-        for suffix in (".flac", ".again", ".partial", ".sides", ".reserve", ".peaks"):
-            self.audio_path(recording).with_suffix(suffix).unlink(missing_ok=True)
+            self.database.backend.forget_words(session)
+        self.audio.drop_local(recording)
         self.database.rewrite()
 
     def readable(self) -> list[str] | None:
@@ -574,14 +608,14 @@ def _comment_text(text: str) -> str:
     """A comment's words; lines stay, other control characters go."""
     kept = "\n".join(one_line(line) for line in text.strip().splitlines())
     if not kept.strip() or len(kept) > LONGEST_COMMENT:
-        raise MossAgentError(f"A comment needs 1 to {LONGEST_COMMENT} characters.")
+        raise InvalidInput(f"A comment needs 1 to {LONGEST_COMMENT} characters.")
     return kept
 
 
 def _comment(session: Session, number: int) -> CommentRow:
     row = session.get(CommentRow, number)
     if row is None:
-        raise MossAgentError("This comment is no longer there.")
+        raise InvalidInput("This comment is no longer there.")
     return row
 
 

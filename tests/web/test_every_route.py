@@ -30,7 +30,7 @@ from index.recording_errors import MossAgentError
 from index.records import Recording
 from index.search.indexing import index_recording
 from index.store.access import EVERYTHING, NOBODY, Actor, Person, acting_as
-from index.store.database import Base
+from index.store.database import Base, VoiceRow, VoiceSampleRow
 from tests.support.api_serving import wav
 from tests.support.indexed import embedder, sentences, store
 from tests.support.loops import run_apart
@@ -113,7 +113,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         index_recording(library, workspace.embedder, workspace.vectors, recording)
     held = workspace.writing()
     held.__enter__()
-    jobs = Jobs(refuse, lambda: 1, workspace.identify, lambda: workspace.actor)
+    jobs = Jobs(refuse, lambda: 1, identify=workspace.identify, actor=lambda: workspace.actor)
     app = create_app(workspace, jobs, accounts=True)
     client = TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False)
     yield House(
@@ -175,6 +175,21 @@ API: dict[str, tuple[str, dict[str, Any]]] = {
     f"GET {ONE}": (READ, {}),
     f"PATCH {ONE}": (WRITE, {"json": {"title": "Mine"}}),
     f"DELETE {ONE}": (OWN, {"params": {"drop_corrections": True}}),
+    f"POST {ONE}/again": (WRITE, {}),
+    f"POST {ONE}/summary": (READ, {"json": {"instruction": "in one line"}}),
+    f"GET {ONE}/talk-time": (READ, {}),
+    f"POST {ONE}/media": (WRITE, {"files": {"file": ("talk.wav", wav(0.2))}}),
+    f"GET {ONE}/comments": (READ, {}),
+    f"POST {ONE}/comments": (WRITE, {"json": {"at": 0, "text": "No."}}),
+    f"PATCH {ONE}/comments/{{comment}}": (WRITE, {"json": {"text": "No."}}),
+    f"DELETE {ONE}/comments/{{comment}}": (WRITE, {}),
+    f"POST {ONE}/speakers/{{speaker}}/confirm": (WRITE, {}),
+    f"POST {ONE}/speakers/{{speaker}}/reject": (WRITE, {}),
+    f"POST {ONE}/voices": (WRITE, {}),
+    "GET /api/v1/voices": (LIST, {}),
+    "PUT /api/v1/voices": (SELF, {"json": {"remembered": True}}),
+    "DELETE /api/v1/voices": (SELF, {}),
+    "DELETE /api/v1/voices/{voice}": (SELF, {}),
     f"GET {ONE}/transcript": (READ, {}),
     f"GET {ONE}/export": (READ, {}),
     f"GET {ONE}/summary": (READ, {}),
@@ -223,8 +238,10 @@ def inner(app: Any) -> Any:
 def filled(house: House, path: str, recording: str) -> str:
     with acting_as(EVERYTHING):
         segment = house.workspace.library.segments(recording)[0].id
+        comment = house.workspace.library.comments(recording)[0].id
     return path.format(
         recording=recording, format="txt", token="guess", number=1, speaker=WORD.title(), segment=segment,
+        comment=comment, voice="guess",
         job="0123456789ab",
     )  # fmt: skip
 
@@ -298,6 +315,25 @@ def test_keys_open_the_api_and_nothing_else(house: House):
     assert house.client.get(f"/audio/{house.ottos}", headers=headers).status_code == 401
     wrong = {"authorization": "Bearer moss_guess"}
     assert house.client.get("/api/v1/recordings", headers=wrong).status_code == 401
+
+
+def test_voices_are_everybodys_own(house: House):
+    database = house.workspace.library.database
+    with acting_as(house.people["anna"]), database.transaction() as session:
+        voice = VoiceRow(name=WORD.title(), encoder="test")
+        session.add(voice)
+        session.flush()
+        session.add(VoiceSampleRow(voice_id=voice.id, recording_id=house.shared, seconds=9.0, embedding=b"1"))
+    assert WORD in house.ask("anna", "GET", "/api/v1/voices").text.lower()
+    for who in ("otto", "rita"):
+        assert WORD not in house.ask(who, "GET", "/api/v1/voices").text.lower()
+        house.ask(who, "DELETE", "/api/v1/voices")
+        assert house.ask(who, "DELETE", f"/api/v1/voices/{WORD}").status_code >= 400
+        house.ask(who, "PUT", "/api/v1/voices", json={"remembered": False})
+    assert WORD in house.ask("anna", "GET", "/api/v1/voices").text.lower()
+    assert house.ask("anna", "GET", "/api/v1/voices").json()["remembered"] is None
+    with acting_as(house.people["anna"]):
+        house.workspace.forget_voices()
 
 
 def test_a_job_is_seen_by_whoever_sent_the_file(house: House, tmp_path: Path):
@@ -456,6 +492,7 @@ def events(house: House) -> dict[str, list[Any]]:
         "cancel": [hidden, SimpleNamespace(id="x")],
         "resume": [hidden, SimpleNamespace(id="x")],
         "dismiss": [hidden, SimpleNamespace(id="x")],
+        "again": [hidden, SimpleNamespace(id=hidden, losing=9)],
         "search": [SimpleNamespace(text=f"{WORD} ferry")],
         "added": [hidden, SimpleNamespace(file="/etc/passwd", title="x", speakers=None, track=None)],
         "complain": [SimpleNamespace(text="x")],
@@ -540,6 +577,8 @@ def test_every_tool_and_resource_of_mcp_knows_who_asks(house: House):
             "ask": {"question": "What did Maria take?"},
             "summarize": one,
             "outline": one,
+            "list_speakers": one,
+            "confirm_speaker": {**one, "speaker": "Maria", "same": True},
             "listen": {**one, "start": 0, "end": 1, "question": "A bell?"},
             "add_recording": {"path": "/etc/passwd"},
         }

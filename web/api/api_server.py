@@ -203,7 +203,12 @@ def serve(
 def _offer_library(workspace: Workspace, service: Service, held: ExitStack) -> ASGIApp:
     """The API for the library, with a queue of its own that ends with ``held``."""
     workspace.webhooks.start()
-    jobs = Jobs(workspace.add, lambda: workspace.files_at_once, workspace.identify, lambda: workspace.actor)
+    jobs = Jobs(
+        workspace.add,
+        lambda: workspace.files_at_once,
+        identify=workspace.identify,
+        actor=lambda: workspace.actor,
+    )
     held.callback(jobs.close, 10)
     uploads = Uploads(workspace.home, workspace.identify)
     with acting_as(EVERYTHING):

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import hmac
 import logging
+import re
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 
 CHAT, TRANSCRIPTIONS, HEALTH = "/v1/chat/completions", "/v1/audio/transcriptions", "/health"
 ADD, IMPORT = "/api/v1/recordings", "/api/v1/imports"
+MEDIA = re.compile(r"/api/v1/recordings/[^/]+/media")
 OPEN = (HEALTH, "/api/v1/docs", "/api/v1/openapi.json")
 """What needs no key: it says nothing about recordings, and a browser sends none."""
 ROUTES = (CHAT, TRANSCRIPTIONS, "/v1/models", HEALTH, "/metrics", "/api/v1")
@@ -163,6 +165,8 @@ class _Body:
         self._receive = receive
         self._service = service
         # An upload is counted twice: a copy of it is decoded.
+        if MEDIA.fullmatch(path):
+            path = ADD
         budgets: dict[str, tuple[ByteBudget, int]] = {
             CHAT: (service.memory, 1),
             TRANSCRIPTIONS: (service.disk, 2),

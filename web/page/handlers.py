@@ -23,9 +23,8 @@ from index.export.markdown import to_markdown
 from index.moments import Moment, find_moment
 from index.recording_errors import Cancelled, MossAgentError, UnknownRecording
 from index.records import Recording
-from index.timeline import talk_time
 from web.edits import BY
-from web.jobs import Jobs, remove_recording
+from web.jobs import Jobs, hear_again, remove_recording
 from web.page import chat_view
 from web.page.chat_view import Conversations
 from web.page.layout import render_actions
@@ -133,7 +132,7 @@ class Handlers:
         problem = moment.problem if moment else ""
         if recording is None:
             return render_head(None, problem=problem), "", "", ""
-        heard = self.library.audio_path(recording.id).exists()
+        heard = self.library.has_audio(recording.id)
         segments = self.library.segments(recording.id)
         return (
             render_head(recording, bool(segments), problem, self._shares(recording))
@@ -142,7 +141,7 @@ class Handlers:
             ),
             render_player(recording, heard, moment.at if moment else None),
             render_transcript(recording, segments, self.library.comments(recording.id)),
-            render_talk(talk_time(recording, segments), recording),
+            render_talk(self.workspace.talk_time(recording.id), recording),
         )
 
     def _shares(self, recording: Recording) -> bool:
@@ -180,6 +179,9 @@ class Handlers:
             return "nothing"
         parts = [recording.id, recording.title, recording.status, str(recording.coverage)]
         parts += [*recording.speakers, str(self.workspace.voices.consent)]
+        parts += [
+            f"{one.speaker} {one.voice} {one.sure}" for one in self.workspace.voices.likenesses(recording.id)
+        ]
         parts += [f"{one.id} {one.text}" for one in self.library.comments(recording.id)]
         parts.append(str(recording.has_media))
         if recording.status != "ready":
@@ -211,7 +213,11 @@ class Handlers:
             track = int(chosen) if chosen else None
             if track is not None and track < 1:
                 raise MossAgentError("Audio tracks are counted from 1.")
-            self.uploads.submit(self.jobs, str(event.file), str(event.title), speakers, track)
+            job = self.uploads.submit(self.jobs, str(event.file), str(event.title), speakers, track)
+            known = self._recording(job.recording)
+            if known is not None and known.status == "ready":
+                title = escape(known.title)
+                gr.Info(f"“{title}” is in the library already. To transcribe it anew, open it: Hear again.")
         return self._shelf(opened)
 
     def glossary(self) -> str:
@@ -241,6 +247,15 @@ class Handlers:
     def resume(self, opened: str | None, event: gr.EventData) -> str:
         """Resume a stopped job."""
         self.jobs.resume(str(event.id))
+        return self._shelf(opened)
+
+    def again(self, opened: str | None, event: gr.EventData) -> str:
+        """A recording is to be heard again, after the browser asked; or to go on where that broke off.
+
+        Of corrections only so many may be lost as were told of.
+        """
+        with _told():
+            hear_again(self.workspace, self.jobs, str(event.id), max(0, int(event.losing or 0)))
         return self._shelf(opened)
 
     def dismiss(self, opened: str | None, event: gr.EventData) -> str:
@@ -325,7 +340,7 @@ class Handlers:
         recording = self._recording(opened)
         if recording is None:
             return (chat, *[gr.skip()] * 3)
-        talk = render_talk(talk_time(recording, self.library.segments(recording.id)), recording)
+        talk = render_talk(self.workspace.talk_time(recording.id), recording)
         if not event.summary or (wanted or {}).get(recording.id):
             return chat, talk, gr.skip(), gr.skip()
         return chat, talk, *self._summary_of(recording, template)

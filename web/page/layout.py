@@ -139,11 +139,16 @@ def lay_out(template: str, accounts: bool = False) -> Parts:
             finder = _part(FINDER, "finder", "moss.librarySearch(element, trigger, ['search'])")
             found = _part("", "found", "moss.found(element, watch)")
             shelf = _part(
-                "", "shelf", "moss.shelf(element, trigger, ['open', 'remove', 'cancel', 'resume', 'dismiss'])"
+                "",
+                "shelf",
+                "moss.shelf(element, trigger, ['open', 'remove', 'cancel', 'resume', 'dismiss', 'again'])",
             )
             engines = _part("", "engines", "")
         with gr.Column(elem_id="recording", min_width=0):
-            named = "moss.head(element, trigger, ['rename', 'voice']); moss.knownVoices(element, trigger)"
+            named = (
+                "moss.head(element, trigger, ['rename', 'voice', 'again']); "
+                "moss.knownVoices(element, trigger)"
+            )
             head = _part("", "head", named)
             player = _part(
                 "",

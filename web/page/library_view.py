@@ -175,7 +175,18 @@ def _recording(recording: Recording, selected: bool) -> str:
         f'<button type="button" class="card-open" data-open="{escape(recording.id)}"{current}>'
         f'<span class="card-title">{title}</span><span class="card-meta">{_meta(recording)}</span></button>'
         f'<button type="button" class="quiet card-action" data-remove="{escape(recording.id)}" '
-        f'data-title="{title}" aria-label="Remove {title}" title="Remove">{icon("close")}</button></li>'
+        f'data-title="{title}" aria-label="Remove {title}" title="Remove">{icon("close")}</button>'
+        f"{_go_on(recording)}</li>"
+    )
+
+
+def _go_on(recording: Recording) -> str:
+    """A button that resumes what broke off, from the audio copy."""
+    if recording.status not in ("listening", "cancelled") or not recording.has_media:
+        return ""
+    return (
+        f'<button type="button" class="btn" data-again="{escape(recording.id)}" '
+        f'aria-label="Resume {escape(recording.title)}">Resume</button>'
     )
 
 
@@ -184,9 +195,7 @@ def _meta(recording: Recording) -> str:
     if recording.status == "failed":
         return f'<span class="bad">{escape(problems or "It could not be transcribed.")}</span>'
     if recording.status != "ready":
-        return (
-            f"{clock(recording.duration)} · <span class='warn'>stopped; add the file again to resume</span>"
-        )
+        return f"{clock(recording.duration)} · <span class='warn'>stopped before the end</span>"
     parts = [clock(recording.duration)]
     if recording.speakers:
         parts.append(_count(len(recording.speakers), "speaker"))

@@ -64,6 +64,8 @@ def _library(page: gr.Blocks, parts: Parts, handlers: Handlers) -> None:
     shelf.cancel(handlers.cancel, [opened], [shelf], **every)
     shelf.resume(handlers.resume, [opened], [shelf], **every)
     shelf.dismiss(handlers.dismiss, [opened], [shelf], **every)
+    shelf.again(handlers.again, [opened], [shelf], **every)
+    parts.head.again(handlers.again, [opened], [shelf], **every)
     parts.finder.search(
         handlers.search, None, [parts.found], **_queued(trigger_mode="always_last", concurrency_limit=4)
     )

@@ -5,11 +5,12 @@ moss.shelf = (element, trigger) => {
   element.addEventListener("click", async (event) => {
     const button = event.target.closest("button");
     if (!button) return;
-    const { open, remove, title, cancel, resume, dismiss } = button.dataset;
+    const { open, remove, title, cancel, resume, dismiss, again } = button.dataset;
     if (open) { moss.departed(); trigger("open", { id: open }); moss.show("recording"); }
     if (cancel) trigger("cancel", { id: cancel });
     if (resume) trigger("resume", { id: resume });
     if (dismiss) trigger("dismiss", { id: dismiss });
+    if (again) trigger("again", { id: again, losing: 0 });
     if (remove && await moss.ask({
       title: "Remove this recording?",
       text: `“${title}”, its transcript with all corrections, its audio copy and the conversations that quote it are deleted. Your original file is not touched.`,
