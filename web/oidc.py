@@ -14,6 +14,7 @@ import json
 import secrets
 import threading
 import time
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
@@ -53,6 +54,8 @@ class Provider:
                 "Signing in with a provider needs MOSS_AGENT_OIDC_URL, such as https://login.example, and "
                 "MOSS_AGENT_OIDC_CLIENT."
             )
+        if find_spec("joserfc") is None:
+            raise MossAgentError("Signing in with a provider needs joserfc: pip install 'moss-agent[scale]'.")
         self._issuer = address
         self._client = settings.oidc_client
         self._secret = settings.oidc_secret.get_secret_value() if settings.oidc_secret else ""

@@ -35,6 +35,7 @@ from index.store.migrations.versions import m0015_people
 from index.store.people import LogRow, NotSignedIn, People
 from tests.support.indexed import embedder, open_library, sentences, store
 
+DATABASES = ("sqlite", "postgresql")
 QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
 
@@ -135,6 +136,7 @@ def test_what_cannot_be_narrowed_is_refused(team: Team, query):
         session.execute(query)
 
 
+@pytest.mark.one_database
 def test_every_table_belongs_to_recordings_or_is_known_to_belong_to_none():
     alone = {
         "people", "groups", "group_members", "sign_ins", "api_keys", "sign_in_attempts", "threads",
@@ -410,6 +412,7 @@ def test_a_disabled_account_and_an_old_password_open_nothing(team: Team):
     assert people.by_key(key) is None
 
 
+@pytest.mark.one_database
 def test_what_lets_somebody_in_is_not_in_the_database(team: Team, home: Path):
     people = team.people
     secrets = [people.begin(team.ben), people.add_key(team.ben, "script"), "a long password"]
@@ -457,6 +460,7 @@ def test_the_log_does_not_say_what_was_deleted_or_who_was_removed(team: Team):
     assert PassageRow.__tablename__ == "passages"
 
 
+@pytest.mark.one_database
 def test_voices_of_before_accounts_stay_with_all_they_were_learned_from(home: Path):
     library = open_library(home)
     recording = store(library, sentences("Hello."), "Talk")
