@@ -230,7 +230,8 @@ def add_account_routes(
         """What somebody sees who was given a link."""
         with acting_as(_link(workspace, token)) as link:
             found, segments = workspace.read(link.recording)
-            return _linked_page(found, segments, token)
+            plays = found.has_media and workspace.library.audio_path(found.id).exists()
+            return _linked_page(found, segments, token, plays)
 
     @app.api_route("/s/{token}/audio", methods=["GET", "HEAD"])
     def audio_by_link(token: str) -> Response:
@@ -433,9 +434,9 @@ def _button(action: str, what: str, number: int, text: str, label: str) -> str:
     )
 
 
-def _linked_page(recording: Recording, segments: list[Segment], token: str) -> HTMLResponse:
+def _linked_page(recording: Recording, segments: list[Segment], token: str, has_audio: bool) -> HTMLResponse:
     base = f"/s/{quote(token)}"
-    plays = f'<audio controls preload="metadata" src="{base}/audio"></audio>' if recording.has_media else ""
+    plays = f'<audio controls preload="metadata" src="{base}/audio"></audio>' if has_audio else ""
     rows, who = [], None
     for segment in segments:
         if segment.speaker and segment.speaker != who:

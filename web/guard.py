@@ -130,9 +130,12 @@ def is_loopback(host: str) -> bool:
 
 def from_elsewhere(headers: Mapping[str, str]) -> bool:
     """Whether a page of another site sent this; what is no browser sends neither header."""
-    if headers.get("sec-fetch-site") in ("cross-site", "same-site"):
+    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    if site in ("cross-site", "same-site"):
         return True
-    origin = headers.get("origin")
+    if site == "same-origin" and origin == "null":
+        # A form of ours: without a referrer, browsers hide the origin of what forms send.
+        return False
     return origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
 
 

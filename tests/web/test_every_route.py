@@ -429,7 +429,8 @@ def test_signing_in_leads_nowhere_else(house: House, where: str):
 
 
 def test_another_sites_form_does_nothing(house: House):
-    for header in ({"origin": "https://evil.example"}, {"sec-fetch-site": "cross-site"}):
+    forged = [{"origin": "https://evil.example"}, {"sec-fetch-site": "cross-site"}, {"origin": "null"}]
+    for header in (*forged, {"origin": "null", "sec-fetch-site": "cross-site"}):
         headers = {"cookie": f"{COOKIE}={house.cookies['anna']}", **header}
         house.client.cookies.clear()
         form = {"action": "add", "name": "otto"}
