@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from agent.workspace import Workspace
+from index.pipeline.urgency import archiving
 from index.progress import Report
 from index.recording_errors import MossAgentError
 from index.records import Recording
@@ -53,9 +54,11 @@ def add_files(
         try:
             tell = None if told is None else partial(told, file)
             report = reporting(file.name)
-            return workspace.add(
-                file, title, speakers, report, cancel, language, tell, track, again, drop_corrections
-            )
+            # Somebody waits for one file; many are an archive.
+            with archiving(len(files) > 1):
+                return workspace.add(
+                    file, title, speakers, report, cancel, language, tell, track, again, drop_corrections
+                )
         except MossAgentError as error:
             return error
         except (KeyboardInterrupt, SystemExit):

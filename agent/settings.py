@@ -26,7 +26,7 @@ class Settings(BaseSettings):
     """Folder of the database, audio copies, vectors and conversations."""
     database: str | None = Field(
         default=None,
-        validation_alias=AliasChoices("database", "MOSS_AGENT_DATABASE", "MOSS_AGENT_DATABASE_URL"),
+        validation_alias=AliasChoices("MOSS_AGENT_DATABASE", "MOSS_AGENT_DATABASE_URL"),
     )
     """URL of a PostgreSQL database, or of another SQLite one; by default SQLite in the home folder."""
     vectors: Annotated[
@@ -49,6 +49,8 @@ class Settings(BaseSettings):
     """Tokens an answer may have, thoughts included; by default 2,048, or 4,096 where the model thinks."""
     thinking_processor: str | None = None
     """For SGLang: its serialised logit processor that bounds thoughts, or a file that holds it."""
+    ray: str | None = None
+    """Ray cluster that does the work: ``local``, ``auto``, ``host:6379`` or ``ray://host:10001``."""
     transcriber: str = "base"
     """``base`` or ``tiny.en`` (packaged), any faster-whisper model name, or a folder with one."""
     weights: Path | None = None

@@ -12,12 +12,12 @@ import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agent.settings import Settings
 from index.audio.decode import file_id
@@ -46,7 +46,7 @@ from index.store.access import (
     acting_person,
     actor_of,
 )
-from index.store.backends import is_writable, not_writable
+from index.store.backends import Postgresql, is_writable, not_writable
 from index.store.database import Database
 from index.store.library import Library
 from index.store.people import People
@@ -57,10 +57,11 @@ if TYPE_CHECKING:
 
     from agent.answer import Event
     from agent.assistant import Assistant
-    from agent.checkpointer import Memory
+    from agent.checkpointer import Conversations
     from agent.engines.engine_choice import Engines
     from agent.instructed_summary import InstructedSummary
     from agent.webhooks import Webhooks
+    from index.cluster.ray_session import ClusterLink
     from index.corrections.correcting import Changed, Correction, Corrections, Versions
     from index.diarization.known_voices import KnownVoice, KnownVoices, Likeness
     from index.export.vault import Synced
@@ -80,6 +81,10 @@ MANY_WINDOWS = 8
 """Windows side by side from which an engine counts as one that batches."""
 
 FILES_AT_ONCE = 4
+
+FILES_ON_CLUSTER = 8
+"""Files that are taken in at a time where a cluster does the work: while one is decoded or indexed, others
+keep the workers busy."""
 
 SUMMARIES_KEPT = 16
 """Summaries by instruction that are kept in memory."""
@@ -247,9 +252,30 @@ class Workspace:
     @cached_property
     def embedder(self) -> Embedder:
         """The sentence embedder of the settings."""
+        if self.cluster is not None:
+            from agent.engines.worker_engines import cluster_embedder
+
+            return cluster_embedder(self.settings, self.cluster)
         from index.search.embeddings import Embedder
 
         return Embedder(self.settings.embedder)
+
+    @cached_property
+    def cluster(self) -> ClusterLink | None:
+        """The Ray cluster that does the work; None where it is done in this process."""
+        if not self.settings.ray:
+            return None
+        from index.cluster.ray_session import ClusterLink
+
+        return ClusterLink(self.settings.ray)
+
+    def opened(self, reference: str) -> None:
+        """Somebody looks at a recording: on a cluster, what it still needs comes before an archive."""
+        if self.cluster is None:
+            return
+        recording = self.library.resolve(reference)
+        if recording.status == Status.LISTENING:
+            self.cluster.opened(recording.id)
 
     @cached_property
     def vectors(self) -> Vectors:
@@ -269,7 +295,7 @@ class Workspace:
         from agent.engines.engine_choice import choose
 
         try:
-            return choose(self.settings)
+            return choose(self.settings, cluster=self.cluster)
         except MossAgentError as error:
             self.engines_problem = str(error)
             raise
@@ -299,6 +325,11 @@ class Workspace:
         """The pipeline that takes recordings in."""
         from index.pipeline.ingest import Ingest
 
+        elsewhere: dict[str, Any] = {}
+        if self.cluster is not None:
+            from agent.engines.worker_engines import cluster_work
+
+            elsewhere = cluster_work(self.settings, self.cluster)
         return Ingest(
             self.library,
             self.transcriber,
@@ -308,6 +339,7 @@ class Workspace:
             self.engines.sounds,
             self.engines.speakers,
             self.voices,
+            **elsewhere,
         )
 
     @cached_property
@@ -318,10 +350,18 @@ class Workspace:
         return KnownVoices(self.library, self.settings.voices)
 
     @cached_property
-    def memory(self) -> Memory:
-        """Conversations, kept in a database of their own."""
+    def memory(self) -> Conversations:
+        """Conversations, kept in a database of their own, or in the library's where that is a server's.
+
+        Where that is only read, what is said is forgotten at the end.
+        """
         from agent.checkpointer import Memory
 
+        backend = self.library.database.backend
+        if isinstance(backend, Postgresql) and self.read_only is None:
+            from agent.shared_memory import SharedMemory
+
+            return SharedMemory(backend)
         return Memory(self.home / "conversations.sqlite", read_only=self.read_only is not None)
 
     @cached_property
@@ -350,6 +390,8 @@ class Workspace:
 
         One file's windows rarely fill such an engine; reading and indexing another goes on beside it.
         """
+        if self.cluster is not None:
+            return FILES_ON_CLUSTER
         return FILES_AT_ONCE if self.transcriber.windows_at_once >= MANY_WINDOWS else 1
 
     def add(
@@ -545,11 +587,10 @@ class Workspace:
             MossAgentError: As ``sync_notes``.
         """
         told: set[tuple[str, str]] = set()
-        with self.library.database.engine.connect() as connection:
+        with self.library.database.watching() as changes:
             last = None
             while not stop.is_set():
-                # What other connections have written, be they in this program or another one.
-                version = connection.exec_driver_sql("PRAGMA data_version").scalar()
+                version = changes()
                 if version != last:
                     last = version
                     for note in self.sync_notes(folder, base):
@@ -593,11 +634,11 @@ class Workspace:
             raise Forbidden("Only administrators change the words to spell right.")
         from agent.engines.engine_choice import glossary_of
         from index.transcription.glossary import HOME_FILE, write_glossary
-        from index.transcription.whisper import WhisperTranscriber
+        from index.transcription.transcriber import Spells
 
         with self.writing():
             entries = write_glossary(self.home / HOME_FILE, text)
-        if self.engines_chosen is not None and isinstance(self.transcriber, WhisperTranscriber):
+        if self.engines_chosen is not None and isinstance(self.transcriber, Spells):
             self.transcriber.glossary = glossary_of(self.settings)
         return entries
 
@@ -624,7 +665,7 @@ class Workspace:
             raise would_lose(f"“{recording.title}” has", count, "remove it")
         if isinstance(self.read_only, DiskFull):
             self._make_room(recording.id)
-        with self.writing():
+        with self.writing(), self.library.database.holding(recording.id, wait=False):
             try:
                 self.vectors.delete(recording.id)
             except VectorsAway as error:
@@ -1128,11 +1169,17 @@ class Workspace:
         with self.writing(), acting_as(EVERYTHING):
             return rebuild(self.library, self.embedder, self.vectors, progress)
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether several processes may write: database and vectors are both servers."""
+        return self.library.database.backend.is_shared and self.vectors.folder is None
+
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Hold the home folder for writing; Chroma allows one writing process and is damaged by two.
 
-        The page holds it for as long as it runs. Threads of one process share it.
+        The page holds it for as long as it runs. Threads of one process share it. Where ``is_shared``, nobody
+        has to hold it.
 
         Raises:
             HomeInUse: Another process holds it.
@@ -1141,7 +1188,7 @@ class Workspace:
         """
         if self.read_only is not None:
             raise self.read_only
-        with noticing_full_disk(self.home), self._lock():
+        with noticing_full_disk(self.home), nullcontext() if self.is_shared else self._lock():
             yield
 
     @contextmanager
@@ -1174,8 +1221,9 @@ class Workspace:
 
     def opened_at(self, page: str) -> None:
         """Tell processes that want to write to the home folder where the page is; this one is writing."""
-        with self.writing():
-            self._sign_lock(page)
+        if not self.is_shared:
+            with self.writing():
+                self._sign_lock(page)
 
     def _sign_lock(self, page: str = "") -> None:
         self._lock_file.truncate(0)
@@ -1192,6 +1240,8 @@ class Workspace:
             self.memory.close()
         if "vectors" in self.__dict__:
             self.vectors.close()
+        if (cluster := self.__dict__.get("cluster")) is not None:
+            cluster.close()
         self.library.database.close()
 
 

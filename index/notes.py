@@ -39,9 +39,7 @@ def describe(note: Note) -> str:
                 return "The first line of the imported file has no time and was left out."
             return f"The first {lines} lines of the imported file have no time and were left out."
         case NoteKind.CLOCK_MOVED:
-            tenths = numbers["tenths"]
-            way = "later" if tenths > 0 else "earlier"
-            return f"The imported transcript was moved {abs(tenths) / 10:.1f} s {way} to fit the media file."
+            return _clock(numbers["tenths"], numbers.get("millionths", 0))
         case NoteKind.WINDOWS_FAILED:
             failed, total = numbers["failed"], numbers["total"]
             return (
@@ -130,6 +128,15 @@ def _tracks(note: Note) -> str:
 
 def _was(count: int) -> str:
     return "was" if count == 1 else "were"
+
+
+def _clock(tenths: int, millionths: int) -> str:
+    way, pace = ("later" if tenths > 0 else "earlier"), ("slow" if millionths > 0 else "fast")
+    moved = f"was moved {abs(tenths) / 10:.1f} s {way}" if tenths else ""
+    drifted = f"its clock, which ran {abs(millionths) / 10_000:.2f} % too {pace}, was corrected"
+    if millionths:
+        moved = f"{moved}, and {drifted}" if moved else f"was fitted: {drifted}"
+    return f"The imported transcript {moved or 'was moved'} to fit the media file."
 
 
 def _mended(note: Note) -> str:

@@ -16,6 +16,7 @@
     ├── HearingError          the engine failed on a stretch of audio
     │   ├── TooLong           it takes less at a time; a shorter stretch may do
     │   └── EngineStopped     it failed on so many windows in a row that it must be gone
+    ├── ClusterAway           the cluster that does the work cannot be reached
     ├── IndexOutOfDate        the vector collection is lost or was made with another embedder
     │   └── VectorsAway       the server that holds it cannot be used now
     ├── DiskFull              the disk that the home folder is on has no room left
@@ -126,6 +127,10 @@ class EngineStopped(HearingError):
     def __init__(self, message: str, note: Note) -> None:
         super().__init__(message)
         self.note = note
+
+
+class ClusterAway(MossAgentError):
+    """The cluster that does the work cannot be reached; what was finished is kept."""
 
 
 class IndexOutOfDate(MossAgentError):

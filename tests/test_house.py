@@ -196,7 +196,29 @@ def test_links_in_the_documents_lead_somewhere():
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
-LARGE = {"torch", "transformers", "gradio", "chromadb", "faster_whisper", "sklearn", "alembic"}
+OPTIONAL = {"ray"}
+"""Packages of the extra ``scale``: without the setting that needs it, none is imported."""
+
+
+def test_what_only_a_setting_needs_is_imported_within_functions():
+    everywhere = {
+        f"{path.relative_to(ROOT)}: {name}"
+        for room in ROOMS
+        for path in sources(room)
+        for node in ast.parse(path.read_text()).body
+        for name in _imported(node)
+        if name.split(".")[0] in OPTIONAL
+    }
+    assert not everywhere
+
+
+def _imported(node: ast.stmt) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    return [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+
+
+LARGE = {"torch", "transformers", "gradio", "chromadb", "faster_whisper", "sklearn", "alembic", "ray"}
 """Libraries that take from a tenth of a second to seconds to import."""
 
 

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Annotated
 from urllib.parse import quote
 
 from fastapi import FastAPI, HTTPException, Query
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 
 from agent.privacy import switch_off_telemetry
 from index.export.formats import MEDIA_TYPES
-from index.recording_errors import Forbidden, MossAgentError, UnknownRecording
+from index.recording_errors import DatabaseAway, Forbidden, MossAgentError, UnknownRecording
 from index.store.access import EVERYTHING, acting_as
 from web.api.auth import AuthMiddleware
 from web.api.library_api import LIBRARY, create_library_api
@@ -51,7 +52,7 @@ def create_app(workspace: Workspace, jobs: Jobs, host: str = "127.0.0.1", accoun
         MossAgentError: The settings of signing in do not fit together.
     """
     switch_off_telemetry()
-    uploads = Uploads(workspace.home, workspace.identify)
+    uploads = Uploads(workspace.home, workspace.is_shared, workspace.identify)
     with acting_as(EVERYTHING):
         ready = {recording.id for recording in workspace.recordings() if recording.status == "ready"}
         uploads.take_up(jobs, ready, workspace.people.person)
@@ -65,6 +66,7 @@ def create_app(workspace: Workspace, jobs: Jobs, host: str = "127.0.0.1", accoun
     from web.page.theme import head, theme
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_exception_handler(DatabaseAway, _away)
     add_routes(app, workspace)
     add_edit_routes(app, workspace)
     names: list[str] = []
@@ -181,6 +183,11 @@ def add_routes(app: FastAPI, workspace: Workspace) -> None:
             log.info("no summary: %s", error)
             raise HTTPException(409, str(error)) from error
         return _download(text.encode(), f"{found.title} – {template}.md", "md")
+
+
+async def _away(_request: Request, error: Exception) -> Response:
+    """What the page's own routes answer while the database is away."""
+    return PlainTextResponse(str(error), 503)
 
 
 def _known(workspace: Workspace, recording: str) -> str:

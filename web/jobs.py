@@ -10,14 +10,22 @@ import threading
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from index.audio.decode import file_id
 from index.pipeline.ingest import Progress
-from index.recording_errors import Busy, Cancelled, InvalidInput, MediaError, MossAgentError, would_lose
+from index.recording_errors import (
+    Busy,
+    Cancelled,
+    DatabaseAway,
+    InvalidInput,
+    MediaError,
+    MossAgentError,
+    would_lose,
+)
 from index.records import Recording
 from index.store.access import EVERYTHING, Actor, Person, acting_as
 
@@ -46,6 +54,10 @@ class Adder(Protocol):
     ) -> Recording:
         """See ``index.ingest.Ingest.add``."""
         ...
+
+
+HearAgain = Callable[[str, Callable[[Progress], None], threading.Event, int], object]
+"""What hears a recording again: ``Workspace.hear_again``."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +116,7 @@ class Jobs:
         self,
         add: Adder,
         at_once: Callable[[], int] = lambda: 1,
-        hear_again: Callable[[str, Callable[[Progress], None], threading.Event, int], object] | None = None,
+        hear_again: HearAgain | None = None,
         identify: Callable[[Path], str] = file_id,
         actor: Callable[[], Actor] = lambda: EVERYTHING,
     ) -> None:
@@ -131,11 +143,13 @@ class Jobs:
         track: int | None = None,
         noted: Callable[[State, str | None], object] | None = None,
         error: str | None = None,
+        source: str | None = None,
         losing: int | None = None,
     ) -> Job:
         """Put a file at the end of the queue; a stopped or failed one waits until it is resumed.
 
-        See ``Job`` for what is told of it; ``error`` is why it is stopped or failed.
+        See ``Job`` for what is told of it; ``error`` is why it is stopped or failed, and ``source`` what must
+        not be queued twice, where several processes share a queue.
         """
         job = Job(
             uuid.uuid4().hex[:12],
@@ -173,9 +187,13 @@ class Jobs:
         worker.start()
 
     def list(self) -> list[Job]:
-        """All jobs that are not finished, first come first."""
+        """Jobs of whoever asks that are not finished, first come first."""
+        return [job for job in self._all() if self._shows(job)]
+
+    def _all(self) -> Sequence[Job]:
+        """Everybody's jobs that are not finished."""
         with self._changed:
-            return [job for job in self._jobs.values() if self._shows(job)]
+            return tuple(self._jobs.values())
 
     def _shows(self, job: Job) -> bool:
         """Whether a job is theirs who ask."""
@@ -228,7 +246,7 @@ class Jobs:
 
     def dismiss_recording(self, recording: str) -> None:
         """Forget what is left of a recording that is being removed."""
-        for job in self.list():
+        for job in self._all():
             if job.recording == recording:
                 if job.state == "waiting":
                     self.cancel(job.id)
@@ -236,9 +254,11 @@ class Jobs:
 
     def working_on(self, recording: str) -> bool:
         """Whether this recording is being listened to right now."""
-        with self._changed:
-            jobs = list(self._jobs.values())
-        return any(job.recording == recording and job.state == "running" for job in jobs)
+        return any(job.recording == recording and job.state == "running" for job in self._all())
+
+    def has(self, recording: str) -> bool:
+        """Whether this recording waits or is being listened to, whoever sent it."""
+        return any(job.recording == recording and job.state in ("waiting", "running") for job in self._all())
 
     def close(self, timeout: float = 30.0) -> None:
         """Stop the running jobs at their next window and end the threads, within ``timeout`` seconds."""
@@ -252,17 +272,23 @@ class Jobs:
             worker.join(max(0.0, until - time.monotonic()))
 
     def _work(self) -> None:
-        while True:
-            with self._changed:
-                while not self._closing and self._next() is None:
-                    self._changed.wait()
-                job = self._next()
-                if self._closing or job is None:
-                    return
-                job = self._update(job.id, state="running")
-                if self._next() is not None:
-                    self._wake()
-            self._run(job)
+        # The queue is everybody's; each file is taken in in the name of whoever sent it.
+        with acting_as(EVERYTHING):
+            while (job := self._take()) is not None:
+                self._run(job)
+
+    def _take(self) -> Job | None:
+        """Wait for a job and begin it; None at the end."""
+        with self._changed:
+            while not self._closing and self._next() is None:
+                self._changed.wait()
+            job = self._next()
+            if self._closing or job is None:
+                return None
+            job = self._update(job.id, state="running")
+            if self._next() is not None:
+                self._wake()
+            return job
 
     def _call_help(self) -> None:
         """Begin another thread, if the engine is good for one more file at a time."""
@@ -278,17 +304,13 @@ class Jobs:
         return next((job for job in self._jobs.values() if job.state == "waiting"), None)
 
     def _run(self, job: Job) -> None:
-        with acting_as(job.by):
-            self._work_on(job)
-
-    def _work_on(self, job: Job) -> None:
         try:
-            self._take_in(job)
+            with acting_as(job.by):
+                self._take_in(job)
         except Cancelled:
-            stopped = self._update(job.id, state="stopped", note=not self._closing)
-            if self._closing:
-                # Not the user's wish: it goes on when the server starts again.
-                _note(replace(stopped, state="waiting"))
+            self._stopped(job)
+        except DatabaseAway as error:
+            self._broken_off(job, str(error))
         except MediaError as error:
             # Nothing was stored, and the file will not get better: what was uploaded can go.
             if job.release is not None:
@@ -301,8 +323,23 @@ class Jobs:
             kind = type(error).__name__
             self._update(job.id, state="failed", error=f"Unexpected error ({kind}: {error}).")
         else:
-            with self._changed:
-                self._forget(self._jobs[job.id], "done")
+            self._finished(job)
+
+    def _stopped(self, job: Job) -> None:
+        """The work on a job was cancelled, by the user or by the end of the server."""
+        stopped = self._update(job.id, state="stopped", note=not self._closing)
+        if self._closing:
+            # Not the user's wish: it goes on when the server starts again.
+            _note(replace(stopped, state="waiting"))
+
+    def _broken_off(self, job: Job, error: str) -> None:
+        """The work on a job ended because its database was away."""
+        self._update(job.id, state="failed", error=error)
+
+    def _finished(self, job: Job) -> None:
+        """The file of a job is in the library."""
+        with self._changed:
+            self._forget(self._jobs[job.id], "done")
 
     def _take_in(self, job: Job) -> None:
         """Add the job's file, or hear its recording again."""
@@ -362,7 +399,7 @@ def hear_again(workspace: Workspace, jobs: Jobs, reference: str, losing: int = 0
     recording = workspace.recording(reference)
     workspace.people.require(recording.id, "edit")
     audio = workspace.library.audio_path(recording.id)
-    if any(job.recording == recording.id and job.state in ("waiting", "running") for job in jobs.list()):
+    if jobs.has(recording.id):
         raise Busy("This recording is being transcribed already.")
     if not recording.has_media or not audio.exists():
         raise InvalidInput(f"“{recording.title}” has no audio that could be heard again.")

@@ -51,6 +51,7 @@ from web.documents import (
 )
 from web.jobs import Jobs
 from web.server import address_of, listen, needs_accounts
+from web.shared_jobs import open_jobs
 
 if TYPE_CHECKING:
     from agent.workspace import Workspace
@@ -478,12 +479,7 @@ def serve(
     if key is not None and not key.strip():
         raise MossAgentError("The API key is empty; pass one with --api-key, or leave the option out.")
     workspace.webhooks.start()
-    jobs = Jobs(
-        workspace.add,
-        lambda: workspace.files_at_once,
-        identify=workspace.identify,
-        actor=lambda: workspace.actor,
-    )
+    jobs = open_jobs(workspace)
     accounts = http and needs_accounts(workspace, HOST)
     if accounts:
         workspace.require_people()

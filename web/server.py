@@ -57,15 +57,9 @@ def serve(
 
         workspace.webhooks.start()
         from web.app import create_app
-        from web.jobs import Jobs
+        from web.shared_jobs import open_jobs
 
-        jobs = Jobs(
-            workspace.add,
-            lambda: workspace.files_at_once,
-            workspace.hear_again,
-            workspace.identify,
-            lambda: workspace.actor,
-        )
+        jobs = open_jobs(workspace)
         address = address_of(host, listener.getsockname()[1])
 
         class Server(uvicorn.Server):
@@ -150,7 +144,7 @@ def add_sample_once(workspace: Workspace, jobs: Jobs) -> None:
         given_up = marker.exists() and marker.read_text(encoding="utf-8") == CANCELLED
         state: Literal["waiting", "stopped"] = "stopped" if given_up else "waiting"
         cancelled = partial(marker.write_text, CANCELLED)
-        jobs.submit(SAMPLE, SAMPLE_TITLE, state=state, recording=sample, cancelled=cancelled)
+        jobs.submit(SAMPLE, SAMPLE_TITLE, state=state, recording=sample, cancelled=cancelled, source="sample")
     marker.touch()
 
 

@@ -29,6 +29,9 @@ from web.jobs import Job, Jobs
 MOST_BEGUN = 1
 """How often a file is begun again by itself after the program ended while it was transcribed."""
 
+LEFT_BEHIND_SECONDS = 24 * 3600
+"""After so long nobody writes to a file any more that another process has not claimed."""
+
 BROKE_OFF = "The program ended twice while this was being transcribed; what was transcribed is kept."
 
 _NAME = re.compile(r"[0-9a-f]{32}")
@@ -72,15 +75,25 @@ class Uploads:
 
     Args:
         home: The home folder; files that arrived there and were never claimed are deleted.
+        is_shared: Whether other processes take files in over the same home; then only what is a day old is
+            deleted, and a browser's files arrive in a folder of this process.
         identify: Gives the id that a file's recording has or will have.
     """
 
-    def __init__(self, home: Path, identify: Callable[[Path], str] = file_id) -> None:
-        self._identify = identify
+    def __init__(
+        self, home: Path, is_shared: bool = False, identify: Callable[[Path], str] = file_id
+    ) -> None:
+        self.is_shared, self._identify = is_shared, identify
         self.arriving = home.resolve() / "arriving"
         self.folder = home.resolve() / "uploads"
         self.notes = home.resolve() / "upload-jobs"
-        shutil.rmtree(self.arriving, ignore_errors=True)
+        if is_shared:
+            for left in self.arriving.glob("*"):
+                if self._is_left_behind(left):
+                    shutil.rmtree(left, ignore_errors=True)
+            self.arriving /= uuid.uuid4().hex
+        else:
+            shutil.rmtree(self.arriving, ignore_errors=True)
         for folder in (self.arriving, self.folder, self.notes):
             folder.mkdir(parents=True, exist_ok=True)
 
@@ -140,7 +153,12 @@ class Uploads:
         Raises:
             MossAgentError, DiskFull: See ``claim``.
         """
-        return self._queue(jobs, self.claim(path, title, speakers, track))
+        upload = self.claim(path, title, speakers, track)
+        try:
+            return self._queue(jobs, upload)
+        except MossAgentError:
+            self.release(upload.name)
+            raise
 
     def take_up(
         self, jobs: Jobs, ready: Collection[str], person: Callable[[int], Person | None] = lambda _: None
@@ -190,6 +208,7 @@ class Uploads:
             track=upload.track,
             noted=partial(self.note_state, upload.name),
             error=error,
+            source=upload.name,
         )
 
     def left_over(self) -> Iterator[Upload]:
@@ -198,12 +217,21 @@ class Uploads:
         found.sort(key=lambda upload: (upload.sent, upload.name))
         kept = {path.name for path in found}
         for path in self.notes.iterdir():
-            if path.stem not in kept:
+            if path.stem not in kept and self._is_left_behind(path):
                 path.unlink(missing_ok=True)
         for path in self.folder.iterdir():
-            if path.name not in kept:
+            if path.name not in kept and self._is_left_behind(path):
                 self._delete(path)
         yield from found
+
+    def _is_left_behind(self, path: Path) -> bool:
+        """Whether nobody can be writing here any more."""
+        if not self.is_shared:
+            return True
+        try:
+            return path.lstat().st_mtime < time.time() - LEFT_BEHIND_SECONDS
+        except OSError:
+            return False
 
     def release(self, name: str) -> None:
         """Delete an upload, file and note; one that is gone already is left alone."""

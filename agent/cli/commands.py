@@ -724,6 +724,33 @@ def reindex(json: Json = False) -> None:
 
 
 @app.command()
+def move(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FOLDER", help="Home folder that is copied; it stays as it is.", file_okay=False
+        ),
+    ],
+    json: Json = False,
+) -> None:
+    """Copy a home folder into the database, vectors and audio that the settings name, and compare the two.
+
+    Stopped with Ctrl+C or interrupted, the same command goes on (docs/scale.md).
+    """
+    from agent.moving import move as copy_home
+
+    with output.staged_progress(quiet=json) as report, output.stoppable() as cancel:
+        moved = copy_home(source, _workspace(), report, cancel)
+    if json:
+        output.write_json(output.moved_json(moved))
+    else:
+        output.say(
+            f"{moved.recordings} recordings are in the new stores and the same there: {moved.rows} rows, "
+            f"{moved.audio} audio copies, {moved.vectors} vectors, {moved.conversations} conversations."
+        )
+
+
+@app.command()
 def doctor(json: Json = False) -> None:
     """Check the installation and each part of the settings, and say which engines transcribe and answer."""
     from agent.cli.doctor import examine, examine_parts
@@ -1121,6 +1148,115 @@ def demo(
         finally:
             workspace.close()
             _Run.workspace = None
+
+
+cluster_app = typer.Typer(
+    name="cluster",
+    help="Machines that work together with Ray (docs/scale.md): what they do, and how they join.",
+    invoke_without_command=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.add_typer(cluster_app)
+
+Cpus = Annotated[int | None, typer.Option(min=0, help="Processors it gives; by default all.")]
+Gpus = Annotated[int | None, typer.Option(min=0, help="GPUs it gives; by default all.")]
+Foreground = Annotated[
+    bool,
+    typer.Option("--foreground", help="Stay until the cluster ends, as a container's first process does."),
+]
+
+
+@cluster_app.callback()
+def cluster(context: typer.Context, json: Json = False) -> None:
+    """Machines that work together with Ray (docs/scale.md); alone, as `cluster status`."""
+    if context.invoked_subcommand is None:
+        cluster_status("", json)
+
+
+@cluster_app.command("start")
+def cluster_start(
+    host: Annotated[
+        str, typer.Option(help="This machine's address; others can join if it is one that they reach.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Where others join.")] = 6379,
+    cpus: Cpus = None,
+    gpus: Gpus = None,
+    foreground: Foreground = False,
+    json: Json = False,
+) -> None:
+    """Start a Ray cluster whose first machine is this one."""
+    from index.cluster.ray_nodes import start_head
+    from index.cluster.ray_session import TOKEN_FILE
+
+    address = start_head(host, port, cpus, gpus, foreground)
+    if json:
+        output.write_json({"address": address})
+        return
+    output.say(f"The cluster is up. Use it with MOSS_AGENT_RAY={address}.")
+    if host not in ("127.0.0.1", "localhost"):
+        output.say(
+            f"Other machines join with `moss-agent cluster join {address}`, once ~/{TOKEN_FILE} of this one "
+            "is there as well. Whoever has that token can run any program on all of them."
+        )
+
+
+@cluster_app.command("join")
+def cluster_join(
+    address: Annotated[str, typer.Argument(metavar="ADDRESS", help="What `cluster start` said.")],
+    host: Annotated[
+        str | None,
+        typer.Option(help="This machine's address as the others reach it; by default Ray finds it."),
+    ] = None,
+    cpus: Cpus = None,
+    gpus: Gpus = None,
+    foreground: Foreground = False,
+    json: Json = False,
+) -> None:
+    """Let this machine work for a cluster."""
+    from index.cluster.ray_nodes import join
+
+    join(address, host, cpus, gpus, foreground)
+    if json:
+        output.write_json({"address": address})
+    else:
+        output.say(f"This machine works for {address}; `moss-agent cluster stop` ends that.")
+
+
+@cluster_app.command("status")
+def cluster_status(
+    address: Annotated[
+        str,
+        typer.Argument(metavar="[ADDRESS]", help="By default MOSS_AGENT_RAY, else the one of this machine."),
+    ] = "",
+    json: Json = False,
+) -> None:
+    """Show the machines of a cluster, and what each worker does."""
+    from index.cluster.ray_session import ClusterLink
+
+    link = ClusterLink(address or Settings().ray or "auto")
+    try:
+        session = link.session()
+        machines, workers = session.machines(), session.status()
+    finally:
+        link.close()
+    if json:
+        known = [{"id": machine.id, "cpus": machine.cpus, "gpus": machine.gpus} for machine in machines]
+        output.write_json({"machines": known, "workers": workers})
+    else:
+        output.show_cluster(machines, workers)
+
+
+@cluster_app.command("stop")
+def cluster_stop(json: Json = False) -> None:
+    """End all that Ray runs on this machine for this user."""
+    from index.cluster.ray_nodes import stop
+
+    stop()
+    if json:
+        output.write_json({"stopped": True})
+    else:
+        output.say("Ray no longer runs on this machine.")
 
 
 @app.command()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from agent.engines.engine_choice import addresses, connected
 from agent.engines.model_pool import ModelPool
 from agent.settings import Settings
 from agent.webhooks import NotDelivered, Webhooks, is_public
@@ -21,6 +22,7 @@ from index.recording_errors import MossAgentError
 from index.search.vectors import location_of, look_at_server
 from index.store.audio_files import audio_files
 from index.store.database import Database
+from moss_audio.backend import Backend
 from moss_audio.decoder_process import decoder_versions
 from moss_audio.errors import MossAudioError
 from moss_audio.served import ServedBackend
@@ -92,6 +94,7 @@ def examine_parts(settings: Settings, problem: MossAgentError) -> list[Check]:
         _check("vectors", lambda: _vectors(settings, home)),
         _check("audio", lambda: audio_files(home, settings.audio, settings.audio_cache_mb, _none).check()),
         _check("media decoding", _decoding),
+        *_addresses(settings),
         *_cluster(settings),
         _check("speakers", _voices),
     ]
@@ -131,8 +134,8 @@ def _folder(home: Path) -> str:
 def _database(database: Database) -> str:
     """What the database is, and how long it takes to answer."""
     began = time.perf_counter()
-    with database.engine.connect() as connection:
-        connection.exec_driver_sql("SELECT 1")
+    with database.transaction() as session:
+        session.connection().exec_driver_sql("SELECT 1")
     took = f"answers in {(time.perf_counter() - began) * 1000:.0f} ms"
     dialect, url = database.engine.dialect, database.engine.url
     version = ".".join(str(part) for part in getattr(dialect, "server_version_info", None) or ())
@@ -210,9 +213,23 @@ def _model(workspace: Workspace) -> str:
 def _each_model(workspace: Workspace) -> list[Check]:
     """Each of the servers of one model, where there are several; and addresses that are not safe."""
     try:
-        backend = workspace.engines.backend
+        return _servers(workspace.engines.backend)
     except MossAgentError:
         return []
+
+
+def _addresses(settings: Settings) -> list[Check]:
+    """The servers of the settings, where nothing was chosen."""
+    try:
+        backend = connected(settings) if addresses(settings.model) else None
+    except (MossAgentError, MossAudioError) as error:
+        return [Check("model", False, f"MOSS_AGENT_MODEL: {error}")]
+    if isinstance(backend, ServedBackend):
+        return [_check(f"model {backend.host}", partial(_one_model, backend))]
+    return _servers(backend)
+
+
+def _servers(backend: Backend | None) -> list[Check]:
     if isinstance(backend, ModelPool):
         members = [(member.backend, f"model {member.host}") for member in backend.members]
         return [_check(name, partial(_one_model, member)) for member, name in members]
@@ -239,22 +256,24 @@ def _is_encrypted(backend: ServedBackend) -> bool:
 
 def _cluster(settings: Settings) -> list[Check]:
     """Whether the head of a Ray cluster can be reached, where the settings name one."""
-    address = getattr(settings, "ray", None)
-    if not address:
-        return []
-    return [_check("ray", lambda: _ray(str(address)))]
+    address = settings.ray
+    return [_check("ray", lambda: _ray(address))] if address else []
 
 
 def _ray(address: str) -> str:
+    if address in ("local", "auto"):
+        return f"{address}: started, or looked for, when there is work"
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():
-        return f"{address}: started, or looked for, when there is work"
+        raise MossAgentError(
+            f"MOSS_AGENT_RAY is no address: “{address[:100]}”; use local, auto, host:6379 or ray://host:10001."
+        )
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE).close()
     except OSError as error:
         raise MossAgentError(
-            f"Nothing answers at {address} ({error.strerror or type(error).__name__}); start the cluster, or "
-            "correct MOSS_AGENT_RAY."
+            f"Nothing answers at {address} ({error.strerror or type(error).__name__}); start one with "
+            "`moss-agent cluster start`, or correct MOSS_AGENT_RAY."
         ) from error
     if _is_public(host.strip("[]")):
         raise MossAgentError(

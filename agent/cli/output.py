@@ -7,8 +7,9 @@ import re
 import signal
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from rich.progress import (
     BarColumn,
     DownloadColumn,
     Progress,
+    TaskID,
     TaskProgressColumn,
     TextColumn,
     TimeRemainingColumn,
@@ -38,7 +40,9 @@ if TYPE_CHECKING:
     from agent.cli.doctor import Check
     from agent.engines.released_models import Machine, Model
     from agent.instructed_summary import InstructedSummary
+    from agent.moving import Moved
     from agent.workspace import SpeakerFacts
+    from index.cluster.desk import Machine as ClusterMachine
     from index.corrections.correcting import Changed, Correction
     from index.diarization.known_voices import KnownVoice, Likeness
     from index.export.vault import Synced
@@ -159,6 +163,20 @@ def plain_progress(name: str, quiet: bool) -> Iterator[Callable[[float], None]]:
     with _bar(quiet) as bar:
         task = bar.add_task(name, total=1.0, detail="")
         yield lambda fraction: bar.update(task, completed=fraction)
+
+
+@contextmanager
+def staged_progress(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """A progress bar on stderr for each stage: how much of how much is done."""
+    with _bar(quiet) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def report(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bar.add_task(stage, total=1.0, detail="")
+            bar.update(tasks[stage], completed=done / total if total else 1.0)
+
+        yield report
 
 
 def _bar(quiet: bool) -> Progress:
@@ -434,6 +452,11 @@ def show_comments(found: Sequence[Comment]) -> None:
         say(f"{comment.id}  [{clock(comment.at)}] {comment.text}")
 
 
+def moved_json(moved: Moved) -> dict[str, Any]:
+    """What was copied, as the command line's JSON."""
+    return asdict(moved) | {"same": True}
+
+
 def show_checks(checks: Sequence[Check]) -> None:
     """The checks of `doctor`, one a line."""
     for check in checks:
@@ -497,6 +520,30 @@ def show_models(models: Sequence[Model], machine: Machine) -> None:
         "`moss-agent models download NAME` downloads one; MOSS_AGENT_MODEL sets which is used "
         "(docs/engines.md)."
     )
+
+
+def show_cluster(machines: Sequence[ClusterMachine], workers: Sequence[Mapping[str, Any]]) -> None:
+    """The machines of a cluster, and what their workers do."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("machine", "processors", "GPUs"):
+        table.add_column(column, no_wrap=True)
+    for machine in machines:
+        table.add_row(machine.id[:12], f"{machine.cpus:g}", f"{machine.gpus:g}")
+    with streams.writing():
+        _console.print(table)
+    say("")
+    if not workers:
+        say("No worker is up: they start with the first file, and end ten minutes after the last program.")
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in ("worker", "machine", "in hand", "waiting", ""):
+        table.add_column(column)
+    for worker in workers:
+        hand = f"{worker['in_hand']} of {worker['at_once']}" if worker["at_once"] else "starting"
+        cells = (worker["pool"], worker["machine"][:12], hand, str(worker["waiting"]), worker["problem"])
+        table.add_row(*(Text(cell) for cell in cells))
+    with streams.writing():
+        _console.print(table)
 
 
 def _verdict(model: Model) -> str:

@@ -1,5 +1,7 @@
 """Which engine transcribes and which answers: what the settings name, else the best on this machine.
 
+With MOSS_AGENT_RAY, what would run in this process runs on the workers of a Ray cluster.
+
 MOSS_AGENT_MODEL is a URL      a server transcribes and answers; one without audio input only answers
                  several URLs  servers of one model share the work (``agent.engines.model_pool``)
                  a name/folder a MOSS-Audio in this process, loaded when it is needed
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
     from agent.engines.model_pool import ModelPool
+    from index.cluster.ray_session import ClusterLink
     from index.diarization.moss_speakers import MossSpeakers
     from index.sounds import MossSounds
     from index.transcription.transcriber import Transcriber
@@ -117,17 +120,20 @@ class Engines:
             self.backend.close()
 
 
-def choose(settings: Settings, machine: Machine | None = None) -> Engines:
+def choose(settings: Settings, machine: Machine | None = None, cluster: ClusterLink | None = None) -> Engines:
     """The engines of the settings; nothing is loaded yet, but a server is asked what it is.
 
     Args:
         settings: What was wished for.
         machine: What is here; by default it is measured, where that matters.
+        cluster: Whose machines hear; None: this one.
 
     Raises:
         MossAgentError: The address of the server is none, or the glossary cannot be read.
     """
     try:
+        if cluster is not None:
+            return _on_cluster(settings, cluster)
         if addresses(settings.model):
             return _served(settings)
         if settings.model != "auto":
@@ -135,6 +141,28 @@ def choose(settings: Settings, machine: Machine | None = None) -> Engines:
         return _automatic(settings, machine)
     except MossAudioError as error:
         raise MossAgentError(f"MOSS_AGENT_MODEL: {error}") from error
+
+
+def _on_cluster(settings: Settings, cluster: ClusterLink) -> Engines:
+    """The workers of a cluster hear; what answers is a server, a MOSS-Audio of theirs, or quotes."""
+    from agent.engines.worker_engines import cluster_backend, cluster_transcriber
+
+    where = f"the Ray cluster {cluster.address}"
+    if addresses(settings.model):
+        engines = _served(settings)
+        if engines.listener is None or "transcriber" in settings.model_fields_set:
+            engines = replace(engines, transcriber=cluster_transcriber(settings, cluster, _whisper(settings)))
+        return engines
+    if settings.model != "auto":
+        backend = cluster_backend(settings, cluster)
+        why = f"MOSS_AGENT_MODEL selects it; it runs on {where}."
+        engines = _with_moss(settings, backend, f"{backend.name} on {where}", why, "", fast=True)
+    else:
+        engines = _embedded(settings, f"MOSS_AGENT_RAY selects {where}.", GET)
+    if engines.backend is None or "transcriber" in settings.model_fields_set:
+        transcriber = cluster_transcriber(settings, cluster, _whisper(settings))
+        engines = replace(engines, transcriber=transcriber, hears=f"{transcriber.name} on {where}")
+    return engines
 
 
 def _automatic(settings: Settings, machine: Machine | None) -> Engines:
@@ -185,7 +213,7 @@ def _served(settings: Settings) -> Engines:
     """A model behind a server, or behind several."""
     from agent.engines.model_pool import ModelPool
 
-    backend = _connected(settings)
+    backend = connected(settings)
     host = backend.host
     found, problem = _asked(lambda: backend.check(listen=True))
     several = isinstance(backend, ModelPool)
@@ -220,8 +248,13 @@ def addresses(model: str) -> list[str]:
     return parts
 
 
-def _connected(settings: Settings) -> ServedBackend | ModelPool:
-    """The server of the settings, or the servers; nothing is sent yet."""
+def connected(settings: Settings) -> ServedBackend | ModelPool:
+    """The server of the settings, or the servers; nothing is sent yet.
+
+    Raises:
+        MossAudioError: An address is none.
+        MossAgentError: What the settings say of it cannot be read.
+    """
     from agent.engines.model_pool import ModelPool
     from moss_audio.served import ServedBackend
 

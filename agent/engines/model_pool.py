@@ -24,7 +24,10 @@ from moss_audio.served import Served, ServedBackend
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 """Seconds for which a server that failed is left out; twice as long each time."""
 
-ROUNDS = 3
+CONTACT_SECONDS = 15.0
+"""How long a server may take to say what it serves; less than all of them may take at a start."""
+
+ROUNDS = 4
 """How often all servers are tried for one request where the failure may pass."""
 
 ROUND_SECONDS = 0.5
@@ -141,8 +144,7 @@ class ModelPool:
             except MossAudioError as error:
                 return error
 
-        with ThreadPoolExecutor(len(self.members), "asking-servers") as threads:
-            found = list(threads.map(ask, self.members))
+        found = _side_by_side(ask, self.members)
         served = next((answer for answer in found if isinstance(answer, Served)), None)
         for at, (member, answer) in enumerate(zip(self.members, found, strict=True)):
             if isinstance(answer, Served) and served is not None and answer.name != served.name:
@@ -363,6 +365,32 @@ class _Tries:
             end = time.monotonic() + seconds
             while time.monotonic() < end and not self._cancel.is_set():
                 time.sleep(min(0.05, seconds))
+
+
+def _side_by_side(
+    ask: Callable[[Member], Served | MossAudioError], members: Sequence[Member]
+) -> list[Served | MossAudioError]:
+    """What servers say; one that takes long is not waited for, also when the program ends."""
+    answers: list[Served | MossAudioError] = [
+        ServerError(
+            f"The server at {member.host} did not say within {CONTACT_SECONDS:.0f} s what it serves.", "slow"
+        )
+        for member in members
+    ]
+
+    def note(at: int, member: Member) -> None:
+        answers[at] = ask(member)
+
+    threads = [
+        threading.Thread(target=note, args=(at, member), name="asking-servers", daemon=True)
+        for at, member in enumerate(members)
+    ]
+    for thread in threads:
+        thread.start()
+    end = time.monotonic() + CONTACT_SECONDS
+    for thread in threads:
+        thread.join(max(0.0, end - time.monotonic()))
+    return list(answers)
 
 
 class _Either(threading.Event):

@@ -27,7 +27,7 @@ from index.diarization.clustering import (
     incremental_clusters,
 )
 from index.diarization.moss_speakers import MossSpeakers, VoiceLabel, align_labels
-from index.diarization.voice_embeddings import SpeechChunks, embed_speech
+from index.diarization.voice_embeddings import SpeechChunks, VoiceEncoder, embed_speech
 from index.pipeline.stage import IngestContext, Stage
 from index.pipeline.transcribe_file import load_window
 from index.progress import Progress
@@ -124,13 +124,19 @@ class DiarizeStage(Stage[WindowRow, Turns]):
             return session.scalar(select(func.count()).where(WindowRow.id.in_(said))) or 0
 
 
-def diarize(context: IngestContext, speech: Sequence[Span], model: MossSpeakers | None) -> None:
+def diarize(
+    context: IngestContext,
+    speech: Sequence[Span],
+    model: MossSpeakers | None,
+    encoder: VoiceEncoder | None = None,
+) -> None:
     """Name the sentences that have no speaker; names that there are stay.
 
     Args:
         context: The run it is part of.
         speech: Detected speech.
         model: What is asked who speaks; None leaves it to the voices alone.
+        encoder: What compares voices; by default the one of this process.
 
     Raises:
         Cancelled: The context's ``cancel`` was set.
@@ -144,7 +150,7 @@ def diarize(context: IngestContext, speech: Sequence[Span], model: MossSpeakers 
     with context.database.transaction() as session:
         expected = session.get_one(RecordingRow, context.id).expected_speakers
     try:
-        _name_sentences(context.library, context.id, speech, expected)
+        _name_sentences(context.library, context.id, speech, expected, encoder)
         context.forget_notes(NoteKind.NOT_DIARIZED)
     except MossAgentError as error:
         # The transcript is worth having without names; a late stage must not cost an early one.
@@ -158,6 +164,7 @@ def diarize_again(
     model: MossSpeakers | None,
     speakers: int | None,
     drop_corrections: bool,
+    encoder: VoiceEncoder | None = None,
 ) -> None:
     """Name every sentence anew, with the number of speakers given or estimated; former names are lost.
 
@@ -167,7 +174,7 @@ def diarize_again(
     """
     if model is not None:
         DiarizeStage(context, model, speech, anew=True).run()
-    _name_sentences(context.library, context.id, speech, speakers, again=True, drop=drop_corrections)
+    _name_sentences(context.library, context.id, speech, speakers, encoder, again=True, drop=drop_corrections)
 
 
 def _sentences(library: Library, recording: str) -> list[Segment]:
@@ -179,6 +186,7 @@ def _name_sentences(
     recording: str,
     speech: Sequence[Span],
     expected: int | None,
+    encoder: VoiceEncoder | None,
     again: bool = False,
     drop: bool = False,
 ) -> None:
@@ -188,7 +196,7 @@ def _name_sentences(
     assign = assign_speakers if anew else assign_remaining_speakers
     stored = stored_labels(library, recording)
     labels = [stored.get(sentence.id) for sentence in sentences]
-    names = assign(library.audio_path(recording), sentences, speech, expected, labels)
+    names = assign(library.audio_path(recording), sentences, speech, expected, labels, encoder)
     with library.database.changing() as session:
         if again:
             count = 0 if drop else correction_count(session, recording, of_speakers=True)
@@ -251,6 +259,7 @@ def assign_speakers(
     speech: Sequence[Span],
     speakers: int | None = None,
     labels: Sequence[VoiceLabel | None] = (),
+    encoder: VoiceEncoder | None = None,
 ) -> list[str | None]:
     """Find who says each segment of a recording.
 
@@ -261,6 +270,7 @@ def assign_speakers(
         speech: Detected speech; pauses inside segments are left out with it.
         speakers: Their number when known; by default it is estimated.
         labels: A model's label for each segment, where there is any.
+        encoder: What compares voices; by default the one of this process.
 
     Returns:
         One name a segment, ``Speaker 1`` being the first to speak; None where nobody can be heard
@@ -270,7 +280,7 @@ def assign_speakers(
         WeightsError: The encoder's weights are missing or not the published ones.
     """
     labels = labels or [None] * len(segments)
-    sides = _sides(audio_path, segments, speech)
+    sides = _sides(audio_path, segments, speech, encoder)
     if speakers is not None and speakers < len(sides):
         sides = [_joined(sides)]
     counts = _counts([side.chunks for side in sides], speakers)
@@ -293,6 +303,7 @@ def assign_remaining_speakers(
     speech: Sequence[Span],
     speakers: int | None = None,
     labels: Sequence[VoiceLabel | None] = (),
+    encoder: VoiceEncoder | None = None,
 ) -> list[str | None]:
     """Give the segments without a speaker to those that there are, and to new ones where none is near.
 
@@ -301,7 +312,7 @@ def assign_remaining_speakers(
     labels = labels or [None] * len(segments)
     taken = list(dict.fromkeys(segment.speaker for segment in segments if segment.speaker is not None))
     given = [segment.speaker for segment in segments]
-    sides = _sides(audio_path, segments, speech)
+    sides = _sides(audio_path, segments, speech, encoder)
     for side in sides:
         own = [segments[index] for index in side.segments]
         names = list(dict.fromkeys(segment.speaker for segment in own if segment.speaker is not None))
@@ -343,13 +354,16 @@ class _Side:
     chunks: SpeechChunks
 
 
-def _sides(audio_path: Path, segments: Sequence[Segment], speech: Sequence[Span]) -> list[_Side]:
+def _sides(
+    audio_path: Path, segments: Sequence[Segment], speech: Sequence[Span], encoder: VoiceEncoder | None
+) -> list[_Side]:
     """The sides of a conversation, usually one."""
     sides = []
     for channel in dict.fromkeys(segment.channel for segment in segments):
         own = [index for index, segment in enumerate(segments) if segment.channel == channel]
         spoken = [span for span in speech if span.channel == channel]
-        sides.append(_Side(own, embed_speech(audio_path, [segments[index] for index in own], spoken)))
+        chunks = embed_speech(audio_path, [segments[index] for index in own], spoken, encoder=encoder)
+        sides.append(_Side(own, chunks))
     return sides
 
 

@@ -4,9 +4,10 @@
     a later recording  → surely the same: it carries the name
                        → may be the same: "Anna?" until somebody confirms or rejects it
 
-A voice has one sample a recording: the mean voice embedding of what it says there. What it is compared by is
-the mean of its samples. Removing a recording removes its samples, and with the last one the voice. Samples
-are never exported. Speakers who are nobody known leave nothing here.
+A voice has one sample a recording: the mean voice embedding of what it says there, at first as it was
+recorded and, once it is compared, in other conditions too (``index.diarization.voice_conditions``). Removing
+a recording removes its samples, and with the last one the voice. Samples are never exported. Speakers who are
+nobody known leave nothing here.
 """
 
 from __future__ import annotations
@@ -19,14 +20,9 @@ import numpy as np
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
-from index.diarization.voice_embeddings import WEIGHTS_SHA256
-from index.diarization.voice_matching import (
-    PROFILE_SECONDS,
-    VoiceMatch,
-    match_voices,
-    mean_voice,
-    spoken_voice,
-)
+from index.diarization.voice_conditions import CONDITIONS, conditions_needed
+from index.diarization.voice_embeddings import DIMENSIONS, WEIGHTS_SHA256
+from index.diarization.voice_matching import PROFILE_SECONDS, VoiceMatch, match_voices, spoken_voice
 from index.recording_errors import InvalidInput, WeightsError
 from index.records import Segment, Span
 from index.speaker_names import is_label
@@ -44,6 +40,9 @@ from index.text import folded_name
 
 ENCODER = f"resemblyzer:{WEIGHTS_SHA256[:12]}"
 """What makes the samples."""
+
+WHOLE_BYTES = 4 * DIMENSIONS * len(CONDITIONS)
+"""A sample of every condition; what is learned when somebody is named is as it was recorded alone."""
 
 SURE, MAYBE, REJECTED = "sure", "maybe", "rejected"
 
@@ -71,7 +70,7 @@ class Likeness:
         speaker: The name shown in the recording.
         voice: Whose voice it is like.
         sure: Whether the speaker carries that name already.
-        score: Cosine of the two voices.
+        score: How like the two voices are.
     """
 
     speaker: str
@@ -204,26 +203,27 @@ class KnownVoices:
                 session.execute(delete(VoiceMatchRow).where(VoiceMatchRow.speaker_id == row.id, answered))
         return True
 
-    def _sample(self, recording: str, speaker: str) -> bool:
-        """Store how a speaker sounds in a recording; returns whether there was enough of it."""
+    def _sample(self, recording: str, speaker: str, conditions: Collection[int] = ()) -> bool:
+        """Store how a speaker sounds in a recording, and would in conditions; returns whether it suffices."""
         sentences, speech = self._heard(recording, speaker)
         audio = self.library.audio_path(recording)
-        sample = spoken_voice(audio, sentences, speech) if audio.exists() else None
+        sample = spoken_voice(audio, sentences, speech, conditions) if audio.exists() else None
         if sample is None or sample.seconds < PROFILE_SECONDS:
             return False
+        rows = [sample.vector if row is None else row for row in sample.in_each]
+        vectors = np.stack(rows if sample.under else rows[:1])
         with self.database.transaction() as session:
             voice = _voice(session, speaker)
             if voice is None:
                 voice = VoiceRow(name=speaker, encoder=ENCODER)
                 session.add(voice)
                 session.flush()
-            vector = sample.vector.astype("<f4").tobytes()
             session.merge(
                 VoiceSampleRow(
                     voice_id=voice.id,
                     recording_id=recording,
                     seconds=sample.seconds,
-                    embedding=vector,
+                    embedding=vectors.astype("<f4").tobytes(),
                     stale=False,
                 )
             )
@@ -296,18 +296,22 @@ class KnownVoices:
                 sample.stale = sample.stale or folded_name(name) in names
 
     def relearn(self) -> None:
-        """Learn again what is no longer what its speaker says; what is too little now is forgotten.
+        """Learn whole what was learned quickly, or is no longer what its speaker says.
+
+        What is too little by now is forgotten.
 
         Raises:
             WeightsError: The encoder's weights are missing or not the published ones.
         """
-        query = select(VoiceSampleRow.voice_id, VoiceSampleRow.recording_id, VoiceRow.name).join(VoiceRow)
         with self.database.transaction() as session:
-            stale = session.execute(query.where(VoiceSampleRow.stale)).all()
-        for voice, recording, name in stale:
+            open_ = VoiceSampleRow.stale | (func.length(VoiceSampleRow.embedding) < WHOLE_BYTES)
+            found = session.execute(select(VoiceSampleRow, VoiceRow.name).join(VoiceRow).where(open_)).all()
+            todo = [(row.voice_id, row.recording_id, row.stale, name) for row, name in found]
+        for voice, recording, stale, name in todo:
             with self.database.transaction() as session:
                 speaker = _speaker(session, recording, name)
-            if speaker is None or not self._sample(recording, speaker.name):
+            learned = speaker is not None and self._sample(recording, speaker.name, range(len(CONDITIONS)))
+            if stale and not learned:
                 self._drop(voice, recording)
 
     def prune(self, recording: str) -> None:
@@ -349,11 +353,12 @@ class KnownVoices:
                 VoiceMatchRow.speaker_id.in_([row.id for row in rows]), VoiceMatchRow.state == REJECTED
             )
             rejected = {(speaker, voice) for speaker, voice in session.execute(query)}
+        needed = conditions_needed([sample for samples in known.values() for sample in samples])
         heard = {}
         for row in rows:
             if is_label(row.name) and not cancelled():
                 sentences, speech = self._heard(recording, row.name)
-                voice = spoken_voice(audio, sentences, speech)
+                voice = spoken_voice(audio, sentences, speech, needed)
                 if voice is not None:
                     heard[row.id] = voice
         matches = match_voices(heard, known, rejected)
@@ -437,21 +442,15 @@ class KnownVoices:
             stored = session.scalar(select(RecordingRow.speech).where(RecordingRow.id == recording))
         return sentences, [Span(*pair) for pair in stored or ()]
 
-    def _vectors(self) -> Mapping[int, np.ndarray]:
-        """What each known voice is compared by."""
-        samples: dict[int, list[VoiceSampleRow]] = {}
+    def _vectors(self) -> Mapping[int, Sequence[np.ndarray]]:
+        """The samples that each known voice is compared by, float32 ``[n, 256]`` each."""
+        found: dict[int, list[np.ndarray]] = {}
         with self.database.transaction() as session:
             query = select(VoiceSampleRow).join(VoiceRow).where(VoiceRow.encoder == ENCODER)
             for row in session.scalars(query):
-                samples.setdefault(row.voice_id, []).append(row)
-        found = {number: _mean(rows) for number, rows in samples.items()}
-        return {number: vector for number, vector in found.items() if vector is not None}
-
-
-def _mean(rows: Sequence[VoiceSampleRow]) -> np.ndarray | None:
-    vectors = np.stack([np.frombuffer(row.embedding, dtype="<f4") for row in rows])
-    voice = mean_voice(vectors, np.array([row.seconds for row in rows]))
-    return None if voice is None else voice.vector
+                sample = np.frombuffer(row.embedding, dtype="<f4").reshape(-1, DIMENSIONS)
+                found.setdefault(row.voice_id, []).append(sample)
+        return found
 
 
 def _voice(session: Session, name: str) -> VoiceRow | None:

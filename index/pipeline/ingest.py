@@ -11,8 +11,8 @@ files may be added at a time, from a thread each.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,12 +28,13 @@ from index.audio.vad import detect_speech
 from index.corrections.correcting import refit
 from index.diarization.diarize_stage import DiarizeStage, diarize, diarize_again
 from index.disk_space import noticing_full_disk, reserve
-from index.imports.fit_clock import fit_to_media
+from index.imports.fit_clock import Clock, fit_to_media
 from index.imports.transcript_files import ENGINE, ImportedTranscript
 from index.language_names import language_name, name_languages
 from index.pipeline.stage import IngestContext
 from index.pipeline.transcribe_file import NO_SPEECH, find_windows
 from index.pipeline.transcribe_stage import TranscribeStage, segment_row
+from index.pipeline.urgency import working_on
 from index.progress import Progress
 from index.recording_errors import (
     Cancelled,
@@ -70,6 +71,7 @@ from index.transcription.transcriber import Transcriber
 if TYPE_CHECKING:
     from index.diarization.known_voices import KnownVoices
     from index.diarization.moss_speakers import MossSpeakers
+    from index.diarization.voice_embeddings import VoiceEncoder
     from index.search.embeddings import Embedder
     from index.search.vectors import Vectors
 
@@ -100,6 +102,8 @@ class Ingest:
         sounds: The engine that listens for sounds and music after the transcript; None leaves that out.
         speakers: The model that is asked who speaks; None leaves it to the voices.
         voices: Whom speakers are compared with; None knows nobody again.
+        encoder: What compares voices; by default the one of this process.
+        decode: Makes audio copies, as ``decode_to_flac`` does.
     """
 
     def __init__(
@@ -112,6 +116,8 @@ class Ingest:
         sounds: MossSounds | None = None,
         speakers: MossSpeakers | None = None,
         voices: KnownVoices | None = None,
+        encoder: VoiceEncoder | None = None,
+        decode: Callable[..., Decoded] = decode_to_flac,
     ) -> None:
         self.library = library
         self.transcriber = transcriber
@@ -121,6 +127,8 @@ class Ingest:
         self.sounds = sounds
         self.speakers = speakers
         self.voices = voices
+        self.encoder = encoder
+        self.decode = decode
         self._busy: dict[str, threading.Lock] = {}
 
     def add(
@@ -175,7 +183,7 @@ class Ingest:
         identity = self.library.recording_of_media(file_id(path))
         context = self._context(identity, report, cancel or threading.Event())
         # The same file twice at a time: the second comes when the first is done, and finds it ready.
-        with self._busy.setdefault(context.id, threading.Lock()), noticing_full_disk(self.library.home):
+        with self._working_on(context):
             before = self._known(context)
             again = again and before is not None
             if again:
@@ -222,7 +230,7 @@ class Ingest:
             Cancelled, WeightsError, HearingError, IndexOutOfDate, DiskFull: As in ``add``.
         """
         context = self._context(recording, progress or (lambda _: None), cancel or threading.Event())
-        with self._busy.setdefault(recording, threading.Lock()), noticing_full_disk(self.library.home):
+        with self._working_on(context):
             if not context.recording.has_media or not context.audio.exists():
                 raise InvalidInput(f"“{context.recording.title}” has no audio that could be heard again.")
             anew = context.recording.status == Status.READY
@@ -275,7 +283,7 @@ class Ingest:
         """
         transcript = replace(transcript, id=self.library.own_id(transcript.id))
         context = self._context(transcript.id, progress or (lambda _: None), cancel or threading.Event())
-        with self._busy.setdefault(context.id, threading.Lock()), noticing_full_disk(self.library.home):
+        with self._working_on(context):
             before = self._known(context)
             media_id = None if media is None else self._unclaimed(media, context.id)
             if before is None:
@@ -303,6 +311,18 @@ class Ingest:
                 self._leave_unfinished(context, Status.FAILED, _failure(error))
                 raise
             return context.recording
+
+    @contextmanager
+    def _working_on(self, context: IngestContext) -> Iterator[None]:
+        """Keep everybody else from working on a recording, in this process and in others."""
+        here = self._busy.setdefault(context.id, threading.Lock())
+        with (
+            here,
+            self.library.database.holding(context.id, context.cancel),
+            working_on(context.id),
+            noticing_full_disk(self.library.home),
+        ):
+            yield
 
     def _leave_unfinished(self, context: IngestContext, status: Status, failure: Note | None = None) -> None:
         """Say of a recording that is not whole that nobody works on it any more."""
@@ -334,7 +354,7 @@ class Ingest:
             TranscriptError, MediaError, MossAgentError, Cancelled: As in ``import_transcript``.
         """
         context = self._context(recording, progress or (lambda _: None), cancel or threading.Event())
-        with self._busy.setdefault(context.id, threading.Lock()), noticing_full_disk(self.library.home):
+        with self._working_on(context):
             if context.recording.imported is None:
                 raise InvalidInput(
                     f"“{context.recording.title}” was transcribed from its own media file; only an imported "
@@ -417,7 +437,7 @@ class Ingest:
         total = declared_duration(media) or 0.0
         with reserve(context.audio.with_suffix(".reserve")) as give_back:
             try:
-                decoded = decode_to_flac(
+                decoded = self.decode(
                     media,
                     context.audio,
                     progress=lambda done: context.report(Progress(StageName.READING, done, max(total, done))),
@@ -451,15 +471,14 @@ class Ingest:
         """Bring everything that has a time onto the clock of the media, and note what the media is."""
         with self.library.database.changing() as session:
             row = session.get_one(RecordingRow, context.id)
-            fit, lag = fit_to_media(segments_in(session, context.id), speech, decoded.duration, media.name)
+            fit, found = fit_to_media(segments_in(session, context.id), speech, decoded.duration, media.name)
             refit(session, context.id, fit)
             for comment in session.scalars(select(CommentRow).where(CommentRow.recording_id == context.id)):
-                comment.at = min(max(0.0, comment.at + lag), decoded.duration)
+                comment.at = min(max(0.0, found.at(comment.at)), decoded.duration)
             notes = [*decoded.notes]
-            if lag:
-                notes.append(
-                    Note(NoteKind.CLOCK_MOVED, StageName.READING, numbers={"tenths": round(10 * lag)})
-                )
+            if found != Clock():
+                numbers = {"tenths": round(10 * found.lag), "millionths": round(1e6 * (found.rate - 1))}
+                notes.append(Note(NoteKind.CLOCK_MOVED, StageName.READING, numbers=numbers))
             row.media_id, row.duration, row.tracks = media_id, decoded.duration, list(decoded.tracks)
             row.speech = [[span.start, span.end] for span in speech]
             row.notes = (*row.notes, *notes)
@@ -495,10 +514,13 @@ class Ingest:
                 f"“{context.recording.title}” is an imported transcript without its media, so there are no "
                 "voices to tell apart; `moss-agent attach` gives it the media file."
             )
-        self._relabel(context, speakers, drop_corrections)
+        with self._working_on(context):
+            self._relabel(context, speakers, drop_corrections)
 
     def _relabel(self, context: IngestContext, speakers: int | None, drop_corrections: bool) -> None:
-        diarize_again(context, self._stored_speech(context), self.speakers, speakers, drop_corrections)
+        diarize_again(
+            context, self._stored_speech(context), self.speakers, speakers, drop_corrections, self.encoder
+        )
         self._recognise(context)
         context.set(expected_speakers=speakers)
 
@@ -690,7 +712,7 @@ class Ingest:
 
     def _decode(self, context: IngestContext, path: Path, track: int | None, copy: Path) -> Decoded:
         total = declared_duration(path) or 0.0
-        return decode_to_flac(
+        return self.decode(
             path,
             copy,
             progress=lambda done: context.report(Progress(StageName.READING, done, max(total, done))),
@@ -808,7 +830,7 @@ class Ingest:
         if model is not None and DiarizeStage(context, model, speech).missing():
             # What was said can be asked about while a model is asked who said it.
             self._index(context)
-        diarize(context, speech, model)
+        diarize(context, speech, model, self.encoder)
         self._recognise(context)
 
     def _index(self, context: IngestContext) -> None:

@@ -125,7 +125,7 @@ def _united(spans: Iterable[Span], others: Iterable[Span]) -> tuple[Span, ...]:
 
 
 def in_order(
-    work: Work[Task, Result], tasks: Sequence[Task], workers: int, stop: threading.Event
+    work: Work[Task, Result], tasks: Iterable[Task], workers: int, stop: threading.Event
 ) -> Iterator[tuple[Task, Result]]:
     """Do every task in one of ``workers`` threads; results come out in the order of the tasks.
 
@@ -143,7 +143,7 @@ def in_order(
 
 
 def as_finished(
-    work: Work[Task, Result], tasks: Sequence[Task], workers: int, stop: threading.Event
+    work: Work[Task, Result], tasks: Iterable[Task], workers: int, stop: threading.Event
 ) -> Iterator[tuple[Task, Result]]:
     """Like ``in_order``, but each result comes out as soon as it is there, however long others take.
 
@@ -159,7 +159,7 @@ def _first_done(begun: Mapping[Future[Result], Task]) -> Future[Result]:
 
 def _handed_over(
     work: Work[Task, Result],
-    tasks: Sequence[Task],
+    tasks: Iterable[Task],
     workers: int,
     stop: threading.Event,
     next_done: Callable[[Mapping[Future[Result], Task]], Future[Result]],

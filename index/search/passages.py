@@ -241,6 +241,12 @@ class PassageStore:
                 found.update((row.id, _stored_passage(row)) for row in session.scalars(query))
         return found
 
+    def newest_vectors(self, most: int) -> PassageVectors:
+        """The vectors of the passages that were stored last."""
+        query = select(PassageRow.id, PassageRow.embedding, PassageRow.embedder)
+        with self.database.transaction() as session:
+            return _as_vectors(session.execute(query.order_by(PassageRow.id.desc()).limit(most)).all())
+
     def indexed_recordings(self) -> list[str]:
         """Ids of the recordings that are indexed or should be: those that are ready or have passages."""
         has_passages = select(PassageRow.recording_id)
@@ -260,13 +266,7 @@ class PassageStore:
         if recording is not None:
             query = query.where(PassageRow.recording_id == recording)
         with self.database.transaction() as session:
-            rows = session.execute(query).all()
-        widths = {len(row.embedding) for row in rows}
-        if len(widths) > 1:  # two models; the caller sees it by their names
-            rows = [row for row in rows if len(row.embedding) == max(widths)]
-        data = b"".join(row.embedding for row in rows)
-        matrix = np.frombuffer(data, dtype=np.float32).reshape(len(rows), -1) if rows else np.zeros((0, 0))
-        return PassageVectors([row.id for row in rows], matrix, frozenset(row.embedder for row in rows))
+            return _as_vectors(session.execute(query).all())
 
     def state(self, recording: str) -> tuple[Any, ...]:
         """What ``talk`` depends on, but for the vectors themselves: equal as long as it would give the same.
@@ -430,6 +430,15 @@ def store_passages(
     session.flush()
     numbers = [row.id for row in changed]
     return numbers, sorted(set(gone) - set(numbers))
+
+
+def _as_vectors(rows: Sequence[Any]) -> PassageVectors:
+    widths = {len(row.embedding) for row in rows}
+    if len(widths) > 1:  # two models; the caller sees it by their names
+        rows = [row for row in rows if len(row.embedding) == max(widths)]
+    data = b"".join(row.embedding for row in rows)
+    matrix = np.frombuffer(data, dtype=np.float32).reshape(len(rows), -1) if rows else np.zeros((0, 0))
+    return PassageVectors([row.id for row in rows], matrix, frozenset(row.embedder for row in rows))
 
 
 def _stored_passage(row: PassageRow) -> Passage:

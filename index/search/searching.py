@@ -41,6 +41,9 @@ PASSAGES_WITH_WORDS = 500
 MOST_COMPARED = 50_000
 """Passages that are compared one by one, about five hundred hours, where a Chroma server lacks some."""
 
+ON_THEIR_WAY = 2_000
+"""Passages, about twenty hours, that a Chroma server may lack while other processes index recordings."""
+
 RECORDINGS = 4
 """Recordings of the library that are looked into for one question."""
 
@@ -293,11 +296,13 @@ class Search:
         None where a server lacks some of a library that is too large for that: words alone count then.
         """
         embedding = self._embed(query)
-        if self.vectors is not None and self._is_complete(self.vectors):
+        lacking = None if self.vectors is None else self._lacking(self.vectors)
+        if self.vectors is not None and lacking is not None:
             # What somebody may not see must not take the place of what they may.
             among = self.library.readable()
             with suppress(VectorsAway):  # since it was asked how much it holds
-                return [number for number, _ in self.vectors.query(embedding, CANDIDATES, among)]
+                found = self.vectors.query(embedding, CANDIDATES, among)
+                return self._with_newest(embedding, found, 2 * lacking)
         if self.vectors is not None and self.vectors.url and self._store.count() > MOST_COMPARED:
             return []
         stored = self._store.vectors()
@@ -339,8 +344,17 @@ class Search:
             kept = self._across[recording] = state, [passage.id for passage in passages], vectors
         return kept[1], kept[2]
 
-    def _is_complete(self, vectors: Vectors) -> bool:
-        """Whether Chroma has at least what the database has; else its answers would silently lack some.
+    def _with_newest(self, embedding: np.ndarray, found: list[tuple[int, float]], most: int) -> list[int]:
+        """What Chroma found, with the newest passages compared here: they are those that it lacks."""
+        scores = dict(found)
+        if most:
+            newest = self._store.newest_vectors(most)
+            if newest.ids and newest.embeddings.shape[1] == len(embedding):
+                scores |= dict(zip(newest.ids, (newest.embeddings @ embedding).tolist(), strict=True))
+        return sorted(scores, key=lambda number: -scores[number])[:CANDIDATES]
+
+    def _lacking(self, vectors: Vectors) -> int | None:
+        """How many passages Chroma does not have yet; None where its answers would lack too much.
 
         It lags while a recording is being indexed, and is behind for good after it was lost.
         """
@@ -356,15 +370,17 @@ class Search:
             held, reason = 0, str(error)
         else:
             reason = f"The search index holds {held} of {wanted} passages; {REINDEX} to rebuild it."
-        if held < wanted and not self._warned:
+        lacking = max(0, wanted - held)
+        if lacking <= (min(ON_THEIR_WAY, wanted // 10) if vectors.url else 0):
+            self._warned = False
+            return lacking
+        if not self._warned:
             self._warned = True
             if vectors.url and wanted > MOST_COMPARED:
                 _log.warning("Searching by words alone. %s", reason)
             else:
                 _log.warning("Searching the database instead, more slowly. %s", reason)
-        elif held >= wanted:
-            self._warned = False
-        return held >= wanted
+        return None
 
 
 def _joined(ranked: Sequence[tuple[Talk, Ranked]], k: int) -> Found:

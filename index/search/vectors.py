@@ -163,6 +163,26 @@ class Vectors:
         with self._lock:
             self._run(write)
 
+    def stored(self, numbers: Sequence[int]) -> dict[int, np.ndarray]:
+        """The vectors of these passages that are there, float32 ``[dimensions]`` each, by passage number.
+
+        Raises:
+            IndexOutOfDate: The collection cannot be used.
+        """
+        found: dict[int, np.ndarray] = {}
+
+        def read(collection: Collection) -> None:
+            for at in range(0, len(numbers), self._batch()):
+                ids = [str(number) for number in numbers[at : at + self._batch()]]
+                page = collection.get(ids=ids, include=["embeddings"])
+                rows = np.asarray(page["embeddings"], dtype=np.float32)
+                found.update(zip(map(int, page["ids"]), rows, strict=True))
+
+        if numbers:
+            with self._lock:
+                self._run(read)
+        return found
+
     def drop(self, recording: str, numbers: Sequence[int]) -> None:
         """Remove some of a recording's vectors; another recording's of the same number stay.
 
@@ -426,9 +446,7 @@ def _server(url: str, token: str | None) -> ClientAPI:
         settings.chroma_client_auth_credentials = token
     parts = urlsplit(url)
     port = parts.port or (443 if parts.scheme == "https" else 8000)
-    address = f"{parts.scheme}://{parts.netloc.removesuffix(f':{port}')}:{port}{parts.path.rstrip('/')}"
-    host = address if parts.path.strip("/") else str(parts.hostname)
-    client = chromadb.HttpClient(host=host, port=port, ssl=parts.scheme == "https", settings=settings)
+    client = chromadb.HttpClient(host=_base(url), port=port, ssl=parts.scheme == "https", settings=settings)
     session = getattr(getattr(client, "_server", None), "_session", None)
     if isinstance(session, httpx.Client):
         session.timeout = httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
@@ -462,11 +480,7 @@ def look_at_server(url: str, token: str | None = None, ask_kind: bool = False) -
     """
     import httpx2
 
-    parts = urlsplit(url)
-    # As Chroma's client: a server listens on 8000 unless the address says otherwise.
-    port = parts.port or (443 if parts.scheme == "https" else 8000)
-    name = str(parts.hostname) if ":" not in str(parts.hostname) else f"[{parts.hostname}]"
-    base = f"{parts.scheme}://{name}:{port}{parts.path.rstrip('/').removesuffix('/api/v2')}"
+    base = _base(url)
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     timeout = httpx2.Timeout(CONNECT_SECONDS)
     try:
@@ -489,6 +503,14 @@ def look_at_server(url: str, token: str | None = None, ask_kind: bool = False) -
             return ServerFacts(version[:40], kind)
     except httpx2.HTTPError as error:
         raise _server_trouble(url, error) from error
+
+
+def _base(url: str) -> str:
+    """Where a server's paths begin; it listens on 8000 unless the address says otherwise."""
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 8000)
+    name = f"[{parts.hostname}]" if ":" in str(parts.hostname) else parts.hostname
+    return f"{parts.scheme}://{name}:{port}{parts.path.rstrip('/').removesuffix('/api/v2')}"
 
 
 def _kind(headers: Mapping[str, str], description: Any) -> Literal["rust", "python", ""]:

@@ -8,10 +8,12 @@ first and renamed once it is whole.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
 import re
+import shutil
 import threading
 import time
 import uuid
@@ -20,7 +22,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from index.disk_space import noticing_full_disk
@@ -88,6 +90,34 @@ class AudioFiles:
         Raises:
             MossAgentError: It cannot be sent to where copies are kept; it stays in the folder.
         """
+
+    def take(self, recording: str, copy: Path) -> None:
+        """Keep a copy, and the peaks beside it, that lie in another folder, which stays as it is.
+
+        Raises:
+            MossAgentError: They cannot be sent to where copies are kept.
+            DiskFull: There is no room for them.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        # After the copy: peaks that are older than it would be made again.
+        for suffix in (COPY, PEAKS):
+            source, target = copy.with_suffix(suffix), self.local(recording).with_suffix(suffix)
+            if source.exists():
+                arriving = target.with_suffix(f"{ARRIVING}{os.getpid()}")
+                try:
+                    with noticing_full_disk(self.folder):
+                        shutil.copyfile(source, arriving)
+                    arriving.replace(target)
+                finally:
+                    arriving.unlink(missing_ok=True)
+
+    def digest(self, recording: str) -> str | None:
+        """SHA-256 of the copy as it is kept, in hexadecimal; None where there is none.
+
+        Raises:
+            MossAgentError: It is kept elsewhere and cannot be read.
+        """
+        return digest_of(self.local(recording))
 
     def withdraw(self, recording: str) -> None:
         """Delete what is kept of a recording elsewhere.
@@ -211,6 +241,22 @@ class KeptElsewhere(AudioFiles):
                 self._note(recording, _Origin(before, kept))
                 self._seen[recording] = time.monotonic()
         self._make_room(recording)
+
+    def take(self, recording: str, copy: Path) -> None:
+        """See ``AudioFiles``; it is sent from where it lies, past the cache."""
+        with self._locks[recording], self._reaching() as (files, place):
+            files.makedirs(place, exist_ok=True)
+            self._remove_unfinished(files, place, recording)
+            for suffix in (PEAKS, COPY):
+                if copy.with_suffix(suffix).exists():
+                    _send(files, copy.with_suffix(suffix), self._name(place, recording, suffix))
+
+    def digest(self, recording: str) -> str | None:
+        """See ``AudioFiles``; it is read from where it is kept, not from the cache."""
+        if self._kept(recording) is None:
+            return None
+        with self._reaching() as (files, place), files.open(self._name(place, recording, COPY), "rb") as file:
+            return _sha256(file)
 
     def withdraw(self, recording: str) -> None:
         """See ``AudioFiles``."""
@@ -391,6 +437,22 @@ def _send(files: AbstractFileSystem, source: Path, name: str) -> None:
         with suppress(Exception):
             files.rm_file(sending)
         raise
+
+
+def digest_of(copy: Path) -> str | None:
+    """SHA-256 of a file in hexadecimal; None where there is none."""
+    try:
+        with copy.open("rb") as file:
+            return _sha256(file)
+    except FileNotFoundError:
+        return None
+
+
+def _sha256(file: IO[bytes]) -> str:
+    found = hashlib.sha256()
+    while block := file.read(2**20):
+        found.update(block)
+    return found.hexdigest()
 
 
 def _stamp(copy: Path) -> tuple[int, int]:

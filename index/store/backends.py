@@ -120,6 +120,10 @@ class Backend(ABC):
         """The ``id`` of a row that is yet to come, which no other row of the table ever had."""
 
     @abstractmethod
+    def begin_numbers_after(self, connection: Connection, table: str, used: int) -> None:
+        """Let new rows of a table have an ``id`` larger than ``used``, which other rows had."""
+
+    @abstractmethod
     def forget_words(self, session: Session) -> None:
         """Drop words of deleted passages from the keyword index, in the transaction that deletes them."""
 
@@ -254,6 +258,16 @@ class Sqlite(Backend):
         used = session.scalar(newest, {"table": table}, execution_options=CHECKED)
         return 1 + int(used or 0)
 
+    def begin_numbers_after(self, connection: Connection, table: str, used: int) -> None:
+        """The largest ``id`` counts by itself, but for tables that say AUTOINCREMENT."""
+        value = {"table": table, "used": used}
+        made = connection.scalar(text("SELECT sql FROM sqlite_master WHERE name = :table"), value)
+        if "AUTOINCREMENT" in str(made).upper():
+            connection.execute(text("DELETE FROM sqlite_sequence WHERE name = :table AND seq < :used"), value)
+            there = text("SELECT 1 FROM sqlite_sequence WHERE name = :table")
+            if connection.execute(there, value).first() is None:
+                connection.execute(text("INSERT INTO sqlite_sequence VALUES (:table, :used)"), value)
+
     def forget_words(self, session: Session) -> None:
         """FTS5's own secure-delete needs SQLite 3.42; merging everything drops deleted words too."""
         merge = text("INSERT INTO passages_fts(passages_fts) VALUES('optimize')")
@@ -314,6 +328,11 @@ class Postgresql(Backend):
         host = url.host or url.query.get("host") or "this machine"
         self.place = f"{host if isinstance(host, str) else host[0]}:{url.port or 5432}/{url.database or ''}"
 
+    @property
+    def address(self) -> str:
+        """Its address as PostgreSQL's own library takes it, with the password."""
+        return self.url.set(drivername="postgresql").render_as_string(hide_password=False)
+
     def is_writable(self) -> bool:
         """Only the server knows."""
         return True
@@ -335,6 +354,8 @@ class Postgresql(Backend):
     def open(self, read_only: bool) -> Engine:
         """See ``Backend.open``."""
         options = {
+            # The passages that have a common word are ranked in memory.
+            "work_mem": "32MB",
             # What waits longer for somebody else's writing, or forgets that it writes, is stopped.
             "lock_timeout": f"{PATIENCE_SECONDS}s",
             "idle_in_transaction_session_timeout": "600s",
@@ -472,6 +493,12 @@ class Postgresql(Backend):
         following = text("SELECT nextval(pg_get_serial_sequence(:table, 'id'))")
         return int(session.scalar(following, {"table": table}, execution_options=CHECKED))
 
+    def begin_numbers_after(self, connection: Connection, table: str, used: int) -> None:
+        """Rows that came with their ``id`` have taken none from the table's sequence."""
+        if used > 0:
+            following = text("SELECT setval(pg_get_serial_sequence(:table, 'id'), :used)")
+            connection.execute(following, {"table": table, "used": used})
+
     def forget_words(self, session: Session) -> None:
         """Triggers have done it."""
 
@@ -497,21 +524,21 @@ class Postgresql(Backend):
             "recording": recording,
             "most": most,
         }
-        rows = [_WORDS]
+        counts, hits = "", _WORD_HITS
         for number, (phrase, weight) in enumerate(Counter(p for p in phrases if " " in p).items()):
             first, *rest = phrase.split()
             values |= {
-                f"phrase{number}": phrase,
                 f"parts{number}": sorted({first, *rest}),
                 f"weight{number}": weight,
                 # Between words stand two spaces, so that one ends where the next begins.
                 f"pattern{number}": f" {first}(?={''.join(f'  {word}' for word in rest)} )",
             }
-            rows.append(_PHRASE.replace("#", str(number)))
+            counts += _PHRASE.replace("#", str(number))
+            hits += _PHRASE_HITS.replace("#", str(number))
         wanted = ["recording_id = :recording"] if recording else []
         wanted += [f"recording_id IN ({_written(session, among)})"] if among is not None else []
         inside = f"JOIN passages ON passages.id = passage_id AND {' AND '.join(wanted)}" if wanted else ""
-        sql = _RANKED.format(rows=" UNION ALL ".join(rows), inside=inside)
+        sql = _RANKED.format(counts=counts, hits=hits, inside=inside)
         return list(session.scalars(text(sql), values, execution_options=CHECKED))
 
 
@@ -520,44 +547,53 @@ def _written(session: Session, among: Select[Any]) -> str:
     return str(among.compile(session.connection().engine, compile_kwargs={"literal_binds": True}))
 
 
-_WORDS = """
-    SELECT word, weight, passage_id, times, words
-    FROM (
-        SELECT library_stem(word) AS word, count(*) AS weight
-        FROM unnest(CAST(:words AS text[])) AS asked(word) GROUP BY 1
-    ) AS asked
-    JOIN passage_words USING (word)
-"""
-_PHRASE = """
-    SELECT :phrase#, :weight#, passage_id, times, words
-    FROM (
-        SELECT passage_id, max(words) AS words
-        FROM passage_words WHERE word = ANY(CAST(:parts# AS text[]))
-        GROUP BY passage_id HAVING count(*) = cardinality(CAST(:parts# AS text[]))
-    ) AS has_all
-    JOIN passages ON passages.id = passage_id
-    CROSS JOIN LATERAL (
-        SELECT count(*) AS times
-        FROM regexp_matches('  ' || regexp_replace(folded, '[ .,:]+', '  ', 'g') || '  ', :pattern#, 'g')
-    ) AS counted
-    WHERE times > 0
-"""
 _RANKED = """
-    WITH hits AS MATERIALIZED ({rows}),
-    library AS (
+    WITH library AS (
         SELECT CAST(sum(passages) AS float8) AS passages, CAST(sum(words) AS float8) / sum(passages) AS mean
         FROM passage_totals
     ),
-    rarity AS (
-        SELECT word, greatest(ln((passages - count(*) + 0.5) / (count(*) + 0.5)), 1e-6) AS idf
-        FROM hits CROSS JOIN library GROUP BY word, passages
-    )
+    asked AS MATERIALIZED (
+        SELECT word, weight,
+            (SELECT count(*) FROM passage_words WHERE passage_words.word = stems.word) AS found
+        FROM (
+            SELECT library_stem(written) AS word, count(*) AS weight
+            FROM unnest(CAST(:words AS text[])) AS words(written) GROUP BY 1
+        ) AS stems
+    ){counts},
+    hits AS ({hits})
     SELECT passage_id
-    FROM hits JOIN rarity USING (word) CROSS JOIN library {inside}
+    FROM hits CROSS JOIN library {inside}
     GROUP BY passage_id
-    ORDER BY
-        sum(weight * idf * times * 2.2 / (times + 1.2 * (0.25 + 0.75 * hits.words / mean))) DESC, passage_id
+    ORDER BY sum(
+        weight * greatest(ln((passages - found + 0.5) / (found + 0.5)), 1e-6)
+        * times * 2.2 / (times + 1.2 * (0.25 + 0.75 * hits.words / mean))
+    ) DESC, passage_id
     LIMIT :most
+"""
+_WORD_HITS = """
+    SELECT passage_id, CAST(weight AS float8) AS weight, CAST(found AS float8) AS found,
+        CAST(times AS float8) AS times, CAST(words AS float8) AS words
+    FROM asked JOIN passage_words USING (word)
+"""
+_PHRASE = """,
+    phrase# AS MATERIALIZED (
+        SELECT passage_id, times, words
+        FROM (
+            SELECT passage_id, max(words) AS words
+            FROM passage_words WHERE word = ANY(CAST(:parts# AS text[]))
+            GROUP BY passage_id HAVING count(*) = cardinality(CAST(:parts# AS text[]))
+        ) AS has_all
+        JOIN passages ON passages.id = passage_id
+        CROSS JOIN LATERAL (
+            SELECT count(*) AS times FROM regexp_matches(
+                '  ' || regexp_replace(folded, '[ .,:]+', '  ', 'g') || '  ', :pattern#, 'g'
+            )
+        ) AS counted
+        WHERE times > 0
+    )
+"""
+_PHRASE_HITS = """
+    UNION ALL SELECT passage_id, :weight#, (SELECT count(*) FROM phrase#), times, words FROM phrase#
 """
 
 _WRITING = 7_340_201

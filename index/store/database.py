@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -315,7 +315,7 @@ class VoiceSampleRow(Base):
     seconds: Mapped[float]
     """Speech behind it."""
     embedding: Mapped[bytes] = mapped_column(LargeBinary)
-    """float32, unit length."""
+    """float32, unit length: ``[256]`` as it was recorded, or ``[n_conditions, 256]``."""
     stale: Mapped[bool] = mapped_column(default=False)
     """Whether somebody changed since what the speaker says there; it is learned again before it is used."""
 
@@ -395,6 +395,43 @@ class WebhookDeliveryRow(Base):
     tries it meanwhile."""
     problem: Mapped[str] = mapped_column(default="")
     """Why the last attempt failed, in one sentence."""
+
+
+class JobRow(Base):
+    """A file on its way into the library, in a queue that several processes work on (``web.shared_jobs``)."""
+
+    __tablename__ = "jobs"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    source: Mapped[str | None] = mapped_column(unique=True)
+    """What must not be queued twice, an upload for one; NULL once it has left the queue."""
+    title: Mapped[str]
+    path: Mapped[str]
+    speakers: Mapped[int | None]
+    track: Mapped[int | None]
+    recording: Mapped[str | None] = mapped_column(index=True)
+    """Id that the recording has or will have."""
+    losing: Mapped[int | None]
+    """How many corrections may be lost by hearing it again; NULL where a file is taken in."""
+    state: Mapped[str]
+    error: Mapped[str | None]
+    can_retry: Mapped[bool] = mapped_column(default=True)
+    progress: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    """The latest report while it runs."""
+    queued_at: Mapped[float]
+    """Seconds since 1970; the queue's order."""
+    cancelled: Mapped[bool] = mapped_column(default=False)
+    """Whether somebody wants it stopped."""
+    worker: Mapped[str | None]
+    """The process that works on it."""
+    lease_until: Mapped[float | None]
+    """When another process may take it, unless that one says meanwhile that it is alive."""
+    begun: Mapped[int] = mapped_column(default=0)
+    """How often it was begun in a row with the process ending before anything came of it."""
+    left_at: Mapped[float | None] = mapped_column(index=True)
+    """When it left the queue, done or given up; NULL while it is in it."""
+    person_id: Mapped[int | None]
+    """Who sent it; NULL for nobody with an account."""
 
 
 class Database:
@@ -508,6 +545,12 @@ class Database:
             with self.backend.explaining(self.read_only):
                 held.enter_context(self.backend.holding(self.engine, name, cancel, wait))
             yield
+
+    @contextmanager
+    def watching(self) -> Iterator[Callable[[], object]]:
+        """A function that answers something else once anybody has written, here or in another process."""
+        with self.engine.connect() as connection:
+            yield lambda: self.backend.changes(connection)
 
     def rewrite(self) -> None:
         """Leave no byte of deleted rows in the database's files, as far as they are this program's."""

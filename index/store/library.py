@@ -31,6 +31,7 @@ from index.store.database import (
     CommentRow,
     CorrectionRow,
     Database,
+    JobRow,
     RecordingRow,
     SegmentRow,
     SpeakerRow,
@@ -102,7 +103,8 @@ class Library:
         table = RecordingRow.__table__
         wanted = sorted(recordings)
         idle: dict[str, bool] = {}
-        with self.database.engine.connect() as connection:
+        with self.database.transaction() as session:
+            connection = session.connection()
             for at in range(0, len(wanted), MOST_PARAMETERS):
                 part = wanted[at : at + MOST_PARAMETERS]
                 query = select(table.c.id, table.c.status).where(table.c.id.in_(part))
@@ -421,6 +423,7 @@ class Library:
             # Names of notes are titles; what is left of them is found by its marks.
             left = SyncedNoteRow.recording_id == recording
             session.execute(update(SyncedNoteRow).where(left).values(name="", fingerprint=""))
+            session.execute(delete(JobRow).where(JobRow.recording == recording))
             self.database.backend.forget_words(session)
         self.audio.drop_local(recording)
         self.database.rewrite()

@@ -38,6 +38,7 @@ from index.store.database import (
     CommentRow,
     CorrectionRow,
     Database,
+    JobRow,
     RecordingRow,
     VoiceConsentRow,
     VoiceRow,
@@ -410,6 +411,7 @@ class People:
             if row.is_admin:
                 _keep_an_admin(session, row.id)
             session.execute(delete(ThreadRow).where(ThreadRow.person_id == row.id))
+            session.execute(delete(JobRow).where(JobRow.person_id == row.id))
             theirs = delete(VoiceRow).where(VoiceRow.owner_id == row.id)
             session.execute(theirs, execution_options=CHECKED)
             session.execute(delete(VoiceConsentRow).where(VoiceConsentRow.id == row.id + 1))

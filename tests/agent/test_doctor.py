@@ -162,9 +162,14 @@ def test_a_full_disk_is_said(checks_of, monkeypatch):
 
 
 def test_where_the_library_cannot_be_opened_the_other_parts_are_checked(home, chroma, tmp_path):
-    settings = Settings(home=home, vectors=chroma, audio=f"file://{tmp_path}/kept")
-    found = examine_parts(settings, MossAgentError("The database is away; start it."))
-    checks = {check.name: check for check in found}
+    away = f"http://127.0.0.1:{free_port()}/v1"
+    with replaying() as model:
+        settings = Settings(
+            home=home, vectors=chroma, audio=f"file://{tmp_path}/kept", model=f"{model.url} {away}"
+        )
+        found = examine_parts(settings, MossAgentError("The database is away; start it."))
+        checks = {check.name: check for check in found}
+        assert checks[f"model {model.url.split('/')[2]}"].ok and not checks[f"model {away.split('/')[2]}"].ok
     assert not checks["library"].ok and checks["library"].detail == "The database is away; start it."
     assert checks["vectors"].ok and checks["audio"].ok and checks["media decoding"].ok
 
@@ -181,15 +186,13 @@ def test_the_command_ends_with_1_where_something_is_wrong(home, monkeypatch, cap
 
 
 def test_a_ray_address_is_looked_at(home):
-    class WithRay(Settings):
-        ray: str | None = None
-
     def ray_of(address: str) -> Check:
-        (check,) = doctor._cluster(WithRay(home=home, ray=address))
+        (check,) = doctor._cluster(Settings(home=home, ray=address))
         return check
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         assert ray_of(f"127.0.0.1:{listener.getsockname()[1]}").ok
     away = ray_of(f"ray://127.0.0.1:{free_port()}")
     assert not away.ok and "MOSS_AGENT_RAY" in away.detail
+    assert not ray_of("nowhere").ok
     assert ray_of("local").ok and doctor._cluster(Settings(home=home)) == []

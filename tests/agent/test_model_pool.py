@@ -4,6 +4,7 @@ answered twice."""
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -327,6 +328,18 @@ def test_checking_tells_the_least_context_and_leaves_out_what_serves_another_mod
     for _ in range(4):
         assert isinstance(answer(pool), Reply)
     assert other.chats == 0
+
+
+def test_one_that_accepts_and_says_nothing_holds_nobody_up(talkers, pool_of, monkeypatch):
+    monkeypatch.setattr(model_pool, "CONTACT_SECONDS", 0.2)
+    (one,) = talkers(1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/v1"
+        pool = ModelPool([url, one.url], lambda url, model: ServedBackend(url, model, retries=0, timeout=20))
+        assert pool.check().model == "moss"
+        assert [member.failures for member in pool.members] == [1, 0]
+        assert isinstance(answer(pool), Reply)
+        pool.close()
 
 
 def test_settings_name_several_servers(talkers, tmp_path):

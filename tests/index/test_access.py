@@ -139,7 +139,7 @@ def test_what_cannot_be_narrowed_is_refused(team: Team, query):
 @pytest.mark.one_database
 def test_every_table_belongs_to_recordings_or_is_known_to_belong_to_none():
     alone = {
-        "people", "groups", "group_members", "sign_ins", "api_keys", "sign_in_attempts", "threads",
+        "people", "groups", "group_members", "sign_ins", "api_keys", "sign_in_attempts", "threads", "jobs",
         "voice_consent",
     }  # fmt: skip
     others = {"recordings", "voices", "voice_matches"}

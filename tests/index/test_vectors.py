@@ -20,7 +20,7 @@ from index.search.passages import PassageStore
 from index.search.searching import Search
 from index.search.vectors import Vectors, look_at_server
 from tests.support.forwarder import Forwarder
-from tests.support.indexed import embedder, heard, open_library, sentences, store
+from tests.support.indexed import Numbers, embedder, heard, open_library, sentences, store
 
 
 @dataclass
@@ -303,16 +303,36 @@ def test_without_the_server_recordings_are_taken_in_corrected_and_found(
     library.database.close()
 
 
+def test_what_another_process_is_still_indexing_is_found_too(
+    home: Path, chroma: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    library = open_library(home)
+    vectors = Vectors(chroma, Numbers())
+    for number in range(12):
+        said = sentences(f"The boat number {number} leaves at {number}.")
+        index_recording(library, Numbers(), vectors, store(library, said, f"Boat {number}"))
+    newest = store(library, sentences("The museum keeps the second key."), "Key")
+    index_recording(library, Numbers(), vectors, newest)
+    (passage,) = PassageStore(library.database).of_recording(newest)[0]
+    vectors.drop(newest, [passage.id])  # as if it were on its way
+    monkeypatch.setattr("index.search.passages.PassageStore.vectors", lambda *_: pytest.fail("compared all"))
+    found = Search(library, Numbers(), vectors)._nearest("who has the other key?")
+    assert passage.id in found and len(found) == 13
+    assert not caplog.records
+    vectors.close()
+    library.database.close()
+
+
 def test_a_large_library_without_its_server_is_searched_by_words_alone(
     home: Path, line: Forwarder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     library = open_library(home)
-    vectors = Vectors(line.url, embedder())
-    index_recording(library, embedder(), vectors, store(library, sentences("We light the fireworks."), "A"))
+    vectors = Vectors(line.url, Numbers())
+    index_recording(library, Numbers(), vectors, store(library, sentences("We light the fireworks."), "A"))
     line.cut()
     monkeypatch.setattr("index.search.searching.MOST_COMPARED", 0)
     monkeypatch.setattr("index.search.passages.PassageStore.vectors", lambda *_: pytest.fail("compared"))
-    search = Search(library, embedder(), vectors)
+    search = Search(library, Numbers(), vectors)
     assert search._candidates("fireworks") and not search._nearest("fireworks")
     vectors.close()
     library.database.close()

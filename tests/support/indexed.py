@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 from sqlalchemy import select, text
 
 from agent.workspace import Workspace
@@ -32,6 +33,21 @@ HEARD = Path(__file__).parents[1] / "data" / "harbour_heard.json"
 def embedder() -> Embedder:
     """The packaged embedder, loaded once a run."""
     return Embedder()
+
+
+class Numbers:
+    """An embedder that takes no time: the same text has the same vector."""
+
+    name = Embedder("packaged").name
+    dimensions = 8
+
+    def encode_passages(self, texts: list[str]) -> np.ndarray:
+        rows = [np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint8)[:8] for text in texts]
+        matrix = np.array(rows, dtype=np.float32).reshape(len(texts), 8) + 1
+        return matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
+
+    def encode_query(self, text: str) -> np.ndarray:
+        return self.encode_passages([text])[0]
 
 
 def open_library(home: Path) -> Library:

@@ -33,8 +33,8 @@ from web.api.library_api import LIBRARY, create_library_api
 from web.api.service import CONTENT_TYPE, Service
 from web.api.transcriptions import transcriptions
 from web.guard import is_loopback
-from web.jobs import Jobs
 from web.server import address_of, listen, needs_accounts, sweep_daily
+from web.shared_jobs import open_jobs
 from web.uploads import Uploads
 
 if TYPE_CHECKING:
@@ -203,14 +203,9 @@ def serve(
 def _offer_library(workspace: Workspace, service: Service, held: ExitStack) -> ASGIApp:
     """The API for the library, with a queue of its own that ends with ``held``."""
     workspace.webhooks.start()
-    jobs = Jobs(
-        workspace.add,
-        lambda: workspace.files_at_once,
-        identify=workspace.identify,
-        actor=lambda: workspace.actor,
-    )
+    jobs = open_jobs(workspace)
     held.callback(jobs.close, 10)
-    uploads = Uploads(workspace.home, workspace.identify)
+    uploads = Uploads(workspace.home, workspace.is_shared, workspace.identify)
     with acting_as(EVERYTHING):
         ready = {found.id for found in workspace.recordings() if found.status == "ready"}
         uploads.take_up(jobs, ready, workspace.people.person)

@@ -21,14 +21,20 @@ from agent.answer import Answer, StepFinished, StepStarted, TextDelta, ThoughtDe
 from agent.instructed_summary import LONGEST_INSTRUCTION
 from index.export.markdown import to_markdown
 from index.moments import Moment, find_moment
-from index.recording_errors import Cancelled, MossAgentError, UnknownRecording
+from index.recording_errors import Cancelled, DatabaseAway, MossAgentError, UnknownRecording
 from index.records import Recording
 from web.edits import BY
 from web.jobs import Jobs, hear_again, remove_recording
 from web.page import chat_view
 from web.page.chat_view import Conversations
 from web.page.layout import render_actions
-from web.page.library_view import render_engines, render_found, render_glossary, render_library
+from web.page.library_view import (
+    render_engines,
+    render_found,
+    render_glossary,
+    render_library,
+    render_problem,
+)
 from web.page.transcript_view import (
     render_head,
     render_player,
@@ -82,6 +88,12 @@ class Handlers:
             # "": nothing is open, and the newest is not opened instead (see ``tick``).
             wanted = moment.recording or ""
         messages = self.conversations.messages(kept.get("thread"))
+        if (
+            messages
+            and self.workspace.is_shared
+            and kept.get("thread") not in self.workspace.memory.threads()
+        ):
+            messages = []  # forgotten by another process, with a recording that it quoted
         thread = kept.get("thread") if messages else None
         kept = {"recording": wanted or None, "thread": thread}
         return (*self._open(wanted, kept, bool(messages), moment), messages)
@@ -95,7 +107,16 @@ class Handlers:
         return self._open(wanted, {**kept, "recording": wanted}, talking)
 
     def tick(self, opened: str | None, seen: str, kept: Kept) -> list[Any]:
-        """Once a second: the library, and the open recording when something about it changed."""
+        """Once a second: the library, and the open recording when something about it changed.
+
+        While the database is away, that is said where the library is, and everything else stays as it is.
+        """
+        try:
+            return self._tick(opened, seen, kept)
+        except DatabaseAway as error:
+            return [render_problem(str(error)), *[gr.skip()] * 8]
+
+    def _tick(self, opened: str | None, seen: str, kept: Kept) -> list[Any]:
         recording = self._recording(opened)
         if recording is None and opened is None:
             recordings = self.workspace.recordings()
@@ -119,6 +140,7 @@ class Handlers:
         recording = self._recording(wanted)
         if recording is not None:
             self.workspace.note("opened", recording.id)
+            self.workspace.opened(recording.id)
         identity = recording.id if recording else ("" if wanted == "" else None)
         head, player, transcript, talk = self._middle(recording, moment)
         chips = self._chips(recording, talking)

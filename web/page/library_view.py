@@ -122,6 +122,11 @@ def render_library(
     return f'<ul class="cards" aria-label="Recordings">{"".join(rows)}</ul>'
 
 
+def render_problem(problem: str) -> str:
+    """Why the library, or what was searched in it, cannot be shown, as one sentence."""
+    return f'<div class="results"><p class="hint bad" role="status">{escape(problem)}</p></div>'
+
+
 def render_found(query: str, found: LibraryHits | None, problem: str = "") -> str:
     """What a search over the whole library found, by recording; every place plays.
 
@@ -131,7 +136,7 @@ def render_found(query: str, found: LibraryHits | None, problem: str = "") -> st
         problem: One sentence.
     """
     if found is None:
-        return f'<div class="results"><p class="hint bad" role="status">{escape(problem)}</p></div>'
+        return render_problem(problem)
     count = sum(len(places) for _, places in found.places)
     if not count and not found.titled:
         nothing = f"Nothing was found for “{escape(query)}”."

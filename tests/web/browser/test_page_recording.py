@@ -209,7 +209,7 @@ def asking_site(filled_home: Path, models: Path, tmp_path: Path) -> Iterator[Sit
     with sqlite3.connect(home / "library.sqlite") as database:
         second = database.execute("SELECT id, recording_id FROM speakers WHERE name = 'Speaker 2'").fetchone()
         database.execute("INSERT INTO voices VALUES (1, 'Anna', 'an encoder')")
-        database.execute("INSERT INTO voice_samples VALUES (1, ?, 9.0, ?)", (second[1], bytes(1024)))
+        database.execute("INSERT INTO voice_samples VALUES (1, ?, 9.0, ?, 0)", (second[1], bytes(1024)))
         match = "INSERT INTO voice_matches VALUES (?, 1, 'maybe', 'Speaker 2', 0.8)"
         database.execute(match, (second[0],))
     running = start(home, MOSS_AGENT_VOICES="ask")

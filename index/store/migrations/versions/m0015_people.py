@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0015"
-down_revision = "0013"
+down_revision = "0014"
 branch_labels = None
 depends_on = None
 
@@ -17,6 +17,8 @@ def upgrade() -> None:
     if "owner_id" not in _columns("recordings"):
         op.add_column("recordings", sa.Column("owner_id", sa.Integer))
     op.create_index("ix_recordings_owner_id", "recordings", ["owner_id"], if_not_exists=True)
+    if "person_id" not in _columns("jobs"):
+        op.add_column("jobs", sa.Column("person_id", sa.Integer))
     if "by" not in _columns("comments"):
         op.add_column("comments", sa.Column("by", sa.String, nullable=False, server_default=""))
     if "owner_id" not in _columns("voices"):
@@ -173,6 +175,7 @@ def downgrade() -> None:
         "groups", "people",
     ):  # fmt: skip
         op.drop_table(name)
+    op.drop_column("jobs", "person_id")
     op.drop_column("comments", "by")
     op.drop_index("ix_recordings_owner_id", "recordings")
     op.drop_column("recordings", "owner_id")
