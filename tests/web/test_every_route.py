@@ -31,7 +31,7 @@ from index.records import Recording
 from index.search.indexing import index_recording
 from index.store.access import EVERYTHING, NOBODY, Actor, Person, acting_as
 from index.store.database import Base, VoiceRow, VoiceSampleRow
-from tests.support.api_serving import wav
+from tests.support.api_serving import wait_until, wav
 from tests.support.indexed import embedder, sentences, store
 from tests.support.loops import run_apart
 from web.accounts import ACTOR, COOKIE
@@ -45,6 +45,7 @@ from web.mcp_server import LibraryServer
 from web.page.handlers import Handlers
 from web.page.layout import lay_out
 from web.page.page import InTheirName, wire
+from web.shared_jobs import SharedJobs
 from web.uploads import Uploads
 
 WORD = "zephyrine"
@@ -675,3 +676,34 @@ def test_every_route_of_the_served_api_needs_a_key_and_the_servers_own_opens_no_
 def test_json_of_what_is_refused_is_the_apis(house: House):
     refused = house.ask(None, "GET", "/api/v1/recordings")
     assert json.loads(refused.text)["error"]["code"] == "not_signed_in"
+
+
+def test_a_shared_queue_knows_whose_files_are_whose(house: House, tmp_path: Path):
+    database = house.workspace.library.database
+    file = tmp_path / "talk.wav"
+    file.write_bytes(wav(0.2))
+    took: list[str] = []
+
+    def add(*_: Any, **__: Any) -> Recording:
+        took.append(str(house.workspace.actor))
+        raise MossAgentError("Enough.")
+
+    jobs = SharedJobs(
+        database, add, identify=house.workspace.identify, actor=lambda: house.workspace.actor,
+        person=house.workspace.people.person,
+    )  # fmt: skip
+    try:
+        with acting_as(house.people["anna"]):
+            job = jobs.submit(file, f"Job {WORD}")
+            wait_until(lambda: [each.state for each in jobs.list()] == ["failed"])
+        assert took == [str(house.people["anna"])]
+        with acting_as(house.people["otto"]):
+            jobs.dismiss(job.id)
+            jobs.resume(job.id)
+            assert jobs.list() == [] and jobs.find(job.id) is None
+        with acting_as(house.people["anna"]):
+            assert [each.state for each in jobs.list()] == ["failed"]
+            jobs.dismiss(job.id)
+            assert jobs.list() == []
+    finally:
+        jobs.close(5)
