@@ -66,12 +66,12 @@ browser:
 	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } \
 		|| echo "Browser tests will be skipped: install Chromium first, as root: apt-get install chromium"
 
-# So does PostgreSQL, of which no server is started but those that tests start.
+# So does PostgreSQL; no server is set up or started but those that tests start.
 postgresql:
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null \
-		|| { test "$$(id -u)" = 0 && mkdir -p /etc/postgresql-common \
-			&& echo "create_main_cluster = false" >/etc/postgresql-common/createcluster.conf \
-			&& apt-get update -qq && apt-get install -y -qq postgresql >/dev/null; } \
+		|| { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -y -qq postgresql-common >/dev/null \
+			&& sed -i 's/^#*create_main_cluster.*/create_main_cluster = false/' /etc/postgresql-common/createcluster.conf \
+			&& apt-get install -y -qq postgresql >/dev/null; } \
 		|| echo "Tests of PostgreSQL will be skipped: install it first, as root: apt-get install postgresql"
 
 $(STAMPS)/install: pyproject.toml constraints.txt | $(BIN)/python

@@ -679,6 +679,10 @@ class Workspace:
             self.note("deleted", recording.id)
             self._remove_notes(recording.id)
             self.library.delete(recording.id)
+            if self.vectors.url:
+                # Another process may have sent them again while the database still had them.
+                with suppress(IndexOutOfDate):
+                    self.vectors.delete(recording.id)
             with self._written_lock:
                 for key in [key for key in self._written if key[0] == recording.id]:
                     del self._written[key]

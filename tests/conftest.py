@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -91,9 +93,35 @@ def home(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Joined model weights, made once a run."""
-    yield tmp_path_factory.mktemp("models")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """Make a folder once a run, also where tests run side by side: the first fills it, the others wait."""
+    shared = tmp_path_factory.getbasetemp()
+    shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
+
+    def made(name: str, fill: Callable[[Path], object]) -> Path:
+        folder, done = shared / name, shared / f"{name}.done"
+        with (shared / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                folder.mkdir(exist_ok=True)
+                fill(folder)
+                done.touch()
+        return folder
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def models(once: Callable[[str, Callable[[Path], object]], Path]) -> Path:
+    """The recogniser's joined weights, where its packages are installed."""
+    from index.recording_errors import WeightsError
+    from index.weights import whisper_folder
+
+    def join(folder: Path) -> None:
+        with suppress(WeightsError):
+            whisper_folder("base", folder)
+
+    return once("models", join)
 
 
 @pytest.fixture(scope="session")

@@ -109,6 +109,8 @@ def _start(arguments: list[str], may_make_token: bool, foreground: bool) -> None
     import_ray()
     variables = os.environ.copy()
     variables.setdefault("RAY_AUTH_MODE", "token")
+    # On a busy machine the server of a Ray Client takes longer to start than Ray waits for it.
+    variables.setdefault("RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S", "120")
     if variables["RAY_AUTH_MODE"] == "token" and not has_token():
         if not may_make_token:
             raise ClusterAway(

@@ -53,8 +53,9 @@ GONE_SECONDS = 20.0
 """A cluster that has not answered for so long is gone. Ray ends a process 60 s after it lost its cluster, so
 the connection is given up before."""
 
-CONNECT_SECONDS = 30.0
+CONNECT_SECONDS = 60.0
 REACH_SECONDS = 5.0
+START_SECONDS = 120.0
 
 TOKEN_FILE = ".ray/auth_token"
 """Where Ray looks for its token, in the user's own folder."""
@@ -106,16 +107,24 @@ def connect(address: str) -> RaySession:
     import_ray()
     outcome: list[RaySession | Exception] = []
 
+    settled = threading.Event()
+
     def begin() -> None:
         try:
-            outcome.append(RaySession(address))
+            session = RaySession(address)
         except Exception as error:
             outcome.append(error)
+            settled.set()
+            return
+        outcome.append(session)
+        settled.set()
+        # What Ray starts here ends with the thread that started it, so that thread stays.
+        session.stay_present()
 
     # In a thread of its own: Ray would else decide how this program ends on a signal, and may wait for long.
-    thread = threading.Thread(target=begin, name="connecting-to-ray", daemon=True)
+    thread = threading.Thread(target=begin, name="ray-presence", daemon=True)
     thread.start()
-    thread.join(CONNECT_SECONDS)
+    settled.wait(START_SECONDS if address == "local" else CONNECT_SECONDS)
     if outcome and isinstance(outcome[0], RaySession):
         return outcome[0]
     failure = outcome[0] if outcome and isinstance(outcome[0], Exception) else None
@@ -219,7 +228,13 @@ def import_ray() -> Any:
         ) from error
     # The program's own way to end on a signal stays, which Ray warns of.
     logging.getLogger("ray._private.worker").addFilter(_is_no_signal)
+    # When a machine dies, Ray prints the end of its log on stdout, where a command's JSON belongs.
+    ray._private.worker.print_to_stdstream = _note
     return ray
+
+
+def _note(data: dict[str, Any], ignore_prefix: bool) -> None:
+    log.debug("%s: %s", data.get("pid"), data.get("lines"))
 
 
 def _is_no_signal(record: logging.LogRecord) -> bool:
@@ -253,7 +268,6 @@ class RaySession:
         self._desk = desk_actor(ray)
         ray.get(self._desk.present.remote(self.asker), timeout=CONNECT_SECONDS)
         self._closed = threading.Event()
-        threading.Thread(target=self._stay_present, name="ray-presence", daemon=True).start()
 
     # --- calls ----------------------------------------------------------------------------------------
 
@@ -418,7 +432,7 @@ class RaySession:
             raise HearingError(f"{type(error).__name__}: {_first_line(error)}") from error
         raise ClusterAway(f"{LOST[:-1]} ({_first_line(error)}).") from error
 
-    def _stay_present(self) -> None:
+    def stay_present(self) -> None:
         """Tell the desk again and again that this process is there; leave a cluster that is gone."""
         ray, heard = self._ray, time.monotonic()
         while not self._closed.wait(PRESENT_SECONDS):
@@ -436,7 +450,7 @@ class RaySession:
 
 def _first_line(error: BaseException | None) -> str:
     lines = str(error).strip().splitlines() if error is not None else []
-    return " ".join(lines[0].split())[:200].rstrip(".") if lines else type(error).__name__
+    return " ".join(lines[0].split())[:200].rstrip(".:") if lines else type(error).__name__
 
 
 # --- actors ---------------------------------------------------------------------------------------------

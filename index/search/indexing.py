@@ -8,6 +8,7 @@ alone is brought up to date, and the server with the next recording that it take
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -19,12 +20,15 @@ from sqlalchemy.orm import Session
 from index.recording_errors import VectorsAway
 from index.records import Passage, Segment
 from index.search.embeddings import Embedder
-from index.search.passages import PassageStore, cut_passages, store_passages
+from index.search.passages import BATCH, PassageStore, cut_passages, store_passages
 from index.search.vectors import REINDEX, Vectors
 from index.store.database import PassageRow, SegmentRow
 from index.store.library import Library, segments_in
 
 _log = logging.getLogger(__name__)
+
+MEND_SECONDS = 600.0
+"""How often a process compares a shared collection with the database at most, where their sizes differ."""
 
 Known = dict[str, np.ndarray]
 """Embeddings that were made already, by text."""
@@ -65,12 +69,32 @@ def check_index(vectors: Vectors) -> None:
 
 
 def _replace_vectors(store: PassageStore, vectors: Vectors, recording: str) -> None:
-    passages, _ = store.of_recording(recording)
-    stored = store.vectors(recording)
-    by_id = {passage.id: passage for passage in passages}
-    # What another process stored or removed between the two is its own to send.
-    kept = [at for at, number in enumerate(stored.ids) if number in by_id]
-    vectors.replace(recording, [by_id[stored.ids[at]] for at in kept], stored.embeddings[kept])
+    vectors.replace(recording, *store.for_index(recording))
+
+
+def mend(library: Library, vectors: Vectors) -> int:
+    """Bring a collection up to date that other processes write to as well; returns how many vectors changed.
+
+    It may be behind where a process ended before it sent what a server that was away had missed, or before it
+    removed what the database has no more.
+
+    Raises:
+        IndexOutOfDate: The collection cannot be used.
+    """
+    store = PassageStore(library.database)
+    # Read first: what is in it then was in the database before, unless it is gone from there.
+    held = vectors.owners()
+    wanted = store.owners()
+    gone: dict[str, list[int]] = {}
+    for number, recording in held.items():
+        if wanted.get(number) != recording:
+            gone.setdefault(recording, []).append(number)
+    for recording, numbers in gone.items():
+        vectors.drop(recording, numbers)
+    lacking = sorted(number for number, recording in wanted.items() if held.get(number) != recording)
+    for at in range(0, len(lacking), BATCH):
+        vectors.add(*store.for_index(ids=lacking[at : at + BATCH]))
+    return len(lacking) + sum(map(len, gone.values()))
 
 
 @contextmanager
@@ -83,6 +107,10 @@ def _unless_away(library: Library, vectors: Vectors, recording: str) -> Iterator
             _replace_vectors(store, vectors, missed)
             vectors.missed.discard(missed)
         vectors.missed.discard(recording)
+        if vectors.url and time.monotonic() - vectors.mended > MEND_SECONDS:
+            vectors.mended = time.monotonic()
+            if vectors.count() != store.size():
+                mend(library, vectors)
     except VectorsAway as error:
         if not vectors.missed:
             _log.warning(

@@ -247,6 +247,43 @@ class PassageStore:
         with self.database.transaction() as session:
             return _as_vectors(session.execute(query.order_by(PassageRow.id.desc()).limit(most)).all())
 
+    def for_index(
+        self, recording: str | None = None, ids: Sequence[int] = ()
+    ) -> tuple[list[Passage], np.ndarray]:
+        """What a collection stores of passages, whoever may see them: without their text, and their vectors.
+
+        Args:
+            recording: All passages of this one.
+            ids: Or these; numbers that do not exist are left out.
+
+        Returns:
+            The passages, and float32 ``[n_passages, dimensions]``.
+        """
+        columns = PassageRow.__table__.c
+        query = select(columns.id, columns.recording_id, columns.start, columns.end, columns.embedding)
+        chosen = columns.id.in_(ids) if recording is None else columns.recording_id == recording
+        with self.database.transaction() as session:
+            rows = session.connection().execute(query.where(chosen).order_by(columns.id)).all()
+        width = max((len(row.embedding) for row in rows), default=0)
+        rows = [row for row in rows if len(row.embedding) == width]  # two models, for a moment
+        passages = [Passage(row.recording_id, row.start, row.end, "", (), row.id) for row in rows]
+        data = b"".join(row.embedding for row in rows)
+        matrix = np.frombuffer(data, dtype=np.float32).reshape(len(rows), -1) if rows else np.zeros((0, 0))
+        return passages, matrix
+
+    def owners(self) -> dict[int, str]:
+        """Which recording each passage of the library is of, whoever may see it, by its number."""
+        columns = PassageRow.__table__.c
+        with self.database.transaction() as session:
+            rows = session.connection().execute(select(columns.id, columns.recording_id)).all()
+        return {row.id: row.recording_id for row in rows}
+
+    def size(self) -> int:
+        """Number of passages of the library, whoever may see them."""
+        with self.database.transaction() as session:
+            query = select(func.count()).select_from(PassageRow.__table__)
+            return session.connection().scalar(query) or 0
+
     def indexed_recordings(self) -> list[str]:
         """Ids of the recordings that are indexed or should be: those that are ready or have passages."""
         has_passages = select(PassageRow.recording_id)

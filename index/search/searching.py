@@ -358,8 +358,7 @@ class Search:
 
         It lags while a recording is being indexed, and is behind for good after it was lost.
         """
-        with acting_as(EVERYTHING):
-            wanted = self._store.count()
+        wanted = self._store.size()
         try:
             held = vectors.count()
         except IndexOutOfDate as error:

@@ -67,6 +67,7 @@ class Vectors:
 
     Attributes:
         missed: Recordings whose vectors could not be sent to the server; they are with the next that is.
+        mended: When it was last compared with the database, in seconds of the monotonic clock.
 
     Raises:
         MossAgentError: It is neither a folder nor the address of a server.
@@ -76,6 +77,7 @@ class Vectors:
         self.location = location if isinstance(location, Path) else location_of(location)
         self.embedder = embedder
         self.missed: set[str] = set()
+        self.mended = float("-inf")
         self._token = token
         self._client: ClientAPI | None = None
         self._collection: Collection | None = None
@@ -181,6 +183,28 @@ class Vectors:
         if numbers:
             with self._lock:
                 self._run(read)
+        return found
+
+    def owners(self) -> dict[int, str]:
+        """Which recording each vector is of, by passage number.
+
+        Raises:
+            IndexOutOfDate: The collection cannot be used.
+        """
+        found: dict[int, str] = {}
+
+        def read(collection: Collection) -> None:
+            batch, last = self._batch(), collection.count()
+            for at in range(0, last, batch):
+                page = collection.get(limit=batch, offset=at, include=["metadatas"])
+                facts = page["metadatas"] or []
+                found.update(
+                    (int(number), str(fact["recording"]))
+                    for number, fact in zip(page["ids"], facts, strict=True)
+                )
+
+        with self._lock:
+            self._run(read)
         return found
 
     def drop(self, recording: str, numbers: Sequence[int]) -> None:

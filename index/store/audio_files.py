@@ -38,7 +38,8 @@ UNFINISHED = (".again", ".partial", ".sides", ".reserve", ".peaks-partial")
 """Suffixes of what is not whole yet."""
 
 ARRIVING = ".arriving-"
-"""What the suffix of a file begins with that one process writes; its number follows."""
+"""What the suffix of a file begins with that one process writes; a name that no other has follows, since
+processes of several machines may share the folder."""
 
 SETTING = "MOSS_AGENT_AUDIO"
 LOOK_AGAIN = 30.0
@@ -103,7 +104,7 @@ class AudioFiles:
         for suffix in (COPY, PEAKS):
             source, target = copy.with_suffix(suffix), self.local(recording).with_suffix(suffix)
             if source.exists():
-                arriving = target.with_suffix(f"{ARRIVING}{os.getpid()}")
+                arriving = target.with_suffix(f"{ARRIVING}{uuid.uuid4().hex}")
                 try:
                     with noticing_full_disk(self.folder):
                         shutil.copyfile(source, arriving)
@@ -287,7 +288,7 @@ class KeptElsewhere(AudioFiles):
         if kept is None:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        arriving = copy.with_suffix(f"{ARRIVING}{os.getpid()}")
+        arriving = copy.with_suffix(f"{ARRIVING}{uuid.uuid4().hex}")
         try:
             with self._reaching() as (files, place), noticing_full_disk(self.folder):
                 name = self._name(place, recording, COPY)
@@ -331,7 +332,7 @@ class KeptElsewhere(AudioFiles):
 
     def _note(self, recording: str, origin: _Origin) -> None:
         note = self.local(recording).with_suffix(ORIGIN)
-        partial = note.with_suffix(f"{ARRIVING}{os.getpid()}")
+        partial = note.with_suffix(f"{ARRIVING}{uuid.uuid4().hex}")
         with noticing_full_disk(self.folder):
             partial.write_text(json.dumps({"local": origin.local, "kept": origin.kept}), encoding="utf-8")
             partial.replace(note)

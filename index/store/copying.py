@@ -78,7 +78,7 @@ def copy_rows(source: Connection, target: Database, report: Report) -> int:
         report(min(done, total), total)
         for rows in _batches(source, target, table):
             with target.transaction() as session:
-                session.execute(insert(table), rows)
+                session.connection().execute(insert(table), rows)
             done, copied = done + len(rows), copied + len(rows)
             report(min(done, total), total)
     with target.engine.begin() as connection:

@@ -206,7 +206,9 @@ def test_the_transcript_is_the_same_and_both_nodes_worked(nodes, pool, folder, c
     assert len(begun(folder)) == len(here[1]) > 4
 
 
-def test_a_node_that_dies_in_the_middle_costs_its_running_windows(nodes, pool, folder, clip, library, here):
+def test_a_node_that_dies_in_the_middle_costs_its_running_windows(
+    nodes, pool, folder, clip, library, here, capsys
+):
     (folder / "hold").touch()
     adding = Adding(ingest(library, away(nodes, pool, folder)), clip)
     wait_for(lambda: len(begun(folder)) == 2)
@@ -216,6 +218,7 @@ def test_a_node_that_dies_in_the_middle_costs_its_running_windows(nodes, pool, f
     assert recording.status == Status.READY
     assert (transcript(library, recording), whole(library, recording.id)) == here
     assert len(begun(folder)) <= len(here[1]) + 1
+    assert "raylet" not in capsys.readouterr().out
 
 
 def test_a_worker_process_that_dies_costs_its_running_window(nodes, pool, folder, clip, library, here):

@@ -410,6 +410,7 @@ def test_what_another_process_heard_anew_is_found_though_it_has_the_same_numbers
     assert "Nobody drowned; every sailor was saved." in found
 
 
+@pytest.mark.one_database
 def test_a_removed_recording_is_not_found_by_the_next_search(changing: Indexed) -> None:
     assert changing.search.search("How many men drowned?", changing.lecture)
     with changing.library.database.transaction() as session:

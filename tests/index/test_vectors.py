@@ -15,7 +15,7 @@ from agent.workspace import open_workspace
 from index.corrections.correcting import Corrections
 from index.recording_errors import IndexOutOfDate, MossAgentError, VectorsAway
 from index.records import Passage
-from index.search.indexing import index_recording, rebuild
+from index.search.indexing import index_recording, mend, rebuild
 from index.search.passages import PassageStore
 from index.search.searching import Search
 from index.search.vectors import Vectors, look_at_server
@@ -300,6 +300,31 @@ def test_without_the_server_recordings_are_taken_in_corrected_and_found(
     assert vectors.missed == set()
     assert vectors.count() == count + more + added == PassageStore(library.database).count()
     vectors.close()
+    library.database.close()
+
+
+def test_what_a_process_that_ended_left_behind_is_mended_by_the_next(home: Path, chroma: str) -> None:
+    library = open_library(home)
+    vectors = Vectors(chroma, Numbers())
+    kept = [store(library, sentences(f"Sentence {number}."), f"Talk {number}") for number in range(4)]
+    for recording in kept[:3]:
+        index_recording(library, Numbers(), vectors, recording)
+    owned = PassageStore(library.database).owners()
+    (lost,) = [number for number, recording in owned.items() if recording == kept[0]]
+    (taken,) = [number for number, recording in owned.items() if recording == kept[1]]
+    vectors.drop(kept[0], [lost])  # never sent
+    vectors.add(passages("gone", taken, 1), unit(1))  # of a recording that had this number before
+    vectors.add(passages("gone", 900, 2), unit(2))  # never removed
+    vectors.close()
+
+    following = Vectors(chroma, Numbers())
+    index_recording(library, Numbers(), following, kept[3])
+    assert following.owners() == PassageStore(library.database).owners()
+    stored = following.stored([lost, taken])
+    for number, text in ((lost, "Sentence 0."), (taken, "Sentence 1.")):
+        assert stored[number] == pytest.approx(Numbers().encode_query(text), abs=1e-5)
+    assert mend(library, following) == 0
+    following.close()
     library.database.close()
 
 

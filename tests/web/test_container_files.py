@@ -134,33 +134,12 @@ def test_the_health_check_fails_where_nothing_answers(monkeypatch):
     sys.modules.pop("healthy")
 
 
-def test_a_teams_chroma_is_reached_through_the_proxy_that_asks_for_a_token_alone():
-    team = yaml.safe_load((ROOT / "docker" / "compose.team.yaml").read_text())
-    services, networks = team["services"], team["networks"]
-    chroma, proxy, page = services["chroma"], services["vectors"], services["page-1"]
-    # The server in Rust; nothing else shares its network, and nothing of it is published.
-    assert chroma["entrypoint"][0].endswith("/bin/chroma") and chroma["command"][0] == "run"
-    assert not any("ports" in service for service in (chroma, proxy))
-    shared = {name for name, service in services.items() if "vectors" in service["networks"]}
-    assert shared == {"vectors", "chroma"}
-    assert networks["vectors"]["internal"] and chroma["networks"] == ["vectors"]
-    assert page["environment"]["MOSS_AGENT_VECTORS"] == "http://vectors:8000"
-    token = "${VECTORS_TOKEN"
-    assert page["environment"]["MOSS_AGENT_VECTORS_TOKEN"].startswith(f"{token}:?")
-    assert proxy["environment"]["VECTORS_TOKEN"].startswith(f"{token}:?")
-    (mounted,) = proxy["volumes"]
-    template = (ROOT / "docker" / mounted.split(":")[0]).read_text()
-    assert f'"Bearer {token}}}" 1;' in template and "return 401" in template
-
-
 def test_a_teams_parts_have_versions_and_only_the_proxy_is_published():
-    parts = yaml.safe_load((ROOT / "docker" / "compose.team.yaml").read_text())["services"]
+    parts = yaml.safe_load((ROOT / "compose.team.yaml").read_text())["services"]
     pages = {name: part for name, part in parts.items() if "build" in part}
     assert set(pages) == {"page-1", "page-2"}
     for name, part in parts.items():
-        assert (
-            name in pages or part["image"] == "moss-agent-team" or re.search(r":\d[\w.-]*$", part["image"])
-        ), name
+        assert part["image"] == "moss-agent-team" or re.search(r":\d[\w.-]*$", part["image"]), name
         assert ("ports" in part) == (name == "nginx")
     settings = {f"MOSS_AGENT_{name.upper()}" for name in Settings.model_fields}
     for page in pages.values():
@@ -170,3 +149,22 @@ def test_a_teams_parts_have_versions_and_only_the_proxy_is_published():
     assert all(f"server {name}:7860" in proxy for name in pages)
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     assert set(parts["page-1"]["build"]["args"]["EXTRAS"].split()) <= set(extras)
+
+
+def test_a_teams_chroma_is_reached_through_the_proxy_that_asks_for_a_token_alone():
+    team = yaml.safe_load((ROOT / "compose.team.yaml").read_text())
+    services, networks = team["services"], team["networks"]
+    chroma, proxy, page = services["chroma"], services["vectors"], services["page-1"]
+    # The server in Rust; nothing else shares its network, and nothing of it is published.
+    assert chroma["entrypoint"][0].endswith("/bin/chroma") and chroma["command"][0] == "run"
+    assert not any("ports" in service for service in (chroma, proxy))
+    shared = [name for name, service in services.items() if "vectors" in service["networks"]]
+    assert shared == ["vectors", "chroma"]
+    assert networks["vectors"]["internal"] and chroma["networks"] == ["vectors"]
+    assert page["environment"]["MOSS_AGENT_VECTORS"] == "http://vectors:8000"
+    token = "${VECTORS_TOKEN"
+    assert page["environment"]["MOSS_AGENT_VECTORS_TOKEN"].startswith(f"{token}:?")
+    assert proxy["environment"]["VECTORS_TOKEN"].startswith(f"{token}:?")
+    (mounted,) = proxy["volumes"]
+    template = (ROOT / mounted.split(":")[0]).read_text()
+    assert f'"Bearer {token}}}" 1;' in template and "return 401" in template

@@ -189,6 +189,7 @@ def by_page(house: House, row: Row) -> None:
         "change_comment": lambda: handlers.recomment(house.recording, event(id=house.comment, text="There.")),
         "remove_comment": lambda: handlers.uncomment(house.recording, event(id=house.comment)),
         "hear_again": lambda: handlers.again(None, event(id=house.audio, losing=0)),
+        "attach_media": lambda: by_api(house, row),
         "talk_time": lambda: handlers.load(kept),
         "speaker_facts": lambda: handlers.load(kept),
         "summarize_as": lambda: list(

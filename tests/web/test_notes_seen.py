@@ -98,7 +98,7 @@ def test_all_of_the_speech_beside_another_note_is_no_percentage() -> None:
 def test_a_transcript_without_its_media_says_so_where_it_would_play() -> None:
     silent = replace(RECORDING, imported="srt", has_media=False)
     shown = render_player(silent, False)
-    assert "<audio" not in shown and f"moss-agent attach {silent.id[:12]}" in shown
+    assert "<audio" not in shown and f'data-attach="{silent.id}"' in shown
     assert "<audio" in render_player(replace(silent, has_media=True), True)
     assert output.listed_json(silent)["has_media"] is False
 

@@ -74,8 +74,8 @@ def render_player(recording: Recording | None, ready: bool, at: float | None = N
         return (
             f'{lane} data-silent{stand}></div><div class="controls">'
             f'<p class="hint" role="note" data-unplayable="{name}">This transcript was imported without its '
-            "media file, so it cannot be played. To add the file: "
-            f"<code>moss-agent attach {escape(recording.id[:12])} FILE</code></p>{TOPICS}{MOMENT}</div>"
+            f'media file, so it cannot be played. <button type="button" class="btn" data-attach="{name}">'
+            f"Add the media file</button></p>{TOPICS}{MOMENT}</div>"
         )
     return (
         f"{lane}></div>"

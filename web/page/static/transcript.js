@@ -140,6 +140,9 @@ moss.head = (element, trigger) => element.addEventListener("click", async (event
 /** Have a recording transcribed anew, once it was said what goes with that. */
 moss.hearAgain = async (button, trigger) => {
   const { again: id, title } = button.dataset;
+  // What is on its way counts, too.
+  if (moss.editing) await moss.saveField();
+  await moss.sent;
   const reply = await fetch(`edits/${id}/history`).catch(() => null);
   if (!reply?.ok) { moss.complain("Whether there are corrections could not be found out; try again."); return; }
   const losing = (await reply.json()).filter((one) => !one.undone_at).length;
