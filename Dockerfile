@@ -45,11 +45,12 @@ ENV PYTHONDONTWRITEBYTECODE=1 \
     HOME=/tmp \
     HF_HOME=/data/huggingface \
     MOSS_AGENT_HOME=/data/library \
+    MOSS_AGENT_ACCOUNTS=optional \
     MOSS_AGENT_WEIGHTS=/opt/moss-agent/weights
 VOLUME /data
 EXPOSE 7860 8000
 HEALTHCHECK --interval=30s --timeout=10s --start-period=90s CMD ["python3", "/usr/local/bin/healthy.py"]
 ENTRYPOINT ["/usr/local/bin/moss-agent"]
-# 0.0.0.0 of the container alone. The page has no password: who may reach it is decided where its port is
-# published, which compose.yaml does for this machine only.
+# 0.0.0.0 of the container alone. Until there is an account (`moss-agent people add NAME`) nobody signs in:
+# who may reach the page is decided where its port is published, which compose.yaml does for this machine only.
 CMD ["web", "--host", "0.0.0.0"]

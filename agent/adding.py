@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from functools import partial
 from pathlib import Path
 
@@ -69,7 +70,7 @@ def add_files(
     pool = ThreadPoolExecutor(workspace.files_at_once if len(files) > 1 else 1, "adding")
     at = files[0]
     try:
-        for at, future in [(file, pool.submit(add, file)) for file in files]:
+        for at, future in [(file, pool.submit(copy_context().run, add, file)) for file in files]:
             yield at, future.result()
     except KeyboardInterrupt:
         raise MossAgentError(

@@ -77,6 +77,22 @@ class Settings(BaseSettings):
     """What messages to ``webhook_url`` are signed with, at least 16 characters."""
     webhook_private: bool = False
     """Whether ``webhook_url`` may lead to this machine or a private network."""
+    accounts: Literal["auto", "on", "optional"] = "auto"
+    """Whether people sign in: ``auto`` once there is an account, and wherever other machines get in."""
+    oidc_url: str | None = None
+    """OpenID Connect: address of the provider, or of its discovery document; none by default."""
+    oidc_client: str = ""
+    """The id that the provider gave to this server."""
+    oidc_secret: SecretStr | None = None
+    """The secret that goes with it; none for a public client."""
+    oidc_domains: str = ""
+    """Domains of e-mail addresses that are let in, separated by commas; empty for all of the provider's."""
+    trusted_header: str | None = None
+    """Header in which a proxy says who is signed in; none by default."""
+    trusted_proxies: str = ""
+    """Addresses or networks of these proxies, separated by commas; others' headers are ignored."""
+    keep_days: Annotated[int | None, Field(ge=1)] = None
+    """Days after which recordings are deleted; by default they stay."""
     page_url: str = "http://127.0.0.1:7860"
     """Where the page is, for links to moments: in synced notes, and in answers of the API and of MCP."""
     summary_template: Template = "meeting"

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ from index.progress import Progress, Report
 from index.recording_errors import (
     Cancelled,
     DiskFull,
+    Forbidden,
     HomeInUse,
     IndexOutOfDate,
     InvalidInput,
@@ -34,9 +36,20 @@ from index.recording_errors import (
     would_lose,
 )
 from index.records import Comment, Hit, Recording, Segment, Span, Status, Summary, Topic
+from index.store.access import (
+    EVERYTHING,
+    NOBODY,
+    Actor,
+    Link,
+    Person,
+    acting_as,
+    acting_person,
+    actor_of,
+)
 from index.store.backends import Postgresql, is_writable, not_writable
 from index.store.database import Database
 from index.store.library import Library
+from index.store.people import People
 from moss_audio.timestamps import clock
 
 if TYPE_CHECKING:
@@ -115,6 +128,9 @@ class Workspace:
         is_read_only = not is_writable(self.home)
         database = Database(settings.database or self.home / "library.sqlite", is_read_only)
         self.library = self._library(database)
+        self.people = People(database)
+        """Accounts, and what is shared with whom."""
+        database.has_people = self.people.count() > 0
         self.read_only = not_writable(self.home) if is_read_only else database.read_only
         """Why the home folder is only read, as the error of what would write; None where it is written."""
         self.engines_problem = ""
@@ -130,6 +146,108 @@ class Workspace:
 
     def _library(self, database: Database) -> Library:
         return Library(database, self.home, self.settings.audio, self.settings.audio_cache_mb)
+
+    # --- people (index/store/people.py, index/store/access.py) --------------------------------------------
+
+    @property
+    def has_accounts(self) -> bool:
+        """Whether people sign in even where this machine alone gets in."""
+        others = self.settings.oidc_url or self.settings.trusted_header
+        return self.settings.accounts == "on" or bool(others) or self.library.database.has_people
+
+    def require_people(self) -> None:
+        """Let nobody see anything who does not act as somebody; what a server does that has accounts."""
+        self.library.database.otherwise = NOBODY
+        self.library.database.has_people = True
+
+    def act_as(self, name: str) -> Person:
+        """Do everything in somebody's name from now on.
+
+        Raises:
+            InvalidInput: Nobody has this name.
+        """
+        person = self.people.find(name)
+        self.library.database.otherwise = person
+        return person
+
+    @property
+    def actor(self) -> Actor:
+        """In whose name the current thread works."""
+        return actor_of(self.library.database)
+
+    def note(self, what: str, recording: str | None, detail: str = "") -> None:
+        """Write into the log what is done, where anybody has an account."""
+        if self.library.database.has_people and self.read_only is None:
+            self.people.note(self.actor, what, recording, detail)
+
+    def identify(self, path: Path) -> str:
+        """The id that a file's recording has or will have.
+
+        Raises:
+            MediaError: The file cannot be read.
+        """
+        content = file_id(path)
+        if acting_person(self.library.database) is None:
+            return content
+        return self.library.recording_of_media(content)
+
+    def _signed_in(self) -> None:
+        if isinstance(self.actor, Link) or self.actor == NOBODY:
+            raise Forbidden("Sign in to do this.")
+
+    def remove_person(self, name: str, give_to: str | None = None) -> int:
+        """Delete an account with everything that is only theirs; returns how many recordings that were.
+
+        Args:
+            name: Whose.
+            give_to: Who gets their recordings; by default these are deleted.
+
+        Raises:
+            InvalidInput: Nobody has this name, or nobody would be an administrator any more.
+        """
+        person = self.people.find(name)
+        self.people.check_removable(name)
+        with acting_as(EVERYTHING):
+            if give_to is not None:
+                count = self.people.give(name, give_to)
+            else:
+                owned = self.people.owned(person)
+                count = len(owned)
+                for recording in owned:
+                    self.remove(recording, drop_corrections=True)
+            for thread in self.library.threads_of_person(person.id):
+                self.memory.forget(thread)
+                self.library.forget_thread(thread)
+            self._remove_uploads("person", person.id)
+        self.people.remove(name)
+        self.library.database.has_people = self.people.count() > 0
+        return count
+
+    def sweep(self, days: int | None = None) -> list[Recording]:
+        """Delete the recordings that are older than they may be; returns them.
+
+        Args:
+            days: How old they may be; by default ``MOSS_AGENT_KEEP_DAYS``, and without that nothing is done.
+        """
+        found = self.too_old(days)
+        with acting_as(EVERYTHING):
+            for recording in found:
+                self.remove(recording.id, drop_corrections=True)
+        return found
+
+    def too_old(self, days: int | None = None) -> list[Recording]:
+        """The recordings that ``sweep`` would delete; one that is being heard is not among them."""
+        days = days or self.settings.keep_days
+        if days is None:
+            return []
+        now = datetime.now(UTC)
+        with acting_as(EVERYTHING):
+            return [
+                recording
+                for recording in self.library.recordings()
+                if (now - datetime.fromisoformat(recording.added_at)).days >= days
+                and recording.status is not Status.LISTENING
+            ]
 
     @cached_property
     def embedder(self) -> Embedder:
@@ -318,7 +436,7 @@ class Workspace:
         losing: int = 0,
     ) -> Recording:
         """Transcribe a recording anew from its audio copy; see ``Ingest.hear_again``."""
-        recording = self.library.resolve(reference)
+        recording = self._editable(reference)
         with self.writing(), self._telling(None, recording.title, recording.id) as heard:
             heard.append(self.ingest.hear_again(recording.id, progress, cancel, losing))
             self.voices.prune(recording.id)
@@ -418,7 +536,7 @@ class Workspace:
         track: int | None = None,
     ) -> Recording:
         """Give an imported transcript its media file; see ``index.pipeline.ingest.Ingest.attach_media``."""
-        recording = self.library.resolve(reference)
+        recording = self._editable(reference)
         with self.writing(), self._telling(media, recording.title, recording.id) as attached:
             attached.append(self.ingest.attach_media(recording.id, media, speakers, progress, cancel, track))
         return attached[0]
@@ -486,13 +604,21 @@ class Workspace:
     def glossary(self) -> tuple[str, ...]:
         """Words that must be spelled right, as they are kept in the home folder.
 
+        With accounts only administrators see them.
+
         Raises:
             MossAgentError: The file is not as ``set_glossary`` writes it.
         """
         from index.transcription.glossary import HOME_FILE, read_glossary
 
         kept = self.home / HOME_FILE
+        if not self._administers:
+            return ()
         return read_glossary(kept) if kept.exists() else ()
+
+    @property
+    def _administers(self) -> bool:
+        return self.actor == EVERYTHING or (isinstance(self.actor, Person) and self.actor.is_admin)
 
     def set_glossary(self, text: str) -> tuple[str, ...]:
         """Keep words that must be spelled right, for all that is transcribed from now on; returns them.
@@ -502,7 +628,10 @@ class Workspace:
 
         Raises:
             MossAgentError: It is no glossary.
+            Forbidden: With accounts: only administrators may, since it is the same for everybody.
         """
+        if not self._administers:
+            raise Forbidden("Only administrators change the words to spell right.")
         from agent.engines.engine_choice import glossary_of
         from index.transcription.glossary import HOME_FILE, write_glossary
         from index.transcription.transcriber import Spells
@@ -530,6 +659,7 @@ class Workspace:
             VectorsAway: The Chroma server cannot be used; nothing is removed, since its vectors would stay.
         """
         recording = self.library.resolve(reference)
+        self.library.require_own(recording.id)
         count = 0 if drop_corrections else self.library.correction_count(recording.id)
         if count:
             raise would_lose(f"“{recording.title}” has", count, "remove it")
@@ -545,6 +675,8 @@ class Workspace:
                 self.vectors.reset()
             for thread in self.library.threads_of(recording.id):
                 self.memory.forget(thread)
+                self.library.forget_thread(thread)
+            self.note("deleted", recording.id)
             self._remove_notes(recording.id)
             self.library.delete(recording.id)
             if self.vectors.url:
@@ -554,7 +686,7 @@ class Workspace:
             with self._written_lock:
                 for key in [key for key in self._written if key[0] == recording.id]:
                     del self._written[key]
-            self._remove_uploads(recording.id)
+            self._remove_uploads("recording", recording.id)
             for told in self.when_removed:
                 told(recording.id)
         return recording
@@ -570,8 +702,11 @@ class Workspace:
             self.memory.close()
         for opened in ("memory", "search", "ingest", "corrections", "toolbox", "assistant", "voices"):
             self.__dict__.pop(opened, None)
+        before = self.library.database
         database = Database(self.settings.database or self.home / "library.sqlite")
+        database.otherwise, database.has_people = before.otherwise, before.has_people
         self.library = self._library(database)
+        self.people = People(database)
         self.read_only = database.read_only
         if "webhooks" in self.__dict__:
             self.webhooks.database = database
@@ -584,11 +719,11 @@ class Workspace:
             if folder.is_dir():
                 Vault(self.library, folder, self.settings.page_url, lambda _: None).remove(recording)
 
-    def _remove_uploads(self, recording: str) -> None:
-        """Delete what the page still keeps of an upload that was not finished (``web/uploads.py``)."""
+    def _remove_uploads(self, field: str, value: object) -> None:
+        """Delete what the page still keeps of uploads that were not finished (``web/uploads.py``)."""
         for note in (self.home / "upload-jobs").glob("*.json"):
             with suppress(OSError, ValueError):
-                if json.loads(note.read_text(encoding="utf-8")).get("recording") == recording:
+                if json.loads(note.read_text(encoding="utf-8")).get(field) == value:
                     shutil.rmtree(self.home / "uploads" / note.stem, ignore_errors=True)
                     note.unlink(missing_ok=True)
 
@@ -674,10 +809,22 @@ class Workspace:
         """What corrections changed in a recording after one of its revisions."""
         return self.corrections.changes(self.library.resolve(reference).id, revision)
 
+    def _editable(self, reference: str) -> Recording:
+        """A recording that is to be changed.
+
+        Raises:
+            UnknownRecording, AmbiguousRecording: See ``Library.resolve``.
+            Forbidden: Whoever acts may only read it; said before anything is worked on.
+        """
+        recording = self.library.resolve(reference)
+        self.people.require(recording.id, "edit")
+        return recording
+
     def _correct(self, reference: str, correct: Callable[[str], Changed]) -> Changed:
-        recording = self.library.resolve(reference).id
+        recording = self._editable(reference).id
         with self.writing():
             changed = correct(recording)
+            self.note("changed", recording, changed.correction.kind if changed.correction else "")
             # A voice is known no longer than somebody here has its name.
             self.voices.prune(recording)
             if changed.correction is not None and changed.correction.kind in ("speaker", "merge"):
@@ -698,9 +845,10 @@ class Workspace:
         """
         if self.read_only is not None:
             raise self.read_only
-        recording = self.library.resolve(reference).id
+        recording = self._editable(reference).id
         with noticing_full_disk(self.home):
             name, _ = self.corrections.rename(recording, old, new, merge, by)
+            self.note("changed", recording, "speaker renamed")
             # Without the encoder's weights the name is there all the same.
             with suppress(WeightsError):
                 self.voices.named(recording, old, name)
@@ -718,7 +866,7 @@ class Workspace:
         Raises:
             WouldLoseCorrections: Somebody corrected who speaks, and that may not be dropped.
         """
-        recording = self.library.resolve(reference)
+        recording = self._editable(reference)
         with self.writing():
             self.ingest.relabel_speakers(recording.id, speakers, report, drop_corrections)
             self.voices.prune(recording.id)
@@ -747,13 +895,13 @@ class Workspace:
 
     def find_voices(self, reference: str) -> list[Likeness]:
         """Look for known voices in a recording that is there already; see ``KnownVoices.recognise``."""
-        recording = self.library.resolve(reference)
+        recording = self._editable(reference)
         with self._changing():
             return self.voices.recognise(recording.id)
 
     def confirm_voice(self, reference: str, speaker: str, by: str = "") -> str:
         """Say that a speaker is who it may be, and whoever has that name already; returns the name."""
-        recording = self.library.resolve(reference).id
+        recording = self._editable(reference).id
         likeness = self.voices.likeness(recording, speaker)
         if not likeness.sure:
             self.rename_speaker(recording, likeness.speaker, likeness.voice, merge=True, by=by)
@@ -764,7 +912,7 @@ class Workspace:
     def reject_voice(self, reference: str, speaker: str) -> str:
         """Say that a speaker is not who it may be, or was named as; returns who it is not."""
         with self._changing():
-            return self.voices.reject(self.library.resolve(reference).id, speaker)
+            return self.voices.reject(self._editable(reference).id, speaker)
 
     def speaker_facts(self, reference: str) -> list[SpeakerFacts]:
         """The speakers of a recording: how long each speaks, where to hear each, and who each may be."""
@@ -810,6 +958,7 @@ class Workspace:
         """
         from agent.instructed_summary import summarize_as
 
+        self._signed_in()
         recording = self.library.resolve(reference)
         summary = self.summarize(recording.id, template)
         key = (recording.id, " ".join(instruction.split()))
@@ -833,6 +982,7 @@ class Workspace:
 
         recording, segments = self.read(reference, start, end)
         comments = self.library.comments(recording.id, start, end)
+        self.note("exported", recording.id, format)
         return export(recording, segments, format, comments)
 
     # What further doors reach: the command line, the API and MCP (docs/doors.md)
@@ -860,6 +1010,7 @@ class Workspace:
             raise self.read_only
         with noticing_full_disk(self.home):
             self.library.rename(recording.id, title)
+            self.note("changed", recording.id, "title")
         return self.library.recording(recording.id)
 
     def speakers(self, reference: str) -> dict[str, float]:
@@ -882,6 +1033,7 @@ class Workspace:
             raise InvalidInput(
                 f"“{recording.title}” is {clock(recording.duration)} long; nothing lies at {clock(start)}."
             )
+        self.note("opened", recording.id)
         return recording, self.library.segments(recording.id, start, end)
 
     def find(self, query: str, reference: str | None = None, k: int = 8) -> list[Hit]:
@@ -896,8 +1048,14 @@ class Workspace:
         thread: str | None = None,
         cancel: threading.Event | None = None,
     ) -> Iterator[Event]:
-        """Answer a question step by step; see ``Assistant.stream``."""
+        """Answer a question step by step; see ``Assistant.stream``.
+
+        Raises:
+            Forbidden: Nobody is signed in.
+        """
+        self._signed_in()
         recording = self.library.resolve(reference).id if reference else None
+        self.note("asked", recording)
         return self.assistant.stream(question, recording, thread, cancel)
 
     def outline(self, reference: str) -> Outline:
@@ -915,6 +1073,7 @@ class Workspace:
         cancel: threading.Event | None = None,
     ) -> Heard:
         """Ask MOSS-Audio about ``[start, end)`` seconds; see ``tools.listen``."""
+        self._signed_in()
         from tools.listen import listen
 
         return listen(self.toolbox, reference, start, end, question, cancel)
@@ -944,7 +1103,9 @@ class Workspace:
     def add_comment(self, reference: str, at: float, text: str) -> Comment:
         """Note something at second ``at`` of a recording; see ``Library.add_comment``."""
         with self._changing():
-            return self.library.add_comment(self.library.resolve(reference).id, at, text)
+            recording = self._editable(reference).id
+            self.note("changed", recording, "comment")
+            return self.library.add_comment(recording, at, text)
 
     def change_comment(self, number: int, text: str) -> None:
         """Give a comment other words; see ``Library.change_comment``."""
@@ -1008,7 +1169,8 @@ class Workspace:
         """Rebuild the vector collection from the database; returns the number of passages."""
         from index.search.indexing import rebuild
 
-        with self.writing():
+        # Whoever asks for it: what others have is in the same index.
+        with self.writing(), acting_as(EVERYTHING):
             return rebuild(self.library, self.embedder, self.vectors, progress)
 
     @property

@@ -8,6 +8,7 @@
     │   └── HomeInUse         another process holds the home folder for writing
     ├── UnknownRecording      no recording has this id, prefix or title
     ├── AmbiguousRecording    more than one recording has this prefix or title
+    ├── Forbidden             somebody may see it, but not do this with it
     ├── ChangedMeanwhile      a sentence is no longer as it was when its correction began
     ├── SpeakerExists         a speaker of this name is there already; the two would become one
     ├── WouldLoseCorrections  it would overwrite what a person corrected
@@ -71,6 +72,10 @@ class UnknownRecording(MossAgentError):
 
 class AmbiguousRecording(MossAgentError):
     """Several recordings answer to this prefix or title."""
+
+
+class Forbidden(MossAgentError):
+    """Whoever acts may not do this, though they know that it is there; see ``index.store.access``."""
 
 
 class ChangedMeanwhile(MossAgentError):

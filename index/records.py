@@ -172,6 +172,8 @@ class Comment:
     text: str
     created_at: str
     """ISO 8601, UTC."""
+    by: str = ""
+    """Whose it is; empty where nobody had an account."""
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from agent.privacy import switch_off_telemetry
 from index.audio.decode import file_id
 from index.recording_errors import HomeInUse, InvalidInput, MossAgentError, UnknownRecording
 from index.records import StageName, Template
+from index.store.access import Person
 from moss_audio.errors import MossAudioError
 from tools.toolbox import Seconds
 from web.documents import (
@@ -49,7 +50,7 @@ from web.documents import (
     TranscriptDocument,
 )
 from web.jobs import Jobs
-from web.server import address_of, listen
+from web.server import address_of, listen, needs_accounts
 from web.shared_jobs import open_jobs
 
 if TYPE_CHECKING:
@@ -465,7 +466,8 @@ def serve(
         workspace: An open workspace; it is not held for writing but while a file is added.
         http: Speak streamable HTTP, and print the address.
         port: Port to listen on; 0 takes a free one.
-        key: What clients must send as ``Authorization: Bearer``, over HTTP.
+        key: What clients must send as ``Authorization: Bearer``, over HTTP; where people have accounts, they
+            send their own keys.
         folders: Folders that files may be added from. Without any, over standard input all that the user may
             read, since who starts the process is the user; over HTTP none.
         json: Print the address as one JSON document.
@@ -478,9 +480,18 @@ def serve(
         raise MossAgentError("The API key is empty; pass one with --api-key, or leave the option out.")
     workspace.webhooks.start()
     jobs = open_jobs(workspace)
+    accounts = http and needs_accounts(workspace, HOST)
+    if accounts:
+        workspace.require_people()
     try:
         if http:
-            _serve_http(LibraryServer(workspace, jobs, folders), port, key, json)
+            _serve_http(
+                LibraryServer(workspace, jobs, folders),
+                port,
+                key,
+                json,
+                workspace.people.by_key if accounts else None,
+            )
         else:
             LibraryServer(workspace, jobs, folders or None).run()
     except KeyboardInterrupt:
@@ -489,7 +500,13 @@ def serve(
         jobs.close(timeout=10)
 
 
-def _serve_http(server: LibraryServer, port: int, key: str | None, json: bool) -> None:
+def _serve_http(
+    server: LibraryServer,
+    port: int,
+    key: str | None,
+    json: bool,
+    who: Callable[[str], Person | None] | None,
+) -> None:
     import uvicorn
 
     from web.api.auth import AuthMiddleware
@@ -510,7 +527,9 @@ def _serve_http(server: LibraryServer, port: int, key: str | None, json: bool) -
                 sys.stdout.flush()
 
         service = Service(None, None)
-        app = AuthMiddleware(server.streamable_http_app(host=HOST), service, key, HOST)
+        app = AuthMiddleware(
+            server.streamable_http_app(host=HOST), service, None if who else key, HOST, who=who
+        )
         # Uvicorn ends by raising the signal again; this way both signals pass through ``finally``.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         try:

@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -21,9 +21,11 @@ from sqlalchemy import ColumnElement, and_, delete, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from index.audio.decode import file_id
 from index.progress import Progress
 from index.recording_errors import MossAgentError
 from index.records import StageName
+from index.store.access import EVERYTHING, NOBODY, Actor, Person, acting_as, acting_person
 from index.store.database import Database, JobRow
 from web.jobs import FINISHED_KEPT, Adder, HearAgain, Job, Jobs, State
 from web.uploads import BROKE_OFF, MOST_BEGUN, Uploads
@@ -46,11 +48,24 @@ log = logging.getLogger(__name__)
 def open_jobs(workspace: Workspace) -> Jobs:
     """The queue of a process: its own, or where several may work over the same stores, theirs together."""
     if not workspace.is_shared:
-        return Jobs(workspace.add, lambda: workspace.files_at_once, workspace.hear_again)
+        return Jobs(
+            workspace.add,
+            lambda: workspace.files_at_once,
+            workspace.hear_again,
+            workspace.identify,
+            lambda: workspace.actor,
+        )
     uploads = Uploads(workspace.home, is_shared=True)
     database = workspace.library.database
     return SharedJobs(
-        database, workspace.add, lambda: workspace.files_at_once, uploads.release, workspace.hear_again
+        database,
+        workspace.add,
+        lambda: workspace.files_at_once,
+        uploads.release,
+        workspace.hear_again,
+        workspace.identify,
+        lambda: workspace.actor,
+        workspace.people.person,
     )
 
 
@@ -62,7 +77,8 @@ class SharedJobs(Jobs):
         add: As in ``Jobs``.
         at_once: As in ``Jobs``.
         release: Deletes an upload by its name, once it was added or given up.
-        hear_again: As in ``Jobs``.
+        hear_again, identify, actor: As in ``Jobs``.
+        person: Finds somebody by the number of their account.
     """
 
     def __init__(
@@ -72,8 +88,12 @@ class SharedJobs(Jobs):
         at_once: Callable[[], int] = lambda: 1,
         release: Callable[[str], None] = lambda _: None,
         hear_again: HearAgain | None = None,
+        identify: Callable[[Path], str] = file_id,
+        actor: Callable[[], Actor] = lambda: EVERYTHING,
+        person: Callable[[int], Person | None] = lambda _: None,
     ) -> None:
-        super().__init__(add, at_once, hear_again)
+        super().__init__(add, at_once, hear_again, identify, actor)
+        self._person = person
         self.database = database
         self.worker = uuid.uuid4().hex
         self._release = release
@@ -117,6 +137,7 @@ class SharedJobs(Jobs):
             state=state,
             error=error,
             queued_at=time.time(),
+            person_id=acting_person(self.database),
         )
         try:
             with self.database.transaction() as session:
@@ -130,26 +151,30 @@ class SharedJobs(Jobs):
         self._tell()
         return self._job(row)
 
-    def list(self) -> list[Job]:
-        """All jobs that are not finished, first come first."""
+    def _all(self) -> Sequence[Job]:
+        """Everybody's jobs that are not finished, first come first."""
         query = select(JobRow).where(JobRow.left_at.is_(None)).order_by(JobRow.queued_at, JobRow.id)
         with self.database.transaction() as session:
-            return [self._job(row) for row in session.scalars(query)]
+            return tuple(self._job(row) for row in session.scalars(query))
 
     def left(self) -> tuple[Job, ...]:
         """The jobs that left the queue last, done or given up, the oldest first."""
         query = select(JobRow).where(JobRow.left_at.is_not(None)).order_by(JobRow.left_at, JobRow.id)
         with self.database.transaction() as session:
-            return tuple(self._job(row) for row in session.scalars(query))
+            jobs = [self._job(row) for row in session.scalars(query)]
+        return tuple(job for job in jobs if self._shows(job))
 
     def find(self, job: str) -> Job | None:
         """A job by its id, also one that left the queue not long ago."""
         with self.database.transaction() as session:
             row = session.get(JobRow, job)
-        return None if row is None else self._job(row)
+        found = None if row is None else self._job(row)
+        return found if found is not None and self._shows(found) else None
 
     def cancel(self, job: str) -> None:
         """Stop a job, whoever works on it; what was transcribed is kept. A job that only waits disappears."""
+        if self.find(job) is None:
+            return
         with self.database.transaction() as session:
             row = self._locked(session, job)
             if row is None:
@@ -163,6 +188,8 @@ class SharedJobs(Jobs):
 
     def resume(self, job: str) -> None:
         """Queue a stopped or failed job again; it goes on at the first missing window."""
+        if self.find(job) is None:
+            return
         with self.database.transaction() as session:
             row = self._locked(session, job)
             if row is not None and row.state in ("stopped", "failed"):
@@ -172,7 +199,8 @@ class SharedJobs(Jobs):
 
     def dismiss(self, job: str) -> None:
         """Forget a stopped or failed job, and its upload."""
-        self._leave(job, "stopped", JobRow.state.in_(("stopped", "failed")))
+        if self.find(job) is not None:
+            self._leave(job, "stopped", JobRow.state.in_(("stopped", "failed")))
 
     def close(self, timeout: float = 30.0) -> None:
         """Stop this process's jobs at their next window, for others to go on; see ``Jobs.close``."""
@@ -252,6 +280,10 @@ class SharedJobs(Jobs):
 
     def _beat(self) -> None:
         """Say what this process works on, and hear what was cancelled or taken over."""
+        with acting_as(EVERYTHING):
+            self._go_on_beating()
+
+    def _go_on_beating(self) -> None:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._closing, BEAT_SECONDS)
@@ -372,4 +404,5 @@ class SharedJobs(Jobs):
             retry=row.can_retry,
             track=row.track,
             losing=row.losing,
+            by=EVERYTHING if row.person_id is None else self._person(row.person_id) or NOBODY,
         )

@@ -21,6 +21,7 @@ import typer
 from pydantic import ValidationError
 
 from agent.cli import output, streams
+from agent.cli.people_commands import add_people_commands
 from agent.privacy import switch_off_telemetry
 from agent.settings import Settings
 from agent.workspace import Workspace, open_workspace
@@ -92,6 +93,7 @@ class _Run:
     """What the global options chose."""
 
     home: Path | None = None
+    name: str | None = None
     debug: bool = False
     workspace: Workspace | None = None
 
@@ -107,13 +109,16 @@ def _global(
     home: Annotated[
         Path | None, typer.Option(help="Folder everything is kept in (or MOSS_AGENT_HOME).", file_okay=False)
     ] = None,
+    name: Annotated[
+        str | None, typer.Option("--as", metavar="NAME", help="Act as the account of this name.")
+    ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
     version: Annotated[
         bool,
         typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version and end."),
     ] = False,
 ) -> None:
-    _Run.home, _Run.debug = home, debug
+    _Run.home, _Run.debug, _Run.name = home, debug, name
 
 
 @app.command()
@@ -1290,6 +1295,8 @@ def _settings(**fixed: Any) -> Settings:
 
 def _workspace(**fixed: Any) -> Workspace:
     _Run.workspace = open_workspace(_settings(**fixed))
+    if _Run.name is not None:
+        _Run.workspace.act_as(_Run.name)
     return _Run.workspace
 
 
@@ -1301,6 +1308,9 @@ def _reading() -> Workspace:
         why = "The disk is full" if is_full else "The home folder cannot be written"
         output.complain(f"{why}, so {workspace.home} is only read, and no conversation is stored.")
     return workspace
+
+
+add_people_commands(app, _workspace)
 
 
 def main() -> None:

@@ -26,6 +26,7 @@ from index.diarization.voice_matching import PROFILE_SECONDS, VoiceMatch, match_
 from index.recording_errors import InvalidInput, WeightsError
 from index.records import Segment, Span
 from index.speaker_names import is_label
+from index.store.access import acting_person
 from index.store.database import (
     RecordingRow,
     SpeakerRow,
@@ -99,7 +100,8 @@ class KnownVoices:
         if self.setting != "ask":
             return self.setting == "on"
         with self.database.transaction() as session:
-            return session.scalar(select(VoiceConsentRow.given))
+            own = VoiceConsentRow.id == self._asked
+            return session.scalar(select(VoiceConsentRow.given).where(own))
 
     def set_consent(self, given: bool) -> None:
         """Keep what the user answered; what is known already stays until it is forgotten.
@@ -112,7 +114,12 @@ class KnownVoices:
                 f"MOSS_AGENT_VOICES={self.setting} decides this; unset it, or set it to “ask”, first."
             )
         with self.database.transaction() as session:
-            session.merge(VoiceConsentRow(id=1, given=given))
+            session.merge(VoiceConsentRow(id=self._asked, given=given))
+
+    @property
+    def _asked(self) -> int:
+        """The row of whoever acts: everybody is asked for themselves."""
+        return 1 + (acting_person(self.database) or 0)
 
     # --- what is known ----------------------------------------------------------------------------------
 

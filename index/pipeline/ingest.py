@@ -13,7 +13,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,6 +51,7 @@ from index.records import Note, NoteKind, Recording, Span, StageName, Status
 from index.search.indexing import check_index, index_recording
 from index.sounds import MossSounds, SoundStage, is_complete, join_sounds
 from index.speaker_names import is_label
+from index.store.access import acting_person
 from index.store.database import (
     CommentRow,
     CorrectionRow,
@@ -280,6 +281,7 @@ class Ingest:
             MediaError: The media file cannot be turned into audio; nothing is stored.
             Cancelled: ``cancel`` was set; the transcript is kept.
         """
+        transcript = replace(transcript, id=self.library.own_id(transcript.id))
         context = self._context(transcript.id, progress or (lambda _: None), cancel or threading.Event())
         with self._working_on(context):
             before = self._known(context)
@@ -739,6 +741,8 @@ class Ingest:
                     gaps=[],
                     notes=(),
                     engine=self.transcriber.name,
+                    # An id that is not the file's own is found by the file all the same.
+                    media_id=file_id(path) if acting_person(self.library.database) is not None else None,
                 )
                 session.add(row)
             row.duration = duration

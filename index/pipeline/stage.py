@@ -176,6 +176,7 @@ def _handed_over(
         try:
             while True:
                 while len(begun) <= workers and (task := next(waiting, None)) is not None:
+                    # A copy each, so that the thread works in the same person's name.
                     begun[pool.submit(copy_context().run, unless_stopped, task)] = task
                 if not begun:
                     return

@@ -22,6 +22,7 @@ from sqlalchemy.orm import Session, undefer
 from index.folding import fold
 from index.records import Passage, Segment
 from index.search.ranking import Talk
+from index.store.access import CHECKED, is_limited, narrowed
 from index.store.database import Database, PassageRow, RecordingRow, SegmentRow, SpeakerRow
 from index.text import character_bigrams, searched_phrases
 
@@ -311,7 +312,10 @@ class PassageStore:
         not do: SQLite gives those of deleted ones again.
         """
         with self.database.transaction() as session:
-            return tuple(session.execute(_STATE, {"recording": recording}).one())
+            if is_limited(self.database) and session.get(RecordingRow, recording) is None:
+                return ()
+            values = {"recording": recording}
+            return tuple(session.execute(_STATE, values, execution_options=CHECKED).one())
 
     def talk(self, recording: str) -> tuple[Talk | None, frozenset[str]]:
         """A recording as it is ranked, and the names of the models that embedded it.
@@ -396,8 +400,9 @@ class PassageStore:
         phrases = searched_phrases(question)
         if not phrases:
             return []
+        among = narrowed(self.database)
         with self.database.transaction() as session:
-            return self.database.backend.best_passages(session, phrases, recording, limit)
+            return self.database.backend.best_passages(session, phrases, recording, limit, among)
 
     def _bigram_matches(self, question: str, recording: str | None, limit: int) -> list[int]:
         bigrams = character_bigrams(question)

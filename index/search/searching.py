@@ -28,6 +28,7 @@ from index.search.ranking import (
     wordings,
 )
 from index.search.vectors import REINDEX, Vectors, another_embedder
+from index.store.access import EVERYTHING, acting_as
 from index.store.library import Library
 from index.text import content_words, search_terms, written_in
 
@@ -234,8 +235,11 @@ class Search:
 
     def _talk(self, recording: str) -> _Kept | None:
         """A recording as it is ranked, kept until it changes; None where nothing of it is indexed."""
-        # Read before the talk: if it changes in between, the next look sees that it did.
+        # Read before the talk: if it changes in between, the next look sees that it did. It is also what
+        # keeps a talk in memory from whoever may not read it.
         state = self._store.state(recording)
+        if not state:
+            return None
         with self._lock:
             kept = self._talks.get(recording)
             if kept is not None and kept.state == state:
@@ -294,8 +298,10 @@ class Search:
         embedding = self._embed(query)
         lacking = None if self.vectors is None else self._lacking(self.vectors)
         if self.vectors is not None and lacking is not None:
+            # What somebody may not see must not take the place of what they may.
+            among = self.library.readable()
             with suppress(VectorsAway):  # since it was asked how much it holds
-                found = self.vectors.query(embedding, CANDIDATES)
+                found = self.vectors.query(embedding, CANDIDATES, among)
                 return self._with_newest(embedding, found, 2 * lacking)
         if self.vectors is not None and self.vectors.url and self._store.count() > MOST_COMPARED:
             return []
@@ -356,7 +362,9 @@ class Search:
         try:
             held = vectors.count()
         except IndexOutOfDate as error:
-            if not self._store.embedders() <= {self.embedder.name}:
+            with acting_as(EVERYTHING):
+                embedders = self._store.embedders()
+            if not embedders <= {self.embedder.name}:
                 raise
             held, reason = 0, str(error)
         else:

@@ -223,19 +223,29 @@ class Vectors:
             with self._lock:
                 self._run(remove)
 
-    def query(self, embedding: np.ndarray, limit: int) -> list[tuple[int, float]]:
-        """The nearest passages of the whole library as ``(passage id, cosine similarity)``, best first.
+    def query(
+        self, embedding: np.ndarray, limit: int, among: Sequence[str] | None = None
+    ) -> list[tuple[int, float]]:
+        """The nearest passages as ``(passage id, cosine similarity)``, best first.
+
+        Args:
+            embedding: float32 ``[dimensions]``, unit length.
+            limit: At most this many.
+            among: Ids of the recordings to look into; None for all.
 
         Raises:
             IndexOutOfDate: The collection cannot be opened, or was made with another embedder.
             VectorsAway: The server cannot be used, or could not a moment ago.
         """
+        if among is not None and not among:
+            return []
         self._refuse_while_away()
         wanted: Any = [np.asarray(embedding, dtype=np.float32)]
+        where: Any = None if among is None else {"recording": {"$in": list(among)}}
         with self._lock:
             found = self._run(
                 lambda collection: collection.query(
-                    query_embeddings=wanted, n_results=limit, include=["distances"]
+                    query_embeddings=wanted, n_results=limit, include=["distances"], where=where
                 )
             )
         distances = (found["distances"] or [[]])[0]

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from sqlalchemy import create_engine, event, text
+from sqlalchemy import Select, create_engine, event, text
 from sqlalchemy.engine import URL, Connection, Engine
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnection
@@ -25,6 +25,7 @@ from sqlalchemy.pool import QueuePool
 
 from index.disk_space import disk_full, is_disk_full, noticing_full_disk
 from index.recording_errors import Busy, Cancelled, DatabaseAway, DiskFull, MossAgentError, ReadOnly
+from index.store.access import CHECKED
 
 PATIENCE_SECONDS = 30
 """How long what is to be written waits for somebody else's writing."""
@@ -132,7 +133,12 @@ class Backend(ABC):
 
     @abstractmethod
     def best_passages(
-        self, session: Session, phrases: Sequence[str], recording: str | None, most: int
+        self,
+        session: Session,
+        phrases: Sequence[str],
+        recording: str | None,
+        most: int,
+        among: Select[Any] | None = None,
     ) -> list[int]:
         """Numbers of the passages that have any of the phrases, by BM25, best first.
 
@@ -145,6 +151,7 @@ class Backend(ABC):
             phrases: Folded words with one space between them.
             recording: Only passages of this one.
             most: At most this many.
+            among: Ids of the only recordings whose passages count, as a query; None for all.
         """
 
 
@@ -247,7 +254,8 @@ class Sqlite(Backend):
 
     def new_number(self, session: Session, table: str) -> int:
         """One more than the largest that there ever was; the table says AUTOINCREMENT."""
-        used = session.scalar(text("SELECT seq FROM sqlite_sequence WHERE name = :table"), {"table": table})
+        newest = text("SELECT seq FROM sqlite_sequence WHERE name = :table")
+        used = session.scalar(newest, {"table": table}, execution_options=CHECKED)
         return 1 + int(used or 0)
 
     def begin_numbers_after(self, connection: Connection, table: str, used: int) -> None:
@@ -262,7 +270,8 @@ class Sqlite(Backend):
 
     def forget_words(self, session: Session) -> None:
         """FTS5's own secure-delete needs SQLite 3.42; merging everything drops deleted words too."""
-        session.execute(text("INSERT INTO passages_fts(passages_fts) VALUES('optimize')"))
+        merge = text("INSERT INTO passages_fts(passages_fts) VALUES('optimize')")
+        session.execute(merge, execution_options=CHECKED)
 
     def rewrite(self, engine: Engine) -> str:
         """Write the file anew.
@@ -279,7 +288,12 @@ class Sqlite(Backend):
                 return str(error.orig)
 
     def best_passages(
-        self, session: Session, phrases: Sequence[str], recording: str | None, most: int
+        self,
+        session: Session,
+        phrases: Sequence[str],
+        recording: str | None,
+        most: int,
+        among: Select[Any] | None = None,
     ) -> list[int]:
         """FTS5's own BM25."""
         # Alone, FTS5 keeps only the best rows while it ranks; a join would fetch every match's passage first.
@@ -292,10 +306,15 @@ class Sqlite(Backend):
             if recording
             else ""
         )
+        if among is not None:
+            # Before the best are chosen: what somebody may not see must not take the place of what they may.
+            inside += (
+                f" AND rowid IN (SELECT id FROM passages WHERE recording_id IN ({_written(session, among)}))"
+            )
         # Quoted, nothing in a phrase can act as an operator (section 3.1 of the same page).
         words = " OR ".join(f'"{phrase}"' for phrase in phrases)
         values = {"words": words, "recording": recording, "most": most}
-        return list(session.scalars(text(sql.format(inside)), values))
+        return list(session.scalars(text(sql.format(inside)), values, execution_options=CHECKED))
 
 
 class Postgresql(Backend):
@@ -472,7 +491,7 @@ class Postgresql(Backend):
     def new_number(self, session: Session, table: str) -> int:
         """The next of the table's sequence, which is nobody else's any more."""
         following = text("SELECT nextval(pg_get_serial_sequence(:table, 'id'))")
-        return int(session.scalar(following, {"table": table}))
+        return int(session.scalar(following, {"table": table}, execution_options=CHECKED))
 
     def begin_numbers_after(self, connection: Connection, table: str, used: int) -> None:
         """Rows that came with their ``id`` have taken none from the table's sequence."""
@@ -488,7 +507,12 @@ class Postgresql(Backend):
         return ""
 
     def best_passages(
-        self, session: Session, phrases: Sequence[str], recording: str | None, most: int
+        self,
+        session: Session,
+        phrases: Sequence[str],
+        recording: str | None,
+        most: int,
+        among: Select[Any] | None = None,
     ) -> list[int]:
         """BM25 over ``passage_words``, which holds what FTS5's index does but for the places of words.
 
@@ -511,8 +535,16 @@ class Postgresql(Backend):
             }
             counts += _PHRASE.replace("#", str(number))
             hits += _PHRASE_HITS.replace("#", str(number))
-        inside = "JOIN passages ON id = passage_id AND recording_id = :recording" if recording else ""
-        return list(session.scalars(text(_RANKED.format(counts=counts, hits=hits, inside=inside)), values))
+        wanted = ["recording_id = :recording"] if recording else []
+        wanted += [f"recording_id IN ({_written(session, among)})"] if among is not None else []
+        inside = f"JOIN passages ON passages.id = passage_id AND {' AND '.join(wanted)}" if wanted else ""
+        sql = _RANKED.format(counts=counts, hits=hits, inside=inside)
+        return list(session.scalars(text(sql), values, execution_options=CHECKED))
+
+
+def _written(session: Session, among: Select[Any]) -> str:
+    """A query of ``index.store.access`` as text; the values in it are numbers of ours."""
+    return str(among.compile(session.connection().engine, compile_kwargs={"literal_binds": True}))
 
 
 _RANKED = """

@@ -30,6 +30,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sess
 from index.folding import FOLD_VERSION, fold
 from index.recording_errors import MossAgentError
 from index.records import Note, NoteKind, Span, StageName, Status
+from index.store.access import EVERYTHING, Actor, guard
 from index.store.backends import Backend, Postgresql, Sqlite
 
 _log = logging.getLogger(__name__)
@@ -108,7 +109,7 @@ def _note_from_json(data: dict[str, Any]) -> Note:
 
 
 class RecordingRow(Base):
-    """One media file; ``id`` is the SHA-256 of its bytes."""
+    """One media file; ``id`` is the SHA-256 of its bytes, or made from that and its owner's number."""
 
     __tablename__ = "recordings"
 
@@ -139,8 +140,10 @@ class RecordingRow(Base):
     imported: Mapped[str | None]
     """Format of the file that the transcript was imported from; NULL where it was heard."""
     media_id: Mapped[str | None] = mapped_column(index=True)
-    """SHA-256 of the media file that belongs to an imported transcript; NULL where there is none, and where
-    ``id`` is that of the media file itself."""
+    """SHA-256 of the media file that belongs to an imported transcript, or to a recording of somebody with an
+    account; NULL where there is none, and where ``id`` is that of the media file itself."""
+    owner_id: Mapped[int | None] = mapped_column(index=True)
+    """Whose it is; NULL where nobody had an account when it was added."""
 
 
 class WindowColumns:
@@ -271,6 +274,8 @@ class CommentRow(Base):
     text: Mapped[str]
     created_at: Mapped[str]
     """ISO 8601, UTC."""
+    by: Mapped[str] = mapped_column(default="")
+    """Name of whoever wrote it; empty where nobody had an account."""
 
 
 class ThreadRecordingRow(Base):
@@ -288,11 +293,14 @@ class VoiceRow(Base):
     """Somebody who is known by voice, under the name the user gave."""
 
     __tablename__ = "voices"
+    __table_args__ = (UniqueConstraint("owner_id", "name"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    name: Mapped[str] = mapped_column(unique=True)
+    name: Mapped[str]
     encoder: Mapped[str]
     """What made its samples; those of another encoder cannot be compared."""
+    owner_id: Mapped[int | None]
+    """Who knows it; NULL where nobody had an account."""
 
 
 class VoiceSampleRow(Base):
@@ -327,7 +335,10 @@ class VoiceMatchRow(Base):
 
 
 class VoiceConsentRow(Base):
-    """Whether the user lets voices be remembered; no row until they were asked."""
+    """Whether somebody lets voices be remembered; no row until they were asked.
+
+    ``id`` is 1 where nobody has an account, and else the number of the account and one.
+    """
 
     __tablename__ = "voice_consent"
 
@@ -419,6 +430,8 @@ class JobRow(Base):
     """How often it was begun in a row with the process ending before anything came of it."""
     left_at: Mapped[float | None] = mapped_column(index=True)
     """When it left the queue, done or given up; NULL while it is in it."""
+    person_id: Mapped[int | None]
+    """Who sent it; NULL for nobody with an account."""
 
 
 class Database:
@@ -433,6 +446,8 @@ class Database:
     Attributes:
         backend: What kind of database it is.
         read_only: Why it is only read, as the error of what would write to it; None where it is written, too.
+        otherwise: In whose name it is asked where nobody is named (``index.store.access``).
+        has_people: Whether anybody has an account.
 
     Raises:
         MossAgentError: It cannot be opened.
@@ -456,7 +471,10 @@ class Database:
                 f"The database {self.backend.place} cannot be opened ({type(error).__name__}); "
                 "check its folder and permissions."
             ) from error
+        self.otherwise: Actor = EVERYTHING
+        self.has_people = False
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
+        guard(self._sessions, Base, self)
 
     def _open(self) -> Engine:
         """Open it for writing; where that fails, for reading if that needs less."""

@@ -34,6 +34,7 @@ from index.recording_errors import (
     Cancelled,
     ChangedMeanwhile,
     DiskFull,
+    Forbidden,
     HomeInUse,
     InvalidInput,
     MediaError,
@@ -782,6 +783,8 @@ def _as_api_error(error: BaseException) -> ApiError:
                 404, f"There is no such recording; {LIBRARY}/recordings lists them.", "unknown_recording",
                 "recording",
             )  # fmt: skip
+        case Forbidden():
+            return ApiError(403, str(error), "forbidden")
         case AmbiguousRecording():
             return ApiError(409, str(error), "ambiguous_recording", "recording")
         case ChangedMeanwhile():

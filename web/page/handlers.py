@@ -57,12 +57,13 @@ Kept = dict[str, str | None]
 class Handlers:
     """The page's events over one workspace."""
 
-    def __init__(self, workspace: Workspace, jobs: Jobs, uploads: Uploads) -> None:
+    def __init__(self, workspace: Workspace, jobs: Jobs, uploads: Uploads, accounts: bool = False) -> None:
+        self._accounts = accounts
         self.workspace = workspace
         self.library = workspace.library
         self.jobs = jobs
         self.uploads = uploads
-        self.conversations = Conversations()
+        self.conversations = Conversations(self.library.thread_key, self.library.readable)
         self._writing: dict[str, threading.Event] = {}
         workspace.when_removed.append(self.conversations.forget_recording)
 
@@ -138,6 +139,7 @@ class Handlers:
     ) -> tuple[Any, ...]:
         recording = self._recording(wanted)
         if recording is not None:
+            self.workspace.note("opened", recording.id)
             self.workspace.opened(recording.id)
         identity = recording.id if recording else ("" if wanted == "" else None)
         head, player, transcript, talk = self._middle(recording, moment)
@@ -155,7 +157,7 @@ class Handlers:
         heard = self.library.has_audio(recording.id)
         segments = self.library.segments(recording.id)
         return (
-            render_head(recording, bool(segments), problem)
+            render_head(recording, bool(segments), problem, self._shares(recording))
             + render_voices(
                 recording, self.workspace.speaker_facts(recording.id), self.workspace.voices.consent
             ),
@@ -163,6 +165,10 @@ class Handlers:
             render_transcript(recording, segments, self.library.comments(recording.id)),
             render_talk(self.workspace.talk_time(recording.id), recording),
         )
+
+    def _shares(self, recording: Recording) -> bool:
+        """Whether whoever looks may share a recording."""
+        return self._accounts and self.workspace.people.has_right(recording.id, "own")
 
     def _chips(self, recording: Recording | None, talking: bool) -> str:
         if talking:
@@ -382,7 +388,7 @@ class Handlers:
                 yield self._summary_of(recording, template)
                 return
             yield "Writing the summary…", ""
-            stop = self._writing[recording.id] = threading.Event()
+            stop = self._writing[self.library.thread_key(recording.id)] = threading.Event()
             written = self.workspace.summarize_as(recording.id, instruction, template, stop)
             text = chat_view.instructed_text(written, recording, plays=True)
             yield text, render_actions(recording, template, instruction)
@@ -399,7 +405,7 @@ class Handlers:
 
     def unwrite(self, opened: str | None) -> None:
         """The user wants no more of the summary that is being written."""
-        if stop := self._writing.get(opened or ""):
+        if stop := self._writing.get(self.library.thread_key(opened or "")):
             stop.set()
 
     # Conversation

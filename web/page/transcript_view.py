@@ -29,13 +29,16 @@ EXPORTS = (
 )
 
 
-def render_head(recording: Recording | None, spoken: bool = True, problem: str = "") -> str:
+def render_head(
+    recording: Recording | None, spoken: bool = True, problem: str = "", shares: bool = False
+) -> str:
     """Title, coverage, speakers and the export menu.
 
     Args:
         recording: The one that is open.
         spoken: Whether there are any sentences.
         problem: Why the link that opened it, or was to open one, could not be followed.
+        shares: Whether whoever looks may share it.
     """
     told = f'<p class="note" role="status">{escape(problem)}</p>' if problem else ""
     if recording is None and problem:
@@ -46,8 +49,9 @@ def render_head(recording: Recording | None, spoken: bool = True, problem: str =
             "<p>Choose one in the library, or add a file. Then ask what was said at minute 2, "
             "what was decided, or who took on what: every answer cites moments you can play.</p></div>"
         )
+    share = f'<a class="btn" href="share/{escape(recording.id)}">Share</a>' if shares else ""
     return (
-        f'<div class="head-line"><h2>{escape(recording.title)}</h2>{_again(recording)}'
+        f'<div class="head-line"><h2>{escape(recording.title)}</h2>{share}{_again(recording)}'
         f"{_export_menu(recording)}</div>"
         f'<div class="facts">{_facts(recording, spoken)}</div>{told}{_note(recording)}{_speakers(recording)}'
     )
