@@ -51,6 +51,7 @@ bench: install-test ## run the benchmarks and print their tables
 	$(BIN)/python -m benchmarks.ingest
 	$(BIN)/python -m benchmarks.decode
 	$(BIN)/python -m benchmarks.hearing
+	$(BIN)/python -m benchmarks.sides
 	$(BIN)/python -m benchmarks.ask
 	$(BIN)/python -m benchmarks.model
 	$(BIN)/python -m benchmarks.engine
