@@ -26,6 +26,7 @@ from moss_audio.media_structure import (
     joined_parts,
     ogg_bounds,
     promised_bytes,
+    repairs,
 )
 
 if TYPE_CHECKING:
@@ -213,8 +214,9 @@ class TrackDecoder:
 
     def _enter(self, part: tuple[int, int]) -> None:
         """Open one of the joined files, usually the only one."""
-        whole = len(self._parts) == 1
-        self._container = _open(self.path, None if whole else _FilePart(self.path, *part))
+        repaired = repairs(self.path, *part)
+        whole = len(self._parts) == 1 and not repaired
+        self._container = _open(self.path, None if whole else _FilePart(self.path, *part, repaired))
         if not self._container.streams.audio:
             self.close()
             raise AudioError(f"{self.path.name} has no audio track; choose a file with sound.")
@@ -516,11 +518,12 @@ class _Resampler:
 
 
 class _FilePart(RawIOBase):
-    """Bytes ``[start, end)`` of a file, as a file of its own for FFmpeg."""
+    """Bytes ``[start, end)`` of a file, as a file of its own for FFmpeg, with some in place of others."""
 
-    def __init__(self, path: Path, start: int, end: int) -> None:
+    def __init__(self, path: Path, start: int, end: int, repaired: dict[int, bytes]) -> None:
         self._file = path.open("rb")
         self._start, self._end = start, end
+        self._repaired = repaired
         self.name = str(path)
         """FFmpeg looks at its suffix."""
         self.seek(0)
@@ -535,8 +538,15 @@ class _FilePart(RawIOBase):
 
     def read(self, size: int = -1) -> bytes:
         """At most ``size`` bytes, all that are left by default."""
-        left = max(0, self._end - self._file.tell())
-        return self._file.read(left if size < 0 else min(size, left))
+        first = self._file.tell()
+        left = max(0, self._end - first)
+        read = self._file.read(left if size < 0 else min(size, left))
+        for position, instead in self._repaired.items():
+            skipped, place = max(0, first - position), max(0, position - first)
+            if place < len(read) and skipped < len(instead):
+                instead = instead[skipped : skipped + len(read) - place]
+                read = read[:place] + instead + read[place + len(instead) :]
+        return read
 
     def seek(self, offset: int, whence: int = SEEK_SET) -> int:
         """Go to a byte of the part, counted as ``whence`` says."""

@@ -18,7 +18,7 @@ from index.recording_errors import MediaError
 from index.records import Note, NoteKind, Segment, Span
 from index.transcription.coverage import coverage, find_gaps
 from moss_audio.audio import SAMPLE_RATE, AudioStream
-from moss_audio.media_structure import joined_parts, promised_bytes
+from moss_audio.media_structure import joined_parts, promised_bytes, repairs
 from moss_audio.track_decoder import MAX_HOLE_SECONDS
 from tests.support.media import CLICK_RATE, click_track, encode, find_clicks
 
@@ -137,6 +137,27 @@ def test_sound_behind_zeroed_bytes_keeps_its_times(name: str, tmp_path: Path) ->
     assert note.kind is NoteKind.DAMAGED and 0.5 < sum(span.duration for span in note.spans) < 8
     last = decoded[round(20.5 * SAMPLE_RATE) : round(23.5 * SAMPLE_RATE)]
     assert find_clicks(last) == pytest.approx([0.5, 1.5, 2.5], abs=0.1)
+
+
+@pytest.mark.parametrize("fault", ["zeroed", "left out"])
+@pytest.mark.parametrize(("name", "codec", "link"), [("a.mp4", "aac", b"moof"), ("a.wv", "wavpack", b"wvpk")])
+def test_a_broken_link_does_not_end_a_chain(
+    name: str, codec: str, link: bytes, fault: str, tmp_path: Path
+) -> None:
+    in_fragments = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "frag_duration": "1000000"}
+    options = in_fragments if codec == "aac" else None
+    audio = noise(16) * 0.1 + click_track(16)
+    path = encode(tmp_path / name, audio, CLICK_RATE, codec, container_options=options)
+    data = bytearray(path.read_bytes())
+    assert repairs(path, 0, len(data)) == {}
+    broken = data.find(link, len(data) // 2) - 100
+    data[broken : broken + 200] = bytes(200 if fault == "zeroed" else 0)
+    path.write_bytes(data)
+    result, decoded = copy_of(path, tmp_path)
+    (note,) = result.notes
+    assert note.kind is NoteKind.DAMAGED and 0.8 < sum(span.duration for span in note.spans) < 3.5
+    last = decoded[round(12.5 * SAMPLE_RATE) : round(15.5 * SAMPLE_RATE)]
+    assert find_clicks(last) == pytest.approx([0.5, 1.5, 2.5], abs=0.05)
 
 
 def ogg_pages(data: bytes) -> list[bytes]:
