@@ -6,6 +6,7 @@ header promises more bytes than there are. Only lengths and signatures are read 
 
 from __future__ import annotations
 
+import heapq
 import mmap
 import struct
 from collections import deque
@@ -49,8 +50,8 @@ _PLACEHOLDER = 0x7FFF0000
 
 _OGG = b"OggS\x00"
 
-_OGG_BEGINNING = 1 << 20
-"""Bytes in which an Ogg file's headers end; covers of albums are part of them."""
+_BEGINNING = 1 << 20
+"""Bytes in which an Ogg file's headers end, or an mp3 file's tag; covers of albums are part of them."""
 
 _OGG_CONTINUED, _OGG_FIRST = 1, 2
 
@@ -172,7 +173,7 @@ def ogg_bounds(path: Path, start: int = 0, end: int | None = None) -> tuple[int,
         end = len(data) if end is None else end
         serial = data[start + 14 : start + 18]
         first, position = None, start
-        beginning = min(end, start + _OGG_BEGINNING)
+        beginning = min(end, start + _BEGINNING)
         while first is None and (position := data.find(_OGG, position, beginning)) >= 0:
             page = data[position : position + 27]
             if len(page) == 27 and position > start and page[5] & _OGG_FIRST:
@@ -204,8 +205,7 @@ def counts_frames(path: Path, start: int = 0) -> bool:
         tag = _read_at(file, start, 10)
         first = start
         if tag[:3] == b"ID3" and len(tag) == 10:
-            # ID3v2.4, section 6.2: sizes have seven bits a byte.
-            first += 10 + sum((byte & 127) << 7 * place for place, byte in enumerate(reversed(tag[6:])))
+            first += _id3_bytes(tag)
         head = _read_at(file, first, 4096)
     return any(name in head for name in (b"Xing", b"Info", b"VBRI"))
 
@@ -278,6 +278,8 @@ def _later_starts(data: mmap.mmap) -> Iterator[int]:
         yield from _mp4_files(data)
     elif data[:4] == b"wvpk":
         yield from _wavpack_files(data)
+    elif data[:3] == b"ID3" or (data[0] == 0xFF and data[1:2] and data[1] & 0xE6 == 0xE2):
+        yield from _mp3_files(data)
     elif data[:4] == b"fLaC":
         yield from _found(data, b"fLaC\x00\x00\x00\x22")
     elif data[:5] == b"#!AMR":
@@ -328,6 +330,38 @@ def _chunks_alike(data: mmap.mmap) -> Iterator[int]:
             return
         if data[position + 8 : position + 12] == data[8:12]:
             yield position
+
+
+def _mp3_files(data: mmap.mmap) -> Iterator[int]:
+    """The frames of mp3 files that hold no sound but how much there is, or the ID3v2 tags before them.
+
+    Such a frame has "Xing" or "Info" behind its header of 4 bytes and its side information (ISO/IEC 11172-3,
+    section 2.4.1.7: 32 bytes, 17 for mono; MPEG-2: 17 and 9), and the number of frames among its flags.
+    """
+    for mark in heapq.merge(*(_found(data, name + b"\0\0\0") for name in (b"Xing", b"Info"))):
+        gaps = (gap for gap in (36, 21, 13) if _mp3_gap(data, mark - gap) == gap)
+        first = mark - next(gaps, mark)
+        if not first or not data[mark + 7] & 1:
+            continue
+        tag = data.rfind(b"ID3", max(0, first - _BEGINNING), first)
+        if tag < 0 or tag + _id3_bytes(data[tag : tag + 10]) != first:
+            tag = first
+        if tag:
+            yield tag
+
+
+def _mp3_gap(data: mmap.mmap, position: int) -> int:
+    """Bytes from the beginning of a frame of an mp3 file to its "Xing", if there is one; 0 where none is."""
+    head = data[max(0, position) : position + 4]
+    if position < 0 or head[0] != 0xFF or head[1] & 0xE6 != 0xE2:
+        return 0
+    is_mono = head[3] >> 6 == 3
+    return (21 if is_mono else 36) if head[1] >> 3 & 3 == 3 else (13 if is_mono else 21)
+
+
+def _id3_bytes(tag: bytes) -> int:
+    """Bytes of a tag, its header of 10 among them. ID3v2.4, section 6.2: sizes have seven bits a byte."""
+    return 10 + sum((byte & 127) << 7 * place for place, byte in enumerate(reversed(tag[6:])))
 
 
 def _wavpack_files(data: mmap.mmap) -> Iterator[int]:

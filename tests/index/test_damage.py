@@ -239,6 +239,23 @@ def test_files_joined_to_one_are_heard_one_after_the_other(name: str, tmp_path: 
     assert find_clicks(audio) == pytest.approx([1, 2, 3, 5, 6, 7], abs=0.15)
 
 
+@pytest.mark.parametrize("rates", [(44_100, 22_050), (16_000, 48_000), (8_000, 8_000)])
+def test_joined_mp3_files_each_begin_where_the_one_before_ends(
+    rates: tuple[int, int], tmp_path: Path
+) -> None:
+    paths = []
+    for number, rate in enumerate(rates):
+        audio = noise(4) * 0.1 + click_track(4)
+        paths.append(encode(tmp_path / f"{number}.mp3", audio, CLICK_RATE, "libmp3lame", out_rate=rate))
+        assert joined_parts(paths[-1]) == [(0, paths[-1].stat().st_size)]
+    path = tmp_path / "joined.mp3"
+    path.write_bytes(b"".join(each.read_bytes() for each in paths))
+    assert joined_parts(path)[1:] == [(paths[0].stat().st_size, path.stat().st_size)]
+    result, audio = copy_of(path, tmp_path)
+    assert result == Decoded(pytest.approx(8.0, abs=0.03))
+    assert find_clicks(audio) == pytest.approx([1, 2, 3, 5, 6, 7], abs=0.03)
+
+
 def test_a_joined_part_that_cannot_be_read_is_noted(tmp_path: Path) -> None:
     path = tmp_path / "two.wav"
     soundfile.write(path, noise(2, SAMPLE_RATE), SAMPLE_RATE)
