@@ -57,6 +57,9 @@ _SHORT_PAUSE = 0.25
 _OPUS_PAUSE = 0.45
 """The same for Opus, which sends a packet each 400 ms while nobody speaks (RFC 7587, section 3.1.3)."""
 
+_WITHOUT_PAUSES = frozenset(("flac", "tta", "wv"))
+"""Formats whose frames are numbered by their samples, so that whatever is missing was there."""
+
 _MOST_MISSING = 100 * 3600.0
 """Seconds that may be missing at the end; a header that promises more is damaged itself."""
 
@@ -387,6 +390,7 @@ class TrackDecoder:
         """Silence up to a time; a hole, unless the stream only begins late or leaves silence out."""
         hole = time - self._clock
         pauses = _OPUS_PAUSE if self._stream.codec_context.name in ("opus", "libopus") else _SHORT_PAUSE
+        damaged = damaged or self._container.format.name in _WITHOUT_PAUSES
         if damaged or (hole > pauses and self._clock > self._part_start):
             self._holes.append((self._clock, time))
         self._filled += hole

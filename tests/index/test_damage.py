@@ -160,6 +160,17 @@ def test_a_broken_link_does_not_end_a_chain(
     assert find_clicks(last) == pytest.approx([0.5, 1.5, 2.5], abs=0.05)
 
 
+def test_a_short_hole_in_a_format_without_pauses_is_noted(tmp_path: Path) -> None:
+    path = encode(tmp_path / "a.flac", noise(8), CLICK_RATE, "flac")
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 100] = bytes(100)
+    path.write_bytes(data)
+    (note,) = copy_of(path, tmp_path)[0].notes
+    assert note.kind is NoteKind.DAMAGED and note.spans[0].start == pytest.approx(4.0, abs=0.2)
+    assert sum(span.duration for span in note.spans) == pytest.approx(4608 / CLICK_RATE, abs=0.05)
+
+
 def ogg_pages(data: bytes) -> list[bytes]:
     starts = [at for at in range(len(data)) if data[at : at + 5] == b"OggS\0"]
     return [data[start:end] for start, end in zip(starts, [*starts[1:], len(data)], strict=True)]
