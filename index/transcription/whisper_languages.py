@@ -85,6 +85,10 @@ LONG_PAUSE_SECONDS = 0.2
 PAUSE_WORTH = 6.0
 """What a long pause is worth as a border, in nats and seconds."""
 
+BORDER_MARGIN = 2.0
+"""Nats by which another pause has to be more probable than the one that the detector found: what is written
+down of a stretch, and how sure the decoder is of it, differs between processes by about as much."""
+
 EDGE_SECONDS = 0.4
 """Least of speech on each side of a pause that is tried."""
 
@@ -189,7 +193,8 @@ class LanguageWhisper(WhisperModel):
         self, audio: np.ndarray, before: Span, after: Span, language: str, other: str
     ) -> tuple[float, float]:
         """Where the language changes in two neighbouring stretches: the end of the one, the start of the
-        other. At the pause between them, or at another one if both sides are more probable then."""
+        other. At the pause between them, or at another one if that is clearly more probable: both sides are,
+        and what lies between the two pauses is by itself more probable in the language it would get."""
         start = max(0.0, before.start - CONTEXT_SECONDS)
         end = min(len(audio) / SAMPLE_RATE, after.end + CONTEXT_SECONDS)
         output = self._encoded(audio[round(start * SAMPLE_RATE) : round(end * SAMPLE_RATE)])
@@ -206,8 +211,20 @@ class LanguageWhisper(WhisperModel):
             return worth + left + nats(Span(pause.end, after.end), other)
 
         known = Span(before.end, max(before.end, after.start))
+        least = probable(known) + BORDER_MARGIN
+
+        def gain(pause: Span) -> float:
+            if pause.end <= known.start:
+                part, new, old = Span(pause.end, known.start), other, language
+            else:
+                part, new, old = Span(known.end, pause.start), language, other
+            return probable(pause) - least + nats(part, new) - nats(part, old)
+
         others = (pause for pause in _pauses(audio, before.start, after.end) if not pause.overlaps(known))
-        best = max((known, *others), key=probable)
+        gains = {pause: gain(pause) for pause in others}
+        best = max(gains, key=lambda pause: gains[pause], default=known)
+        if gains.get(best, 0.0) <= 0.0:
+            best = known
         return best.start, best.end
 
     def _sureness(self, audio: np.ndarray, stretch: Span, languages: Sequence[str]) -> dict[str, float]:

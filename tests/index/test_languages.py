@@ -17,16 +17,17 @@ from agent.cli.output import added_json, show_added
 from agent.settings import Settings
 from agent.workspace import Workspace, open_workspace
 from index.audio.decode import decode_to_flac
-from index.audio.windows import AudioWindow
+from index.audio.windows import AudioWindow, KeptSpan
 from index.export.formats import export
 from index.language_names import name_languages
 from index.pipeline.transcribe_file import Transcript, transcribe_file
 from index.progress import Progress
 from index.recording_errors import Cancelled, MossAgentError
-from index.records import Recording, Segment, Status
+from index.records import Recording, Segment, Span, Status
 from index.store.database import WindowRow
 from index.transcription.languages import LanguageGuess, follow, sounds_different
 from index.transcription.whisper import WhisperTranscriber
+from index.transcription.whisper_languages import LanguageWhisper
 from moss_audio.audio import SAMPLE_RATE
 from tests.index.test_voice_label_migration import revise
 from tests.support.indexed import open_library
@@ -191,6 +192,47 @@ def test_a_language_that_is_given_is_the_only_one(whisper, sample, tmp_path):
     soundfile.write(tmp_path / "english.wav", audio, rate)
     found = transcript(tmp_path / "english.wav", whisper, "de")
     assert {item.language for item in found.segments} == {"de"} and found.language == "de"
+
+
+class Undecided(LanguageWhisper):
+    """Hears English up to a pause and German behind it; how sure it is of an earlier pause is set."""
+
+    def __init__(self, side: float, between: float) -> None:
+        self.side, self.between = side, between
+
+    def _odds_of(self, audio, stretches):
+        yield from [{"en": 0.98, "de": 0.01}, {"en": 0.01, "de": 0.98}]
+
+    def language_odds(self, output, start, end):
+        return {"en": 0.5, "de": 0.5}
+
+    def _encoded(self, audio):
+        return np.zeros((1, 1, 1))
+
+    def _sureness(self, audio, stretch, languages):
+        is_between = stretch.start > 3.0 and stretch.end < 4.7
+        is_english_part = stretch.start < 0.1 and stretch.end < 3.2
+        return {
+            language: self.between * (language == "de") if is_between else self.side * is_english_part
+            for language in languages
+        }
+
+
+@pytest.mark.parametrize(
+    ("side", "between", "border"),
+    [(0.05, 0.0, 4.65), (0.1, -0.1, 4.65), (0.1, 0.1, 3.15), (0.0, 0.5, 3.15), (-0.5, 0.1, 4.65)],
+)
+def test_another_pause_is_the_border_only_where_that_is_clear(
+    side: float, between: float, border: float
+) -> None:
+    audio = np.random.default_rng(0).normal(0, 0.1, 8 * SAMPLE_RATE).astype(np.float32)
+    for start, end in ((3.0, 3.3), (4.5, 4.8)):
+        audio[round(start * SAMPLE_RATE) : round(end * SAMPLE_RATE)] = 0.0
+    window = AudioWindow(audio, 0.0, (Span(0, 4.5), Span(4.8, 8)), "en", language_is_guess=True)
+    kept = [KeptSpan(0.0, Span(0, 8))]
+    english, german = Undecided(side, between).languages(audio, kept, window, "en")
+    assert (english.language, german.language) == ("en", "de")
+    assert english.span.end == german.span.start == pytest.approx(border, abs=0.06)
 
 
 class Polyglot:
