@@ -53,17 +53,26 @@ def summarize(segments: Sequence[Segment], embeddings: np.ndarray, template: str
     spoken = [segments[at] for at in speech]
     vectors = embeddings[speech] if speech else np.zeros((0, 1), dtype=np.float32)
     said = sentences(spoken)
-    scored = scores(said) if said else np.zeros((0, len(KINDS)), dtype=np.float32)
+    texts, speakers = [sentence.text for sentence in said], [sentence.speaker for sentence in said]
+    scored = scores(texts, speakers) if said else np.zeros((0, len(KINDS)), dtype=np.float32)
     keyness = np.full(len(spoken), -np.inf)
     np.maximum.at(keyness, [sentence.index for sentence in said], scored[:, KINDS.index("key")])
     names = infer_names(spoken)
-    decided = decisions(said, scored) if kind.has_decisions else []
+    decided = (
+        decisions(said, scored, vectors[[sentence.index for sentence in said]]) if kind.has_decisions else []
+    )
     promised, left_open = action_items(said, scored, names), open_questions(said, scored)
     decided, new, questions = without_repeats(said, decided, promised, left_open)
     actions = [item for item in new if isinstance(item, ActionItem)]
     questions += _audience(spoken) if kind.has_audience else []
     questions.sort(key=lambda item: item.start)
-    listed = {number for item in [*decided, *actions, *questions] for number in item.segments}
+    # Of a long exchange only what is quoted is listed; the rest of it may hold key sentences.
+    listed = {
+        sentence.segment.id
+        for item in [*decided, *actions, *questions]
+        for sentence in said
+        if sentence.segment.id in item.segments and sentence.text in item.text
+    }
     free = [at for at, segment in enumerate(spoken) if segment.id not in listed]
     chosen = key_sentences([spoken[at] for at in free], vectors[free], keyness[free], KEY_QUOTES)
     parts: list[Topic] = []
