@@ -8,6 +8,8 @@ ARG PIP_INDEX_URL
 ARG PIP_EXTRA_INDEX_URL
 ARG PIP_FIND_LINKS
 ARG PIP_CERT
+# “embedded scale” for what works beyond one machine (docs/scale.md).
+ARG EXTRAS=embedded
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends make python3 python3-venv \
@@ -17,7 +19,9 @@ WORKDIR /src
 # The libraries first: their layer is kept when only the program changes.
 COPY pyproject.toml constraints.txt ./
 RUN python3 -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
-        print(*project['dependencies'], *project['optional-dependencies']['embedded'], sep='\n')" > requirements.txt \
+        print(*project['dependencies'], sep='\n'); \
+        print(*(line for extra in '$EXTRAS'.split() for line in project['optional-dependencies'][extra]), sep='\n')" \
+        > requirements.txt \
     && /opt/moss-agent/bin/pip install --requirement requirements.txt --constraint constraints.txt
 COPY . .
 RUN make wheel BIN=/opt/moss-agent/bin \
@@ -41,11 +45,12 @@ ENV PYTHONDONTWRITEBYTECODE=1 \
     HOME=/tmp \
     HF_HOME=/data/huggingface \
     MOSS_AGENT_HOME=/data/library \
+    MOSS_AGENT_ACCOUNTS=optional \
     MOSS_AGENT_WEIGHTS=/opt/moss-agent/weights
 VOLUME /data
 EXPOSE 7860 8000
 HEALTHCHECK --interval=30s --timeout=10s --start-period=90s CMD ["python3", "/usr/local/bin/healthy.py"]
 ENTRYPOINT ["/usr/local/bin/moss-agent"]
-# 0.0.0.0 of the container alone. The page has no password: who may reach it is decided where its port is
-# published, which compose.yaml does for this machine only.
+# 0.0.0.0 of the container alone. Until there is an account (`moss-agent people add NAME`) nobody signs in:
+# who may reach the page is decided where its port is published, which compose.yaml does for this machine only.
 CMD ["web", "--host", "0.0.0.0"]

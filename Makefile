@@ -8,7 +8,7 @@ MIND := build/mind
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-mind test-install install install-test wheel browser lint format bench fixture clean
+.PHONY: help run test test-mind test-install install install-test wheel browser postgresql lint format bench fixture clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -16,7 +16,7 @@ help: ## list the targets
 run: install ## set up, add the sample meeting at the first start, open the page on http://127.0.0.1:7860
 	@$(BIN)/moss-agent web
 
-test: install-test browser ## set up and pass the whole suite, browser tests included
+test: install-test browser postgresql ## set up and pass the whole suite, browser tests included
 	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # Apart from `make test`, whose packages it leaves alone; on two cores it takes most of an hour.
@@ -51,6 +51,7 @@ bench: install-test ## run the benchmarks and print their tables
 	$(BIN)/python -m benchmarks.ingest
 	$(BIN)/python -m benchmarks.decode
 	$(BIN)/python -m benchmarks.hearing
+	$(BIN)/python -m benchmarks.sides
 	$(BIN)/python -m benchmarks.ask
 	$(BIN)/python -m benchmarks.model
 	$(BIN)/python -m benchmarks.engine
@@ -65,6 +66,14 @@ clean: ## remove what was set up here; recordings are elsewhere and stay
 browser:
 	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } \
 		|| echo "Browser tests will be skipped: install Chromium first, as root: apt-get install chromium"
+
+# So does PostgreSQL; no server is set up or started but those that tests start.
+postgresql:
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null \
+		|| { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -y -qq postgresql-common >/dev/null \
+			&& sed -i 's/^#*create_main_cluster.*/create_main_cluster = false/' /etc/postgresql-common/createcluster.conf \
+			&& apt-get install -y -qq postgresql >/dev/null; } \
+		|| echo "Tests of PostgreSQL will be skipped: install it first, as root: apt-get install postgresql"
 
 $(STAMPS)/install: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable '.[embedded]' --constraint constraints.txt

@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from functools import partial
 from pathlib import Path
 
 from agent.workspace import Workspace
+from index.pipeline.urgency import archiving
 from index.progress import Report
 from index.recording_errors import MossAgentError
 from index.records import Recording
@@ -52,9 +54,11 @@ def add_files(
         try:
             tell = None if told is None else partial(told, file)
             report = reporting(file.name)
-            return workspace.add(
-                file, title, speakers, report, cancel, language, tell, track, again, drop_corrections
-            )
+            # Somebody waits for one file; many are an archive.
+            with archiving(len(files) > 1):
+                return workspace.add(
+                    file, title, speakers, report, cancel, language, tell, track, again, drop_corrections
+                )
         except MossAgentError as error:
             return error
         except (KeyboardInterrupt, SystemExit):
@@ -66,7 +70,7 @@ def add_files(
     pool = ThreadPoolExecutor(workspace.files_at_once if len(files) > 1 else 1, "adding")
     at = files[0]
     try:
-        for at, future in [(file, pool.submit(add, file)) for file in files]:
+        for at, future in [(file, pool.submit(copy_context().run, add, file)) for file in files]:
             yield at, future.result()
     except KeyboardInterrupt:
         raise MossAgentError(

@@ -105,10 +105,11 @@ class Assistant:
         question = _clean(question)
         focus, count = self._focus(question, recording)
         thread = thread or uuid.uuid4().hex
+        key = self._key(thread)
         cancel = cancel or threading.Event()
-        turn = _Turn(self._library, thread, focus)
+        turn = _Turn(self._library, thread, key, focus)
         config: RunnableConfig = {
-            "configurable": {"thread_id": thread, CANCEL: cancel},
+            "configurable": {"thread_id": key, CANCEL: cancel},
             "recursion_limit": 2 * (MOST_ROUNDS + MOST_GATHERED) + 8,
         }
         try:
@@ -147,6 +148,17 @@ class Assistant:
             ) from error
         yield turn.answer(self._model, time.perf_counter() - started)
 
+    def _key(self, thread: str) -> str:
+        """The name under which a conversation is kept; one that quotes what is hidden now is forgotten."""
+        key = self._library.thread_key(thread)
+        if key != thread:
+            if not self._library.is_open(key):
+                if isinstance(self._graph.checkpointer, BaseCheckpointSaver):
+                    self._graph.checkpointer.delete_thread(key)
+                self._library.forget_thread(key)
+            self._library.own_thread(key)
+        return key
+
     def _focus(self, question: str, reference: str | None) -> tuple[Recording | None, int]:
         """The recording a question is about, and how many there are."""
         if reference is not None:
@@ -160,9 +172,9 @@ class Assistant:
 class _Turn:
     """One turn, as its events come in."""
 
-    def __init__(self, library: Library, thread: str, focus: Recording | None) -> None:
+    def __init__(self, library: Library, thread: str, key: str, focus: Recording | None) -> None:
         self._library = library
-        self._thread = thread
+        self._thread, self._key = thread, key
         self._noted: set[str] = set()
         self._steps: list[Step] = []
         self._wrote: str | None = None
@@ -203,7 +215,7 @@ class _Turn:
     def _note(self, recordings: set[str]) -> None:
         """Link the conversation to the recordings it quotes, before anything of them is kept in it."""
         if new := recordings - self._noted:
-            self._library.note_thread(self._thread, new)
+            self._library.note_thread(self._key, new)
             self._noted |= new
 
 

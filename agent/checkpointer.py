@@ -1,19 +1,25 @@
-"""Conversations, kept in a SQLite database of their own."""
+"""Conversations, kept in a SQLite database of their own, or where ``agent.shared_memory`` keeps them."""
 
 from __future__ import annotations
 
 import sqlite3
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from langchain_core.messages import ToolMessage
 from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import ChannelVersions, Checkpoint, CheckpointMetadata, CheckpointTuple
+from langgraph.checkpoint.base import (
+    BaseCheckpointSaver,
+    ChannelVersions,
+    Checkpoint,
+    CheckpointMetadata,
+    CheckpointTuple,
+)
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite import SqliteSaver
 
-from index.store.database import read_only_uri
+from index.store.backends import read_only_uri
 from tools.result import restore, text_of
 
 
@@ -48,12 +54,24 @@ class NewestCheckpoint(SqliteSaver):
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """The newest checkpoint, its tool messages with typed results."""
-        found = super().get_tuple(config)
-        if found is not None:
-            for message in found.checkpoint["channel_values"].get("messages", ()):
-                if isinstance(message, ToolMessage):
-                    _restore_result(message)
-        return found
+        return with_results(super().get_tuple(config))
+
+
+def with_results(found: CheckpointTuple | None) -> CheckpointTuple | None:
+    """A checkpoint as it was read, once its tool messages have their typed results."""
+    if found is not None:
+        for message in found.checkpoint["channel_values"].get("messages", ()):
+            if isinstance(message, ToolMessage):
+                _restore_result(message)
+    return found
+
+
+def plain_types_only() -> JsonPlusSerializer:
+    """What writes and reads checkpoints: LangChain's messages and plain types only.
+
+    Nothing else is ever imported on reading.
+    """
+    return JsonPlusSerializer(allowed_msgpack_modules=None)
 
 
 def _restore_result(message: ToolMessage) -> None:
@@ -67,6 +85,25 @@ def _restore_result(message: ToolMessage) -> None:
     message.artifact = restore(str(message.name), stored, text)
     if stored is None:
         message.content = text_of(message.artifact)
+
+
+class Conversations(Protocol):
+    """Where conversations are kept."""
+
+    @property
+    def checkpointer(self) -> BaseCheckpointSaver[str]:
+        """What the graph keeps its state in."""
+        ...
+
+    def forget(self, thread: str) -> None:
+        """Delete a conversation."""
+
+    def threads(self) -> list[str]:
+        """Ids of all conversations."""
+        ...
+
+    def close(self) -> None:
+        """Release what is held."""
 
 
 class Memory:
@@ -87,9 +124,7 @@ class Memory:
                 stored.backup(self._connection)
         for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "secure_delete=ON", "busy_timeout=30000"):
             self._connection.execute(f"PRAGMA {pragma}")
-        # `None` allows LangChain's messages and plain types only: nothing else is ever imported on reading.
-        serde = JsonPlusSerializer(allowed_msgpack_modules=None)
-        self.checkpointer = NewestCheckpoint(self._connection, serde=serde)
+        self.checkpointer = NewestCheckpoint(self._connection, serde=plain_types_only())
         self.checkpointer.setup()
 
     def forget(self, thread: str) -> None:

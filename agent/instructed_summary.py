@@ -21,7 +21,7 @@ from agent.answer import Citation
 from agent.assistant import model_name
 from agent.citations.check import Checker, LineStream
 from agent.extractive.extractive_chat import ExtractiveChatModel, by_rule
-from index.recording_errors import Cancelled, MossAgentError
+from index.recording_errors import Cancelled, InvalidInput, MossAgentError
 from index.records import Recording, Segment, Summary
 from index.search.searching import choose
 from index.summary_templates import SUMMARY_TEMPLATES
@@ -120,7 +120,7 @@ def summarize_as(
     """
     instruction = " ".join(instruction.split())
     if not instruction or len(instruction) > LONGEST_INSTRUCTION:
-        raise MossAgentError(f"An instruction needs 1 to {LONGEST_INSTRUCTION} characters.")
+        raise InvalidInput(f"An instruction needs 1 to {LONGEST_INSTRUCTION} characters.")
     spoken = speech_of(toolbox.library, recording)
     found = toolbox.search.find(instruction, recording.id, PLACES)
     if isinstance(model, ExtractiveChatModel):

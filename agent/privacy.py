@@ -15,6 +15,7 @@ _OFF = {
     "LANGCHAIN_TRACING_V2": "false",
     "LANGCHAIN_TRACING": "false",
     "OTEL_SDK_DISABLED": "true",
+    "RAY_USAGE_STATS_ENABLED": "0",
     # ONNX Runtime reports sessions from its Linux builds since 1.29.
     "ORT_DISABLE_TELEMETRY": "1",
 }

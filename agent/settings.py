@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from platformdirs import user_data_path
-from pydantic import Field, SecretStr, field_validator
+from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from index.records import Template
@@ -18,16 +18,29 @@ from index.records import Template
 class Settings(BaseSettings):
     """Where things are kept and which engines are used."""
 
-    model_config = SettingsConfigDict(env_prefix="MOSS_AGENT_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="MOSS_AGENT_", frozen=True, extra="ignore", populate_by_name=True
+    )
 
     home: Path = Field(default_factory=lambda: user_data_path("moss-agent"))
     """Folder of the database, audio copies, vectors and conversations."""
-    database_url: str | None = None
-    """SQLAlchemy URL of a SQLite database; by default ``library.sqlite`` in the home folder."""
-    vectors_url: str | None = None
+    database: str | None = Field(
+        default=None,
+        validation_alias=AliasChoices("MOSS_AGENT_DATABASE", "MOSS_AGENT_DATABASE_URL"),
+    )
+    """URL of a PostgreSQL database, or of another SQLite one; by default SQLite in the home folder."""
+    vectors: Annotated[
+        str | None, Field(validation_alias=AliasChoices("MOSS_AGENT_VECTORS", "MOSS_AGENT_VECTORS_URL"))
+    ] = None
     """URL of a Chroma server (``http://host:port``); by default Chroma runs embedded in the home folder."""
+    vectors_token: SecretStr | None = None
+    """What the server of ``vectors``, or the proxy before it, asks for."""
+    audio: str | None = None
+    """Where audio copies are kept: a folder, or a URL as fsspec reads it; by default in the home folder."""
+    audio_cache_mb: Annotated[int, Field(gt=0)] = 10_240
+    """Size in MiB that audio copies in the home folder may have where ``audio`` is a URL."""
     model: str = "auto"
-    """``auto``, a MOSS-Audio on the Hugging Face hub, a folder with one, or the URL of a server."""
+    """``auto``, a MOSS-Audio on the Hugging Face hub, a folder with one, or URLs of servers."""
     api_key: SecretStr | None = None
     """What the server of ``model`` asks for."""
     served_model: str | None = None
@@ -36,6 +49,8 @@ class Settings(BaseSettings):
     """Tokens an answer may have, thoughts included; by default 2,048, or 4,096 where the model thinks."""
     thinking_processor: str | None = None
     """For SGLang: its serialised logit processor that bounds thoughts, or a file that holds it."""
+    ray: str | None = None
+    """Ray cluster that does the work: ``local``, ``auto``, ``host:6379`` or ``ray://host:10001``."""
     transcriber: str = "base"
     """``base`` or ``tiny.en`` (packaged), any faster-whisper model name, or a folder with one."""
     weights: Path | None = None
@@ -62,10 +77,31 @@ class Settings(BaseSettings):
     """What messages to ``webhook_url`` are signed with, at least 16 characters."""
     webhook_private: bool = False
     """Whether ``webhook_url`` may lead to this machine or a private network."""
+    accounts: Literal["auto", "on", "optional"] = "auto"
+    """Whether people sign in: ``auto`` once there is an account, and wherever other machines get in."""
+    oidc_url: str | None = None
+    """OpenID Connect: address of the provider, or of its discovery document; none by default."""
+    oidc_client: str = ""
+    """The id that the provider gave to this server."""
+    oidc_secret: SecretStr | None = None
+    """The secret that goes with it; none for a public client."""
+    oidc_domains: str = ""
+    """Domains of e-mail addresses that are let in, separated by commas; empty for all of the provider's."""
+    trusted_header: str | None = None
+    """Header in which a proxy says who is signed in; none by default."""
+    trusted_proxies: str = ""
+    """Addresses or networks of these proxies, separated by commas; others' headers are ignored."""
+    keep_days: Annotated[int | None, Field(ge=1)] = None
+    """Days after which recordings are deleted; by default they stay."""
     page_url: str = "http://127.0.0.1:7860"
     """Where the page is, for links to moments: in synced notes, and in answers of the API and of MCP."""
     summary_template: Template = "meeting"
     """Template of a summary when none is named."""
+
+    @field_validator("vectors", "audio")
+    @classmethod
+    def _none_if_empty(cls, value: str | None) -> str | None:
+        return (value or "").strip() or None
 
     @field_validator("model")
     @classmethod

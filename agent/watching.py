@@ -16,6 +16,7 @@ from pathlib import Path
 from agent.adding import unexpected
 from agent.workspace import Workspace
 from index.imports.transcript_files import TRANSCRIPT_SUFFIXES, without_language
+from index.pipeline.urgency import archiving
 from index.progress import Report
 from index.recording_errors import (
     Cancelled,
@@ -264,7 +265,8 @@ class Watch:
             self.told(f"{error} Waiting until that has changed.")
 
     def _add(self, path: Path, report: Report, told: Callable[[str], None]) -> Recording:
-        return self.workspace.add(path, None, self.speakers, report, self.stop, self.language, told)
+        with archiving():
+            return self.workspace.add(path, None, self.speakers, report, self.stop, self.language, told)
 
     def _import(
         self, path: Path, media: Path | None, report: Report, told: Callable[[str], None]

@@ -12,11 +12,12 @@ import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agent.settings import Settings
 from index.audio.decode import file_id
@@ -25,16 +26,30 @@ from index.progress import Progress, Report
 from index.recording_errors import (
     Cancelled,
     DiskFull,
+    Forbidden,
     HomeInUse,
     IndexOutOfDate,
     InvalidInput,
     MossAgentError,
+    VectorsAway,
     WeightsError,
     would_lose,
 )
 from index.records import Comment, Hit, Recording, Segment, Span, Status, Summary, Topic
-from index.store.database import Database, is_writable, not_writable
+from index.store.access import (
+    EVERYTHING,
+    NOBODY,
+    Actor,
+    Link,
+    Person,
+    acting_as,
+    acting_person,
+    actor_of,
+)
+from index.store.backends import Postgresql, is_writable, not_writable
+from index.store.database import Database
 from index.store.library import Library
+from index.store.people import People
 from moss_audio.timestamps import clock
 
 if TYPE_CHECKING:
@@ -42,10 +57,11 @@ if TYPE_CHECKING:
 
     from agent.answer import Event
     from agent.assistant import Assistant
-    from agent.checkpointer import Memory
+    from agent.checkpointer import Conversations
     from agent.engines.engine_choice import Engines
     from agent.instructed_summary import InstructedSummary
     from agent.webhooks import Webhooks
+    from index.cluster.ray_session import ClusterLink
     from index.corrections.correcting import Changed, Correction, Corrections, Versions
     from index.diarization.known_voices import KnownVoice, KnownVoices, Likeness
     from index.export.vault import Synced
@@ -65,6 +81,10 @@ MANY_WINDOWS = 8
 """Windows side by side from which an engine counts as one that batches."""
 
 FILES_AT_ONCE = 4
+
+FILES_ON_CLUSTER = 8
+"""Files that are taken in at a time where a cluster does the work: while one is decoded or indexed, others
+keep the workers busy."""
 
 SUMMARIES_KEPT = 16
 """Summaries by instruction that are kept in memory."""
@@ -106,8 +126,11 @@ class Workspace:
                 "choose another with --home or MOSS_AGENT_HOME."
             ) from error
         is_read_only = not is_writable(self.home)
-        database = Database(settings.database_url or self.home / "library.sqlite", is_read_only)
-        self.library = Library(database, self.home)
+        database = Database(settings.database or self.home / "library.sqlite", is_read_only)
+        self.library = self._library(database)
+        self.people = People(database)
+        """Accounts, and what is shared with whom."""
+        database.has_people = self.people.count() > 0
         self.read_only = not_writable(self.home) if is_read_only else database.read_only
         """Why the home folder is only read, as the error of what would write; None where it is written."""
         self.engines_problem = ""
@@ -121,19 +144,150 @@ class Workspace:
         self._locked = threading.RLock()
         self._lock_depth = 0
 
+    def _library(self, database: Database) -> Library:
+        return Library(database, self.home, self.settings.audio, self.settings.audio_cache_mb)
+
+    # --- people (index/store/people.py, index/store/access.py) --------------------------------------------
+
+    @property
+    def has_accounts(self) -> bool:
+        """Whether people sign in even where this machine alone gets in."""
+        others = self.settings.oidc_url or self.settings.trusted_header
+        return self.settings.accounts == "on" or bool(others) or self.library.database.has_people
+
+    def require_people(self) -> None:
+        """Let nobody see anything who does not act as somebody; what a server does that has accounts."""
+        self.library.database.otherwise = NOBODY
+        self.library.database.has_people = True
+
+    def act_as(self, name: str) -> Person:
+        """Do everything in somebody's name from now on.
+
+        Raises:
+            InvalidInput: Nobody has this name.
+        """
+        person = self.people.find(name)
+        self.library.database.otherwise = person
+        return person
+
+    @property
+    def actor(self) -> Actor:
+        """In whose name the current thread works."""
+        return actor_of(self.library.database)
+
+    def note(self, what: str, recording: str | None, detail: str = "") -> None:
+        """Write into the log what is done, where anybody has an account."""
+        if self.library.database.has_people and self.read_only is None:
+            self.people.note(self.actor, what, recording, detail)
+
+    def identify(self, path: Path) -> str:
+        """The id that a file's recording has or will have.
+
+        Raises:
+            MediaError: The file cannot be read.
+        """
+        content = file_id(path)
+        if acting_person(self.library.database) is None:
+            return content
+        return self.library.recording_of_media(content)
+
+    def _signed_in(self) -> None:
+        if isinstance(self.actor, Link) or self.actor == NOBODY:
+            raise Forbidden("Sign in to do this.")
+
+    def remove_person(self, name: str, give_to: str | None = None) -> int:
+        """Delete an account with everything that is only theirs; returns how many recordings that were.
+
+        Args:
+            name: Whose.
+            give_to: Who gets their recordings; by default these are deleted.
+
+        Raises:
+            InvalidInput: Nobody has this name, or nobody would be an administrator any more.
+        """
+        person = self.people.find(name)
+        self.people.check_removable(name)
+        with acting_as(EVERYTHING):
+            if give_to is not None:
+                count = self.people.give(name, give_to)
+            else:
+                owned = self.people.owned(person)
+                count = len(owned)
+                for recording in owned:
+                    self.remove(recording, drop_corrections=True)
+            for thread in self.library.threads_of_person(person.id):
+                self.memory.forget(thread)
+                self.library.forget_thread(thread)
+            self._remove_uploads("person", person.id)
+        self.people.remove(name)
+        self.library.database.has_people = self.people.count() > 0
+        return count
+
+    def sweep(self, days: int | None = None) -> list[Recording]:
+        """Delete the recordings that are older than they may be; returns them.
+
+        Args:
+            days: How old they may be; by default ``MOSS_AGENT_KEEP_DAYS``, and without that nothing is done.
+        """
+        found = self.too_old(days)
+        with acting_as(EVERYTHING):
+            for recording in found:
+                self.remove(recording.id, drop_corrections=True)
+        return found
+
+    def too_old(self, days: int | None = None) -> list[Recording]:
+        """The recordings that ``sweep`` would delete; one that is being heard is not among them."""
+        days = days or self.settings.keep_days
+        if days is None:
+            return []
+        now = datetime.now(UTC)
+        with acting_as(EVERYTHING):
+            return [
+                recording
+                for recording in self.library.recordings()
+                if (now - datetime.fromisoformat(recording.added_at)).days >= days
+                and recording.status is not Status.LISTENING
+            ]
+
     @cached_property
     def embedder(self) -> Embedder:
         """The sentence embedder of the settings."""
+        if self.cluster is not None:
+            from agent.engines.worker_engines import cluster_embedder
+
+            return cluster_embedder(self.settings, self.cluster)
         from index.search.embeddings import Embedder
 
         return Embedder(self.settings.embedder)
+
+    @cached_property
+    def cluster(self) -> ClusterLink | None:
+        """The Ray cluster that does the work; None where it is done in this process."""
+        if not self.settings.ray:
+            return None
+        from index.cluster.ray_session import ClusterLink
+
+        return ClusterLink(self.settings.ray)
+
+    def opened(self, reference: str) -> None:
+        """Somebody looks at a recording: on a cluster, what it still needs comes before an archive."""
+        if self.cluster is None:
+            return
+        recording = self.library.resolve(reference)
+        if recording.status == Status.LISTENING:
+            self.cluster.opened(recording.id)
 
     @cached_property
     def vectors(self) -> Vectors:
         """The Chroma collection."""
         from index.search.vectors import Vectors
 
-        return Vectors(self.settings.vectors_url or self.home / "vectors", self.embedder)
+        token = self.settings.vectors_token
+        return Vectors(
+            self.settings.vectors or self.home / "vectors",
+            self.embedder,
+            token.get_secret_value() if token else None,
+        )
 
     @cached_property
     def engines(self) -> Engines:
@@ -141,7 +295,7 @@ class Workspace:
         from agent.engines.engine_choice import choose
 
         try:
-            return choose(self.settings)
+            return choose(self.settings, cluster=self.cluster)
         except MossAgentError as error:
             self.engines_problem = str(error)
             raise
@@ -171,6 +325,11 @@ class Workspace:
         """The pipeline that takes recordings in."""
         from index.pipeline.ingest import Ingest
 
+        elsewhere: dict[str, Any] = {}
+        if self.cluster is not None:
+            from agent.engines.worker_engines import cluster_work
+
+            elsewhere = cluster_work(self.settings, self.cluster)
         return Ingest(
             self.library,
             self.transcriber,
@@ -180,6 +339,7 @@ class Workspace:
             self.engines.sounds,
             self.engines.speakers,
             self.voices,
+            **elsewhere,
         )
 
     @cached_property
@@ -190,10 +350,18 @@ class Workspace:
         return KnownVoices(self.library, self.settings.voices)
 
     @cached_property
-    def memory(self) -> Memory:
-        """Conversations, kept in a database of their own."""
+    def memory(self) -> Conversations:
+        """Conversations, kept in a database of their own, or in the library's where that is a server's.
+
+        Where that is only read, what is said is forgotten at the end.
+        """
         from agent.checkpointer import Memory
 
+        backend = self.library.database.backend
+        if isinstance(backend, Postgresql) and self.read_only is None:
+            from agent.shared_memory import SharedMemory
+
+            return SharedMemory(backend)
         return Memory(self.home / "conversations.sqlite", read_only=self.read_only is not None)
 
     @cached_property
@@ -222,6 +390,8 @@ class Workspace:
 
         One file's windows rarely fill such an engine; reading and indexing another goes on beside it.
         """
+        if self.cluster is not None:
+            return FILES_ON_CLUSTER
         return FILES_AT_ONCE if self.transcriber.windows_at_once >= MANY_WINDOWS else 1
 
     def add(
@@ -257,6 +427,24 @@ class Workspace:
             # Its speakers may have been identified again.
             self.voices.prune(added[0].id)
         return added[0]
+
+    def hear_again(
+        self,
+        reference: str,
+        progress: Callable[[Progress], None] | None = None,
+        cancel: threading.Event | None = None,
+        losing: int = 0,
+    ) -> Recording:
+        """Transcribe a recording anew from its audio copy; see ``Ingest.hear_again``."""
+        recording = self._editable(reference)
+        with self.writing(), self._telling(None, recording.title, recording.id) as heard:
+            heard.append(self.ingest.hear_again(recording.id, progress, cancel, losing))
+            self.voices.prune(recording.id)
+        return heard[0]
+
+    def corrections_lost(self, reference: str) -> int:
+        """How many corrections hearing a recording again, or removing it, would lose."""
+        return self.library.correction_count(self.library.resolve(reference).id)
 
     @contextmanager
     def _telling(
@@ -348,7 +536,7 @@ class Workspace:
         track: int | None = None,
     ) -> Recording:
         """Give an imported transcript its media file; see ``index.pipeline.ingest.Ingest.attach_media``."""
-        recording = self.library.resolve(reference)
+        recording = self._editable(reference)
         with self.writing(), self._telling(media, recording.title, recording.id) as attached:
             attached.append(self.ingest.attach_media(recording.id, media, speakers, progress, cancel, track))
         return attached[0]
@@ -399,11 +587,10 @@ class Workspace:
             MossAgentError: As ``sync_notes``.
         """
         told: set[tuple[str, str]] = set()
-        with self.library.database.engine.connect() as connection:
+        with self.library.database.watching() as changes:
             last = None
             while not stop.is_set():
-                # What other connections have written, be they in this program or another one.
-                version = connection.exec_driver_sql("PRAGMA data_version").scalar()
+                version = changes()
                 if version != last:
                     last = version
                     for note in self.sync_notes(folder, base):
@@ -417,13 +604,21 @@ class Workspace:
     def glossary(self) -> tuple[str, ...]:
         """Words that must be spelled right, as they are kept in the home folder.
 
+        With accounts only administrators see them.
+
         Raises:
             MossAgentError: The file is not as ``set_glossary`` writes it.
         """
         from index.transcription.glossary import HOME_FILE, read_glossary
 
         kept = self.home / HOME_FILE
+        if not self._administers:
+            return ()
         return read_glossary(kept) if kept.exists() else ()
+
+    @property
+    def _administers(self) -> bool:
+        return self.actor == EVERYTHING or (isinstance(self.actor, Person) and self.actor.is_admin)
 
     def set_glossary(self, text: str) -> tuple[str, ...]:
         """Keep words that must be spelled right, for all that is transcribed from now on; returns them.
@@ -433,14 +628,17 @@ class Workspace:
 
         Raises:
             MossAgentError: It is no glossary.
+            Forbidden: With accounts: only administrators may, since it is the same for everybody.
         """
+        if not self._administers:
+            raise Forbidden("Only administrators change the words to spell right.")
         from agent.engines.engine_choice import glossary_of
         from index.transcription.glossary import HOME_FILE, write_glossary
-        from index.transcription.whisper import WhisperTranscriber
+        from index.transcription.transcriber import Spells
 
         with self.writing():
             entries = write_glossary(self.home / HOME_FILE, text)
-        if self.engines_chosen is not None and isinstance(self.transcriber, WhisperTranscriber):
+        if self.engines_chosen is not None and isinstance(self.transcriber, Spells):
             self.transcriber.glossary = glossary_of(self.settings)
         return entries
 
@@ -458,27 +656,37 @@ class Workspace:
         Raises:
             UnknownRecording, AmbiguousRecording: See ``Library.resolve``.
             WouldLoseCorrections: It has corrections, and they may not be dropped.
+            VectorsAway: The Chroma server cannot be used; nothing is removed, since its vectors would stay.
         """
         recording = self.library.resolve(reference)
+        self.library.require_own(recording.id)
         count = 0 if drop_corrections else self.library.correction_count(recording.id)
         if count:
             raise would_lose(f"“{recording.title}” has", count, "remove it")
         if isinstance(self.read_only, DiskFull):
             self._make_room(recording.id)
-        with self.writing():
-            for thread in self.library.threads_of(recording.id):
-                self.memory.forget(thread)
+        with self.writing(), self.library.database.holding(recording.id, wait=False):
             try:
                 self.vectors.delete(recording.id)
+            except VectorsAway as error:
+                raise VectorsAway(f"“{recording.title}” was not removed. {error}") from error
             except IndexOutOfDate:
                 # A collection that cannot be read may still hold its vectors; `reindex` makes it anew.
                 self.vectors.reset()
+            for thread in self.library.threads_of(recording.id):
+                self.memory.forget(thread)
+                self.library.forget_thread(thread)
+            self.note("deleted", recording.id)
             self._remove_notes(recording.id)
             self.library.delete(recording.id)
+            if self.vectors.url:
+                # Another process may have sent them again while the database still had them.
+                with suppress(IndexOutOfDate):
+                    self.vectors.delete(recording.id)
             with self._written_lock:
                 for key in [key for key in self._written if key[0] == recording.id]:
                     del self._written[key]
-            self._remove_uploads(recording.id)
+            self._remove_uploads("recording", recording.id)
             for told in self.when_removed:
                 told(recording.id)
         return recording
@@ -488,14 +696,17 @@ class Workspace:
 
         On a full disk nothing can be deleted from a database: that is written down first.
         """
-        self.library.audio_path(recording).unlink(missing_ok=True)
+        self.library.audio.drop_local(recording)
         self.library.database.close()
         if "memory" in self.__dict__:
             self.memory.close()
         for opened in ("memory", "search", "ingest", "corrections", "toolbox", "assistant", "voices"):
             self.__dict__.pop(opened, None)
-        database = Database(self.settings.database_url or self.home / "library.sqlite")
-        self.library = Library(database, self.home)
+        before = self.library.database
+        database = Database(self.settings.database or self.home / "library.sqlite")
+        database.otherwise, database.has_people = before.otherwise, before.has_people
+        self.library = self._library(database)
+        self.people = People(database)
         self.read_only = database.read_only
         if "webhooks" in self.__dict__:
             self.webhooks.database = database
@@ -508,11 +719,11 @@ class Workspace:
             if folder.is_dir():
                 Vault(self.library, folder, self.settings.page_url, lambda _: None).remove(recording)
 
-    def _remove_uploads(self, recording: str) -> None:
-        """Delete what the page still keeps of an upload that was not finished (``web/uploads.py``)."""
+    def _remove_uploads(self, field: str, value: object) -> None:
+        """Delete what the page still keeps of uploads that were not finished (``web/uploads.py``)."""
         for note in (self.home / "upload-jobs").glob("*.json"):
             with suppress(OSError, ValueError):
-                if json.loads(note.read_text(encoding="utf-8")).get("recording") == recording:
+                if json.loads(note.read_text(encoding="utf-8")).get(field) == value:
                     shutil.rmtree(self.home / "uploads" / note.stem, ignore_errors=True)
                     note.unlink(missing_ok=True)
 
@@ -598,12 +809,29 @@ class Workspace:
         """What corrections changed in a recording after one of its revisions."""
         return self.corrections.changes(self.library.resolve(reference).id, revision)
 
+    def _editable(self, reference: str) -> Recording:
+        """A recording that is to be changed.
+
+        Raises:
+            UnknownRecording, AmbiguousRecording: See ``Library.resolve``.
+            Forbidden: Whoever acts may only read it; said before anything is worked on.
+        """
+        recording = self.library.resolve(reference)
+        self.people.require(recording.id, "edit")
+        return recording
+
     def _correct(self, reference: str, correct: Callable[[str], Changed]) -> Changed:
-        recording = self.library.resolve(reference).id
+        recording = self._editable(reference).id
         with self.writing():
             changed = correct(recording)
+            self.note("changed", recording, changed.correction.kind if changed.correction else "")
             # A voice is known no longer than somebody here has its name.
             self.voices.prune(recording)
+            if changed.correction is not None and changed.correction.kind in ("speaker", "merge"):
+                states = (*changed.correction.before, *changed.correction.after)
+                now = {segment.speaker for segment in changed.segments}
+                speakers = now | {state.get("speaker") for state in states}
+                self.voices.said_otherwise(recording, {name for name in speakers if name})
         return changed
 
     def rename_speaker(self, reference: str, old: str, new: str, merge: bool = False, by: str = "") -> int:
@@ -617,9 +845,10 @@ class Workspace:
         """
         if self.read_only is not None:
             raise self.read_only
-        recording = self.library.resolve(reference).id
+        recording = self._editable(reference).id
         with noticing_full_disk(self.home):
             name, _ = self.corrections.rename(recording, old, new, merge, by)
+            self.note("changed", recording, "speaker renamed")
             # Without the encoder's weights the name is there all the same.
             with suppress(WeightsError):
                 self.voices.named(recording, old, name)
@@ -637,7 +866,7 @@ class Workspace:
         Raises:
             WouldLoseCorrections: Somebody corrected who speaks, and that may not be dropped.
         """
-        recording = self.library.resolve(reference)
+        recording = self._editable(reference)
         with self.writing():
             self.ingest.relabel_speakers(recording.id, speakers, report, drop_corrections)
             self.voices.prune(recording.id)
@@ -666,13 +895,13 @@ class Workspace:
 
     def find_voices(self, reference: str) -> list[Likeness]:
         """Look for known voices in a recording that is there already; see ``KnownVoices.recognise``."""
-        recording = self.library.resolve(reference)
+        recording = self._editable(reference)
         with self._changing():
             return self.voices.recognise(recording.id)
 
     def confirm_voice(self, reference: str, speaker: str, by: str = "") -> str:
         """Say that a speaker is who it may be, and whoever has that name already; returns the name."""
-        recording = self.library.resolve(reference).id
+        recording = self._editable(reference).id
         likeness = self.voices.likeness(recording, speaker)
         if not likeness.sure:
             self.rename_speaker(recording, likeness.speaker, likeness.voice, merge=True, by=by)
@@ -683,7 +912,7 @@ class Workspace:
     def reject_voice(self, reference: str, speaker: str) -> str:
         """Say that a speaker is not who it may be, or was named as; returns who it is not."""
         with self._changing():
-            return self.voices.reject(self.library.resolve(reference).id, speaker)
+            return self.voices.reject(self._editable(reference).id, speaker)
 
     def speaker_facts(self, reference: str) -> list[SpeakerFacts]:
         """The speakers of a recording: how long each speaks, where to hear each, and who each may be."""
@@ -729,6 +958,7 @@ class Workspace:
         """
         from agent.instructed_summary import summarize_as
 
+        self._signed_in()
         recording = self.library.resolve(reference)
         summary = self.summarize(recording.id, template)
         key = (recording.id, " ".join(instruction.split()))
@@ -752,6 +982,7 @@ class Workspace:
 
         recording, segments = self.read(reference, start, end)
         comments = self.library.comments(recording.id, start, end)
+        self.note("exported", recording.id, format)
         return export(recording, segments, format, comments)
 
     # What further doors reach: the command line, the API and MCP (docs/doors.md)
@@ -779,6 +1010,7 @@ class Workspace:
             raise self.read_only
         with noticing_full_disk(self.home):
             self.library.rename(recording.id, title)
+            self.note("changed", recording.id, "title")
         return self.library.recording(recording.id)
 
     def speakers(self, reference: str) -> dict[str, float]:
@@ -801,6 +1033,7 @@ class Workspace:
             raise InvalidInput(
                 f"“{recording.title}” is {clock(recording.duration)} long; nothing lies at {clock(start)}."
             )
+        self.note("opened", recording.id)
         return recording, self.library.segments(recording.id, start, end)
 
     def find(self, query: str, reference: str | None = None, k: int = 8) -> list[Hit]:
@@ -815,8 +1048,14 @@ class Workspace:
         thread: str | None = None,
         cancel: threading.Event | None = None,
     ) -> Iterator[Event]:
-        """Answer a question step by step; see ``Assistant.stream``."""
+        """Answer a question step by step; see ``Assistant.stream``.
+
+        Raises:
+            Forbidden: Nobody is signed in.
+        """
+        self._signed_in()
         recording = self.library.resolve(reference).id if reference else None
+        self.note("asked", recording)
         return self.assistant.stream(question, recording, thread, cancel)
 
     def outline(self, reference: str) -> Outline:
@@ -834,6 +1073,7 @@ class Workspace:
         cancel: threading.Event | None = None,
     ) -> Heard:
         """Ask MOSS-Audio about ``[start, end)`` seconds; see ``tools.listen``."""
+        self._signed_in()
         from tools.listen import listen
 
         return listen(self.toolbox, reference, start, end, question, cancel)
@@ -863,7 +1103,9 @@ class Workspace:
     def add_comment(self, reference: str, at: float, text: str) -> Comment:
         """Note something at second ``at`` of a recording; see ``Library.add_comment``."""
         with self._changing():
-            return self.library.add_comment(self.library.resolve(reference).id, at, text)
+            recording = self._editable(reference).id
+            self.note("changed", recording, "comment")
+            return self.library.add_comment(recording, at, text)
 
     def change_comment(self, number: int, text: str) -> None:
         """Give a comment other words; see ``Library.change_comment``."""
@@ -927,14 +1169,21 @@ class Workspace:
         """Rebuild the vector collection from the database; returns the number of passages."""
         from index.search.indexing import rebuild
 
-        with self.writing():
+        # Whoever asks for it: what others have is in the same index.
+        with self.writing(), acting_as(EVERYTHING):
             return rebuild(self.library, self.embedder, self.vectors, progress)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether several processes may write: database and vectors are both servers."""
+        return self.library.database.backend.is_shared and self.vectors.folder is None
 
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Hold the home folder for writing; Chroma allows one writing process and is damaged by two.
 
-        The page holds it for as long as it runs. Threads of one process share it.
+        The page holds it for as long as it runs. Threads of one process share it. Where ``is_shared``, nobody
+        has to hold it.
 
         Raises:
             HomeInUse: Another process holds it.
@@ -943,7 +1192,7 @@ class Workspace:
         """
         if self.read_only is not None:
             raise self.read_only
-        with noticing_full_disk(self.home), self._lock():
+        with noticing_full_disk(self.home), nullcontext() if self.is_shared else self._lock():
             yield
 
     @contextmanager
@@ -976,8 +1225,9 @@ class Workspace:
 
     def opened_at(self, page: str) -> None:
         """Tell processes that want to write to the home folder where the page is; this one is writing."""
-        with self.writing():
-            self._sign_lock(page)
+        if not self.is_shared:
+            with self.writing():
+                self._sign_lock(page)
 
     def _sign_lock(self, page: str = "") -> None:
         self._lock_file.truncate(0)
@@ -994,6 +1244,8 @@ class Workspace:
             self.memory.close()
         if "vectors" in self.__dict__:
             self.vectors.close()
+        if (cluster := self.__dict__.get("cluster")) is not None:
+            cluster.close()
         self.library.database.close()
 
 

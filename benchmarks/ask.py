@@ -4,7 +4,9 @@ The library is filled with made-up meetings of 1,000 segments each; segments and
 for real at the small size, and the large one repeats those vectors with a little noise (embedding
 100,000 sentences would take minutes and is not what is measured).
 
-    python -m benchmarks.ask [--small N] [--large N] [--questions N]
+With ``--servers`` the library is in PostgreSQL and its vectors are on Chroma's server, both started here.
+
+    python -m benchmarks.ask [--small N] [--large N] [--questions N] [--servers]
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import argparse
 import random
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +27,7 @@ switch_off_telemetry()
 from agent.settings import Settings
 from agent.workspace import Workspace, open_workspace
 from benchmarks.common import percentiles, show
+from benchmarks.servers import servers
 from index.search.indexing import index_recording
 from index.search.passages import PassageStore
 from index.store.database import RecordingRow, SegmentRow, SpeakerRow
@@ -164,11 +168,16 @@ def main() -> None:
     parser.add_argument("--small", type=int, default=1_000)
     parser.add_argument("--large", type=int, default=100_000)
     parser.add_argument("--questions", type=int, default=60)
+    parser.add_argument("--servers", action="store_true")
     options = parser.parse_args()
     results: dict[int, dict[str, dict[str, float]]] = {}
     for size in (options.small, options.large):
-        with tempfile.TemporaryDirectory() as home:
-            workspace = open_workspace(Settings(home=Path(home)))
+        with tempfile.TemporaryDirectory() as home, ExitStack() as running:
+            settings = Settings(home=Path(home))
+            if options.servers:
+                database, vectors = running.enter_context(servers())
+                settings = Settings(home=Path(home), database=database, vectors=vectors)
+            workspace = open_workspace(settings)
             ids = fill(workspace, size)
             results[size] = measure(workspace, ids, options.questions)
             workspace.close()

@@ -8,6 +8,9 @@ four readers who take turns, 5 s to 2 min each; every second recording is given 
 telephone's band or a low MP3 bit rate, as a later recording sounds different. Speakers are told apart as in
 any recording; a speaker of it is the reader it has most speech of.
 
+With ``--unseen`` they have conditions that the program does not simulate: a mobile telephone's codec, a low
+Opus bit rate, white noise of another strength, a large room.
+
 Thresholds are chosen on one half of the readers (``--half choose``, every second name) and reported on the
 other.
 """
@@ -30,8 +33,9 @@ from benchmarks.common import machine, markdown, switch_off_telemetry
 
 switch_off_telemetry()
 
+from index.diarization import voice_conditions
 from index.diarization.diarize_stage import assign_speakers
-from index.diarization.voice_matching import SpokenVoice, grade, spoken_voice
+from index.diarization.voice_matching import SpokenVoice, closeness, grade, spoken_voice
 from index.records import Segment, Span
 from moss_audio.audio import SAMPLE_RATE
 
@@ -40,6 +44,8 @@ LENGTHS = (5.0, 10.0, 20.0, 40.0, 80.0, 120.0)
 TURN_SECONDS = (3.0, 12.0)
 PROFILE_SECONDS = 30.0
 CONDITIONS = ("clean", "noise", "reverberation", "telephone", "mp3")
+UNSEEN = ("gsm", "opus", "white noise", "large room")
+"""What is not simulated like that when a voice is learned."""
 KNOWN = 6
 """Voices that a library knows at most."""
 LIBRARIES = 20
@@ -110,23 +116,49 @@ def distorted(audio: np.ndarray, condition: str, rng: np.random.Generator) -> np
             level = np.sqrt(np.mean(audio**2)) / 10 ** (rng.uniform(10, 20) / 20)
             audio = audio + level * pink / np.sqrt(np.mean(pink**2))
         case "reverberation":
-            length = int(0.4 * SAMPLE_RATE)
-            tail = rng.standard_normal(length) * np.exp(-6.9 * np.arange(length) / length) * 0.05
-            tail[0] = 1.0
-            size = len(audio) + length
-            audio = np.fft.irfft(np.fft.rfft(audio, size) * np.fft.rfft(tail, size), size)[: len(audio)]
+            audio = _echoed(audio, 0.4, 0.05, rng)
         case "telephone":
-            spectrum = np.fft.rfft(audio)
-            hertz = np.fft.rfftfreq(len(audio), 1 / SAMPLE_RATE)
-            spectrum[(hertz < 300) | (hertz > 3400)] = 0
-            audio = np.fft.irfft(spectrum, len(audio))
+            audio = _banded(audio, 300, 3400)
         case "mp3":
             file = io.BytesIO()
             options = {"bitrate_mode": "CONSTANT", "compression_level": 0.95}
             soundfile.write(file, audio, SAMPLE_RATE, format="MP3", **options)
             file.seek(0)
             audio = soundfile.read(file, dtype="float32")[0]
+        case "gsm":
+            audio = _coded(_banded(audio, 100, 3800)[::2], 8000, "WAV", "GSM610").repeat(2)[: len(audio)]
+            audio = _banded(audio, 100, 3800)
+        case "opus":
+            audio = _coded(audio, SAMPLE_RATE, "OGG", "OPUS", compression_level=1.0)
+        case "white noise":
+            noise = rng.standard_normal(len(audio)) * np.sqrt(np.mean(audio**2))
+            audio = audio + noise / 10 ** (rng.uniform(12, 20) / 20)
+        case "large room":
+            audio = _echoed(audio, 0.8, 0.03, rng)
     return np.clip(audio, -1, 1).astype(np.float32)
+
+
+def _echoed(audio: np.ndarray, seconds: float, share: float, rng: np.random.Generator) -> np.ndarray:
+    length = int(seconds * SAMPLE_RATE)
+    tail = rng.standard_normal(length) * np.exp(-6.9 * np.arange(length) / length) * share
+    tail[0] = 1.0
+    size = len(audio) + length
+    return np.fft.irfft(np.fft.rfft(audio, size) * np.fft.rfft(tail, size), size)[: len(audio)]
+
+
+def _banded(audio: np.ndarray, low: float, high: float) -> np.ndarray:
+    spectrum = np.fft.rfft(audio)
+    hertz = np.fft.rfftfreq(len(audio), 1 / SAMPLE_RATE)
+    spectrum[(hertz < low) | (hertz > high)] = 0
+    return np.fft.irfft(spectrum, len(audio))
+
+
+def _coded(audio: np.ndarray, rate: int, format: str, subtype: str, **options: float) -> np.ndarray:
+    file = io.BytesIO()
+    soundfile.write(file, np.clip(audio, -1, 1), rate, format=format, subtype=subtype, **options)
+    file.seek(0)
+    coded = soundfile.read(file, dtype="float32")[0][: len(audio)]
+    return np.pad(coded, (0, len(audio) - len(coded)))
 
 
 def written(parts: Sequence[tuple[str, np.ndarray]], path: Path, condition: str, seed: int) -> list[Segment]:
@@ -149,16 +181,29 @@ def profiles(readers: dict[str, list[np.ndarray]], folder: Path) -> dict[str, Sp
         own = turns(audio[: len(audio) // 2], PROFILE_SECONDS, rng)
         path = folder / "profile.flac"
         segments = written([(reader, turn) for turn in own], path, "clean", number)
-        voice = spoken_voice(path, segments, [segment.span for segment in segments])
+        spans = [segment.span for segment in segments]
+        voice = spoken_voice(path, segments, spans, range(len(voice_conditions.CONDITIONS)))
         assert voice is not None
         found[reader] = voice
     return found
 
 
-def recording(readers: dict[str, list[np.ndarray]], number: int, path: Path) -> tuple[list[Segment], str]:
+def means(known: dict[str, SpokenVoice]) -> np.ndarray:
+    """What the voices of all readers have in common in each condition that is simulated."""
+    return np.mean([_sample(voice) for voice in known.values()], axis=0).astype(np.float32)
+
+
+def _sample(voice: SpokenVoice) -> np.ndarray:
+    return np.stack([vector for vector in voice.in_each if vector is not None])
+
+
+def recording(
+    readers: dict[str, list[np.ndarray]], number: int, path: Path, unseen: bool = False
+) -> tuple[list[Segment], str]:
     """One recording of two to four readers: its segments, and the condition."""
-    rng = np.random.default_rng(1000 + number)
+    rng = np.random.default_rng((5000 if unseen else 1000) + number)
     condition = CONDITIONS[1 + number // 2 % 4] if number % 2 else "clean"
+    condition = UNSEEN[number % 4] if unseen else condition
     names = sorted(readers)
     present = rng.choice(names, size=int(rng.integers(2, 5)), replace=False)
     queues = {
@@ -170,11 +215,13 @@ def recording(readers: dict[str, list[np.ndarray]], number: int, path: Path) -> 
     return written(order, path, condition, number), condition
 
 
-def trials(readers: dict[str, list[np.ndarray]], count: int, folder: Path) -> Iterator[Trial]:
+def trials(
+    readers: dict[str, list[np.ndarray]], count: int, folder: Path, unseen: bool = False
+) -> Iterator[Trial]:
     """Every speaker that is told apart in the recordings."""
     for number in range(count):
         path = folder / f"{number}.flac"
-        segments, condition = recording(readers, number, path)
+        segments, condition = recording(readers, number, path, unseen)
         speech = [Span(segment.start, segment.end) for segment in segments]
         names = assign_speakers(path, segments, speech)
         for name in dict.fromkeys(name for name in names if name):
@@ -193,13 +240,14 @@ def outcomes(found: Sequence[Trial], known: dict[str, SpokenVoice]) -> list[Outc
     """Each speaker, looked at with several libraries of known voices."""
     rng = np.random.default_rng(7)
     names = sorted(known)
+    samples = {name: _sample(voice) for name, voice in known.items()}
     results = []
     for trial in found:
         others = [name for name in names if name != trial.reader]
         for number in range(LIBRARIES):
             is_known = number % 2 == 0
             chosen = list(rng.permutation(others)[: KNOWN - is_known]) + [trial.reader] * is_known
-            scores = {str(name): float(known[str(name)].vector @ trial.voice.vector) for name in chosen}
+            scores = {str(name): closeness(trial.voice, [samples[str(name)]]) for name in chosen}
             ranked = sorted(scores, key=lambda name: -scores[name])
             best, second = ranked[0], ranked[1]
             results.append(
@@ -215,7 +263,7 @@ def table(results: Sequence[Outcome]) -> list[dict[str, object]]:
     for low, high in ((0, 8), (8, 15), (15, 30), (30, 1000)):
         label = f"{low}–{high} s heard" if high < 1000 else f"over {low} s heard"
         groups[label] = [one for one in results if low <= one.seconds < high]
-    for condition in CONDITIONS:
+    for condition in (*CONDITIONS, *UNSEEN):
         groups[condition] = [one for one in results if one.condition == condition]
     return [{"speakers": name, **figures(group)} for name, group in groups.items() if group]
 
@@ -253,6 +301,8 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--half", choices=("choose", "report"), default="report")
     parser.add_argument("--recordings", type=int, default=60)
+    parser.add_argument("--unseen", action="store_true", help="Only conditions that are not simulated.")
+    parser.add_argument("--means", type=Path, help="Write the means of the conditions there, and do no more.")
     parser.add_argument("--keep", type=Path, help="File for every score, to choose thresholds from.")
     arguments = parser.parse_args()
     every = {folder.name: clips(folder) for folder in sorted(arguments.folder.iterdir()) if folder.is_dir()}
@@ -260,7 +310,10 @@ def main() -> None:
     readers = {name: every[name] for name in halves(enough)[arguments.half]}
     with tempfile.TemporaryDirectory() as folder:
         known = profiles(readers, Path(folder))
-        found = list(trials(readers, arguments.recordings, Path(folder)))
+        if arguments.means:
+            np.save(arguments.means, means(known))
+            return
+        found = list(trials(readers, arguments.recordings, Path(folder), arguments.unseen))
     results = outcomes(found, known)
     if arguments.keep:
         arguments.keep.write_text(json.dumps([vars(result) for result in results]))

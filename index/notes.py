@@ -39,9 +39,7 @@ def describe(note: Note) -> str:
                 return "The first line of the imported file has no time and was left out."
             return f"The first {lines} lines of the imported file have no time and were left out."
         case NoteKind.CLOCK_MOVED:
-            tenths = numbers["tenths"]
-            way = "later" if tenths > 0 else "earlier"
-            return f"The imported transcript was moved {abs(tenths) / 10:.1f} s {way} to fit the media file."
+            return _clock(numbers["tenths"], numbers.get("millionths", 0))
         case NoteKind.WINDOWS_FAILED:
             failed, total = numbers["failed"], numbers["total"]
             return (
@@ -88,15 +86,20 @@ def percent(share: float) -> str:
     return f"{floor(100 * min(share, 1.0))} %"
 
 
-def coverage_percent(recording: Recording) -> str | None:
-    """How much of the speech is transcribed; None where it is not known, or would look like nothing is wrong.
+def told_coverage(coverage: float | None, notes: Iterable[Note]) -> float | None:
+    """The share of speech that is transcribed; None where it is unknown or would look as if all were well.
 
     What is missing of the speech lowers the coverage. A note about something else, as that speakers could not
-    be identified, does not, but 100 % beside it would be read as "all is well".
+    be identified, does not, but all of the speech beside it would be read as "all is well", by people and by
+    programs that look at no notes.
     """
-    if recording.coverage is None or (recording.coverage >= 1.0 and recording.problems):
-        return None
-    return percent(recording.coverage)
+    return None if coverage is None or (coverage >= 1.0 and any(notes)) else coverage
+
+
+def coverage_percent(recording: Recording) -> str | None:
+    """``told_coverage`` of a recording in percent."""
+    share = told_coverage(recording.coverage, recording.problems)
+    return None if share is None else percent(share)
 
 
 def _tracks(note: Note) -> str:
@@ -125,6 +128,15 @@ def _tracks(note: Note) -> str:
 
 def _was(count: int) -> str:
     return "was" if count == 1 else "were"
+
+
+def _clock(tenths: int, millionths: int) -> str:
+    way, pace = ("later" if tenths > 0 else "earlier"), ("slow" if millionths > 0 else "fast")
+    moved = f"was moved {abs(tenths) / 10:.1f} s {way}" if tenths else ""
+    drifted = f"its clock, which ran {abs(millionths) / 10_000:.2f} % too {pace}, was corrected"
+    if millionths:
+        moved = f"{moved}, and {drifted}" if moved else f"was fitted: {drifted}"
+    return f"The imported transcript {moved or 'was moved'} to fit the media file."
 
 
 def _mended(note: Note) -> str:

@@ -8,6 +8,7 @@
     │   └── HomeInUse         another process holds the home folder for writing
     ├── UnknownRecording      no recording has this id, prefix or title
     ├── AmbiguousRecording    more than one recording has this prefix or title
+    ├── Forbidden             somebody may see it, but not do this with it
     ├── ChangedMeanwhile      a sentence is no longer as it was when its correction began
     ├── SpeakerExists         a speaker of this name is there already; the two would become one
     ├── WouldLoseCorrections  it would overwrite what a person corrected
@@ -15,8 +16,11 @@
     ├── HearingError          the engine failed on a stretch of audio
     │   ├── TooLong           it takes less at a time; a shorter stretch may do
     │   └── EngineStopped     it failed on so many windows in a row that it must be gone
+    ├── ClusterAway           the cluster that does the work cannot be reached
     ├── IndexOutOfDate        the vector collection is lost or was made with another embedder
+    │   └── VectorsAway       the server that holds it cannot be used now
     ├── DiskFull              the disk that the home folder is on has no room left
+    ├── DatabaseAway          the server of the database does not answer; later it may
     ├── ReadOnly              the home folder can be read, but not written
     └── Cancelled             the user stopped it; what was finished is kept
 
@@ -70,6 +74,10 @@ class AmbiguousRecording(MossAgentError):
     """Several recordings answer to this prefix or title."""
 
 
+class Forbidden(MossAgentError):
+    """Whoever acts may not do this, though they know that it is there; see ``index.store.access``."""
+
+
 class ChangedMeanwhile(MossAgentError):
     """A sentence is no longer as it was when its correction began; nothing was changed."""
 
@@ -121,12 +129,24 @@ class EngineStopped(HearingError):
         self.note = note
 
 
+class ClusterAway(MossAgentError):
+    """The cluster that does the work cannot be reached; what was finished is kept."""
+
+
 class IndexOutOfDate(MossAgentError):
     """The vector collection must be rebuilt before it can be searched."""
 
 
+class VectorsAway(IndexOutOfDate):
+    """The server of the vector collection cannot be used now; the database is searched without it."""
+
+
 class DiskFull(MossAgentError):
     """The disk has no room left; what was finished is kept, and the same can be tried again."""
+
+
+class DatabaseAway(MossAgentError):
+    """The server of the database does not answer; when it is back, everything can go on."""
 
 
 class ReadOnly(MossAgentError):

@@ -56,7 +56,7 @@ class NoteKind(StrEnum):
     sound at the spans. ``numbers["chosen"]``: the user chose the one that was heard. Tracks count from 1."""
     NO_SPEECH = "no_speech"
     TIMES_MENDED = "times_mended"
-    """Of an imported transcript's lines ``numbers["backwards"]`` ran back in time, ``numbers["ends"]`` ended
+    """In an imported transcript, ``numbers["backwards"]`` lines ran back in time, ``numbers["ends"]`` ended
     before they began, and ``numbers["overlapping"]`` overlap the one before."""
     LINES_LEFT_OUT = "lines_left_out"
     """``numbers["lines"]`` lines of an imported transcript have no time: what is before the first one."""
@@ -172,6 +172,8 @@ class Comment:
     text: str
     created_at: str
     """ISO 8601, UTC."""
+    by: str = ""
+    """Whose it is; empty where nobody had an account."""
 
 
 @dataclass(frozen=True)

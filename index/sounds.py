@@ -371,10 +371,12 @@ class SoundStage(Stage[SoundWindowRow, list[Segment]]):
         return sounds_of(events, widened, self.speech, self.sounds.name)
 
     def store(self, session: Session, window: SoundWindowRow, result: list[Segment]) -> None:
-        """See ``Stage``."""
-        for segment in result:
-            session.add(segment_row(self.context.id, segment))
-        session.execute(update(SoundWindowRow).where(SoundWindowRow.id == window.id).values(done=True))
+        """See ``Stage``; a window that is done already stays as it is."""
+        is_open = (SoundWindowRow.id == window.id, ~SoundWindowRow.done)
+        mine = update(SoundWindowRow).where(*is_open).values(done=True).returning(SoundWindowRow.id)
+        if session.execute(mine).first() is not None:
+            for segment in result:
+                session.add(segment_row(self.context.id, segment))
 
     def finish(self) -> None:
         """See ``Stage``."""

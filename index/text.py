@@ -110,19 +110,19 @@ def content_words(text: str) -> list[str]:
     return _with_content(search_words(text))
 
 
-def fts_query(text: str) -> str | None:
-    """An FTS5 expression that finds any content word of a user's text; None when it has no word.
+def searched_phrases(text: str) -> list[str]:
+    """The content words of a user's text as they are looked for in the keyword index, each once.
 
-    Every word is quoted, so nothing in the text can act as an operator
-    (https://www.sqlite.org/fts5.html, section 3.1). Of ``10:30`` each part is looked for, and both together.
+    Of ``10:30`` each part is looked for, and both together, with one space between them. No phrase has
+    anything but letters, digits and spaces.
     """
-    terms: dict[str, None] = {}
+    phrases: dict[str, None] = {}
     for word in _with_content(split_words(UNSPACED.sub(" ", fold(text)))):
         parts = re.split(r"[.,:]", word)
-        terms.update(dict.fromkeys(parts))
+        phrases.update(dict.fromkeys(parts))
         if len(parts) > 1:
-            terms[" ".join(parts)] = None
-    return " OR ".join(f'"{term}"' for term in terms) or None
+            phrases[" ".join(parts)] = None
+    return list(phrases)
 
 
 def _with_content(every: Sequence[str]) -> list[str]:

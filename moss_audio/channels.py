@@ -1,8 +1,8 @@
-"""Channels to one: all count alike, unless one of two would take the other's sound away.
+"""Channels to one: all count alike, unless one would take another's sound away.
 
-Two channels are looked at while they come, block by block. Where one is the other inverted, their mean is
-silence, where one only hums, it drowns the other, and where one is silent, it halves the other; then one
-channel alone is heard.
+Channels are looked at while they come, block by block. Where one is another inverted, their mean is silence;
+then one of the two is left out. Of two channels, so is one that only hums, which drowns the other, and one
+that is silent, which halves the other.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ class ChannelMixer:
     def __init__(self, channels: int, rate: int) -> None:
         self._channels = channels
         self._rate = rate
-        self._left = self._right = self._product = 0.0
-        """Running energies of two channels, and of what they have in common."""
+        self._products = np.zeros((channels, channels))
+        """Running energies of the channels, and of what each two of them have in common."""
         self._blocks = 0
         self._energies = np.zeros(2)
         """Running energies of both channels and of their differences, over a longer time."""
@@ -57,8 +57,8 @@ class ChannelMixer:
         self._hum_seconds = 0.0
         self._dead = np.ones(channels, bool)
         """Which channels held nothing but digital silence so far."""
-        self._alone: int | None = None
-        """The channel that is heard alone while the two cancel."""
+        self._left_out = np.zeros(channels, bool)
+        """The channels that would cancel others."""
         self._humming: int | None = None
 
     def mix(self, interleaved: np.ndarray) -> np.ndarray:
@@ -72,17 +72,22 @@ class ChannelMixer:
         """
         if self._channels == 1:
             return interleaved.reshape(-1)
-        rows = self.rows(interleaved)
-        if self._channels == 2 and rows.shape[1] > 1:
-            if self._dead.any():
+        return self.mix_rows(self.rows(interleaved))
+
+    def mix_rows(self, rows: np.ndarray) -> np.ndarray:
+        """The next samples, float32 ``[n_channels, n_samples]``, as one channel, float32 ``[n_samples]``."""
+        if self._channels == 1:
+            return rows[0]
+        if rows.shape[1] > 1:
+            if self._channels == 2 and self._dead.any():
                 self._dead &= ~rows.any(axis=1)
                 if self._dead.sum() == 1:
                     return rows[int(self._dead.argmin())]
             self._look(rows)
             if self._humming is not None:
                 return rows[1 - self._humming]
-            if self._alone is not None:
-                return rows[self._alone]
+            if self._left_out.any():
+                return rows[~self._left_out].mean(axis=0, dtype=np.float32)
         return rows.mean(axis=0, dtype=np.float32)
 
     def rows(self, interleaved: np.ndarray) -> np.ndarray:
@@ -91,27 +96,33 @@ class ChannelMixer:
         return np.ascontiguousarray(interleaved.reshape(-1, self._channels).T)
 
     def _look(self, rows: np.ndarray) -> None:
-        left, right = float(np.dot(rows[0], rows[0])), float(np.dot(rows[1], rows[1]))
-        product = float(np.dot(rows[0], rows[1]))
-        if not math.isfinite(left + right):
+        products = (rows @ rows.T).astype(np.float64)
+        if not math.isfinite(products.trace()):
             return
         seconds = rows.shape[1] / self._rate
-        kept = math.exp(-seconds / CORRELATION_SECONDS)
-        self._left = kept * self._left + left
-        self._right = kept * self._right + right
-        self._product = kept * self._product + product
-        running = _correlation(self._product, self._left, self._right)
-        if self._alone is None:
-            if running < CANCELS or _correlation(product, left, right) < CANCELS_AT_ONCE:
-                self._alone = int(right > 2 * left)
-                if running >= CANCELS:
-                    # What came before must not end it with the next block.
-                    self._left, self._right, self._product = left, right, product
-        elif running > CANCELS_NO_MORE:
-            self._alone = None
+        self._products = math.exp(-seconds / CORRELATION_SECONDS) * self._products + products
+        if np.min(products) < 0 or self._left_out.any():
+            self._leave_out(products)
         self._blocks += 1
-        if self._blocks % HUM_BLOCKS == 1:
-            self._look_for_hum(rows, np.array((left, right)), seconds * HUM_BLOCKS)
+        if self._channels == 2 and self._blocks % HUM_BLOCKS == 1:
+            self._look_for_hum(rows, products.diagonal(), seconds * HUM_BLOCKS)
+
+    def _leave_out(self, products: np.ndarray) -> None:
+        """Decide which channels are left out, by the energies of the last block as well."""
+        running, at_once = _correlations(self._products), _correlations(products)
+        for channel in np.flatnonzero(self._left_out).tolist():
+            self._left_out[channel] = running[channel, ~self._left_out].min() <= CANCELS_NO_MORE
+        for first in range(self._channels):
+            for second in range(first + 1, self._channels):
+                sudden = at_once[first, second] < CANCELS_AT_ONCE
+                if self._left_out[[first, second]].any() or not (sudden or running[first, second] < CANCELS):
+                    continue
+                if running[first, second] >= CANCELS:
+                    # What came before must not end it with the next block.
+                    pair = np.ix_((first, second), (first, second))
+                    self._products[pair] = products[pair]
+                louder = self._products[second, second] > 2 * self._products[first, first]
+                self._left_out[first if louder else second] = True
 
     def _look_for_hum(self, rows: np.ndarray, energies: np.ndarray, seconds: float) -> None:
         differences = np.diff(rows, axis=1)
@@ -132,7 +143,8 @@ class ChannelMixer:
                 self._humming = channel
 
 
-def _correlation(product: float, left: float, right: float) -> float:
-    """Of two signals, in [-1, 1]; 0 where one is silent."""
-    scale = math.sqrt(left * right)
-    return product / scale if scale > 1e-9 else 0.0
+def _correlations(products: np.ndarray) -> np.ndarray:
+    """The correlation of each two signals, in [-1, 1]; 0 where one is silent."""
+    energies = np.sqrt(products.diagonal())
+    scales = np.outer(energies, energies)
+    return np.where(scales > 1e-9, products / np.maximum(scales, 1e-9), 0.0)

@@ -259,7 +259,7 @@ class TrackDecoder:
         self._good_bytes = 0
         is_adts = self._container.format.name == "aac"
         self._losses = adts_losses(self.path, *part) if is_adts else None
-        """Of raw AAC: seconds that are lost in front of each packet, and passed over."""
+        """Raw AAC alone: seconds that are lost in front of each packet, and passed over."""
         self._last_time = 0.0
         """Where the last packet of any stream begins, seconds on the container's own clock."""
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 from agent.privacy import switch_off_telemetry
+from tests.servers import chroma, chroma_server
+
+__all__ = ["chroma", "chroma_server"]
 
 switch_off_telemetry()
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -35,6 +41,38 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path not in slow)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def embedded_once() -> Iterator[None]:
+    """What the packaged models made of a sentence or a voice in one test serves the next, which would get the
+    same: the sample is taken in some hundred times."""
+    import numpy as np
+
+    from index.diarization.voice_embeddings import VoiceEncoder
+    from index.search.embeddings import Embedder
+
+    sentences: dict[tuple[str, str], np.ndarray] = {}
+    voices: dict[bytes, np.ndarray] = {}
+    encode_passages, embed = Embedder.encode_passages, VoiceEncoder.embed
+
+    def passages(self: Embedder, texts: Sequence[str]) -> np.ndarray:
+        new = [text for text in dict.fromkeys(texts) if (self.name, text) not in sentences]
+        sentences.update(zip(((self.name, text) for text in new), encode_passages(self, new), strict=True))
+        found = [sentences[self.name, text] for text in texts]
+        return np.stack(found) if found else encode_passages(self, [])
+
+    def voice_vectors(self: VoiceEncoder, windows: Sequence[np.ndarray]) -> np.ndarray:
+        keys = [hashlib.sha256(window.tobytes()).digest() for window in windows]
+        new = {key: window for key, window in zip(keys, windows, strict=True) if key not in voices}
+        voices.update(zip(new, embed(self, list(new.values())), strict=True))
+        found = [voices[key] for key in keys]
+        return np.stack(found) if found else embed(self, [])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Embedder, "encode_passages", passages)
+        patch.setattr(VoiceEncoder, "embed", voice_vectors)
+        yield
+
+
 @pytest.fixture(scope="session")
 def sample() -> Path:
     """The shipped five-minute meeting."""
@@ -55,9 +93,35 @@ def home(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Joined model weights, made once a run."""
-    yield tmp_path_factory.mktemp("models")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """Make a folder once a run, also where tests run side by side: the first fills it, the others wait."""
+    shared = tmp_path_factory.getbasetemp()
+    shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
+
+    def made(name: str, fill: Callable[[Path], object]) -> Path:
+        folder, done = shared / name, shared / f"{name}.done"
+        with (shared / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                folder.mkdir(exist_ok=True)
+                fill(folder)
+                done.touch()
+        return folder
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def models(once: Callable[[str, Callable[[Path], object]], Path]) -> Path:
+    """The recogniser's joined weights, where its packages are installed."""
+    from index.recording_errors import WeightsError
+    from index.weights import whisper_folder
+
+    def join(folder: Path) -> None:
+        with suppress(WeightsError):
+            whisper_folder("base", folder)
+
+    return once("models", join)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,9 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -133,13 +135,21 @@ def commands() -> list[str]:
     return sorted(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
 
 
+def every_command(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
+    for name, command in group.commands.items():
+        if hasattr(command, "commands") and not any("--json" in given.opts for given in command.params):
+            yield from every_command(command, f"{before}{name} ")
+        else:
+            yield f"{before}{name}", command
+
+
 def test_every_command_is_documented_and_takes_json():
     import typer
 
     from agent.cli.commands import app
 
     text = (ROOT / "docs" / "commands.md").read_text()
-    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+    for name, command in every_command(typer.main.get_command(app)):
         assert f"`moss-agent {name}" in text, f"docs/commands.md does not show {name}"
         options = {option for parameter in command.params for option in parameter.opts}
         assert "--json" in options, f"{name} has no --json"
@@ -186,7 +196,29 @@ def test_links_in_the_documents_lead_somewhere():
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
-LARGE = {"torch", "transformers", "gradio", "chromadb", "faster_whisper", "sklearn", "alembic"}
+OPTIONAL = {"ray"}
+"""Packages of the extra ``scale``: without the setting that needs it, none is imported."""
+
+
+def test_what_only_a_setting_needs_is_imported_within_functions():
+    everywhere = {
+        f"{path.relative_to(ROOT)}: {name}"
+        for room in ROOMS
+        for path in sources(room)
+        for node in ast.parse(path.read_text()).body
+        for name in _imported(node)
+        if name.split(".")[0] in OPTIONAL
+    }
+    assert not everywhere
+
+
+def _imported(node: ast.stmt) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    return [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+
+
+LARGE = {"torch", "transformers", "gradio", "chromadb", "faster_whisper", "sklearn", "alembic", "ray"}
 """Libraries that take from a tenth of a second to seconds to import."""
 
 

@@ -8,7 +8,6 @@ import re
 import shutil
 import socket
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from tests.conftest import ROOT
 from tests.fixture import lessons
 from tests.fixture.clips import CLIPS, plain, script
 from tests.fixture.shipped import FOLDER
+from tests.support.forked_command import install
 
 HEADING = "### All of it on a tiny model"
 CLIP = plain(*CLIPS["ferry_talk"])
@@ -44,10 +44,12 @@ def said(moss_fixture: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     home = tmp_path_factory.mktemp("readme") / "home"
+    programs = tmp_path_factory.mktemp("bin")
+    commands_run = install(programs, programs / "log")
     written = commands()
     here = {
         "build/moss-home": str(home),
-        ".venv/bin/": f"{Path(sys.prefix) / 'bin'}/",
+        ".venv/bin/": f"{programs}/",
         "moss-agent serve &": f"moss-agent serve --port {port} &",
         ":8000/": f":{port}/",
     }
@@ -56,17 +58,24 @@ def said(moss_fixture: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
         for example, true in here.items():
             command = command.replace(example, true)
         script += [f"printf '\\n@@@{number}\\n'", command]
-    done = subprocess.run(
-        ["timeout", "1000", "bash", "-c", "\n".join([*script, "wait"])],
+    try:
+        done = _run("\n".join([*script, "wait"]))
+    finally:
+        commands_run.kill()
+    parts = re.split(r"\n@@@\d+\n", done.stdout)[1:]
+    assert len(parts) == len(written), done.stderr
+    return {_name(command): part for command, part in zip(written, parts, strict=True)}
+
+
+def _run(script: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["timeout", "1000", "bash", "-c", script],
         cwd=ROOT,
         capture_output=True,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         check=False,
     )
-    parts = re.split(r"\n@@@\d+\n", done.stdout)[1:]
-    assert len(parts) == len(written), done.stderr
-    return {_name(command): part for command, part in zip(written, parts, strict=True)}
 
 
 def _name(command: str) -> str:

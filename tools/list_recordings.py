@@ -5,6 +5,7 @@ from __future__ import annotations
 from langchain_core.tools import BaseTool
 from pydantic import BaseModel, Field
 
+from index.notes import describe, told_coverage
 from tools.result import RecordingEntry, RecordingList
 from tools.toolbox import Toolbox, make_tool
 
@@ -28,6 +29,7 @@ def list_recordings(toolbox: Toolbox, recording: str | None = None) -> Recording
     """
     library = toolbox.library
     recordings = [library.resolve(recording)] if recording else library.recordings()
+    may_be = toolbox.may_be(recordings[0].id if recording else None)
     entries = tuple(
         RecordingEntry(
             id=recording.id,
@@ -36,10 +38,12 @@ def list_recordings(toolbox: Toolbox, recording: str | None = None) -> Recording
             language=recording.language,
             languages=recording.languages,
             status=recording.status.value,
-            coverage=recording.coverage,
+            coverage=told_coverage(recording.coverage, recording.problems),
+            notes=tuple(describe(note) for note in recording.problems),
             has_media=recording.has_media,
             speakers=recording.speakers,
             speaking=library.speaking_times(recording.id) if len(recordings) == 1 else {},
+            may_be=may_be.get(recording.id, {}),
             added_at=recording.added_at,
         )
         for recording in recordings[:MOST_RECORDINGS]

@@ -196,11 +196,15 @@ class RecordingEntry(RecordingInfo):
     languages: tuple[str, ...] = ()
     status: str
     coverage: float | None = None
+    notes: tuple[str, ...] = ()
+    """What could not be done with it, a sentence each."""
     has_media: bool = True
     """False for an imported transcript without its media: nothing of it can be played."""
     speakers: tuple[str, ...] = ()
     speaking: dict[str, float] = Field(default_factory=dict)
     """How long each speaker speaks, seconds; empty where several recordings are listed."""
+    may_be: dict[str, str] = Field(default_factory=dict)
+    """Who a speaker may be by the voice, which nobody has confirmed."""
     added_at: str
 
 
@@ -219,8 +223,9 @@ class RecordingList(ToolResult):
         """The list as JSON; nothing of it is evidence."""
         fields = self._fields()
         for entry in fields["recordings"]:
-            if not entry["speaking"]:
-                del entry["speaking"]
+            for name in ("speaking", "may_be"):
+                if not entry[name]:
+                    del entry[name]
         return fields
 
 
@@ -244,9 +249,15 @@ class SummaryResult(AboutRecording):
     """The summary of a recording; each topic names its first and last segment alone."""
 
     summary: Summary
+    may_be: dict[str, str] = Field(default_factory=dict)
+    """Who a speaker may be by the voice, which nobody has confirmed."""
 
     def _fields(self) -> dict[str, Any]:
-        return {"recording": self.recording.model_dump(mode="json"), "summary": self.summary.to_json()}
+        return {
+            "recording": self.recording.model_dump(mode="json"),
+            "summary": self.summary.to_json(),
+            **({"may_be_unconfirmed": self.may_be} if self.may_be else {}),
+        }
 
 
 class Heard(AboutRecording):

@@ -66,7 +66,7 @@ def search_recordings(
         query=query,
         evidence=tuple(items),
         passages=_passages(hits, items, recordings),
-        notes=notes(*map(unfinished, searched), *_maybe(toolbox, named, voices)),
+        notes=notes(*map(unfinished, searched), *_maybe(toolbox, named, voices, query)),
     )
 
 
@@ -95,18 +95,15 @@ def _voices(
     return voices, [recording.id for recording in recordings if own[recording.id]]
 
 
-def _maybe(toolbox: Toolbox, named: Recording | None, voices: frozenset[str] | None) -> list[str]:
-    """Who else may be the speaker that is asked for, a sentence each."""
-    if toolbox.voices is None or not voices:
-        return []
-    wanted = {folded_name(name) for name in voices}
-    found = toolbox.voices.all_likenesses(named.id if named else None)
+def _maybe(toolbox: Toolbox, named: Recording | None, voices: frozenset[str] | None, query: str) -> list[str]:
+    """Who else may be the speaker that is asked for, or somebody whom the query names, a sentence each."""
+    wanted, words = {folded_name(name) for name in voices or ()}, _words(query)
     return [
-        f"{likeness.speaker} in “{toolbox.library.recording(recording).title}” may be {likeness.voice}, "
+        f"{speaker} in “{toolbox.library.recording(recording).title}” may be {voice}, "
         "which nobody has confirmed."
-        for recording, likenesses in found.items()
-        for likeness in likenesses
-        if not likeness.sure and folded_name(likeness.voice) in wanted
+        for recording, unsure in toolbox.may_be(named.id if named else None).items()
+        for speaker, voice in unsure.items()
+        if folded_name(voice) in wanted or _words(voice) in words
     ]
 
 

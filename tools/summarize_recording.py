@@ -116,6 +116,7 @@ def summarize(toolbox: Toolbox, recording: str, template: str = "meeting") -> Su
         summary=summary,
         evidence=tuple(Evidence.of(segment) for segment in segments),
         notes=notes(unfinished(found)),
+        may_be=toolbox.may_be(found.id).get(found.id, {}),
     )
 
 

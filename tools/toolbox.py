@@ -50,6 +50,15 @@ class Toolbox:
     listener: Listener | None = None
     voices: KnownVoices | None = None
 
+    def may_be(self, recording: str | None = None) -> dict[str, dict[str, str]]:
+        """Who speakers may be by their voices, which nobody has confirmed: names by speaker, by recording."""
+        found = self.voices.all_likenesses(recording) if self.voices is not None else {}
+        return {
+            each: unsure
+            for each, likenesses in found.items()
+            if (unsure := {one.speaker: one.voice for one in likenesses if not one.sure})
+        }
+
 
 P = ParamSpec("P")
 

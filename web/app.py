@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Annotated
 from urllib.parse import quote
 
 from fastapi import FastAPI, HTTPException, Query
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 
 from agent.privacy import switch_off_telemetry
 from index.export.formats import MEDIA_TYPES
-from index.recording_errors import MossAgentError, UnknownRecording
+from index.recording_errors import DatabaseAway, Forbidden, MossAgentError, UnknownRecording
+from index.store.access import EVERYTHING, acting_as
 from web.api.auth import AuthMiddleware
 from web.api.library_api import LIBRARY, create_library_api
 from web.api.limiter import MIB, Limits
@@ -37,18 +39,23 @@ MOST_POINTS = 8_000
 FRESH = {"Cache-Control": "private, no-cache"}
 
 
-def create_app(workspace: Workspace, jobs: Jobs, host: str = "127.0.0.1") -> FastAPI:
+def create_app(workspace: Workspace, jobs: Jobs, host: str = "127.0.0.1", accounts: bool = False) -> FastAPI:
     """The whole application: own routes, Gradio's page, and the guard around both.
 
     Args:
         workspace: An open workspace.
         jobs: The queue of files.
         host: The address that will be listened on; see ``web.guard`` for the names it answers to.
+        accounts: Whether people sign in (``web.accounts``).
+
+    Raises:
+        MossAgentError: The settings of signing in do not fit together.
     """
     switch_off_telemetry()
-    uploads = Uploads(workspace.home)
-    recordings = workspace.recordings()
-    uploads.take_up(jobs, {recording.id for recording in recordings if recording.status == "ready"})
+    uploads = Uploads(workspace.home, workspace.is_shared, workspace.identify)
+    with acting_as(EVERYTHING):
+        ready = {recording.id for recording in workspace.recordings() if recording.status == "ready"}
+        uploads.take_up(jobs, ready, workspace.people.person)
     os.environ["GRADIO_TEMP_DIR"] = str(uploads.arriving)
     mimetypes.add_type("application/javascript", ".js")
 
@@ -59,16 +66,27 @@ def create_app(workspace: Workspace, jobs: Jobs, host: str = "127.0.0.1") -> Fas
     from web.page.theme import head, theme
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_exception_handler(DatabaseAway, _away)
     add_routes(app, workspace)
     add_edit_routes(app, workspace)
+    names: list[str] = []
+    if accounts:
+        from web.account_pages import add_account_routes
+        from web.accounts import SignedIn, Visitors, names_of
+        from web.oidc import Provider
+
+        workspace.require_people()
+        visitors, names = Visitors(workspace), names_of(workspace.settings.page_url)
+        provider = Provider(workspace.settings) if workspace.settings.oidc_url else None
+        add_account_routes(app, workspace, visitors, provider)
     # The API lies behind the page's guard, so that it needs no key here either.
     service = Service(None, None, Limits(library_bytes=workspace.settings.max_upload_mb * MIB))
     api = create_library_api(workspace, jobs, uploads, service)
-    app.mount(LIBRARY, AuthMiddleware(api, service, None, host))
+    app.mount(LIBRARY, AuthMiddleware(api, service, None, host, names))
     app.state.service = service
     gradio.mount_gradio_app(
         app,
-        create_page(workspace, jobs, uploads),
+        create_page(workspace, jobs, uploads, accounts),
         "/",
         theme=theme(),
         head=head(),
@@ -83,7 +101,9 @@ def create_app(workspace: Workspace, jobs: Jobs, host: str = "127.0.0.1") -> Fas
         favicon_path=str(Path(__file__).parent / "page" / "static" / "icon.svg"),
         max_file_size=workspace.settings.max_upload_mb * 2**20,
     )
-    app.add_middleware(Guard, host=host)
+    if accounts:
+        app.add_middleware(SignedIn, visitors=visitors)
+    app.add_middleware(Guard, host=host, names=names, accounts=accounts)
     return app
 
 
@@ -94,9 +114,13 @@ def add_routes(app: FastAPI, workspace: Workspace) -> None:
     @app.api_route("/audio/{recording}", methods=["GET", "HEAD"])
     def audio(recording: str) -> Response:
         """The audio copy; ranges are answered, so that a player can seek."""
-        path = workspace.library.audio_path(_known(workspace, recording))
+        identity = _known(workspace, recording)
         if not workspace.library.recording(recording).has_media:
             raise HTTPException(404, "This transcript was imported without its media; nothing can be played.")
+        try:
+            path = workspace.library.audio_path(identity)
+        except MossAgentError as error:
+            raise HTTPException(503, str(error)) from error
         if not path.exists():
             raise HTTPException(404, "The audio copy is not ready yet.")
         return FileResponse(path, media_type="audio/flac", headers=FRESH)
@@ -153,10 +177,17 @@ def add_routes(app: FastAPI, workspace: Workspace) -> None:
                 text = instructed_text(written, found, plays=False)
             else:
                 text = to_markdown(workspace.summarize(found.id, template), found.title)
+        except Forbidden as error:
+            raise HTTPException(403, str(error)) from error
         except MossAgentError as error:
             log.info("no summary: %s", error)
             raise HTTPException(409, str(error)) from error
         return _download(text.encode(), f"{found.title} – {template}.md", "md")
+
+
+async def _away(_request: Request, error: Exception) -> Response:
+    """What the page's own routes answer while the database is away."""
+    return PlainTextResponse(str(error), 503)
 
 
 def _known(workspace: Workspace, recording: str) -> str:

@@ -12,13 +12,17 @@ from urllib.parse import quote
 from pydantic import BaseModel, ConfigDict, Field
 
 from agent.answer import Answer, Citation
-from index.notes import describe
-from index.records import ActionItem, Hit, Item, Kind, Recording, Segment, Summary, Topic
+from index.notes import describe, told_coverage
+from index.records import ActionItem, Comment, Hit, Item, Kind, Recording, Segment, Summary, Topic
 from tools.result import Heard, Outline, OutlineTopic
 from web.jobs import Job
 
 if TYPE_CHECKING:
+    from agent.instructed_summary import InstructedSummary
+    from agent.workspace import SpeakerFacts
     from index.corrections.correcting import Changed, Correction
+    from index.diarization.known_voices import KnownVoice, Likeness
+    from index.timeline import TalkTime, VoiceTime
 
 
 class Links:
@@ -62,7 +66,10 @@ class RecordingDocument(Document):
     language: str | None = Field(description="What is spoken most, as an ISO 639-1 code.")
     languages: list[str]
     status: str = Field(description="listening, ready, failed or cancelled.")
-    coverage: float | None = Field(description="Share of the detected speech that is transcribed.")
+    coverage: float | None = Field(
+        description="Share of the detected speech that is transcribed; "
+        "null where it is not known, or is all of it and notes say what else is missing."
+    )
     gaps: list[tuple[float, float]] = Field(description="Speech that is not transcribed, in seconds.")
     speakers: list[str]
     added_at: str
@@ -79,7 +86,7 @@ class RecordingDocument(Document):
             language=recording.language,
             languages=list(recording.languages),
             status=recording.status.value,
-            coverage=recording.coverage,
+            coverage=told_coverage(recording.coverage, recording.problems),
             gaps=[(gap.start, gap.end) for gap in recording.gaps],
             speakers=list(recording.speakers),
             added_at=recording.added_at,
@@ -264,6 +271,30 @@ class ActionDocument(ItemDocument):
     due: str | None
 
 
+class WrittenDocument(Document):
+    """What came of an instruction for a summary."""
+
+    instruction: str
+    note: str = Field(description="What could not be done, as one sentence; empty where all was.")
+    text: str = Field(description="What a language model wrote, checked; empty where none answers here.")
+    citations: list[CitationDocument]
+    fitting: list[SegmentDocument] = Field(description="What was said that fits, where no model wrote.")
+    model: str = Field(description="What wrote.")
+
+    @classmethod
+    def of(cls, written: InstructedSummary, recording: Recording, links: Links) -> Self:
+        """What ``Workspace.summarize_as`` returned."""
+        titles = {recording.id: recording.title}
+        return cls(
+            instruction=written.instruction,
+            note=written.note,
+            text=written.text,
+            citations=[CitationDocument.of(citation, titles, links) for citation in written.citations],
+            fitting=[SegmentDocument.of(segment) for segment in written.fitting],
+            model=written.model,
+        )
+
+
 class SummaryDocument(Document):
     """The summary of a recording."""
 
@@ -276,10 +307,15 @@ class SummaryDocument(Document):
     action_items: list[ActionDocument]
     open_questions: list[ItemDocument]
     key_quotes: list[ItemDocument]
+    written: WrittenDocument | None = Field(
+        default=None, description="By the instruction, where one is given."
+    )
 
     @classmethod
-    def of(cls, recording: Recording, summary: Summary, links: Links) -> Self:
-        """What ``Workspace.summarize`` returned."""
+    def of(
+        cls, recording: Recording, summary: Summary, links: Links, written: InstructedSummary | None = None
+    ) -> Self:
+        """What ``Workspace.summarize`` returned, and ``summarize_as``."""
 
         def item(found: Item) -> ItemDocument:
             link = links.to(recording.id, found.start)
@@ -300,6 +336,7 @@ class SummaryDocument(Document):
             action_items=[action(found) for found in summary.action_items],
             open_questions=[item(found) for found in summary.open_questions],
             key_quotes=[item(found) for found in summary.key_quotes],
+            written=None if written is None else WrittenDocument.of(written, recording, links),
         )
 
 
@@ -384,11 +421,141 @@ class ChangedDocument(Document):
         )
 
 
+class LikenessDocument(Document):
+    """Who a speaker may be, or was named as, by the voice."""
+
+    speaker: str
+    voice: str = Field(description="Whose voice it is like.")
+    sure: bool = Field(description="Whether it carries that name; else somebody must confirm it first.")
+
+    @classmethod
+    def of(cls, likeness: Likeness) -> Self:
+        """A likeness as it is stored."""
+        return cls(speaker=likeness.speaker, voice=likeness.voice, sure=likeness.sure)
+
+
 class SpeakerDocument(Document):
     """A speaker of a recording."""
 
     name: str
     seconds: float = Field(description="How long they speak in all.")
+    snippet: tuple[float, float] | None = Field(description="Where the voice is clearest, in seconds.")
+    snippet_link: str | None = Field(description="Address of the page at that moment.")
+    likeness: LikenessDocument | None = Field(
+        description="Who they may be, or were named as, by their voice."
+    )
+
+    @classmethod
+    def of(cls, speaker: SpeakerFacts, recording: str, links: Links) -> Self:
+        """What ``Workspace.speaker_facts`` returned of one."""
+        heard = speaker.snippet
+        return cls(
+            name=speaker.name,
+            seconds=round(speaker.seconds, 3),
+            snippet=None if heard is None else (round(heard.start, 3), round(heard.end, 3)),
+            snippet_link=None if heard is None else links.to(recording, heard.start),
+            likeness=None if speaker.likeness is None else LikenessDocument.of(speaker.likeness),
+        )
+
+
+class SpeakersDocument(Document):
+    """The speakers of a recording."""
+
+    recording: str
+    title: str
+    speakers: list[SpeakerDocument]
+
+
+class ConfirmedDocument(Document):
+    """What was said about whose voice a speaker's is."""
+
+    speaker: str = Field(description="What the speaker was called before.")
+    voice: str
+    same: bool
+
+
+class KnownVoiceDocument(Document):
+    """Somebody known by voice."""
+
+    name: str
+    recordings: list[str] = Field(description="Ids of those that the voice was learned from.")
+    seconds: float = Field(description="Speech behind it.")
+
+
+class VoicesDocument(Document):
+    """Who is known by voice; nothing of how they sound."""
+
+    remembered: bool | None = Field(description="Whether voices may be remembered; null: nobody was asked.")
+    voices: list[KnownVoiceDocument]
+
+    @classmethod
+    def of(cls, voices: Sequence[KnownVoice], remembered: bool | None) -> Self:
+        """What ``Workspace.known_voices`` returned."""
+        return cls(
+            remembered=remembered,
+            voices=[
+                KnownVoiceDocument(name=voice.name, recordings=list(voice.recordings), seconds=voice.seconds)
+                for voice in voices
+            ],
+        )
+
+
+class CommentDocument(Document):
+    """What somebody noted at a moment."""
+
+    id: int
+    at: float = Field(description="The moment, seconds.")
+    text: str
+    created_at: str
+    link: str
+
+    @classmethod
+    def of(cls, comment: Comment, links: Links) -> Self:
+        """A stored comment."""
+        return cls(
+            id=comment.id,
+            at=comment.at,
+            text=comment.text,
+            created_at=comment.created_at,
+            link=links.to(comment.recording, comment.at),
+        )
+
+
+class VoiceTimeDocument(Document):
+    """How much one voice speaks."""
+
+    name: str | None
+    seconds: float
+    share: float = Field(description="Of all voices' seconds, from 0 to 1.")
+    turns: int
+    words: int | None
+    words_per_minute: float | None
+
+    @classmethod
+    def of(cls, voice: VoiceTime) -> Self:
+        """One voice of a talk time."""
+        return cls.model_validate(vars(voice))
+
+
+class TalkTimeDocument(Document):
+    """How a recording's time is divided between voices and silence, in seconds."""
+
+    duration: float
+    speech: float
+    silence: float
+    overlap: float
+    voices: list[VoiceTimeDocument] = Field(description="Whoever speaks most comes first.")
+
+    @classmethod
+    def of(cls, talk: TalkTime) -> Self:
+        """What ``Workspace.talk_time`` returned."""
+        return cls(
+            duration=talk.duration,
+            speech=talk.speech,
+            silence=talk.silence,
+            overlap=talk.overlap,
+            voices=[VoiceTimeDocument.of(voice) for voice in talk.voices],
+        )
 
 
 class RenamedSpeakerDocument(Document):

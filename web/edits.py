@@ -31,7 +31,7 @@ class Edit(BaseModel):
     segments: list[int] = Field(default=[], max_length=10_000)
     """Numbers of the sentences."""
     versions: dict[int, int] = Field(default={}, max_length=10_000)
-    """Of each the version that the page shows."""
+    """The version of each sentence that the page shows."""
     text: str = Field(default="", max_length=100_000)
     speaker: str = Field(default="", max_length=1_000)
     at: int = 0

@@ -1,6 +1,6 @@
 """What stands before the page: which names it answers to, whose requests, and which routes exist.
 
-There are no passwords; what keeps other web sites out of a page on this machine is checked here.
+What keeps other web sites out of a page on this machine is checked here; ``web.accounts`` says who asks.
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ _OPEN = re.compile(
     r"|api/v1/.+|theme\.css|favicon\.ico|config|health"
     r"|gradio_api/(?:heartbeat/\w+|queue/(?:join|data)|run/predict|upload|cancel|reset|app_id))?"
 )
+_ACCOUNTS = re.compile(r"/(?:login|logout|account(?:/.+)?|(?:share|s|oidc)/.+)")
+"""What there is besides where people sign in."""
 
 
 class Names:
@@ -78,11 +80,14 @@ class Guard:
     Args:
         app: What is guarded.
         host: The address that is listened on; see ``Names``.
+        names: Further names that it answers to.
+        accounts: Whether people sign in.
     """
 
-    def __init__(self, app: Asgi, host: str) -> None:
+    def __init__(self, app: Asgi, host: str, names: Iterable[str] = (), accounts: bool = False) -> None:
         self.app = app
-        self.names = Names(host)
+        self.names = Names(host, names)
+        self.accounts = accounts
 
     async def __call__(
         self, scope: Scope, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]
@@ -112,7 +117,8 @@ class Guard:
             return PlainTextResponse("Open this page as http://127.0.0.1.", status_code=403)
         if scope["method"] not in ("GET", "HEAD") and from_elsewhere(headers):
             return PlainTextResponse("Pages of other sites may not do this.", status_code=403)
-        if not _OPEN.fullmatch(scope["path"]):
+        is_open = _OPEN.fullmatch(scope["path"])
+        if not is_open and not (self.accounts and _ACCOUNTS.fullmatch(scope["path"])):
             return PlainTextResponse("Not found.", status_code=404)
         return None
 
@@ -124,9 +130,12 @@ def is_loopback(host: str) -> bool:
 
 def from_elsewhere(headers: Mapping[str, str]) -> bool:
     """Whether a page of another site sent this; what is no browser sends neither header."""
-    if headers.get("sec-fetch-site") in ("cross-site", "same-site"):
+    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    if site in ("cross-site", "same-site"):
         return True
-    origin = headers.get("origin")
+    if site == "same-origin" and origin == "null":
+        # A form of ours: without a referrer, browsers hide the origin of what forms send.
+        return False
     return origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
 
 

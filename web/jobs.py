@@ -10,15 +10,24 @@ import threading
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from index.audio.decode import file_id
 from index.pipeline.ingest import Progress
-from index.recording_errors import Busy, Cancelled, MediaError, MossAgentError
+from index.recording_errors import (
+    Busy,
+    Cancelled,
+    DatabaseAway,
+    InvalidInput,
+    MediaError,
+    MossAgentError,
+    would_lose,
+)
 from index.records import Recording
+from index.store.access import EVERYTHING, Actor, Person, acting_as
 
 if TYPE_CHECKING:
     from agent.workspace import Workspace
@@ -47,6 +56,10 @@ class Adder(Protocol):
         ...
 
 
+HearAgain = Callable[[str, Callable[[Progress], None], threading.Event, int], object]
+"""What hears a recording again: ``Workspace.hear_again``."""
+
+
 @dataclass(frozen=True)
 class Job:
     """One file on its way into the library; finished jobs leave the queue.
@@ -63,8 +76,11 @@ class Job:
         recording: Id of the recording; known from the start for an upload, else once the file was read.
         error: One sentence for the user, when it failed.
         retry: Whether trying again can help; not with a file that is no media.
+        losing: How many corrections may be lost by hearing ``recording`` anew from its audio copy; None where
+            a file is taken in.
         noted: Told whenever the state changes, so that the queue survives the server.
         track: Audio track to hear, from 1, when the user chose one.
+        by: Who sent it, and in whose name it is taken in.
     """
 
     id: str
@@ -79,7 +95,9 @@ class Job:
     error: str | None = None
     retry: bool = True
     track: int | None = None
+    losing: int | None = None
     noted: Callable[[State, str | None], object] | None = None
+    by: Actor = EVERYTHING
 
 
 class Jobs:
@@ -89,10 +107,22 @@ class Jobs:
         add: Takes one file in and reports as it goes.
         at_once: Says how many files are worth taking in at a time; asked in a thread of its own, once a
             file waits while another is taken in.
+        identify: Gives the id that a file's recording has or will have.
+        actor: Says who asks; everybody sees their own jobs, and administrators nobody's too.
+        hear_again: Transcribes a recording anew from its audio copy: ``Workspace.hear_again``.
     """
 
-    def __init__(self, add: Adder, at_once: Callable[[], int] = lambda: 1) -> None:
+    def __init__(
+        self,
+        add: Adder,
+        at_once: Callable[[], int] = lambda: 1,
+        hear_again: HearAgain | None = None,
+        identify: Callable[[Path], str] = file_id,
+        actor: Callable[[], Actor] = lambda: EVERYTHING,
+    ) -> None:
         self._add = add
+        self._hear_again = hear_again
+        self._identify, self._actor = identify, actor
         self._at_once = at_once
         self._jobs: dict[str, Job] = {}
         self._left: OrderedDict[str, Job] = OrderedDict()
@@ -113,10 +143,13 @@ class Jobs:
         track: int | None = None,
         noted: Callable[[State, str | None], object] | None = None,
         error: str | None = None,
+        source: str | None = None,
+        losing: int | None = None,
     ) -> Job:
         """Put a file at the end of the queue; a stopped or failed one waits until it is resumed.
 
-        See ``Job`` for what is told of it; ``error`` is why it is stopped or failed.
+        See ``Job`` for what is told of it; ``error`` is why it is stopped or failed, and ``source`` what must
+        not be queued twice, where several processes share a queue.
         """
         job = Job(
             uuid.uuid4().hex[:12],
@@ -129,7 +162,9 @@ class Jobs:
             recording=recording,
             error=error,
             track=track,
+            losing=losing,
             noted=noted,
+            by=self._actor(),
         )
         with self._changed:
             self._jobs[job.id] = job
@@ -152,25 +187,37 @@ class Jobs:
         worker.start()
 
     def list(self) -> list[Job]:
-        """All jobs that are not finished, first come first."""
+        """Jobs of whoever asks that are not finished, first come first."""
+        return [job for job in self._all() if self._shows(job)]
+
+    def _all(self) -> Sequence[Job]:
+        """Everybody's jobs that are not finished."""
         with self._changed:
-            return list(self._jobs.values())
+            return tuple(self._jobs.values())
+
+    def _shows(self, job: Job) -> bool:
+        """Whether a job is theirs who ask."""
+        actor = self._actor()
+        if actor == EVERYTHING or not isinstance(actor, Person):
+            return actor == EVERYTHING
+        return job.by.id == actor.id if isinstance(job.by, Person) else actor.is_admin
 
     def left(self) -> tuple[Job, ...]:
         """The jobs that left the queue last, done or given up, the oldest first."""
         with self._changed:
-            return tuple(self._left.values())
+            return tuple(job for job in self._left.values() if self._shows(job))
 
     def find(self, job: str) -> Job | None:
         """A job by its id, also one that left the queue not long ago."""
         with self._changed:
-            return self._jobs.get(job) or self._left.get(job)
+            found = self._jobs.get(job) or self._left.get(job)
+            return found if found is not None and self._shows(found) else None
 
     def cancel(self, job: str) -> None:
         """Stop a job; what was transcribed is kept. A job that only waits disappears."""
         with self._changed:
             found = self._jobs.get(job)
-            if found is None:
+            if found is None or not self._shows(found):
                 return
             self._cancels[job].set()
             if found.cancelled is not None:
@@ -181,11 +228,10 @@ class Jobs:
     def resume(self, job: str) -> None:
         """Queue a stopped or failed job again; it goes on at the first missing window."""
         with self._changed:
-            found = self._jobs.pop(job, None)
-            if found is None or found.state in ("waiting", "running"):
-                if found is not None:
-                    self._jobs[job] = found
+            found = self._jobs.get(job)
+            if found is None or not self._shows(found) or found.state in ("waiting", "running"):
                 return
+            del self._jobs[job]
             self._jobs[job] = replace(found, state="waiting", error=None, progress=None)
             _note(self._jobs[job])
             self._cancels[job] = threading.Event()
@@ -195,12 +241,12 @@ class Jobs:
         """Forget a stopped or failed job, and its upload."""
         with self._changed:
             found = self._jobs.get(job)
-            if found is not None and found.state in ("failed", "stopped"):
+            if found is not None and self._shows(found) and found.state in ("failed", "stopped"):
                 self._forget(found)
 
     def dismiss_recording(self, recording: str) -> None:
         """Forget what is left of a recording that is being removed."""
-        for job in self.list():
+        for job in self._all():
             if job.recording == recording:
                 if job.state == "waiting":
                     self.cancel(job.id)
@@ -208,7 +254,11 @@ class Jobs:
 
     def working_on(self, recording: str) -> bool:
         """Whether this recording is being listened to right now."""
-        return any(job.recording == recording and job.state == "running" for job in self.list())
+        return any(job.recording == recording and job.state == "running" for job in self._all())
+
+    def has(self, recording: str) -> bool:
+        """Whether this recording waits or is being listened to, whoever sent it."""
+        return any(job.recording == recording and job.state in ("waiting", "running") for job in self._all())
 
     def close(self, timeout: float = 30.0) -> None:
         """Stop the running jobs at their next window and end the threads, within ``timeout`` seconds."""
@@ -222,17 +272,23 @@ class Jobs:
             worker.join(max(0.0, until - time.monotonic()))
 
     def _work(self) -> None:
-        while True:
-            with self._changed:
-                while not self._closing and self._next() is None:
-                    self._changed.wait()
-                job = self._next()
-                if self._closing or job is None:
-                    return
-                job = self._update(job.id, state="running")
-                if self._next() is not None:
-                    self._wake()
-            self._run(job)
+        # The queue is everybody's; each file is taken in in the name of whoever sent it.
+        with acting_as(EVERYTHING):
+            while (job := self._take()) is not None:
+                self._run(job)
+
+    def _take(self) -> Job | None:
+        """Wait for a job and begin it; None at the end."""
+        with self._changed:
+            while not self._closing and self._next() is None:
+                self._changed.wait()
+            job = self._next()
+            if self._closing or job is None:
+                return None
+            job = self._update(job.id, state="running")
+            if self._next() is not None:
+                self._wake()
+            return job
 
     def _call_help(self) -> None:
         """Begin another thread, if the engine is good for one more file at a time."""
@@ -249,21 +305,12 @@ class Jobs:
 
     def _run(self, job: Job) -> None:
         try:
-            self._update(job.id, recording=file_id(job.path))
-            chosen = {} if job.track is None else {"track": job.track}
-            self._add(
-                job.path,
-                job.title,
-                job.speakers,
-                lambda report: self._report(job.id, report),
-                self._cancels[job.id],
-                **chosen,
-            )
+            with acting_as(job.by):
+                self._take_in(job)
         except Cancelled:
-            stopped = self._update(job.id, state="stopped", note=not self._closing)
-            if self._closing:
-                # Not the user's wish: it goes on when the server starts again.
-                _note(replace(stopped, state="waiting"))
+            self._stopped(job)
+        except DatabaseAway as error:
+            self._broken_off(job, str(error))
         except MediaError as error:
             # Nothing was stored, and the file will not get better: what was uploaded can go.
             if job.release is not None:
@@ -276,8 +323,37 @@ class Jobs:
             kind = type(error).__name__
             self._update(job.id, state="failed", error=f"Unexpected error ({kind}: {error}).")
         else:
-            with self._changed:
-                self._forget(self._jobs[job.id], "done")
+            self._finished(job)
+
+    def _stopped(self, job: Job) -> None:
+        """The work on a job was cancelled, by the user or by the end of the server."""
+        stopped = self._update(job.id, state="stopped", note=not self._closing)
+        if self._closing:
+            # Not the user's wish: it goes on when the server starts again.
+            _note(replace(stopped, state="waiting"))
+
+    def _broken_off(self, job: Job, error: str) -> None:
+        """The work on a job ended because its database was away."""
+        self._update(job.id, state="failed", error=error)
+
+    def _finished(self, job: Job) -> None:
+        """The file of a job is in the library."""
+        with self._changed:
+            self._forget(self._jobs[job.id], "done")
+
+    def _take_in(self, job: Job) -> None:
+        """Add the job's file, or hear its recording again."""
+        cancel = self._cancels[job.id]
+
+        def report(progress: Progress) -> None:
+            self._report(job.id, progress)
+
+        if job.losing is not None and job.recording is not None and self._hear_again is not None:
+            self._hear_again(job.recording, report, cancel, job.losing)
+            return
+        self._update(job.id, recording=self._identify(job.path))
+        chosen = {} if job.track is None else {"track": job.track}
+        self._add(job.path, job.title, job.speakers, report, cancel, **chosen)
 
     def _report(self, job: str, report: Progress) -> None:
         self._update(job, progress=report)
@@ -305,6 +381,35 @@ def _note(job: Job) -> None:
         job.noted(job.state, job.error)
 
 
+def hear_again(workspace: Workspace, jobs: Jobs, reference: str, losing: int = 0) -> Job:
+    """Queue a recording to be heard again from its audio copy, or to go on where that broke off.
+
+    Args:
+        workspace: An open workspace.
+        jobs: The queue.
+        reference: Which recording.
+        losing: How many corrections may be lost by that.
+
+    Raises:
+        Forbidden: Whoever asks may only read it.
+        Busy: It waits or is being transcribed already.
+        InvalidInput: It has no audio copy.
+        WouldLoseCorrections: It has more corrections.
+    """
+    recording = workspace.recording(reference)
+    workspace.people.require(recording.id, "edit")
+    audio = workspace.library.audio_path(recording.id)
+    if jobs.has(recording.id):
+        raise Busy("This recording is being transcribed already.")
+    if not recording.has_media or not audio.exists():
+        raise InvalidInput(f"“{recording.title}” has no audio that could be heard again.")
+    count = workspace.corrections_lost(recording.id)
+    if recording.status == "ready" and count > losing:
+        raise would_lose(f"“{recording.title}” has", count, "hear it again")
+    jobs.dismiss_recording(recording.id)
+    return jobs.submit(audio, recording.title, recording=recording.id, losing=losing)
+
+
 def remove_recording(
     workspace: Workspace, jobs: Jobs, reference: str, drop_corrections: bool = False
 ) -> Recording:
@@ -315,6 +420,7 @@ def remove_recording(
         MossAgentError: See ``Workspace.remove``.
     """
     recording = workspace.recording(reference)
+    workspace.people.require(recording.id, "edit")
     if jobs.working_on(recording.id):
         raise Busy("This recording is being transcribed; cancel it first.")
     workspace.remove(recording.id, drop_corrections)

@@ -25,14 +25,17 @@ from mcp.types import Resource, ToolAnnotations
 from pydantic import Field, TypeAdapter, ValidationError
 
 from agent.answer import answer_of
+from agent.instructed_summary import LONGEST_INSTRUCTION
 from agent.privacy import switch_off_telemetry
 from index.audio.decode import file_id
 from index.recording_errors import HomeInUse, InvalidInput, MossAgentError, UnknownRecording
 from index.records import StageName, Template
+from index.store.access import Person
 from moss_audio.errors import MossAudioError
 from tools.toolbox import Seconds
 from web.documents import (
     AnswerDocument,
+    ConfirmedDocument,
     Document,
     HeardDocument,
     HitsDocument,
@@ -41,11 +44,14 @@ from web.documents import (
     OutlineDocument,
     RecordingDocument,
     RecordingsDocument,
+    SpeakerDocument,
+    SpeakersDocument,
     SummaryDocument,
     TranscriptDocument,
 )
 from web.jobs import Jobs
-from web.server import address_of, listen
+from web.server import address_of, listen, needs_accounts
+from web.shared_jobs import open_jobs
 
 if TYPE_CHECKING:
     from agent.workspace import Workspace
@@ -73,6 +79,7 @@ End = Annotated[Seconds, Field(description="End in seconds, not included.")]
 Asked = Annotated[str, Field(min_length=1, max_length=4000)]
 _SECONDS: TypeAdapter[float] = TypeAdapter(Seconds)
 _READS = ToolAnnotations(read_only_hint=True, open_world_hint=False)
+_TELLS = ToolAnnotations(read_only_hint=False, destructive_hint=True, open_world_hint=False)
 _ADDS = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=True)
 
 
@@ -106,12 +113,14 @@ class LibraryServer(MCPServer[Any]):
         workspace.beside_others = True
         reading: list[Callable[..., Any]] = [
             self.list_recordings, self.search, self.read_transcript, self.ask, self.summarize, self.outline,
+            self.list_speakers,
         ]  # fmt: skip
         if _listens(workspace):
             reading.append(self.listen)
         for tool in reading:
             self.add_tool(tool, annotations=_READS)
         self.add_tool(self.add_recording, annotations=_ADDS)
+        self.add_tool(self.confirm_speaker, annotations=_TELLS)
         one = "moss-agent://recordings/{recording}/transcript"
         for address, offered in ((one, self.transcript), (f"{one}/{{start}}-{{end}}", self.transcript_part)):
             self.resource(address, mime_type="text/markdown")(offered)
@@ -159,10 +168,56 @@ class LibraryServer(MCPServer[Any]):
 
         return await _in_thread(work)
 
-    def summarize(self, recording: Recording, template: Template | None = None) -> SummaryDocument:
-        """Summarise a recording: topics, decisions, action items, open questions, each with its time."""
+    async def summarize(
+        self,
+        recording: Recording,
+        template: Template | None = None,
+        instruction: Annotated[
+            str | None, Field(max_length=LONGEST_INSTRUCTION, description="How it is wanted, if otherwise.")
+        ] = None,
+    ) -> SummaryDocument:
+        """Summarise a recording: topics, decisions, action items, open questions, each with its time.
+
+        With an instruction, moss-agent's own model also writes it that way, if it has one.
+        """
+
+        def work(cancel: threading.Event) -> SummaryDocument:
+            found = self.workspace.recording(recording)
+            if not instruction:
+                return SummaryDocument.of(found, self.workspace.summarize(found.id, template), self.links)
+            written = self.workspace.summarize_as(found.id, instruction, template, cancel)
+            return SummaryDocument.of(found, written.summary, self.links, written)
+
+        return await _in_thread(work)
+
+    def list_speakers(self, recording: Recording) -> SpeakersDocument:
+        """List who speaks in a recording: how long, where to hear each voice, and who it may be.
+
+        A likeness that is not sure is a guess by the sound of the voice: never report it as certain.
+        """
         found = self.workspace.recording(recording)
-        return SummaryDocument.of(found, self.workspace.summarize(found.id, template), self.links)
+        return SpeakersDocument(
+            recording=found.id,
+            title=found.title,
+            speakers=[
+                SpeakerDocument.of(each, found.id, self.links)
+                for each in self.workspace.speaker_facts(found.id)
+            ],
+        )
+
+    async def confirm_speaker(
+        self,
+        recording: Recording,
+        speaker: Annotated[str, Field(max_length=80, description="The name shown now, e.g. Speaker 2.")],
+        same: Annotated[bool, Field(description="Whether the user says that it is who it may be.")],
+    ) -> ConfirmedDocument:
+        """Tell whether a speaker is who it may be by its voice. Only if the user said so."""
+
+        def work(_: threading.Event) -> ConfirmedDocument:
+            tell = self.workspace.confirm_voice if same else self.workspace.reject_voice
+            return ConfirmedDocument(speaker=speaker, voice=tell(recording, speaker), same=same)
+
+        return await _in_thread(work)
 
     def outline(self, recording: Recording) -> OutlineDocument:
         """List the topics of a recording with their times."""
@@ -411,7 +466,8 @@ def serve(
         workspace: An open workspace; it is not held for writing but while a file is added.
         http: Speak streamable HTTP, and print the address.
         port: Port to listen on; 0 takes a free one.
-        key: What clients must send as ``Authorization: Bearer``, over HTTP.
+        key: What clients must send as ``Authorization: Bearer``, over HTTP; where people have accounts, they
+            send their own keys.
         folders: Folders that files may be added from. Without any, over standard input all that the user may
             read, since who starts the process is the user; over HTTP none.
         json: Print the address as one JSON document.
@@ -423,10 +479,19 @@ def serve(
     if key is not None and not key.strip():
         raise MossAgentError("The API key is empty; pass one with --api-key, or leave the option out.")
     workspace.webhooks.start()
-    jobs = Jobs(workspace.add, lambda: workspace.files_at_once)
+    jobs = open_jobs(workspace)
+    accounts = http and needs_accounts(workspace, HOST)
+    if accounts:
+        workspace.require_people()
     try:
         if http:
-            _serve_http(LibraryServer(workspace, jobs, folders), port, key, json)
+            _serve_http(
+                LibraryServer(workspace, jobs, folders),
+                port,
+                key,
+                json,
+                workspace.people.by_key if accounts else None,
+            )
         else:
             LibraryServer(workspace, jobs, folders or None).run()
     except KeyboardInterrupt:
@@ -435,7 +500,13 @@ def serve(
         jobs.close(timeout=10)
 
 
-def _serve_http(server: LibraryServer, port: int, key: str | None, json: bool) -> None:
+def _serve_http(
+    server: LibraryServer,
+    port: int,
+    key: str | None,
+    json: bool,
+    who: Callable[[str], Person | None] | None,
+) -> None:
     import uvicorn
 
     from web.api.auth import AuthMiddleware
@@ -456,7 +527,9 @@ def _serve_http(server: LibraryServer, port: int, key: str | None, json: bool) -
                 sys.stdout.flush()
 
         service = Service(None, None)
-        app = AuthMiddleware(server.streamable_http_app(host=HOST), service, key, HOST)
+        app = AuthMiddleware(
+            server.streamable_http_app(host=HOST), service, None if who else key, HOST, who=who
+        )
         # Uvicorn ends by raising the signal again; this way both signals pass through ``finally``.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         try:

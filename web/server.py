@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Literal
 from agent.privacy import switch_off_telemetry
 from index.audio.decode import file_id
 from index.recording_errors import MossAgentError
+from index.store.access import EVERYTHING, acting_as
+from web.guard import is_loopback
 
 if TYPE_CHECKING:
     from agent.workspace import Workspace
@@ -39,23 +41,25 @@ def serve(
 
     Args:
         workspace: An open workspace; it is held for writing all the while, and closed at the end.
-        host: Address to listen on. Others than 127.0.0.1 let other machines in, without a password.
+        host: Address to listen on. Others than 127.0.0.1 let other machines in, so people must sign in there.
         port: Port to listen on; 0 takes a free one.
         json: Print the address as one JSON document.
         beside: What works on the workspace meanwhile; left before the workspace is closed.
 
     Raises:
-        MossAgentError: The address is taken, or another process uses the home folder.
+        MossAgentError: The address is taken, another process uses the home folder, or other machines would
+            get in without an account.
     """
     switch_off_telemetry()
+    accounts = needs_accounts(workspace, host)
     with workspace.writing(), listen(host, port, "The page") as listener:
         import uvicorn
 
         workspace.webhooks.start()
         from web.app import create_app
-        from web.jobs import Jobs
+        from web.shared_jobs import open_jobs
 
-        jobs = Jobs(workspace.add, lambda: workspace.files_at_once)
+        jobs = open_jobs(workspace)
         address = address_of(host, listener.getsockname()[1])
 
         class Server(uvicorn.Server):
@@ -63,11 +67,15 @@ def serve(
                 await super().startup(sockets)
                 workspace.opened_at(address)
                 _announce(address, json)
-                add_sample_once(workspace, jobs)
+                with acting_as(EVERYTHING):
+                    add_sample_once(workspace, jobs)
                 threading.Thread(target=_warm_up, args=(workspace,), daemon=True).start()
 
-        app = create_app(workspace, jobs, host)
-        config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2)
+        app = create_app(workspace, jobs, host, accounts)
+        # What proxies say of others is read where it is known which of them are to be believed.
+        config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2, proxy_headers=False)
+        ended = threading.Event()
+        sweep_daily(workspace, ended)
         try:
             # Uvicorn ends by raising the signal again; this way both signals pass through ``finally``.
             signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -76,9 +84,47 @@ def serve(
         except KeyboardInterrupt:
             pass
         finally:
+            ended.set()
             app.state.service.close()
             jobs.close(timeout=10)
             workspace.close()
+
+
+def needs_accounts(workspace: Workspace, host: str) -> bool:
+    """Whether people have to sign in to what listens on an address.
+
+    Raises:
+        MossAgentError: They have to, and there is no account and no other way in.
+    """
+    required = not is_loopback(host) and workspace.settings.accounts != "optional"
+    if not workspace.has_accounts and not required:
+        return False
+    others = workspace.settings.oidc_url or workspace.settings.trusted_header
+    if not others and not workspace.library.database.has_people:
+        where = f"On {host} other machines can reach the page" if required else "MOSS_AGENT_ACCOUNTS is on"
+        raise MossAgentError(f"{where}, so it needs accounts; make one with `moss-agent people add NAME`.")
+    return True
+
+
+SWEEP_SECONDS = 86_400.0
+
+
+def sweep_daily(workspace: Workspace, ended: threading.Event) -> None:
+    """Delete what is older than ``MOSS_AGENT_KEEP_DAYS``, now and every day until ``ended`` is set."""
+    if workspace.settings.keep_days is None:
+        return
+
+    def sweep() -> None:
+        while not ended.is_set():
+            try:
+                for recording in workspace.sweep():
+                    log.warning("deleted after %d days: %s", workspace.settings.keep_days, recording.id[:12])
+            except Exception as error:
+                # A full disk, for one; tomorrow is another day.
+                log.warning("old recordings could not be deleted: %s", error)
+            ended.wait(SWEEP_SECONDS)
+
+    threading.Thread(target=sweep, name="sweeping", daemon=True).start()
 
 
 def add_sample_once(workspace: Workspace, jobs: Jobs) -> None:
@@ -98,7 +144,7 @@ def add_sample_once(workspace: Workspace, jobs: Jobs) -> None:
         given_up = marker.exists() and marker.read_text(encoding="utf-8") == CANCELLED
         state: Literal["waiting", "stopped"] = "stopped" if given_up else "waiting"
         cancelled = partial(marker.write_text, CANCELLED)
-        jobs.submit(SAMPLE, SAMPLE_TITLE, state=state, recording=sample, cancelled=cancelled)
+        jobs.submit(SAMPLE, SAMPLE_TITLE, state=state, recording=sample, cancelled=cancelled, source="sample")
     marker.touch()
 
 

@@ -13,7 +13,7 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -23,10 +23,14 @@ from typing import Literal
 from index.audio.decode import file_id
 from index.disk_space import noticing_full_disk
 from index.recording_errors import DiskFull, MediaError, MossAgentError
+from index.store.access import Person, acting, acting_as
 from web.jobs import Job, Jobs
 
 MOST_BEGUN = 1
 """How often a file is begun again by itself after the program ended while it was transcribed."""
+
+LEFT_BEHIND_SECONDS = 24 * 3600
+"""After so long nobody writes to a file any more that another process has not claimed."""
 
 BROKE_OFF = "The program ended twice while this was being transcribed; what was transcribed is kept."
 
@@ -50,6 +54,7 @@ class Upload:
         state: What became of it in the queue so far: ``waiting``, ``running``, ``stopped`` or ``failed``.
         error: Why it failed, as one sentence.
         begun: How often it was begun in a row with the program ending before anything came of it.
+        person: Number of the account that sent it; None where nobody had one.
     """
 
     name: str
@@ -62,6 +67,7 @@ class Upload:
     state: str = "stopped"
     error: str | None = None
     begun: int = 0
+    person: int | None = None
 
 
 class Uploads:
@@ -69,13 +75,25 @@ class Uploads:
 
     Args:
         home: The home folder; files that arrived there and were never claimed are deleted.
+        is_shared: Whether other processes take files in over the same home; then only what is a day old is
+            deleted, and a browser's files arrive in a folder of this process.
+        identify: Gives the id that a file's recording has or will have.
     """
 
-    def __init__(self, home: Path) -> None:
+    def __init__(
+        self, home: Path, is_shared: bool = False, identify: Callable[[Path], str] = file_id
+    ) -> None:
+        self.is_shared, self._identify = is_shared, identify
         self.arriving = home.resolve() / "arriving"
         self.folder = home.resolve() / "uploads"
         self.notes = home.resolve() / "upload-jobs"
-        shutil.rmtree(self.arriving, ignore_errors=True)
+        if is_shared:
+            for left in self.arriving.glob("*"):
+                if self._is_left_behind(left):
+                    shutil.rmtree(left, ignore_errors=True)
+            self.arriving /= uuid.uuid4().hex
+        else:
+            shutil.rmtree(self.arriving, ignore_errors=True)
         for folder in (self.arriving, self.folder, self.notes):
             folder.mkdir(parents=True, exist_ok=True)
 
@@ -105,9 +123,11 @@ class Uploads:
             sent.parent.rmdir()
         recording = None
         with suppress(MediaError):
-            recording = file_id(file)
+            recording = self._identify(file)
         title = title.strip() or file.stem
-        upload = Upload(name, file, title, speakers, recording, track, time.time(), "waiting")
+        actor = acting.get()
+        person = actor.id if isinstance(actor, Person) else None
+        upload = Upload(name, file, title, speakers, recording, track, time.time(), "waiting", person=person)
         try:
             with noticing_full_disk(self.notes):
                 self._write(upload)
@@ -133,9 +153,16 @@ class Uploads:
         Raises:
             MossAgentError, DiskFull: See ``claim``.
         """
-        return self._queue(jobs, self.claim(path, title, speakers, track))
+        upload = self.claim(path, title, speakers, track)
+        try:
+            return self._queue(jobs, upload)
+        except MossAgentError:
+            self.release(upload.name)
+            raise
 
-    def take_up(self, jobs: Jobs, ready: Collection[str]) -> None:
+    def take_up(
+        self, jobs: Jobs, ready: Collection[str], person: Callable[[int], Person | None] = lambda _: None
+    ) -> None:
         """Go on with the queue of an earlier run, but for what was added at its very end.
 
         What the user stopped stays stopped, what failed stays failed; so does a file that the program did
@@ -144,18 +171,25 @@ class Uploads:
         Args:
             jobs: The queue.
             ready: Ids of the recordings that are ready.
+            person: Finds somebody by the number of their account; what they sent goes when they are gone.
         """
         for upload in self.left_over():
-            if upload.recording in ready:
+            sender = None if upload.person is None else person(upload.person)
+            if upload.recording in ready or (upload.person is not None and sender is None):
                 self.release(upload.name)
-            elif upload.state == "failed":
-                self._queue(jobs, upload, "failed", upload.error)
-            elif upload.state == "stopped":
-                self._queue(jobs, upload, "stopped")
-            elif upload.begun > MOST_BEGUN:
-                self._queue(jobs, upload, "failed", BROKE_OFF)
-            else:
-                self._queue(jobs, upload)
+                continue
+            with acting_as(sender or acting.get()):
+                self._take_up(jobs, upload)
+
+    def _take_up(self, jobs: Jobs, upload: Upload) -> None:
+        if upload.state == "failed":
+            self._queue(jobs, upload, "failed", upload.error)
+        elif upload.state == "stopped":
+            self._queue(jobs, upload, "stopped")
+        elif upload.begun > MOST_BEGUN:
+            self._queue(jobs, upload, "failed", BROKE_OFF)
+        else:
+            self._queue(jobs, upload)
 
     def _queue(
         self,
@@ -174,6 +208,7 @@ class Uploads:
             track=upload.track,
             noted=partial(self.note_state, upload.name),
             error=error,
+            source=upload.name,
         )
 
     def left_over(self) -> Iterator[Upload]:
@@ -182,12 +217,21 @@ class Uploads:
         found.sort(key=lambda upload: (upload.sent, upload.name))
         kept = {path.name for path in found}
         for path in self.notes.iterdir():
-            if path.stem not in kept:
+            if path.stem not in kept and self._is_left_behind(path):
                 path.unlink(missing_ok=True)
         for path in self.folder.iterdir():
-            if path.name not in kept:
+            if path.name not in kept and self._is_left_behind(path):
                 self._delete(path)
         yield from found
+
+    def _is_left_behind(self, path: Path) -> bool:
+        """Whether nobody can be writing here any more."""
+        if not self.is_shared:
+            return True
+        try:
+            return path.lstat().st_mtime < time.time() - LEFT_BEHIND_SECONDS
+        except OSError:
+            return False
 
     def release(self, name: str) -> None:
         """Delete an upload, file and note; one that is gone already is left alone."""
@@ -220,14 +264,17 @@ class Uploads:
                 return None
             sent, state = float(values.get("sent", 0.0)), str(values.get("state", "stopped"))
             error, begun = values.get("error"), int(values.get("begun", 0))
+            person = values.get("person")
             if not isinstance(track, int | None) or not isinstance(error, str | None):
+                return None
+            if not isinstance(person, int | None):
                 return None
             inside = file.resolve().parent == self.folder / note.stem and file.is_file()
         except (OSError, ValueError, KeyError, TypeError):
             return None
         if not inside:
             return None
-        return Upload(note.stem, file, title, speakers, recording, track, sent, state, error, begun)
+        return Upload(note.stem, file, title, speakers, recording, track, sent, state, error, begun, person)
 
     def _delete(self, folder: Path) -> None:
         """Delete one direct child of the folder of uploads, and never what a link points to."""

@@ -21,6 +21,7 @@ import typer
 from pydantic import ValidationError
 
 from agent.cli import output, streams
+from agent.cli.people_commands import add_people_commands
 from agent.privacy import switch_off_telemetry
 from agent.settings import Settings
 from agent.workspace import Workspace, open_workspace
@@ -92,6 +93,7 @@ class _Run:
     """What the global options chose."""
 
     home: Path | None = None
+    name: str | None = None
     debug: bool = False
     workspace: Workspace | None = None
 
@@ -107,13 +109,16 @@ def _global(
     home: Annotated[
         Path | None, typer.Option(help="Folder everything is kept in (or MOSS_AGENT_HOME).", file_okay=False)
     ] = None,
+    name: Annotated[
+        str | None, typer.Option("--as", metavar="NAME", help="Act as the account of this name.")
+    ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
     version: Annotated[
         bool,
         typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version and end."),
     ] = False,
 ) -> None:
-    _Run.home, _Run.debug = home, debug
+    _Run.home, _Run.debug, _Run.name = home, debug, name
 
 
 @app.command()
@@ -360,16 +365,23 @@ def comments(
     remove: Annotated[
         int | None, typer.Option(metavar="NUMBER", help="Delete the comment with this number.")
     ] = None,
+    change: Annotated[
+        tuple[int, str] | None,
+        typer.Option(metavar="NUMBER TEXT", help="Give the comment with this number other words."),
+    ] = None,
     json: Json = False,
 ) -> None:
-    """List what was noted at moments of a recording; or delete one of it."""
-    workspace = _workspace() if remove is not None else _reading()
-    found = workspace.comments(reference)
+    """List what was noted at moments of a recording; or change or delete one of it."""
+    workspace = _workspace() if remove is not None or change is not None else _reading()
+    there = {comment.id for comment in workspace.comments(reference)}
+    for number in (remove, change[0] if change else None):
+        if number is not None and number not in there:
+            raise MossAgentError(f"This recording has no comment {number}.")
+    if change is not None:
+        workspace.change_comment(*change)
     if remove is not None:
-        if remove not in {one.id for one in found}:
-            raise MossAgentError(f"This recording has no comment {remove}.")
         workspace.remove_comment(remove)
-        found = [one for one in found if one.id != remove]
+    found = workspace.comments(reference)
     if json:
         output.write_json([output.comment_json(one) for one in found])
     else:
@@ -656,6 +668,21 @@ def _show_changed(changed: Changed, json: bool) -> None:
         output.show_changed(changed)
 
 
+@app.command("hear-again")
+def hear_again(reference: Reference, drop_corrections: DropCorrections = False, json: Json = False) -> None:
+    """Transcribe a recording anew from its audio copy, or go on with one that broke off."""
+    workspace = _workspace()
+    losing = workspace.corrections_lost(reference) if drop_corrections else 0
+    with output.ingest_progress(quiet=json) as reporting:
+        report = reporting(workspace.library.resolve(reference).title)
+        recording = workspace.hear_again(reference, report, losing=losing)
+    segments = workspace.library.segment_count(recording.id)
+    if json:
+        output.write_json(output.added_json(recording, segments))
+    else:
+        output.show_added(recording, segments)
+
+
 @app.command("relabel-speakers")
 def relabel_speakers(
     reference: Reference,
@@ -697,11 +724,44 @@ def reindex(json: Json = False) -> None:
 
 
 @app.command()
-def doctor(json: Json = False) -> None:
-    """Check the installation, and say which engines transcribe and answer."""
-    from agent.cli.doctor import examine
+def move(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FOLDER", help="Home folder that is copied; it stays as it is.", file_okay=False
+        ),
+    ],
+    json: Json = False,
+) -> None:
+    """Copy a home folder into the database, vectors and audio that the settings name, and compare the two.
 
-    checks = examine(_workspace())
+    Stopped with Ctrl+C or interrupted, the same command goes on (docs/scale.md).
+    """
+    from agent.moving import move as copy_home
+
+    with output.staged_progress(quiet=json) as report, output.stoppable() as cancel:
+        moved = copy_home(source, _workspace(), report, cancel)
+    if json:
+        output.write_json(output.moved_json(moved))
+    else:
+        output.say(
+            f"{moved.recordings} recordings are in the new stores and the same there: {moved.rows} rows, "
+            f"{moved.audio} audio copies, {moved.vectors} vectors, {moved.conversations} conversations."
+        )
+
+
+@app.command()
+def doctor(json: Json = False) -> None:
+    """Check the installation and each part of the settings, and say which engines transcribe and answer."""
+    from agent.cli.doctor import examine, examine_parts
+
+    settings = _settings()
+    try:
+        workspace = _workspace()
+    except MossAgentError as error:
+        checks = examine_parts(settings, error)
+    else:
+        checks = examine(workspace)
     if json:
         output.write_json([check.to_json() for check in checks])
     else:
@@ -1077,7 +1137,7 @@ def demo(
     server = import_module("web.server")
     with demo_home(home or _Run.home) as folder:
         # The stores of one's own library are named apart from its folder.
-        workspace = _workspace(home=folder, database_url=None, vectors_url=None)
+        workspace = _workspace(home=folder, database=None, vectors=None, audio=None)
         try:
             document = converse(workspace, server.SAMPLE, server.SAMPLE_TITLE, json)
             if json:
@@ -1088,6 +1148,115 @@ def demo(
         finally:
             workspace.close()
             _Run.workspace = None
+
+
+cluster_app = typer.Typer(
+    name="cluster",
+    help="Machines that work together with Ray (docs/scale.md): what they do, and how they join.",
+    invoke_without_command=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.add_typer(cluster_app)
+
+Cpus = Annotated[int | None, typer.Option(min=0, help="Processors it gives; by default all.")]
+Gpus = Annotated[int | None, typer.Option(min=0, help="GPUs it gives; by default all.")]
+Foreground = Annotated[
+    bool,
+    typer.Option("--foreground", help="Stay until the cluster ends, as a container's first process does."),
+]
+
+
+@cluster_app.callback()
+def cluster(context: typer.Context, json: Json = False) -> None:
+    """Machines that work together with Ray (docs/scale.md); alone, as `cluster status`."""
+    if context.invoked_subcommand is None:
+        cluster_status("", json)
+
+
+@cluster_app.command("start")
+def cluster_start(
+    host: Annotated[
+        str, typer.Option(help="This machine's address; others can join if it is one that they reach.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Where others join.")] = 6379,
+    cpus: Cpus = None,
+    gpus: Gpus = None,
+    foreground: Foreground = False,
+    json: Json = False,
+) -> None:
+    """Start a Ray cluster whose first machine is this one."""
+    from index.cluster.ray_nodes import start_head
+    from index.cluster.ray_session import TOKEN_FILE
+
+    address = start_head(host, port, cpus, gpus, foreground)
+    if json:
+        output.write_json({"address": address})
+        return
+    output.say(f"The cluster is up. Use it with MOSS_AGENT_RAY={address}.")
+    if host not in ("127.0.0.1", "localhost"):
+        output.say(
+            f"Other machines join with `moss-agent cluster join {address}`, once ~/{TOKEN_FILE} of this one "
+            "is there as well. Whoever has that token can run any program on all of them."
+        )
+
+
+@cluster_app.command("join")
+def cluster_join(
+    address: Annotated[str, typer.Argument(metavar="ADDRESS", help="What `cluster start` said.")],
+    host: Annotated[
+        str | None,
+        typer.Option(help="This machine's address as the others reach it; by default Ray finds it."),
+    ] = None,
+    cpus: Cpus = None,
+    gpus: Gpus = None,
+    foreground: Foreground = False,
+    json: Json = False,
+) -> None:
+    """Let this machine work for a cluster."""
+    from index.cluster.ray_nodes import join
+
+    join(address, host, cpus, gpus, foreground)
+    if json:
+        output.write_json({"address": address})
+    else:
+        output.say(f"This machine works for {address}; `moss-agent cluster stop` ends that.")
+
+
+@cluster_app.command("status")
+def cluster_status(
+    address: Annotated[
+        str,
+        typer.Argument(metavar="[ADDRESS]", help="By default MOSS_AGENT_RAY, else the one of this machine."),
+    ] = "",
+    json: Json = False,
+) -> None:
+    """Show the machines of a cluster, and what each worker does."""
+    from index.cluster.ray_session import ClusterLink
+
+    link = ClusterLink(address or Settings().ray or "auto")
+    try:
+        session = link.session()
+        machines, workers = session.machines(), session.status()
+    finally:
+        link.close()
+    if json:
+        known = [{"id": machine.id, "cpus": machine.cpus, "gpus": machine.gpus} for machine in machines]
+        output.write_json({"machines": known, "workers": workers})
+    else:
+        output.show_cluster(machines, workers)
+
+
+@cluster_app.command("stop")
+def cluster_stop(json: Json = False) -> None:
+    """End all that Ray runs on this machine for this user."""
+    from index.cluster.ray_nodes import stop
+
+    stop()
+    if json:
+        output.write_json({"stopped": True})
+    else:
+        output.say("Ray no longer runs on this machine.")
 
 
 @app.command()
@@ -1110,19 +1279,24 @@ def completion(
         output.write_text(script)
 
 
-def _workspace(**fixed: Any) -> Workspace:
+def _settings(**fixed: Any) -> Settings:
     # Only what was given on the command line goes in here; the rest comes from the environment.
     chosen: dict[str, Any] = {"home": _Run.home} if _Run.home else {}
     chosen |= fixed
     try:
-        settings = Settings(**chosen)
+        return Settings(**chosen)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        name = "_".join(str(part) for part in first["loc"]).upper()
+        name = "_".join(str(part) for part in first["loc"]).upper().removeprefix("MOSS_AGENT_")
         raise MossAgentError(
             f"MOSS_AGENT_{name} cannot be “{first['input']}”: {first['msg']} (docs/settings.md)."
         ) from error
-    _Run.workspace = open_workspace(settings)
+
+
+def _workspace(**fixed: Any) -> Workspace:
+    _Run.workspace = open_workspace(_settings(**fixed))
+    if _Run.name is not None:
+        _Run.workspace.act_as(_Run.name)
     return _Run.workspace
 
 
@@ -1134,6 +1308,9 @@ def _reading() -> Workspace:
         why = "The disk is full" if is_full else "The home folder cannot be written"
         output.complain(f"{why}, so {workspace.home} is only read, and no conversation is stored.")
     return workspace
+
+
+add_people_commands(app, _workspace)
 
 
 def main() -> None:

@@ -7,8 +7,9 @@ import re
 import signal
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from rich.progress import (
     BarColumn,
     DownloadColumn,
     Progress,
+    TaskID,
     TaskProgressColumn,
     TextColumn,
     TimeRemainingColumn,
@@ -28,7 +30,7 @@ from rich.text import Text
 
 from agent.cli import streams
 from index.language_names import LANGUAGE_NAMES, language_name, name_languages
-from index.notes import coverage_percent, describe_all, notes_json
+from index.notes import coverage_percent, describe_all, notes_json, told_coverage
 from index.recording_errors import MossAgentError
 from index.records import Comment, Hit, Recording
 from moss_audio.timestamps import clock, clock_range, parse_clock
@@ -38,7 +40,9 @@ if TYPE_CHECKING:
     from agent.cli.doctor import Check
     from agent.engines.released_models import Machine, Model
     from agent.instructed_summary import InstructedSummary
+    from agent.moving import Moved
     from agent.workspace import SpeakerFacts
+    from index.cluster.desk import Machine as ClusterMachine
     from index.corrections.correcting import Changed, Correction
     from index.diarization.known_voices import KnownVoice, Likeness
     from index.export.vault import Synced
@@ -161,6 +165,20 @@ def plain_progress(name: str, quiet: bool) -> Iterator[Callable[[float], None]]:
         yield lambda fraction: bar.update(task, completed=fraction)
 
 
+@contextmanager
+def staged_progress(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """A progress bar on stderr for each stage: how much of how much is done."""
+    with _bar(quiet) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def report(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bar.add_task(stage, total=1.0, detail="")
+            bar.update(tasks[stage], completed=done / total if total else 1.0)
+
+        yield report
+
+
 def _bar(quiet: bool) -> Progress:
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -180,7 +198,7 @@ def added_json(recording: Recording, segments: int) -> dict[str, Any]:
         "language": recording.language,
         "languages": list(recording.languages),
         "status": recording.status,
-        "coverage": recording.coverage,
+        "coverage": told_coverage(recording.coverage, recording.problems),
         "gaps": [[gap.start, gap.end] for gap in recording.gaps],
         "segments": segments,
         "speakers": len(recording.speakers),
@@ -248,7 +266,7 @@ def listed_json(recording: Recording) -> dict[str, Any]:
         "title": recording.title,
         "duration": round(recording.duration, 3),
         "status": recording.status,
-        "coverage": recording.coverage,
+        "coverage": told_coverage(recording.coverage, recording.problems),
         "added_at": recording.added_at,
         **_origin_json(recording),
         **notes_json(recording.problems),
@@ -434,6 +452,11 @@ def show_comments(found: Sequence[Comment]) -> None:
         say(f"{comment.id}  [{clock(comment.at)}] {comment.text}")
 
 
+def moved_json(moved: Moved) -> dict[str, Any]:
+    """What was copied, as the command line's JSON."""
+    return asdict(moved) | {"same": True}
+
+
 def show_checks(checks: Sequence[Check]) -> None:
     """The checks of `doctor`, one a line."""
     for check in checks:
@@ -497,6 +520,30 @@ def show_models(models: Sequence[Model], machine: Machine) -> None:
         "`moss-agent models download NAME` downloads one; MOSS_AGENT_MODEL sets which is used "
         "(docs/engines.md)."
     )
+
+
+def show_cluster(machines: Sequence[ClusterMachine], workers: Sequence[Mapping[str, Any]]) -> None:
+    """The machines of a cluster, and what their workers do."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("machine", "processors", "GPUs"):
+        table.add_column(column, no_wrap=True)
+    for machine in machines:
+        table.add_row(machine.id[:12], f"{machine.cpus:g}", f"{machine.gpus:g}")
+    with streams.writing():
+        _console.print(table)
+    say("")
+    if not workers:
+        say("No worker is up: they start with the first file, and end ten minutes after the last program.")
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in ("worker", "machine", "in hand", "waiting", ""):
+        table.add_column(column)
+    for worker in workers:
+        hand = f"{worker['in_hand']} of {worker['at_once']}" if worker["at_once"] else "starting"
+        cells = (worker["pool"], worker["machine"][:12], hand, str(worker["waiting"]), worker["problem"])
+        table.add_row(*(Text(cell) for cell in cells))
+    with streams.writing():
+        _console.print(table)
 
 
 def _verdict(model: Model) -> str:

@@ -1,6 +1,9 @@
 """Which engine transcribes and which answers: what the settings name, else the best on this machine.
 
+With MOSS_AGENT_RAY, what would run in this process runs on the workers of a Ray cluster.
+
 MOSS_AGENT_MODEL is a URL      a server transcribes and answers; one without audio input only answers
+                 several URLs  servers of one model share the work (``agent.engines.model_pool``)
                  a name/folder a MOSS-Audio in this process, loaded when it is needed
                  auto          the largest checkpoint on this machine that fits its GPU, one in the home
                                folder before one of the hub, Thinking before Instruct; else the packaged
@@ -10,6 +13,7 @@ MOSS_AGENT_MODEL is a URL      a server transcribes and answers; one without aud
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -30,16 +34,18 @@ from agent.engines.released_models import (
 from agent.extractive.extractive_chat import ExtractiveChatModel
 from agent.settings import Settings
 from index.recording_errors import MossAgentError
-from moss_audio.errors import MossAudioError
+from moss_audio.errors import MossAudioError, ServerError
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
+    from agent.engines.model_pool import ModelPool
+    from index.cluster.ray_session import ClusterLink
     from index.diarization.moss_speakers import MossSpeakers
     from index.sounds import MossSounds
     from index.transcription.transcriber import Transcriber
     from moss_audio.backend import Backend, Listener
-    from moss_audio.served import Served
+    from moss_audio.served import Served, ServedBackend
 
 CONTACT_SECONDS = 20.0
 """How long a server may take to say what it is; it may still answer questions later."""
@@ -114,24 +120,49 @@ class Engines:
             self.backend.close()
 
 
-def choose(settings: Settings, machine: Machine | None = None) -> Engines:
+def choose(settings: Settings, machine: Machine | None = None, cluster: ClusterLink | None = None) -> Engines:
     """The engines of the settings; nothing is loaded yet, but a server is asked what it is.
 
     Args:
         settings: What was wished for.
         machine: What is here; by default it is measured, where that matters.
+        cluster: Whose machines hear; None: this one.
 
     Raises:
         MossAgentError: The address of the server is none, or the glossary cannot be read.
     """
     try:
-        if settings.model.casefold().startswith(("http://", "https://")):
+        if cluster is not None:
+            return _on_cluster(settings, cluster)
+        if addresses(settings.model):
             return _served(settings)
         if settings.model != "auto":
             return _named(settings, machine or this_machine())
         return _automatic(settings, machine)
     except MossAudioError as error:
         raise MossAgentError(f"MOSS_AGENT_MODEL: {error}") from error
+
+
+def _on_cluster(settings: Settings, cluster: ClusterLink) -> Engines:
+    """The workers of a cluster hear; what answers is a server, a MOSS-Audio of theirs, or quotes."""
+    from agent.engines.worker_engines import cluster_backend, cluster_transcriber
+
+    where = f"the Ray cluster {cluster.address}"
+    if addresses(settings.model):
+        engines = _served(settings)
+        if engines.listener is None or "transcriber" in settings.model_fields_set:
+            engines = replace(engines, transcriber=cluster_transcriber(settings, cluster, _whisper(settings)))
+        return engines
+    if settings.model != "auto":
+        backend = cluster_backend(settings, cluster)
+        why = f"MOSS_AGENT_MODEL selects it; it runs on {where}."
+        engines = _with_moss(settings, backend, f"{backend.name} on {where}", why, "", fast=True)
+    else:
+        engines = _embedded(settings, f"MOSS_AGENT_RAY selects {where}.", GET)
+    if engines.backend is None or "transcriber" in settings.model_fields_set:
+        transcriber = cluster_transcriber(settings, cluster, _whisper(settings))
+        engines = replace(engines, transcriber=transcriber, hears=f"{transcriber.name} on {where}")
+    return engines
 
 
 def _automatic(settings: Settings, machine: Machine | None) -> Engines:
@@ -179,23 +210,65 @@ def _local(settings: Settings, source: str, machine: Machine, why: str, more: st
 
 
 def _served(settings: Settings) -> Engines:
-    """A model behind a server."""
-    from moss_audio.served import ServedBackend
+    """A model behind a server, or behind several."""
+    from agent.engines.model_pool import ModelPool
 
-    key = settings.api_key.get_secret_value() if settings.api_key else None
-    processor = _processor(settings.thinking_processor)
-    backend = ServedBackend(settings.model, settings.served_model, key, thinking_processor=processor)
-    host = backend.address.host
+    backend = connected(settings)
+    host = backend.host
     found, problem = _asked(lambda: backend.check(listen=True))
-    named = f"{backend.name} at {host}" if found else f"the server at {host}"
-    why = f"MOSS_AGENT_MODEL selects this server{_software(found)}."
+    several = isinstance(backend, ModelPool)
+    these = "these servers" if several else "this server"
+    named = f"{backend.name} at {host}" if found else f"the server{'s' if several else ''} at {host}"
+    why = f"MOSS_AGENT_MODEL selects {these}{_software(found)}."
     if problem:
-        why = f"MOSS_AGENT_MODEL selects this server, but it did not say which model it serves: {problem}"
+        did = "none said" if several else "it did not say"
+        why = f"MOSS_AGENT_MODEL selects {these}, but {did} which model it serves: {problem}"
+    elif isinstance(backend, ModelPool) and (left_out := backend.problems()):
+        why = f"{why} Left out for now: {' '.join(left_out)}"
     if backend.hears:
         engines = _with_moss(settings, backend, named, why, "", fast=True, context=_context(found))
     else:
         engines = _thinking_only(settings, backend, named, why, _context(found))
     return replace(engines, elsewhere=host)
+
+
+def addresses(model: str) -> list[str]:
+    """The addresses of servers in a ``MOSS_AGENT_MODEL``, each once; none where it is a name or a folder.
+
+    Raises:
+        MossAudioError: Addresses are mixed with something else.
+    """
+    parts = list(dict.fromkeys(re.split(r"[,\s]+", model.strip(", \t\n"))))
+    are_urls = [part.casefold().startswith(("http://", "https://")) for part in parts]
+    if not are_urls[0]:
+        return []
+    if not all(are_urls):
+        other = parts[are_urls.index(False)]
+        raise ServerError(f"“{other[:100]}” is not the address of a server; give addresses only.", "address")
+    return parts
+
+
+def connected(settings: Settings) -> ServedBackend | ModelPool:
+    """The server of the settings, or the servers; nothing is sent yet.
+
+    Raises:
+        MossAudioError: An address is none.
+        MossAgentError: What the settings say of it cannot be read.
+    """
+    from agent.engines.model_pool import ModelPool
+    from moss_audio.served import ServedBackend
+
+    key = settings.api_key.get_secret_value() if settings.api_key else None
+    processor = _processor(settings.thinking_processor)
+    urls = addresses(settings.model)
+    if len(urls) == 1:
+        return ServedBackend(urls[0], settings.served_model, key, thinking_processor=processor)
+
+    def make(url: str, model: str | None) -> ServedBackend:
+        wanted = model or settings.served_model
+        return ServedBackend(url, wanted, key, retries=0, thinking_processor=processor)
+
+    return ModelPool(urls, make)
 
 
 def _processor(given: str | None) -> str | None:

@@ -166,10 +166,14 @@ def _facts(intent: Intent, situation: Situation) -> str:
                     f"{title} is an imported transcript without its media, so how much of the speech it has "
                     "is not known."
                 )
+            missing = " ".join(entry.notes)
             if entry.coverage is None:
-                return f"No speech in {title} has been found and transcribed yet."
+                return missing or f"No speech in {title} has been found and transcribed yet."
             # Cut, not rounded: 100 % must mean all of it.
-            return f"{int(entry.coverage * 1000) / 10:.1f}% of the detected speech in {title} is transcribed."
+            share = (
+                f"{int(entry.coverage * 1000) / 10:.1f}% of the detected speech in {title} is transcribed."
+            )
+            return f"{share} {missing}".rstrip()
     return f"{title} is {clock(entry.duration)} long."
 
 
@@ -554,17 +558,27 @@ def _compose_items(intent: Intent, situation: Situation) -> str:
     for_whom = f" for {_plain_name(intent.person)}" if intent.person else ""
     topic = f" about {_plain_name(intent.about)}" if intent.about not in ("", intent.person) else ""
     when = f", {_lower_first(_between(intent.span.start, intent.span.end))}" if intent.span else ""
-    sections, shown = [], set[int]()
+    sections, unsure, shown = [], [], set[int]()
     summaries = situation.all(SummaryResult)
     unfinished = " ".join(dict.fromkeys(result.content.note for result in summaries if result.content.note))
     for result in summaries:
-        items = _wanted(intent, result, situation)
+        may_be = _unsure_items(intent, result, situation)
+        items = [
+            item
+            for item in _wanted(intent, result, situation)
+            if not any(item in theirs for theirs in may_be.values())
+        ]
         if rows := _item_rows(items, result):
             several = situation.focus is None and situation.recordings > 1
             where = f" in {quoted(result.content.recording.title)}" if several else ""
             head = f"The {one}" if len(rows) == 1 else f"{len(rows)} {many}"
             sections.append(_listed(f"{head}{for_whom}{topic}{where}{when}:", rows))
             shown |= {number for item in items for number in item.segments}
+        unsure += _unsure_rows(intent, may_be, result)
+        shown |= {number for theirs in may_be.values() for item in theirs for number in item.segments}
+    if unsure and not sections:
+        sections.append(f"I found no {one}{for_whom}{topic}{when} that is surely theirs.")
+    sections += unsure
     found = situation.found(SearchResult)
     evidence = found.evidence if found else ()
     if sections:
@@ -574,6 +588,31 @@ def _compose_items(intent: Intent, situation: Situation) -> str:
     none = f"I found no {one}{for_whom}{topic}{when}."
     said = _compose_search(replace(intent, span=None), situation) if evidence else unfinished
     return _paragraphs([none, said])
+
+
+def _unsure_items(
+    intent: Intent, result: Result[SummaryResult], situation: Situation
+) -> dict[str, Sequence[Item]]:
+    """By speaker the items of those who may be the person that is asked for, which nobody has confirmed."""
+    known = {item.id: item for item in result.evidence}
+    about = "" if intent.about == intent.person else intent.about
+    found: dict[str, Sequence[Item]] = {}
+    for speaker, voice in result.content.may_be.items():
+        if intent.person and fold(voice) == fold(intent.person):
+            theirs = _wanted(replace(intent, person=speaker, about=about), result, situation)
+            found[speaker] = [item for item in theirs if not _concerns(item, intent.person, known)]
+    return found
+
+
+def _unsure_rows(
+    intent: Intent, unsure: Mapping[str, Sequence[Item]], result: Result[SummaryResult]
+) -> list[str]:
+    person, title = _plain_name(intent.person), quoted(result.content.recording.title)
+    return [
+        _listed(f"{_plain_name(speaker)} in {title} may be {person}, which nobody has confirmed:", rows)
+        for speaker, items in unsure.items()
+        if (rows := _item_rows(items, result))
+    ]
 
 
 def _wanted(intent: Intent, result: Result[SummaryResult], situation: Situation) -> Sequence[Item]:

@@ -130,6 +130,7 @@ def _items(intent: Intent, situation: Situation) -> list[Call]:
             return [_call("list_recordings")]
         entries = [entry for entry in there.content.recordings if entry.status == "ready"]
         own = [entry.id for entry in entries if _speaks(entry.speakers, intent.person)]
+        own += [entry.id for entry in entries if _speaks(tuple(entry.may_be.values()), intent.person)]
         if own:
             return [_call("summarize", recording=recording) for recording in own[:MOST_OF_PERSON]]
         recordings = [entry.id for entry in entries]

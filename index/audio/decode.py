@@ -140,35 +140,39 @@ def _write(
 
 
 def _only_speaking(copy: Path, heard: Heard, cancelled: Callable[[], bool]) -> Heard:
-    """Make one channel of a copy again unless several of them have speech of their own."""
+    """Make a copy again where not all of its channels have speech of their own, of one channel if fewer than
+    two have."""
     if not heard.apart:
         return heard
-    found = speaking(copy, cancelled)
-    count = max(2, len(heard.tracks))
-    if len(found) == count:
+    places = heard.places
+    found = speaking(copy, len(places), cancelled)
+    if len(found) == len(places):
         return heard
+    kept = [signal for signal, place in enumerate(places) if place in found]
     if len(heard.tracks) > 1:
         # The first is heard in any case; tracks without speech lack nothing of what was said.
-        kept = sorted({0, *found})
-        heard = replace(heard, tracks=tuple(heard.tracks[number] for number in kept), apart=len(kept) > 1)
+        kept = sorted({0, *kept})
+        again = replace(heard, tracks=tuple(heard.tracks[number] for number in kept), apart=len(kept) > 1)
+    elif len(kept) > 1:
+        again = replace(heard, groups=tuple(heard.groups[number] for number in kept))
     else:
-        kept = list(range(count))
-        heard = replace(heard, apart=False)
+        kept = list(range(len(places)))
+        again = replace(heard, apart=False, groups=())
     whole = copy.with_suffix(".sides")
     try:
         copy.replace(whole)
-        _write(copy, _kept(whole, kept, heard.apart), None, cancelled)
+        _write(copy, _kept(whole, [places[signal] for signal in kept], again), None, cancelled)
     finally:
         whole.unlink(missing_ok=True)
-    return heard
+    return again
 
 
-def _kept(copy: Path, channels: list[int], apart: bool) -> Iterator[np.ndarray]:
+def _kept(copy: Path, channels: list[int], heard: Heard) -> Iterator[np.ndarray]:
     """Some channels of a copy, or the mix of them, as float32 ``[n_channels, n_samples]`` blocks."""
     with soundfile.SoundFile(copy) as flac:
         for block in flac.blocks(10 * SAMPLE_RATE, dtype="float32", always_2d=True):
             rows = np.ascontiguousarray(block.T[channels])
-            yield rows if apart else rows.mean(axis=0, keepdims=True, dtype=np.float32)
+            yield heard.placed(rows) if heard.apart else rows.mean(axis=0, keepdims=True, dtype=np.float32)
 
 
 def _check_written(copy: Path, samples: int) -> None:

@@ -46,8 +46,9 @@ they share is only a faint copy: each then keeps 18 dB apart from the other's vo
 STEADY = 4.0
 """Decibels by which a signal changes in loudness, up to which it is only hum or hiss."""
 
-SILENT = -70.0
-"""Decibels of full scale, after pre-emphasis, up to which there is nothing to be heard."""
+SILENT = -85.0
+"""Decibels of full scale, after pre-emphasis, up to which there is nothing to be heard: the last of 16 bits
+alone measured -87, speech that is 50 dB too quiet -80."""
 
 CONTAINED = 0.3
 """Coherence with another signal from which a signal is part of that one, unless it is much fainter there."""
@@ -56,8 +57,37 @@ CONTAINED_SHARE = 0.75
 """Share of a signal's energy that has to be found in the other. Where one is a mix of both this measured 0.80
 and more in nine of ten, and 0.31 or less where a microphone hears the other from loudspeakers."""
 
+EXPLAINED = 0.8
+"""Share of the variance of a signal's energy that the energies of others explain (R squared) where it is a
+mix of them. Independent speech measured up to 0.3."""
+
+TWIN = 0.9
+"""Coherence of two signals from which they are the same, but for a little noise."""
+
+OWN_OVER_MIX = 8.0
+"""Times the energy of a mix (9 dB) from which a signal has a sound of its own."""
+
 CONTAINED_LEVEL = 0.025
 """Energy, beside what is usual of each, from which it is not much fainter: -16 dB."""
+
+LATEST_COPY = 1875
+"""Frames by which a copy may come late: 30 s, as of a stream that was recorded beside its source."""
+
+COPIED = 0.9
+"""Correlation of loudness, at whatever delay, from which a signal may be a copy of another. A copy through a
+codec at 24 kbit/s measured 0.97."""
+
+SOONEST_COPY = 2
+"""Frames from which a copy comes so late that mixing the two would be an echo: 32 ms."""
+
+OWN_OVER_COPY = 2.0
+"""Times the loudness of a copy (6 dB) from which a signal has a sound of its own."""
+
+OWN_COPY_SECONDS = 0.6
+"""Sound of its own from which a signal is no copy or mix; it is measured twice a second."""
+
+COPY_DIFFERENCE = 4
+"""Decibels by which a copy has to be louder than what it is a copy of, to be heard in its place."""
 
 
 class Comparison:
@@ -71,6 +101,7 @@ class Comparison:
         self.count = count
         self._last: np.ndarray | None = None
         self._waiting = np.zeros((count, 0), np.float32)
+        self._samples = 0
         self._levels: list[np.ndarray] = []
         self._plain: list[np.ndarray] = []
         """Root mean square of each quarter of a second, without pre-emphasis and offset."""
@@ -81,6 +112,7 @@ class Comparison:
 
     def add(self, rows: np.ndarray) -> None:
         """Take in the next samples, float32 ``[n_signals, n_samples]``, 16 kHz."""
+        self._samples += rows.shape[1]
         waiting = np.concatenate([self._waiting, rows], axis=1)
         whole = waiting.shape[1] // BLOCK * BLOCK
         if whole:
@@ -112,7 +144,23 @@ class Comparison:
     @property
     def levels(self) -> np.ndarray:
         """Loudness, float32 ``[n_signals, n_frames]``."""
-        return np.concatenate([np.zeros((self.count, 0), np.float32), *self._levels], axis=1)
+        if len(self._levels) != 1:
+            self._levels = [np.concatenate([np.zeros((self.count, 0), np.float32), *self._levels], axis=1)]
+        return self._levels[0]
+
+    @property
+    def _block_energies(self) -> np.ndarray:
+        """Energy of each block, float32 ``[n_signals, n_blocks]``."""
+        if len(self._energies) > 1:
+            self._energies = [np.concatenate(self._energies, axis=1)]
+        return self._energies[0]
+
+    def _coherent(self, first: int, second: int) -> np.ndarray:
+        """How alike two signals are in each block, float32 ``[n_blocks]``."""
+        found = self._coherence[min(first, second), max(first, second)]
+        if len(found) > 1:
+            found[:] = [np.concatenate(found)]
+        return found[0]
 
     def idle(self) -> set[int]:
         """Signals without anything to be heard: silent, or only hum or hiss."""
@@ -143,22 +191,105 @@ class Comparison:
         """Whether nearly all that is heard in one signal is heard in another as well; it is in itself."""
         if whole == part:
             return True
-        energies = np.concatenate(self._energies, axis=1)[[whole, part]]
-        energies /= np.maximum(np.percentile(energies, 95, axis=1, keepdims=True), 1e-12)
-        loud = energies[1] > 0.01
-        coherence = np.concatenate(self._coherence[min(whole, part), max(whole, part)])
-        same = (coherence >= CONTAINED) & (energies[0] >= CONTAINED_LEVEL * energies[1])
-        weights = np.minimum(energies[1], 1.0) * loud
-        return bool(loud.any() and np.average(same, weights=weights) >= share)
+        return self._found((whole,), part) >= share or self.copies(whole, part)
+
+    def _found(self, wholes: Sequence[int], part: int) -> float:
+        """The share of what is heard in one signal that is heard in some of others as well."""
+        energies = self._block_energies[[part, *wholes]]
+        energies = energies / np.maximum(np.percentile(energies, 95, axis=1, keepdims=True), 1e-12)
+        weights = np.minimum(energies[0], 1.0) * (energies[0] > 0.01)
+        if not weights.any():
+            return 0.0
+        same = np.zeros(len(weights), bool)
+        for whole, energy in zip(wholes, energies[1:], strict=True):
+            same |= (self._coherent(whole, part) >= CONTAINED) & (energy >= CONTAINED_LEVEL * energies[0])
+        return float(np.average(same, weights=weights))
+
+    def copies(self, original: int, other: int) -> bool:
+        """Whether a signal is another one over again, sooner or later, and nothing else."""
+        levels = self.levels[[original, other], : self._samples // FRAME]
+        correlation, lag = _best_lag(*levels)
+        if correlation < COPIED or abs(lag) < SOONEST_COPY:
+            return False
+        first, second = levels[:, max(0, -lag) :][0], levels[:, max(0, lag) :][1]
+        frames = min(len(first), len(second))
+        first, second = first[:frames], second[:frames]
+        loud = first > LOUD_SIDE * np.percentile(first, 95)
+        gain = float(np.median(second[loud] / first[loud])) if loud.any() else 0.0
+        near = np.maximum.reduce([np.roll(first, step) for step in (-1, 0, 1)])
+        own = (second > OWN_OVER_COPY * gain * near) & (second > 0.1 * np.percentile(second, 95))
+        return bool(own.sum() * FRAME / SAMPLE_RATE < OWN_COPY_SECONDS)
+
+    def sides(self, signals: Sequence[int]) -> list[tuple[int, ...]]:
+        """Signals in groups: those of one group belong together, as two microphones before one speaker do.
+
+        What is a copy of another one, or a mix of others that are sides, is in none of them.
+        """
+        parts: list[int] = []
+        loudness = _decibels(np.percentile(self.levels, 95, axis=1))
+        for signal in signals:
+            copies = (one for one in parts if self.copies(one, signal) and self.copies(signal, one))
+            known = next(copies, None)
+            if known is None:
+                parts.append(signal)
+            elif loudness[signal] > loudness[known] + COPY_DIFFERENCE:
+                parts[parts.index(known)] = signal
+        apart = {pair for pair in combinations(parts, 2) if self.are_apart(*pair)}
+        for signal in tuple(parts):
+            # The same mix may be there twice, as the two channels of a stereo one.
+            others = [part for part in parts if part != signal and self._shared(part, signal) < TWIN]
+            if self._is_mix(signal, others, apart):
+                parts.remove(signal)
+        near = {
+            part: {one for one in parts if one != part and (min(one, part), max(one, part)) not in apart}
+            for part in parts
+        }
+        # What goes together with two sides joins the one that it has more of, and does not join the two.
+        between = [
+            part for part in parts if any(pair in apart for pair in combinations(sorted(near[part]), 2))
+        ]
+        groups: list[tuple[int, ...]] = []
+        for part in (*(one for one in parts if one not in between), *between):
+            joined = [group for group in groups if near[part].intersection(group)]
+            if part in between and joined:
+                alike = {group: max(self._shared(part, one) for one in group) for group in joined}
+                joined = [max(joined, key=lambda group: alike[group])]
+            groups = [group for group in groups if group not in joined]
+            groups.append((*(one for group in joined for one in group), part))
+        return sorted(tuple(sorted(group)) for group in groups)
+
+    def _is_mix(self, signal: int, others: Sequence[int], apart: set[tuple[int, int]]) -> bool:
+        """Whether a signal is what several sides say and nothing else.
+
+        It may be a mix of them, or what comes through to a microphone that nobody uses. Then its energy is a
+        sum of shares of theirs.
+        """
+        if len(others) < 2:
+            return False
+        from sklearn.linear_model import LinearRegression
+
+        energy, parts = (
+            self._block_energies[signal].astype(float),
+            self._block_energies[others].T.astype(float),
+        )
+        model = LinearRegression(positive=True).fit(parts, energy)
+        if model.score(parts, energy) < EXPLAINED:
+            return False
+        shares = model.coef_ * parts.mean(axis=0)
+        used = [other for other, share in zip(others, shares, strict=True) if share > 0.05 * energy.mean()]
+        if not any(pair in apart for pair in combinations(sorted(used), 2)):
+            return False
+        own = energy > OWN_OVER_MIX * model.predict(parts)
+        own &= energy > 0.1 * np.percentile(energy, 95)
+        return bool(own.sum() * BLOCK / SAMPLE_RATE < OWN_COPY_SECONDS)
 
     def _shared(self, first: int, second: int) -> float:
         """Mean coherence, by how loud the blocks are."""
-        energies = np.concatenate(self._energies, axis=1)[[first, second]]
+        energies = self._block_energies[[first, second]]
         high = np.percentile(energies, 95, axis=1, keepdims=True)
         weights = np.minimum(energies / np.maximum(high, 1e-12), 1.0).sum(axis=0)
         weights[weights < 0.1] = 0.0
-        coherence = np.concatenate(self._coherence[min(first, second), max(first, second)])
-        return float(np.average(coherence, weights=weights)) if weights.any() else 0.0
+        return float(np.average(self._coherent(first, second), weights=weights)) if weights.any() else 0.0
 
 
 def frame_levels(sharp: np.ndarray) -> np.ndarray:
@@ -269,7 +400,7 @@ def _decibels(levels: np.ndarray) -> np.ndarray:
 
 
 def _correlation(first: np.ndarray, second: np.ndarray) -> float:
-    """Of two courses of loudness, the most at any lag up to the latest echo."""
+    """The highest correlation of two loudness curves, at any lag up to the latest echo."""
     first, second = first - first.mean(), second - second.mean()
     scale = float(np.sqrt(np.dot(first, first) * np.dot(second, second)))
     if scale < 1e-12:
@@ -285,3 +416,17 @@ def _correlation(first: np.ndarray, second: np.ndarray) -> float:
         )
         / scale
     )
+
+
+def _best_lag(first: np.ndarray, second: np.ndarray) -> tuple[float, int]:
+    """The best correlation of two courses of loudness, and by how many frames the second comes later."""
+    first, second = first - first.mean(), second - second.mean()
+    scale = float(np.sqrt(np.dot(first, first) * np.dot(second, second)))
+    if scale < 1e-12:
+        return 0.0, 0
+    most = min(LATEST_COPY, len(first) - 1)
+    size = 1 << (len(first) + most).bit_length()
+    together = np.fft.irfft(np.fft.rfft(second, size) * np.conj(np.fft.rfft(first, size)), size)
+    near = np.concatenate([together[size - most :], together[: most + 1]]) if most else together[:1]
+    best = int(near.argmax())
+    return float(near[best]) / scale, best - most

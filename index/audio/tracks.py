@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import zip_longest
+from itertools import combinations, zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +20,15 @@ from index.audio.sides import BLOCK, FRAME, SILENT, Comparison
 from index.recording_errors import Cancelled
 from index.records import Span
 from moss_audio.audio import SAMPLE_RATE, AudioStream, DecodeReport
+from moss_audio.channels import ChannelMixer
 from moss_audio.errors import AudioError
 
-MOST_SIDES = 5
-"""Tracks that are heard each on its own. With more channels, players take one for a subwoofer's."""
+MOST_SIDES = 7
+"""Sides that are heard each on its own: FLAC has eight channels, and with more than ``MOST_PLAIN`` of them
+players take one for a subwoofer's, which some leave out."""
+
+MOST_PLAIN, SUBWOOFER = 5, 3
+"""From how many sides on the channel of this number (from 0) is left silent."""
 
 WHOLE_SHARE = 0.9
 """Share of the default track that has to be found in another one which is heard in its place."""
@@ -45,16 +50,31 @@ class Heard:
     Attributes:
         tracks: Numbers of the audio tracks that are heard, from 0; the one a player plays comes first.
         apart: Whether the signals, channels of the one track or else tracks, are each heard on their own.
-        channels: The channels of the one track that are heard, where others are left out; empty for all.
+        groups: The channels of the one track that make up each signal; empty where all of them make up one.
         others: Numbers of the tracks that have another sound and are not heard.
         spans: Where those have any, seconds.
     """
 
     tracks: tuple[int, ...]
     apart: bool = False
-    channels: tuple[int, ...] = ()
+    groups: tuple[tuple[int, ...], ...] = ()
     others: tuple[int, ...] = ()
     spans: tuple[Span, ...] = ()
+
+    @property
+    def places(self) -> tuple[int, ...]:
+        """The channel of the copy that each signal is on."""
+        count = len(self.groups) or len(self.tracks)
+        return tuple(place + (count > MOST_PLAIN and place >= SUBWOOFER) for place in range(count))
+
+    def placed(self, signals: np.ndarray) -> np.ndarray:
+        """The channels of the copy, float32 ``[n_channels, n_samples]``, with each signal in its place."""
+        places = list(self.places)
+        if places == list(range(len(signals))):
+            return signals
+        rows = np.zeros((places[-1] + 1, signals.shape[1]), np.float32)
+        rows[places] = signals
+        return rows
 
 
 @dataclass
@@ -76,7 +96,7 @@ class Signals:
     reports: list[DecodeReport] = field(default_factory=list)
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """float32 ``[n_signals, n_samples]`` blocks, 16 kHz, in playing order.
+        """float32 ``[n_channels, n_samples]`` blocks of a copy, 16 kHz, in playing order.
 
         Raises:
             AudioError: Nothing can be decoded.
@@ -86,23 +106,31 @@ class Signals:
         if len(heard.tracks) > 1:
             yield from self._side_by_side()
             return
-        mixed = not (heard.apart or heard.channels)
-        with AudioStream(self.path, heard.tracks[0], mixed, partial(check, self.cancelled)) as stream:
+        mixers = [ChannelMixer(len(group), SAMPLE_RATE) for group in heard.groups]
+        with AudioStream(self.path, heard.tracks[0], not mixers, partial(check, self.cancelled)) as stream:
             for block in stream.blocks():
-                if heard.apart:
-                    yield _in_two(block)
-                elif heard.channels:
-                    yield _chosen(block, heard.channels).mean(axis=0, keepdims=True, dtype=np.float32)
-                else:
-                    yield block[np.newaxis]
+                yield self._mixed(block, mixers) if mixers else block[np.newaxis]
             self.reports = [stream.report]
+
+    def _mixed(self, block: np.ndarray, mixers: Sequence[ChannelMixer]) -> np.ndarray:
+        """The signals of a block of channels; what has too few of them for a while is the first one's."""
+        groups = self.heard.groups
+        if len(block) <= max(max(group) for group in groups):
+            signals = np.zeros((len(groups), block.shape[1]), np.float32)
+            signals[0] = block.mean(axis=0, dtype=np.float32)
+        else:
+            signals = np.stack(
+                [mixer.mix_rows(block[list(group)]) for mixer, group in zip(mixers, groups, strict=True)]
+            )
+        return self.heard.placed(signals)
 
     def _side_by_side(self) -> Iterator[np.ndarray]:
         with ExitStack() as stack:
             waiting = partial(check, self.cancelled)
             opened = (AudioStream(self.path, track, waiting=waiting) for track in self.heard.tracks)
             streams = [stack.enter_context(stream) for stream in opened]
-            yield from side_by_side([stream.blocks() for stream in streams])
+            for signals in side_by_side([stream.blocks() for stream in streams]):
+                yield self.heard.placed(signals)
             self.reports = [stream.report for stream in streams]
 
 
@@ -200,10 +228,24 @@ def _one_track(path: Path, track: int, cancelled: Callable[[], bool]) -> Heard:
         return Heard((track,))
     compared.finish()
     idle = compared.idle()
-    live = tuple(channel for channel in range(compared.count) if channel not in idle)
-    if idle and live:
-        return Heard((track,), channels=live)
-    return Heard((track,), apart=compared.count == 2 and bool(live) and compared.are_apart(0, 1))
+    live = [channel for channel in range(compared.count) if channel not in idle]
+    groups = _few(compared.sides(live), compared)
+    if len(groups) > 1:
+        return Heard((track,), apart=True, groups=groups)
+    if not groups or (not idle and groups[0] == tuple(live)):
+        return Heard((track,))
+    return Heard((track,), groups=groups)
+
+
+def _few(groups: list[tuple[int, ...]], compared: Comparison) -> tuple[tuple[int, ...], ...]:
+    """As many groups as a copy has room for: those that are loud at the same time least become one."""
+    loudness = [compared.levels[list(group)].max(axis=0) for group in groups]
+    while len(groups) > MOST_SIDES:
+        pairs = combinations(range(len(groups)), 2)
+        first, second = min(pairs, key=lambda pair: float(np.dot(loudness[pair[0]], loudness[pair[1]])))
+        groups[first] = tuple(sorted(groups[first] + groups.pop(second)))
+        loudness[first] = np.maximum(loudness[first], loudness.pop(second))
+    return tuple(groups)
 
 
 def _compare_tracks(path: Path, tracks: Sequence[int], cancelled: Callable[[], bool]) -> Comparison:
@@ -261,17 +303,6 @@ def check(cancelled: Callable[[], bool]) -> None:
     """
     if cancelled():
         raise Cancelled("Stopped while reading the file; nothing was kept.")
-
-
-def _in_two(block: np.ndarray) -> np.ndarray:
-    """Two channels; what has another number of them for a while is the first one's."""
-    if len(block) == 2:
-        return block
-    return np.stack([block.mean(axis=0, dtype=np.float32), np.zeros(block.shape[1], np.float32)])
-
-
-def _chosen(block: np.ndarray, channels: Sequence[int]) -> np.ndarray:
-    return block[list(channels)] if len(block) > max(channels) else block
 
 
 def _stretches(levels: np.ndarray) -> tuple[Span, ...]:

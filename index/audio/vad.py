@@ -67,8 +67,13 @@ def detect_speech(
     return listener.speech()
 
 
-def speaking(audio: Path, cancelled: Callable[[], bool] = lambda: False) -> list[int]:
-    """Channels of a copy that have speech of their own; all is listened to only where there is little of it.
+def speaking(audio: Path, most: int, cancelled: Callable[[], bool] = lambda: False) -> list[int]:
+    """Channels of a copy that have speech of their own.
+
+    Args:
+        audio: The copy.
+        most: As many may have; all of it is listened to only until they are found.
+        cancelled: Asked between blocks.
 
     Raises:
         Cancelled: ``cancelled()`` became true.
@@ -84,7 +89,7 @@ def speaking(audio: Path, cancelled: Callable[[], bool] = lambda: False) -> list
             for span in listener.speech():
                 seconds[span.channel or 0] += span.duration
             own = [channel for channel, spoken in enumerate(seconds) if spoken >= OWN_SPEECH_SECONDS]
-            if len(own) == flac.channels:
+            if len(own) == most:
                 break
     return own
 
@@ -99,8 +104,9 @@ class _Listener:
 
     def hear(self, rows: np.ndarray) -> None:
         """The next samples, float32 ``[n_channels, n_samples]``."""
-        for spans, samples in zip(self._spans, raise_quiet(rows), strict=True):
-            for span in _detect_block(np.ascontiguousarray(samples)):
+        for spans, samples in zip(self._spans, rows, strict=True):
+            # Each by itself: one side of a call may be far quieter than the other.
+            for span in _detect_block(np.ascontiguousarray(raise_quiet(samples))):
                 _append(spans, Span(self.seconds + span.start, self.seconds + span.end))
         if len(rows) > 1:
             self._levels.append(frame_levels(np.diff(rows, axis=1, prepend=rows[:, :1])))

@@ -16,15 +16,16 @@ from enum import StrEnum
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import Select, delete, select, text, update
+from sqlalchemy import Select, delete, select, update
 from sqlalchemy.orm import Session
 
 from index.corrections.word_times import cut, joined, retime
 from index.recording_errors import ChangedMeanwhile, InvalidInput, UnknownRecording
 from index.records import Segment, Word
 from index.search.embeddings import Embedder
-from index.search.indexing import Refreshed, refresh, refresh_vectors
+from index.search.indexing import Refreshed, check_index, refresh, refresh_vectors
 from index.search.vectors import Vectors
+from index.store.backends import Backend
 from index.store.database import CorrectionRow, RecordingRow, SegmentRow, SpeakerRow
 from index.store.library import Library, find_voice, rename_voice, segments_in, speaker_name
 from index.text import UNSPACED, one_line
@@ -338,10 +339,10 @@ class Corrections:
         if searched:
             # Before the database is held: the model may have to be loaded, and the index be another's.
             self.embedder.load()
-            self.vectors.count()
+            check_index(self.vectors)
         refreshed = Refreshed()
         with self.library.database.changing() as session:
-            change = _Change(session, recording)
+            change = _Change(session, recording, self.library.database.backend)
             yield change
             session.flush()
             if searched and change.made is not None:
@@ -361,11 +362,12 @@ class _Change:
         result: What it changed, once it is concluded.
     """
 
-    def __init__(self, session: Session, recording: str) -> None:
+    def __init__(self, session: Session, recording: str, backend: Backend) -> None:
         found = session.get(RecordingRow, recording)
         if found is None:
             raise UnknownRecording(f"There is no recording “{recording}”.")
         self.session = session
+        self._backend = backend
         self.recording = found
         self.all = segments_in(session, recording)
         self.made: CorrectionRow | None = None
@@ -402,8 +404,7 @@ class _Change:
 
     def new_number(self) -> int:
         """The number of a sentence that is yet to come; no other ever had it."""
-        used = self.session.scalar(text("SELECT seq FROM sqlite_sequence WHERE name = 'segments'"))
-        return 1 + int(used or 0)
+        return self._backend.new_number(self.session, SegmentRow.__tablename__)
 
     def make(self, kind: CorrectionKind, before: list[State], after: list[State], by: str) -> None:
         """Correct sentences, and write it into the history."""

@@ -27,14 +27,14 @@ from index.diarization.clustering import (
     incremental_clusters,
 )
 from index.diarization.moss_speakers import MossSpeakers, VoiceLabel, align_labels
-from index.diarization.voice_embeddings import SpeechChunks, embed_speech
+from index.diarization.voice_embeddings import SpeechChunks, VoiceEncoder, embed_speech
 from index.pipeline.stage import IngestContext, Stage
 from index.pipeline.transcribe_file import load_window
 from index.progress import Progress
 from index.recording_errors import MossAgentError, would_lose
 from index.records import Note, NoteKind, Segment, Span, StageName
 from index.store.database import CorrectionRow, RecordingRow, SegmentRow, SpeakerRow, WindowRow
-from index.store.library import SPEAKER_KINDS, Library, correction_count
+from index.store.library import SPEAKER_KINDS, Library, correction_count, segments_in
 from moss_audio.tasks import TimedText
 
 Turns = list[list[TimedText]]
@@ -124,13 +124,19 @@ class DiarizeStage(Stage[WindowRow, Turns]):
             return session.scalar(select(func.count()).where(WindowRow.id.in_(said))) or 0
 
 
-def diarize(context: IngestContext, speech: Sequence[Span], model: MossSpeakers | None) -> None:
+def diarize(
+    context: IngestContext,
+    speech: Sequence[Span],
+    model: MossSpeakers | None,
+    encoder: VoiceEncoder | None = None,
+) -> None:
     """Name the sentences that have no speaker; names that there are stay.
 
     Args:
         context: The run it is part of.
         speech: Detected speech.
         model: What is asked who speaks; None leaves it to the voices alone.
+        encoder: What compares voices; by default the one of this process.
 
     Raises:
         Cancelled: The context's ``cancel`` was set.
@@ -144,7 +150,7 @@ def diarize(context: IngestContext, speech: Sequence[Span], model: MossSpeakers 
     with context.database.transaction() as session:
         expected = session.get_one(RecordingRow, context.id).expected_speakers
     try:
-        _name_sentences(context.library, context.id, speech, expected)
+        _name_sentences(context.library, context.id, speech, expected, encoder)
         context.forget_notes(NoteKind.NOT_DIARIZED)
     except MossAgentError as error:
         # The transcript is worth having without names; a late stage must not cost an early one.
@@ -158,6 +164,7 @@ def diarize_again(
     model: MossSpeakers | None,
     speakers: int | None,
     drop_corrections: bool,
+    encoder: VoiceEncoder | None = None,
 ) -> None:
     """Name every sentence anew, with the number of speakers given or estimated; former names are lost.
 
@@ -167,7 +174,7 @@ def diarize_again(
     """
     if model is not None:
         DiarizeStage(context, model, speech, anew=True).run()
-    _name_sentences(context.library, context.id, speech, speakers, again=True, drop=drop_corrections)
+    _name_sentences(context.library, context.id, speech, speakers, encoder, again=True, drop=drop_corrections)
 
 
 def _sentences(library: Library, recording: str) -> list[Segment]:
@@ -179,6 +186,7 @@ def _name_sentences(
     recording: str,
     speech: Sequence[Span],
     expected: int | None,
+    encoder: VoiceEncoder | None,
     again: bool = False,
     drop: bool = False,
 ) -> None:
@@ -188,7 +196,7 @@ def _name_sentences(
     assign = assign_speakers if anew else assign_remaining_speakers
     stored = stored_labels(library, recording)
     labels = [stored.get(sentence.id) for sentence in sentences]
-    names = assign(library.audio_path(recording), sentences, speech, expected, labels)
+    names = assign(library.audio_path(recording), sentences, speech, expected, labels, encoder)
     with library.database.changing() as session:
         if again:
             count = 0 if drop else correction_count(session, recording, of_speakers=True)
@@ -198,7 +206,8 @@ def _name_sentences(
             _supersede_corrections(session, recording)
         rows = session.scalars(select(SpeakerRow).where(SpeakerRow.recording_id == recording))
         speakers = {row.name: row for row in rows}
-        for sentence, name in zip(sentences, names, strict=True):
+        now = [item for item in segments_in(session, recording) if item.kind == "speech"]
+        for sentence, name in zip(now, _names_now(now, sentences, names), strict=True):
             if name is None or (not again and sentence.speaker is not None):
                 continue
             if name not in speakers:
@@ -210,6 +219,25 @@ def _name_sentences(
                 # Somebody may have said who speaks while the voices were compared.
                 named = named.where(SegmentRow.speaker_id.is_(None))
             session.execute(named.values(speaker_id=speakers[name].id))
+
+
+def _names_now(
+    now: Sequence[Segment], then: Sequence[Segment], names: Sequence[str | None]
+) -> list[str | None]:
+    """The names that were found for sentences as those of today's: somebody may have split some meanwhile."""
+    found = {sentence.id: name for sentence, name in zip(then, names, strict=True)}
+
+    def whole(part: Segment) -> str | None:
+        shared = [
+            min(part.end, sentence.end) - max(part.start, sentence.start)
+            if sentence.channel == part.channel
+            else 0.0
+            for sentence in then
+        ]
+        longest = int(np.argmax(shared)) if shared else 0
+        return names[longest] if shared and shared[longest] > 0 else None
+
+    return [found[sentence.id] if sentence.id in found else whole(sentence) for sentence in now]
 
 
 def _supersede_corrections(session: Session, recording: str) -> None:
@@ -231,6 +259,7 @@ def assign_speakers(
     speech: Sequence[Span],
     speakers: int | None = None,
     labels: Sequence[VoiceLabel | None] = (),
+    encoder: VoiceEncoder | None = None,
 ) -> list[str | None]:
     """Find who says each segment of a recording.
 
@@ -241,6 +270,7 @@ def assign_speakers(
         speech: Detected speech; pauses inside segments are left out with it.
         speakers: Their number when known; by default it is estimated.
         labels: A model's label for each segment, where there is any.
+        encoder: What compares voices; by default the one of this process.
 
     Returns:
         One name a segment, ``Speaker 1`` being the first to speak; None where nobody can be heard
@@ -250,7 +280,7 @@ def assign_speakers(
         WeightsError: The encoder's weights are missing or not the published ones.
     """
     labels = labels or [None] * len(segments)
-    sides = _sides(audio_path, segments, speech)
+    sides = _sides(audio_path, segments, speech, encoder)
     if speakers is not None and speakers < len(sides):
         sides = [_joined(sides)]
     counts = _counts([side.chunks for side in sides], speakers)
@@ -273,6 +303,7 @@ def assign_remaining_speakers(
     speech: Sequence[Span],
     speakers: int | None = None,
     labels: Sequence[VoiceLabel | None] = (),
+    encoder: VoiceEncoder | None = None,
 ) -> list[str | None]:
     """Give the segments without a speaker to those that there are, and to new ones where none is near.
 
@@ -281,7 +312,7 @@ def assign_remaining_speakers(
     labels = labels or [None] * len(segments)
     taken = list(dict.fromkeys(segment.speaker for segment in segments if segment.speaker is not None))
     given = [segment.speaker for segment in segments]
-    sides = _sides(audio_path, segments, speech)
+    sides = _sides(audio_path, segments, speech, encoder)
     for side in sides:
         own = [segments[index] for index in side.segments]
         names = list(dict.fromkeys(segment.speaker for segment in own if segment.speaker is not None))
@@ -323,13 +354,16 @@ class _Side:
     chunks: SpeechChunks
 
 
-def _sides(audio_path: Path, segments: Sequence[Segment], speech: Sequence[Span]) -> list[_Side]:
+def _sides(
+    audio_path: Path, segments: Sequence[Segment], speech: Sequence[Span], encoder: VoiceEncoder | None
+) -> list[_Side]:
     """The sides of a conversation, usually one."""
     sides = []
     for channel in dict.fromkeys(segment.channel for segment in segments):
         own = [index for index, segment in enumerate(segments) if segment.channel == channel]
         spoken = [span for span in speech if span.channel == channel]
-        sides.append(_Side(own, embed_speech(audio_path, [segments[index] for index in own], spoken)))
+        chunks = embed_speech(audio_path, [segments[index] for index in own], spoken, encoder=encoder)
+        sides.append(_Side(own, chunks))
     return sides
 
 

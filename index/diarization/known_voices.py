@@ -4,14 +4,15 @@
     a later recording  → surely the same: it carries the name
                        → may be the same: "Anna?" until somebody confirms or rejects it
 
-A voice has one sample a recording: the mean voice embedding of what it says there. What it is compared by is
-the mean of its samples. Removing a recording removes its samples, and with the last one the voice. Samples
-are never exported. Speakers who are nobody known leave nothing here.
+A voice has one sample a recording: the mean voice embedding of what it says there, at first as it was
+recorded and, once it is compared, in other conditions too (``index.diarization.voice_conditions``). Removing
+a recording removes its samples, and with the last one the voice. Samples are never exported. Speakers who are
+nobody known leave nothing here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -19,17 +20,13 @@ import numpy as np
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
-from index.diarization.voice_embeddings import WEIGHTS_SHA256
-from index.diarization.voice_matching import (
-    PROFILE_SECONDS,
-    VoiceMatch,
-    match_voices,
-    mean_voice,
-    spoken_voice,
-)
-from index.recording_errors import MossAgentError, WeightsError
+from index.diarization.voice_conditions import CONDITIONS, conditions_needed
+from index.diarization.voice_embeddings import DIMENSIONS, WEIGHTS_SHA256
+from index.diarization.voice_matching import PROFILE_SECONDS, VoiceMatch, match_voices, spoken_voice
+from index.recording_errors import InvalidInput, WeightsError
 from index.records import Segment, Span
 from index.speaker_names import is_label
+from index.store.access import acting_person
 from index.store.database import (
     RecordingRow,
     SpeakerRow,
@@ -43,6 +40,9 @@ from index.text import folded_name
 
 ENCODER = f"resemblyzer:{WEIGHTS_SHA256[:12]}"
 """What makes the samples."""
+
+WHOLE_BYTES = 4 * DIMENSIONS * len(CONDITIONS)
+"""A sample of every condition; what is learned when somebody is named is as it was recorded alone."""
 
 SURE, MAYBE, REJECTED = "sure", "maybe", "rejected"
 
@@ -70,7 +70,7 @@ class Likeness:
         speaker: The name shown in the recording.
         voice: Whose voice it is like.
         sure: Whether the speaker carries that name already.
-        score: Cosine of the two voices.
+        score: How like the two voices are.
     """
 
     speaker: str
@@ -100,20 +100,26 @@ class KnownVoices:
         if self.setting != "ask":
             return self.setting == "on"
         with self.database.transaction() as session:
-            return session.scalar(select(VoiceConsentRow.given))
+            own = VoiceConsentRow.id == self._asked
+            return session.scalar(select(VoiceConsentRow.given).where(own))
 
     def set_consent(self, given: bool) -> None:
         """Keep what the user answered; what is known already stays until it is forgotten.
 
         Raises:
-            MossAgentError: The setting says otherwise.
+            InvalidInput: The setting says otherwise.
         """
         if self.setting != "ask" and given != (self.setting == "on"):
-            raise MossAgentError(
+            raise InvalidInput(
                 f"MOSS_AGENT_VOICES={self.setting} decides this; unset it, or set it to “ask”, first."
             )
         with self.database.transaction() as session:
-            session.merge(VoiceConsentRow(id=1, given=given))
+            session.merge(VoiceConsentRow(id=self._asked, given=given))
+
+    @property
+    def _asked(self) -> int:
+        """The row of whoever acts: everybody is asked for themselves."""
+        return 1 + (acting_person(self.database) or 0)
 
     # --- what is known ----------------------------------------------------------------------------------
 
@@ -138,13 +144,13 @@ class KnownVoices:
         """Delete what is known of one voice; names in transcripts stay. Returns its name.
 
         Raises:
-            MossAgentError: Nobody known has this name.
+            InvalidInput: Nobody known has this name.
         """
         with self.database.transaction() as session:
             voice = _voice(session, name)
             if voice is None:
                 known = ", ".join(session.scalars(select(VoiceRow.name).order_by(VoiceRow.name))) or "nobody"
-                raise MossAgentError(f"No voice is known as “{name}”; known by voice: {known}.")
+                raise InvalidInput(f"No voice is known as “{name}”; known by voice: {known}.")
             found = voice.name
             session.delete(voice)
         self.database.rewrite()
@@ -188,28 +194,46 @@ class KnownVoices:
 
         Returns whether there was enough to learn from.
         """
+        if not self._sample(recording, speaker):
+            return False
+        with self.database.transaction() as session:
+            voice, row = _voice(session, speaker), _speaker(session, recording, speaker)
+            if voice is not None and row is not None:
+                answered = (VoiceMatchRow.state == SURE) | (VoiceMatchRow.voice_id == voice.id)
+                session.execute(delete(VoiceMatchRow).where(VoiceMatchRow.speaker_id == row.id, answered))
+        return True
+
+    def _sample(self, recording: str, speaker: str, conditions: Collection[int] = ()) -> bool:
+        """Store how a speaker sounds in a recording, and would in conditions; returns whether it suffices."""
         sentences, speech = self._heard(recording, speaker)
         audio = self.library.audio_path(recording)
-        sample = spoken_voice(audio, sentences, speech) if audio.exists() else None
+        sample = spoken_voice(audio, sentences, speech, conditions) if audio.exists() else None
         if sample is None or sample.seconds < PROFILE_SECONDS:
             return False
+        rows = [sample.vector if row is None else row for row in sample.in_each]
+        vectors = np.stack(rows if sample.under else rows[:1])
         with self.database.transaction() as session:
             voice = _voice(session, speaker)
             if voice is None:
                 voice = VoiceRow(name=speaker, encoder=ENCODER)
                 session.add(voice)
                 session.flush()
-            vector = sample.vector.astype("<f4").tobytes()
             session.merge(
                 VoiceSampleRow(
-                    voice_id=voice.id, recording_id=recording, seconds=sample.seconds, embedding=vector
+                    voice_id=voice.id,
+                    recording_id=recording,
+                    seconds=sample.seconds,
+                    embedding=vectors.astype("<f4").tobytes(),
+                    stale=False,
                 )
             )
-            row = _speaker(session, recording, speaker)
-            if row is not None:
-                answered = (VoiceMatchRow.state == SURE) | (VoiceMatchRow.voice_id == voice.id)
-                session.execute(delete(VoiceMatchRow).where(VoiceMatchRow.speaker_id == row.id, answered))
         return True
+
+    def _drop(self, voice: int, recording: str) -> None:
+        """Forget what was learned of a voice in one recording."""
+        own = VoiceSampleRow.voice_id == voice, VoiceSampleRow.recording_id == recording
+        with self.database.transaction() as session:
+            session.execute(delete(VoiceSampleRow).where(*own))
 
     def renamed_back(self, recording: str, old: str, new: str) -> None:
         """The naming of a speaker was undone: what is known of the voice goes back with the name.
@@ -254,13 +278,41 @@ class KnownVoices:
                     learned = self.learn(recording, name)
             if sample is not None and not learned:
                 # What was learned from both is neither's voice.
-                with self.database.transaction() as session:
-                    session.execute(
-                        delete(VoiceSampleRow).where(
-                            VoiceSampleRow.voice_id == sample.voice_id,
-                            VoiceSampleRow.recording_id == recording,
-                        )
-                    )
+                self._drop(sample.voice_id, recording)
+
+    def said_otherwise(self, recording: str, speakers: Collection[str]) -> None:
+        """Sentences went to or from these speakers: what was learned of them here is learned again.
+
+        That takes a second or two, so it is done when the voices are compared next.
+        """
+        names = {folded_name(name) for name in speakers}
+        with self.database.transaction() as session:
+            query = (
+                select(VoiceSampleRow, VoiceRow.name)
+                .join(VoiceRow)
+                .where(VoiceSampleRow.recording_id == recording)
+            )
+            for sample, name in session.execute(query).all():
+                sample.stale = sample.stale or folded_name(name) in names
+
+    def relearn(self) -> None:
+        """Learn whole what was learned quickly, or is no longer what its speaker says.
+
+        What is too little by now is forgotten.
+
+        Raises:
+            WeightsError: The encoder's weights are missing or not the published ones.
+        """
+        with self.database.transaction() as session:
+            open_ = VoiceSampleRow.stale | (func.length(VoiceSampleRow.embedding) < WHOLE_BYTES)
+            found = session.execute(select(VoiceSampleRow, VoiceRow.name).join(VoiceRow).where(open_)).all()
+            todo = [(row.voice_id, row.recording_id, row.stale, name) for row, name in found]
+        for voice, recording, stale, name in todo:
+            with self.database.transaction() as session:
+                speaker = _speaker(session, recording, name)
+            learned = speaker is not None and self._sample(recording, speaker.name, range(len(CONDITIONS)))
+            if stale and not learned:
+                self._drop(voice, recording)
 
     def prune(self, recording: str) -> None:
         """Forget what was learned here under names that nobody here has any more."""
@@ -289,6 +341,8 @@ class KnownVoices:
         Raises:
             WeightsError: The encoder's weights are missing or not the published ones.
         """
+        if self.consent:
+            self.relearn()
         known = self._vectors() if self.consent else {}
         audio = self.library.audio_path(recording)
         if not known or not audio.exists():
@@ -299,11 +353,12 @@ class KnownVoices:
                 VoiceMatchRow.speaker_id.in_([row.id for row in rows]), VoiceMatchRow.state == REJECTED
             )
             rejected = {(speaker, voice) for speaker, voice in session.execute(query)}
+        needed = conditions_needed([sample for samples in known.values() for sample in samples])
         heard = {}
         for row in rows:
             if is_label(row.name) and not cancelled():
                 sentences, speech = self._heard(recording, row.name)
-                voice = spoken_voice(audio, sentences, speech)
+                voice = spoken_voice(audio, sentences, speech, needed)
                 if voice is not None:
                     heard[row.id] = voice
         matches = match_voices(heard, known, rejected)
@@ -351,7 +406,7 @@ class KnownVoices:
         A speaker whom the program named is called as before. Returns who it is not.
 
         Raises:
-            MossAgentError: There is no such speaker, or it is like nobody known.
+            InvalidInput: There is no such speaker, or it is like nobody known.
         """
         likeness = self.likeness(recording, speaker)
         with self.database.changing() as session:
@@ -367,16 +422,14 @@ class KnownVoices:
         """Who a speaker was named as, or may be.
 
         Raises:
-            MossAgentError: There is no such speaker, or it is like nobody known.
+            InvalidInput: There is no such speaker, or it is like nobody known.
         """
         found = self.likenesses(recording)
         for likeness in found:
             if folded_name(speaker) == folded_name(likeness.speaker):
                 return likeness
         like = ", ".join(f"{one.speaker} ({one.voice})" for one in found) or "none"
-        raise MossAgentError(
-            f"“{speaker}” is like no known voice in this recording; speakers who are: {like}."
-        )
+        raise InvalidInput(f"“{speaker}” is like no known voice in this recording; speakers who are: {like}.")
 
     def _heard(self, recording: str, speaker: str) -> tuple[list[Segment], list[Span]]:
         """What a speaker says, and the detected speech of the recording."""
@@ -389,21 +442,15 @@ class KnownVoices:
             stored = session.scalar(select(RecordingRow.speech).where(RecordingRow.id == recording))
         return sentences, [Span(*pair) for pair in stored or ()]
 
-    def _vectors(self) -> Mapping[int, np.ndarray]:
-        """What each known voice is compared by."""
-        samples: dict[int, list[VoiceSampleRow]] = {}
+    def _vectors(self) -> Mapping[int, Sequence[np.ndarray]]:
+        """The samples that each known voice is compared by, float32 ``[n, 256]`` each."""
+        found: dict[int, list[np.ndarray]] = {}
         with self.database.transaction() as session:
             query = select(VoiceSampleRow).join(VoiceRow).where(VoiceRow.encoder == ENCODER)
             for row in session.scalars(query):
-                samples.setdefault(row.voice_id, []).append(row)
-        found = {number: _mean(rows) for number, rows in samples.items()}
-        return {number: vector for number, vector in found.items() if vector is not None}
-
-
-def _mean(rows: Sequence[VoiceSampleRow]) -> np.ndarray | None:
-    vectors = np.stack([np.frombuffer(row.embedding, dtype="<f4") for row in rows])
-    voice = mean_voice(vectors, np.array([row.seconds for row in rows]))
-    return None if voice is None else voice.vector
+                sample = np.frombuffer(row.embedding, dtype="<f4").reshape(-1, DIMENSIONS)
+                found.setdefault(row.voice_id, []).append(sample)
+        return found
 
 
 def _voice(session: Session, name: str) -> VoiceRow | None:

@@ -11,17 +11,19 @@ dependencies and is never run.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING
 
 import numpy as np
 import soundfile
 
 from index.audio.decode import read_open_range
+from index.pipeline.stage import in_order
 from index.recording_errors import WeightsError
 from index.records import Segment, Span
 from index.torch_threads import torch_threads
@@ -74,6 +76,8 @@ class VoiceEncoder:
     """Resemblyzer's encoder in plain torch on the CPU; weights are checked and loaded at first use."""
 
     dimensions = DIMENSIONS
+    at_once = 1
+    """Calls of ``embed`` that are worth making at a time."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -217,31 +221,73 @@ class SpeechChunks:
         return SpeechChunks(self.vectors[which], self.seconds[which], self.owner[which])
 
 
-def embed_speech(audio_path: Path, segments: Sequence[Segment], speech: Sequence[Span]) -> SpeechChunks:
+def embed_speech(
+    audio_path: Path,
+    segments: Sequence[Segment],
+    speech: Sequence[Span],
+    change: Callable[[np.ndarray], np.ndarray] | None = None,
+    encoder: VoiceEncoder | None = None,
+) -> SpeechChunks:
     """Cut the speech of segments in chunks of about 3 s, and embed each.
 
     Args:
         audio_path: 16 kHz FLAC; only the segments' own audio is read, a little at a time.
         segments: In order of time.
         speech: Detected speech; pauses inside segments are left out with it.
+        change: What is done to the audio of each segment first.
+        encoder: By default the one of this process.
 
     Raises:
         WeightsError: The encoder's weights are missing or not the published ones.
     """
-    encoder = voice_encoder()
+    encoder = encoder or voice_encoder()
     vectors: list[np.ndarray] = []
     seconds: list[float] = []
     owner: list[int] = []
-    waiting: list[np.ndarray] = []
-    counts: list[int] = []
+    batches = _batches(encoder, audio_path, segments, speech, change)
 
-    def embed() -> None:
-        windows = encoder.embed(waiting)
-        ends = np.cumsum(counts)
-        vectors.extend(part.mean(axis=0) for part in np.split(windows, ends[:-1]))
-        waiting.clear()
-        counts.clear()
+    def embed(batch: _Batch) -> np.ndarray:
+        return encoder.embed(batch.windows)
 
+    embedded: Iterable[tuple[_Batch, np.ndarray]]
+    if encoder.at_once == 1:
+        embedded = ((batch, embed(batch)) for batch in batches)
+    else:
+        embedded = in_order(embed, batches, encoder.at_once, Event())
+    for batch, windows in embedded:
+        ends = np.cumsum(batch.counts)
+        vectors += (part.mean(axis=0) for part in np.split(windows, ends[:-1]))
+        seconds += batch.seconds
+        owner += batch.owner
+    matrix = np.stack(vectors) if vectors else np.zeros((0, encoder.dimensions), np.float32)
+    return SpeechChunks(matrix, np.array(seconds), np.array(owner, dtype=np.int64))
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Windows that are embedded at a time.
+
+    Attributes:
+        windows: float32, each ``[160, 40]``.
+        counts: How many windows each chunk has.
+        seconds: Speech behind each chunk.
+        owner: Index of the segment each chunk was cut from.
+    """
+
+    windows: list[np.ndarray] = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    owner: list[int] = field(default_factory=list)
+
+
+def _batches(
+    encoder: VoiceEncoder,
+    audio_path: Path,
+    segments: Sequence[Segment],
+    speech: Sequence[Span],
+    change: Callable[[np.ndarray], np.ndarray] | None,
+) -> Iterator[_Batch]:
+    batch = _Batch()
     with soundfile.SoundFile(audio_path) as flac:
         for index, parts in enumerate(own_speech(segments, speech)):
             audio = (
@@ -251,20 +297,21 @@ def embed_speech(audio_path: Path, segments: Sequence[Segment], speech: Sequence
             )
             if not np.any(audio):
                 continue
+            if change is not None:
+                audio = change(audio)
             windows = _windows(encoder, audio)
             for chunk in np.array_split(np.arange(len(windows)), _chunk_count(len(audio))):
                 if not len(chunk):
                     continue
-                waiting.extend(windows[at] for at in chunk)
-                counts.append(len(chunk))
-                seconds.append(len(audio) / SAMPLE_RATE * len(chunk) / len(windows))
-                owner.append(index)
-            if len(waiting) >= WAITING_WINDOWS:
-                embed()
-    if waiting:
-        embed()
-    matrix = np.stack(vectors) if vectors else np.zeros((0, encoder.dimensions), np.float32)
-    return SpeechChunks(matrix, np.array(seconds), np.array(owner, dtype=np.int64))
+                batch.windows.extend(windows[at] for at in chunk)
+                batch.counts.append(len(chunk))
+                batch.seconds.append(len(audio) / SAMPLE_RATE * len(chunk) / len(windows))
+                batch.owner.append(index)
+            if len(batch.windows) >= WAITING_WINDOWS:
+                yield batch
+                batch = _Batch()
+    if batch.windows:
+        yield batch
 
 
 @lru_cache(maxsize=1)

@@ -16,7 +16,7 @@ from io import BytesIO
 from index.export.markdown import escape_markdown
 from index.export.subtitles import Cue, make_cues
 from index.language_names import language_name, name_languages
-from index.notes import coverage_percent, describe, describe_all, notes_json
+from index.notes import coverage_percent, describe, describe_all, notes_json, told_coverage
 from index.recording_errors import InvalidInput, MossAgentError
 from index.records import Comment, Recording, Segment
 from index.text import one_line
@@ -63,7 +63,7 @@ def _json(recording: Recording, segments: Sequence[Segment], comments: Sequence[
         "duration": recording.duration,
         "language": recording.language,
         "languages": list(recording.languages),
-        "coverage": recording.coverage,
+        "coverage": told_coverage(recording.coverage, recording.problems),
         "gaps": [[gap.start, gap.end] for gap in recording.gaps],
         **notes_json(recording.problems),
         "segments": [

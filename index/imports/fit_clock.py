@@ -3,12 +3,16 @@
 Where a transcript's clock began earlier or later than the media, its lines and the detected speech have the
 same pattern of talk and pauses, moved. The lag at which both agree best is that of the peak of their
 cross-correlation; it counts only where they agree well there, and not without it.
+
+A clock that ran faster or slower shows in parts of the recording: the lag grows along it. A lag that leaps
+from one part to the next means that one of the two has a pause or a cut that the other lacks; that fits
+nowhere.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -35,39 +39,171 @@ MUCH_BETTER = 2.0
 NEAR_SECONDS = 0.5
 """Times of subtitles are off by as much; what agrees within it fits as it is."""
 
+RATES = (1.001, 1 / 1.001, 25 / 24, 24 / 25, 25 / 23.976, 23.976 / 25)
+"""How much faster clocks run that count frames of video at another rate than the media's."""
+
+BETTER_RATE = 1.3
+"""How many times better a transcript must agree at another rate for it to be that of its clock."""
+
+PART_SECONDS, PART_LAG_SECONDS, MOST_PARTS = 60.0, 40.0, 60
+"""Parts in which the lag is looked for, each a third after the one before it; how far it may be from that of
+the whole, seconds; and by how many a long recording is divided, so that it stays quick."""
+PART_AGREEMENT, PART_CHANCE = 0.5, 2.0
+"""Correlation from which the lag of a part is clear; nor is one below ``PART_CHANCE`` / √n, as above."""
+LEAST_PARTS, LEAST_SIDE, MOSTLY = 5, 3, 0.8
+"""Clear parts that are needed, those on each side of a leap, and the share of them that must agree."""
+MOST_DRIFT = 0.005
+"""A clock that runs faster or slower than this, as a share, is not a recorder's."""
+LEAP_SECONDS = 2.0
+"""A leap of the lag that is no chance."""
+
 BEYOND_SECONDS, BEYOND_SHARE = 2.0, 0.01
 """How far the last line may go beyond the media's end: players and recorders round."""
 
 
-def find_lag(segments: Sequence[Segment], speech: Sequence[Span], duration: float) -> float:
-    """How much later (seconds) a transcript must be to fit; 0 where it fits, and where nothing can be said.
+@dataclass(frozen=True)
+class Clock:
+    """How a time of the transcript is brought onto the media's clock: ``rate * time + lag`` seconds."""
+
+    lag: float = 0.0
+    rate: float = 1.0
+
+    def at(self, seconds: float) -> float:
+        """A time of the transcript on the media's clock; it may lie before 0."""
+        return self.rate * seconds + self.lag
+
+
+def find_clock(
+    segments: Sequence[Segment], speech: Sequence[Span], duration: float
+) -> tuple[Clock, tuple[float, float] | None]:
+    """The media's clock for a transcript, and where both come apart.
 
     Args:
         segments: The transcript, on its own clock.
         speech: Detected speech, on the media's.
         duration: The media's length, seconds.
+
+    Returns:
+        The clock, unchanged where the transcript fits and where nothing can be said; where the lag leaps,
+        also the second of the media at which it does and by how much, seconds.
     """
     spoken = [Span(segment.start, segment.end) for segment in segments if segment.kind == "speech"]
-    length = max([duration, *(span.end for span in spoken)])
     if duration < SHORTEST_SECONDS or not spoken or not speech:
-        return 0.0
-    written, heard = _activity(spoken, length), _activity(speech, length)
+        return Clock(), None
+    heard = _activity(speech, max([duration, *(span.end for span in spoken)]))
+    lag, agreement, _ = _lag(spoken, heard)
+    rate = 1.0
+    # The transcript's own rate counts unless another one is clearly better.
+    for other in RATES:
+        there, better, is_clear = _lag(_at_rate(spoken, other), heard)
+        if is_clear and better > BETTER_RATE * agreement:
+            lag, agreement, rate = there, better, other
+    clock = Clock(lag, rate)
+    parts = _lags_of_parts(_at_rate(spoken, rate), heard, lag, duration)
+    if len(parts) < LEAST_PARTS:
+        return clock, None
+    at, lags = np.array(parts).T
+    slope, start = _line(at, lags)
+    along = float(np.mean(np.abs(start + slope * at - lags) <= NEAR_SECONDS))
+    leap, beside = _leap(at, lags)
+    if leap is not None and beside > along:
+        return clock, leap
+    if along < MOSTLY or abs(slope) > MOST_DRIFT:
+        return clock, None
+    # The parts' lags are those that remain once the lag and the rate were applied.
+    drifts = abs(slope) * duration > NEAR_SECONDS
+    if not drifts and abs(float(np.median(lags))) <= NEAR_SECONDS:
+        return clock, None
+    slope = slope if drifts else 0.0
+    start = start if drifts else float(np.median(lags))
+    # media = rate * time + lag + start + slope * media
+    scale = 1 / (1 - slope)
+    return Clock((lag + start) * scale, rate * scale), None
+
+
+def _at_rate(spans: Sequence[Span], rate: float) -> list[Span]:
+    return [Span(span.start * rate, span.end * rate) for span in spans]
+
+
+def _lag(spoken: Sequence[Span], heard: np.ndarray) -> tuple[float, float, bool]:
+    """How much later (seconds) a transcript must be to fit, 0 where it does or nothing can be said.
+
+    Also how well it fits then, and whether that is clear.
+    """
+    written = _activity(spoken, (len(heard) - 1) / BINS_A_SECOND)
+    length = len(written) / BINS_A_SECOND
+    heard = np.pad(heard, (0, max(0, len(written) - len(heard))))
     if min(written.std(), heard.std()) < 0.05:
-        return 0.0
-    size = 1 << int(2 * len(written) - 1).bit_length()
-    spectrum = np.fft.rfft(heard - heard.mean(), size) * np.conj(np.fft.rfft(written - written.mean(), size))
-    agreement = np.fft.irfft(spectrum, size)
+        return 0.0, 0.0, False
+    agreement = _correlation(written, heard)
     most = int(min(MOST_LAG_SECONDS, length / 2) * BINS_A_SECOND)
     # Lags -most … most, 0 in the middle.
     agreement = np.concatenate([agreement[-most:], agreement[: most + 1]])
-    agreement /= len(written) * written.std() * heard.std()
     best = int(np.argmax(agreement))
     near = round(NEAR_SECONDS * BINS_A_SECOND)
     now = float(agreement[most - near : most + near + 1].max())
     clear = max(LEAST_AGREEMENT, CHANCE / min(_stretches(written), _stretches(heard)) ** 0.5)
     if agreement[best] < max(clear, MUCH_BETTER * now):
-        return 0.0
-    return (best - most) / BINS_A_SECOND
+        return 0.0, now, now >= clear
+    return (best - most) / BINS_A_SECOND, float(agreement[best]), True
+
+
+def _correlation(written: np.ndarray, heard: np.ndarray) -> np.ndarray:
+    """Pearson's correlation of two patterns of one length at every lag; negative ones at the end."""
+    size = 1 << int(2 * len(written) - 1).bit_length()
+    spectrum = np.fft.rfft(heard - heard.mean(), size) * np.conj(np.fft.rfft(written - written.mean(), size))
+    return np.fft.irfft(spectrum, size) / (len(written) * written.std() * heard.std())
+
+
+def _lags_of_parts(
+    spoken: Sequence[Span], heard: np.ndarray, lag: float, duration: float
+) -> list[tuple[float, float]]:
+    """Where parts of the recording lie (their middle, seconds), and what lag remains; clear ones alone."""
+    around = max(PART_LAG_SECONDS, MOST_DRIFT * duration)
+    written = _activity([Span(span.start + lag, span.end + lag) for span in spoken], duration + around)
+    found = []
+    length = max(PART_SECONDS, duration / MOST_PARTS)
+    for begin in np.arange(0.0, duration - length + 1e-9, length / 3):
+        start, end = round(begin * BINS_A_SECOND), round((begin + length) * BINS_A_SECOND)
+        beside = round(around * BINS_A_SECOND)
+        part = heard[start:end]
+        wide = np.pad(written, (beside, beside))[start : end + 2 * beside]
+        if len(part) < end - start or part.std() < 0.05:
+            continue
+        # Means and deviations of every window at once, from running sums.
+        total = np.concatenate([[0.0], np.cumsum(wide)])
+        mean = (total[len(part) :] - total[: -len(part)]) / len(part)
+        deviation = np.sqrt(np.maximum(mean * (1 - mean), 1e-4))
+        size = 1 << int(len(wide) + len(part)).bit_length()
+        spectrum = np.fft.rfft(wide, size) * np.conj(np.fft.rfft(part - part.mean(), size))
+        agreement = np.fft.irfft(spectrum, size)[: len(mean)] / (len(part) * deviation * part.std())
+        best = int(np.argmax(agreement))
+        clear = max(
+            PART_AGREEMENT,
+            PART_CHANCE / min(_stretches(part), _stretches(wide[best : best + len(part)])) ** 0.5,
+        )
+        if agreement[best] >= clear:
+            found.append(((start + end) / 2 / BINS_A_SECOND, (beside - best) / BINS_A_SECOND))
+    return found
+
+
+def _line(at: np.ndarray, lags: np.ndarray) -> tuple[float, float]:
+    """Slope and start of the line through most points (Theil 1950, Sen 1968: medians, so few mislead)."""
+    first, second = np.triu_indices(len(at), 1)
+    slope = float(np.median((lags[second] - lags[first]) / (at[second] - at[first])))
+    return slope, float(np.median(lags - slope * at))
+
+
+def _leap(at: np.ndarray, lags: np.ndarray) -> tuple[tuple[float, float] | None, float]:
+    """Where the lag leaps and by how much, None where it does not; and the share of points that explains."""
+    leap, most = None, 0.0
+    for number in range(LEAST_SIDE, len(at) - LEAST_SIDE + 1):
+        before, after = float(np.median(lags[:number])), float(np.median(lags[number:]))
+        off = np.concatenate([lags[:number] - before, lags[number:] - after])
+        near = float(np.mean(np.abs(off) <= NEAR_SECONDS))
+        if abs(after - before) >= LEAP_SECONDS and near >= MOSTLY and near > most:
+            leap, most = (float(at[number - 1] + at[number]) / 2, after - before), near
+    return leap, most
 
 
 def _activity(spans: Sequence[Span], length: float) -> np.ndarray:
@@ -75,7 +211,7 @@ def _activity(spans: Sequence[Span], length: float) -> np.ndarray:
     active = np.zeros(int(length * BINS_A_SECOND) + 1)
     for span in spans:
         first, last = round(span.start * BINS_A_SECOND), round(span.end * BINS_A_SECOND)
-        active[first : max(first + 1, last)] = 1.0
+        active[max(0, first) : max(0, first + 1, last)] = 1.0
     return active
 
 
@@ -86,7 +222,7 @@ def _stretches(active: np.ndarray) -> int:
 
 def fit_to_media(
     segments: Sequence[Segment], speech: Sequence[Span], duration: float, media: str
-) -> tuple[Callable[[Segment], Segment], float]:
+) -> tuple[Callable[[Segment], Segment], Clock]:
     """How a transcript comes onto its media's clock, with interpolated words where somebody speaks.
 
     Args:
@@ -96,25 +232,55 @@ def fit_to_media(
         media: The media file's name.
 
     Returns:
-        What brings one of its segments there, and how much later they are than before, seconds.
+        What brings one of its segments there, and the clock that it does it by.
 
     Raises:
-        TranscriptError: The transcript goes on where the media has ended.
+        TranscriptError: The transcript begins before the media, goes on after it, or fits a part of it alone.
     """
-    lag = find_lag(segments, speech, duration)
-    moved = [move(segment, lag) if lag else segment for segment in segments]
+    found, leap = find_clock(segments, speech, duration)
+    if leap is not None:
+        at, seconds = leap
+        way = "later" if seconds > 0 else "earlier"
+        raise TranscriptError(
+            f"The transcript fits {media} until about {clock(at)}; after that the same words come "
+            f"{abs(seconds):.0f} s {way} in the file, so one of the two was paused or cut there. "
+            "Nothing was changed."
+        )
+    spoken = [segment for segment in segments if segment.kind == "speech"] or list(segments)
+    room = max(BEYOND_SECONDS, BEYOND_SHARE * duration)
+    first = min((found.at(segment.start) for segment in spoken), default=0.0)
+    if any(found.at(segment.end) < -BEYOND_SECONDS for segment in spoken):
+        raise TranscriptError(
+            f"The transcript begins {clock(-first)} before {media} does: the beginning of the file was cut "
+            "off. Nothing was changed."
+        )
+    moved = [_moved(segment, found) for segment in segments]
     last = max((segment.end for segment in moved), default=0.0)
     first_beyond = max((segment.start for segment in moved), default=0.0)
-    if last > duration + max(BEYOND_SECONDS, BEYOND_SHARE * duration) or first_beyond > duration:
+    if last > duration + room or first_beyond > duration:
         raise TranscriptError(
             f"The transcript goes on until {clock(last)}, but {media} ends at {clock(duration)}: it is "
             "another recording, or its clock began at another time. Nothing was changed."
         )
 
     def fit(segment: Segment) -> Segment:
-        return _within(_respread(move(segment, lag) if lag else segment, speech), duration)
+        return _within(_respread(_moved(segment, found), speech), duration)
 
-    return fit, lag
+    return fit, found
+
+
+def _moved(segment: Segment, found: Clock) -> Segment:
+    """A segment on the media's clock; none begins before 0."""
+    if found == Clock():
+        return segment
+    if found.rate == 1.0:
+        return move(segment, found.lag)
+
+    def at(seconds: float) -> float:
+        return round(max(0.0, found.at(seconds)), 3)
+
+    words = tuple(replace(word, start=at(word.start), end=at(word.end)) for word in segment.words)
+    return replace(segment, start=at(segment.start), end=at(segment.end), words=words)
 
 
 def _respread(segment: Segment, speech: Sequence[Span]) -> Segment:

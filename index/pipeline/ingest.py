@@ -11,9 +11,9 @@ files may be added at a time, from a thread each.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,16 +28,18 @@ from index.audio.vad import detect_speech
 from index.corrections.correcting import refit
 from index.diarization.diarize_stage import DiarizeStage, diarize, diarize_again
 from index.disk_space import noticing_full_disk, reserve
-from index.imports.fit_clock import fit_to_media
+from index.imports.fit_clock import Clock, fit_to_media
 from index.imports.transcript_files import ENGINE, ImportedTranscript
 from index.language_names import language_name, name_languages
 from index.pipeline.stage import IngestContext
 from index.pipeline.transcribe_file import NO_SPEECH, find_windows
 from index.pipeline.transcribe_stage import TranscribeStage, segment_row
+from index.pipeline.urgency import working_on
 from index.progress import Progress
 from index.recording_errors import (
     Cancelled,
     EngineStopped,
+    InvalidInput,
     MediaError,
     MossAgentError,
     TranscriptError,
@@ -46,9 +48,10 @@ from index.recording_errors import (
     would_lose,
 )
 from index.records import Note, NoteKind, Recording, Span, StageName, Status
-from index.search.indexing import index_recording
+from index.search.indexing import check_index, index_recording
 from index.sounds import MossSounds, SoundStage, is_complete, join_sounds
 from index.speaker_names import is_label
+from index.store.access import acting_person
 from index.store.database import (
     CommentRow,
     CorrectionRow,
@@ -68,6 +71,7 @@ from index.transcription.transcriber import Transcriber
 if TYPE_CHECKING:
     from index.diarization.known_voices import KnownVoices
     from index.diarization.moss_speakers import MossSpeakers
+    from index.diarization.voice_embeddings import VoiceEncoder
     from index.search.embeddings import Embedder
     from index.search.vectors import Vectors
 
@@ -98,6 +102,8 @@ class Ingest:
         sounds: The engine that listens for sounds and music after the transcript; None leaves that out.
         speakers: The model that is asked who speaks; None leaves it to the voices.
         voices: Whom speakers are compared with; None knows nobody again.
+        encoder: What compares voices; by default the one of this process.
+        decode: Makes audio copies, as ``decode_to_flac`` does.
     """
 
     def __init__(
@@ -110,6 +116,8 @@ class Ingest:
         sounds: MossSounds | None = None,
         speakers: MossSpeakers | None = None,
         voices: KnownVoices | None = None,
+        encoder: VoiceEncoder | None = None,
+        decode: Callable[..., Decoded] = decode_to_flac,
     ) -> None:
         self.library = library
         self.transcriber = transcriber
@@ -119,6 +127,8 @@ class Ingest:
         self.sounds = sounds
         self.speakers = speakers
         self.voices = voices
+        self.encoder = encoder
+        self.decode = decode
         self._busy: dict[str, threading.Lock] = {}
 
     def add(
@@ -167,19 +177,19 @@ class Ingest:
             DiskFull: The disk is full; what was transcribed is kept.
         """
         if speakers is not None and not 1 <= speakers <= MAX_SPEAKERS:
-            raise MossAgentError(f"The number of speakers must be between 1 and {MAX_SPEAKERS}.")
+            raise InvalidInput(f"The number of speakers must be between 1 and {MAX_SPEAKERS}.")
         report = progress or (lambda _: None)
         report(Progress(StageName.READING, 0.0, 0.0))
         identity = self.library.recording_of_media(file_id(path))
         context = self._context(identity, report, cancel or threading.Event())
         # The same file twice at a time: the second comes when the first is done, and finds it ready.
-        with self._busy.setdefault(context.id, threading.Lock()), noticing_full_disk(self.library.home):
+        with self._working_on(context):
             before = self._known(context)
             again = again and before is not None
             if again:
                 # Before anything is prepared for it; ``_forget`` looks once more.
                 with self.library.database.transaction() as session:
-                    _check_corrections(session, context.id, drop_corrections)
+                    _check_corrections(session, context.id, None if drop_corrections else 0)
             elif before is not None and told is None and (kept := self._kept_track(context, track)):
                 raise MossAgentError(kept)
             recording = self._run(
@@ -195,6 +205,46 @@ class Ingest:
                 _tell_languages(context, before, language, told)
                 self._tell_track(context, track, told)
             self._recount_speakers(context, speakers, told or (lambda _: None))
+            return context.recording
+
+    def hear_again(
+        self,
+        recording: str,
+        progress: Callable[[Progress], None] | None = None,
+        cancel: threading.Event | None = None,
+        losing: int = 0,
+    ) -> Recording:
+        """Transcribe a recording anew from its audio copy; one that broke off goes on where it stopped.
+
+        Its title and comments stay; the names of its speakers go with them.
+
+        Args:
+            recording: Its id.
+            progress: Called often, from this thread.
+            cancel: Set it from another thread to stop; what was transcribed is kept.
+            losing: How many corrections may be lost by that; where there are more by now, nothing is done.
+
+        Raises:
+            InvalidInput: It has no audio copy.
+            WouldLoseCorrections: More corrections than that would be lost.
+            Cancelled, WeightsError, HearingError, IndexOutOfDate, DiskFull: As in ``add``.
+        """
+        context = self._context(recording, progress or (lambda _: None), cancel or threading.Event())
+        with self._working_on(context):
+            if not context.recording.has_media or not context.audio.exists():
+                raise InvalidInput(f"“{context.recording.title}” has no audio that could be heard again.")
+            anew = context.recording.status == Status.READY
+            if anew:
+                with self.library.database.transaction() as session:
+                    _check_corrections(session, recording, losing)
+            self.vectors.count()
+            with reserve(context.audio.with_suffix(".reserve")) as give_back:
+                if anew:
+                    # What is there is given up for an engine that hears.
+                    self.transcriber.prepare(context.cancel)
+                    self._forget(context, losing)
+                self._begin(context, context.audio, None, None, None)
+                self._finish(context, self.language, give_back)
             return context.recording
 
     def import_transcript(
@@ -231,13 +281,14 @@ class Ingest:
             MediaError: The media file cannot be turned into audio; nothing is stored.
             Cancelled: ``cancel`` was set; the transcript is kept.
         """
+        transcript = replace(transcript, id=self.library.own_id(transcript.id))
         context = self._context(transcript.id, progress or (lambda _: None), cancel or threading.Event())
-        with self._busy.setdefault(context.id, threading.Lock()), noticing_full_disk(self.library.home):
+        with self._working_on(context):
             before = self._known(context)
             media_id = None if media is None else self._unclaimed(media, context.id)
             if before is None:
                 # As in ``_run``: an index of another embedder is found out before anything is stored.
-                self.vectors.count()
+                check_index(self.vectors)
                 self._store_transcript(transcript, title, language)
             elif told is not None:
                 self._retitle(context, before, title, told)
@@ -260,6 +311,18 @@ class Ingest:
                 self._leave_unfinished(context, Status.FAILED, _failure(error))
                 raise
             return context.recording
+
+    @contextmanager
+    def _working_on(self, context: IngestContext) -> Iterator[None]:
+        """Keep everybody else from working on a recording, in this process and in others."""
+        here = self._busy.setdefault(context.id, threading.Lock())
+        with (
+            here,
+            self.library.database.holding(context.id, context.cancel),
+            working_on(context.id),
+            noticing_full_disk(self.library.home),
+        ):
+            yield
 
     def _leave_unfinished(self, context: IngestContext, status: Status, failure: Note | None = None) -> None:
         """Say of a recording that is not whole that nobody works on it any more."""
@@ -291,9 +354,9 @@ class Ingest:
             TranscriptError, MediaError, MossAgentError, Cancelled: As in ``import_transcript``.
         """
         context = self._context(recording, progress or (lambda _: None), cancel or threading.Event())
-        with self._busy.setdefault(context.id, threading.Lock()), noticing_full_disk(self.library.home):
+        with self._working_on(context):
             if context.recording.imported is None:
-                raise MossAgentError(
+                raise InvalidInput(
                     f"“{context.recording.title}” was transcribed from its own media file; only an imported "
                     "transcript can be given one."
                 )
@@ -369,12 +432,12 @@ class Ingest:
     ) -> None:
         """Decode the media of an imported transcript, fit the two, and finish as for any other recording."""
         if speakers is not None and not 1 <= speakers <= MAX_SPEAKERS:
-            raise MossAgentError(f"The number of speakers must be between 1 and {MAX_SPEAKERS}.")
-        self.vectors.count()
+            raise InvalidInput(f"The number of speakers must be between 1 and {MAX_SPEAKERS}.")
+        check_index(self.vectors)
         total = declared_duration(media) or 0.0
         with reserve(context.audio.with_suffix(".reserve")) as give_back:
             try:
-                decoded = decode_to_flac(
+                decoded = self.decode(
                     media,
                     context.audio,
                     progress=lambda done: context.report(Progress(StageName.READING, done, max(total, done))),
@@ -408,15 +471,14 @@ class Ingest:
         """Bring everything that has a time onto the clock of the media, and note what the media is."""
         with self.library.database.changing() as session:
             row = session.get_one(RecordingRow, context.id)
-            fit, lag = fit_to_media(segments_in(session, context.id), speech, decoded.duration, media.name)
+            fit, found = fit_to_media(segments_in(session, context.id), speech, decoded.duration, media.name)
             refit(session, context.id, fit)
             for comment in session.scalars(select(CommentRow).where(CommentRow.recording_id == context.id)):
-                comment.at = min(max(0.0, comment.at + lag), decoded.duration)
+                comment.at = min(max(0.0, found.at(comment.at)), decoded.duration)
             notes = [*decoded.notes]
-            if lag:
-                notes.append(
-                    Note(NoteKind.CLOCK_MOVED, StageName.READING, numbers={"tenths": round(10 * lag)})
-                )
+            if found != Clock():
+                numbers = {"tenths": round(10 * found.lag), "millionths": round(1e6 * (found.rate - 1))}
+                notes.append(Note(NoteKind.CLOCK_MOVED, StageName.READING, numbers=numbers))
             row.media_id, row.duration, row.tracks = media_id, decoded.duration, list(decoded.tracks)
             row.speech = [[span.start, span.end] for span in speech]
             row.notes = (*row.notes, *notes)
@@ -448,14 +510,17 @@ class Ingest:
             raise would_lose("Its speakers have", count, "identify them again")
         context = self._context(recording, progress or (lambda _: None), threading.Event())
         if not context.recording.has_media:
-            raise MossAgentError(
+            raise InvalidInput(
                 f"“{context.recording.title}” is an imported transcript without its media, so there are no "
                 "voices to tell apart; `moss-agent attach` gives it the media file."
             )
-        self._relabel(context, speakers, drop_corrections)
+        with self._working_on(context):
+            self._relabel(context, speakers, drop_corrections)
 
     def _relabel(self, context: IngestContext, speakers: int | None, drop_corrections: bool) -> None:
-        diarize_again(context, self._stored_speech(context), self.speakers, speakers, drop_corrections)
+        diarize_again(
+            context, self._stored_speech(context), self.speakers, speakers, drop_corrections, self.encoder
+        )
         self._recognise(context)
         context.set(expected_speakers=speakers)
 
@@ -552,7 +617,7 @@ class Ingest:
         if not again and self._is_whole(context):
             return context.recording
         # An index made with another embedder is found out now, not after an hour of transcription.
-        self.vectors.count()
+        check_index(self.vectors)
         with reserve(context.audio.with_suffix(".reserve")) as give_back:
             if again:
                 # What is there is given up for an engine that hears and a file that can be read.
@@ -592,7 +657,7 @@ class Ingest:
     def _sounds_are_missing(self, context: IngestContext) -> bool:
         return self.sounds is not None and not is_complete(self.library, context.id)
 
-    def _forget(self, context: IngestContext, drop_corrections: bool, copy: Path) -> None:
+    def _forget(self, context: IngestContext, losing: int | None, copy: Path | None = None) -> None:
         """Forget all that was heard of a recording, but not the recording; ``copy`` becomes its audio copy.
 
         Raises:
@@ -600,18 +665,21 @@ class Ingest:
         """
         tables = (PassageRow, SegmentRow, SpeakerRow, WindowRow, SoundWindowRow, CorrectionRow)
         with self.library.database.changing() as session:
-            _check_corrections(session, context.id, drop_corrections)
+            _check_corrections(session, context.id, losing)
             for table in tables:
                 session.execute(delete(table).where(table.recording_id == context.id))
             row = session.get_one(RecordingRow, context.id)
             row.speech = row.language = row.coverage = row.expected_speakers = None
-            row.languages, row.gaps, row.notes = [], [], ()
+            # What was wrong with the file is so still where it is not read again.
+            read = tuple(note for note in row.notes if note.stage is StageName.READING and copy is None)
+            row.languages, row.gaps, row.notes = [], [], read
             row.seconds_taken = 0.0
             # What was imported is heard now.
             row.imported = None
             row.revision += 1
             session.flush()
-            copy.replace(context.audio)
+            if copy is not None:
+                copy.replace(context.audio)
 
     def _decode_again(
         self, context: IngestContext, path: Path, track: int | None, drop_corrections: bool
@@ -620,7 +688,7 @@ class Ingest:
         copy = context.audio.with_suffix(".again")
         try:
             decoded = self._decode(context, path, track, copy)
-            self._forget(context, drop_corrections, copy)
+            self._forget(context, None if drop_corrections else 0, copy)
         finally:
             copy.unlink(missing_ok=True)
         # Another track is as long and looks otherwise.
@@ -644,7 +712,7 @@ class Ingest:
 
     def _decode(self, context: IngestContext, path: Path, track: int | None, copy: Path) -> Decoded:
         total = declared_duration(path) or 0.0
-        return decode_to_flac(
+        return self.decode(
             path,
             copy,
             progress=lambda done: context.report(Progress(StageName.READING, done, max(total, done))),
@@ -673,6 +741,8 @@ class Ingest:
                     gaps=[],
                     notes=(),
                     engine=self.transcriber.name,
+                    # An id that is not the file's own is found by the file all the same.
+                    media_id=file_id(path) if acting_person(self.library.database) is not None else None,
                 )
                 session.add(row)
             row.duration = duration
@@ -687,6 +757,7 @@ class Ingest:
                 row.expected_speakers = speakers or row.expected_speakers
 
     def _stages(self, context: IngestContext, language: str | None) -> None:
+        self.library.audio.put(context.id)
         speech = self._speech(context)
         is_imported = context.recording.imported is not None
         if not is_imported:
@@ -759,7 +830,7 @@ class Ingest:
         if model is not None and DiarizeStage(context, model, speech).missing():
             # What was said can be asked about while a model is asked who said it.
             self._index(context)
-        diarize(context, speech, model)
+        diarize(context, speech, model, self.encoder)
         self._recognise(context)
 
     def _index(self, context: IngestContext) -> None:
@@ -768,14 +839,19 @@ class Ingest:
         index_recording(self.library, self.embedder, self.vectors, context.id)
 
 
-def _check_corrections(session: Session, recording: str, drop_corrections: bool) -> None:
+def _check_corrections(session: Session, recording: str, losing: int | None) -> None:
     """See that nothing somebody corrected is lost without a word.
 
+    Args:
+        session: Of a transaction.
+        recording: Its id.
+        losing: How many corrections may be lost; None for any.
+
     Raises:
-        WouldLoseCorrections: It would be, and may not.
+        WouldLoseCorrections: More would be.
     """
-    count = 0 if drop_corrections else correction_count(session, recording)
-    if count:
+    count = correction_count(session, recording)
+    if losing is not None and count > losing:
         title = session.get_one(RecordingRow, recording).title
         raise would_lose(f"“{title}” has", count, "hear it again")
 

@@ -11,6 +11,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Generic, TypeVar
@@ -124,7 +125,7 @@ def _united(spans: Iterable[Span], others: Iterable[Span]) -> tuple[Span, ...]:
 
 
 def in_order(
-    work: Work[Task, Result], tasks: Sequence[Task], workers: int, stop: threading.Event
+    work: Work[Task, Result], tasks: Iterable[Task], workers: int, stop: threading.Event
 ) -> Iterator[tuple[Task, Result]]:
     """Do every task in one of ``workers`` threads; results come out in the order of the tasks.
 
@@ -142,7 +143,7 @@ def in_order(
 
 
 def as_finished(
-    work: Work[Task, Result], tasks: Sequence[Task], workers: int, stop: threading.Event
+    work: Work[Task, Result], tasks: Iterable[Task], workers: int, stop: threading.Event
 ) -> Iterator[tuple[Task, Result]]:
     """Like ``in_order``, but each result comes out as soon as it is there, however long others take.
 
@@ -158,7 +159,7 @@ def _first_done(begun: Mapping[Future[Result], Task]) -> Future[Result]:
 
 def _handed_over(
     work: Work[Task, Result],
-    tasks: Sequence[Task],
+    tasks: Iterable[Task],
     workers: int,
     stop: threading.Event,
     next_done: Callable[[Mapping[Future[Result], Task]], Future[Result]],
@@ -175,7 +176,8 @@ def _handed_over(
         try:
             while True:
                 while len(begun) <= workers and (task := next(waiting, None)) is not None:
-                    begun[pool.submit(unless_stopped, task)] = task
+                    # A copy each, so that the thread works in the same person's name.
+                    begun[pool.submit(copy_context().run, unless_stopped, task)] = task
                 if not begun:
                     return
                 future = next_done(begun)

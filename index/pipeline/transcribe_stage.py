@@ -101,11 +101,16 @@ class TranscribeStage(Stage[WindowRow, SpokenWindow]):
     def store(self, session: Session, window: WindowRow, result: SpokenWindow) -> None:
         """See ``Stage``: the segments of a window, and what of it could not be heard again.
 
-        A window in several languages becomes one window for each stretch of a language.
+        A window in several languages becomes one window for each stretch of a language. One that is done
+        already stays as it is.
         """
         first, *others = result.spoken or (LanguageSpan(Span(window.start, window.end), None),)
         own = {"end": first.span.end, "language": first.language, "done": True}
-        session.execute(update(WindowRow).where(WindowRow.id == window.id).values(**own))
+        is_open = (WindowRow.id == window.id, ~WindowRow.done)
+        mine = update(WindowRow).where(*is_open).values(**own).returning(WindowRow.id)
+        if session.execute(mine).first() is None:
+            # Another process was faster, or the recording is heard anew: a result counts once.
+            return
         rows = [(first.span, window.id)]
         of_recording = WindowRow.recording_id == self.context.id
         for part in others:

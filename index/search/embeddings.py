@@ -30,6 +30,9 @@ PACKAGED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d
 BATCH = 32
 """Texts per forward pass; larger batches gain nothing on a CPU and pad more."""
 
+LONGER, SHORT = 1.5, 20
+"""A text joins a batch up to so many times the characters of the shortest in it, and so many more."""
+
 
 class Embedder:
     """Turns texts into unit vectors; safe to use from several threads.
@@ -71,19 +74,17 @@ class Embedder:
             return np.zeros((0, self.dimensions), dtype=np.float32)
         model = self.load()
         texts = [_encodable(text) for text in texts]
-        vectors = []
-        for at in range(0, len(texts), BATCH):
+        vectors = np.empty((len(texts), self.dimensions), dtype=np.float32)
+        for batch in _batches(texts):
             # The tokenizer serves one thread at a time; between batches a question may come in.
             with self._lock:
-                vectors.append(
-                    model.encode_document(
-                        texts[at : at + BATCH],
-                        batch_size=BATCH,
-                        show_progress_bar=False,
-                        normalize_embeddings=True,
-                    )
+                vectors[batch] = model.encode_document(
+                    [texts[at] for at in batch],
+                    batch_size=BATCH,
+                    show_progress_bar=False,
+                    normalize_embeddings=True,
                 )
-        return np.ascontiguousarray(np.concatenate(vectors), dtype=np.float32)
+        return vectors
 
     def encode_query(self, text: str) -> np.ndarray:
         """Embed a question: float32 ``[dimensions]``, unit length."""
@@ -93,6 +94,18 @@ class Embedder:
                 [_encodable(text)], show_progress_bar=False, normalize_embeddings=True
             )[0]
         return np.ascontiguousarray(vector, dtype=np.float32)
+
+
+def _batches(texts: Sequence[str]) -> Iterator[list[int]]:
+    """The positions of all texts, those of about one length together: a batch is padded to its longest."""
+    batch: list[int] = []
+    for at in sorted(range(len(texts)), key=lambda at: len(texts[at])):
+        if batch and (len(batch) == BATCH or len(texts[at]) > LONGER * len(texts[batch[0]]) + SHORT):
+            yield batch
+            batch = []
+        batch.append(at)
+    if batch:
+        yield batch
 
 
 @contextmanager

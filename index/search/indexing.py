@@ -1,24 +1,34 @@
 """Make recordings searchable: passages, sentence embeddings, vectors.
 
 Per recording: one transaction in the database, then Chroma. A crash between the two leaves Chroma behind,
-which search notices and works around; indexing again repairs it.
+which search notices and works around; indexing again repairs it. Where a Chroma server is away, the database
+alone is brought up to date, and the server with the next recording that it takes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 import numpy as np
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from index.recording_errors import VectorsAway
 from index.records import Passage, Segment
 from index.search.embeddings import Embedder
-from index.search.passages import PassageStore, cut_passages, store_passages
-from index.search.vectors import Vectors
+from index.search.passages import BATCH, PassageStore, cut_passages, store_passages
+from index.search.vectors import REINDEX, Vectors
 from index.store.database import PassageRow, SegmentRow
 from index.store.library import Library, segments_in
+
+_log = logging.getLogger(__name__)
+
+MEND_SECONDS = 600.0
+"""How often a process compares a shared collection with the database at most, where their sizes differ."""
 
 Known = dict[str, np.ndarray]
 """Embeddings that were made already, by text."""
@@ -43,11 +53,73 @@ def index_recording(library: Library, embedder: Embedder, vectors: Vectors, reco
     """
     store = PassageStore(library.database)
     _store(library, embedder, recording_id)
-    passages, _ = store.of_recording(recording_id)
-    stored = store.vectors(recording_id)
-    by_id = {passage.id: passage for passage in passages}
-    vectors.replace(recording_id, [by_id[number] for number in stored.ids], stored.embeddings)
-    return len(passages)
+    with _unless_away(library, vectors, recording_id):
+        _replace_vectors(store, vectors, recording_id)
+    return len(store.of_recording(recording_id)[0])
+
+
+def check_index(vectors: Vectors) -> None:
+    """Find out before a recording is changed whether it can be indexed; a server may be away meanwhile.
+
+    Raises:
+        IndexOutOfDate: The collection was made with another embedder, or cannot be used.
+    """
+    with suppress(VectorsAway):
+        vectors.count()
+
+
+def _replace_vectors(store: PassageStore, vectors: Vectors, recording: str) -> None:
+    vectors.replace(recording, *store.for_index(recording))
+
+
+def mend(library: Library, vectors: Vectors) -> int:
+    """Bring a collection up to date that other processes write to as well; returns how many vectors changed.
+
+    It may be behind where a process ended before it sent what a server that was away had missed, or before it
+    removed what the database has no more.
+
+    Raises:
+        IndexOutOfDate: The collection cannot be used.
+    """
+    store = PassageStore(library.database)
+    # Read first: what is in it then was in the database before, unless it is gone from there.
+    held = vectors.owners()
+    wanted = store.owners()
+    gone: dict[str, list[int]] = {}
+    for number, recording in held.items():
+        if wanted.get(number) != recording:
+            gone.setdefault(recording, []).append(number)
+    for recording, numbers in gone.items():
+        vectors.drop(recording, numbers)
+    lacking = sorted(number for number, recording in wanted.items() if held.get(number) != recording)
+    for at in range(0, len(lacking), BATCH):
+        vectors.add(*store.for_index(ids=lacking[at : at + BATCH]))
+    return len(lacking) + sum(map(len, gone.values()))
+
+
+@contextmanager
+def _unless_away(library: Library, vectors: Vectors, recording: str) -> Iterator[None]:
+    """Send a recording's vectors, with those that were missed before; or remember that they are missing."""
+    try:
+        yield
+        store = PassageStore(library.database)
+        for missed in sorted(vectors.missed - {recording}):
+            _replace_vectors(store, vectors, missed)
+            vectors.missed.discard(missed)
+        vectors.missed.discard(recording)
+        if vectors.url and time.monotonic() - vectors.mended > MEND_SECONDS:
+            vectors.mended = time.monotonic()
+            if vectors.count() != store.size():
+                mend(library, vectors)
+    except VectorsAway as error:
+        if not vectors.missed:
+            _log.warning(
+                "Searches use the database alone until the index is complete again; if this program ends "
+                "before, %s. %s",
+                REINDEX,
+                error,
+            )
+        vectors.missed.add(recording)
 
 
 def rebuild(
@@ -115,9 +187,10 @@ def refresh_vectors(library: Library, vectors: Vectors, recording: str, refreshe
     rows = {
         number: row for number, row in zip(stored.ids, stored.embeddings, strict=True) if number in passages
     }
-    vectors.drop(recording, refreshed.gone)
-    if rows:
-        vectors.add([passages[number] for number in rows], np.stack(list(rows.values())))
+    with _unless_away(library, vectors, recording):
+        vectors.drop(recording, refreshed.gone)
+        if rows:
+            vectors.add([passages[number] for number in rows], np.stack(list(rows.values())))
 
 
 def _store(library: Library, embedder: Embedder, recording: str) -> None:

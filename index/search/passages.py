@@ -16,14 +16,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from sqlalchemy import case, delete, func, select, text
+from sqlalchemy import BindParameter, Select, Text, bindparam, case, cast, delete, func, select
 from sqlalchemy.orm import Session, undefer
 
 from index.folding import fold
 from index.records import Passage, Segment
 from index.search.ranking import Talk
+from index.store.access import CHECKED, is_limited, narrowed
 from index.store.database import Database, PassageRow, RecordingRow, SegmentRow, SpeakerRow
-from index.text import character_bigrams, fts_query
+from index.text import character_bigrams, searched_phrases
 
 TARGET_WORDS = 130
 TARGET_SECONDS = 52.0
@@ -166,17 +167,51 @@ class PassageVectors:
     embedders: frozenset[str]
 
 
-# Long texts, which SQLite makes and Python compares faster than a thousand rows.
-_STATE = text(
-    """
-    SELECT total(start), total("end"), count(embedding),
-        group_concat(id || ' ' || coalesce(speaker_id, '') || kind || text, char(10)),
-        (SELECT group_concat(id || ' ' || name, char(10)) FROM speakers WHERE recording_id = :recording),
-        (SELECT group_concat(id || ' ' || embedder || ' ' || segment_ids, char(10))
-            FROM passages WHERE recording_id = :recording)
-    FROM segments WHERE recording_id = :recording
-    """
-)
+def _state_of_recording() -> Select[Any]:
+    """See ``PassageStore.state``: long texts, which databases make and Python compares faster than a thousand
+    rows. What is joined is put in order first, mostly in that of an index."""
+    recording: BindParameter[str] = bindparam("recording")
+    said = (
+        select(
+            SegmentRow.start,
+            SegmentRow.end,
+            SegmentRow.embedding.is_not(None).label("embedded"),
+            (
+                cast(SegmentRow.id, Text)
+                + " "
+                + func.coalesce(cast(SegmentRow.speaker_id, Text), "")
+                + SegmentRow.kind
+                + SegmentRow.text
+            ).label("said"),
+        )
+        .where(SegmentRow.recording_id == recording)
+        .order_by(SegmentRow.start, SegmentRow.end, SegmentRow.id)
+        .subquery()
+    )
+    named = (
+        select((cast(SpeakerRow.id, Text) + " " + SpeakerRow.name).label("named"))
+        .where(SpeakerRow.recording_id == recording)
+        .order_by(SpeakerRow.name)
+        .subquery()
+    )
+    row = cast(PassageRow.id, Text) + " " + PassageRow.embedder + " " + cast(PassageRow.segment_ids, Text)
+    cut = (
+        select(row.label("cut"))
+        .where(PassageRow.recording_id == recording)
+        .order_by(PassageRow.start, PassageRow.id)
+        .subquery()
+    )
+    return select(
+        func.sum(said.c.start),
+        func.sum(said.c.end),
+        func.sum(case((said.c.embedded, 1), else_=0)),
+        func.aggregate_strings(said.c.said, "\n"),
+        select(func.aggregate_strings(named.c.named, "\n")).scalar_subquery(),
+        select(func.aggregate_strings(cut.c.cut, "\n")).scalar_subquery(),
+    )
+
+
+_STATE = _state_of_recording()
 
 
 class PassageStore:
@@ -206,6 +241,49 @@ class PassageStore:
                 found.update((row.id, _stored_passage(row)) for row in session.scalars(query))
         return found
 
+    def newest_vectors(self, most: int) -> PassageVectors:
+        """The vectors of the passages that were stored last."""
+        query = select(PassageRow.id, PassageRow.embedding, PassageRow.embedder)
+        with self.database.transaction() as session:
+            return _as_vectors(session.execute(query.order_by(PassageRow.id.desc()).limit(most)).all())
+
+    def for_index(
+        self, recording: str | None = None, ids: Sequence[int] = ()
+    ) -> tuple[list[Passage], np.ndarray]:
+        """What a collection stores of passages, whoever may see them: without their text, and their vectors.
+
+        Args:
+            recording: All passages of this one.
+            ids: Or these; numbers that do not exist are left out.
+
+        Returns:
+            The passages, and float32 ``[n_passages, dimensions]``.
+        """
+        columns = PassageRow.__table__.c
+        query = select(columns.id, columns.recording_id, columns.start, columns.end, columns.embedding)
+        chosen = columns.id.in_(ids) if recording is None else columns.recording_id == recording
+        with self.database.transaction() as session:
+            rows = session.connection().execute(query.where(chosen).order_by(columns.id)).all()
+        width = max((len(row.embedding) for row in rows), default=0)
+        rows = [row for row in rows if len(row.embedding) == width]  # two models, for a moment
+        passages = [Passage(row.recording_id, row.start, row.end, "", (), row.id) for row in rows]
+        data = b"".join(row.embedding for row in rows)
+        matrix = np.frombuffer(data, dtype=np.float32).reshape(len(rows), -1) if rows else np.zeros((0, 0))
+        return passages, matrix
+
+    def owners(self) -> dict[int, str]:
+        """Which recording each passage of the library is of, whoever may see it, by its number."""
+        columns = PassageRow.__table__.c
+        with self.database.transaction() as session:
+            rows = session.connection().execute(select(columns.id, columns.recording_id)).all()
+        return {row.id: row.recording_id for row in rows}
+
+    def size(self) -> int:
+        """Number of passages of the library, whoever may see them."""
+        with self.database.transaction() as session:
+            query = select(func.count()).select_from(PassageRow.__table__)
+            return session.connection().scalar(query) or 0
+
     def indexed_recordings(self) -> list[str]:
         """Ids of the recordings that are indexed or should be: those that are ready or have passages."""
         has_passages = select(PassageRow.recording_id)
@@ -225,13 +303,7 @@ class PassageStore:
         if recording is not None:
             query = query.where(PassageRow.recording_id == recording)
         with self.database.transaction() as session:
-            rows = session.execute(query).all()
-        widths = {len(row.embedding) for row in rows}
-        if len(widths) > 1:  # two models; the caller sees it by their names
-            rows = [row for row in rows if len(row.embedding) == max(widths)]
-        data = b"".join(row.embedding for row in rows)
-        matrix = np.frombuffer(data, dtype=np.float32).reshape(len(rows), -1) if rows else np.zeros((0, 0))
-        return PassageVectors([row.id for row in rows], matrix, frozenset(row.embedder for row in rows))
+            return _as_vectors(session.execute(query).all())
 
     def state(self, recording: str) -> tuple[Any, ...]:
         """What ``talk`` depends on, but for the vectors themselves: equal as long as it would give the same.
@@ -240,7 +312,10 @@ class PassageStore:
         not do: SQLite gives those of deleted ones again.
         """
         with self.database.transaction() as session:
-            return tuple(session.execute(_STATE, {"recording": recording}).one())
+            if is_limited(self.database) and session.get(RecordingRow, recording) is None:
+                return ()
+            values = {"recording": recording}
+            return tuple(session.execute(_STATE, values, execution_options=CHECKED).one())
 
     def talk(self, recording: str) -> tuple[Talk | None, frozenset[str]]:
         """A recording as it is ranked, and the names of the models that embedded it.
@@ -322,28 +397,19 @@ class PassageStore:
         return list(dict.fromkeys(by_word + self._bigram_matches(question, recording, limit)))
 
     def _bm25_matches(self, question: str, recording: str | None, limit: int) -> list[int]:
-        expression = fts_query(question)
-        if expression is None:
+        phrases = searched_phrases(question)
+        if not phrases:
             return []
-        # Alone, FTS5 keeps only the best rows while it ranks; a join would fetch every match's passage first.
-        sql = "SELECT rowid FROM passages_fts WHERE passages_fts MATCH :words {} ORDER BY rank LIMIT :most"
-        # A recording's passages are numbered without a gap, in the one transaction that stores them, so a
-        # range of numbers is exact; `rowid IN (…)` would rank the whole library's matches first.
-        inside = (
-            "AND rowid BETWEEN (SELECT min(id) FROM passages WHERE recording_id = :recording)"
-            " AND (SELECT max(id) FROM passages WHERE recording_id = :recording)"
-            if recording
-            else ""
-        )
-        values = {"words": expression, "recording": recording, "most": limit}
+        among = narrowed(self.database)
         with self.database.transaction() as session:
-            return list(session.scalars(text(sql.format(inside)), values))
+            return self.database.backend.best_passages(session, phrases, recording, limit, among)
 
     def _bigram_matches(self, question: str, recording: str | None, limit: int) -> list[int]:
         bigrams = character_bigrams(question)
         if not bigrams:
             return []
-        has = [case((func.instr(PassageRow.folded, bigram) > 0, 1), else_=0) for bigram in bigrams]
+        position = getattr(func, self.database.backend.position)
+        has = [case((position(PassageRow.folded, bigram) > 0, 1), else_=0) for bigram in bigrams]
         shared = sum(has[1:], start=has[0])
         query = select(PassageRow.id).where(shared > 0).order_by(shared.desc(), PassageRow.id).limit(limit)
         if recording is not None:
@@ -401,6 +467,15 @@ def store_passages(
     session.flush()
     numbers = [row.id for row in changed]
     return numbers, sorted(set(gone) - set(numbers))
+
+
+def _as_vectors(rows: Sequence[Any]) -> PassageVectors:
+    widths = {len(row.embedding) for row in rows}
+    if len(widths) > 1:  # two models; the caller sees it by their names
+        rows = [row for row in rows if len(row.embedding) == max(widths)]
+    data = b"".join(row.embedding for row in rows)
+    matrix = np.frombuffer(data, dtype=np.float32).reshape(len(rows), -1) if rows else np.zeros((0, 0))
+    return PassageVectors([row.id for row in rows], matrix, frozenset(row.embedder for row in rows))
 
 
 def _stored_passage(row: PassageRow) -> Passage:

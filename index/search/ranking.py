@@ -413,7 +413,7 @@ class Measured:
         self.passage_of = np.repeat(np.arange(len(talk.bounds)), lasts - firsts)
 
     def passage_features(self) -> dict[str, np.ndarray]:
-        """Of each passage, as arrays ``[n_passages]``."""
+        """What the ranking weighs for each passage, as arrays ``[n_passages]``."""
         words = _to_best(self._bm25)
         whole, subject, tuned_whole, tuned_subject = self._cosines.T
         best = _best_mean(self._sentence_cosines, self.talk, self.passage_of)
@@ -442,7 +442,11 @@ class Measured:
         return found
 
     def sentence_features(self, passages: np.ndarray) -> dict[str, np.ndarray]:
-        """Of each sentence, as arrays ``[n_segments]``; ``passages`` are the scores of the passages."""
+        """What the ranking weighs for each sentence, as arrays ``[n_segments]``.
+
+        Args:
+            passages: The scores of the passages, float ``[n_passages]``.
+        """
         whole, subject, tuned_whole, _ = self._sentence_cosines.T
         coverage = self._shared.coverage(self._shared.counts)
         relative = passages - passages.max(initial=-np.inf)
@@ -489,7 +493,7 @@ class Measured:
         return found
 
     def gate_features(self) -> dict[str, float]:
-        """Of the whole talk: whether it answers the question at all."""
+        """What tells whether the recording answers the question at all."""
         shared = self._shared
         sentences = shared.coverage(shared.counts)
         top = np.sort(self._cosines, axis=0)[::-1][:5]

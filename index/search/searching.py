@@ -6,11 +6,12 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from index.recording_errors import IndexOutOfDate, WeightsError
+from index.recording_errors import IndexOutOfDate, VectorsAway, WeightsError
 from index.records import Hit, Segment
 from index.search.embeddings import Embedder
 from index.search.multilingual import MultilingualEncoder
@@ -27,6 +28,7 @@ from index.search.ranking import (
     wordings,
 )
 from index.search.vectors import REINDEX, Vectors, another_embedder
+from index.store.access import EVERYTHING, acting_as
 from index.store.library import Library
 from index.text import content_words, search_terms, written_in
 
@@ -35,6 +37,12 @@ CANDIDATES = 50
 
 PASSAGES_WITH_WORDS = 500
 """Passages in which sentences that have the words of a search are looked for."""
+
+MOST_COMPARED = 50_000
+"""Passages that are compared one by one, about five hundred hours, where a Chroma server lacks some."""
+
+ON_THEIR_WAY = 2_000
+"""Passages, about twenty hours, that a Chroma server may lack while other processes index recordings."""
 
 RECORDINGS = 4
 """Recordings of the library that are looked into for one question."""
@@ -227,8 +235,11 @@ class Search:
 
     def _talk(self, recording: str) -> _Kept | None:
         """A recording as it is ranked, kept until it changes; None where nothing of it is indexed."""
-        # Read before the talk: if it changes in between, the next look sees that it did.
+        # Read before the talk: if it changes in between, the next look sees that it did. It is also what
+        # keeps a talk in memory from whoever may not read it.
         state = self._store.state(recording)
+        if not state:
+            return None
         with self._lock:
             kept = self._talks.get(recording)
             if kept is not None and kept.state == state:
@@ -280,10 +291,20 @@ class Search:
         return list(dict.fromkeys(passage.recording for passage in ordered))
 
     def _nearest(self, query: str) -> list[int]:
-        """Passage numbers by cosine, through Chroma's HNSW, or exactly where that lacks some."""
+        """Passage numbers by cosine, through Chroma's HNSW, or exactly where that lacks some.
+
+        None where a server lacks some of a library that is too large for that: words alone count then.
+        """
         embedding = self._embed(query)
-        if self.vectors is not None and self._is_complete(self.vectors):
-            return [number for number, _ in self.vectors.query(embedding, CANDIDATES)]
+        lacking = None if self.vectors is None else self._lacking(self.vectors)
+        if self.vectors is not None and lacking is not None:
+            # What somebody may not see must not take the place of what they may.
+            among = self.library.readable()
+            with suppress(VectorsAway):  # since it was asked how much it holds
+                found = self.vectors.query(embedding, CANDIDATES, among)
+                return self._with_newest(embedding, found, 2 * lacking)
+        if self.vectors is not None and self.vectors.url and self._store.count() > MOST_COMPARED:
+            return []
         stored = self._store.vectors()
         if not stored.embedders <= {self.embedder.name}:
             made_by = ", ".join(sorted(stored.embedders - {self.embedder.name}))
@@ -323,24 +344,42 @@ class Search:
             kept = self._across[recording] = state, [passage.id for passage in passages], vectors
         return kept[1], kept[2]
 
-    def _is_complete(self, vectors: Vectors) -> bool:
-        """Whether Chroma has at least what the database has; else its answers would silently lack some.
+    def _with_newest(self, embedding: np.ndarray, found: list[tuple[int, float]], most: int) -> list[int]:
+        """What Chroma found, with the newest passages compared here: they are those that it lacks."""
+        scores = dict(found)
+        if most:
+            newest = self._store.newest_vectors(most)
+            if newest.ids and newest.embeddings.shape[1] == len(embedding):
+                scores |= dict(zip(newest.ids, (newest.embeddings @ embedding).tolist(), strict=True))
+        return sorted(scores, key=lambda number: -scores[number])[:CANDIDATES]
+
+    def _lacking(self, vectors: Vectors) -> int | None:
+        """How many passages Chroma does not have yet; None where its answers would lack too much.
 
         It lags while a recording is being indexed, and is behind for good after it was lost.
         """
-        wanted = self._store.count()
+        wanted = self._store.size()
         try:
             held = vectors.count()
         except IndexOutOfDate as error:
-            if not self._store.embedders() <= {self.embedder.name}:
+            with acting_as(EVERYTHING):
+                embedders = self._store.embedders()
+            if not embedders <= {self.embedder.name}:
                 raise
             held, reason = 0, str(error)
         else:
             reason = f"The search index holds {held} of {wanted} passages; {REINDEX} to rebuild it."
-        if held < wanted and not self._warned:
+        lacking = max(0, wanted - held)
+        if lacking <= (min(ON_THEIR_WAY, wanted // 10) if vectors.url else 0):
+            self._warned = False
+            return lacking
+        if not self._warned:
             self._warned = True
-            _log.warning("Searching the database instead, more slowly. %s", reason)
-        return held >= wanted
+            if vectors.url and wanted > MOST_COMPARED:
+                _log.warning("Searching by words alone. %s", reason)
+            else:
+                _log.warning("Searching the database instead, more slowly. %s", reason)
+        return None
 
 
 def _joined(ranked: Sequence[tuple[Talk, Ranked]], k: int) -> Found:
@@ -403,7 +442,7 @@ LEAST_QUOTED, MOST_QUOTED = 2, 16
 """Sentences quoted for the best of what was found, at least and at most, if they are likely enough."""
 
 SENTENCES_EACH = 20
-"""Of a short recording no more is quoted than one sentence in so many, and one more."""
+"""From a short recording at most one sentence in so many is quoted, and one more."""
 
 FIT_COUNTS = 0.5
 """How much it counts beside a sentence's probability that it says the answer."""

@@ -1,4 +1,4 @@
-"""The database: the one source of truth, SQLite through SQLAlchemy 2, migrated by Alembic.
+"""The database: the one source of truth, SQLite or PostgreSQL through SQLAlchemy 2, migrated by Alembic.
 
 Everything else (the Chroma collection, exports) can be rebuilt from these tables. Times are seconds.
 """
@@ -6,13 +6,11 @@ Everything else (the Chroma collection, exports) can be rebuilt from these table
 from __future__ import annotations
 
 import logging
-import os
-import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from sqlalchemy import (
     JSON,
@@ -23,19 +21,17 @@ from sqlalchemy import (
     String,
     TypeDecorator,
     UniqueConstraint,
-    create_engine,
-    event,
     text,
 )
 from sqlalchemy.engine import URL, Connection, Dialect, Engine, make_url
-from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
-from sqlalchemy.pool import QueuePool
 
-from index.disk_space import disk_full, is_disk_full, noticing_full_disk
 from index.folding import FOLD_VERSION, fold
-from index.recording_errors import MossAgentError, ReadOnly
+from index.recording_errors import MossAgentError
 from index.records import Note, NoteKind, Span, StageName, Status
+from index.store.access import EVERYTHING, Actor, guard
+from index.store.backends import Backend, Postgresql, Sqlite
 
 _log = logging.getLogger(__name__)
 
@@ -113,7 +109,7 @@ def _note_from_json(data: dict[str, Any]) -> Note:
 
 
 class RecordingRow(Base):
-    """One media file; ``id`` is the SHA-256 of its bytes."""
+    """One media file; ``id`` is the SHA-256 of its bytes, or made from that and its owner's number."""
 
     __tablename__ = "recordings"
 
@@ -144,8 +140,10 @@ class RecordingRow(Base):
     imported: Mapped[str | None]
     """Format of the file that the transcript was imported from; NULL where it was heard."""
     media_id: Mapped[str | None] = mapped_column(index=True)
-    """SHA-256 of the media file that belongs to an imported transcript; NULL where there is none, and where
-    ``id`` is that of the media file itself."""
+    """SHA-256 of the media file that belongs to an imported transcript, or to a recording of somebody with an
+    account; NULL where there is none, and where ``id`` is that of the media file itself."""
+    owner_id: Mapped[int | None] = mapped_column(index=True)
+    """Whose it is; NULL where nobody had an account when it was added."""
 
 
 class WindowColumns:
@@ -276,6 +274,8 @@ class CommentRow(Base):
     text: Mapped[str]
     created_at: Mapped[str]
     """ISO 8601, UTC."""
+    by: Mapped[str] = mapped_column(default="")
+    """Name of whoever wrote it; empty where nobody had an account."""
 
 
 class ThreadRecordingRow(Base):
@@ -293,11 +293,14 @@ class VoiceRow(Base):
     """Somebody who is known by voice, under the name the user gave."""
 
     __tablename__ = "voices"
+    __table_args__ = (UniqueConstraint("owner_id", "name"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    name: Mapped[str] = mapped_column(unique=True)
+    name: Mapped[str]
     encoder: Mapped[str]
     """What made its samples; those of another encoder cannot be compared."""
+    owner_id: Mapped[int | None]
+    """Who knows it; NULL where nobody had an account."""
 
 
 class VoiceSampleRow(Base):
@@ -312,7 +315,9 @@ class VoiceSampleRow(Base):
     seconds: Mapped[float]
     """Speech behind it."""
     embedding: Mapped[bytes] = mapped_column(LargeBinary)
-    """float32, unit length."""
+    """float32, unit length: ``[256]`` as it was recorded, or ``[n_conditions, 256]``."""
+    stale: Mapped[bool] = mapped_column(default=False)
+    """Whether somebody changed since what the speaker says there; it is learned again before it is used."""
 
 
 class VoiceMatchRow(Base):
@@ -330,7 +335,10 @@ class VoiceMatchRow(Base):
 
 
 class VoiceConsentRow(Base):
-    """Whether the user lets voices be remembered; no row until they were asked."""
+    """Whether somebody lets voices be remembered; no row until they were asked.
+
+    ``id`` is 1 where nobody has an account, and else the number of the account and one.
+    """
 
     __tablename__ = "voice_consent"
 
@@ -389,61 +397,111 @@ class WebhookDeliveryRow(Base):
     """Why the last attempt failed, in one sentence."""
 
 
+class JobRow(Base):
+    """A file on its way into the library, in a queue that several processes work on (``web.shared_jobs``)."""
+
+    __tablename__ = "jobs"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    source: Mapped[str | None] = mapped_column(unique=True)
+    """What must not be queued twice, an upload for one; NULL once it has left the queue."""
+    title: Mapped[str]
+    path: Mapped[str]
+    speakers: Mapped[int | None]
+    track: Mapped[int | None]
+    recording: Mapped[str | None] = mapped_column(index=True)
+    """Id that the recording has or will have."""
+    losing: Mapped[int | None]
+    """How many corrections may be lost by hearing it again; NULL where a file is taken in."""
+    state: Mapped[str]
+    error: Mapped[str | None]
+    can_retry: Mapped[bool] = mapped_column(default=True)
+    progress: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    """The latest report while it runs."""
+    queued_at: Mapped[float]
+    """Seconds since 1970; the queue's order."""
+    cancelled: Mapped[bool] = mapped_column(default=False)
+    """Whether somebody wants it stopped."""
+    worker: Mapped[str | None]
+    """The process that works on it."""
+    lease_until: Mapped[float | None]
+    """When another process may take it, unless that one says meanwhile that it is alive."""
+    begun: Mapped[int] = mapped_column(default=0)
+    """How often it was begun in a row with the process ending before anything came of it."""
+    left_at: Mapped[float | None] = mapped_column(index=True)
+    """When it left the queue, done or given up; NULL while it is in it."""
+    person_id: Mapped[int | None]
+    """Who sent it; NULL for nobody with an account."""
+
+
 class Database:
     """An open database, migrated to the newest schema; where it cannot be written, it is only read.
 
     Args:
-        location: The database file, or a SQLAlchemy URL, e.g. ``sqlite:////folder/library.sqlite``. A file's
-            name is taken as it is: ``%20``, ``?`` and ``#`` mean nothing in it.
+        location: The database file, or a SQLAlchemy URL: ``sqlite:////folder/library.sqlite`` or
+            ``postgresql+psycopg://user:password@host/database``. A file's name is taken as it is: ``%20``,
+            ``?`` and ``#`` mean nothing in it.
         read_only: Whether it is only read, even where it can be written.
 
     Attributes:
-        folder: Where the database file lies.
+        backend: What kind of database it is.
         read_only: Why it is only read, as the error of what would write to it; None where it is written, too.
+        otherwise: In whose name it is asked where nobody is named (``index.store.access``).
+        has_people: Whether anybody has an account.
 
     Raises:
         MossAgentError: It cannot be opened.
+        DatabaseAway: Its server does not answer.
         DiskFull: There is none, and no room for one.
         ReadOnly: It cannot be written, and there is none, or it must be migrated.
     """
 
     def __init__(self, location: Path | str, read_only: bool = False) -> None:
-        url = _url(location)
-        if url is None or url.get_backend_name() != "sqlite":
-            raise MossAgentError(
-                "Only SQLite databases are supported so far; "
-                "MOSS_AGENT_DATABASE_URL must look like sqlite:////folder/file."
-            )
-        path = Path(url.database or ".").absolute()
-        self.folder = path.parent
+        self.backend = _backend(location)
         self.read_only: MossAgentError | None = None
         try:
-            if read_only or not is_writable(path):
-                self.read_only = not_writable(self.folder)
-                self.engine = _open_read_only(path)
-            else:
-                self.engine = self._open(url, path)
+            with self.backend.explaining(None):
+                if read_only or not self.backend.is_writable():
+                    self.read_only = self.backend.not_writable()
+                    self.engine = self._open_read_only()
+                else:
+                    self.engine = self._open()
         except SQLAlchemyError as error:
             raise MossAgentError(
-                f"The database {path} cannot be opened ({type(error).__name__}); "
+                f"The database {self.backend.place} cannot be opened ({type(error).__name__}); "
                 "check its folder and permissions."
             ) from error
+        self.otherwise: Actor = EVERYTHING
+        self.has_people = False
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
+        guard(self._sessions, Base, self)
 
-    def _open(self, url: URL, path: Path) -> Engine:
-        """Open it for writing; on a full disk it is opened for reading, which needs no room."""
-        engine = create_engine(url)
-        event.listen(engine, "connect", _prepare_sqlite)
+    def _open(self) -> Engine:
+        """Open it for writing; where that fails, for reading if that needs less."""
+        engine = self.backend.open(read_only=False)
         try:
-            migrate(engine)
+            migrate(engine, self.backend)
         except SQLAlchemyError as error:
             engine.dispose()
-            if not is_disk_full(error, self.folder):
+            self.read_only = self.backend.full_but_readable(error)
+            if self.read_only is None:
                 raise
-            self.read_only = disk_full(self.folder)
-            if not path.exists() or path.stat().st_size == 0:
-                raise self.read_only from error
-            return _open_read_only(path)
+            return self._open_read_only()
+        return engine
+
+    def _open_read_only(self) -> Engine:
+        """Open it without making or changing anything.
+
+        Raises:
+            ReadOnly: There is none, or it must be migrated.
+            SQLAlchemyError: It cannot be opened.
+        """
+        engine = self.backend.open(read_only=True)
+        with engine.connect() as connection:
+            is_newest = self.backend.revision(connection) == newest_revision()
+        if not is_newest:
+            engine.dispose()
+            raise self.backend.must_be_migrated()
         return engine
 
     @contextmanager
@@ -451,13 +509,13 @@ class Database:
         """A transaction that nobody else's writing comes between, from its first read on.
 
         Raises:
-            DiskFull, ReadOnly: As in ``transaction``.
+            DatabaseAway, DiskFull, ReadOnly: As in ``transaction``.
+            Busy: Somebody else has been writing for long.
         """
         if self.read_only is not None:
             raise self.read_only
         with self.transaction() as session:
-            # Python's driver would begin at the first row that is written, after what was read for it.
-            session.connection().exec_driver_sql("BEGIN IMMEDIATE")
+            self.backend.begin_alone(session.connection())
             yield session
 
     @contextmanager
@@ -465,33 +523,40 @@ class Database:
         """One transaction: committed when the block ends, rolled back when it raises.
 
         Raises:
+            DatabaseAway: Its server does not answer.
             DiskFull: There is no room for what was to be written.
             ReadOnly: Something was to be written, and the database is only read.
         """
-        try:
-            with noticing_full_disk(self.folder), self._sessions.begin() as session:
-                yield session
-        except OperationalError as error:
-            if self.read_only is not None and "readonly database" in str(error):
-                raise self.read_only from error
-            raise
+        with self.backend.explaining(self.read_only), self._sessions.begin() as session:
+            yield session
+
+    @contextmanager
+    def holding(self, name: str, cancel: threading.Event | None = None, wait: bool = True) -> Iterator[None]:
+        """Keep other processes from holding the same name, for as long as it takes.
+
+        Threads of this process are not kept from it where only one process can write.
+
+        Raises:
+            Busy: Another process holds it, and it is not waited for.
+            Cancelled: ``cancel`` was set while it was waited for.
+            DatabaseAway: The server does not answer.
+        """
+        with ExitStack() as held:
+            with self.backend.explaining(self.read_only):
+                held.enter_context(self.backend.holding(self.engine, name, cancel, wait))
+            yield
+
+    @contextmanager
+    def watching(self) -> Iterator[Callable[[], object]]:
+        """A function that answers something else once anybody has written, here or in another process."""
+        with self.engine.connect() as connection:
+            yield lambda: self.backend.changes(connection)
 
     def rewrite(self) -> None:
-        """Write the file anew, so that no byte of deleted rows is left in it or in its log.
-
-        ``secure_delete`` alone is not enough: when SQLite balances its trees, copies of keys stay behind in
-        the unused part of pages.
-        """
-        if self.engine.dialect.name != "sqlite":
-            return
-        with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            try:
-                connection.execute(text("VACUUM"))
-                busy = bool(connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)")).scalar())
-            except OperationalError as error:  # another process reads or writes, or the disk is full
-                busy = True
-                _log.debug("VACUUM failed: %s", error)
-        if busy:
+        """Leave no byte of deleted rows in the database's files, as far as they are this program's."""
+        reason = self.backend.rewrite(self.engine)
+        if reason:
+            _log.debug("not rewritten: %s", reason)
             _log.warning(
                 "The data was deleted, but traces of it remain in the database file until the next deletion, "
                 "because another program is using the file or the disk is full."
@@ -502,99 +567,36 @@ class Database:
         self.engine.dispose()
 
 
-def _url(location: Path | str) -> URL | None:
-    """The SQLAlchemy URL of a database; None where a text is no URL."""
+def _backend(location: Path | str) -> Backend:
+    """What kind of database a file or a URL is.
+
+    Raises:
+        MossAgentError: It is none that can be used.
+    """
     if isinstance(location, Path):
         # Built, not written: in a URL's text a path's “%20”, “?” and “#” would mean something else. SQLite
         # itself reads names that begin with “file:” as URIs, which an absolute path never does.
-        return URL.create("sqlite", database=str(location.absolute()))
-    try:
-        return make_url(location)
-    except ArgumentError:
-        return None
-
-
-def is_writable(path: Path) -> bool:
-    """Whether files can be made and changed in a folder; or a file be changed, and made where there is none.
-
-    A file system that is mounted for reading is not writable, whoever asks.
-    """
-    by_effective_user = os.access in os.supports_effective_ids
-    folder = path if path.is_dir() else path.parent
-    if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK, effective_ids=by_effective_user):
-        return False
-    return not path.exists() or os.access(path, os.W_OK, effective_ids=by_effective_user)
-
-
-def not_writable(folder: Path) -> ReadOnly:
-    """The error for a folder that cannot be written."""
-    return ReadOnly(
-        f"{folder} cannot be written, so nothing in it can be changed; correct its permissions, or choose "
-        "another folder with --home or MOSS_AGENT_HOME."
+        return Sqlite(URL.create("sqlite", database=str(location.absolute())))
+    with suppress(ArgumentError):
+        url = make_url(location)
+        if url.drivername in ("postgresql+psycopg", "postgresql", "postgres"):
+            return Postgresql(url)
+        if url.get_backend_name() == "sqlite":
+            return Sqlite(url)
+    raise MossAgentError(
+        "MOSS_AGENT_DATABASE must look like postgresql+psycopg://user:password@host/database, or like "
+        "sqlite:////folder/file."
     )
 
 
-def read_only_uri(path: Path) -> str:
-    """SQLite's URI (https://www.sqlite.org/uri.html) of a database that is read and never written.
-
-    Without a log beside it, the file is all there is, and SQLite is told that nobody changes it: it would
-    make a log of its own even to read. With one, another process may be writing.
-    """
-    log, shared = (path.with_name(f"{path.name}-{suffix}") for suffix in ("wal", "shm"))
-    # A full disk leaves an empty log and a part of the index into it, which takes 32 KiB.
-    has_log = (log.exists() and log.stat().st_size > 0) or (
-        shared.exists() and shared.stat().st_size >= 32 * 1024
-    )
-    return f"file:{quote(os.fsencode(path))}?mode=ro{'' if has_log else '&immutable=1'}"
-
-
-def _open_read_only(path: Path) -> Engine:
-    """Open a database without making or changing any file.
-
-    Raises:
-        ReadOnly: There is none, or it must be migrated.
-        SQLAlchemyError: It cannot be opened.
-    """
-    if not path.is_file():
-        raise ReadOnly(
-            f"There is no library in {path.parent}, and none can be made, because it cannot be written; "
-            "choose another folder with --home or MOSS_AGENT_HOME."
-        )
-
-    def connect() -> sqlite3.Connection:
-        return sqlite3.connect(read_only_uri(path), uri=True, timeout=30, check_same_thread=False)
-
-    engine = create_engine("sqlite://", creator=connect, poolclass=QueuePool)
-    with engine.connect() as connection:
-        is_newest = _is_newest(connection)
-    if not is_newest:
-        engine.dispose()
-        raise ReadOnly(
-            f"The library in {path.parent} was made by another version and must be converted, but it "
-            "cannot be written; correct its permissions, then run `moss-agent list` once."
-        )
-    return engine
-
-
-def _prepare_sqlite(connection: Any, _record: Any) -> None:
-    """Enforce foreign keys, let readers go on while one writes, and overwrite what is deleted."""
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA foreign_keys=ON")
-    cursor.execute("PRAGMA busy_timeout=30000")
-    cursor.execute("PRAGMA synchronous=FULL")
-    cursor.execute("PRAGMA secure_delete=ON")
-    cursor.close()
-
-
-def migrate(engine: Engine) -> None:
+def migrate(engine: Engine, backend: Backend) -> None:
     """Bring the schema to the newest revision and the searched words to the newest fold, all or nothing.
 
     A new database gets all of it. Where there is nothing to do, Alembic, which takes a tenth of a second to
     import, is not asked.
     """
     with engine.connect() as connection:
-        if _is_newest(connection) and _fold_version(connection) == FOLD_VERSION:
+        if _is_newest(connection, backend):
             return
     from alembic import command
     from alembic.config import Config
@@ -602,34 +604,28 @@ def migrate(engine: Engine) -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     with engine.begin() as connection:
-        # Python's driver begins a transaction before rows are changed, but not before tables are.
-        connection.exec_driver_sql("BEGIN")
+        backend.begin_migration(connection)
+        if _is_newest(connection, backend):
+            return  # another process was faster
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
-        _fold_anew(connection)
+        _fold_anew(connection, backend)
 
 
-def _fold_anew(connection: Connection) -> None:
-    """Fold every passage again where another version of the fold did it; triggers follow in the index.
-
-    SQLite's ``user_version`` holds the version that did it, 0 in a database that was just migrated.
-    """
-    if _fold_version(connection) == FOLD_VERSION:
+def _fold_anew(connection: Connection, backend: Backend) -> None:
+    """Fold every passage again where another version of the fold did it; triggers follow in the index."""
+    if backend.fold_version(connection) == FOLD_VERSION:
         return
     last = 0
     while rows := connection.execute(_PASSAGES_BEHIND, {"last": last, "most": PASSAGES_AT_ONCE}).all():
         folded = [{"id": row.id, "folded": fold(row.text)} for row in rows]
         connection.execute(text("UPDATE passages SET folded = :folded WHERE id = :id"), folded)
         last = rows[-1].id
-    connection.exec_driver_sql(f"PRAGMA user_version = {FOLD_VERSION}")
+    backend.set_fold_version(connection, FOLD_VERSION)
 
 
 PASSAGES_AT_ONCE = 1_000
 _PASSAGES_BEHIND = text("SELECT id, text FROM passages WHERE id > :last ORDER BY id LIMIT :most")
-
-
-def _fold_version(connection: Connection) -> int:
-    return int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
 
 
 def newest_revision() -> str:
@@ -637,9 +633,7 @@ def newest_revision() -> str:
     return max(file.name[1:5] for file in (MIGRATIONS / "versions").glob("m[0-9]*.py"))
 
 
-def _is_newest(connection: Connection) -> bool:
-    """Whether a database has the newest schema."""
-    tables = connection.exec_driver_sql("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'")
-    if tables.first() is None:
-        return False
-    return connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar() == newest_revision()
+def _is_newest(connection: Connection, backend: Backend) -> bool:
+    """Whether a database has the newest schema, and its words the newest fold."""
+    is_newest = backend.revision(connection) == newest_revision()
+    return is_newest and backend.fold_version(connection) == FOLD_VERSION

@@ -7,28 +7,31 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+import secrets
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Select, delete, func, select, text, update
+from sqlalchemy import Select, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from index.recording_errors import (
     AmbiguousRecording,
     InvalidInput,
-    MossAgentError,
     SpeakerExists,
     UnknownRecording,
 )
-from index.records import Comment, Recording, Segment, Span, WatchedFile, Word
+from index.records import Comment, Recording, Segment, Span, Status, WatchedFile, Word
 from index.speaker_names import is_label
+from index.store.access import EVERYTHING, acting_as, acting_person, may, own_name, readable, refusal
+from index.store.audio_files import audio_files
 from index.store.database import (
     CommentRow,
     CorrectionRow,
     Database,
+    JobRow,
     RecordingRow,
     SegmentRow,
     SpeakerRow,
@@ -37,6 +40,7 @@ from index.store.database import (
     WatchedFileRow,
     WindowRow,
 )
+from index.store.people import LogRow, ThreadRow
 from index.text import folded_name, one_line
 from moss_audio.timestamps import clock
 
@@ -61,16 +65,51 @@ class Library:
 
     Args:
         database: An open database.
-        home: Where the audio copies lie (``home/audio/<id>.flac``).
+        home: Where the audio copies lie (``home/audio/<id>.flac``) unless they are kept elsewhere.
+        audio: Where else they are kept: a folder, or a URL; see ``index.store.audio_files``.
+        audio_cache_mb: For a URL, the size in MiB that copies in the home folder may have.
+
+    Attributes:
+        audio: The audio copies.
+
+    Raises:
+        MossAgentError: ``audio`` is neither a folder nor a URL.
     """
 
-    def __init__(self, database: Database, home: Path) -> None:
+    def __init__(
+        self, database: Database, home: Path, audio: str | None = None, audio_cache_mb: int = 10_240
+    ) -> None:
         self.database = database
         self.home = home
+        self.audio = audio_files(home, audio, audio_cache_mb, self._idle)
 
     def audio_path(self, recording: str) -> Path:
-        """The 16 kHz FLAC copy that player, recogniser and listener share; it may not exist yet."""
-        return self.home / "audio" / f"{recording}.flac"
+        """The 16 kHz FLAC copy that player, recogniser and listener share; it may not exist yet.
+
+        It is on this machine: where copies are kept elsewhere, it is fetched first.
+
+        Raises:
+            MossAgentError: It cannot be fetched.
+            DiskFull: There is no room for it.
+        """
+        return self.audio.path(recording)
+
+    def has_audio(self, recording: str) -> bool:
+        """Whether there is an audio copy, on this machine or where copies are kept."""
+        return self.audio.exists(recording)
+
+    def _idle(self, recordings: Collection[str]) -> dict[str, bool]:
+        """Of some recordings those that there are, whoever may see them, and whether nobody takes them in."""
+        table = RecordingRow.__table__
+        wanted = sorted(recordings)
+        idle: dict[str, bool] = {}
+        with self.database.transaction() as session:
+            connection = session.connection()
+            for at in range(0, len(wanted), MOST_PARAMETERS):
+                part = wanted[at : at + MOST_PARAMETERS]
+                query = select(table.c.id, table.c.status).where(table.c.id.in_(part))
+                idle |= {row.id: row.status != Status.LISTENING for row in connection.execute(query)}
+        return idle
 
     def recordings(self) -> list[Recording]:
         """All recordings, newest first."""
@@ -140,11 +179,26 @@ class Library:
     def recording_of_media(self, media: str) -> str:
         """The id of the recording that a media file (SHA-256 of its bytes) is or would be.
 
-        That is the media file's own, unless the file belongs to an imported transcript.
+        That is the media file's own, unless the file belongs to an imported transcript. Somebody with an
+        account has recordings of their own, whoever else has the same file: what they cannot see must not
+        show by it.
         """
+        person = acting_person(self.database)
+        query = select(RecordingRow.id).where(RecordingRow.media_id == media)
         with self.database.transaction() as session:
-            query = select(RecordingRow.id).where(RecordingRow.media_id == media)
-            return session.scalars(query).first() or media
+            if person is None:
+                return session.scalars(query.where(RecordingRow.owner_id.is_(None))).first() or media
+            whose = RecordingRow.owner_id == person
+            own = select(RecordingRow.id).where(RecordingRow.id == media, whose)
+            found = session.scalars(query.where(whose)).first() or session.scalars(own).first()
+        return found or self.own_id(media)
+
+    def own_id(self, content: str) -> str:
+        """The id of a recording made from something (SHA-256 of its bytes): another one for every account."""
+        person = acting_person(self.database)
+        if person is None:
+            return content
+        return hashlib.sha256(f"person {person} {content}".encode()).hexdigest()
 
     def segments(self, recording: str, start: float | None = None, end: float | None = None) -> list[Segment]:
         """Segments in time order; with a range, exactly those that overlap ``[start, end)``."""
@@ -266,31 +320,31 @@ class Library:
             query = query.where(CommentRow.at < end)
         with self.database.transaction() as session:
             rows = session.scalars(query.order_by(CommentRow.at, CommentRow.id))
-            return [Comment(row.id, row.recording_id, row.at, row.text, row.created_at) for row in rows]
+            return [_stored_comment(row) for row in rows]
 
     def add_comment(self, recording: str, at: float, text: str) -> Comment:
         """Keep a comment at second ``at``.
 
         Raises:
             UnknownRecording: There is no such recording.
-            MossAgentError: The text is empty or too long, or the recording has no such second.
+            InvalidInput: The text is empty or too long, or the recording has no such second.
         """
         text = _comment_text(text)
         duration = self.recording(recording).duration
         if not 0 <= at <= duration:
-            raise MossAgentError(f"The recording is {clock(duration)} long; choose a moment in it.")
+            raise InvalidInput(f"The recording is {clock(duration)} long; choose a moment in it.")
         now = datetime.now(UTC).isoformat(timespec="seconds")
         with self.database.transaction() as session:
             row = CommentRow(recording_id=recording, at=round(at, 3), text=text, created_at=now)
             session.add(row)
             session.flush()
-            return Comment(row.id, recording, row.at, text, now)
+            return _stored_comment(row)
 
     def change_comment(self, number: int, text: str) -> None:
         """Give a comment other words.
 
         Raises:
-            MossAgentError: There is no such comment, or the text is empty or too long.
+            InvalidInput: There is no such comment, or the text is empty or too long.
         """
         text = _comment_text(text)
         with self.database.transaction() as session:
@@ -300,7 +354,7 @@ class Library:
         """Delete a comment.
 
         Raises:
-            MossAgentError: There is no such comment.
+            InvalidInput: There is no such comment.
         """
         with self.database.transaction() as session:
             session.delete(_comment(session, number))
@@ -349,20 +403,83 @@ class Library:
     def delete(self, recording: str) -> None:
         """Delete a recording's rows and audio copy, and the bytes they occupied.
 
+        The log no longer says which it was.
         The vectors and conversations have stores of their own; ``agent.workspace`` removes those too.
+
+        Raises:
+            UnknownRecording, Forbidden: It is not theirs who acts.
+            MossAgentError: Its audio copy is kept elsewhere and cannot be removed there; nothing is deleted.
         """
-        with self.database.transaction() as session:
+        self.require_own(recording)
+        self.audio.withdraw(recording)
+        with acting_as(EVERYTHING), self.database.transaction() as session:
+            gone = f"gone-{secrets.token_hex(4)}"
+            session.execute(
+                update(LogRow).where(LogRow.recording_id == recording).values(recording_id=gone, detail="")
+            )
             session.execute(delete(RecordingRow).where(RecordingRow.id == recording))
             watched = WatchedFileRow.recording_id == recording
             session.execute(update(WatchedFileRow).where(watched).values(recording_id=None))
             # Names of notes are titles; what is left of them is found by its marks.
             left = SyncedNoteRow.recording_id == recording
             session.execute(update(SyncedNoteRow).where(left).values(name="", fingerprint=""))
-            # FTS5's own secure-delete needs SQLite 3.42; merging everything drops deleted words too.
-            session.execute(text("INSERT INTO passages_fts(passages_fts) VALUES('optimize')"))
-        for suffix in (".flac", ".again", ".partial", ".sides", ".reserve", ".peaks"):
-            self.audio_path(recording).with_suffix(suffix).unlink(missing_ok=True)
+            session.execute(delete(JobRow).where(JobRow.recording == recording))
+            self.database.backend.forget_words(session)
+        self.audio.drop_local(recording)
         self.database.rewrite()
+
+    def readable(self) -> list[str] | None:
+        """The ids of the recordings that whoever acts may read; None for all that there are."""
+        with self.database.transaction() as session:
+            return readable(session, self.database)
+
+    def require_own(self, recording: str) -> None:
+        """See that a recording belongs to whoever acts, if it is there.
+
+        Raises:
+            UnknownRecording: They may not see it.
+            Forbidden: They may see it; it is somebody else's.
+        """
+        with self.database.transaction() as session:
+            if not may(session, self.database, recording, "own"):
+                seen = may(session, self.database, recording, "read")
+                if seen or acting_person(self.database) is not None:
+                    raise refusal(seen, recording)
+
+    def thread_key(self, thread: str) -> str:
+        """The name under which a conversation is kept: what two people call the same is not the same.
+
+        A conversation that quotes what whoever acts may no longer read is not theirs to go on with; see
+        ``is_open``.
+        """
+        return own_name(self.database, thread)
+
+    def is_open(self, key: str) -> bool:
+        """Whether whoever acts may still read all that a conversation quotes."""
+        query = select(func.count()).select_from(ThreadRecordingRow)
+        query = query.where(ThreadRecordingRow.thread_id == key)
+        with self.database.transaction() as session:
+            seen = session.scalar(query)
+            with acting_as(EVERYTHING):
+                return seen == session.scalar(query)
+
+    def own_thread(self, key: str) -> None:
+        """Note whose a conversation is; nothing is noted where nobody has an account."""
+        person = acting_person(self.database)
+        if person is not None and self.database.read_only is None:
+            with self.database.transaction() as session:
+                session.merge(ThreadRow(thread_id=key, person_id=person))
+
+    def threads_of_person(self, person: int) -> list[str]:
+        """Everything that somebody ever asked about, as names of conversations."""
+        with self.database.transaction() as session:
+            return list(session.scalars(select(ThreadRow.thread_id).where(ThreadRow.person_id == person)))
+
+    def forget_thread(self, key: str) -> None:
+        """Forget what is noted of a conversation."""
+        with acting_as(EVERYTHING), self.database.transaction() as session:
+            session.execute(delete(ThreadRecordingRow).where(ThreadRecordingRow.thread_id == key))
+            session.execute(delete(ThreadRow).where(ThreadRow.thread_id == key))
 
     def _segments(self, query: Select[SegmentRow, str, int | None]) -> list[Segment]:
         with self.database.transaction() as session:
@@ -494,15 +611,19 @@ def _comment_text(text: str) -> str:
     """A comment's words; lines stay, other control characters go."""
     kept = "\n".join(one_line(line) for line in text.strip().splitlines())
     if not kept.strip() or len(kept) > LONGEST_COMMENT:
-        raise MossAgentError(f"A comment needs 1 to {LONGEST_COMMENT} characters.")
+        raise InvalidInput(f"A comment needs 1 to {LONGEST_COMMENT} characters.")
     return kept
 
 
 def _comment(session: Session, number: int) -> CommentRow:
     row = session.get(CommentRow, number)
     if row is None:
-        raise MossAgentError("This comment is no longer there.")
+        raise InvalidInput("This comment is no longer there.")
     return row
+
+
+def _stored_comment(row: CommentRow) -> Comment:
+    return Comment(row.id, row.recording_id, row.at, row.text, row.created_at, row.by)
 
 
 def _path_hash(path: Path) -> str:

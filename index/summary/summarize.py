@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from index.records import TEMPLATES, ActionItem, Item, Segment, Summary, Topic
-from index.speaker_names import infer_names
+from index.speaker_names import infer_names, is_label
 from index.summary import speech_acts as acts
 from index.summary.findings import action_items, decisions, open_questions, without_repeats
 from index.summary.sentence_scores import KINDS, scores, sentences
@@ -165,7 +165,7 @@ def _overview(found: Summary, segments: Sequence[Segment], totals: Mapping[str, 
     """Counted, not written: how long, how many voices, what was found."""
     if not segments:
         return "No speech was found in this recording."
-    voices = len({segment.speaker for segment in segments if segment.speaker})
+    names = {segment.speaker for segment in segments if segment.speaker}
     kind = SUMMARY_TEMPLATES[found.template]
     listed = (found.decisions, found.action_items, found.open_questions)
     counts = [
@@ -173,7 +173,9 @@ def _overview(found: Summary, segments: Sequence[Segment], totals: Mapping[str, 
         for items, (noun, total) in zip(listed, totals.items(), strict=True)
     ]
     counts.append(_count(len(found.topics), len(found.topics), kind.counted))
-    by = f" by {_count(voices, voices, 'speaker')} (estimated)" if voices else ""
+    # Who was named, by a person or in an imported transcript, is no estimate.
+    guessed = " (estimated)" if any(is_label(name) for name in names) else ""
+    by = f" by {_count(len(names), len(names), 'speaker')}{guessed}" if names else ""
     length = clock(max(segment.end for segment in segments))
     return f"{length} of talk{by}: {', '.join(counts[:-1])} and {counts[-1]}."
 

@@ -63,6 +63,9 @@ class OtherLanguage(Exception):
         super().__init__(", ".join(str(part.language) for part in spoken))
         self.spoken = tuple(spoken)
 
+    def __reduce__(self) -> tuple[type[OtherLanguage], tuple[tuple[LanguageSpan, ...]]]:
+        return type(self), (self.spoken,)
+
 
 def follow(heard: Sequence[tuple[Mapping[str, float], float]], expected: str) -> list[str]:
     """The language of each stretch.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -90,6 +91,13 @@ class Transcriber(Protocol):
             OtherLanguage: The window's language is a guess, and not all of it is spoken in that language.
         """
         ...
+
+
+@runtime_checkable
+class Spells(Protocol):
+    """A ``Transcriber`` that can be told words to spell right; a new list is used from the next window on."""
+
+    glossary: Sequence[str]
 
 
 class SharedTranscriber:

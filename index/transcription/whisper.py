@@ -11,6 +11,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from functools import cached_property
 from itertools import pairwise
@@ -100,6 +101,15 @@ class WhisperTranscriber:
     def glossary(self, entries: Sequence[str]) -> None:
         self._glossary = tuple(entries)
         self._hotwords_text = None
+
+    def spelling(self, entries: Sequence[str]) -> WhisperTranscriber:
+        """The same engine, with the same weights in memory, that spells other words right."""
+        if tuple(entries) == self._glossary:
+            return self
+        self.load()
+        other = copy(self)
+        other.glossary = entries
+        return other
 
     @cached_property
     def windows_at_once(self) -> int:

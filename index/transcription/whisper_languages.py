@@ -71,7 +71,7 @@ SILENCE_SECONDS = 4.0
 """Silence behind a stretch that is written down: as good as Whisper's own 30 s, in a fifth of the time."""
 
 MOST_TOKENS = 80
-"""Of one stretch; people say about four a second."""
+"""Tokens written down of one stretch; people say about four a second."""
 
 MOST_PAUSES = 5
 """Tried as the border between two languages, beside the pause that the detector found."""

@@ -197,6 +197,11 @@ class ServedBackend:
         return known.name if known else self.address.host
 
     @property
+    def host(self) -> str:
+        """How people are shown where it is, e.g. ``gpu-box:8000``."""
+        return self.address.host
+
+    @property
     def thinks(self) -> bool:
         """Whether the model's name says so, or it has been seen to."""
         known = self._last.model if self._last else self._wanted

@@ -220,6 +220,26 @@ def test_a_file_is_heard_anew_only_where_no_correction_is_lost_unsaid(workspace,
     assert not any("zeppelin" in hit.text for hit in hits)
 
 
+def test_a_recording_is_heard_again_from_its_audio_copy_and_loses_only_what_was_told_of(
+    workspace, sample, tmp_path
+):
+    file = excerpt(sample, tmp_path / "talk.wav", 27, 64)
+    first = workspace.add(file, "Crew")
+    file.unlink()
+    heard = workspace.library.segments(first.id)
+    workspace.correct_sentence("Crew", heard[0].id, "The zeppelin was never mentioned.")
+    workspace.add_comment("Crew", 3.0, "Stays.")
+    for losing in (0, 1):
+        workspace.correct_sentence("Crew", heard[1].id, f"Nor was the balloon {losing}.")
+        with pytest.raises(WouldLoseCorrections):
+            workspace.hear_again("Crew", losing=losing)
+    assert workspace.library.segments(first.id)[0].text == "The zeppelin was never mentioned."
+    anew = workspace.hear_again("Crew", losing=workspace.corrections_lost("Crew"))
+    assert (anew.id, anew.title, anew.status) == (first.id, "Crew", "ready")
+    assert [one.text for one in workspace.library.segments(first.id)] == [one.text for one in heard]
+    assert [comment.text for comment in workspace.comments("Crew")] == ["Stays."]
+
+
 def test_what_is_corrected_while_it_is_to_be_heard_anew_is_not_lost(workspace, sample, tmp_path, monkeypatch):
     file = excerpt(sample, tmp_path / "talk.wav", 27, 64)
     first = workspace.add(file, "Crew")

@@ -386,7 +386,7 @@ def test_a_file_keeps_its_format_when_json_is_printed(run, filled, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name,value", [("THREADS", "abc"), ("SUMMARY_TEMPLATE", "poem"), ("DATABASE_URL", "postgresql://x/y")]
+    "name,value", [("THREADS", "abc"), ("SUMMARY_TEMPLATE", "poem"), ("DATABASE", "mysql://x/y")]
 )
 def test_a_wrong_setting_is_one_sentence_that_names_it(run, home, monkeypatch, name, value):
     monkeypatch.setenv(f"MOSS_AGENT_{name}", value)

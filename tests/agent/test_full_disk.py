@@ -146,10 +146,10 @@ def test_a_recording_can_be_removed_from_a_full_disk(prepared, tmp_path, monkeyp
     copy.parent.mkdir(exist_ok=True)
     copy.touch()
 
-    def needs_the_room_of_the_copy(engine):
+    def needs_the_room_of_the_copy(engine, backend):
         if copy.exists():
             raise OperationalError("BEGIN", {}, sqlite3.OperationalError("database or disk is full"))
-        migrate(engine)
+        migrate(engine, backend)
 
     monkeypatch.setattr("index.store.database.migrate", needs_the_room_of_the_copy)
     workspace = open_workspace(Settings(home=home))

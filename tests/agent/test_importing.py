@@ -12,6 +12,7 @@ from index.export.formats import export
 from index.recording_errors import MediaError, MossAgentError, TranscriptError, WeightsError
 from index.records import NoteKind, Recording, Segment, Status
 from tests.index.test_voice_label_migration import revise
+from tests.servers import postgres
 from tests.support.indexed import kinds, open_library, store
 from tests.support.scripted_backend import excerpt
 
@@ -19,9 +20,10 @@ START, END = 115.0, 185.0
 """The part of the sample that is played: seventy seconds with a decision and a task in it."""
 
 
-@pytest.fixture
-def workspace(home: Path):
-    opened = open_workspace(Settings(home=home))
+@pytest.fixture(params=["sqlite", "postgresql"])
+def workspace(home: Path, request: pytest.FixtureRequest):
+    url = postgres().new_database() if request.param == "postgresql" else None
+    opened = open_workspace(Settings(home=home, database=url))
     yield opened
     opened.close()
 

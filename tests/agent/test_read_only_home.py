@@ -139,7 +139,7 @@ def test_a_library_that_a_full_disk_does_not_open_is_read(sealed, tmp_path, monk
     for path in (home, *home.rglob("*")):
         path.chmod(0o755)
 
-    def full(engine):
+    def full(_engine, _backend):
         from sqlalchemy.exc import OperationalError
 
         # What SQLite leaves behind there.
@@ -160,7 +160,7 @@ def test_a_database_elsewhere_that_cannot_be_written_is_read(sealed):
     home = sealed.parent / "another home"
     home.mkdir()
     home.chmod(0o777)
-    settings = Settings(home=home, database_url=f"sqlite:///{sealed / 'library.sqlite'}")
+    settings = Settings(home=home, database=f"sqlite:///{sealed / 'library.sqlite'}")
     with bystander():
         workspace = open_workspace(settings)
         assert workspace.library.count() == 1

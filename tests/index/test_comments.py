@@ -22,6 +22,8 @@ from index.store.database import MIGRATIONS, CommentRow, RecordingRow
 from index.store.library import Library
 from tests.support.indexed import open_library
 
+DATABASES = ("sqlite", "postgresql")
+
 
 def add_recording(library: Library, name: str = "a") -> str:
     with library.database.transaction() as session:
@@ -66,6 +68,7 @@ def test_what_is_no_comment_is_refused_and_nothing_is_kept(library: Library, at:
     assert library.comments(recording) == []
 
 
+@pytest.mark.one_database
 def test_comments_go_with_their_recording(library: Library) -> None:
     recording = add_recording(library)
     library.add_comment(recording, 5, "secret plan")
@@ -109,6 +112,7 @@ def test_exports_hold_comments_where_they_were_made() -> None:
     assert b"between" not in export(recording, segments, "srt", comments)
 
 
+@pytest.mark.one_database
 def test_a_part_is_exported_with_its_own_comments(home: Path) -> None:
     library = open_library(home)
     recording = add_recording(library)
@@ -121,6 +125,7 @@ def test_a_part_is_exported_with_its_own_comments(home: Path) -> None:
     workspace.close()
 
 
+@pytest.mark.one_database
 def test_a_library_of_before_comments_opens_with_everything_in_it(home: Path) -> None:
     library = open_library(home)
     recording = add_recording(library)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +21,7 @@ from index.search.passages import PassageStore
 from index.search.searching import Search
 from index.search.vectors import Vectors
 from index.store.library import Library
+from tests.servers import copy_home
 from tests.support.indexed import embedder, heard, open_library, sentences, store
 
 
@@ -41,6 +41,9 @@ def timed(segment: Segment) -> Segment:
     )
 
 
+DATABASES = ("sqlite", "postgresql")
+
+
 class Counting(Embedder):
     """The packaged embedder, which notes what it embeds."""
 
@@ -55,7 +58,7 @@ class Counting(Embedder):
 
 
 @pytest.fixture(scope="module")
-def corrected_never(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def corrected_never(tmp_path_factory: pytest.TempPathFactory, database_kind: str) -> Path:
     """A home with the sample meeting, its words timed, indexed; copied, never changed."""
     home = tmp_path_factory.mktemp("heard") / "home"
     library = open_library(home)
@@ -70,7 +73,7 @@ def corrected_never(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def home(corrected_never: Path, tmp_path: Path) -> Path:
     """A home of the test's own."""
-    return shutil.copytree(corrected_never, tmp_path / "home")
+    return copy_home(corrected_never, tmp_path / "home")
 
 
 @pytest.fixture
@@ -443,6 +446,7 @@ def test_changes_since_a_revision_are_exactly_those(
     assert second.id not in corrections.changes(meeting).corrected
 
 
+@pytest.mark.one_database
 def test_a_removed_recording_leaves_no_history(
     library: Library, corrections: Corrections, meeting: str, home: Path
 ) -> None:

@@ -23,7 +23,9 @@ from index.search.vectors import Vectors
 from index.store.database import Database
 from index.vocabulary import NUMBERS
 from index.vocabulary import TENS as TENS_WORDS
-from tests.support.indexed import embedder, open_library, sentences, store
+from tests.support.indexed import embedder, keyword_index_is_whole, open_library, sentences, store
+
+DATABASES = ("sqlite", "postgresql")
 
 SMALL = [*NUMBERS]
 TENS = ["", "", *TENS_WORDS]
@@ -174,7 +176,7 @@ WIDTHS = "ﾊﾝｶｸの文字です。"
 
 
 @pytest.fixture(scope="module")
-def search(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Search]:
+def search(tmp_path_factory: pytest.TempPathFactory, database_kind: str) -> Iterator[Search]:
     home = tmp_path_factory.mktemp("folded")
     library, vectors = open_library(home), Vectors(home / "vectors", embedder())
     # Far from each other, so that each sentence is a passage.
@@ -248,8 +250,7 @@ def add_passage(engine: Engine, number: int, words: str) -> None:
 
 
 def found(database: Database, question: str) -> list[int]:
-    with database.transaction() as session:
-        session.execute(text("INSERT INTO passages_fts(passages_fts, rank) VALUES ('integrity-check', 1)"))
+    assert keyword_index_is_whole(database)
     return PassageStore(database).keyword_matches(question, None, 9)
 
 

@@ -152,6 +152,101 @@ def test_what_is_said_in_one_of_many_channels_is_as_loud_as_it_was(channels, voi
     assert np.allclose(read_range(tmp_path / "a.flac"), voices[0], atol=1e-3)
 
 
+def copied(rows: list[np.ndarray], folder: Path) -> np.ndarray:
+    """The channels of the copy of a file with these channels, float32 ``[n_channels, n_samples]``."""
+    soundfile.write(folder / "a.wav", np.stack(rows, axis=1), SAMPLE_RATE)
+    decode_to_flac(folder / "a.wav", folder / "a.flac")
+    return soundfile.read(folder / "a.flac", dtype="float32", always_2d=True)[0].T
+
+
+@pytest.fixture(scope="module")
+def people(sample: Path) -> list[np.ndarray]:
+    """Stretches of the sample in which somebody speaks nearly all the time, as if each were a person."""
+    starts = (0.5, 33, 60, 87, 119, 145, 172, 202)
+    return [cut(sample, start, start + 12)[0] for start in starts]
+
+
+@pytest.mark.parametrize("count", [3, 4, 5, 6, 7])
+def test_a_recorder_with_a_channel_for_each_person_is_heard_side_by_side(count, people, tmp_path):
+    copy = copied(people[:count], tmp_path)
+    heard = [row for row in copy if row.any()]
+    assert len(heard) == count and len(copy) == (count if count <= 5 else count + 1)
+    # Players leave the fourth of six and more channels out.
+    assert count <= 5 or not copy[3].any()
+    assert all(np.allclose(row, said, atol=1e-3) for row, said in zip(heard, people, strict=False))
+
+
+def test_of_eight_sides_two_share_a_channel(people, tmp_path):
+    copy = copied(people, tmp_path)
+    assert len(copy) == 8 and not copy[3].any()
+    for said in people:
+        assert max(np.corrcoef(row, said)[0, 1] for row in copy if row.any()) > 0.6
+
+
+def test_channels_that_nobody_uses_and_a_mix_of_the_others_are_no_sides(people, tmp_path):
+    first, second, third = people[:3]
+    idle, mix = np.zeros_like(first), 0.4 * (first + second + third)
+    for rows in ([first, idle, idle, second, idle, third], [mix, first, second, mix, third, idle]):
+        copy = copied(rows, tmp_path)
+        assert len(copy) == 3
+        for row, said in zip(copy, people, strict=False):
+            assert np.allclose(row, said, atol=1e-3)
+
+
+def test_a_microphone_into_which_others_speak_a_little_joins_no_sides(voices, turns, tmp_path):
+    left, right = (turn + 0.03 * late(other, 90) for turn, other in (turns, turns[::-1]))
+    unused = 0.05 * late(turns[0], 60) + 0.04 * late(turns[1], 70) + noise(0.0003, 1)
+    copy = copied([left + noise(0.0003, 2), right + noise(0.0003, 3), unused], tmp_path)
+    assert len(copy) == 2
+    assert all(np.corrcoef(row, turn)[0, 1] > 0.95 for row, turn in zip(copy, turns, strict=True))
+
+
+def test_a_film_and_microphones_in_one_room_are_one_side(voices, turns, tmp_path):
+    music = noise(0.05, 1) * np.sin(2 * np.pi * 0.5 * np.arange(len(voices[0])) / SAMPLE_RATE) ** 2
+    film = [
+        music,
+        0.9 * late(music, 30),
+        voices[0],
+        0 * music,
+        0.3 * late(music, 300),
+        0.3 * late(music, 350),
+    ]
+    rooms = [room(turns[0] + level * turns[1], number) for number, level in enumerate((1.0, 0.8, 0.6))]
+    for rows in (film, rooms, [voices[0]] * 6):
+        assert len(copied(rows, tmp_path)) == 1
+
+
+@pytest.mark.parametrize("delay", [800, 11_200, 24_000])
+def test_mono_twice_is_heard_once_and_without_an_echo(delay, voices, tmp_path):
+    talk = voices[0]
+    for rows in ([talk, 0.5 * late(talk, delay)], [0.5 * late(talk, delay), talk]):
+        copy = copied(rows, tmp_path)
+        assert len(copy) == 1 and np.allclose(copy[0], talk, atol=1e-3)
+
+
+def test_a_late_copy_in_which_somebody_else_speaks_is_not_dropped(voices, tmp_path):
+    other, talk = voices
+    times = np.arange(len(talk)) / SAMPLE_RATE
+    said = np.where((times >= 12) & (times < 15), other, 0.0)
+    copy = copied([talk, late(talk, 24_000) + said], tmp_path)
+    second = slice(12 * SAMPLE_RATE, 15 * SAMPLE_RATE)
+    assert max(np.corrcoef(row[second], other[second])[0, 1] for row in copy) > 0.4
+
+
+def test_of_channels_that_are_left_when_idle_ones_are_not_heard_none_cancels_another(voices, tmp_path):
+    talk = voices[0]
+    copy = copied([talk, -talk, 0 * talk, 0 * talk], tmp_path)
+    assert len(copy) == 1 and np.corrcoef(copy[0], talk)[0, 1] > 0.99
+
+
+def test_a_side_that_is_far_quieter_than_the_other_is_heard_as_well(turns, tmp_path):
+    copied([turns[0], 10 ** (-50 / 20) * turns[1]], tmp_path)
+    found = {0: 0.0, 1: 0.0}
+    for span in detect_speech(tmp_path / "a.flac"):
+        found[span.channel] += span.duration
+    assert min(found.values()) > 7
+
+
 @pytest.mark.parametrize("delay", [30, 2400])
 def test_speech_that_comes_through_from_the_other_side_is_not_a_sides_own(delay, turns):
     rows = np.stack([turns[0] + 0.05 * late(turns[1], delay), turns[1] + 0.05 * late(turns[0], delay)])

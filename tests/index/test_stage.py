@@ -8,8 +8,17 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy import select
 
-from index.pipeline.stage import as_finished, in_order
+from index.pipeline.stage import IngestContext, as_finished, in_order
+from index.pipeline.transcribe_stage import TranscribeStage
+from index.records import Segment, Span
+from index.sounds import MossSounds, SoundStage
+from index.store.database import SoundWindowRow, WindowRow
+from index.transcription.languages import LanguageSpan, SpokenWindow
+from tests.support.cluster_engine import Scripted
+from tests.support.indexed import store
+from tests.support.scripted_backend import ScriptedBackend
 
 
 @given(st.lists(st.integers(0, 3), max_size=20), st.integers(1, 4))
@@ -90,3 +99,34 @@ def test_an_error_in_a_task_reaches_the_caller_after_the_results_before_it():
         for task, _ in in_order(work, range(6), 2, threading.Event()):
             out.append(task)
     assert out == [0, 1]
+
+
+def test_a_windows_result_counts_once_whoever_brings_it_again(library):
+    recording = store(library, [], "Talk")
+    with library.database.transaction() as session:
+        session.add(WindowRow(recording_id=recording, number=0, start=0.0, end=20.0))
+        session.add(SoundWindowRow(recording_id=recording, number=0, start=0.0, end=20.0))
+    context = IngestContext(
+        library, recording, library.audio_path(recording), lambda _: None, threading.Event()
+    )
+    # Two processes that each take the other for dead have read the same open windows.
+    both = [TranscribeStage(context, Scripted(library.home), "en", ()) for _ in range(2)]
+    listening = [SoundStage(context, MossSounds(ScriptedBackend(library.home)), ()) for _ in range(2)]
+    windows = [stage.missing()[0] for stage in both]
+    listened = [stage.missing()[0] for stage in listening]
+    spoken = (LanguageSpan(Span(0.0, 9.0), "en"), LanguageSpan(Span(9.0, 20.0), "de"))
+    heard = (Segment(1.0, 2.0, "Good morning."), Segment(10.0, 11.0, "Guten Morgen."))
+    for stage, window in zip(both, windows, strict=True):
+        with library.database.transaction() as session:
+            stage.store(session, window, SpokenWindow(heard, (), None, spoken))
+    for sounds, part in zip(listening, listened, strict=True):
+        with library.database.transaction() as session:
+            sounds.store(session, part, [Segment(3.0, 4.0, "a bell", kind="sound")])
+    assert [segment.text for segment in library.segments(recording)] == [
+        "Good morning.",
+        "a bell",
+        "Guten Morgen.",
+    ]
+    with library.database.transaction() as session:
+        rows = session.scalars(select(WindowRow).where(WindowRow.recording_id == recording)).all()
+        assert sorted((row.start, row.end, row.done) for row in rows) == [(0.0, 9.0, True), (9.0, 20.0, True)]

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import socket
-import subprocess
-import sys
-import time
+import threading
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from index.recording_errors import IndexOutOfDate
+from agent.settings import Settings
+from agent.workspace import open_workspace
+from index.corrections.correcting import Corrections
+from index.recording_errors import IndexOutOfDate, MossAgentError, VectorsAway
 from index.records import Passage
-from index.search.indexing import index_recording, rebuild
+from index.search.indexing import index_recording, mend, rebuild
 from index.search.passages import PassageStore
-from index.search.vectors import Vectors
-from tests.support.indexed import embedder, heard, open_library, sentences, store
+from index.search.searching import Search
+from index.search.vectors import Vectors, look_at_server
+from tests.support.forwarder import Forwarder
+from tests.support.indexed import Numbers, embedder, heard, open_library, sentences, store
 
 
 @dataclass
@@ -37,9 +40,11 @@ def unit(count: int, seed: int = 0, width: int = 8) -> np.ndarray:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-@pytest.fixture
-def vectors(home: Path):
-    opened = Vectors(home / "vectors", Named())
+@pytest.fixture(params=["folder", "server"])
+def vectors(home: Path, request: pytest.FixtureRequest):
+    """A collection in a folder, and one on a server: both are the same to their users."""
+    is_folder = request.param == "folder"
+    opened = Vectors(home / "vectors" if is_folder else request.getfixturevalue("chroma"), Named())
     yield opened
     opened.close()
 
@@ -227,52 +232,209 @@ def test_segment_embeddings_are_those_of_their_sentences(home: Path) -> None:
     library.database.close()
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def test_other_processes_may_use_a_server_too(chroma: str) -> None:
+    first, second = Vectors(chroma, Named()), Vectors(chroma, Named())
+    first.add(passages("a", 1, 5), unit(5))
+    assert second.count() == 5
+    second.reset()
+    second.add(passages("b", 11, 5), unit(5, seed=1))
+    assert first.count() == 5 and first.query(unit(5, seed=1)[2], 1)[0][0] == 13
+    first.close()
+    second.close()
 
 
-@pytest.mark.slow
-def test_a_chroma_server_works_like_the_folder(tmp_path: Path) -> None:
-    port = _free_port()
-    chroma = Path(sys.executable).parent / "chroma"
-    command = [
-        str(chroma),
-        "run",
-        "--path",
-        str(tmp_path / "server"),
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-    ]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                break
-            except OSError:
-                assert time.monotonic() < deadline, "the Chroma server did not start"
-                time.sleep(0.2)
-        vectors = Vectors(f"http://127.0.0.1:{port}", Named())
-        vectors.add(passages("a", 1, 5), unit(5))
-        vectors.add(passages("b", 11, 5), unit(5, seed=1))
-        assert vectors.query(unit(5)[2], 1)[0][0] == 3
-        vectors.delete("a")
-        assert vectors.count() == 5
-        vectors.reset()
-        assert vectors.count() == 0
-        vectors.close()
-    finally:
-        server.terminate()
-        server.wait(timeout=20)
+@pytest.fixture
+def line(chroma: str):
+    opened = Forwarder(chroma)
+    yield opened
+    opened.cut()
 
 
-def test_an_unreachable_server_is_one_sentence() -> None:
-    vectors = Vectors(f"http://127.0.0.1:{_free_port()}", Named())
-    with pytest.raises(IndexOutOfDate) as raised:
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Servers that were away are asked again at once."""
+    monkeypatch.setattr("index.search.vectors.FIRST_PAUSE", 0.0)
+    monkeypatch.setattr("index.search.vectors.LONGEST_PAUSE", 0.0)
+
+
+def test_a_server_that_is_away_is_one_sentence_and_not_asked_again_at_once(line: Forwarder) -> None:
+    vectors = Vectors(line.url, Named())
+    vectors.add(passages("a", 1, 5), unit(5))
+    line.cut()
+    with pytest.raises(VectorsAway, match=line.url):
         vectors.count()
-    assert "127.0.0.1" in str(raised.value)
+    line.mend()
+    with pytest.raises(VectorsAway):
+        vectors.query(unit(5)[2], 1)
+    vectors.add(passages("b", 11, 5), unit(5, seed=1))  # what is to be kept is tried all the same
+    assert vectors.count() == 10
+    vectors.close()
+
+
+def test_without_the_server_recordings_are_taken_in_corrected_and_found(
+    home: Path, line: Forwarder, impatient: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    library = open_library(home)
+    vectors = Vectors(line.url, embedder())
+    first = store(library, sentences("The fireworks need an insurance."), "Fireworks")
+    count = index_recording(library, embedder(), vectors, first)
+    search = Search(library, embedder(), vectors)
+    question = "who pays the crew of the boat?"
+
+    line.cut()
+    second = store(library, sentences("The boat leaves at ten.", "The town pays its crew."), "Boat")
+    more = index_recording(library, embedder(), vectors, second)
+    assert more > 0 and vectors.missed == {second}
+    assert any(hit.recording == second for hit in search.search(question))
+    assert search.search("insurance for the fireworks")[0].recording == first
+    assert sum(line.url in record.getMessage() for record in caplog.records) >= 1
+
+    corrections = Corrections(library, embedder(), vectors)
+    sentence = library.segments(second)[1]
+    corrections.edit(second, sentence.id, "The museum pays its crew.")
+    assert "museum" in search.search("the museum pays")[0].text
+
+    line.mend()
+    third = store(library, sentences("Nobody has seen the second key."), "Key")
+    added = index_recording(library, embedder(), vectors, third)
+    assert vectors.missed == set()
+    assert vectors.count() == count + more + added == PassageStore(library.database).count()
+    vectors.close()
+    library.database.close()
+
+
+def test_what_a_process_that_ended_left_behind_is_mended_by_the_next(home: Path, chroma: str) -> None:
+    library = open_library(home)
+    vectors = Vectors(chroma, Numbers())
+    kept = [store(library, sentences(f"Sentence {number}."), f"Talk {number}") for number in range(4)]
+    for recording in kept[:3]:
+        index_recording(library, Numbers(), vectors, recording)
+    owned = PassageStore(library.database).owners()
+    (lost,) = [number for number, recording in owned.items() if recording == kept[0]]
+    (taken,) = [number for number, recording in owned.items() if recording == kept[1]]
+    vectors.drop(kept[0], [lost])  # never sent
+    vectors.add(passages("gone", taken, 1), unit(1))  # of a recording that had this number before
+    vectors.add(passages("gone", 900, 2), unit(2))  # never removed
+    vectors.close()
+
+    following = Vectors(chroma, Numbers())
+    index_recording(library, Numbers(), following, kept[3])
+    assert following.owners() == PassageStore(library.database).owners()
+    stored = following.stored([lost, taken])
+    for number, text in ((lost, "Sentence 0."), (taken, "Sentence 1.")):
+        assert stored[number] == pytest.approx(Numbers().encode_query(text), abs=1e-5)
+    assert mend(library, following) == 0
+    following.close()
+    library.database.close()
+
+
+def test_what_another_process_is_still_indexing_is_found_too(
+    home: Path, chroma: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    library = open_library(home)
+    vectors = Vectors(chroma, Numbers())
+    for number in range(12):
+        said = sentences(f"The boat number {number} leaves at {number}.")
+        index_recording(library, Numbers(), vectors, store(library, said, f"Boat {number}"))
+    newest = store(library, sentences("The museum keeps the second key."), "Key")
+    index_recording(library, Numbers(), vectors, newest)
+    (passage,) = PassageStore(library.database).of_recording(newest)[0]
+    vectors.drop(newest, [passage.id])  # as if it were on its way
+    monkeypatch.setattr("index.search.passages.PassageStore.vectors", lambda *_: pytest.fail("compared all"))
+    found = Search(library, Numbers(), vectors)._nearest("who has the other key?")
+    assert passage.id in found and len(found) == 13
+    assert not caplog.records
+    vectors.close()
+    library.database.close()
+
+
+def test_a_large_library_without_its_server_is_searched_by_words_alone(
+    home: Path, line: Forwarder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = open_library(home)
+    vectors = Vectors(line.url, Numbers())
+    index_recording(library, Numbers(), vectors, store(library, sentences("We light the fireworks."), "A"))
+    line.cut()
+    monkeypatch.setattr("index.search.searching.MOST_COMPARED", 0)
+    monkeypatch.setattr("index.search.passages.PassageStore.vectors", lambda *_: pytest.fail("compared"))
+    search = Search(library, Numbers(), vectors)
+    assert search._candidates("fireworks") and not search._nearest("fireworks")
+    vectors.close()
+    library.database.close()
+
+
+class _Answers(BaseHTTPRequestHandler):
+    """Answers everything with the status and body that the server was given."""
+
+    def do_GET(self) -> None:
+        status, body = self.server.answer  # type: ignore[attr-defined]
+        self.server.asked.append(self.headers.get("Authorization"))  # type: ignore[attr-defined]
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    "answer,word",
+    [
+        ((200, b"<html>"), "no Chroma server"),
+        ((404, b"{}"), "no Chroma server"),
+        ((302, b""), "no Chroma server"),
+        ((401, b""), "TOKEN"),
+        ((503, b"busy"), "503"),
+    ],
+)
+def test_a_server_that_is_none_or_refuses_is_one_sentence(answer: tuple[int, bytes], word: str) -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Answers)
+    server.answer, server.asked = answer, []  # type: ignore[attr-defined]
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    try:
+        vectors = Vectors(f"http://127.0.0.1:{server.server_address[1]}", Named(), "secret-token")
+        with pytest.raises(VectorsAway, match=word) as raised:
+            vectors.count()
+        assert "secret-token" not in str(raised.value)
+        assert server.asked == ["Bearer secret-token"]  # type: ignore[attr-defined]
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_token_is_sent_with_every_request(chroma: str) -> None:
+    assert look_at_server(chroma, "some-token", ask_kind=True).kind == "rust"
+    vectors = Vectors(chroma, Named(), "some-token")
+    assert vectors.count() == 0
+    headers = vectors._connect()._server.get_request_headers()  # type: ignore[attr-defined]
+    assert headers["authorization"] == "Bearer some-token"
+    vectors.close()
+
+
+@pytest.mark.parametrize(
+    "location",
+    ["localhost:8000", "ftp://host/x", "http://", "http://user:word@host:1", "vectors", "http://h:x"],
+)
+def test_what_is_no_address_is_refused(location: str) -> None:
+    with pytest.raises(MossAgentError, match="MOSS_AGENT_VECTORS"):
+        Vectors(location, Named())
+
+
+def test_removing_waits_for_the_server_that_holds_a_recordings_vectors(
+    home: Path, line: Forwarder, impatient: None
+) -> None:
+    workspace = open_workspace(Settings(home=home, vectors=line.url))
+    kept = store(workspace.library, sentences("The fireworks need an insurance."), "Fireworks")
+    removed = store(workspace.library, sentences("The boat leaves at ten."), "Boat")
+    assert workspace.reindex() == PassageStore(workspace.library.database).count()
+    line.cut()
+    with pytest.raises(VectorsAway, match="Boat"):
+        workspace.remove("Boat")
+    assert workspace.library.recording(removed)
+    line.mend()
+    workspace.remove("Boat")
+    assert [recording.id for recording in workspace.library.recordings()] == [kept]
+    assert workspace.vectors.count() == PassageStore(workspace.library.database).count()
+    assert not (home / "vectors").exists()
+    workspace.close()

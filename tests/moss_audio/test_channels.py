@@ -81,11 +81,27 @@ def test_a_speaker_near_one_side_of_a_stereo_microphone_is_mixed_as_ever(
     assert np.allclose(loaded(tmp_path / "a.wav", pair), pair.mean(axis=1), atol=1e-6)
 
 
-@pytest.mark.parametrize("channels", [4, 6, 8])
+@pytest.mark.parametrize("channels", [3, 4, 6, 8])
 def test_more_than_two_channels_count_alike(channels: int, tmp_path: Path) -> None:
     sound = np.random.default_rng(1).normal(scale=0.1, size=(SAMPLE_RATE, channels)).astype(np.float32)
-    sound[:, 1] = -sound[:, 0]
+    sound[:, 1] = 0.5 * sound[:, 0]
     assert np.allclose(loaded(tmp_path / "a.wav", sound), sound.mean(axis=1), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "parts", [(1, -1, 1, -1), (1, -0.5, -0.5), (1, -1, 0, 0, 0.3, -0.3), (0, 0, 1, -1, 0, 0, 0, 0)]
+)
+@pytest.mark.parametrize("beside", [0.0, 0.005])
+def test_of_many_channels_none_takes_another_away(
+    parts: tuple[float, ...], beside: float, tmp_path: Path, sample: Path
+) -> None:
+    speech, rate = cut(sample, 20, 26)
+    own = np.random.default_rng(2).normal(scale=beside, size=(len(speech), len(parts)))
+    rows = np.outer(speech, parts) + own
+    audio = loaded(tmp_path / "a.wav", rows.astype(np.float32), rate)
+    at = len(speech) // 2
+    likeness = np.corrcoef(audio[at:], speech[at:])[0, 1]
+    assert likeness > 0.9 and level(audio[at:]) > 0.1 * level(speech[at:])
 
 
 def test_channels_that_are_not_mixed_come_side_by_side(tmp_path: Path) -> None:

@@ -46,6 +46,11 @@ class Program:
         self.stdout: TextIO = os.fdopen(os.dup(reads.fileno()))
         reads.close()
 
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        return self._process.pid or 0
+
     def poll(self) -> int | None:
         """The exit status; None while it runs."""
         return self._process.exitcode

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -11,7 +12,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
+from agent.settings import Settings
 from tests.conftest import ROOT
 from tests.support.container_files import assignments, expanded, read_dockerfile, read_service, sent
 
@@ -129,3 +132,39 @@ def test_the_health_check_fails_where_nothing_answers(monkeypatch):
     monkeypatch.setattr(healthy, "ADDRESSES", ("http://127.0.0.1:9/health",))
     assert healthy.main() == 1
     sys.modules.pop("healthy")
+
+
+def test_a_teams_parts_have_versions_and_only_the_proxy_is_published():
+    parts = yaml.safe_load((ROOT / "compose.team.yaml").read_text())["services"]
+    pages = {name: part for name, part in parts.items() if "build" in part}
+    assert set(pages) == {"page-1", "page-2"}
+    for name, part in parts.items():
+        assert part["image"] == "moss-agent-team" or re.search(r":\d[\w.-]*$", part["image"]), name
+        assert ("ports" in part) == (name == "nginx")
+    settings = {f"MOSS_AGENT_{name.upper()}" for name in Settings.model_fields}
+    for page in pages.values():
+        assert {name for name in page["environment"] if name.startswith("MOSS_")} <= settings
+        assert page["read_only"] and page["cap_drop"] == ["ALL"]
+    proxy = (ROOT / "docker" / "nginx.conf").read_text()
+    assert all(f"server {name}:7860" in proxy for name in pages)
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert set(parts["page-1"]["build"]["args"]["EXTRAS"].split()) <= set(extras)
+
+
+def test_a_teams_chroma_is_reached_through_the_proxy_that_asks_for_a_token_alone():
+    team = yaml.safe_load((ROOT / "compose.team.yaml").read_text())
+    services, networks = team["services"], team["networks"]
+    chroma, proxy, page = services["chroma"], services["vectors"], services["page-1"]
+    # The server in Rust; nothing else shares its network, and nothing of it is published.
+    assert chroma["entrypoint"][0].endswith("/bin/chroma") and chroma["command"][0] == "run"
+    assert not any("ports" in service for service in (chroma, proxy))
+    shared = [name for name, service in services.items() if "vectors" in service["networks"]]
+    assert shared == ["vectors", "chroma"]
+    assert networks["vectors"]["internal"] and chroma["networks"] == ["vectors"]
+    assert page["environment"]["MOSS_AGENT_VECTORS"] == "http://vectors:8000"
+    token = "${VECTORS_TOKEN"
+    assert page["environment"]["MOSS_AGENT_VECTORS_TOKEN"].startswith(f"{token}:?")
+    assert proxy["environment"]["VECTORS_TOKEN"].startswith(f"{token}:?")
+    (mounted,) = proxy["volumes"]
+    template = (ROOT / mounted.split(":")[0]).read_text()
+    assert f'"Bearer {token}}}" 1;' in template and "return 401" in template

@@ -82,6 +82,19 @@ class House:
         return self.workspace.library.segments(self.recording)[:2]
 
     @property
+    def audio(self) -> str:
+        """The recording, with an audio copy."""
+        copy = self.workspace.library.audio_path(self.recording)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(self.file.read_bytes())
+        return self.recording
+
+    @property
+    def comment(self) -> int:
+        """Something that was noted."""
+        return self.workspace.add_comment(TITLE, 5.0, "Here.").id
+
+    @property
     def recording(self) -> str:
         return self.workspace.recording(TITLE).id
 
@@ -108,7 +121,10 @@ def house(filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     monkeypatch.setattr("agent.workspace.Workspace.embedder", embedder())
     file = tmp_path / "talk.wav"
     file.write_bytes(wav(0.2))
-    jobs = Jobs(lambda *given, **named: workspace.add(*given, **named))
+    jobs = Jobs(
+        lambda *given, **named: workspace.add(*given, **named),
+        hear_again=lambda *given: workspace.hear_again(*given),
+    )
     house = House(workspace, jobs, Uploads(filled), file)
 
     def same(self: Workspace, *_: Any, **__: Any) -> Recording:
@@ -123,7 +139,8 @@ def house(filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     instead: dict[str, Callable[..., Any]] = dict.fromkeys(
         ["correct_sentence", "give_speaker", "split_sentence", "merge_sentences", "undo_correction"], changed
     )
-    instead |= dict.fromkeys(["import_transcript", "attach_media"], same)
+    instead |= dict.fromkeys(["import_transcript", "attach_media", "hear_again"], same)
+    instead |= dict.fromkeys(["confirm_voice", "reject_voice", "forget_voice"], lambda *_: "Anna")
     instead |= {"add": same, "remove": same, "relabel_speakers": same, "listen": listened}
     for row in ROWS:
         noted(monkeypatch, house, row.function, instead.get(row.function))
@@ -169,11 +186,23 @@ def by_page(house: House, row: Row) -> None:
         "undo_correction": lambda: edited(house, "undo"),
         "correction_history": lambda: page_routes(house).get(f"/edits/{house.recording}/history"),
         "add_comment": lambda: handlers.comment(house.recording, event(at=5, text="Here.")),
+        "change_comment": lambda: handlers.recomment(house.recording, event(id=house.comment, text="There.")),
+        "remove_comment": lambda: handlers.uncomment(house.recording, event(id=house.comment)),
+        "hear_again": lambda: handlers.again(None, event(id=house.audio, losing=0)),
+        "attach_media": lambda: by_api(house, row),
+        "talk_time": lambda: handlers.load(kept),
+        "speaker_facts": lambda: handlers.load(kept),
+        "summarize_as": lambda: list(
+            handlers.instruct(house.recording, "meeting", None, event(text="short"))
+        ),
+        "confirm_voice": lambda: handlers.voice(house.recording, event(speaker=first, same=True)),
+        "reject_voice": lambda: handlers.voice(house.recording, event(speaker=first, same=False)),
+        "allow_voices": lambda: handlers.rename(house.recording, event(old=first, new=first, remember=False)),
         "search_library": lambda: handlers.search(event(text="ferry")),
         "export": lambda: page_routes(house).get(f"/export/{house.recording}.txt").raise_for_status(),
     }
     gone_through[row.function]()
-    if row.function == "add":
+    if row.function in ("add", "hear_again"):
         wait_until(lambda: not house.jobs.list())
 
 
@@ -214,6 +243,14 @@ def by_command_line(house: House, row: Row, monkeypatch: pytest.MonkeyPatch) -> 
             "split_sentence": [TITLE, "0:01", "--split", words[1]],
             "merge_sentences": [TITLE, "0:01", "--merge"],
         }[row.function]
+    more = {
+        "change_comment": [TITLE, "--change", house.comment, "There."],
+        "remove_comment": [TITLE, "--remove", house.comment],
+        "summarize_as": [TITLE, "--instruction", "short"],
+        "allow_voices": ["off"], "find_voices": ["find", TITLE],
+        "confirm_voice": ["confirm", TITLE, first], "reject_voice": ["reject", TITLE, first],
+        "forget_voice": ["forget", "Anna"], "forget_voices": ["forget", "--all"],
+    }.get(row.function, more)  # fmt: skip
     arguments = ["moss-agent", "--home", house.workspace.home, command, *more, "--json"]
     monkeypatch.setattr(sys, "argv", [str(each) for each in arguments])
     with pytest.raises(SystemExit) as ended:
@@ -225,6 +262,8 @@ def by_command_line(house: House, row: Row, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def by_api(house: House, row: Row) -> None:
+    if row.function == "hear_again":
+        _ = house.audio
     method, _, path = row.cells["API"].strip("`").partition(" ")
     service = Service(None, None)
     client = TestClient(create_library_api(house.workspace, house.jobs, house.uploads, service))
@@ -241,12 +280,20 @@ def by_api(house: House, row: Row) -> None:
         },
         "POST /recordings/{recording}/segments/{segment}/split": {"json": {"at": 5}},
         "POST /recordings/{recording}/segments/merge": {"json": {"segments": [1, 2]}},
+        "POST /recordings/{recording}/media": {"files": {"file": ("talk.wav", house.file.read_bytes())}},
+        "POST /recordings/{recording}/summary": {"json": {"instruction": "short"}},
+        "POST /recordings/{recording}/comments": {"json": {"at": 5, "text": "Here."}},
+        "PATCH /recordings/{recording}/comments/{comment}": {"json": {"text": "There."}},
+        "PUT /voices": {"json": {"remembered": False}},
         "GET /search": {"params": {"q": "ferry"}},
     }
-    filled = path.format(recording=house.recording, speaker=first, segment=house.said[0].id)
+    comment = house.comment if "{comment}" in path else 0
+    filled = path.format(
+        recording=house.recording, speaker=first, segment=house.said[0].id, comment=comment, voice="Anna"
+    )
     found = client.request(method, filled, **bodies.get(f"{method} {path}", {}))
     assert found.status_code in (200, 201, 202), found.text
-    if row.function == "add":
+    if row.function in ("add", "hear_again"):
         wait_until(lambda: not house.jobs.list())
     service.close()
 
@@ -266,7 +313,10 @@ def by_mcp(house: House, row: Row) -> None:
         "ask": {"question": QUESTION},
         "listen": {"recording": TITLE, "start": 0, "end": 9, "question": "A bell?"},
         "add_recording": {"path": str(house.file)},
+        "confirm_speaker": {"recording": TITLE, "speaker": "X", "same": row.function == "confirm_voice"},
     }.get(tool, {"recording": TITLE})
+    if row.function == "summarize_as":
+        arguments["instruction"] = "short"
 
     async def use() -> None:
         async with Client(server) as client:

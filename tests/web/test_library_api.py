@@ -21,7 +21,7 @@ from agent.workspace import Workspace, open_workspace
 from index.recording_errors import Cancelled, MediaError
 from index.search.indexing import index_recording
 from tests.support.api_serving import wait_until, wav
-from tests.support.indexed import embedder, heard, sentences, store
+from tests.support.indexed import embedder, heard, may_be_anna, sentences, store
 from tests.support.stages import on_stage
 from web.api.api_server import create_api
 from web.api.auth import AuthMiddleware
@@ -87,7 +87,7 @@ def with_embedder(home: Path) -> Workspace:
 
 def _open(home: Path, add: Any = None, limits: Limits | None = None) -> Iterator[Door]:
     workspace = with_embedder(home)
-    jobs = Jobs(add or workspace.add)
+    jobs = Jobs(add or workspace.add, hear_again=lambda *_: None)
     service = Service(None, None, limits)
     api = create_library_api(workspace, jobs, Uploads(home), service)
 
@@ -226,6 +226,67 @@ def test_two_speakers_become_one_only_where_that_is_said(door: Door):
     assert door.send("PATCH", address, 409, json={"name": names[1]})["code"] == "speaker_exists"
     assert door.send("PATCH", address, json={"name": names[1], "merge": True})["name"] == names[1]
     assert len(door.get(f"/recordings/{TITLE}/speakers")) == len(names) - 1
+
+
+def test_comments_are_noted_changed_and_deleted(door: Door):
+    place = f"/recordings/{TITLE}/comments"
+    noted = door.send("POST", place, 201, json={"at": "1:05", "text": "Look this up."})
+    assert noted["at"] == 65 and noted["link"].endswith("&t=65")
+    own = f"{place}/{noted['id']}"
+    assert door.send("PATCH", own, json={"text": "Done."})["text"] == "Done."
+    assert [comment["text"] for comment in door.get(place)] == ["Done."]
+    elsewhere = f"/recordings/{OTHER}/comments/{noted['id']}"
+    assert door.send("DELETE", elsewhere, 404)["code"] == "unknown_comment"
+    door.send("DELETE", own)
+    assert door.get(place) == []
+    door.send("DELETE", own, 404)
+    for wrong in ({"at": 9999, "text": "Too late."}, {"at": 5, "text": " "}, {"at": -1, "text": "Early."}):
+        door.send("POST", place, 422, json=wrong)
+
+
+def test_talk_time_and_a_summary_by_an_instruction(door: Door):
+    talk = door.get(f"/recordings/{TITLE}/talk-time")
+    assert sum(voice["share"] for voice in talk["voices"]) == pytest.approx(1) and talk["silence"] > 0
+    asked = {"instruction": "only what concerns the sound stage"}
+    found = door.send("POST", f"/recordings/{TITLE}/summary", json=asked)
+    assert "MOSS_AGENT_MODEL" in found["written"]["note"] and found["written"]["fitting"]
+    assert door.send("POST", f"/recordings/{TITLE}/summary", 422, json={"instruction": ""})
+
+
+def test_a_voice_is_confirmed_rejected_and_forgotten(door: Door):
+    door.workspace.voices.setting = "on"
+    may_be_anna(door.workspace, TITLE, "Speaker 2")
+    speakers = {row["name"]: row["likeness"] for row in door.get(f"/recordings/{TITLE}/speakers")}
+    assert speakers["Speaker 2"]["voice"] == "Anna" and not speakers["Speaker 2"]["sure"]
+    place = f"/recordings/{TITLE}/speakers"
+    assert "Speaker 2" in door.send("POST", f"{place}/Speaker 1/confirm", 422)["message"]
+    assert door.send("POST", f"{place}/Speaker 2/reject") == {
+        "speaker": "Speaker 2", "voice": "Anna", "same": False,
+    }  # fmt: skip
+    door.send("POST", f"{place}/Speaker 2/confirm", 422)
+    assert door.get("/voices")["remembered"] is True
+    door.send("DELETE", "/voices/Zoe", 422)
+    assert door.send("DELETE", "/voices/anna")["voices"] == []
+    assert "MOSS_AGENT_VOICES" in door.send("PUT", "/voices", 422, json={"remembered": False})["message"]
+
+
+def test_a_recording_is_heard_again_only_where_no_correction_is_lost_unsaid(door: Door):
+    recording = door.workspace.recording(TITLE)
+    place = f"/recordings/{TITLE}/again"
+    assert "audio" in door.send("POST", place, 422)["message"]
+    copy = door.workspace.library.audio_path(recording.id)
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    copy.write_bytes(wav(0.2))
+    (first, *_) = door.get(f"/recordings/{TITLE}/transcript")["segments"]
+    door.send("PATCH", f"/recordings/{TITLE}/segments/{first['id']}", json={"text": "Good evening."})
+    assert door.send("POST", place, 409)["code"] == "has_corrections"
+    job = door.send("POST", place, 202, params={"drop_corrections": True})
+    assert job["recording"] == recording.id and job["title"] == TITLE
+
+
+def test_media_is_only_given_to_an_imported_transcript(door: Door):
+    refused = door.send("POST", f"/recordings/{TITLE}/media", 422, files={"file": ("talk.wav", wav(0.2))})
+    assert "imported" in refused["message"] and not list(door.workspace.home.glob("arriving/*"))
 
 
 def test_a_transcript_made_elsewhere_is_imported(door: Door):

@@ -29,7 +29,7 @@ from index.search.indexing import index_recording
 from index.store.database import RecordingRow
 from tests.conftest import ROOT
 from tests.support.api_serving import wav
-from tests.support.indexed import embedder, heard, sentences, store
+from tests.support.indexed import embedder, heard, may_be_anna, sentences, store
 from tests.support.loops import run_apart
 from tests.support.preloaded import Program
 from tests.support.stages import on_stage
@@ -43,7 +43,17 @@ from web.uploads import Uploads
 
 TITLE = "Harbour Lights planning call"
 OTHER = "Notes on penguins"
-TOOLS = {"list_recordings", "search", "read_transcript", "ask", "summarize", "outline", "add_recording"}
+TOOLS = {
+    "list_recordings",
+    "search",
+    "read_transcript",
+    "ask",
+    "summarize",
+    "outline",
+    "add_recording",
+    "list_speakers",
+    "confirm_speaker",
+}
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +124,7 @@ def test_every_tool_is_described_and_typed(workspace: Workspace):
     assert {tool.name for tool in tools} == TOOLS, "listen is there only with something that listens"
     for tool in tools:
         assert tool.description and tool.output_schema, tool.name
-        assert tool.annotations.read_only_hint is (tool.name != "add_recording")
+        assert tool.annotations.read_only_hint is (tool.name not in ("add_recording", "confirm_speaker"))
 
 
 def test_what_is_found_is_typed_and_links_to_moments(workspace: Workspace):
@@ -135,6 +145,25 @@ def test_what_is_found_is_typed_and_links_to_moments(workspace: Workspace):
     assert any("North Key" in citation["quote"] for citation in answer["citations"])
     links = [each["link"] for each in (*hits, *summary["decisions"], *answer["citations"])]
     assert all(link.startswith("http://pages.example/?recording=") and "&t=" in link for link in links)
+
+
+def test_speakers_are_told_with_who_they_may_be_and_it_is_confirmed(workspace: Workspace, monkeypatch):
+    workspace.voices.setting = "on"
+    may_be_anna(workspace, TITLE, "Speaker 2")
+    listed = {row["name"]: row for row in call(workspace, "list_speakers", recording=TITLE)["speakers"]}
+    assert listed["Speaker 2"]["likeness"] == {"speaker": "Speaker 2", "voice": "Anna", "sure": False}
+    assert listed["Speaker 1"]["likeness"] is None and listed["Speaker 1"]["seconds"] > 10
+    assert "http://pages.example/" in listed["Speaker 2"]["snippet_link"]
+    failure(workspace, "confirm_speaker", recording=TITLE, speaker="Speaker 1", same=True)
+    told = call(workspace, "confirm_speaker", recording=TITLE, speaker="Speaker 2", same=True)
+    assert told["voice"] == "Anna" and "Anna" in workspace.recording(TITLE).speakers
+
+
+def test_a_summary_by_an_instruction_says_what_could_not_be_done(workspace: Workspace):
+    told = call(workspace, "summarize", recording=TITLE, instruction="only what concerns the sound stage")
+    assert "MOSS_AGENT_MODEL" in told["written"]["note"] and told["decisions"]
+    assert any("stage" in each["text"] for each in told["written"]["fitting"])
+    assert call(workspace, "summarize", recording=TITLE)["written"] is None
 
 
 def test_a_long_transcript_is_read_in_parts(workspace: Workspace, monkeypatch: pytest.MonkeyPatch):

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
 from dataclasses import replace
+from html import unescape
 from io import BytesIO
 from itertools import pairwise
 
 import pytest
+from sqlalchemy import update
 
 from agent.cli import output
+from agent.settings import Settings
+from agent.workspace import Workspace, open_workspace
 from index.export.formats import FORMATS, export
+from index.export.vault_note import make_content
 from index.notes import coverage_percent, describe, percent
 from index.records import Note, NoteKind, Recording, Segment, Span, StageName, Status
+from index.store.database import RecordingRow
+from tests.support.indexed import store
+from tools.list_recordings import list_recordings
+from web.documents import Links, RecordingDocument
 from web.page.library_view import render_library
 from web.page.transcript_view import render_head, render_player
 
@@ -87,6 +98,66 @@ def test_all_of_the_speech_beside_another_note_is_no_percentage() -> None:
 def test_a_transcript_without_its_media_says_so_where_it_would_play() -> None:
     silent = replace(RECORDING, imported="srt", has_media=False)
     shown = render_player(silent, False)
-    assert "<audio" not in shown and f"moss-agent attach {silent.id[:12]}" in shown
+    assert "<audio" not in shown and f'data-attach="{silent.id}"' in shown
     assert "<audio" in render_player(replace(silent, has_media=True), True)
     assert output.listed_json(silent)["has_media"] is False
+
+
+NUMBERS = {
+    "failed": 1, "total": 3, "packets": 12, "parts": 2, "heard": 1, "others": 1, "other": 2, "backwards": 2,
+    "lines": 2, "tenths": -15,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+    opened = open_workspace(Settings(home=tmp_path_factory.mktemp("notes") / "home"))
+    yield opened
+    opened.close()
+
+
+def documents(value: object) -> Iterator[dict]:
+    """Every object within a JSON document."""
+    if isinstance(value, dict):
+        yield value
+    for part in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from documents(part)
+
+
+@pytest.mark.parametrize("kind", NoteKind)
+def test_no_door_has_a_note_of_any_kind_beside_all_of_the_speech(
+    kind: NoteKind, workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    note = Note(kind, StageName.READING, (Span(1.0, 2.0),), NUMBERS, "talk.m4a")
+    id = store(workspace.library, SEGMENTS, f"Talk {kind}")
+    with workspace.library.database.transaction() as session:
+        found = update(RecordingRow).where(RecordingRow.id == id)
+        session.execute(found.values(coverage=1.0, notes=(note,)))
+    recording = workspace.library.recording(id)
+    assert recording.coverage == 1.0 and recording.problems == (note,)
+    output.show_added(recording, 1)
+    added = capsys.readouterr().out
+    output.show_list([recording])
+    listed = capsys.readouterr().out
+    entries = list_recordings(workspace.toolbox, id)
+    told = {
+        "add": added,
+        "list": listed,
+        "add --json": json.dumps(output.added_json(recording, 1)),
+        "list --json": json.dumps(output.listed_json(recording)),
+        "API and MCP": RecordingDocument.of(recording, Links("http://here")).model_dump_json(),
+        "the tool": json.dumps(entries.document()),
+        "an answer": workspace.assistant.ask("is everything transcribed?", id).text,
+        "the library's card": render_library([recording], [], None),
+        "the recording's head": render_head(recording),
+        "a synced note": make_content(recording, SEGMENTS, None, "http://here").text,
+        **{format: exported(recording, format) for format in FORMATS},
+    }
+    sentence = " ".join(describe(note).split())
+    for door, text in told.items():
+        cues = re.sub(r"\d+\n[\d:,]+ --> [\d:,]+\n", "", text)
+        said = " ".join(unescape(cues).replace("\\", "").split())
+        assert sentence in said, door
+        assert not re.search(r"\b100(\.0)? ?%", said), door
+        if text.startswith("{"):
+            assert all(part.get("coverage") is None for part in documents(json.loads(text))), door

@@ -96,8 +96,8 @@ def _operation(method: str, path: str, operation: Schema, schemas: Schema) -> It
 def _curl(method: str, path: str, operation: Schema, schemas: Schema) -> str:
     """An example for the command line; ``$SERVER`` and ``$ID`` are to be put in."""
     words = ["curl"]
-    for name in ("recording", "job", "speaker", "segment"):
-        path = path.replace(f"{{{name}}}", f"${name.upper()}" if name in ("speaker", "segment") else "$ID")
+    for name in ("recording", "job", "speaker", "segment", "comment", "voice"):
+        path = path.replace(f"{{{name}}}", "$ID" if name in ("recording", "job") else f"${name.upper()}")
     needed = [p["name"] for p in operation.get("parameters", ()) if p["in"] == "query" and p.get("required")]
     if needed:
         words.append("-G")

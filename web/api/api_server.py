@@ -10,7 +10,8 @@ import json as json_module
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Sequence
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from starlette.types import ASGIApp
 
 from agent.privacy import switch_off_telemetry
 from index.recording_errors import MossAgentError
+from index.store.access import EVERYTHING, Person, acting_as
 from web.api.auth import CHAT, HEALTH, TRANSCRIPTIONS, AuthMiddleware
 from web.api.chat import chat_completions
 from web.api.error_responses import RETRY_SECONDS, ApiError
@@ -31,8 +33,8 @@ from web.api.library_api import LIBRARY, create_library_api
 from web.api.service import CONTENT_TYPE, Service
 from web.api.transcriptions import transcriptions
 from web.guard import is_loopback
-from web.jobs import Jobs
-from web.server import address_of, listen
+from web.server import address_of, listen, needs_accounts, sweep_daily
+from web.shared_jobs import open_jobs
 from web.uploads import Uploads
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ def create_api(
     host: str = "127.0.0.1",
     names: Sequence[str] = (),
     library: ASGIApp | None = None,
+    who: Callable[[str], Person | None] | None = None,
 ) -> Starlette:
     """The whole application; it closes the service when it ends.
 
@@ -55,6 +58,7 @@ def create_api(
         host: The address that will be listened on.
         names: Further names that a server without a key answers to.
         library: The API for the library, where it is offered (``web.api.library_api``).
+        who: Finds somebody by their key, where people have accounts.
     """
 
     @asynccontextmanager
@@ -76,7 +80,7 @@ def create_api(
         lifespan=lifespan,
     )
     app.state.service = service
-    app.add_middleware(AuthMiddleware, service=service, key=key, host=host, names=names)
+    app.add_middleware(AuthMiddleware, service=service, key=key, host=host, names=names, who=who)
     return app
 
 
@@ -152,6 +156,7 @@ def serve(
 
     Raises:
         HomeInUse: The library is to be offered, and another process uses the home folder.
+        MossAgentError: The library is to be offered to other machines, and nobody has an account.
         MossAgentError: The address is taken, other machines would get in without a key, or the model
             cannot be loaded.
     """
@@ -163,6 +168,7 @@ def serve(
             f"On {host} other machines can reach this server; set an API key with --api-key, or pass "
             "--no-auth if anyone may use it."
         )
+    accounts = library and needs_accounts(workspace, host)
     with ExitStack() as held:
         if library:
             held.enter_context(workspace.writing())
@@ -171,6 +177,8 @@ def serve(
 
         service = open_service(workspace)
         held.callback(service.close)
+        if accounts:
+            workspace.require_people()
         offered = _offer_library(workspace, service, held) if library else None
         address = address_of(host, listener.getsockname()[1])
 
@@ -180,7 +188,7 @@ def serve(
                 _announce(address, service, json)
 
         config = uvicorn.Config(
-            create_api(service, key, host, names, offered),
+            create_api(service, key, host, names, offered, workspace.people.by_key if accounts else None),
             log_level="warning",
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
@@ -195,10 +203,15 @@ def serve(
 def _offer_library(workspace: Workspace, service: Service, held: ExitStack) -> ASGIApp:
     """The API for the library, with a queue of its own that ends with ``held``."""
     workspace.webhooks.start()
-    jobs = Jobs(workspace.add, lambda: workspace.files_at_once)
+    jobs = open_jobs(workspace)
     held.callback(jobs.close, 10)
-    uploads = Uploads(workspace.home)
-    uploads.take_up(jobs, {found.id for found in workspace.recordings() if found.status == "ready"})
+    uploads = Uploads(workspace.home, workspace.is_shared, workspace.identify)
+    with acting_as(EVERYTHING):
+        ready = {found.id for found in workspace.recordings() if found.status == "ready"}
+        uploads.take_up(jobs, ready, workspace.people.person)
+    ended = threading.Event()
+    sweep_daily(workspace, ended)
+    held.callback(ended.set)
     return create_library_api(workspace, jobs, uploads, service, workspace.settings.page_url)
 
 

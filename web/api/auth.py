@@ -6,14 +6,17 @@ import asyncio
 import hashlib
 import hmac
 import logging
+import re
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from index.store.access import NOBODY, Actor, Person, acting_as
 from web.api.error_responses import ApiError, as_api_error, too_much
 from web.api.limiter import MIB, ByteBudget
 from web.api.service import Service
@@ -23,6 +26,7 @@ log = logging.getLogger(__name__)
 
 CHAT, TRANSCRIPTIONS, HEALTH = "/v1/chat/completions", "/v1/audio/transcriptions", "/health"
 ADD, IMPORT = "/api/v1/recordings", "/api/v1/imports"
+MEDIA = re.compile(r"/api/v1/recordings/[^/]+/media")
 OPEN = (HEALTH, "/api/v1/docs", "/api/v1/openapi.json")
 """What needs no key: it says nothing about recordings, and a browser sends none."""
 ROUTES = (CHAT, TRANSCRIPTIONS, "/v1/models", HEALTH, "/metrics", "/api/v1")
@@ -47,12 +51,19 @@ class AuthMiddleware:
         key: The key that clients send as ``Authorization: Bearer``; None accepts requests without one.
         host: The address the server listens on.
         names: Further host names that a server without a key accepts.
+        who: Finds somebody by their key, where people have accounts; then nobody gets in without one.
     """
 
     def __init__(
-        self, app: ASGIApp, service: Service, key: str | None, host: str, names: Sequence[str] = ()
+        self,
+        app: ASGIApp,
+        service: Service,
+        key: str | None,
+        host: str,
+        names: Sequence[str] = (),
+        who: Callable[[str], Person | None] | None = None,
     ) -> None:
-        self.app, self.service = app, service
+        self.app, self.service, self._who = app, service, who
         self._key = _digest(key.encode()) if key is not None else None
         self._names = Names(host, names)
 
@@ -81,7 +92,11 @@ class AuthMiddleware:
 
         try:
             self._check(scope, body)
-            await self.app(scope, body.receive, sending)
+            if self._who is None:
+                await self.app(scope, body.receive, sending)
+            else:
+                with acting_as(await self._actor(scope)):
+                    await self.app(scope, body.receive, sending)
         except ClientDisconnect:
             status = status or 499
         except Exception as error:
@@ -95,10 +110,29 @@ class AuthMiddleware:
             self.service.metrics.requests.labels(route, str(status)).inc()
             self.service.metrics.seconds.labels(route).observe(time.monotonic() - began)
 
+    async def _actor(self, scope: Scope) -> Actor:
+        """Who asks; with the server's own key nobody, who sees no recording but may use the models.
+
+        Raises:
+            ApiError: 401, nobody is known by this key.
+        """
+        assert self._who is not None
+        headers = Headers(scope=scope)
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        found = await run_in_threadpool(self._who, token.strip()) if scheme.lower() == "bearer" else None
+        if found is not None or scope["path"] in OPEN:
+            return found or NOBODY
+        if self._key is None or scope["path"].startswith(ROUTES[-1]):
+            raise _wrong_key()
+        self._check_key(headers)
+        return NOBODY
+
     def _check(self, scope: Scope, body: _Body) -> None:
         headers = Headers(scope=scope)
         if scope["path"] not in OPEN:
-            if self._key is not None:
+            if self._who is not None:
+                pass  # by people's own keys, see ``_actor``
+            elif self._key is not None:
                 self._check_key(headers)
             else:
                 self._check_origin(headers)
@@ -113,12 +147,7 @@ class AuthMiddleware:
         if scheme.lower() != "bearer" or not hmac.compare_digest(
             _digest(given.strip().encode("latin-1")), self._key
         ):
-            raise ApiError(
-                401,
-                "The API key is missing or wrong; send it as Authorization: Bearer ….",
-                "invalid_api_key",
-                headers={"WWW-Authenticate": "Bearer"},
-            )
+            raise _wrong_key()
 
     def _check_origin(self, headers: Headers) -> None:
         if not self._names.answers_to(headers.get("host", "")):
@@ -136,6 +165,8 @@ class _Body:
         self._receive = receive
         self._service = service
         # An upload is counted twice: a copy of it is decoded.
+        if MEDIA.fullmatch(path):
+            path = ADD
         budgets: dict[str, tuple[ByteBudget, int]] = {
             CHAT: (service.memory, 1),
             TRANSCRIPTIONS: (service.disk, 2),
@@ -201,6 +232,15 @@ class _Body:
     def _note(self, message: Message) -> None:
         self._taken += len(message.get("body", b""))
         self._whole = message["type"] != "http.request" or not message.get("more_body", False)
+
+
+def _wrong_key() -> ApiError:
+    return ApiError(
+        401,
+        "The API key is missing or wrong; send it as Authorization: Bearer ….",
+        "invalid_api_key",
+        headers={"WWW-Authenticate": "Bearer"},
+    )
 
 
 def _digest(key: bytes) -> bytes:

@@ -25,6 +25,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import HTMLResponse, Response
 
 from agent.answer import Answer, Event, StepFinished, StepStarted, TextDelta, ThoughtDelta, answer_of
+from agent.instructed_summary import LONGEST_INSTRUCTION
 from index.export.formats import MEDIA_TYPES
 from index.language_names import LANGUAGE_NAMES
 from index.recording_errors import (
@@ -33,6 +34,7 @@ from index.recording_errors import (
     Cancelled,
     ChangedMeanwhile,
     DiskFull,
+    Forbidden,
     HomeInUse,
     InvalidInput,
     MediaError,
@@ -43,7 +45,8 @@ from index.recording_errors import (
     UnknownRecording,
     WouldLoseCorrections,
 )
-from index.records import Template
+from index.records import Comment, Template
+from index.store.library import LONGEST_COMMENT
 from tools.toolbox import Seconds
 from web.api.api_reference import reference_page
 from web.api.chat import EventStream
@@ -54,11 +57,14 @@ from web.documents import (
     AnswerDocument,
     ChangedDocument,
     CitationDocument,
+    CommentDocument,
+    ConfirmedDocument,
     CorrectionDocument,
     Document,
     HeardDocument,
     HitsDocument,
     JobDocument,
+    LikenessDocument,
     Links,
     OutlineDocument,
     RecordingDocument,
@@ -66,9 +72,11 @@ from web.documents import (
     RenamedSpeakerDocument,
     SpeakerDocument,
     SummaryDocument,
+    TalkTimeDocument,
     TranscriptDocument,
+    VoicesDocument,
 )
-from web.jobs import Job, Jobs, remove_recording
+from web.jobs import Job, Jobs, hear_again, remove_recording
 from web.uploads import Uploads
 
 if TYPE_CHECKING:
@@ -127,6 +135,34 @@ class Merge(Asked):
 
     segments: list[int] = Field(min_length=2, max_length=10_000)
     versions: dict[int, int] = Field(default={}, description="Of each as it was read.")
+
+
+class Instruction(Asked):
+    """How a summary is wanted."""
+
+    instruction: Annotated[str, Field(min_length=1, max_length=LONGEST_INSTRUCTION)] = Field(
+        description="In plain words, such as: for the board, five lines."
+    )
+    template: Template | None = None
+
+
+class Noted(Asked):
+    """A comment, and the moment it is about."""
+
+    at: Seconds
+    text: Annotated[str, Field(min_length=1, max_length=LONGEST_COMMENT)]
+
+
+class NotedAgain(Asked):
+    """Other words for a comment."""
+
+    text: Annotated[str, Field(min_length=1, max_length=LONGEST_COMMENT)]
+
+
+class Remember(Asked):
+    """Whether voices may be remembered, which is biometric data."""
+
+    remembered: bool
 
 
 class Question(Asked):
@@ -229,15 +265,30 @@ class _Routes:
         app.get(one, tags=["recordings"])(self.get_recording)
         app.patch(one, tags=["recordings"])(self.rename_recording)
         app.delete(one, tags=["recordings"])(self.delete_recording)
+        app.post(f"{one}/again", status_code=202, tags=["recordings"])(self.hear_again)
         app.get(f"{one}/transcript", tags=["recordings"])(self.get_transcript)
         app.get(f"{one}/export", tags=["recordings"], response_class=Response, responses={200: _FILES})(
             self.export_transcript
         )
         app.get(f"{one}/summary", tags=["recordings"])(self.get_summary)
+        app.post(f"{one}/summary", tags=["recordings"])(self.write_summary)
         app.get(f"{one}/outline", tags=["recordings"])(self.get_outline)
+        app.get(f"{one}/talk-time", tags=["recordings"])(self.get_talk_time)
+        app.post(f"{one}/media", tags=["recordings"])(self.attach_media)
+        app.get(f"{one}/comments", tags=["comments"])(self.list_comments)
+        app.post(f"{one}/comments", status_code=201, tags=["comments"])(self.add_comment)
+        app.patch(f"{one}/comments/{{comment}}", tags=["comments"])(self.change_comment)
+        app.delete(f"{one}/comments/{{comment}}", tags=["comments"])(self.remove_comment)
         app.post(f"{one}/listen", tags=["questions"])(self.listen_again)
         app.get(f"{one}/speakers", tags=["speakers"])(self.list_speakers)
         app.patch(f"{one}/speakers/{{speaker}}", tags=["speakers"])(self.rename_speaker)
+        app.post(f"{one}/speakers/{{speaker}}/confirm", tags=["speakers"])(self.confirm_voice)
+        app.post(f"{one}/speakers/{{speaker}}/reject", tags=["speakers"])(self.reject_voice)
+        app.post(f"{one}/voices", tags=["speakers"])(self.find_voices)
+        app.get("/voices", tags=["speakers"])(self.list_voices)
+        app.put("/voices", tags=["speakers"])(self.allow_voices)
+        app.delete("/voices", tags=["speakers"])(self.forget_voices)
+        app.delete("/voices/{voice}", tags=["speakers"])(self.forget_voice)
         app.patch(f"{one}/segments/{{segment}}", tags=["corrections"])(self.correct_segment)
         app.post(f"{one}/segments/{{segment}}/split", tags=["corrections"])(self.split_segment)
         app.post(f"{one}/segments/merge", tags=["corrections"])(self.merge_segments)
@@ -348,6 +399,17 @@ class _Routes:
         removed = remove_recording(self.workspace, self.jobs, recording, drop_corrections)
         return RemovedDocument(id=removed.id, title=removed.title)
 
+    def hear_again(
+        self,
+        recording: str,
+        drop_corrections: Annotated[
+            bool, Query(description="Whether what somebody corrected may be lost by that.")
+        ] = False,
+    ) -> JobDocument:
+        """Transcribe a recording anew from its audio copy; the job that is returned says how far it is."""
+        losing = self.workspace.corrections_lost(recording) if drop_corrections else 0
+        return JobDocument.of(hear_again(self.workspace, self.jobs, recording, losing))
+
     def get_transcript(
         self, recording: str, request: Request, start: Start = None, end: End = None
     ) -> TranscriptDocument:
@@ -380,6 +442,39 @@ class _Routes:
 
         return await self._worked(request, work)
 
+    async def write_summary(self, recording: str, body: Instruction, request: Request) -> SummaryDocument:
+        """Have a summary written by an instruction; where no model can, what fits its words is found."""
+        links = self._links(request)
+
+        def work(cancel: threading.Event) -> SummaryDocument:
+            found = self.workspace.recording(recording)
+            written = self.workspace.summarize_as(found.id, body.instruction, body.template, cancel)
+            return SummaryDocument.of(found, written.summary, links, written)
+
+        return await self._worked(request, work)
+
+    def get_talk_time(self, recording: str) -> TalkTimeDocument:
+        """Get how the time is divided between voices and silence."""
+        return TalkTimeDocument.of(self.workspace.talk_time(recording))
+
+    async def attach_media(
+        self,
+        recording: str,
+        request: Request,
+        file: Annotated[UploadFile, File(description="The media file that it is the transcript of.")],
+        speakers: Annotated[int | None, Form(ge=1, le=50, description="How many, if known.")] = None,
+        track: Annotated[int | None, Form(ge=1, le=999, description="The one audio track to hear.")] = None,
+    ) -> RecordingDocument:
+        """Give an imported transcript its media file; the answer comes when the two were compared."""
+        links = self._links(request)
+
+        def work(cancel: threading.Event) -> RecordingDocument:
+            with self._arrived(file) as arrived:
+                found = self.workspace.attach_media(recording, arrived, speakers, cancel=cancel, track=track)
+            return RecordingDocument.of(found, links)
+
+        return await self._worked(request, work)
+
     async def get_outline(self, recording: str, request: Request) -> OutlineDocument:
         """Get the topics with their times."""
         links = self._links(request)
@@ -387,12 +482,79 @@ class _Routes:
             request, lambda _: OutlineDocument.of(self.workspace.outline(recording), links)
         )
 
+    # Comments
+
+    def list_comments(self, recording: str, request: Request) -> list[CommentDocument]:
+        """List what was noted at moments, in order of time."""
+        links = self._links(request)
+        return [CommentDocument.of(comment, links) for comment in self.workspace.comments(recording)]
+
+    def add_comment(self, recording: str, body: Noted, request: Request) -> CommentDocument:
+        """Note something at a moment."""
+        comment = self.workspace.add_comment(recording, body.at, body.text)
+        return CommentDocument.of(comment, self._links(request))
+
+    def change_comment(
+        self, recording: str, comment: int, body: NotedAgain, request: Request
+    ) -> CommentDocument:
+        """Give a comment other words."""
+        self._comment(recording, comment)
+        self.workspace.change_comment(comment, body.text)
+        return CommentDocument.of(self._comment(recording, comment), self._links(request))
+
+    def remove_comment(self, recording: str, comment: int, request: Request) -> CommentDocument:
+        """Delete a comment; returns what was deleted."""
+        found = self._comment(recording, comment)
+        self.workspace.remove_comment(comment)
+        return CommentDocument.of(found, self._links(request))
+
+    def _comment(self, recording: str, number: int) -> Comment:
+        for comment in self.workspace.comments(recording):
+            if comment.id == number:
+                return comment
+        raise ApiError(404, "There is no such comment in this recording.", "unknown_comment", "comment")
+
     # Speakers
 
-    def list_speakers(self, recording: str) -> list[SpeakerDocument]:
-        """List the speakers of a recording, and how long each speaks."""
-        spoken = self.workspace.speakers(recording)
-        return [SpeakerDocument(name=name, seconds=seconds) for name, seconds in spoken.items()]
+    def list_speakers(self, recording: str, request: Request) -> list[SpeakerDocument]:
+        """List the speakers: how long each speaks, where to hear each, and who each may be."""
+        links, found = self._links(request), self.workspace.recording(recording)
+        return [SpeakerDocument.of(each, found.id, links) for each in self.workspace.speaker_facts(found.id)]
+
+    def confirm_voice(self, recording: str, speaker: str) -> ConfirmedDocument:
+        """Say that a speaker is who it may be; it carries the name from now on."""
+        voice = self.workspace.confirm_voice(recording, speaker, BY)
+        return ConfirmedDocument(speaker=speaker, voice=voice, same=True)
+
+    def reject_voice(self, recording: str, speaker: str) -> ConfirmedDocument:
+        """Say that a speaker is not who it may be, or was named as."""
+        voice = self.workspace.reject_voice(recording, speaker)
+        return ConfirmedDocument(speaker=speaker, voice=voice, same=False)
+
+    async def find_voices(self, recording: str, request: Request) -> list[LikenessDocument]:
+        """Look for known voices in a recording that was added before they were known."""
+        return await self._worked(
+            request, lambda _: [LikenessDocument.of(each) for each in self.workspace.find_voices(recording)]
+        )
+
+    def list_voices(self) -> VoicesDocument:
+        """List the people who are known by voice, and whether voices may be remembered."""
+        return VoicesDocument.of(self.workspace.known_voices(), self.workspace.voices.consent)
+
+    def allow_voices(self, body: Remember) -> VoicesDocument:
+        """Say whether voices may be remembered and compared; what is known stays until it is forgotten."""
+        self.workspace.allow_voices(body.remembered)
+        return self.list_voices()
+
+    def forget_voices(self) -> VoicesDocument:
+        """Delete what is known of every voice."""
+        self.workspace.forget_voices()
+        return self.list_voices()
+
+    def forget_voice(self, voice: str) -> VoicesDocument:
+        """Delete what is known of one voice; names in transcripts stay."""
+        self.workspace.forget_voice(voice)
+        return self.list_voices()
 
     def rename_speaker(self, recording: str, speaker: str, body: SpeakerName) -> RenamedSpeakerDocument:
         """Give a speaker another name, or with `merge` make two speakers one."""
@@ -621,6 +783,8 @@ def _as_api_error(error: BaseException) -> ApiError:
                 404, f"There is no such recording; {LIBRARY}/recordings lists them.", "unknown_recording",
                 "recording",
             )  # fmt: skip
+        case Forbidden():
+            return ApiError(403, str(error), "forbidden")
         case AmbiguousRecording():
             return ApiError(409, str(error), "ambiguous_recording", "recording")
         case ChangedMeanwhile():

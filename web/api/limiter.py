@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 from weakref import WeakSet
@@ -185,7 +186,7 @@ class Feed(Generic[Item]):
         self._loop = asyncio.get_running_loop()
         self._queue: asyncio.Queue[tuple[str, Item | BaseException | None]] = asyncio.Queue()
         try:
-            self._future = limiter.pool.submit(self._run, work)
+            self._future = limiter.pool.submit(copy_context().run, self._run, work)
         except RuntimeError:
             slot.leave()
             raise

@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import GaugeMetricFamily
 
 from agent.engines.loading import LoadingBackend
+from agent.engines.model_pool import ModelPool
 from index.transcription.transcriber import SharedTranscriber, Transcriber
 from moss_audio.backend import Backend
 from moss_audio.engine import LocalBackend
@@ -54,12 +55,12 @@ class Health:
         """
         if isinstance(self._backend, LoadingBackend):
             return self._backend.state
-        if not isinstance(self._backend, ServedBackend) or self._backend.reached:
+        if not isinstance(self._backend, ServedBackend | ModelPool) or self._backend.reached:
             return "ready"
         self._look_for(self._backend)
         return "loading" if self._backend.reached is None else "failed"
 
-    def _look_for(self, backend: ServedBackend) -> None:
+    def _look_for(self, backend: ServedBackend | ModelPool) -> None:
         with self._lock:
             if time.monotonic() - self._asked < AGAIN_SECONDS:
                 return
@@ -67,7 +68,7 @@ class Health:
         threading.Thread(target=_ask, args=(backend,), name="looking-for-server", daemon=True).start()
 
 
-def _ask(backend: ServedBackend) -> None:
+def _ask(backend: ServedBackend | ModelPool) -> None:
     # Where it is still away, the backend remembers that.
     with suppress(MossAudioError):
         backend.check()

@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse, Response
 
 from index.export.formats import export
 from index.language_names import LANGUAGE_NAMES, language_name
-from index.notes import describe
+from index.notes import describe, told_coverage
 from index.pipeline.transcribe_file import Transcript, transcribe_file
 from index.records import Note, NoteKind, Recording, Segment, Status
 from index.text import one_line
@@ -261,7 +261,8 @@ def _heard(transcript: Transcript) -> dict[str, Any]:
 
 def _share(transcript: Transcript) -> float | None:
     """The coverage with four decimals, cut: 1 must mean all of it."""
-    return None if transcript.coverage is None else math.floor(transcript.coverage * 10_000) / 10_000
+    share = told_coverage(transcript.coverage, transcript.notes)
+    return None if share is None else math.floor(share * 10_000) / 10_000
 
 
 def _worded(note: Note) -> str:

@@ -43,22 +43,37 @@ class Conversation:
 
 
 class Conversations:
-    """Messages by thread; safe to use from several threads of the server."""
+    """Messages by thread; safe to use from several threads of the server.
 
-    def __init__(self) -> None:
+    Args:
+        key: Makes of a thread's name one that is nobody else's.
+        readable: The ids of the recordings that whoever asks may read; None for all.
+    """
+
+    def __init__(
+        self,
+        key: Callable[[str], str] = str,
+        readable: Callable[[], list[str] | None] = lambda: None,
+    ) -> None:
+        self._key, self._readable = key, readable
         self._kept: OrderedDict[str, Conversation] = OrderedDict()
         self._lock = threading.Lock()
         self._stops: dict[str, threading.Event] = {}
         self._left: set[str] = set()
 
     def messages(self, thread: str | None) -> list[ChatMessage]:
-        """A copy of a conversation's messages; empty for one that is not known."""
+        """A copy of a conversation's messages; empty for one that is unknown or quotes what is hidden now."""
+        seen, thread = self._readable(), self._key(thread or "")
         with self._lock:
-            found = self._kept.get(thread or "")
+            found = self._kept.get(thread)
+            if found and seen is not None and not found.recordings <= set(seen):
+                del self._kept[thread]
+                return []
             return list(found.messages) if found else []
 
     def keep(self, thread: str, messages: list[ChatMessage], recordings: set[str]) -> None:
         """Store the messages of a conversation, and add the recordings that it quotes by now."""
+        thread = self._key(thread)
         with self._lock:
             found = self._kept.setdefault(thread, Conversation())
             found.messages = list(messages)
@@ -71,13 +86,13 @@ class Conversations:
     def quote(self, thread: str, evidence: Iterable[Evidence]) -> None:
         """Remember what a conversation may quote."""
         with self._lock:
-            found = self._kept.setdefault(thread, Conversation())
+            found = self._kept.setdefault(self._key(thread), Conversation())
             found.quoted.update((item.id, item.text) for item in evidence)
 
     def correct(self, thread: str | None, library: Library) -> bool:
         """Bring what a conversation quotes to what it was corrected to since; whether anything changed."""
         with self._lock:
-            found = self._kept.get(thread or "")
+            found = self._kept.get(self._key(thread or ""))
             quoted = dict(found.quoted) if found else {}
         if found is None or not quoted:
             return False
@@ -92,6 +107,7 @@ class Conversations:
 
     def begin(self, thread: str) -> threading.Event:
         """An answer begins, which an earlier wish to stop does not concern; returns what will stop it."""
+        thread = self._key(thread)
         with self._lock:
             self._left.discard(thread)
             self._stops[thread] = threading.Event()
@@ -104,6 +120,7 @@ class Conversations:
 
     def is_stopped(self, thread: str) -> bool:
         """Whether the user stopped the answer since it began."""
+        thread = self._key(thread)
         with self._lock:
             return thread in self._stops and self._stops[thread].is_set()
 
@@ -111,10 +128,11 @@ class Conversations:
         """The user went on to another conversation; what is still being written is not drawn any more."""
         with self._lock:
             if self._stop(thread):
-                self._left.add(str(thread))
+                self._left.add(self._key(str(thread)))
 
     def _stop(self, thread: str | None) -> bool:
         """Stop what is being written in a conversation that is known."""
+        thread = None if thread is None else self._key(thread)
         if thread is None or thread not in self._kept:
             return False
         self._stops.setdefault(thread, threading.Event()).set()
@@ -123,7 +141,7 @@ class Conversations:
     def is_left(self, thread: str) -> bool:
         """Whether the user went on to another conversation since the answer began."""
         with self._lock:
-            return thread in self._left
+            return self._key(thread) in self._left
 
     def forget_recording(self, recording: str) -> None:
         """Drop every conversation that quotes a recording."""

@@ -21,15 +21,20 @@ from agent.answer import Answer, StepFinished, StepStarted, TextDelta, ThoughtDe
 from agent.instructed_summary import LONGEST_INSTRUCTION
 from index.export.markdown import to_markdown
 from index.moments import Moment, find_moment
-from index.recording_errors import Cancelled, MossAgentError, UnknownRecording
+from index.recording_errors import Cancelled, DatabaseAway, MossAgentError, UnknownRecording
 from index.records import Recording
-from index.timeline import talk_time
 from web.edits import BY
-from web.jobs import Jobs, remove_recording
+from web.jobs import Jobs, hear_again, remove_recording
 from web.page import chat_view
 from web.page.chat_view import Conversations
 from web.page.layout import render_actions
-from web.page.library_view import render_engines, render_found, render_glossary, render_library
+from web.page.library_view import (
+    render_engines,
+    render_found,
+    render_glossary,
+    render_library,
+    render_problem,
+)
 from web.page.transcript_view import (
     render_head,
     render_player,
@@ -52,12 +57,13 @@ Kept = dict[str, str | None]
 class Handlers:
     """The page's events over one workspace."""
 
-    def __init__(self, workspace: Workspace, jobs: Jobs, uploads: Uploads) -> None:
+    def __init__(self, workspace: Workspace, jobs: Jobs, uploads: Uploads, accounts: bool = False) -> None:
+        self._accounts = accounts
         self.workspace = workspace
         self.library = workspace.library
         self.jobs = jobs
         self.uploads = uploads
-        self.conversations = Conversations()
+        self.conversations = Conversations(self.library.thread_key, self.library.readable)
         self._writing: dict[str, threading.Event] = {}
         workspace.when_removed.append(self.conversations.forget_recording)
 
@@ -82,6 +88,12 @@ class Handlers:
             # "": nothing is open, and the newest is not opened instead (see ``tick``).
             wanted = moment.recording or ""
         messages = self.conversations.messages(kept.get("thread"))
+        if (
+            messages
+            and self.workspace.is_shared
+            and kept.get("thread") not in self.workspace.memory.threads()
+        ):
+            messages = []  # forgotten by another process, with a recording that it quoted
         thread = kept.get("thread") if messages else None
         kept = {"recording": wanted or None, "thread": thread}
         return (*self._open(wanted, kept, bool(messages), moment), messages)
@@ -95,7 +107,16 @@ class Handlers:
         return self._open(wanted, {**kept, "recording": wanted}, talking)
 
     def tick(self, opened: str | None, seen: str, kept: Kept) -> list[Any]:
-        """Once a second: the library, and the open recording when something about it changed."""
+        """Once a second: the library, and the open recording when something about it changed.
+
+        While the database is away, that is said where the library is, and everything else stays as it is.
+        """
+        try:
+            return self._tick(opened, seen, kept)
+        except DatabaseAway as error:
+            return [render_problem(str(error)), *[gr.skip()] * 8]
+
+    def _tick(self, opened: str | None, seen: str, kept: Kept) -> list[Any]:
         recording = self._recording(opened)
         if recording is None and opened is None:
             recordings = self.workspace.recordings()
@@ -117,6 +138,9 @@ class Handlers:
         self, wanted: str | None, kept: Kept, talking: bool, moment: Moment | None = None
     ) -> tuple[Any, ...]:
         recording = self._recording(wanted)
+        if recording is not None:
+            self.workspace.note("opened", recording.id)
+            self.workspace.opened(recording.id)
         identity = recording.id if recording else ("" if wanted == "" else None)
         head, player, transcript, talk = self._middle(recording, moment)
         chips = self._chips(recording, talking)
@@ -130,17 +154,21 @@ class Handlers:
         problem = moment.problem if moment else ""
         if recording is None:
             return render_head(None, problem=problem), "", "", ""
-        heard = self.library.audio_path(recording.id).exists()
+        heard = self.library.has_audio(recording.id)
         segments = self.library.segments(recording.id)
         return (
-            render_head(recording, bool(segments), problem)
+            render_head(recording, bool(segments), problem, self._shares(recording))
             + render_voices(
                 recording, self.workspace.speaker_facts(recording.id), self.workspace.voices.consent
             ),
             render_player(recording, heard, moment.at if moment else None),
             render_transcript(recording, segments, self.library.comments(recording.id)),
-            render_talk(talk_time(recording, segments), recording),
+            render_talk(self.workspace.talk_time(recording.id), recording),
         )
+
+    def _shares(self, recording: Recording) -> bool:
+        """Whether whoever looks may share a recording."""
+        return self._accounts and self.workspace.people.has_right(recording.id, "own")
 
     def _chips(self, recording: Recording | None, talking: bool) -> str:
         if talking:
@@ -173,6 +201,9 @@ class Handlers:
             return "nothing"
         parts = [recording.id, recording.title, recording.status, str(recording.coverage)]
         parts += [*recording.speakers, str(self.workspace.voices.consent)]
+        parts += [
+            f"{one.speaker} {one.voice} {one.sure}" for one in self.workspace.voices.likenesses(recording.id)
+        ]
         parts += [f"{one.id} {one.text}" for one in self.library.comments(recording.id)]
         parts.append(str(recording.has_media))
         if recording.status != "ready":
@@ -204,7 +235,11 @@ class Handlers:
             track = int(chosen) if chosen else None
             if track is not None and track < 1:
                 raise MossAgentError("Audio tracks are counted from 1.")
-            self.uploads.submit(self.jobs, str(event.file), str(event.title), speakers, track)
+            job = self.uploads.submit(self.jobs, str(event.file), str(event.title), speakers, track)
+            known = self._recording(job.recording)
+            if known is not None and known.status == "ready":
+                title = escape(known.title)
+                gr.Info(f"“{title}” is in the library already. To transcribe it anew, open it: Hear again.")
         return self._shelf(opened)
 
     def glossary(self) -> str:
@@ -234,6 +269,15 @@ class Handlers:
     def resume(self, opened: str | None, event: gr.EventData) -> str:
         """Resume a stopped job."""
         self.jobs.resume(str(event.id))
+        return self._shelf(opened)
+
+    def again(self, opened: str | None, event: gr.EventData) -> str:
+        """A recording is to be heard again, after the browser asked; or to go on where that broke off.
+
+        Of corrections only so many may be lost as were told of.
+        """
+        with _told():
+            hear_again(self.workspace, self.jobs, str(event.id), max(0, int(event.losing or 0)))
         return self._shelf(opened)
 
     def dismiss(self, opened: str | None, event: gr.EventData) -> str:
@@ -318,7 +362,7 @@ class Handlers:
         recording = self._recording(opened)
         if recording is None:
             return (chat, *[gr.skip()] * 3)
-        talk = render_talk(talk_time(recording, self.library.segments(recording.id)), recording)
+        talk = render_talk(self.workspace.talk_time(recording.id), recording)
         if not event.summary or (wanted or {}).get(recording.id):
             return chat, talk, gr.skip(), gr.skip()
         return chat, talk, *self._summary_of(recording, template)
@@ -344,7 +388,7 @@ class Handlers:
                 yield self._summary_of(recording, template)
                 return
             yield "Writing the summary…", ""
-            stop = self._writing[recording.id] = threading.Event()
+            stop = self._writing[self.library.thread_key(recording.id)] = threading.Event()
             written = self.workspace.summarize_as(recording.id, instruction, template, stop)
             text = chat_view.instructed_text(written, recording, plays=True)
             yield text, render_actions(recording, template, instruction)
@@ -361,7 +405,7 @@ class Handlers:
 
     def unwrite(self, opened: str | None) -> None:
         """The user wants no more of the summary that is being written."""
-        if stop := self._writing.get(opened or ""):
+        if stop := self._writing.get(self.library.thread_key(opened or "")):
             stop.set()
 
     # Conversation

@@ -38,6 +38,9 @@ BAR = f"""
 <button type="button" class="quiet" data-theme-toggle aria-label="Light or dark"
  title="Light or dark">{icon("theme")}</button></header>"""
 
+ACCOUNT = f"""
+<a class="quiet" href="account" aria-label="Your account" title="Your account">{icon("person")}</a>"""
+
 ADD = f"""
 <div class="add"><div class="add-line"><h2>Library</h2>
 <button type="button" class="primary" data-choose>{icon("upload")}Add file</button>
@@ -116,13 +119,19 @@ class Parts:
     scope: gr.Radio
 
 
-def lay_out(template: str) -> Parts:
-    """Create the parts; called inside the page's ``with`` block. ``template`` is the summary chosen first."""
+def lay_out(template: str, accounts: bool = False) -> Parts:
+    """Create the parts; called inside the page's ``with`` block.
+
+    Args:
+        template: The summary chosen first.
+        accounts: Whether people sign in, so that there is a way to their account.
+    """
     opened = gr.State(None)
     seen, engines_seen = gr.State(""), gr.State("")
     # Not a secret: the browser keeps ids only, and must find them again after the server was restarted.
     kept = gr.BrowserState({"recording": None, "thread": None}, storage_key="moss-agent", secret="ids only")
-    _part(BAR, "top", "moss.page(element, trigger)")
+    bar = BAR.replace("</nav>", f"</nav>{ACCOUNT}") if accounts else BAR
+    _part(bar, "top", "moss.page(element, trigger)")
     with gr.Row(elem_id="columns", equal_height=False):
         with gr.Column(elem_id="library", min_width=0):
             add = _part(ADD, "add", "moss.adding(element, trigger, ['added', 'complain'])")
@@ -130,11 +139,16 @@ def lay_out(template: str) -> Parts:
             finder = _part(FINDER, "finder", "moss.librarySearch(element, trigger, ['search'])")
             found = _part("", "found", "moss.found(element, watch)")
             shelf = _part(
-                "", "shelf", "moss.shelf(element, trigger, ['open', 'remove', 'cancel', 'resume', 'dismiss'])"
+                "",
+                "shelf",
+                "moss.shelf(element, trigger, ['open', 'remove', 'cancel', 'resume', 'dismiss', 'again'])",
             )
             engines = _part("", "engines", "")
         with gr.Column(elem_id="recording", min_width=0):
-            named = "moss.head(element, trigger, ['rename', 'voice']); moss.knownVoices(element, trigger)"
+            named = (
+                "moss.head(element, trigger, ['rename', 'voice', 'again']); "
+                "moss.knownVoices(element, trigger)"
+            )
             head = _part("", "head", named)
             player = _part(
                 "",

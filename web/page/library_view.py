@@ -122,6 +122,11 @@ def render_library(
     return f'<ul class="cards" aria-label="Recordings">{"".join(rows)}</ul>'
 
 
+def render_problem(problem: str) -> str:
+    """Why the library, or what was searched in it, cannot be shown, as one sentence."""
+    return f'<div class="results"><p class="hint bad" role="status">{escape(problem)}</p></div>'
+
+
 def render_found(query: str, found: LibraryHits | None, problem: str = "") -> str:
     """What a search over the whole library found, by recording; every place plays.
 
@@ -131,7 +136,7 @@ def render_found(query: str, found: LibraryHits | None, problem: str = "") -> st
         problem: One sentence.
     """
     if found is None:
-        return f'<div class="results"><p class="hint bad" role="status">{escape(problem)}</p></div>'
+        return render_problem(problem)
     count = sum(len(places) for _, places in found.places)
     if not count and not found.titled:
         nothing = f"Nothing was found for “{escape(query)}”."
@@ -175,7 +180,18 @@ def _recording(recording: Recording, selected: bool) -> str:
         f'<button type="button" class="card-open" data-open="{escape(recording.id)}"{current}>'
         f'<span class="card-title">{title}</span><span class="card-meta">{_meta(recording)}</span></button>'
         f'<button type="button" class="quiet card-action" data-remove="{escape(recording.id)}" '
-        f'data-title="{title}" aria-label="Remove {title}" title="Remove">{icon("close")}</button></li>'
+        f'data-title="{title}" aria-label="Remove {title}" title="Remove">{icon("close")}</button>'
+        f"{_go_on(recording)}</li>"
+    )
+
+
+def _go_on(recording: Recording) -> str:
+    """A button that resumes what broke off, from the audio copy."""
+    if recording.status not in ("listening", "cancelled") or not recording.has_media:
+        return ""
+    return (
+        f'<button type="button" class="btn" data-again="{escape(recording.id)}" '
+        f'aria-label="Resume {escape(recording.title)}">Resume</button>'
     )
 
 
@@ -184,9 +200,7 @@ def _meta(recording: Recording) -> str:
     if recording.status == "failed":
         return f'<span class="bad">{escape(problems or "It could not be transcribed.")}</span>'
     if recording.status != "ready":
-        return (
-            f"{clock(recording.duration)} · <span class='warn'>stopped; add the file again to resume</span>"
-        )
+        return f"{clock(recording.duration)} · <span class='warn'>stopped before the end</span>"
     parts = [clock(recording.duration)]
     if recording.speakers:
         parts.append(_count(len(recording.speakers), "speaker"))

@@ -8,10 +8,15 @@ transcription is not here at all: it runs in ``jobs``.
 
 from __future__ import annotations
 
+import inspect
+import typing
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from index.store.access import NOBODY, Actor, acting_as
+from web.accounts import ACTOR
 from web.jobs import Jobs
 from web.page.handlers import Handlers
 from web.page.layout import Parts, lay_out
@@ -59,6 +64,8 @@ def _library(page: gr.Blocks, parts: Parts, handlers: Handlers) -> None:
     shelf.cancel(handlers.cancel, [opened], [shelf], **every)
     shelf.resume(handlers.resume, [opened], [shelf], **every)
     shelf.dismiss(handlers.dismiss, [opened], [shelf], **every)
+    shelf.again(handlers.again, [opened], [shelf], **every)
+    parts.head.again(handlers.again, [opened], [shelf], **every)
     parts.finder.search(
         handlers.search, None, [parts.found], **_queued(trigger_mode="always_last", concurrency_limit=4)
     )
@@ -117,15 +124,67 @@ def _queued(**more: Any) -> dict[str, Any]:
     return {"show_progress": "hidden", "api_visibility": "private", **more}
 
 
-def create_page(workspace: Workspace, jobs: Jobs, uploads: Uploads) -> gr.Blocks:
+class InTheirName:
+    """The page's events, each worked on in the name of whoever's browser sent it.
+
+    Gradio works on events in tasks of its own, and on each step of one in another thread.
+    """
+
+    def __init__(self, handlers: Handlers) -> None:
+        self._handlers = handlers
+
+    def __getattr__(self, name: str) -> Any:
+        """An event, which takes the request as its last argument."""
+        handler = getattr(self._handlers, name)
+
+        def step_by_step(*given: Any) -> Iterator[Any]:
+            *values, request = given
+            steps = handler(*values)
+            try:
+                while True:
+                    with acting_as(_actor(request)):
+                        try:
+                            drawn = next(steps)
+                        except StopIteration:
+                            return
+                    yield drawn
+            finally:
+                with acting_as(_actor(request)):
+                    steps.close()
+
+        def at_once(*given: Any) -> Any:
+            *values, request = given
+            with acting_as(_actor(request)):
+                return handler(*values)
+
+        event: Any = step_by_step if inspect.isgeneratorfunction(handler) else at_once
+        signature, hints = inspect.signature(handler), typing.get_type_hints(handler)
+        last = inspect.Parameter("request", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=gr.Request)
+        event.__signature__ = signature.replace(parameters=[*signature.parameters.values(), last])
+        event.__annotations__ = {**hints, "request": gr.Request}
+        event.__name__ = name
+        return event
+
+
+def _actor(request: gr.Request) -> Actor:
+    scope = request.request.scope if request is not None and request.request is not None else {}
+    actor: Actor = scope.get(ACTOR, NOBODY)
+    return actor
+
+
+def create_page(workspace: Workspace, jobs: Jobs, uploads: Uploads, accounts: bool = False) -> gr.Blocks:
     """Build the page.
 
     Args:
         workspace: An open workspace.
         jobs: The queue of files, which outlives every browser.
         uploads: Where browsers' files arrive.
+        accounts: Whether people sign in.
     """
+    handlers: Any = Handlers(workspace, jobs, uploads, accounts)
+    if accounts:
+        handlers = InTheirName(handlers)
     with gr.Blocks(title="moss-agent", analytics_enabled=False, fill_width=True, fill_height=True) as page:
-        wire(page, lay_out(workspace.settings.summary_template), Handlers(workspace, jobs, uploads))
+        wire(page, lay_out(workspace.settings.summary_template, accounts), handlers)
     page.queue(default_concurrency_limit=4, api_open=False)
     return page

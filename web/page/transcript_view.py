@@ -29,13 +29,16 @@ EXPORTS = (
 )
 
 
-def render_head(recording: Recording | None, spoken: bool = True, problem: str = "") -> str:
+def render_head(
+    recording: Recording | None, spoken: bool = True, problem: str = "", shares: bool = False
+) -> str:
     """Title, coverage, speakers and the export menu.
 
     Args:
         recording: The one that is open.
         spoken: Whether there are any sentences.
         problem: Why the link that opened it, or was to open one, could not be followed.
+        shares: Whether whoever looks may share it.
     """
     told = f'<p class="note" role="status">{escape(problem)}</p>' if problem else ""
     if recording is None and problem:
@@ -46,8 +49,10 @@ def render_head(recording: Recording | None, spoken: bool = True, problem: str =
             "<p>Choose one in the library, or add a file. Then ask what was said at minute 2, "
             "what was decided, or who took on what: every answer cites moments you can play.</p></div>"
         )
+    share = f'<a class="btn" href="share/{escape(recording.id)}">Share</a>' if shares else ""
     return (
-        f'<div class="head-line"><h2>{escape(recording.title)}</h2>{_export_menu(recording)}</div>'
+        f'<div class="head-line"><h2>{escape(recording.title)}</h2>{share}{_again(recording)}'
+        f"{_export_menu(recording)}</div>"
         f'<div class="facts">{_facts(recording, spoken)}</div>{told}{_note(recording)}{_speakers(recording)}'
     )
 
@@ -60,18 +65,20 @@ def render_player(recording: Recording | None, ready: bool, at: float | None = N
         ready: Whether its audio copy is there.
         at: Second to stand at, when a link to a moment opened it.
     """
-    if recording is not None and not recording.has_media:
-        return (
-            f'<p class="hint" role="note" data-unplayable="{escape(recording.id)}">This transcript was '
-            "imported without its media file, so it cannot be played. To add the file: "
-            f"<code>moss-agent attach {escape(recording.id[:12])} FILE</code></p>"
-        )
-    if recording is None or not ready:
+    if recording is None or (recording.has_media and not ready):
         return ""
     name = escape(recording.id)
     stand = "" if at is None else f' data-at="{at:.3f}"'
+    lane = f'<div id="lane" data-recording="{name}" data-duration="{recording.duration:.3f}"'
+    if not recording.has_media:
+        return (
+            f'{lane} data-silent{stand}></div><div class="controls">'
+            f'<p class="hint" role="note" data-unplayable="{name}">This transcript was imported without its '
+            f'media file, so it cannot be played. <button type="button" class="btn" data-attach="{name}">'
+            f"Add the media file</button></p>{TOPICS}{MOMENT}</div>"
+        )
     return (
-        f'<div id="lane" data-recording="{name}" data-duration="{recording.duration:.3f}"></div>'
+        f"{lane}></div>"
         f'<div class="controls"><audio id="player" preload="metadata" data-recording="{name}" '
         f'data-duration="{recording.duration:.3f}"{stand} src="audio/{name}" '
         f'aria-label="Player of {escape(recording.title)}"></audio>'
@@ -83,14 +90,24 @@ def render_player(recording: Recording | None, ready: bool, at: float | None = N
         '<button type="button" class="btn" data-speed title="Playback speed (&lt; and &gt;)" '
         'aria-label="Playback speed">1×</button>'
         '<button type="button" class="btn" data-follow aria-pressed="true" '
-        'title="Scroll along while it plays">Follow</button>'
-        '<button type="button" class="quiet" data-comment title="Comment at this moment (C)" '
-        f'aria-label="Comment at this moment">{icon("comment")}</button>'
-        f'<button type="button" class="quiet" data-copy-moment title="Copy link to this moment" '
-        f'aria-label="Copy link to this moment">{icon("link")}</button>'
+        f'title="Scroll along while it plays">Follow</button>{TOPICS}{MOMENT}'
         '<button type="button" class="quiet" data-help title="Keys (?)" '
         f'aria-label="Keys for playing">{icon("keys")}</button></div>'
     )
+
+
+TOPICS = (
+    '<details class="menu topics" data-topics hidden><summary class="btn">Topics</summary>'
+    '<div class="sheet"><ol aria-label="Topics"></ol></div></details>'
+)
+"""What ``static/timeline.js`` fills."""
+
+MOMENT = (
+    '<button type="button" class="quiet" data-comment title="Comment at this moment (C)" '
+    f'aria-label="Comment at this moment">{icon("comment")}</button>'
+    '<button type="button" class="quiet" data-copy-moment title="Copy link to this moment" '
+    f'aria-label="Copy link to this moment">{icon("link")}</button>'
+)
 
 
 def render_transcript(
@@ -288,6 +305,17 @@ def _speakers(recording: Recording) -> str:
     return (
         f'<div class="speakers" role="group" aria-label="Speakers, {known}">{chips}'
         f'<span class="hint">{known}; click to rename or merge</span></div>'
+    )
+
+
+def _again(recording: Recording) -> str:
+    if recording.status != "ready" or not recording.has_media:
+        return ""
+    imported = " data-imported" if recording.imported is not None else ""
+    return (
+        f'<button type="button" class="quiet" data-again="{escape(recording.id)}"{imported} '
+        f'data-title="{escape(recording.title)}" title="Hear again" aria-label="Hear this recording again">'
+        f"{icon('again')}</button>"
     )
 
 

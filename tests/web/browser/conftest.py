@@ -39,11 +39,9 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def filled_home(tmp_path_factory: pytest.TempPathFactory, sample: Path) -> Path:
+def filled_home(once: Callable[[str, Callable[[Path], object]], Path], sample: Path) -> Path:
     """A library with the sample as it was heard; copied, never changed."""
-    home = tmp_path_factory.mktemp("filled")
-    fill_home(home, sample).close()
-    return home
+    return once("filled", lambda home: fill_home(home, sample).close())
 
 
 @pytest.fixture(scope="session")

@@ -41,10 +41,10 @@ def test_a_chosen_file_is_transcribed_while_one_chats(
     own_site: Site, visit: Visit, sample: Path, tmp_path: Path
 ) -> None:
     page = visit(own_site)
-    choose(page, clip(sample, tmp_path / "first half.mp3", 120))
+    choose(page, clip(sample, tmp_path / "first half.mp3", 80))
     running = page.locator(".card.job", has_text="first half")
     expect(running).to_contain_text("Transcribing", timeout=60_000)
-    choose(page, clip(sample, tmp_path / "short.mp3", 20))
+    choose(page, clip(sample, tmp_path / "short.mp3", 8))
     expect(page.locator(".card.job", has_text="short")).to_contain_text("Waiting · next in line")
     ask(page, "What was said at minute 2?")
     assert "the certificate expired" in answer(page).lower()
@@ -64,7 +64,7 @@ def test_a_running_and_a_waiting_job_can_be_cancelled_and_the_first_goes_on(
     own_site: Site, visit: Visit, sample: Path, tmp_path: Path
 ) -> None:
     page = visit(own_site)
-    choose(page, clip(sample, tmp_path / "first.mp3", 90), clip(sample, tmp_path / "second.mp3", 20))
+    choose(page, clip(sample, tmp_path / "first.mp3", 60), clip(sample, tmp_path / "second.mp3", 8))
     second = page.locator(".card.job", has_text="second")
     expect(second).to_contain_text("Waiting")
     second.get_by_role("button", name="Cancel").click()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pages import TITLE, Sentence, Site, player, start, store, tone
 from playwright.sync_api import Page, expect
@@ -148,6 +149,15 @@ def long_site(filled_home: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     home = tmp_path_factory.mktemp("long") / "home"
     shutil.copytree(filled_home, home)
     workspace = fill_home_again(home)
+    embedder = workspace.embedder
+    # What is found in it does not matter; embedding it would take longer than all tests of this file.
+    numbers = np.random.default_rng(1).standard_normal
+
+    def encode_passages(texts: Sequence[str]) -> np.ndarray:
+        vectors = numbers((len(texts), embedder.dimensions)).astype(np.float32)
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+    embedder.encode_passages = encode_passages
     sentences = [
         Sentence(
             3.6 * number, 3.6 * number + 3.2, f"Speaker {1 + number // 7 % 4}", f"Sentence number {number}."
@@ -209,7 +219,7 @@ def asking_site(filled_home: Path, models: Path, tmp_path: Path) -> Iterator[Sit
     with sqlite3.connect(home / "library.sqlite") as database:
         second = database.execute("SELECT id, recording_id FROM speakers WHERE name = 'Speaker 2'").fetchone()
         database.execute("INSERT INTO voices VALUES (1, 'Anna', 'an encoder')")
-        database.execute("INSERT INTO voice_samples VALUES (1, ?, 9.0, ?)", (second[1], bytes(1024)))
+        database.execute("INSERT INTO voice_samples VALUES (1, ?, 9.0, ?, 0)", (second[1], bytes(1024)))
         match = "INSERT INTO voice_matches VALUES (?, 1, 'maybe', 'Speaker 2', 0.8)"
         database.execute(match, (second[0],))
     running = start(home, MOSS_AGENT_VOICES="ask")
@@ -235,3 +245,112 @@ def test_voices_are_known_again_once_somebody_agreed_and_asked_about_where_unsur
     page.fill("dialog input", "Benno")
     page.keyboard.press("Enter")
     expect(page.locator("[data-rename='Benno']")).to_be_visible()
+
+
+@pytest.fixture(scope="module")
+def silent_site(filled_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """The sample, and a transcript without its media."""
+    home = tmp_path_factory.mktemp("silent") / "home"
+    shutil.copytree(filled_home, home)
+    workspace = fill_home_again(home)
+    said = home / "ferry.txt"
+    said.write_text(
+        "[0:01] Anna: Who books the ferry?\n[0:04] Ben: I will book the ferry today.\n"
+        "[1:09] Anna: Then I will call the harbour office tomorrow.\n[1:20] Ben: The budget is small.\n"
+    )
+    workspace.import_transcript(said, title="Ferry talk")
+    workspace.close()
+    running = start(home)
+    yield running
+    running.stop()
+
+
+def test_a_transcript_without_audio_has_a_lane_that_leads_to_its_sentences(
+    silent_site: Site, visit: Visit
+) -> None:
+    page = visit(silent_site)
+    page.locator(".card-open", has_text="Ferry talk").click()
+    expect(page.get_by_role("button", name="Add the media file")).to_be_visible()
+    page.wait_for_function("moss.timeline.silent && moss.timeline.data?.lanes.length === 2")
+    lane = page.get_by_role("slider", name="Position in the recording")
+    box = lane.bounding_box()
+    length = float(page.locator("#lane").get_attribute("data-duration"))
+    page.mouse.click(box["x"] + box["width"] * 72 / length, box["y"] + box["height"] - 3)
+    expect(page.locator(".line.current")).to_contain_text("harbour office")
+    lane.press("Home")
+    lane.press("ArrowRight")
+    expect(page.locator(".line.current")).to_contain_text("book the ferry today")
+    assert "Ben" in lane.get_attribute("aria-valuetext")
+    page.get_by_role("button", name="Comment at this moment").click()
+    expect(page.get_by_role("dialog")).to_contain_text("Comment at 0:05")
+    page.keyboard.press("Escape")
+    recording = page.locator("#lane").get_attribute("data-recording")
+    page.goto(f"{silent_site.url}/?recording={recording}&t=1:09")
+    expect(page.locator(".line.current")).to_contain_text("harbour office")
+
+
+def test_topics_are_reached_on_a_phone_and_by_keyboard(site: Site, visit: Visit) -> None:
+    page = visit(site, viewport={"width": 390, "height": 844})
+    menu = page.locator("#player-bar [data-topics]")
+    expect(menu).to_be_visible()
+    menu.locator("summary").focus()
+    page.keyboard.press("Enter")
+    topics = page.get_by_role("list", name="Topics").get_by_role("button")
+    count = topics.count()
+    assert count == page.evaluate("moss.timeline.topics.length") > 1
+    for button in topics.all():
+        box = button.bounding_box()
+        assert box["x"] >= 0 and box["x"] + box["width"] <= 390
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    second = page.evaluate("moss.timeline.topics[1].start")
+    page.wait_for_function(f"Math.abs(document.getElementById('player').currentTime - {second}) < 3")
+    expect(topics.first).to_be_hidden()
+
+
+def test_hearing_again_says_what_is_lost_before_it_begins(own_site: Site, visit: Visit) -> None:
+    page = visit(own_site)
+    first = page.locator(".line").first
+    first.dblclick()
+    page.keyboard.press("Control+A")
+    page.keyboard.type("Good evening.")
+    page.keyboard.press("Enter")
+    expect(first).to_contain_text("Good evening.")
+    again = page.get_by_role("button", name="Hear this recording again")
+    again.click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("1 correction is lost")
+    dialog.get_by_role("button", name="Cancel").click()
+    expect(page.locator(".card.job")).to_have_count(0)
+    expect(first).to_contain_text("Good evening.")
+    again.click()
+    dialog.get_by_role("button", name="Drop corrections and hear again").click()
+    job = page.locator(".card.job")
+    expect(job).to_have_count(1)
+    job.get_by_role("button", name="Cancel").click()
+    resume = page.get_by_role("button", name="Resume")
+    expect(resume).to_be_visible(timeout=60_000)
+
+
+def test_media_that_turned_up_later_is_added_on_the_page(
+    filled_home: Path, models: Path, tmp_path: Path, visit: Visit
+) -> None:
+    home = tmp_path / "home"
+    shutil.copytree(filled_home, home)
+    (home / "models").symlink_to(models)
+    workspace = fill_home_again(home)
+    said = home / "tone.txt"
+    said.write_text("[0:01] Anna: Who books the ferry?\n[0:04] Ben: I will book the ferry today.\n")
+    workspace.import_transcript(said, title="Ferry talk")
+    workspace.close()
+    running = start(home)
+    page = visit(running)
+    page.locator(".card-open", has_text="Ferry talk").click()
+
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Add the media file").click()
+    chooser.value.set_files([str(tone(tmp_path / "ferry.flac", 10))])
+    expect(page.locator("#player")).to_have_attribute("data-duration", "10.000", timeout=60_000)
+    page.close()
+    running.stop()

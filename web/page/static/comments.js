@@ -20,5 +20,5 @@ document.addEventListener("click", async (event) => {
     if (changed && changed !== text) moss.send("player", "recomment", { id: recomment, text: changed });
   } else if (uncomment) {
     if (await moss.ask({ title: "Delete this comment?", text, action: "Delete", danger: true })) moss.send("player", "uncomment", { id: uncomment });
-  } else if (moss.audio()) moss.comment(moss.audio().currentTime);
+  } else moss.comment(moss.timeline.now());
 });

@@ -50,7 +50,8 @@ moss.fetchEdits = async () => {
 };
 
 /** Ask the server to correct something; resolves to the sentence that says why not, or to an empty one. */
-moss.sendEdit = async (edit, last = false) => {
+moss.sendEdit = (edit, last = false) => { moss.sent = moss.sendNow(edit, last); return moss.sent; };
+moss.sendNow = async (edit, last) => {
   const { recording } = moss.corrected;
   let reply;
   try {

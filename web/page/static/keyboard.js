@@ -24,15 +24,14 @@ moss.isTyping = (target) => Boolean(
 
 /** Go to the sentence before or after the one that is played; what is filtered out is passed over. */
 moss.stepSentence = (step) => {
-  const audio = moss.audio();
-  if (!audio || !moss.rows?.length) return;
+  if (!moss.rows?.length) return;
   const shown = moss.rows.filter((row) => !row.hidden);
   // A moment into a sentence, "before" means its own beginning, as on any player.
-  const now = audio.currentTime - (step < 0 ? 1 : -0.02);
+  const now = moss.timeline.now() - (step < 0 ? 1 : -0.02);
   const next = step > 0
     ? shown.find((row) => Number(row.dataset.start) > now)
     : shown.filter((row) => Number(row.dataset.start) < now).at(-1);
-  if (next) { moss.seek(Number(next.dataset.start) + 0.01); moss.bring(next); }
+  if (next) { moss.timeline.go(Number(next.dataset.start) + 0.01); moss.bring(next); }
 };
 
 document.addEventListener("keydown", (event) => {
@@ -47,6 +46,11 @@ document.addEventListener("keydown", (event) => {
   const run = {
     "/": () => { moss.show("chat"); document.querySelector("#question textarea")?.focus(); },
     f: () => { moss.show("recording"); document.querySelector("#tabs [role=tab]")?.click(); moss.finder?.querySelector("[data-filter]").focus(); },
+    ...((audio || moss.timeline.silent) && {
+      ArrowUp: () => moss.stepSentence(-1),
+      ArrowDown: () => moss.stepSentence(1),
+      c: () => moss.comment?.(moss.timeline.now()),
+    }),
     ...(audio && {
       " ": moss.toggle,
       k: moss.toggle,
@@ -54,12 +58,9 @@ document.addEventListener("keydown", (event) => {
       ArrowRight: () => moss.seek(audio.currentTime + 5),
       j: () => moss.seek(audio.currentTime - 15),
       l: () => moss.seek(audio.currentTime + 15),
-      ArrowUp: () => moss.stepSentence(-1),
-      ArrowDown: () => moss.stepSentence(1),
       r: moss.rewindSlowly,
       "<": () => moss.stepSpeed(-1),
       ">": () => moss.stepSpeed(1),
-      c: () => moss.comment?.(audio.currentTime),
     }),
   }[key];
   if (!run) return;

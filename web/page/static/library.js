@@ -5,11 +5,12 @@ moss.shelf = (element, trigger) => {
   element.addEventListener("click", async (event) => {
     const button = event.target.closest("button");
     if (!button) return;
-    const { open, remove, title, cancel, resume, dismiss } = button.dataset;
+    const { open, remove, title, cancel, resume, dismiss, again } = button.dataset;
     if (open) { moss.departed(); trigger("open", { id: open }); moss.show("recording"); }
     if (cancel) trigger("cancel", { id: cancel });
     if (resume) trigger("resume", { id: resume });
     if (dismiss) trigger("dismiss", { id: dismiss });
+    if (again) trigger("again", { id: again, losing: 0 });
     if (remove && await moss.ask({
       title: "Remove this recording?",
       text: `“${title}”, its transcript with all corrections, its audio copy and the conversations that quote it are deleted. Your original file is not touched.`,
@@ -128,3 +129,38 @@ moss.takeDrops = () => {
     moss.uploadAll([...event.dataTransfer.files]);
   });
 };
+
+/** Give an imported transcript its media file; the server answers once both were compared. */
+moss.attach = (recording, file) => {
+  const request = new XMLHttpRequest();
+  const form = new FormData();
+  form.append("file", file, file.name);
+  const bar = Object.assign(document.createElement("span"), { className: "meter" });
+  const line = Object.assign(document.createElement("span"), { className: "card-meta", textContent: `Sending ${file.name}` });
+  bar.append(document.createElement("i"));
+  const shown = moss.uploadLine(bar, line, moss.button("Cancel", "btn", () => request.abort()));
+  request.upload.addEventListener("progress", (event) => {
+    const share = Math.round(100 * event.loaded / event.total);
+    bar.firstChild.style.width = `${share}%`;
+    line.textContent = share < 100 ? `Sending ${file.name} · ${share} %` : `Comparing ${file.name} with the transcript`;
+  });
+  request.addEventListener("load", () => {
+    shown.remove();
+    if (request.status === 200) { moss.toast("The recording can be played now"); return; }
+    let told = null;
+    try { told = JSON.parse(request.responseText).error.message; } catch { /* no sentence of ours */ }
+    moss.complain(told ?? `“${file.name}” could not be added (${request.status}); try again.`);
+  });
+  request.addEventListener("error", () => { shown.remove(); moss.complain(`“${file.name}” could not be sent; is moss-agent still running?`); });
+  request.addEventListener("abort", shown.remove);
+  request.open("POST", `api/v1/recordings/${recording}/media`);
+  request.send(form);
+};
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest?.("[data-attach]");
+  if (!button) return;
+  const input = Object.assign(document.createElement("input"), { type: "file", accept: "audio/*,video/*,.mkv,.opus,.flac,.m4a" });
+  input.addEventListener("change", () => { if (input.files[0]) moss.attach(button.dataset.attach, input.files[0]); });
+  input.click();
+});

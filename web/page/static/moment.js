@@ -17,6 +17,14 @@ moss.momentLink = (recording, at) => {
 
 /** Stand at the moment that the page was opened for, without playing: browsers allow sound after a gesture only. */
 moss.standAt = (audio) => {
+  const lane = document.getElementById("lane");
+  if (moss.timeline.silent && lane?.dataset.at) {
+    const at = Number(lane.dataset.at);
+    delete lane.dataset.at;
+    moss.show("recording");
+    moss.timeline.go(at + 0.01);
+    return;
+  }
   if (!audio?.dataset.at) return;
   const at = Number(audio.dataset.at);
   delete audio.dataset.at;
@@ -50,6 +58,6 @@ moss.toast = (text) => {
 
 document.addEventListener("click", (event) => {
   if (!event.target.closest?.("[data-copy-moment]")) return;
-  const audio = moss.audio();
-  if (audio) moss.copyText(moss.momentLink(audio.dataset.recording, audio.currentTime), "Link to this moment");
+  const line = moss.timeline;
+  if (line.recording) moss.copyText(moss.momentLink(line.recording, line.now()), "Link to this moment");
 });

@@ -8,7 +8,7 @@ moss.play = (recording, start, end) => {
   moss.show("recording");
   if (document.querySelector(`[data-unplayable="${CSS.escape(recording)}"]`)) {
     // A transcript without its media: its sentence is shown.
-    moss.bring(moss.rows?.[moss.rowAt(start)]);
+    moss.timeline.go(start + 0.01);
     return;
   }
   if (!audio || audio.dataset.recording !== recording) {
@@ -89,7 +89,7 @@ moss.seek = (time) => {
 moss.showState = () => {
   const audio = moss.audio();
   const button = document.querySelector("[data-toggle]");
-  if (!audio || !button) return;
+  if (!audio || !button) { moss.timeline.moved(); return; }
   if (moss.slowedUntil !== null && audio.currentTime >= moss.slowedUntil) { moss.slowedUntil = null; moss.applySpeed(moss.speed()); }
   button.dataset.state = audio.paused ? "paused" : "playing";
   button.setAttribute("aria-label", audio.paused ? "Play" : "Pause");

@@ -9,6 +9,20 @@ moss.timeline = {
   found: [],       // [start, end] of sentences that match what is searched
   cited: [],       // [start, end] of the last answer's citations
   hover: null,     // seconds under the pointer
+  silent: false,   // a transcript without its media: nothing plays, the lane shows who speaks when
+  at: 0,           // where one stands in such a one, seconds
+};
+
+/** The second that one stands at, playing or not. */
+moss.timeline.now = () => moss.audio()?.currentTime ?? moss.timeline.at;
+
+/** Go to a second; where nothing can be played, its sentence is shown. */
+moss.timeline.go = (time) => {
+  const line = moss.timeline;
+  if (!line.silent) { moss.seek(time); return; }
+  line.at = Math.min(Math.max(0, time), line.duration);
+  moss.follow(true);
+  line.moved();
 };
 
 moss.voices = 8;
@@ -21,6 +35,7 @@ moss.timeline.connect = () => {
   if (!place) return;
   const { recording } = place.dataset;
   const duration = Number(place.dataset.duration);
+  line.silent = "silent" in place.dataset;
   if (!place.firstElementChild) {
     const make = (name, parent) => {
       const node = Object.assign(document.createElement("div"), { className: name });
@@ -46,11 +61,12 @@ moss.timeline.connect = () => {
   line.track.setAttribute("aria-valuemax", String(Math.round(duration)));
   if (line.recording !== recording) moss.forgetInstruction();
   if (line.recording !== recording || line.duration !== duration) {
-    Object.assign(line, { recording, duration, data: null, topics: [], peaks: null, found: [], cited: [], view: { from: 0, to: duration } });
+    Object.assign(line, { recording, duration, data: null, topics: [], peaks: null, found: [], cited: [], at: Number(place.dataset.at ?? 0), view: { from: 0, to: duration } });
   }
   line.zoomRow.hidden = duration < 900;
   line.reload();
   line.mark();
+  if (line.silent) moss.follow(false);
 };
 
 /** Fetch anew what the lane shows: at first, and when speakers or sentences were changed. */
@@ -82,7 +98,7 @@ moss.timeline.loadPeaks = async () => {
   const line = moss.timeline;
   const { recording, view } = line;
   const width = line.track?.clientWidth;
-  if (!width || !(view.to > view.from)) return;
+  if (!width || line.silent || !(view.to > view.from)) return;
   const points = Math.max(40, Math.floor(width / 3));
   const wanted = `${recording} ${view.from} ${view.to} ${points}`;
   if (line.peaks && line.loaded === wanted) { line.plan(); line.draw(); return; }
@@ -128,13 +144,16 @@ moss.timeline.plan = () => {
 };
 
 const WAVE = 48;       // px of the waveform
+const BARE = 12;       // px in its place where there is no audio
+moss.timeline.wave = () => (moss.timeline.silent ? BARE : WAVE);
 const LANE = 5;        // px of a voice's lane
 const LANES_SHOWN = 8; // voices with a lane of their own
 
 moss.timeline.height = () => {
-  const { data } = moss.timeline;
+  const line = moss.timeline;
+  const { data } = line;
   const rows = data ? Math.min(LANES_SHOWN, data.lanes.length) + (data.sounds.length ? 1 : 0) : 3;
-  return WAVE + 8 + rows * (LANE + 2);
+  return line.wave() + 8 + rows * (LANE + 2);
 };
 
 /** Draw waveform, lanes and marks twice: as they look before and after they were played. */
@@ -143,6 +162,7 @@ moss.timeline.draw = () => {
   const { canvas, track } = line;
   if (!canvas?.isConnected) return;
   const height = line.height();
+  const wave = line.wave();
   const width = track.clientWidth;
   if (!width) return;
   const scale = window.devicePixelRatio || 1;
@@ -154,7 +174,7 @@ moss.timeline.draw = () => {
   const colourOf = (lane) => (lane.number === null ? soft : colours[lane.number % colours.length]);
   const pen = canvas.getContext("2d");
   pen.scale(scale, scale);
-  const played = line.x(moss.audio()?.currentTime ?? 0);
+  const played = line.x(line.now());
   const bar = (left, top, wide, high) => { pen.beginPath(); pen.roundRect(left, top, wide, high, Math.min(wide, high) / 2); pen.fill(); };
   const faded = (left) => { pen.globalAlpha = left < played ? 1 : 0.42; };
 
@@ -165,10 +185,10 @@ moss.timeline.draw = () => {
       const wide = Math.max(3, line.x(end) - left);
       pen.fillStyle = colour;
       pen.globalAlpha = 1;
-      bar(left, WAVE + 1, wide, 3);
+      bar(left, wave + 1, wide, 3);
       if (!behind) continue;
       pen.globalAlpha = 0.16;
-      pen.fillRect(left, 0, wide, WAVE);
+      pen.fillRect(left, 0, wide, wave);
     }
   };
   strip(line.data?.gaps ?? [], warn, false);
@@ -181,11 +201,11 @@ moss.timeline.draw = () => {
     for (let at = 0; at < count; at += 1) {
       const left = at * step;
       // Roots are stored; loudness as it is heard lies between them and what was measured.
-      const high = Math.max(2, (line.peaks[at] / (line.loudest ?? 255)) ** 1.6 * (WAVE - 4));
+      const high = Math.max(2, (line.peaks[at] / (line.loudest ?? 255)) ** 1.6 * (wave - 4));
       const voice = line.whose?.[at] ?? -1;
       pen.fillStyle = voice < 0 ? soft : colourOf(line.data.lanes[voice]);
       faded(left);
-      bar(left, (WAVE - high) / 2, Math.max(1, step - 1), high);
+      bar(left, (wave - high) / 2, Math.max(1, step - 1), high);
     }
   }
   const row = (spans, top, colour) => {
@@ -198,7 +218,7 @@ moss.timeline.draw = () => {
       bar(left, top, Math.max(2, right - left), LANE);
     }
   };
-  let top = WAVE + 8;
+  let top = wave + 8;
   for (const lane of (line.data?.lanes ?? []).slice(0, LANES_SHOWN)) {
     pen.globalAlpha = 1;
     pen.fillStyle = line.colour("sunken");
@@ -213,7 +233,7 @@ moss.timeline.draw = () => {
     const left = line.x(comment.at);
     pen.fillStyle = ink;
     pen.beginPath(); pen.arc(left, 4, 4, 0, 2 * Math.PI); pen.fill();
-    pen.fillRect(left - 0.5, 4, 1, WAVE - 4);
+    pen.fillRect(left - 0.5, 4, 1, wave - 4);
   }
   line.head.style.transform = `translateX(${played}px)`;
   line.head.hidden = played < -1 || played > width + 1;
@@ -236,19 +256,39 @@ moss.timeline.drawTopics = () => {
     node.addEventListener("click", () => moss.play(line.recording, topic.start, topic.end));
     line.topicRow.append(node);
   }
+  line.listTopics();
+};
+
+/** The topics as a list to choose from: for the keyboard, and where the screen has no room for words. */
+moss.timeline.listTopics = () => {
+  const line = moss.timeline;
+  const menu = document.querySelector("#player-bar [data-topics]");
+  if (!menu) return;
+  menu.hidden = !line.topics.length;
+  const list = menu.querySelector("ol");
+  const known = line.topics.map((topic) => `${topic.start} ${topic.title}`).join("\n");
+  if (list.dataset.known === known) return;
+  list.dataset.known = known;
+  list.replaceChildren(...line.topics.map((topic) => {
+    const button = moss.button("", "topic", () => { menu.open = false; moss.play(line.recording, topic.start, topic.end); });
+    button.append(Object.assign(document.createElement("time"), { textContent: moss.clock(topic.start) }), topic.title);
+    const row = document.createElement("li");
+    row.append(button);
+    return row;
+  }));
 };
 
 /** The position changed. */
 moss.timeline.moved = () => {
   const line = moss.timeline;
   const audio = moss.audio();
-  if (!audio || !line.track?.isConnected) return;
-  const time = audio.currentTime;
+  if (!line.track?.isConnected) return;
+  const time = line.now();
   line.track.setAttribute("aria-valuenow", String(Math.round(time)));
   line.track.setAttribute("aria-valuetext", line.describe(time));
   // Zoomed in, the lane turns over like a page.
   const span = line.view.to - line.view.from;
-  if (!audio.paused && !line.dragging && span < line.duration && (time < line.view.from || time > line.view.to)) {
+  if (audio && !audio.paused && !line.dragging && span < line.duration && (time < line.view.from || time > line.view.to)) {
     line.show(time - 0.05 * span, time + 0.95 * span);
     return;
   }
@@ -316,12 +356,12 @@ moss.timeline.listen = () => {
     if (event.button !== 0) return;
     track.setPointerCapture(event.pointerId);
     line.dragging = true;
-    moss.seek(snapped(line.timeAt(event.clientX)));
+    line.go(snapped(line.timeAt(event.clientX)));
     hint(event);
   });
   track.addEventListener("pointermove", (event) => {
     hint(event);
-    if (line.dragging) moss.seek(line.timeAt(event.clientX));
+    if (line.dragging) line.go(line.timeAt(event.clientX));
   });
   const end = () => { line.dragging = false; };
   track.addEventListener("pointerup", (event) => { end(); if (event.pointerType === "touch") tip.classList.remove("shown"); });
@@ -336,20 +376,19 @@ moss.timeline.listen = () => {
     }
   }, { passive: false });
   track.addEventListener("keydown", (event) => {
-    const audio = moss.audio();
-    if (!audio || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
     const far = Math.max(30, line.duration / 20);
-    const now = audio.currentTime;
+    const now = line.now();
     const to = {
       ArrowLeft: now - 5, ArrowDown: now - 5, ArrowRight: now + 5, ArrowUp: now + 5,
       PageDown: now - far, PageUp: now + far, Home: 0, End: line.duration,
     }[event.key];
-    if (to !== undefined) { event.preventDefault(); moss.seek(to); }
+    if (to !== undefined) { event.preventDefault(); line.go(to); }
     else if (event.key === "Enter") { event.preventDefault(); moss.toggle(); }
     else if (event.key === "+" || event.key === "-") { event.preventDefault(); line.zoom(event.key === "+" ? 0.5 : 2, now); }
   });
-  const smaller = moss.button("−", "quiet", () => line.zoom(2, moss.audio()?.currentTime ?? 0));
-  const larger = moss.button("+", "quiet", () => line.zoom(0.5, moss.audio()?.currentTime ?? 0));
+  const smaller = moss.button("−", "quiet", () => line.zoom(2, line.now()));
+  const larger = moss.button("+", "quiet", () => line.zoom(0.5, line.now()));
   smaller.setAttribute("aria-label", "Show more of the recording");
   larger.setAttribute("aria-label", "Show less of the recording, larger");
   zoomRow.append(smaller, larger, document.createElement("output"));

@@ -24,6 +24,7 @@ moss.transcript = (element, watch) => {
   const playRow = (row) => {
     const audio = moss.audio();
     if (audio) moss.play(audio.dataset.recording, Number(row.dataset.start), Number(row.dataset.end));
+    else if (moss.timeline.silent) moss.timeline.go(Number(row.dataset.start) + 0.01);
   };
   element.addEventListener("click", (event) => {
     const row = event.target.closest(".line");
@@ -60,15 +61,20 @@ moss.follow = (jump) => {
   // Where something is being typed, the rows stay where they are.
   if (moss.editing) jump = false;
   const audio = moss.audio();
-  if (!audio || !moss.rows) return;
-  const time = audio.currentTime;
-  const at = time > 0 || !audio.paused ? moss.rowAt(time) : -1;
+  if (!moss.rows || (!audio && !moss.timeline.silent)) return;
+  const time = moss.timeline.now();
+  const at = time > 0 || audio?.paused === false ? moss.rowAt(time) : -1;
   if (at !== moss.current) {
     moss.rows[moss.current]?.classList.remove("current");
     moss.rows[moss.current]?.removeAttribute("aria-current");
     moss.current = at;
     moss.rows[at]?.classList.add("current");
     moss.rows[at]?.setAttribute("aria-current", "true");
+    // Tab comes to where one is.
+    if (moss.rows[at] && !moss.sheet?.contains(document.activeElement)) {
+      for (const row of moss.sheet?.querySelectorAll(".line[tabindex='0']") ?? []) row.tabIndex = -1;
+      moss.rows[at].tabIndex = 0;
+    }
     if (moss.following || jump) moss.bring(moss.rows[at]);
   } else if (jump) moss.bring(moss.rows[at]);
 };
@@ -114,6 +120,8 @@ moss.search = () => {
 
 /* Speakers: rename, or merge by giving the name of another. */
 moss.head = (element, trigger) => element.addEventListener("click", async (event) => {
+  const again = event.target.closest("[data-again]");
+  if (again) { await moss.hearAgain(again, trigger); return; }
   const chip = event.target.closest("[data-rename]");
   if (!chip) return;
   const old = chip.dataset.rename;
@@ -128,3 +136,20 @@ moss.head = (element, trigger) => element.addEventListener("click", async (event
   })) return;
   trigger("rename", { old, new: name, merge: Boolean(other), remember: await moss.mayRemember(element) });
 });
+
+/** Have a recording transcribed anew, once it was said what goes with that. */
+moss.hearAgain = async (button, trigger) => {
+  const { again: id, title } = button.dataset;
+  // What is on its way counts, too.
+  if (moss.editing) await moss.saveField();
+  await moss.sent;
+  const reply = await fetch(`edits/${id}/history`).catch(() => null);
+  if (!reply?.ok) { moss.complain("Whether there are corrections could not be found out; try again."); return; }
+  const losing = (await reply.json()).filter((one) => !one.undone_at).length;
+  const lost = losing ? ` ${losing === 1 ? "1 correction is" : `${losing} corrections are`} lost for good.` : "";
+  const heard = "imported" in button.dataset ? "What is heard replaces the imported transcript" : "All of it is transcribed anew";
+  if (await moss.ask({
+    title: "Hear this recording again?", action: losing ? "Drop corrections and hear again" : "Hear again", danger: Boolean(losing),
+    text: `“${title}”: ${heard}, with the engine that is used now. Speakers are identified anew, without the names you gave.${lost} Comments and the title stay.`,
+  })) trigger("again", { id, losing });
+};

@@ -93,6 +93,8 @@ def upgrade() -> None:
             "recording_id", sa.String, sa.ForeignKey("recordings.id", ondelete="CASCADE"), primary_key=True
         ),
     )
+    if op.get_bind().dialect.name != "sqlite":
+        return  # see migration 0007
     # External-content FTS5: the words live once, in `passages`; triggers keep the index in step.
     # https://www.sqlite.org/fts5.html#external_content_tables
     op.execute(
@@ -115,8 +117,9 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    if op.get_bind().dialect.name == "sqlite":
+        op.drop_table("passages_fts")
     for table in (
-        "passages_fts",
         "thread_recordings",
         "passages",
         "segments",

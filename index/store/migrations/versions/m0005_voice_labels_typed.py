@@ -14,6 +14,8 @@ def upgrade() -> None:
     # SQLite stores the new column at once, so it is there already where the program was killed after that.
     if "voice_label_part" not in columns:
         op.add_column("segments", sa.Column("voice_label_part", sa.Integer))
+    if op.get_bind().dialect.name != "sqlite":
+        return  # no version before this one wrote to another database
     # "0.S01" becomes 0 and "S01"; anything else was never written by the program, and is dropped.
     op.execute(
         "UPDATE segments SET "

@@ -22,6 +22,8 @@ def upgrade() -> None:
             op.add_column(table, sa.Column(name, sa.JSON, nullable=False, server_default="[]"))
         else:
             op.add_column(table, sa.Column(name, sa.String))
+    if op.get_bind().dialect.name != "sqlite":
+        return  # no version before this one wrote to another database
     # An older version transcribed all of a recording in one language.
     op.execute("UPDATE recordings SET languages = json_array(language) WHERE language IS NOT NULL")
     for table, which in (("windows", "done"), ("segments", "kind = 'speech'")):

@@ -4,6 +4,8 @@ A conversation may cite a sentence that was merged into another, so its number m
 new one: SQLite gives the largest number again once its row is gone, unless the table says AUTOINCREMENT.
 """
 
+from typing import Literal
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -31,8 +33,10 @@ def upgrade() -> None:
     )
     op.create_index("ix_corrections_recording", "corrections", ["recording_id", "id"])
     op.add_column("recordings", sa.Column("revision", sa.Integer, nullable=False, server_default="0"))
+    # Sequences of other databases never give a number twice.
+    recreate: Literal["always", "auto"] = "always" if op.get_bind().dialect.name == "sqlite" else "auto"
     with op.batch_alter_table(
-        "segments", recreate="always", table_kwargs={"sqlite_autoincrement": True}
+        "segments", recreate=recreate, table_kwargs={"sqlite_autoincrement": True}
     ) as segments:
         segments.add_column(sa.Column("version", sa.Integer, nullable=False, server_default="0"))
 

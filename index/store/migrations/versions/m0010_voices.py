@@ -43,6 +43,18 @@ def upgrade() -> None:
             sa.Column("given", sa.Boolean, nullable=False),
         )
     # Nothing of a voice stays when the last recording that it was learned from goes, in whatever way.
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute(
+            "CREATE FUNCTION forget_voice() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+            "DELETE FROM voices WHERE id = old.voice_id "
+            "AND NOT EXISTS (SELECT 1 FROM voice_samples WHERE voice_id = old.voice_id); "
+            "RETURN NULL; END $$"
+        )
+        op.execute(
+            "CREATE TRIGGER voices_forgotten AFTER DELETE ON voice_samples "
+            "FOR EACH ROW EXECUTE FUNCTION forget_voice()"
+        )
+        return
     op.execute(
         "CREATE TRIGGER IF NOT EXISTS voices_forgotten AFTER DELETE ON voice_samples "
         "WHEN NOT EXISTS (SELECT 1 FROM voice_samples WHERE voice_id = old.voice_id) "
@@ -51,7 +63,10 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    op.execute("DROP TRIGGER voices_forgotten")
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute("DROP FUNCTION forget_voice CASCADE")
+    else:
+        op.execute("DROP TRIGGER voices_forgotten")
     for table in ("voice_consent", "voice_matches", "voice_samples", "voices"):
         op.drop_table(table)
 

@@ -1,0 +1,366 @@
+"""Beyond one machine, on one: Ray with several local nodes.
+
+    python -m benchmarks.scale windows [--turns 3]     windows a second with one worker and with two, in turns
+    python -m benchmarks.scale kills [--kills 100]     what is lost when workers, nodes and programs die
+
+The real recogniser (tiny.en), the real command line, real processes; everything lies in a temporary folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import random
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from agent.privacy import switch_off_telemetry
+
+switch_off_telemetry()
+
+import numpy as np
+import soundfile
+from sqlalchemy import inspect, select, text
+
+from agent.engines.worker_engines import whisper_host
+from agent.settings import Settings
+from agent.workspace import Workspace, open_workspace
+from benchmarks.common import SAMPLE, show
+from index.audio.decode import decode_to_flac
+from index.audio.windows import AudioWindow
+from index.cluster.desk import Pool
+from index.cluster.ray_session import ClusterLink, import_ray
+from index.records import Span
+from index.store.database import PassageRow, RecordingRow, SegmentRow, SoundWindowRow, WindowRow
+
+STORE = 80 << 20
+"""Bytes of a node's object store: about the least that Ray takes."""
+
+RATE = 16_000
+
+MODEL = "tiny.en"
+
+FILES, SECONDS = 3, 200.0
+"""How many files are added at a time while things are killed, and how long each is."""
+
+
+class Nodes:
+    """A cluster on this machine: a head that does no work, and nodes with one processor each."""
+
+    def __init__(self) -> None:
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        import_ray()
+        from ray.cluster_utils import Cluster
+
+        head = {"num_cpus": 0, "object_store_memory": STORE, "include_dashboard": False}
+        self.cluster = Cluster(initialize_head=True, head_node_args=head)
+        self.nodes: list[Any] = []
+        self.address: str = self.cluster.address
+
+    def have(self, count: int) -> None:
+        """Add nodes, or end some at once, until there are so many."""
+        while len(self.nodes) > count:
+            self.cluster.remove_node(self.nodes.pop(0), allow_graceful=False)
+        while len(self.nodes) < count:
+            self.nodes.append(self.cluster.add_node(num_cpus=1, object_store_memory=STORE))
+
+    def workers(self) -> list[int]:
+        """The processes of workers that hear or make vectors."""
+        raylets = {process.process.pid for node in self.nodes for process in node.all_processes["raylet"]}
+        found = []
+        for folder in Path("/proc").iterdir():
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                title = (folder / "cmdline").read_bytes()
+                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+                if title.startswith(b"ray::WorkerActor") and parent in raylets:
+                    found.append(int(folder.name))
+        return found
+
+
+@contextlib.contextmanager
+def cluster() -> Iterator[Nodes]:
+    """A cluster that is there for the block."""
+    nodes = Nodes()
+    try:
+        yield nodes
+    finally:
+        nodes.cluster.shutdown()
+
+
+# --- windows ------------------------------------------------------------------------------------------------
+
+
+class Waits:
+    """An engine that takes as long for a window as a GPU elsewhere would, and no processor here."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def load(self) -> int:
+        """One window at a time."""
+        return 1
+
+    def do(self, what: str, arguments: tuple[Any, ...], payload: Any, stop: Any) -> Any:
+        """Wait, having received the audio."""
+        time.sleep(self.seconds)
+        return len(payload[1])
+
+
+def waiting_host(seconds: float, threads: int) -> Waits:
+    """Makes one on a worker."""
+    return Waits(seconds)
+
+
+def windows(turns: int) -> None:
+    """Windows a second with one worker and with two."""
+    with cluster() as nodes, tempfile.TemporaryDirectory() as folder:
+        os.environ["MOSS_AGENT_HOME"] = folder
+        decode_to_flac(SAMPLE, Path(folder) / "sample.flac")
+        samples, _ = soundfile.read(Path(folder) / "sample.flac", dtype="float32")
+        cuts = [
+            (
+                AudioWindow(np.zeros(0, np.float32), at, (Span(at, at + 15.0),), "en"),
+                samples[first : first + 15 * RATE],
+            )
+            for at, first in ((15.0 * number, 15 * RATE * number) for number in range(20))
+        ]
+        kinds = {
+            f"{MODEL} on one processor": (partial(whisper_host, MODEL), "transcribe", (False, ())),
+            "waits 0.25 s": (partial(waiting_host, 0.25), "note", ()),
+            "does nothing": (partial(waiting_host, 0.0), "note", ()),
+        }
+        link = ClusterLink(nodes.address)
+        rates: dict[tuple[str, int], list[float]] = {}
+        for _ in range(turns):
+            for count in (1, 2):
+                nodes.have(count)
+                session = link.session()
+                for name, (make, what, arguments) in kinds.items():
+                    pool = Pool(name, make)
+                    while session.room(pool) != count:
+                        time.sleep(0.2)
+                    started = time.perf_counter()
+                    with ThreadPoolExecutor(len(cuts)) as threads:
+                        done = [threads.submit(session.call, pool, what, arguments, cut) for cut in cuts]
+                        for each in done:
+                            each.result()
+                    rates.setdefault((name, count), []).append(len(cuts) / (time.perf_counter() - started))
+        link.close()
+    rows = []
+    for name in kinds:
+        pairs = list(zip(rates[name, 1], rates[name, 2], strict=True))
+        rows.append(
+            {
+                "engine": name,
+                "1 worker, windows/s": ", ".join(f"{one:.2f}" for one, _ in pairs),
+                "2 workers, windows/s": ", ".join(f"{two:.2f}" for _, two in pairs),
+                "ratio (median)": f"{np.median([two / one for one, two in pairs]):.2f}",
+            }
+        )
+    show(
+        "Windows of 15 s over Ray",
+        rows,
+        {"windows": {f"{name}, {n}": rate for (name, n), rate in rates.items()}},
+    )
+
+
+# --- kills --------------------------------------------------------------------------------------------------
+
+
+class Library:
+    """The home folder that files are added to, and what was ever seen to be stored in it.
+
+    Args:
+        home: The folder.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.seen: dict[tuple[str, int], list[str]] = {}
+        self.lost: list[str] = []
+
+    def opened(self) -> Workspace:
+        """The workspace, without any cluster."""
+        return open_workspace(Settings(home=self.home, transcriber=MODEL))
+
+    def look(self) -> None:
+        """Note what is stored, and what was stored before and is not."""
+        workspace = self.opened()
+        try:
+            stored = self._stored(workspace)
+        finally:
+            workspace.close()
+        for window, texts in self.seen.items():
+            if stored.get(window) != texts:
+                self.lost.append(f"window {window[1]} of {window[0][:8]}")
+        self.seen = stored
+
+    @staticmethod
+    def _stored(workspace: Workspace) -> dict[tuple[str, int], list[str]]:
+        query = (
+            select(WindowRow.recording_id, WindowRow.number, SegmentRow.text)
+            .outerjoin(SegmentRow, SegmentRow.window_id == WindowRow.id)
+            .where(WindowRow.done)
+            .order_by(WindowRow.id, SegmentRow.id)
+        )
+        stored: dict[tuple[str, int], list[str]] = {}
+        with workspace.library.database.transaction() as session:
+            for recording, number, said in session.execute(query):
+                stored.setdefault((recording, number), []).append(said or "")
+        return stored
+
+    def faults(self) -> dict[str, int]:
+        """What must not be, and how often it is: windows twice or not done, and orphans in any store."""
+        workspace = self.opened()
+        found = Counter[str]()
+        try:
+            database = workspace.library.database
+            with database.transaction() as session:
+                known = set(session.scalars(select(RecordingRow.id)))
+                for table in (WindowRow, SoundWindowRow):
+                    found["not done"] += len(session.scalars(select(table.id).where(~table.done)).all())
+                rows = session.execute(
+                    select(WindowRow.recording_id, WindowRow.start, WindowRow.end).order_by(
+                        WindowRow.recording_id, WindowRow.start
+                    )
+                ).all()
+                pairs = pairwise(rows)
+                found["windows twice"] += sum(
+                    one[0] == two[0] and two[1] < one[2] - 1e-6 for one, two in pairs
+                )
+                said = Counter(
+                    session.execute(
+                        select(SegmentRow.recording_id, SegmentRow.start, SegmentRow.end, SegmentRow.text)
+                    )
+                )
+                found["sentences twice"] += sum(count - 1 for count in said.values())
+                passages = {str(number) for number in session.scalars(select(PassageRow.id))}
+            with database.engine.connect() as connection:
+                for table_name in inspect(database.engine).get_table_names():
+                    columns = {column["name"] for column in inspect(database.engine).get_columns(table_name)}
+                    if "recording_id" in columns:
+                        ids = connection.execute(
+                            text(f'SELECT recording_id FROM "{table_name}" WHERE recording_id IS NOT NULL')
+                        )
+                        found["rows without a recording"] += sum(id not in known for (id,) in ids)
+            vectors = set(workspace.vectors._open().get(include=[])["ids"])
+            found["vectors without a passage"] += len(vectors - passages)
+            found["passages without a vector"] += len(passages - vectors)
+            for file in (self.home / "audio").iterdir():
+                found["files without a recording"] += file.name.split(".")[0] not in known
+                found["unfinished files"] += file.suffix in (".partial", ".reserve", ".again", ".sides")
+        finally:
+            workspace.close()
+        return dict(found)
+
+
+def kills(count: int, seed: int) -> None:
+    """Kill workers, nodes and the program that adds files, at random moments."""
+    chance = random.Random(seed)
+    with cluster() as nodes, tempfile.TemporaryDirectory() as folder:
+        # Workers and program put weights together here.
+        os.environ["MOSS_AGENT_HOME"] = folder
+        nodes.have(2)
+        home = Path(folder) / "home"
+        home.mkdir()
+        library = Library(home)
+        samples, rate = soundfile.read(SAMPLE, dtype="float32")
+        done: Counter[str] = Counter()
+        runs = ends = 0
+        started = time.perf_counter()
+        while sum(done.values()) < count:
+            runs += 1
+            files = []
+            for number in range(FILES):
+                at = chance.uniform(0.0, len(samples) / rate - SECONDS)
+                files.append(Path(folder) / f"talk {runs}-{number}.wav")
+                soundfile.write(files[-1], samples[int(at * rate) : int((at + SECONDS) * rate)], rate)
+            adding = add(home, files, nodes.address)
+            while True:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    adding.wait(chance.uniform(0.3, 12.0))
+                if adding.poll() is not None:
+                    if adding.returncode == 0:
+                        break
+                    ends += 1
+                    said = adding.stderr.read() if adding.stderr else b""
+                    print(said.decode(errors="replace")[-300:], file=sys.stderr)
+                    adding = add(home, files, nodes.address)
+                    continue
+                if sum(done.values()) >= count:
+                    continue
+                kind = chance.choices(("worker", "node", "program"), (3, 1, 1))[0]
+                alive = nodes.workers()
+                if kind == "worker" and alive:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(chance.choice(alive), signal.SIGKILL)
+                elif kind == "node":
+                    nodes.have(1)
+                    nodes.have(2)
+                elif kind == "program":
+                    adding.kill()
+                    adding.wait()
+                    library.look()
+                    adding = add(home, files, nodes.address)
+                else:
+                    continue
+                done[kind] += 1
+                print(f"{sum(done.values())} kills", file=sys.stderr)
+            library.look()
+        seconds = time.perf_counter() - started
+        faults = library.faults()
+        row: dict[str, object] = {f"{kind}s killed": done[kind] for kind in ("worker", "node", "program")}
+        row |= {
+            "recordings": FILES * runs,
+            "windows": len(library.seen),
+            "runs that failed by themselves": ends,
+        }
+        row |= {"windows lost": len(library.lost), **faults, "minutes": round(seconds / 60, 1)}
+        shutil.rmtree(home)
+    table = [{"what": name, "how many": value} for name, value in row.items()]
+    show(f"Killed at random, seed {seed}", table, {"kills": row})
+
+
+def add(home: Path, files: list[Path], address: str) -> subprocess.Popen[bytes]:
+    """The command that adds files, as a process of its own."""
+    variables = {
+        **os.environ,
+        "MOSS_AGENT_RAY": address,
+        "MOSS_AGENT_HOME": str(home),
+        "MOSS_AGENT_TRANSCRIBER": MODEL,
+    }
+    command = [sys.executable, "-m", "agent.cli", "add", *map(str, files)]
+    return subprocess.Popen(command, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def main() -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(description="Beyond one machine, measured on one.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    rates = commands.add_parser("windows")
+    rates.add_argument("--turns", type=int, default=3)
+    killing = commands.add_parser("kills")
+    killing.add_argument("--kills", type=int, default=100)
+    killing.add_argument("--seed", type=int, default=1)
+    given = parser.parse_args()
+    if given.command == "windows":
+        windows(given.turns)
+    else:
+        kills(given.kills, given.seed)
+
+
+if __name__ == "__main__":
+    main()

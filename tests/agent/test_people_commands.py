@@ -1,0 +1,217 @@
+"""People at the command line: accounts, groups, keys, the log, and what goes with whom."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from argon2 import PasswordHasher
+
+from agent.cli import commands as cli
+from agent.settings import Settings
+from agent.workspace import Workspace, open_workspace
+from index.recording_errors import UnknownRecording
+from index.store.access import EVERYTHING, acting_as
+from index.store.database import RecordingRow, VoiceRow, VoiceSampleRow
+from tests.support.indexed import embedder, sentences, store
+
+Run = Callable[..., Any]
+
+
+@pytest.fixture
+def run(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run a command; returns the JSON document, or for another exit code the line on stderr."""
+    quick = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    monkeypatch.setattr("index.store.people.People._hasher", quick)
+
+    def run(*arguments: str, typed: str = "", code: int = 0, name: str = "") -> Any:
+        acts = ["--as", name] if name else []
+        monkeypatch.setattr(sys, "argv", ["moss-agent", "--home", str(home), *acts, *arguments, "--json"])
+        monkeypatch.setattr(sys, "stdin", io.StringIO(typed))
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        printed = capsys.readouterr()
+        assert ended.value.code == code, printed.err
+        return json.loads(printed.out) if code == 0 else printed.err
+
+    return run
+
+
+def filled(home: Path) -> str:
+    workspace = open_workspace(Settings(home=home))
+    recording = store(workspace.library, sentences("Hello there."), "Talk")
+    workspace.close()
+    return recording
+
+
+def test_an_account_is_made_listed_changed_and_removed(run: Run, home: Path):
+    filled(home)
+    assert run("people", "add", "anna", "--stdin", typed="a long password\n") == {
+        "name": "anna",
+        "admin": True,
+    }
+    assert run("people", "add", "ben", "--no-password", "--email", "ben@example.org")["admin"] is False
+    assert "password" in run("people", "add", "cleo", "--stdin", typed="short\n", code=1)
+    assert run("people", "add", "Anna", "--no-password", code=1)
+    listed = {each["name"]: each for each in run("people", "list")}
+    assert listed["anna"]["recordings"] == 1 and listed["anna"]["password"]
+    assert listed["ben"]["email"] == "ben@example.org" and not listed["ben"]["password"]
+    run("people", "password", "ben", "--stdin", typed="another password\n")
+    run("people", "disable", "ben")
+    assert {each["name"]: each["disabled"] for each in run("people", "list")} == {"anna": False, "ben": True}
+    run("people", "disable", "ben", "--enable")
+    run("people", "admin", "ben")
+    assert run("people", "remove", "anna", "--give-to", "ben") == {"name": "anna", "recordings": 1}
+    assert run("people", "remove", "nobody", code=1)
+    assert run("people", "remove", "ben") == {"name": "ben", "recordings": 1}
+    assert run("people", "list") == [] and run("list") == []
+
+
+def test_a_password_is_never_taken_from_the_command_line(run: Run):
+    assert "--stdin" in run("people", "add", "anna", code=1)
+
+
+def test_as_somebody_one_sees_what_they_see(run: Run, home: Path):
+    recording = filled(home)
+    for name in ("anna", "ben"):
+        run("people", "add", name, "--no-password")
+    assert [each["id"] for each in run("list", name="anna")] == [recording]
+    assert run("list", name="ben") == [] and len(run("list")) == 1
+    assert "no account" in run("list", name="nobody", code=1)
+    assert run("rename", "Talk", "Mine", name="ben", code=1)
+    assert run("rename", "Talk", "Hers", name="anna")["title"] == "Hers"
+
+
+def test_groups_gain_and_lose_people(run: Run):
+    for name in ("anna", "ben"):
+        run("people", "add", name, "--no-password")
+    assert run("groups", "add", "crew", "anna", "BEN") == {"crew": ["anna", "ben"]}
+    assert run("groups", "leave", "crew", "anna") == {"crew": ["ben"]}
+    assert run("people", "list")[1]["groups"] == ["crew"]
+    assert run("groups", "add", "anna", code=1), "a group is not called as a person is"
+    assert run("groups", "list") == {"crew": ["ben"]}
+    run("groups", "remove", "crew")
+    assert run("groups", "list") == {}
+
+
+def test_a_key_is_shown_once_and_taken_back(run: Run, home: Path):
+    run("people", "add", "anna", "--no-password")
+    key = run("people", "key", "anna", "--label", "backup")["key"]
+    (listed,) = run("people", "key", "anna", "--list")
+    assert listed["name"] == "backup" and key not in str(listed)
+    workspace = open_workspace(Settings(home=home))
+    person = workspace.people.by_key(key)
+    workspace.close()
+    assert person is not None and person.name == "anna"
+    run("people", "key", "anna", "--remove", str(listed["id"]))
+    assert run("people", "key", "anna", "--list") == []
+
+
+def test_the_log_says_who_did_what_and_not_what_was_said(run: Run, home: Path):
+    recording = filled(home)
+    for name in ("anna", "ben"):
+        run("people", "add", name, "--no-password")
+    run("transcript", "Talk", name="anna")
+    run("transcript", "Talk", name="anna")
+    run("rename", "Talk", "Other", name="anna")
+    run("correct", "Other", "0:01", "Secret words.", name="anna")
+    entries = [(each["who"], each["what"]) for each in run("people", "log")]
+    assert entries == [
+        ("anna", "changed"), ("anna", "changed"), ("anna", "exported"), ("anna", "opened"),
+    ]  # fmt: skip
+    assert run("people", "log", "--person", "ben") == []
+    assert {each["recording"] for each in run("people", "log", "--recording", "Other")} == {recording}
+    run("remove", "Other", "--drop-corrections", name="anna")
+    log = run("people", "log")
+    assert log[0]["what"] == "deleted" and recording not in str(log) and "Secret" not in str(log)
+
+
+def test_old_recordings_are_listed_and_then_deleted(run: Run, home: Path):
+    kept = filled(home)
+    workspace = open_workspace(Settings(home=home))
+    store(workspace.library, sentences("Old."), "Old talk")
+    now = datetime.now(UTC)
+    with workspace.library.database.transaction() as session:
+        for row in session.query(RecordingRow):
+            age = timedelta(days=10 if row.id == kept else 100)
+            row.added_at = (now - age).isoformat(timespec="seconds")
+    workspace.close()
+    assert run("people", "sweep", code=1)
+    assert [each["deleted"] for each in run("people", "sweep", "--days", "90")] == [False]
+    assert len(run("list")) == 2
+    assert [each["title"] for each in run("people", "sweep", "--days", "90", "--yes")] == ["Old talk"]
+    assert [each["id"] for each in run("list")] == [kept]
+    workspace = open_workspace(Settings(home=home, keep_days=5))
+    assert [recording.id for recording in workspace.sweep()] == [kept]
+    workspace.close()
+
+
+# --- what is left of somebody -----------------------------------------------------------------------------
+
+
+def test_removing_somebody_leaves_nothing_of_them_in_any_file(home: Path):
+    """Words, titles, names, voices, conversations, uploads and keys: no byte of them, in any store."""
+    mark = uuid.uuid4().hex[:12]
+    workspace = open_workspace(Settings(home=home))
+    workspace.__dict__["embedder"] = embedder()
+    people = workspace.people
+    people._given = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    anna, ben = (
+        people.add("anna", "a long password"),
+        people.add(f"ben-{mark}", "a long password", f"{mark}@b.c"),
+    )
+    with acting_as(anna):
+        annas = store(workspace.library, sentences("Anna stays here."), "Anna's")
+    with acting_as(ben):
+        recording = store(workspace.library, sentences(f"The secret is word{mark}."), f"Title {mark}")
+        fill(workspace, recording, mark)
+        key = people.add_key(ben, f"key {mark}")
+        token = people.begin(ben)
+        answer = list(workspace.ask(f"What about word{mark}?", recording, f"thread-{mark}"))[-1]
+        assert answer is not None
+        workspace.note("opened", recording, mark)
+        comment = workspace.library.add_comment(recording, 0.0, f"note {mark}")
+        assert comment.by == ben.name
+    with acting_as(anna):
+        people.share(annas, ben.name, can_edit=True)
+    with acting_as(ben):
+        workspace.library.add_comment(annas, 0.0, "From Ben.")
+        workspace.correct_sentence(annas, workspace.library.segments(annas)[0].id, "Anna stays.", by="page")
+    upload = home / "upload-jobs" / f"{'a' * 32}.json"
+    upload.parent.mkdir()
+    upload.write_text(json.dumps({"person": ben.id, "title": mark}))
+    assert workspace.remove_person(ben.name) == 1
+    with acting_as(anna):
+        assert [each.by for each in workspace.comments(annas)] == [""]
+        assert [each.by for each in workspace.correction_history(annas)] == ["page"]
+    with pytest.raises(UnknownRecording), acting_as(EVERYTHING):
+        workspace.library.recording(recording)
+    assert people.by_key(key) is people.signed_in(token) is None
+    workspace.close()
+    for file in home.rglob("*"):
+        if file.is_file():
+            assert mark.encode() not in file.read_bytes(), file
+
+
+def fill(workspace: Workspace, recording: str, mark: str) -> None:
+    """Give a recording what it has elsewhere: an index, audio, and a voice that is known by it."""
+    from index.search.indexing import index_recording
+
+    index_recording(workspace.library, workspace.embedder, workspace.vectors, recording)
+    audio = workspace.library.audio_path(recording)
+    audio.parent.mkdir(parents=True, exist_ok=True)
+    audio.write_bytes(mark.encode())
+    with workspace.library.database.transaction() as session:
+        voice = VoiceRow(name=f"Voice {mark}", encoder="test")
+        session.add(voice)
+        session.flush()
+        vector = mark.encode()
+        sample = VoiceSampleRow(voice_id=voice.id, recording_id=recording, seconds=9.0, embedding=vector)
+        session.add(sample)
