@@ -373,9 +373,6 @@ def span_text(start: float, end: float) -> str:
     return f"from {clock(start)} to {clock(end)}"
 
 
-MOST_LINES = 8
-"""Sentences of an item that a model is shown; of a longer exchange only those that are quoted."""
-
 ID_SHOWN = 12
 """Characters of a recording's id that a model sees; tools take any unique beginning."""
 
@@ -440,10 +437,7 @@ class _Lines:
         for name, items in parts.items():
             lines.append(f"{name}:" if items else f"{name}: none")
             for item in items:
-                rests_on = [self._known[at] for at in item.segments if at in self._known]
-                if len(rests_on) > MOST_LINES:
-                    rests_on = [other for other in rests_on if other.text in item.text] or rests_on
-                said = list(map(self._evidence, rests_on))
+                said = [self._evidence(self._known[at]) for at in item.segments if at in self._known]
                 lines += [*said[:-1], *(line + _owner(item) for line in said[-1:])]
         return [*lines, "topics:", *map(self._topic, summary.topics)]
 

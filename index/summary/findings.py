@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from index.records import ActionItem, Item
+from index.records import ActionItem, Item, Span
 from index.speaker_names import called, plausible_name
 from index.summary import speech_acts as acts
 from index.summary.deciding import scores as stretch_scores
@@ -265,8 +265,10 @@ def _exchange(said: Sequence[Sentence], at: int, deciding: np.ndarray) -> Item:
         text = said[number].text
         return float(deciding[number]) + SAID_PLAINLY * (acts.decides(text) or acts.concludes(text))
 
-    whole = joined(said[first:last])
-    return replace(whole, text=joined(_stretch(said, max(full, key=says), QUOTED_WORDS)).text)
+    quoted = joined(_stretch(said, max(full, key=says), QUOTED_WORDS))
+    whole = said[first:last]
+    exchange = Span(whole[0].start, max(sentence.end for sentence in whole))
+    return replace(quoted, exchange=exchange)
 
 
 def _stretch(said: Sequence[Sentence], at: int, enough: int) -> Sequence[Sentence]:

@@ -66,13 +66,7 @@ def summarize(segments: Sequence[Segment], embeddings: np.ndarray, template: str
     actions = [item for item in new if isinstance(item, ActionItem)]
     questions += _audience(spoken) if kind.has_audience else []
     questions.sort(key=lambda item: item.start)
-    # Of a long exchange only what is quoted is listed; the rest of it may hold key sentences.
-    listed = {
-        sentence.segment.id
-        for item in [*decided, *actions, *questions]
-        for sentence in said
-        if sentence.segment.id in item.segments and sentence.text in item.text
-    }
+    listed = {number for item in [*decided, *actions, *questions] for number in item.segments}
     free = [at for at, segment in enumerate(spoken) if segment.id not in listed]
     chosen = key_sentences([spoken[at] for at in free], vectors[free], keyness[free], KEY_QUOTES)
     parts: list[Topic] = []
