@@ -23,7 +23,7 @@ from index.summary.sentence_scores import KINDS
 from index.weights import check_sha256
 
 WEIGHTS = Path(__file__).with_name("deciding.npz")
-WEIGHTS_SHA256 = "02eea24a0d54e8f1a387cb33615929a4cbc91a29984259225cbf45cdfd805cb2"
+WEIGHTS_SHA256 = "fb0e118b06697183a943932f413de602b01c4d3d3308e6ed0ccaeb552c88be2a"
 
 PHRASES = ("deciding", "key", "settled", "asked")
 """Kinds of sentences whose scores by phrases count, and which embeddings are compared with."""
