@@ -6,11 +6,13 @@ header promises more bytes than there are. Only lengths and signatures are read 
 
 from __future__ import annotations
 
+import heapq
 import mmap
 import struct
 from collections import deque
 from collections.abc import Iterator
 from io import SEEK_END
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -40,13 +42,16 @@ _ADTS_NEAR = 50
 MOST_PARTS = 10_000
 """Joined files that are told apart; a radio stream of a week has fewer."""
 
+MOST_REPAIRS = 1_000
+"""Places of a file that are repaired; one that has more is lost."""
+
 _PLACEHOLDER = 0x7FFF0000
 """32-bit sizes from here on stand for "unknown": programs that write to a pipe put such a number there."""
 
 _OGG = b"OggS\x00"
 
-_OGG_BEGINNING = 1 << 20
-"""Bytes in which an Ogg file's headers end; covers of albums are part of them."""
+_BEGINNING = 1 << 20
+"""Bytes in which an Ogg file's headers end, or an mp3 file's tag; covers of albums are part of them."""
 
 _OGG_CONTINUED, _OGG_FIRST = 1, 2
 
@@ -63,6 +68,9 @@ _SIGNATURES = (
     b"FLV\x01\x05\x00",
 )
 _TAGS = (b"ID3", b"APETAGEX")
+
+_WAVPACK_LIMIT = 1 << 20
+"""Bytes that a WavPack block may have at most for FFmpeg."""
 
 _SEGMENT = b"\x18\x53\x80\x67"
 
@@ -83,6 +91,32 @@ def joined_parts(path: Path) -> list[tuple[int, int]]:
             if len(starts) == MOST_PARTS:
                 break
         return list(zip(starts, [*starts[1:], len(data)], strict=True))
+
+
+def repairs(path: Path, start: int, end: int) -> dict[int, bytes]:
+    """Bytes to put in place of others so that FFmpeg reads on behind broken links of a file.
+
+    An MP4 file in fragments (ISO/IEC 14496-12, section 8.8), as cameras and browsers record it, and a WavPack
+    file are chains: each link says how long it is, and FFmpeg ends where one is broken, though all behind it
+    is there. With the link in front of the damage made longer, or an empty one put in its place, every other
+    byte stays where it was.
+
+    Args:
+        path: The file.
+        start: Byte where it begins, if it was joined to others.
+        end: Byte behind its end.
+
+    Returns:
+        By position; empty for a file that is not broken, or is neither.
+    """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        if data[start + 4 : start + 8] == b"ftyp":
+            found = _mp4_repairs(data, start, end)
+        elif data[start : start + 4] == b"wvpk":
+            found = _wavpack_repairs(data, start, end)
+        else:
+            return {}
+        return dict(islice(found, MOST_REPAIRS))
 
 
 def promised_bytes(path: Path, start: int = 0) -> int | None:
@@ -139,7 +173,7 @@ def ogg_bounds(path: Path, start: int = 0, end: int | None = None) -> tuple[int,
         end = len(data) if end is None else end
         serial = data[start + 14 : start + 18]
         first, position = None, start
-        beginning = min(end, start + _OGG_BEGINNING)
+        beginning = min(end, start + _BEGINNING)
         while first is None and (position := data.find(_OGG, position, beginning)) >= 0:
             page = data[position : position + 27]
             if len(page) == 27 and position > start and page[5] & _OGG_FIRST:
@@ -171,8 +205,7 @@ def counts_frames(path: Path, start: int = 0) -> bool:
         tag = _read_at(file, start, 10)
         first = start
         if tag[:3] == b"ID3" and len(tag) == 10:
-            # ID3v2.4, section 6.2: sizes have seven bits a byte.
-            first += 10 + sum((byte & 127) << 7 * place for place, byte in enumerate(reversed(tag[6:])))
+            first += _id3_bytes(tag)
         head = _read_at(file, first, 4096)
     return any(name in head for name in (b"Xing", b"Info", b"VBRI"))
 
@@ -245,6 +278,8 @@ def _later_starts(data: mmap.mmap) -> Iterator[int]:
         yield from _mp4_files(data)
     elif data[:4] == b"wvpk":
         yield from _wavpack_files(data)
+    elif data[:3] == b"ID3" or (data[0] == 0xFF and data[1:2] and data[1] & 0xE6 == 0xE2):
+        yield from _mp3_files(data)
     elif data[:4] == b"fLaC":
         yield from _found(data, b"fLaC\x00\x00\x00\x22")
     elif data[:5] == b"#!AMR":
@@ -297,6 +332,38 @@ def _chunks_alike(data: mmap.mmap) -> Iterator[int]:
             yield position
 
 
+def _mp3_files(data: mmap.mmap) -> Iterator[int]:
+    """The frames of mp3 files that hold no sound but how much there is, or the ID3v2 tags before them.
+
+    Such a frame has "Xing" or "Info" behind its header of 4 bytes and its side information (ISO/IEC 11172-3,
+    section 2.4.1.7: 32 bytes, 17 for mono; MPEG-2: 17 and 9), and the number of frames among its flags.
+    """
+    for mark in heapq.merge(*(_found(data, name + b"\0\0\0") for name in (b"Xing", b"Info"))):
+        gaps = (gap for gap in (36, 21, 13) if _mp3_gap(data, mark - gap) == gap)
+        first = mark - next(gaps, mark)
+        if not first or not data[mark + 7] & 1:
+            continue
+        tag = data.rfind(b"ID3", max(0, first - _BEGINNING), first)
+        if tag < 0 or tag + _id3_bytes(data[tag : tag + 10]) != first:
+            tag = first
+        if tag:
+            yield tag
+
+
+def _mp3_gap(data: mmap.mmap, position: int) -> int:
+    """Bytes from the beginning of a frame of an mp3 file to its "Xing", if there is one; 0 where none is."""
+    head = data[max(0, position) : position + 4]
+    if position < 0 or head[0] != 0xFF or head[1] & 0xE6 != 0xE2:
+        return 0
+    is_mono = head[3] >> 6 == 3
+    return (21 if is_mono else 36) if head[1] >> 3 & 3 == 3 else (13 if is_mono else 21)
+
+
+def _id3_bytes(tag: bytes) -> int:
+    """Bytes of a tag, its header of 10 among them. ID3v2.4, section 6.2: sizes have seven bits a byte."""
+    return 10 + sum((byte & 127) << 7 * place for place, byte in enumerate(reversed(tag[6:])))
+
+
 def _wavpack_files(data: mmap.mmap) -> Iterator[int]:
     """Blocks that begin with sample 0 again."""
     position, before = 0, 0
@@ -340,6 +407,71 @@ def _mp4_files(data: mmap.mmap) -> Iterator[int]:
         if size < 8:
             return
         position += size
+
+
+def _mp4_repairs(data: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, bytes]]:
+    """The sizes of boxes that reach up to the next fragment, in place of what damage left."""
+    position, media = start, None
+    while position < end:
+        head = data[position : position + 16]
+        size, kind = int.from_bytes(head[:4], "big"), head[4:8]
+        if size == 1:
+            size = int.from_bytes(head[8:16], "big")
+        if size >= 8 and kind.isalnum() and kind.isascii() and position + size <= end:
+            media = position if kind == b"mdat" and head[:4] != b"\0\0\0\1" else None
+            position += size
+            continue
+        # Where bytes are missing, the box in front reaches into fragments that are whole.
+        following = _next_fragment(data, position if media is None else media + 8, end)
+        if following is None:
+            return
+        first = position if media is None else media
+        if 8 <= following - first < 1 << 32:
+            yield first, struct.pack(">I4s", following - first, b"free" if media is None else b"mdat")
+        position, media = following, None
+
+
+def _next_fragment(data: mmap.mmap, position: int, end: int) -> int | None:
+    """Where the next fragment of an MP4 file begins: a box that says so, its header first in it."""
+    while (position := data.find(b"moof", position, end)) >= 0:
+        if data[position + 8 : position + 12] == b"mfhd" and position - 4 < end:
+            return position - 4
+        position += 4
+    return None
+
+
+def _wavpack_repairs(data: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, bytes]]:
+    """Headers of blocks without samples, which fill what lies between blocks that are whole."""
+    position = start
+    while size := _wavpack_block(data, position):
+        behind = position + size
+        if behind >= end or _wavpack_block(data, behind):
+            position = behind
+            continue
+        following = position + 32
+        while (following := data.find(b"wvpk", following, end)) >= 0 and not _wavpack_block(data, following):
+            following += 4
+        if following < 0:
+            return
+        # Where bytes are missing, a block reaches into the next one, and is none itself.
+        first = behind if behind + 32 <= following else position
+        for filled in range(first, following, _WAVPACK_LIMIT):
+            header = bytearray(data[start : start + 32])
+            length = min(_WAVPACK_LIMIT, following - filled)
+            if length < 32:
+                break
+            header[4:8], header[20:24] = struct.pack("<I", length - 8), bytes(4)
+            yield filled, bytes(header)
+        position = following
+
+
+def _wavpack_block(data: mmap.mmap, position: int) -> int:
+    """Bytes of the WavPack block that begins there; 0 where none does."""
+    head = data[position : position + 32]
+    if len(head) < 32 or head[:4] != b"wvpk":
+        return 0
+    size, version = struct.unpack("<IH", head[4:10])
+    return 8 + size if 0x400 <= version <= 0x410 and 24 <= size <= _WAVPACK_LIMIT else 0
 
 
 def _ebml_size(head: bytes, position: int) -> tuple[int | None, int]:

@@ -26,6 +26,7 @@ from moss_audio.media_structure import (
     joined_parts,
     ogg_bounds,
     promised_bytes,
+    repairs,
 )
 
 if TYPE_CHECKING:
@@ -55,6 +56,9 @@ _SHORT_PAUSE = 0.25
 
 _OPUS_PAUSE = 0.45
 """The same for Opus, which sends a packet each 400 ms while nobody speaks (RFC 7587, section 3.1.3)."""
+
+_WITHOUT_PAUSES = frozenset(("flac", "tta", "wv"))
+"""Formats whose frames are numbered by their samples, so that whatever is missing was there."""
 
 _MOST_MISSING = 100 * 3600.0
 """Seconds that may be missing at the end; a header that promises more is damaged itself."""
@@ -213,8 +217,9 @@ class TrackDecoder:
 
     def _enter(self, part: tuple[int, int]) -> None:
         """Open one of the joined files, usually the only one."""
-        whole = len(self._parts) == 1
-        self._container = _open(self.path, None if whole else _FilePart(self.path, *part))
+        repaired = repairs(self.path, *part)
+        whole = len(self._parts) == 1 and not repaired
+        self._container = _open(self.path, None if whole else _FilePart(self.path, *part, repaired))
         if not self._container.streams.audio:
             self.close()
             raise AudioError(f"{self.path.name} has no audio track; choose a file with sound.")
@@ -385,6 +390,7 @@ class TrackDecoder:
         """Silence up to a time; a hole, unless the stream only begins late or leaves silence out."""
         hole = time - self._clock
         pauses = _OPUS_PAUSE if self._stream.codec_context.name in ("opus", "libopus") else _SHORT_PAUSE
+        damaged = damaged or self._container.format.name in _WITHOUT_PAUSES
         if damaged or (hole > pauses and self._clock > self._part_start):
             self._holes.append((self._clock, time))
         self._filled += hole
@@ -516,11 +522,12 @@ class _Resampler:
 
 
 class _FilePart(RawIOBase):
-    """Bytes ``[start, end)`` of a file, as a file of its own for FFmpeg."""
+    """Bytes ``[start, end)`` of a file, as a file of its own for FFmpeg, with some in place of others."""
 
-    def __init__(self, path: Path, start: int, end: int) -> None:
+    def __init__(self, path: Path, start: int, end: int, repaired: dict[int, bytes]) -> None:
         self._file = path.open("rb")
         self._start, self._end = start, end
+        self._repaired = repaired
         self.name = str(path)
         """FFmpeg looks at its suffix."""
         self.seek(0)
@@ -535,8 +542,15 @@ class _FilePart(RawIOBase):
 
     def read(self, size: int = -1) -> bytes:
         """At most ``size`` bytes, all that are left by default."""
-        left = max(0, self._end - self._file.tell())
-        return self._file.read(left if size < 0 else min(size, left))
+        first = self._file.tell()
+        left = max(0, self._end - first)
+        read = self._file.read(left if size < 0 else min(size, left))
+        for position, instead in self._repaired.items():
+            skipped, place = max(0, first - position), max(0, position - first)
+            if place < len(read) and skipped < len(instead):
+                instead = instead[skipped : skipped + len(read) - place]
+                read = read[:place] + instead + read[place + len(instead) :]
+        return read
 
     def seek(self, offset: int, whence: int = SEEK_SET) -> int:
         """Go to a byte of the part, counted as ``whence`` says."""

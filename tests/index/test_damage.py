@@ -18,7 +18,7 @@ from index.recording_errors import MediaError
 from index.records import Note, NoteKind, Segment, Span
 from index.transcription.coverage import coverage, find_gaps
 from moss_audio.audio import SAMPLE_RATE, AudioStream
-from moss_audio.media_structure import joined_parts, promised_bytes
+from moss_audio.media_structure import joined_parts, promised_bytes, repairs
 from moss_audio.track_decoder import MAX_HOLE_SECONDS
 from tests.support.media import CLICK_RATE, click_track, encode, find_clicks
 
@@ -139,6 +139,38 @@ def test_sound_behind_zeroed_bytes_keeps_its_times(name: str, tmp_path: Path) ->
     assert find_clicks(last) == pytest.approx([0.5, 1.5, 2.5], abs=0.1)
 
 
+@pytest.mark.parametrize("fault", ["zeroed", "left out"])
+@pytest.mark.parametrize(("name", "codec", "link"), [("a.mp4", "aac", b"moof"), ("a.wv", "wavpack", b"wvpk")])
+def test_a_broken_link_does_not_end_a_chain(
+    name: str, codec: str, link: bytes, fault: str, tmp_path: Path
+) -> None:
+    in_fragments = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "frag_duration": "1000000"}
+    options = in_fragments if codec == "aac" else None
+    audio = noise(16) * 0.1 + click_track(16)
+    path = encode(tmp_path / name, audio, CLICK_RATE, codec, container_options=options)
+    data = bytearray(path.read_bytes())
+    assert repairs(path, 0, len(data)) == {}
+    broken = data.find(link, len(data) // 2) - 100
+    data[broken : broken + 200] = bytes(200 if fault == "zeroed" else 0)
+    path.write_bytes(data)
+    result, decoded = copy_of(path, tmp_path)
+    (note,) = result.notes
+    assert note.kind is NoteKind.DAMAGED and 0.8 < sum(span.duration for span in note.spans) < 3.5
+    last = decoded[round(12.5 * SAMPLE_RATE) : round(15.5 * SAMPLE_RATE)]
+    assert find_clicks(last) == pytest.approx([0.5, 1.5, 2.5], abs=0.05)
+
+
+def test_a_short_hole_in_a_format_without_pauses_is_noted(tmp_path: Path) -> None:
+    path = encode(tmp_path / "a.flac", noise(8), CLICK_RATE, "flac")
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 100] = bytes(100)
+    path.write_bytes(data)
+    (note,) = copy_of(path, tmp_path)[0].notes
+    assert note.kind is NoteKind.DAMAGED and note.spans[0].start == pytest.approx(4.0, abs=0.2)
+    assert sum(span.duration for span in note.spans) == pytest.approx(4608 / CLICK_RATE, abs=0.05)
+
+
 def ogg_pages(data: bytes) -> list[bytes]:
     starts = [at for at in range(len(data)) if data[at : at + 5] == b"OggS\0"]
     return [data[start:end] for start, end in zip(starts, [*starts[1:], len(data)], strict=True)]
@@ -216,6 +248,23 @@ def test_files_joined_to_one_are_heard_one_after_the_other(name: str, tmp_path: 
     path.write_bytes(first.read_bytes() + second.read_bytes())
     _, audio = copy_of(path, tmp_path)
     assert find_clicks(audio) == pytest.approx([1, 2, 3, 5, 6, 7], abs=0.15)
+
+
+@pytest.mark.parametrize("rates", [(44_100, 22_050), (16_000, 48_000), (8_000, 8_000)])
+def test_joined_mp3_files_each_begin_where_the_one_before_ends(
+    rates: tuple[int, int], tmp_path: Path
+) -> None:
+    paths = []
+    for number, rate in enumerate(rates):
+        audio = noise(4) * 0.1 + click_track(4)
+        paths.append(encode(tmp_path / f"{number}.mp3", audio, CLICK_RATE, "libmp3lame", out_rate=rate))
+        assert joined_parts(paths[-1]) == [(0, paths[-1].stat().st_size)]
+    path = tmp_path / "joined.mp3"
+    path.write_bytes(b"".join(each.read_bytes() for each in paths))
+    assert joined_parts(path)[1:] == [(paths[0].stat().st_size, path.stat().st_size)]
+    result, audio = copy_of(path, tmp_path)
+    assert result == Decoded(pytest.approx(8.0, abs=0.03))
+    assert find_clicks(audio) == pytest.approx([1, 2, 3, 5, 6, 7], abs=0.03)
 
 
 def test_a_joined_part_that_cannot_be_read_is_noted(tmp_path: Path) -> None:
