@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMPS := $(VENV)/.stamps
 MIND := build/mind
+# Half as many again as there are cores, since tests also wait: for pages, servers, and processes that are killed.
+WORKERS := $(shell expr \( $$(nproc) \* 3 + 1 \) / 2)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
@@ -17,7 +19,7 @@ run: install ## set up, add the sample meeting at the first start, open the page
 	@$(BIN)/moss-agent web
 
 test: install-test browser postgresql ## set up and pass the whole suite, browser tests included
-	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # Apart from `make test`, whose packages it leaves alone; on two cores it takes most of an hour.
 test-mind: $(MIND)/installed ## run the agent on a small language model (downloads 1.2 GB more)

@@ -42,9 +42,10 @@ from agent.settings import Settings
 from agent.workspace import Workspace, open_workspace
 from benchmarks.common import show
 from index.imports.transcript_files import ImportedTranscript
-from index.records import Segment
+from index.records import Item, Segment
 from index.search.embeddings import Embedder
 from index.search.passages import PassageStore
+from index.store.library import Library
 
 SECONDS_A_WORD = 0.35
 FOUND = 5
@@ -287,6 +288,13 @@ def _touches(stretches: Sequence[tuple[int, int]], query: Query) -> bool:
     )
 
 
+def _settled(library: Library, item: Item, recording: str) -> list[int]:
+    """The segments of the exchange that a decision was found in, or of the decision."""
+    if item.exchange is None:
+        return list(item.segments)
+    return [found.id for found in library.segments(recording, item.exchange.start, item.exchange.end)]
+
+
 def _near_share(sentences: Sequence[int], others: Sequence[int], within: int) -> float:
     """Share of the sentences that have another one so near."""
     return _mean(any(abs(sentence - other) <= within for other in others) for sentence in sentences)
@@ -397,7 +405,11 @@ def run(
             ]
         summary = workspace.summarize(recording_id(meeting))
         decisions = [
-            [numbers[meeting.id][segment] for segment in item.segments] for item in summary.decisions
+            [
+                numbers[meeting.id][segment]
+                for segment in _settled(workspace.library, item, recording_id(meeting))
+            ]
+            for item in summary.decisions
         ]
         listed.append((meeting, decisions))
         _append(out, {"meeting": meeting.id, "decisions": decisions})

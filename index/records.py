@@ -275,7 +275,8 @@ class Item:
     """Something that was said and is worth listing.
 
     ``text`` is a verbatim stretch of the segments named in ``segments`` (database numbers); ``start`` and
-    ``end`` are seconds on the recording's clock.
+    ``end`` are seconds on the recording's clock. ``exchange`` is the longer talk that it was found in, where
+    nobody said it in so many words.
     """
 
     text: str
@@ -283,6 +284,7 @@ class Item:
     end: float
     segments: tuple[int, ...]
     speaker: str | None = None
+    exchange: Span | None = field(default=None, kw_only=True)
 
     @classmethod
     def whole(cls, segment: Segment) -> Self:
@@ -291,7 +293,8 @@ class Item:
 
     def to_json(self) -> dict[str, Any]:
         """The item as JSON."""
-        return {"text": self.text, "start": self.start, "end": self.end, "segments": list(self.segments)}
+        told = {"text": self.text, "start": self.start, "end": self.end, "segments": list(self.segments)}
+        return told | ({"exchange": [self.exchange.start, self.exchange.end]} if self.exchange else {})
 
 
 @dataclass(frozen=True)

@@ -262,6 +262,10 @@ class ItemDocument(Document):
     end: float
     speaker: str | None
     link: str
+    exchange: tuple[float, float] | None = Field(
+        default=None,
+        description="The longer talk that it was found in, where nobody said it in so many words.",
+    )
 
 
 class ActionDocument(ItemDocument):
@@ -320,7 +324,12 @@ class SummaryDocument(Document):
         def item(found: Item) -> ItemDocument:
             link = links.to(recording.id, found.start)
             return ItemDocument(
-                text=found.text, start=found.start, end=found.end, speaker=found.speaker, link=link
+                text=found.text,
+                start=found.start,
+                end=found.end,
+                speaker=found.speaker,
+                link=link,
+                exchange=(found.exchange.start, found.exchange.end) if found.exchange else None,
             )
 
         def action(found: ActionItem) -> ActionDocument:

@@ -82,5 +82,7 @@ def _section(summary: Summary, section: str, time: Callable[[float, float], str]
             lines.append(f"- {when} {owner}{escape_markdown(entry.text)}{due}")
         else:
             voice = f"{escape_markdown(entry.speaker)}: " if section == "key_quotes" and entry.speaker else ""
-            lines.append(f"- {when} {voice}“{escape_markdown(entry.text)}”")
+            talk = entry.exchange
+            where = f" (from the exchange between {clock(talk.start)} and {clock(talk.end)})" if talk else ""
+            lines.append(f"- {when} {voice}“{escape_markdown(entry.text)}”{where}")
     return lines

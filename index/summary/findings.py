@@ -1,8 +1,8 @@
 """Decisions, action items and open questions among the sentences of a recording.
 
 What is said in so many words (``index/summary/speech_acts.py``) is listed; in a long recording, where people
-seldom say "we have decided", the places that the learned scores take for one are listed too, as many as such
-recordings have. Of too many the best scored are kept.
+seldom say "we have decided", the exchanges in which something is decided as far as can be learned
+(``index/summary/deciding.py``) are listed instead. Of too many the best scored are kept.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from typing import TypeVar
 
 import numpy as np
 
-from index.records import ActionItem, Item
+from index.records import ActionItem, Item, Span
 from index.speaker_names import called, plausible_name
 from index.summary import speech_acts as acts
+from index.summary.deciding import scores as stretch_scores
 from index.summary.sentence_scores import KINDS, Sentence
 from index.text import stem, words
 from index.vocabulary import STOP_WORDS
@@ -34,17 +35,28 @@ SENTENCES_EACH = 150
 """… and a long one at most one in so many sentences."""
 
 LONG = 300
-"""Sentences from which places are listed where something is decided though nobody says so: in a short meeting
-people say it, in a long one they mostly do not."""
+"""Sentences from which exchanges are listed in which something is decided though nobody says so: in a short
+meeting people say it, in a long one they mostly do not."""
 
-DECIDING_LEAST = -2.4
-"""Log-odds from which such a place is listed; chosen on meetings that nothing was learned from."""
+DECIDING_LEAST = -2.5
+"""Log-odds from which such an exchange is listed: where cross-validation on the meetings that it was learned
+from (``benchmarks/train_summaries.py``) finds 0.47 of what people wrote down."""
+
+SENTENCES_A_DECISION = 100
+"""Such exchanges are at most one in so many sentences, which few recordings reach."""
+
+EXCHANGE = 20
+"""Sentences on each side of the best place that belong to such an exchange: what proves a written decision
+lies scattered over 35 to 57 sentences in the meetings that it was learned from. No two exchanges overlap."""
+
+SAID_NEAR = 6
+"""So far from the best place lies the sentence that is quoted, the one that most says a decision, …"""
+
+LEAST_QUOTED = 6
+"""… of so many words at least."""
 
 SAID_PLAINLY = 2.0
 """What "we have decided" adds to the log-odds."""
-
-APART = 10
-"""Places where something is decided are so many sentences apart."""
 
 ACTION_LEAST = -3.0
 """Log-odds from which a promise without a date is taken for an action item."""
@@ -55,11 +67,8 @@ RECAP_SECONDS = 30.0
 RECALLED = 0.2
 """… if it shares this part of its content words with earlier items."""
 
-EXCHANGE_WORDS = 80
-"""The exchange in which something is decided is taken to have about so many words, …"""
-
 QUOTED_WORDS = 25
-"""… of which so many are quoted, since fragments of talk say nothing alone."""
+"""Words of an exchange that are quoted, since fragments of talk say nothing alone."""
 
 REPEATED = 0.6
 """Share of an item's content words that an earlier item has, from which it repeats it."""
@@ -80,14 +89,19 @@ def joined(said: Sequence[Sentence]) -> Item:
     return Item(text, said[0].start, max(sentence.end for sentence in said), segments, said[-1].speaker)
 
 
-def decisions(said: Sequence[Sentence], scores: np.ndarray) -> list[Item]:
+def decisions(said: Sequence[Sentence], scores: np.ndarray, vectors: np.ndarray) -> list[Item]:
     """What was decided, in order.
 
     Args:
         said: Sentences in order.
         scores: float32 ``[n_sentences, len(KINDS)]``.
+        vectors: Embeddings of the sentences' segments, float32 ``[n_sentences, dimensions]``.
     """
     deciding = scores[:, KINDS.index("deciding")]
+    if len(said) >= LONG:
+        texts, speakers = [sentence.text for sentence in said], [sentence.speaker for sentence in said]
+        values = stretch_scores(texts, speakers, scores, vectors)
+        return [_exchange(said, at, deciding) for at in places(values)]
     found: dict[int, float] = {}
     for at, sentence in enumerate(said):
         reply = _reply(said, at)
@@ -98,16 +112,28 @@ def decisions(said: Sequence[Sentence], scores: np.ndarray) -> list[Item]:
         proposed = ((acts.proposes(text) and agreed) or follows) and not acts.due_words(sentence.text)
         if acts.decides(text) or proposed:
             found[at] = float(deciding[at]) + SAID_PLAINLY * acts.decides(text)
-    if len(said) < LONG:
-        return [joined(_whole(said, at)) for at in _best(found, FEWEST)]
-    plain = np.array([SAID_PLAINLY * acts.decides(_with_filler(said, at)) for at in range(len(said))])
+    return [joined(_whole(said, at)) for at in _best(found, FEWEST)]
+
+
+def places(values: np.ndarray, least: float = DECIDING_LEAST) -> list[int]:
+    """The best places of exchanges in which something is decided, in order.
+
+    Args:
+        values: Log-odds of each sentence, ``[n_sentences]``.
+        least: Those from which a place counts.
+    """
     chosen: list[int] = []
-    for at in np.argsort(-(deciding + plain), kind="stable").tolist():
-        if len(chosen) >= len(said) // SENTENCES_EACH or deciding[at] + plain[at] < DECIDING_LEAST:
+    for at in np.argsort(-values, kind="stable").tolist():
+        if len(chosen) >= len(values) // SENTENCES_A_DECISION or values[at] < least:
             break
-        if all(abs(at - other) > APART for other in chosen):
+        if all(abs(at - other) > 2 * EXCHANGE for other in chosen):
             chosen.append(at)
-    return [_exchange(said, at) for at in sorted(chosen)]
+    return sorted(chosen)
+
+
+def around(at: int, count: int) -> tuple[int, int]:
+    """The first sentence of the exchange around a place, and the one behind it, of so many in all."""
+    return max(0, at - EXCHANGE), min(count, at + EXCHANGE + 1)
 
 
 def open_questions(said: Sequence[Sentence], scores: np.ndarray) -> list[Item]:
@@ -229,10 +255,20 @@ def _whole(said: Sequence[Sentence], at: int) -> Sequence[Sentence]:
     return said[at : at + 1 + (goes_on and len(_content(said[at].text)) <= 1)]
 
 
-def _exchange(said: Sequence[Sentence], at: int) -> Item:
-    """The exchange around a sentence, of which the middle is quoted."""
-    whole = joined(_stretch(said, at, EXCHANGE_WORDS))
-    return replace(whole, text=joined(_stretch(said, at, QUOTED_WORDS)).text)
+def _exchange(said: Sequence[Sentence], at: int, deciding: np.ndarray) -> Item:
+    """The exchange around a place; quoted is what says most plainly that something is decided."""
+    first, last = around(at, len(said))
+    near = range(max(first, at - SAID_NEAR), min(last, at + SAID_NEAR + 1))
+    full = [number for number in near if len(said[number].text.split()) >= LEAST_QUOTED] or [at]
+
+    def says(number: int) -> float:
+        text = said[number].text
+        return float(deciding[number]) + SAID_PLAINLY * (acts.decides(text) or acts.concludes(text))
+
+    quoted = joined(_stretch(said, max(full, key=says), QUOTED_WORDS))
+    whole = said[first:last]
+    exchange = Span(whole[0].start, max(sentence.end for sentence in whole))
+    return replace(quoted, exchange=exchange)
 
 
 def _stretch(said: Sequence[Sentence], at: int, enough: int) -> Sequence[Sentence]:

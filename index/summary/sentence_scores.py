@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -23,11 +24,12 @@ from index.records import Segment
 from index.weights import check_sha256
 
 WEIGHTS = Path(__file__).with_name("sentence_scores.npz")
-WEIGHTS_SHA256 = "3c0c84959bf31c9b2a02ebbd840ad52f9e27c429675b2b838f639b7e976c879c"
+WEIGHTS_SHA256 = "7b42d39db98bf886d3fac543e5769b12bfa95f9c7fc192441265fa43170e8368"
 
-KINDS = ("deciding", "action", "question", "key")
+KINDS = ("deciding", "action", "question", "key", "settled", "asked")
 """What a sentence is scored as, in the order of the columns of the weights: that something is decided within
-three sentences of it, that it commits somebody, leaves something open, is a key sentence."""
+three sentences of it, that it commits somebody, leaves something open, is a key sentence; that something is
+decided near it, in people's questions too; that it answers a question that people have."""
 
 REACH = 3
 """Neighbours on each side whose phrases count too."""
@@ -103,36 +105,50 @@ def circumstances(texts: Sequence[str], speakers: Sequence[str | None]) -> np.nd
 
 
 @dataclass(frozen=True)
-class _Weights:
+class PhraseWeights:
+    """What each phrase counts in a sentence and beside it, what circumstances count, for each kind."""
+
     vocabulary: dict[str, int]
     own: np.ndarray
     near: np.ndarray
     rest: np.ndarray
     bias: np.ndarray
 
+    @classmethod
+    def of(cls, arrays: Mapping[str, np.ndarray]) -> Self:
+        """The weights in the arrays that ``benchmarks/train_summaries.py`` makes."""
+        words = bytes(arrays["vocabulary"]).decode().split("\n")
+        parts = [arrays[name].astype(np.float32) for name in ("own", "near", "rest", "bias")]
+        return cls({word: at for at, word in enumerate(words)}, *parts)
+
 
 @cache
-def _weights() -> _Weights:
+def _weights() -> PhraseWeights:
     check_sha256(WEIGHTS, WEIGHTS_SHA256)
     with np.load(WEIGHTS, allow_pickle=False) as stored:
-        words = bytes(stored["vocabulary"]).decode().split("\n")
-        parts = [stored[name].astype(np.float32) for name in ("own", "near", "rest", "bias")]
-    return _Weights({word: at for at, word in enumerate(words)}, *parts)
+        return PhraseWeights.of(stored)
 
 
-def scores(found: Sequence[Sentence]) -> np.ndarray:
+def scores(
+    texts: Sequence[str], speakers: Sequence[str | None], weights: PhraseWeights | None = None
+) -> np.ndarray:
     """Log-odds that each sentence is of each kind: float32 ``[n_sentences, len(KINDS)]``.
+
+    Args:
+        texts: The sentences in order.
+        speakers: Who says each.
+        weights: By default the shipped ones.
 
     Raises:
         WeightsError: The weights are missing or not the shipped ones.
     """
-    weights = _weights()
-    count = len(found)
+    weights = weights or _weights()
+    count = len(texts)
     own = np.zeros((count, len(KINDS)), dtype=np.float32)
     near = np.zeros((count + 2 * REACH, len(KINDS)), dtype=np.float32)
     known = np.zeros(count + 2 * REACH, dtype=np.float32)
-    for at, sentence in enumerate(found):
-        rows = [weights.vocabulary[part] for part in phrases(sentence.text) if part in weights.vocabulary]
+    for at, text in enumerate(texts):
+        rows = [weights.vocabulary[part] for part in phrases(text) if part in weights.vocabulary]
         own[at] = weights.own[rows].sum(axis=0)
         near[at + REACH] = weights.near[rows].sum(axis=0)
         known[at + REACH] = len(rows)
@@ -140,7 +156,7 @@ def scores(found: Sequence[Sentence]) -> np.ndarray:
     around = np.sum([near[offset : offset + count] for offset in offsets], axis=0)
     sizes = np.sum([known[offset : offset + count] for offset in offsets], axis=0)
     out = own * scale(known[REACH : REACH + count])[:, None] + around * scale(sizes)[:, None]
-    rest = circumstances([s.text for s in found], [s.speaker for s in found]) @ weights.rest
+    rest = circumstances(texts, speakers) @ weights.rest
     return np.asarray(out + rest + weights.bias, dtype=np.float32)
 
 

@@ -53,11 +53,14 @@ def summarize(segments: Sequence[Segment], embeddings: np.ndarray, template: str
     spoken = [segments[at] for at in speech]
     vectors = embeddings[speech] if speech else np.zeros((0, 1), dtype=np.float32)
     said = sentences(spoken)
-    scored = scores(said) if said else np.zeros((0, len(KINDS)), dtype=np.float32)
+    texts, speakers = [sentence.text for sentence in said], [sentence.speaker for sentence in said]
+    scored = scores(texts, speakers) if said else np.zeros((0, len(KINDS)), dtype=np.float32)
     keyness = np.full(len(spoken), -np.inf)
     np.maximum.at(keyness, [sentence.index for sentence in said], scored[:, KINDS.index("key")])
     names = infer_names(spoken)
-    decided = decisions(said, scored) if kind.has_decisions else []
+    decided = (
+        decisions(said, scored, vectors[[sentence.index for sentence in said]]) if kind.has_decisions else []
+    )
     promised, left_open = action_items(said, scored, names), open_questions(said, scored)
     decided, new, questions = without_repeats(said, decided, promised, left_open)
     actions = [item for item in new if isinstance(item, ActionItem)]

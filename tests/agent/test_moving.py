@@ -184,7 +184,8 @@ def test_a_copy_that_is_stopped_goes_on(source: Path, target, monkeypatch, stops
     cancel, steps = threading.Event(), []
 
     def stop(stage: str, done: int, total: int) -> None:
-        steps.append(stage)
+        # The first tables may be empty.
+        steps.extend([stage] if done else [])
         if len(steps) >= 4 * stops:
             cancel.set()
 

@@ -411,7 +411,9 @@ def test_a_summary_is_shown_in_the_order_in_which_people_read_it(embedder: Embed
     assert places == sorted(places)
 
 
-def test_a_long_meeting_in_which_nobody_says_it_lists_where_something_is_decided(embedder: Embedder):
+def test_in_a_long_meeting_people_settling_things_score_best():
+    from index.summary import deciding, sentence_scores
+
     talk = [
         ("A", "so if we go for the cheap battery then the case should be plastic"),
         ("B", "yeah i think we should keep the plastic"),
@@ -419,13 +421,22 @@ def test_a_long_meeting_in_which_nobody_says_it_lists_where_something_is_decided
         ("B", "okay and no screen because the cost"),
     ]
     rest = [("B", f"mm that was number {at} of what they told me about it on the way") for at in range(60)]
-    lines = [line for _ in range(5) for line in [*rest, *talk]]
-    segments = script("\n".join(f"{speaker}: {text}" for speaker, text in lines))
-    found = summarize(segments, np.ones((len(segments), 4), dtype=np.float32) / 2)
-    assert 0 < len(found.decisions) <= len(segments) // 150
-    for item in found.decisions:
-        said = [(number - 1) % len(rest + talk) for number in item.segments]
-        assert any(at >= len(rest) for at in said)
+    speakers, texts = zip(*[line for _ in range(5) for line in [*rest, *talk]], strict=True)
+    told = sentence_scores.scores(texts, speakers)
+    values = deciding.scores(texts, speakers, told, np.ones((len(texts), 4), dtype=np.float32) / 2)
+    best = int(values.argmax()) % len(rest + talk)
+    assert min(abs(best - len(rest)), abs(best + len(talk))) <= deciding.HALF
+
+
+def test_exchanges_in_which_something_is_decided_do_not_overlap_and_may_be_none():
+    from index.summary.findings import DECIDING_LEAST, around, places
+
+    values = np.full(900, DECIDING_LEAST - 1)
+    assert places(values) == []
+    values[[200, 230, 600]] = DECIDING_LEAST + np.array([1.0, 2.0, 0.5])
+    assert places(values) == [230, 600]
+    (_, first_end), (second_start, _) = (around(at, len(values)) for at in places(values))
+    assert first_end <= second_start
 
 
 def test_weights_that_are_not_the_shipped_ones_are_refused(tmp_path, monkeypatch):
@@ -437,15 +448,15 @@ def test_weights_that_are_not_the_shipped_ones_are_refused(tmp_path, monkeypatch
     monkeypatch.setattr(sentence_scores, "WEIGHTS", other)
     sentence_scores._weights.cache_clear()
     with pytest.raises(WeightsError):
-        sentence_scores.scores(sentence_scores.sentences(script("A: We have decided to stay.")))
+        sentence_scores.scores(["We have decided to stay."], ["A"])
     sentence_scores._weights.cache_clear()
 
 
 def test_a_sentence_scores_the_same_in_any_case_and_with_any_apostrophe():
-    from index.summary.sentence_scores import scores, sentences
+    from index.summary.sentence_scores import scores
 
-    plain = scores(sentences(script("A: we don't know yet how to do it")))
-    other = scores(sentences(script("A: We don’t know yet how to do it")))
+    plain = scores(["we don't know yet how to do it"], ["A"])
+    other = scores(["We don’t know yet how to do it"], ["A"])
     assert np.allclose(plain, other)
 
 
