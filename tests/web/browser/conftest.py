@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from pages import Site, fill_home, start
+from pages import Site, fill_home, load, start
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -99,8 +99,7 @@ def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
         )
         page.on("load", lambda loaded: watch.loads.append(loaded))
         page.set_default_timeout(20_000)
-        page.goto(at.url)
-        page.wait_for_selector(wait, state="attached")
+        load(page, at.url, wait)
         return page
 
     yield open_page

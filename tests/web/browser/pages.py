@@ -155,6 +155,24 @@ def start(home: Path, run: str = RUN, cold: bool = False, **settings: str) -> Si
     return Site(json.loads(line)["url"], home, process)
 
 
+def load(page: Page, address: str | None = None, wait: str = ".line") -> None:
+    """Load an address, or the same one anew, and wait until the page is drawn.
+
+    A browser is done with loading before Gradio has built the page, which takes a busy machine longer than an
+    expectation waits.
+
+    Args:
+        page: A tab.
+        address: Where it goes; None loads what is open anew.
+        wait: Selector of what shows that the page is drawn.
+    """
+    if address is None:
+        page.reload()
+    else:
+        page.goto(address)
+    page.wait_for_selector(wait, state="attached")
+
+
 def ask(page: Page, question: str) -> None:
     """Type a question and wait until its answer is complete."""
     before = page.locator("#answers .bot-row").count()

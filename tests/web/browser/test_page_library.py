@@ -9,13 +9,29 @@ from pathlib import Path
 
 import av
 import pytest
-from pages import TITLE, Site, answer, ask, start
+from pages import RUN, TITLE, Site, answer, ask, load, start
 from playwright.sync_api import Browser, Page, expect
 
 from web.uploads import Uploads
 
 pytestmark = pytest.mark.browser
 Visit = Callable[..., Page]
+
+# The real transcription, which after its first window waits until the test lets it go on.
+HELD = """
+import sys, time
+from itertools import count
+from pathlib import Path
+from index.pipeline.transcribe_stage import TranscribeStage
+process, begun = TranscribeStage.process, count()
+go = Path(sys.argv[sys.argv.index("--home") + 1]) / "go"
+def held(self, window):
+    if next(begun) > 0:
+        while not (go.exists() or self.context.cancel.is_set()):
+            time.sleep(0.01)
+    return process(self, window)
+TranscribeStage.process = held
+"""
 
 
 def clip(sample: Path, target: Path, seconds: float) -> Path:
@@ -36,11 +52,27 @@ def choose(page: Page, *files: Path) -> None:
     chooser.value.set_files([str(file) for file in files])
 
 
+@pytest.fixture
+def held_site(filled_home: Path, models: Path, tmp_path: Path) -> Iterator[Site]:
+    """A page of its own whose transcription takes as long as the test says (see ``let_go``)."""
+    home = tmp_path / "home"
+    shutil.copytree(filled_home, home)
+    (home / "models").symlink_to(models)
+    running = start(home, HELD + RUN)
+    yield running
+    let_go(running)
+    running.stop()
+
+
+def let_go(site: Site) -> None:
+    (site.home / "go").touch()
+
+
 @pytest.mark.slow
 def test_a_chosen_file_is_transcribed_while_one_chats(
-    own_site: Site, visit: Visit, sample: Path, tmp_path: Path
+    held_site: Site, visit: Visit, sample: Path, tmp_path: Path
 ) -> None:
-    page = visit(own_site)
+    page = visit(held_site)
     choose(page, clip(sample, tmp_path / "first half.mp3", 80))
     running = page.locator(".card.job", has_text="first half")
     expect(running).to_contain_text("Transcribing", timeout=60_000)
@@ -50,20 +82,21 @@ def test_a_chosen_file_is_transcribed_while_one_chats(
     assert "the certificate expired" in answer(page).lower()
     expect(running).to_have_count(1), "the answer did not wait for the transcription"
     expect(running).to_contain_text(re.compile(r"\d+ % · [\d.]+× realtime · .* left"), timeout=60_000)
-    page.reload()
+    load(page)
     expect(page.locator(".card.job", has_text="first half")).to_be_visible()
+    let_go(held_site)
     done = page.locator(".card:not(.job)", has_text="short")
     expect(done).to_contain_text("covered", timeout=180_000)
     done.locator("[data-open]").click()
     expect(page.locator(".line").first).to_contain_text("Good morning")
-    assert list((own_site.home / "uploads").glob("*/*.mp3")) == []
+    assert list((held_site.home / "uploads").glob("*/*.mp3")) == []
 
 
 @pytest.mark.slow
 def test_a_running_and_a_waiting_job_can_be_cancelled_and_the_first_goes_on(
-    own_site: Site, visit: Visit, sample: Path, tmp_path: Path
+    held_site: Site, visit: Visit, sample: Path, tmp_path: Path
 ) -> None:
-    page = visit(own_site)
+    page = visit(held_site)
     choose(page, clip(sample, tmp_path / "first.mp3", 60), clip(sample, tmp_path / "second.mp3", 8))
     second = page.locator(".card.job", has_text="second")
     expect(second).to_contain_text("Waiting")
@@ -73,6 +106,7 @@ def test_a_running_and_a_waiting_job_can_be_cancelled_and_the_first_goes_on(
     expect(first).to_contain_text("Transcribing", timeout=60_000)
     first.get_by_role("button", name="Cancel").click()
     expect(first).to_contain_text("Stopped; what was transcribed is kept.", timeout=60_000)
+    let_go(held_site)
     first.get_by_role("button", name="Resume").click()
     expect(page.locator(".card:not(.job)", has_text="first")).to_contain_text("covered", timeout=120_000)
 
@@ -111,8 +145,7 @@ def test_a_recording_outlives_an_unplugged_microphone_and_a_failed_upload(
     own_site: Site, visit: Visit, tmp_path: Path, browser: Browser
 ) -> None:
     page = browser.new_page()
-    page.goto(own_site.url)
-    page.wait_for_selector(".line", state="attached")
+    load(page, own_site.url)
     page.context.grant_permissions(["microphone"])
     page.route("**/gradio_api/upload", lambda route: route.abort())
     page.click("[data-record]")
@@ -184,7 +217,7 @@ def test_words_that_must_be_spelled_right_are_kept_as_text(own_site: Site, visit
     page.click("[data-spell]")
     expect(page.locator("#glossary summary")).to_contain_text("(3)")
     assert (own_site.home / "glossary.txt").read_text() == f"{words}\n"
-    page.reload()
+    load(page)
     page.locator("#glossary summary", has_text="(3)").click()
     expect(page.locator("[data-glossary]")).to_have_value(words)
     page.fill("[data-glossary]", "x" * 81)
@@ -243,8 +276,7 @@ def test_a_file_over_the_limit_is_refused_in_one_sentence(
     (tmp_path / "big.wav").write_bytes(b"\0" * 3 * 2**20)
     try:
         page = browser.new_page()
-        page.goto(running.url)
-        page.wait_for_selector(".line", state="attached")
+        load(page, running.url)
         choose(page, tmp_path / "big.wav")
         expect(page.locator(".toast-body")).to_contain_text("“big.wav” is larger than this page accepts")
         page.close()

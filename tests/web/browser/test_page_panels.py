@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
-from pages import TITLE, Sentence, Site, player, start, store, tone
-from playwright.sync_api import Page, expect
+from pages import TITLE, Sentence, Site, load, player, start, store, tone
+from playwright.sync_api import Error, Page, Route, expect
 
 from agent.settings import Settings
 from agent.workspace import open_workspace
@@ -37,11 +39,20 @@ def two_site(filled_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     running.stop()
 
 
+@pytest.fixture
+def bare_site(two_site: Site) -> Site:
+    """It without any comment, whatever the test before left there."""
+    with closing(sqlite3.connect(two_site.home / "library.sqlite")) as database, database:
+        database.execute("DELETE FROM comments")
+    return two_site
+
+
 def open_recording(page: Page, title: str) -> None:
     """Open it where it is not open yet: opening ends with the transcript's tab, which nothing tells of."""
     if page.locator("#head h2").text_content() != title:
         page.locator("[data-open]", has_text=title).first.click()
         expect(page.locator("#head h2")).to_have_text(title)
+        expect(page.locator("#player")).to_have_attribute("aria-label", f"Player of {title}")
 
 
 def test_talk_time_is_shown_and_leads_to_what_one_speaker_says(two_site: Site, visit: Visit) -> None:
@@ -92,9 +103,9 @@ def test_one_search_finds_in_every_recording_and_plays(two_site: Site, visit: Vi
 
 
 def test_a_comment_is_made_changed_and_deleted_by_keys_and_shown_on_the_lane(
-    two_site: Site, visit: Visit
+    bare_site: Site, visit: Visit
 ) -> None:
-    page = visit(two_site)
+    page = visit(bare_site)
     open_recording(page, OTHER)
     page.evaluate("moss.seek(6)")
     page.evaluate("document.activeElement.blur()")
@@ -118,7 +129,7 @@ def test_a_comment_is_made_changed_and_deleted_by_keys_and_shown_on_the_lane(
     page.fill("dialog textarea", "Asked")
     page.locator("dialog").get_by_role("button", name="Save").click()
     expect(remark.locator("p")).to_have_text("Asked")
-    page.reload()
+    load(page)
     expect(remark.locator("p")).to_have_text("Asked")
     remark.hover()
     remark.get_by_role("button", name="Delete").click()
@@ -127,8 +138,8 @@ def test_a_comment_is_made_changed_and_deleted_by_keys_and_shown_on_the_lane(
     page.wait_for_function("moss.timeline.data.comments.length === 0")
 
 
-def test_a_comment_before_the_first_sentence_is_seen(two_site: Site, visit: Visit) -> None:
-    page = visit(two_site)
+def test_a_comment_before_the_first_sentence_is_seen(bare_site: Site, visit: Visit) -> None:
+    page = visit(bare_site)
     open_recording(page, OTHER)
     page.evaluate("document.activeElement.blur()")
     page.keyboard.press("c")
@@ -139,6 +150,31 @@ def test_a_comment_before_the_first_sentence_is_seen(two_site: Site, visit: Visi
     page.locator(".remark").get_by_role("button", name="Delete").click()
     page.locator("dialog").get_by_role("button", name="Delete").click()
     expect(page.locator(".remark")).to_have_count(0)
+
+
+def test_a_comment_is_made_where_one_went_before_the_audio_arrived(bare_site: Site, visit: Visit) -> None:
+    page = visit(bare_site)
+    open_recording(page, TITLE)
+    held: list[Route] = []
+    page.route("**/audio/*", lambda route: held.append(route))
+    open_recording(page, OTHER)
+    assert player(page, "readyState") == 0, "nothing is known of the file yet"
+    page.evaluate("moss.seek(6)")
+    expect(page.locator(".line.current")).to_contain_text(SAID)
+    expect(page.locator("[data-now]")).to_have_text("0:06")
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("c")
+    expect(page.get_by_role("dialog")).to_contain_text("Comment at 0:06")
+    page.keyboard.press("Escape")
+    page.evaluate("moss.play(document.getElementById('player').dataset.recording, 10, 12)")
+    page.unroute("**/audio/*")
+    for route in held:
+        # Those that were asked for anew are no longer waited for.
+        with suppress(Error):
+            route.continue_()
+    page.wait_for_function("document.getElementById('player').readyState > 1")
+    page.wait_for_function("!document.getElementById('player').paused")
+    assert abs(float(player(page, "currentTime")) - 10) < 2
 
 
 def test_the_waveform_stays_where_the_view_stays(two_site: Site, visit: Visit) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pages import TITLE, Sentence, Site, player, start, store, tone
+from pages import TITLE, Sentence, Site, load, player, start, store, tone
 from playwright.sync_api import Page, expect
 
 pytestmark = pytest.mark.browser
@@ -111,7 +111,7 @@ def test_a_speaker_is_renamed_everywhere_and_two_are_merged(own_site: Site, visi
     page.click("dialog button:text-is('Merge')")
     expect(page.locator("[data-rename]")).to_have_count(2)
     assert "Speaker 3" not in page.locator(".who").all_inner_texts()
-    page.reload()
+    load(page)
     expect(page.locator(".who").first).to_have_text("Anna & <b>Co</b>")
 
 
@@ -218,10 +218,17 @@ def asking_site(filled_home: Path, models: Path, tmp_path: Path) -> Iterator[Sit
     (home / "models").symlink_to(models)
     with sqlite3.connect(home / "library.sqlite") as database:
         second = database.execute("SELECT id, recording_id FROM speakers WHERE name = 'Speaker 2'").fetchone()
-        database.execute("INSERT INTO voices VALUES (1, 'Anna', 'an encoder')")
-        database.execute("INSERT INTO voice_samples VALUES (1, ?, 9.0, ?, 0)", (second[1], bytes(1024)))
-        match = "INSERT INTO voice_matches VALUES (?, 1, 'maybe', 'Speaker 2', 0.8)"
-        database.execute(match, (second[0],))
+        database.execute("INSERT INTO voices (id, name, encoder) VALUES (1, 'Anna', 'an encoder')")
+        database.execute(
+            "INSERT INTO voice_samples (voice_id, recording_id, seconds, embedding, stale) "
+            "VALUES (1, ?, 9.0, ?, 0)",
+            (second[1], bytes(1024)),
+        )
+        database.execute(
+            "INSERT INTO voice_matches (speaker_id, voice_id, state, label, score) "
+            "VALUES (?, 1, 'maybe', 'Speaker 2', 0.8)",
+            (second[0],),
+        )
     running = start(home, MOSS_AGENT_VOICES="ask")
     yield running
     running.stop()
@@ -285,7 +292,7 @@ def test_a_transcript_without_audio_has_a_lane_that_leads_to_its_sentences(
     expect(page.get_by_role("dialog")).to_contain_text("Comment at 0:05")
     page.keyboard.press("Escape")
     recording = page.locator("#lane").get_attribute("data-recording")
-    page.goto(f"{silent_site.url}/?recording={recording}&t=1:09")
+    load(page, f"{silent_site.url}/?recording={recording}&t=1:09")
     expect(page.locator(".line.current")).to_contain_text("harbour office")
 
 

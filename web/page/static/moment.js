@@ -29,9 +29,7 @@ moss.standAt = (audio) => {
   const at = Number(audio.dataset.at);
   delete audio.dataset.at;
   moss.show("recording");
-  const go = () => { audio.currentTime = at; moss.follow(true); };
-  if (audio.readyState >= 1) go();
-  else { audio.addEventListener("loadedmetadata", go, { once: true }); audio.load(); }
+  moss.stand(audio, at);
 };
 
 /** Copy a text; where the browser keeps the clipboard from a page (not on 127.0.0.1), show it to be copied. */

@@ -2,6 +2,15 @@
 
 moss.audio = () => document.getElementById("player");
 
+/** Stand at a second. Until anything is known of the file, browsers keep that second, give it as the current time, and
+    begin there: so a comment or a link is made where one went to, also before the audio has arrived. */
+moss.stand = (audio, time) => {
+  if (audio.readyState < 1) audio.load();
+  audio.currentTime = time;
+  moss.follow(true);
+  moss.showState();
+};
+
 /** Play from a time; opens the recording first when another one is open. */
 moss.play = (recording, start, end) => {
   const audio = moss.audio();
@@ -19,14 +28,9 @@ moss.play = (recording, start, end) => {
   }
   moss.pending = null;
   moss.following = true;
-  const go = () => {
-    // The start of a sentence may lie a hair before its first sample.
-    audio.currentTime = start + 0.01;
-    audio.play().catch(() => {});
-    moss.follow(true);
-  };
-  if (audio.readyState >= 1) go();
-  else { audio.addEventListener("loadedmetadata", go, { once: true }); audio.load(); }
+  // The start of a sentence may lie a hair before its first sample.
+  moss.stand(audio, start + 0.01);
+  audio.play().catch(() => {});
 };
 
 moss.speeds = [0.5, 0.75, 1, 1.25, 1.5, 1.75, 2, 2.5, 3];
@@ -77,12 +81,7 @@ moss.toggle = () => {
 moss.seek = (time) => {
   const audio = moss.audio();
   if (!audio) return;
-  const go = () => {
-    audio.currentTime = Math.min(Math.max(0, time), Math.max(0, Number(audio.dataset.duration) - 0.05));
-    moss.follow(true);
-  };
-  if (audio.readyState >= 1) go();
-  else { audio.addEventListener("loadedmetadata", go, { once: true }); audio.load(); }
+  moss.stand(audio, Math.min(Math.max(0, time), Math.max(0, Number(audio.dataset.duration) - 0.05)));
 };
 
 /** Controls as they are: playing or paused, and where. */
