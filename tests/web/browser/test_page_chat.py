@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from pages import RUN, Site, answer, ask, heard, player, start
+from pages import RUN, Site, answer, ask, heard, load, player, start
 from playwright.sync_api import Page, expect
 
 pytestmark = pytest.mark.browser
@@ -48,7 +48,7 @@ def test_stop_keeps_the_question_and_what_was_done_so_far(slow_site: Site, visit
     expect(page.locator("#answers .loading-spinner")).to_have_count(0)
     ask(page, "What was said at minute 1?")
     expect(page.locator("#answers .user-row")).to_have_count(2)
-    page.reload()
+    load(page)
     expect(page.locator("#answers .user-row").first).to_contain_text("minute 2")
     expect(page.locator("#answers .thought-group").first).to_contain_text("Read 2:00–3:00")
     expect(page.locator("#answers")).to_contain_text("Stopped.")
@@ -119,7 +119,7 @@ def test_a_conversation_goes_on_survives_a_reload_and_ends(site: Site, visit: Vi
     ask(page, "What was said at minute 1?")
     ask(page, "And after that?")
     assert "2:0" in answer(page)
-    page.reload()
+    load(page)
     expect(page.locator("#answers .user-row")).to_have_count(2)
     expect(page.locator("#answers .user-row").first).to_contain_text("minute 1")
     page.click("[data-new-chat]")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from pages import Site, ask
+from pages import Site, ask, load
 from playwright.sync_api import Page, expect
 
 pytestmark = pytest.mark.browser
@@ -67,8 +67,7 @@ def test_the_toggle_overrules_the_system_and_is_remembered(site: Site, visit: Vi
     page = visit(site, color_scheme="light")
     page.click("[data-theme-toggle]")
     assert page.evaluate(BRIGHTNESS, "#recording") < 60
-    page.reload()
-    page.wait_for_selector(".line", state="attached")
+    load(page)
     assert page.evaluate(BRIGHTNESS, "#recording") < 60
     page.click("[data-theme-toggle]")
     assert page.evaluate(BRIGHTNESS, "#recording") > 200

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from pages import TITLE, Site, answer, ask, player
+from pages import TITLE, Site, answer, ask, load, player
 from playwright.sync_api import Page, expect
 
 pytestmark = pytest.mark.browser
@@ -130,8 +130,7 @@ def test_keys_play_seek_step_and_change_the_speed_which_is_remembered(site: Site
     page.keyboard.press(">")
     expect(page.locator("[data-speed]")).to_have_text("1.25×")
     assert player(page, "playbackRate") == 1.25
-    page.reload()
-    page.wait_for_selector("[data-speed]")
+    load(page, wait="[data-speed]")
     expect(page.locator("[data-speed]")).to_have_text("1.25×")
     assert player(page, "playbackRate") == 1.25
 
