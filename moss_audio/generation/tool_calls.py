@@ -390,6 +390,8 @@ class CallReader:
         """White space of the words that a call may follow, without repair."""
         self._begun = False
         """Whether words have come out since the last call, without repair."""
+        self._shown = ""
+        """The end of the words that have come out, with repair."""
 
     def feed(self, text: str) -> list[Piece]:
         """Take more text; returns what is certain now."""
@@ -413,6 +415,11 @@ class CallReader:
         if self.calls or self.broken:
             said = _FENCED_NOTHING.sub("", said)
             said = said if said.strip("` \t\n") else ""
+        # What stood on both sides of a tag that was taken out may read as another one.
+        while (without := _TAG.sub("", said)) != said:
+            said = without
+        if said and _TAG.search(self._shown + said):
+            said = f" {said}"
         return [said, *pieces] if said else pieces
 
     def _read(self, last: bool) -> list[Piece]:
@@ -423,6 +430,7 @@ class CallReader:
                 words = self._take(self._certain())
                 if self._repair:
                     pieces += [words] if words else []
+                    self._shown = (self._shown + words)[-_LONGEST_TAG:]
                 else:
                     pieces += self._plain(words)
             tag = self._next_tag(last) if self._holding else None

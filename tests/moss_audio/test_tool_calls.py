@@ -335,6 +335,11 @@ PIECES = st.lists(
 )  # fmt: skip
 
 
+@pytest.mark.parametrize("text", ["<tool</tool_call>_call>", "a</tool_call><tool</tool_call>_call> b"])
+def test_a_tag_that_is_left_when_another_is_taken_out_is_not_shown(text: str) -> None:
+    assert "tool_call>" not in read(text, True)[0]
+
+
 @given(PIECES, st.randoms(use_true_random=False), st.booleans())
 def test_reading_never_fails_shows_no_tag_and_does_not_depend_on_the_pieces(
     pieces: list[str], chance: random.Random, complete: bool
