@@ -127,7 +127,7 @@ def _own_folder(folder: Path) -> Path:
 
 @contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
-    """Wait for other processes that work in a folder: several may share a home, and begin at the same time."""
+    """Wait for other processes that work in a folder: several may share a home and begin at once."""
     opened = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(opened, fcntl.LOCK_EX)
