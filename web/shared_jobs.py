@@ -155,14 +155,16 @@ class SharedJobs(Jobs):
         """Everybody's jobs that are not finished, first come first."""
         query = select(JobRow).where(JobRow.left_at.is_(None)).order_by(JobRow.queued_at, JobRow.id)
         with self.database.transaction() as session:
-            return tuple(self._job(row) for row in session.scalars(query))
+            rows = session.scalars(query).all()
+        # Accounts are looked up on a connection of their own.
+        return tuple(self._job(row) for row in rows)
 
     def left(self) -> tuple[Job, ...]:
         """The jobs that left the queue last, done or given up, the oldest first."""
         query = select(JobRow).where(JobRow.left_at.is_not(None)).order_by(JobRow.left_at, JobRow.id)
         with self.database.transaction() as session:
-            jobs = [self._job(row) for row in session.scalars(query)]
-        return tuple(job for job in jobs if self._shows(job))
+            rows = session.scalars(query).all()
+        return tuple(job for job in map(self._job, rows) if self._shows(job))
 
     def find(self, job: str) -> Job | None:
         """A job by its id, also one that left the queue not long ago."""
@@ -230,11 +232,12 @@ class SharedJobs(Jobs):
         query = select(JobRow).where(self._free(now)).order_by(JobRow.queued_at, JobRow.id).limit(LOOKED_AT)
         with self.database.transaction() as session:
             for row in session.scalars(query.with_for_update(skip_locked=True)).all():
-                job = self._begun(session, row, now)
-                if job is not None:
+                taken = self._begun(session, row, now)
+                if taken is not None:
                     break
             else:
                 return None
+        job = self._job(taken)
         # Not before it is this process's for everybody to see: `_beat` would find that it is not.
         self._cancels[job.id] = threading.Event()
         if self._closing:
@@ -242,7 +245,7 @@ class SharedJobs(Jobs):
         self._wake()
         return job
 
-    def _begun(self, session: Session, row: JobRow, now: float) -> Job | None:
+    def _begun(self, session: Session, row: JobRow, now: float) -> JobRow | None:
         """A job that is free, once it is this process's; None where it is not to be begun here."""
         if row.cancelled or row.begun > MOST_BEGUN:
             # It would end the next process too.
@@ -253,8 +256,7 @@ class SharedJobs(Jobs):
             return None
         values = {"state": "running", "worker": self.worker, "lease_until": now + LEASE_SECONDS}
         mine = update(JobRow).where(JobRow.id == row.id, self._free(now)).returning(JobRow)
-        taken = session.scalar(mine.values(begun=JobRow.begun + 1, **values))
-        return None if taken is None else self._job(taken)
+        return session.scalar(mine.values(begun=JobRow.begun + 1, **values))
 
     def _free(self, now: float) -> ColumnElement[bool]:
         left_behind = and_(JobRow.state == "running", JobRow.lease_until < now)
@@ -296,6 +298,9 @@ class SharedJobs(Jobs):
                 except MossAgentError as error:
                     log.warning("%s", error)
                     break
+                except Exception:  # without this thread, all that runs here would be taken for left behind
+                    log.exception("A job's lease could not be renewed.")
+                    continue
                 if not goes_on:
                     cancel.set()
             if self._closing:
@@ -340,6 +345,9 @@ class SharedJobs(Jobs):
         except MossAgentError:
             # What became of it could not be written down.
             self._broken_off(job, "")
+        except Exception:  # or it would be shown as running for ever
+            log.exception("What became of a job could not be written down.")
+            self._let_go(job.id)  # goes on once its lease has ended
 
     def _stopped(self, job: Job) -> None:
         """What the end of this process has stopped goes on in another one, or when it starts again."""

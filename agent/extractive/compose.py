@@ -679,13 +679,13 @@ def _item_row(item: Item, known: Mapping[int, Evidence]) -> str:
     who = [_plain_name(name) for name in _whose(item) or (speakers if len(speakers) == 1 else ()) if name]
     head = f"- {', '.join(who)}: " if who else "- "
     runs = _neighbours(numbers)
+    talk = item.exchange
+    where = f" (from the exchange {_lower_first(_between(talk.start, talk.end))})" if talk else ""
     if len(runs) == 1:
-        talk = item.exchange
-        where = f" (from the exchange {_lower_first(_between(talk.start, talk.end))})" if talk else ""
         return f"{head}{quoted(item.text)} {_run_marker(numbers)}{where}"
     # A request and its answer with something in between: no quote may span what was not quoted.
     said = [f"{quoted(' '.join(known[at].text for at in run))} {_run_marker(run)}" for run in runs]
-    return head + " ".join(said)
+    return head + " ".join(said) + where
 
 
 def _neighbours(numbers: Sequence[int]) -> list[list[int]]:

@@ -271,9 +271,9 @@ class Desk:
             failed = next((worker.failed for worker in workers if worker.failed is not None), None)
             if failed is not None and all(worker.failed for worker in workers):
                 return failed
-            if not workers and self._clock() > end:
+            # A process that lives says so itself; one that died must not be kept alive by its question.
+            if (not workers and self._clock() > end) or asker not in self._heard_of:
                 return Outcome(error=no_worker(pool))
-            self._here(asker)
             await asyncio.sleep(0.05)
 
     async def drop(self, calls: Sequence[str]) -> None:

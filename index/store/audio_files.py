@@ -298,13 +298,15 @@ class KeptElsewhere(AudioFiles):
                 if self._kept(recording) != kept:
                     raise OSError("it was changed while it came")
                 arriving.replace(copy)
-                # After the copy: peaks that are older than it would be made again.
-                with suppress(FileNotFoundError):
+                # At once: a copy without a note is taken for one that was never sent, and is never dropped.
+                self._note(recording, _Origin(_stamp(copy), kept))
+                # After the copy: peaks that are older than it would be made again. Each file system raises
+                # errors of its own, and peaks that do not come are made from the copy.
+                with suppress(Exception):
                     files.get_file(self._name(place, recording, PEAKS), str(arriving))
                     arriving.replace(copy.with_suffix(PEAKS))
         finally:
             arriving.unlink(missing_ok=True)
-        self._note(recording, _Origin(_stamp(copy), kept))
         self._seen[recording] = time.monotonic()
         self._make_room(recording)
 
