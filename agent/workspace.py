@@ -24,6 +24,7 @@ from index.audio.decode import file_id
 from index.disk_space import noticing_full_disk
 from index.progress import Progress, Report
 from index.recording_errors import (
+    Busy,
     Cancelled,
     DiskFull,
     Forbidden,
@@ -178,7 +179,9 @@ class Workspace:
     def note(self, what: str, recording: str | None, detail: str = "") -> None:
         """Write into the log what is done, where anybody has an account."""
         if self.library.database.has_people and self.read_only is None:
-            self.people.note(self.actor, what, recording, detail)
+            # A full disk keeps nobody from reading; what changes something fails before it is noted.
+            with suppress(DiskFull, Busy):
+                self.people.note(self.actor, what, recording, detail)
 
     def identify(self, path: Path) -> str:
         """The id that a file's recording has or will have.

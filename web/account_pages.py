@@ -23,7 +23,7 @@ from index.records import Recording, Segment
 from index.store.access import Link, Person, acting_as
 from index.store.people import SIGN_IN_SECONDS, NotSignedIn
 from moss_audio.timestamps import clock
-from web.accounts import ACTOR, COOKIE, Visitors, safe_next
+from web.accounts import ACTOR, COOKIE, Visitors, names_of, safe_next
 from web.page.theme import STATIC
 
 if TYPE_CHECKING:
@@ -145,6 +145,8 @@ def add_account_routes(
             if error.seconds:
                 refused.headers["Retry-After"] = str(max(1, round(error.seconds)))
             return refused
+        except MossAgentError as error:
+            return login_page(goes_on, str(error), named, 503)
         return let_in(RedirectResponse(goes_on, 303), token, visitors.is_secure(request.scope))
 
     @app.post("/logout")
@@ -221,8 +223,11 @@ def add_account_routes(
             except MossAgentError as error:
                 return _share_page(workspace, recording, problem=str(error), status=422)
             if link:
-                base = str(request.url.replace(path=f"/s/{link}", query=""))
-                return _share_page(workspace, recording, link=base)
+                page = workspace.settings.page_url
+                # Behind a proxy the page does not know by itself that it is reached by HTTPS.
+                known = request.url.hostname in names_of(page)
+                base = page.rstrip("/") if known else str(request.base_url).rstrip("/")
+                return _share_page(workspace, recording, link=f"{base}/s/{link}")
             return RedirectResponse(f"/share/{recording}", 303)
 
     @app.get("/s/{token}")

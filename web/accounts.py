@@ -39,6 +39,8 @@ _OPEN = re.compile(rf"/(?:login|oidc/\w+|s/.+|health|favicon\.ico)|{API}/(?:docs
 """What needs nobody: it says nothing about recordings, or looks for itself who may see one."""
 
 _SESSION = re.compile(r"/gradio_api/(?:heartbeat/(?P<name>\w+)|(?P<queued>queue/data)|(?P<sent>.+))")
+_EVENTS = re.compile(r"(?:queue/join|run|api|call|cancel|reset)\b")
+"""Requests of Gradio's that are for a session."""
 LONGEST_EVENT = 4 * 2**20
 """Bytes of an event of the page; the longest one holds an instruction or a list of words."""
 
@@ -150,7 +152,11 @@ class SignedIn:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        person = await run_in_threadpool(self.visitors.who, scope)
+        try:
+            person = await run_in_threadpool(self.visitors.who, scope)
+        except MossAgentError as error:  # the database is away, or busy
+            await _not_now(scope, error)(scope, receive, send)
+            return
         actor: Actor = person or NOBODY
         scope[ACTOR] = actor
         with acting_as(actor):
@@ -160,6 +166,11 @@ class SignedIn:
                     return
             elif found := _SESSION.fullmatch(scope["path"]):
                 receive_, session = await _session(found, scope, receive)
+                if session is None:
+                    await PlainTextResponse("It cannot be read for which session this is.", 400)(
+                        scope, receive, send
+                    )
+                    return
                 if session and not self._belongs(session, person):
                     await PlainTextResponse("Not found.", 404)(scope, receive, send)
                     return
@@ -177,13 +188,17 @@ class SignedIn:
         return owner == person.id
 
 
-async def _session(found: re.Match[str], scope: Scope, receive: Receive) -> tuple[Receive, str]:
-    """The session of the page that a request of Gradio's is for, and the request as it was."""
+async def _session(found: re.Match[str], scope: Scope, receive: Receive) -> tuple[Receive, str | None]:
+    """The session of the page that a request of Gradio's is for, and the request as it was.
+
+    Empty where it is for none; None where it cannot be told, or where Gradio might read another one.
+    """
     if found["name"]:
         return receive, found["name"]
     if found["queued"]:
         query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
-        return receive, query.get("session_hash", [""])[0]
+        named = query.get("session_hash", [])
+        return receive, named[0] if len(named) == 1 else None
     if scope["method"] != "POST" or found["sent"] == "upload":
         return receive, ""
     body, messages = b"", []
@@ -197,12 +212,22 @@ async def _session(found: re.Match[str], scope: Scope, receive: Receive) -> tupl
     async def again() -> Message:
         return messages.pop(0) if messages else await receive()
 
+    if len(body) > LONGEST_EVENT:
+        return again, None
+    session: str | None
     try:
         document: Any = json.loads(body)
         session = str(document.get("session_hash") or "")
     except (ValueError, AttributeError):
-        session = ""
+        session = None if _EVENTS.match(found["sent"]) else ""
     return again, session
+
+
+def _not_now(scope: Scope, error: MossAgentError) -> Response:
+    """The answer while it cannot be looked up who asks."""
+    if scope["path"].startswith(f"{API}/"):
+        return ApiError(503, str(error), "unavailable").response()
+    return PlainTextResponse(str(error), 503)
 
 
 def refused(scope: Scope) -> Response:
@@ -221,7 +246,10 @@ def refused(scope: Scope) -> Response:
 
 def safe_next(address: str) -> str:
     """Where to go after signing in: an address of this server, whatever a link says."""
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return "/"
     own = address.startswith("/") and not parts.netloc and not parts.scheme and "\\" not in address
     clean = own and not address.startswith("//") and address.isprintable()
     return address if clean else "/"

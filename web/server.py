@@ -99,8 +99,8 @@ def needs_accounts(workspace: Workspace, host: str) -> bool:
     required = not is_loopback(host) and workspace.settings.accounts != "optional"
     if not workspace.has_accounts and not required:
         return False
-    others = workspace.settings.oidc_url or workspace.settings.trusted_header
-    if not others and not workspace.library.database.has_people:
+    # Also where a provider vouches for people: the first account gets the whole library.
+    if not workspace.people.count():
         where = f"On {host} other machines can reach the page" if required else "MOSS_AGENT_ACCOUNTS is on"
         raise MossAgentError(f"{where}, so it needs accounts; make one with `moss-agent people add NAME`.")
     return True

@@ -141,10 +141,10 @@ def _add_accounts(people: typer.Typer, workspace: Callable[[], Workspace]) -> No
 
     @people.command()
     def password(name: Name, stdin: PasswordFile = False, json: Json = False) -> None:
-        """Give somebody another password; they have to sign in again."""
+        """Give somebody another password; they have to sign in again, and their API keys end."""
         opened = workspace()
         person = opened.people.find(name)
-        opened.people.set_password(name, _password(stdin))
+        opened.people.set_password(name, _password(stdin), revoke_keys=True)
         _told(json, {"name": person.name}, "has another password")
 
 

@@ -12,6 +12,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import wraps
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 from sqlalchemy import ForeignKey, Index, UniqueConstraint, delete, func, or_, select, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from index.recording_errors import Forbidden, InvalidInput, MossAgentError
+from index.recording_errors import Busy, DiskFull, Forbidden, InvalidInput, MossAgentError
 from index.store.access import (
     CHECKED,
     EVERYTHING,
@@ -379,8 +380,12 @@ class People:
             raise InvalidInput("A name has 1 to 80 characters, without spaces, slashes, colons or commas.")
         if session.scalar(select(PersonRow.id).where(PersonRow.folded == folded_name(name))):
             raise InvalidInput(f"There is an account “{name}” already.")
+        if folded_name(name) in {folded_name(group) for group in session.scalars(select(GroupRow.name))}:
+            raise InvalidInput(f"There is a group “{name}”; what is shared with it would be this account's.")
         is_first = session.scalar(select(func.count()).select_from(PersonRow)) == 0
         row = PersonRow(
+            # Drawn, since what a running server still holds of a removed account must not be the next one's.
+            id=1 + secrets.randbelow(2**31 - 2),
             name=name,
             folded=folded_name(name),
             email=email,
@@ -417,6 +422,8 @@ class People:
             session.execute(delete(VoiceConsentRow).where(VoiceConsentRow.id == row.id + 1))
             session.execute(update(CommentRow).where(CommentRow.by == row.name).values(by=""))
             ending = f", {row.name}"
+            for comment in session.scalars(select(CommentRow).where(CommentRow.by.endswith(ending))):
+                comment.by = comment.by.removesuffix(ending)
             for correction in session.scalars(select(CorrectionRow).where(CorrectionRow.by.endswith(ending))):
                 correction.by = correction.by.removesuffix(ending)
             gone = f"gone-{secrets.token_hex(4)}"
@@ -450,11 +457,19 @@ class People:
             if row.is_admin and not is_admin:
                 _keep_an_admin(session, row.id)
             row.is_admin = is_admin
+            session.flush()
+            if not is_admin:
+                self._forget_what_is_unshared(session, [row.id])
             return _person(row)
 
     @_as_program
-    def set_password(self, name: str, password: str) -> Person:
+    def set_password(self, name: str, password: str, revoke_keys: bool = False) -> Person:
         """Give somebody another password; wherever they are signed in, they have to sign in again.
+
+        Args:
+            name: Whose it is.
+            password: The new one.
+            revoke_keys: Whether their API keys end too, since somebody else may have made one.
 
         Raises:
             InvalidInput: Nobody has this name, or the password is too short.
@@ -464,6 +479,8 @@ class People:
             row = _row(session, name)
             row.password_hash = hashed
             session.execute(delete(SignInRow).where(SignInRow.person_id == row.id))
+            if revoke_keys:
+                session.execute(delete(KeyRow).where(KeyRow.person_id == row.id))
             session.execute(delete(AttemptRow).where(AttemptRow.key == _hash(f"name {row.folded}")))
             return _person(row)
 
@@ -552,7 +569,11 @@ class People:
         if not self._fits(stored, password) or person is None:
             raise NotSignedIn("The name or the password is wrong.")
         with self.database.changing() as session:
-            session.execute(delete(AttemptRow).where(AttemptRow.key.in_(list(keys)[:1])))
+            of_name, of_address = keys
+            session.execute(delete(AttemptRow).where(AttemptRow.key == of_name))
+            # A right one is no try of the address either, which many may share.
+            less = {"count": AttemptRow.count - 1}
+            session.execute(update(AttemptRow).where(AttemptRow.key == of_address).values(less))
         if stored is not None and self._hasher.check_needs_rehash(stored):
             hashed = self._hasher.hash(password)
             with self.database.changing() as session:
@@ -638,13 +659,19 @@ class People:
         one: whoever can choose an e-mail elsewhere must not get into it.
 
         Raises:
-            Forbidden: Their account is disabled.
+            Forbidden: Their account is disabled, or nobody has made the first one yet.
         """
         with self.database.changing() as session:
             row = session.scalar(
                 select(PersonRow).where(PersonRow.issuer == issuer, PersonRow.subject == subject)
             )
             if row is None:
+                if session.scalar(select(func.count()).select_from(PersonRow)) == 0:
+                    # The first account gets the whole library; that must not be whoever comes first.
+                    raise Forbidden(
+                        "Nobody has an account here yet; whoever runs this server makes the first with "
+                        "`moss-agent people add NAME`."
+                    )
                 row = self._made(session, _free_name(session, name or email), None, email, False)
                 row.issuer, row.subject = issuer, subject
             if row.is_disabled:
@@ -712,7 +739,8 @@ class People:
                 return None
             person, number, used_at = _person(found[0]), found[1], found[2]
         if (used_at is None or now - used_at > LOOK_SECONDS) and self.database.read_only is None:
-            with self.database.transaction() as session:
+            # A full disk keeps nobody from reading.
+            with suppress(DiskFull, Busy), self.database.transaction() as session:
                 session.execute(update(KeyRow).where(KeyRow.id == number).values(used_at=now))
         return person
 

@@ -32,7 +32,7 @@ from index.store.database import (
 )
 from index.store.library import Library
 from index.store.migrations.versions import m0015_people
-from index.store.people import LogRow, NotSignedIn, People
+from index.store.people import TRIES_AN_ADDRESS, LogRow, NotSignedIn, People
 from tests.support.indexed import embedder, open_library, sentences, store
 
 DATABASES = ("sqlite", "postgresql")
@@ -410,6 +410,33 @@ def test_a_disabled_account_and_an_old_password_open_nothing(team: Team):
     assert people.signed_in(token) is None and people.by_key(key) == team.ben
     people.remove_key(team.ben, people.keys(team.ben)[0].id)
     assert people.by_key(key) is None
+    key = people.add_key(team.ben, "script")
+    people.set_password("ben", "a third password", revoke_keys=True)
+    assert people.by_key(key) is None
+
+
+def test_right_passwords_are_no_tries_of_the_address_that_many_share(team: Team):
+    for _ in range(TRIES_AN_ADDRESS + 2):
+        team.people.sign_in("ben", "a long password", "10.0.0.1")
+    for number in range(TRIES_AN_ADDRESS):
+        with pytest.raises(NotSignedIn):
+            team.people.sign_in(f"nobody {number}", "a wrong password", "10.0.0.1")
+    with pytest.raises(NotSignedIn, match="Too many"):
+        team.people.sign_in("ben", "a long password", "10.0.0.1")
+
+
+def test_an_account_is_never_given_the_number_of_one_that_was_removed(team: Team):
+    numbers = {team.anna.id, team.ben.id, team.cleo.id}
+    for _ in range(5):
+        team.people.remove("cleo")
+        numbers.add(team.people.add("cleo", "a long password").id)
+    assert len(numbers) == 8
+
+
+def test_an_account_is_not_called_as_a_group(team: Team):
+    team.people.add_group("crew")
+    with pytest.raises(InvalidInput, match="group"):
+        team.people.add("Crew", "a long password")
 
 
 @pytest.mark.one_database

@@ -34,7 +34,7 @@ from index.store.database import Base, VoiceRow, VoiceSampleRow
 from tests.support.api_serving import wait_until, wav
 from tests.support.indexed import embedder, sentences, store
 from tests.support.loops import run_apart
-from web.accounts import ACTOR, COOKIE
+from web.accounts import ACTOR, COOKIE, LONGEST_EVENT
 from web.api.api_server import create_api
 from web.api.auth import AuthMiddleware
 from web.api.library_api import LIBRARY, create_library_api
@@ -477,6 +477,12 @@ def test_a_session_of_the_page_is_one_persons(house: House):
         ("POST", "/gradio_api/reset", {"json": {**heartbeat, "event_id": "e"}}),
     ):
         assert house.ask("otto", method, path, **more).status_code == 404
+    # Gradio reads the last of two, and what is longer than is looked at here.
+    twice = "/gradio_api/queue/data?session_hash=mine&session_hash=annasown1"
+    assert house.ask("otto", "GET", twice).status_code == 400
+    padded = json.dumps({"data": ["x" * LONGEST_EVENT], "fn_index": 0, "session_hash": "annasown1"})
+    for body in (padded, "{"):
+        assert house.ask("otto", "POST", "/gradio_api/queue/join", content=body).status_code == 400
 
 
 def events(house: House) -> dict[str, list[Any]]:

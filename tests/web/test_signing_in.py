@@ -27,7 +27,7 @@ from index.recording_errors import MossAgentError
 from index.store.access import acting_as
 from tests.support.indexed import sentences, store
 from web.account_pages import add_account_routes
-from web.accounts import COOKIE, SignedIn, Visitors
+from web.accounts import COOKIE, SignedIn, Visitors, safe_next
 from web.app import add_routes
 from web.oidc import Provider
 from web.server import needs_accounts
@@ -132,8 +132,14 @@ def house(home: Path, login: Login) -> Iterator[Any]:
         oidc_secret="hush",
         oidc_domains="example.org, example.net",
     )
+    workspace.people.add("owner", "a long password")
     yield SimpleNamespace(workspace=workspace, client=client, login=login)
     workspace.close()
+
+
+def others(house: Any) -> list[Any]:
+    """All accounts but the owner's."""
+    return [each for each in house.workspace.people.accounts() if each.person.name != "owner"]
 
 
 def come(house: Any, next_: str = "/account", **changed: str) -> Any:
@@ -152,19 +158,47 @@ def test_whom_a_provider_knows_gets_an_account_and_keeps_it(house: Any):
     back = come(house)
     assert back.status_code == 303 and back.headers["location"] == "/account"
     assert house.client.get("/account").status_code == 200
-    (account,) = house.workspace.people.accounts()
+    (account,) = others(house)
     assert account.email == "anna@example.org" and not account.has_password
     house.login.says = {"email": "anna.new@example.net"}
     house.client.cookies.clear()
     assert come(house).status_code == 303
-    (account,) = house.workspace.people.accounts()
+    (account,) = others(house)
     assert account.email == "anna.new@example.net"
+
+
+def test_the_first_account_is_nobodys_who_comes_from_a_provider(home: Path, login: Login):
+    workspace, client = opened(home, oidc_url=login.issuer, oidc_client="moss", oidc_secret="hush")
+    with pytest.raises(MossAgentError, match="people add"):
+        needs_accounts(workspace, "0.0.0.0")
+    assert come(SimpleNamespace(client=client, login=login)).status_code == 403
+    assert workspace.people.count() == 0 and COOKIE not in client.cookies
+    workspace.close()
+
+
+def test_a_link_of_a_page_behind_https_begins_with_it(home: Path):
+    workspace, client = opened(home, page_url="https://moss.example")
+    anna = workspace.people.add("anna", "a long password")
+    with acting_as(anna):
+        recording = store(workspace.library, sentences("The ferry leaves at ten."), "Ferry talk")
+    client.cookies.set(COOKIE, workspace.people.begin(anna))
+    for host, begins in (
+        ("moss.example", "https://moss.example/s/"),
+        ("127.0.0.1:7860", "http://127.0.0.1:7860/s/"),
+    ):
+        page = client.post(f"/share/{recording}", data={"action": "link"}, headers={"Host": host})
+        assert page.status_code == 200 and begins in page.text
+    workspace.close()
+
+
+def test_an_address_that_is_none_leads_to_the_page():
+    assert safe_next("//[") == safe_next("http://[") == "/"
 
 
 def test_an_account_of_the_same_address_is_not_taken_over(house: Any):
     own = house.workspace.people.add("anna", "a long password", "anna@example.org")
     assert come(house).status_code == 303
-    accounts = {each.person.name: each.person for each in house.workspace.people.accounts()}
+    accounts = {each.person.name: each.person for each in others(house)}
     assert set(accounts) == {"anna", "anna-2"} and accounts["anna"] == own
     assert house.workspace.people.signed_in(house.client.cookies[COOKIE]) == accounts["anna-2"]
 
@@ -192,7 +226,7 @@ def test_an_account_of_the_same_address_is_not_taken_over(house: Any):
 def test_what_a_provider_says_otherwise_lets_nobody_in(house: Any, says: dict[str, Any]):
     house.login.says = says
     assert come(house).status_code == 403
-    assert COOKIE not in house.client.cookies and house.workspace.people.count() == 0
+    assert COOKIE not in house.client.cookies and others(house) == []
 
 
 @pytest.mark.parametrize("forged", ["another key", "no signature", "shared secret"])
@@ -206,7 +240,7 @@ def test_what_others_sign_lets_nobody_in(house: Any, forged: str):
 
         house.login.key, house.login.algorithm = OctKey.import_key(b"hush" * 8), "HS256"
     assert come(house).status_code == 403
-    assert house.workspace.people.count() == 0
+    assert others(house) == []
 
 
 def test_coming_back_without_having_left_lets_nobody_in(house: Any):
@@ -215,7 +249,7 @@ def test_coming_back_without_having_left_lets_nobody_in(house: Any):
     assert come(house, code="another").status_code == 403
     house.client.cookies.clear()
     assert house.client.get("/oidc/back", params={"state": "x", "code": "the-code"}).status_code == 403
-    assert house.workspace.people.count() == 0
+    assert others(house) == []
 
 
 def test_a_provider_leads_nowhere_else(house: Any):
@@ -224,7 +258,7 @@ def test_a_provider_leads_nowhere_else(house: Any):
 
 def test_a_disabled_account_is_not_let_in_by_its_provider(house: Any):
     come(house)
-    (account,) = house.workspace.people.accounts()
+    (account,) = others(house)
     house.workspace.people.add("admin", "a long password", is_admin=True)
     house.workspace.people.set_disabled(account.person.name, True)
     house.client.cookies.clear()
@@ -253,6 +287,7 @@ def test_a_provider_that_is_away_is_said_to_be(home: Path):
 @pytest.fixture
 def proxied(home: Path) -> Iterator[Any]:
     workspace, client = opened(home, trusted_header="Remote-User", trusted_proxies="10.0.0.2, 192.168.7.0/24")
+    workspace.people.add("owner", "a long password")
     yield SimpleNamespace(workspace=workspace, client=client)
     workspace.close()
 
@@ -267,7 +302,7 @@ def asked(proxied: Any, address: str, *headers: tuple[str, str]) -> Any:
 def test_a_trusted_proxy_says_who_is_signed_in(proxied: Any):
     for address in ("10.0.0.2", "192.168.7.9", "::ffff:10.0.0.2"):
         assert asked(proxied, address, ("Remote-User", "anna")).status_code == 200
-    assert [each.person.name for each in proxied.workspace.people.accounts()] == ["anna"]
+    assert [each.person.name for each in others(proxied)] == ["anna"]
     assert asked(proxied, "10.0.0.2").status_code == 401
     twice = ("Remote-User", "anna"), ("Remote-User", "admin")
     assert asked(proxied, "10.0.0.2", *twice).status_code == 401
@@ -279,14 +314,13 @@ def test_nobody_else_does_whatever_they_claim(proxied: Any, address: str):
     for name in ("X-Forwarded-For", "X-Real-IP", "Forwarded"):
         claims.append((name, "for=10.0.0.2" if name == "Forwarded" else "10.0.0.2"))
     assert asked(proxied, address, *claims).status_code == 401
-    assert proxied.workspace.people.count() == 0
+    assert others(proxied) == []
 
 
 def test_the_name_of_an_account_made_here_is_not_taken_by_a_header(proxied: Any):
     own = proxied.workspace.people.add("anna", "a long password")
     assert asked(proxied, "10.0.0.2", ("Remote-User", "anna")).status_code == 200
-    others = [each.person for each in proxied.workspace.people.accounts() if each.person != own]
-    assert [person.name for person in others] == ["anna-2"]
+    assert [each.person.name for each in others(proxied) if each.person != own] == ["anna-2"]
 
 
 def test_a_browsers_address_is_what_the_last_trusted_proxy_says(proxied: Any):
