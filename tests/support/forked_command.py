@@ -74,8 +74,8 @@ def _run(place: socket.socket) -> int:
     import torch
 
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    # torch makes its pool anew after a fork, and not for two threads at once ("Invalid thread pool!"): so here,
-    # before there is a second one.
+    # torch makes its pool anew after a fork, and not for two threads at a time ("Invalid thread pool!"):
+    # so here, before there is a second one.
     torch.set_num_threads(1)
     _, files, _, _ = socket.recv_fds(place, 1, 3)
     for number, file in enumerate(files):
