@@ -29,7 +29,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 if (_workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))) > 1:
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // _workers)))
 # A shared machine may take any time over one example; tests hold what comes out, benchmarks how fast.
-settings.register_profile("any-machine", deadline=None)
+settings.register_profile("any-machine", deadline=None, max_examples=40)
+# For who changes what such a test is about: `pytest --hypothesis-profile=thorough`.
+settings.register_profile("thorough", deadline=None, max_examples=500)
 settings.load_profile("any-machine")
 for _name in [name for name in os.environ if name.startswith("MOSS_AGENT_")]:
     del os.environ[_name]
