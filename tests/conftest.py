@@ -41,8 +41,8 @@ ROOT = Path(__file__).parent.parent
 DATA = Path(__file__).parent / "data"
 
 
-# What is imported, and the tests themselves, stay until the end: the garbage collector would look through them
-# again and again.
+# What is imported, and the tests themselves, stay until the end: the garbage collector would look through all
+# of it again and again.
 gc.disable()
 
 
