@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from index.importing import without_collections
 from index.recording_errors import WeightsError
 from index.torch_threads import torch_threads
 from index.weights import check_sha256, package_folder
@@ -132,8 +133,9 @@ def _encodable(text: str) -> str:
 
 def _load(source: str) -> SentenceTransformer:
     folder = _packaged_folder() if source == PACKAGED else None
-    from sentence_transformers import SentenceTransformer
-    from transformers.utils import logging as transformers_logging
+    with without_collections():
+        from sentence_transformers import SentenceTransformer
+        from transformers.utils import logging as transformers_logging
 
     # A progress bar over 100 small tensors says nothing, and lands in the middle of the command line's own.
     transformers_logging.disable_progress_bar()

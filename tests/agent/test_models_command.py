@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from agent.cli import main
 from agent.engines.released_models import NAMES, full_name
 from index.recording_errors import MossAgentError
 from moss_audio.checkpoints.hub import RELEASED_BYTES
@@ -140,10 +141,19 @@ def test_without_a_connection_it_ends_with_1_and_one_line(tmp_path: Path) -> Non
         (["delete", SMALL], 2, "download"),
     ],
 )
-def test_wrong_usage_is_told(tmp_path: Path, arguments: list[str], code: int, says: str) -> None:
-    found, _, err = run(tmp_path, "http://127.0.0.1:9", *arguments)
-    assert found == code
-    assert says in err
+def test_wrong_usage_is_told(
+    tmp_path: Path,
+    arguments: list[str],
+    code: int,
+    says: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["moss-agent", "--home", str(tmp_path / "home"), "models", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == code
+    assert says in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
