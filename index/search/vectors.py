@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
+from index.importing import without_collections
 from index.recording_errors import IndexOutOfDate, MossAgentError, VectorsAway
 from index.records import Passage
 
@@ -451,17 +452,19 @@ def _filled_memory() -> Iterator[None]:
 
 
 def _embedded(folder: Path | None) -> ClientAPI:
-    import chromadb
-    from chromadb.config import Settings
+    with without_collections():
+        import chromadb
+        from chromadb.config import Settings
 
     return chromadb.PersistentClient(path=str(folder), settings=Settings(anonymized_telemetry=False))
 
 
 def _server(url: str, token: str | None) -> ClientAPI:
     """A client of a server that answers; Chroma's own waits without end for one that does not."""
-    import chromadb
-    import httpx
-    from chromadb.config import Settings
+    with without_collections():
+        import chromadb
+        import httpx
+        from chromadb.config import Settings
 
     look_at_server(url, token)
     settings = Settings(anonymized_telemetry=False)

@@ -23,6 +23,7 @@ import numpy as np
 from index.audio.decode import SAMPLE_RATE
 from index.audio.vad import PADDING_SECONDS
 from index.audio.windows import MAX_SPEECH_SECONDS, MAX_WINDOW_SECONDS, AudioWindow, KeptSpan, trim_silence
+from index.importing import without_collections
 from index.language_names import language_name
 from index.recording_errors import HearingError
 from index.records import Segment, Span, Word
@@ -128,7 +129,8 @@ class WhisperTranscriber:
         """
         with self._lock:
             if self._loaded is None:
-                from index.transcription.whisper_languages import LanguageWhisper
+                with without_collections():
+                    from index.transcription.whisper_languages import LanguageWhisper
 
                 folder = whisper_folder(self.model, self.cache, self.ready)
                 self._loaded = LanguageWhisper(
