@@ -20,8 +20,8 @@ import numpy as np
 
 from moss_audio.channels import ChannelMixer
 from moss_audio.errors import AudioError
+from moss_audio.frame_streams import BARE, FrameStream, Place
 from moss_audio.media_structure import (
-    adts_losses,
     counts_frames,
     joined_parts,
     ogg_bounds,
@@ -262,11 +262,21 @@ class TrackDecoder:
                 self._part_seconds = min(self._part_seconds, self._ogg_end - late)
         self._has_times = not _TIMELESS & set(self._container.format.name.split(","))
         self._good_bytes = 0
-        is_adts = self._container.format.name == "aac"
-        self._losses = adts_losses(self.path, *part) if is_adts else None
-        """Raw AAC alone: seconds that are lost in front of each packet, and passed over."""
+        self._bare = self._frame_stream(part)
+        """The frames of a bare stream, which say where its packets belong."""
+        self._lead: float | None = None
+        """Seconds of sound by the frames of a bare stream in front of the first that is given out."""
         self._last_time = 0.0
         """Where the last packet of any stream begins, seconds on the container's own clock."""
+
+    def _frame_stream(self, part: tuple[int, int]) -> FrameStream | None:
+        name, codec = self._container.format.name, self._stream.codec_context
+        if name not in BARE:
+            return None
+        # What has no header that says it (LOAS) is AAC, in frames of 1,024 samples.
+        seconds = (codec.frame_size or 1024) / (codec.sample_rate or SAMPLE_RATE)
+        frames = FrameStream(self.path, *part, name, seconds)
+        return frames if frames.is_known else None
 
     def _part_blocks(self, part: tuple[int, int]) -> Iterator[np.ndarray]:
         import av
@@ -305,9 +315,13 @@ class TrackDecoder:
         import av
 
         for packet in self._packets():
-            if self._losses is not None and (lost := next(self._losses, 0.0)):
-                self._is_behind_damage = True
-                self._lost += min(lost, MAX_HOLE_SECONDS)
+            place = self._bare.place(packet) if self._bare is not None and packet.size else None
+            if place is not None:
+                self._is_behind_damage |= place.lost > 0.0
+                if not place.is_whole:
+                    continue
+                if place.junk:
+                    packet = self._without_junk(packet, place.junk)
             try:
                 decoded = cast("list[AudioFrame]", packet.decode())
             except av.error.EOFError:
@@ -315,11 +329,35 @@ class TrackDecoder:
             except (av.error.FFmpegError, OSError, ValueError):
                 self._damaged += 1
                 self._is_behind_damage = True
-                if not self._has_times:
+                if not self._has_times and self._bare is None:
                     self._lost += self._lost_seconds(packet)
                 continue
             self._good_bytes += packet.size
+            if place is not None and decoded:
+                self._put_in_place(decoded, place)
             yield from decoded
+
+    def _without_junk(self, packet: Packet, junk: int) -> Packet:
+        """A packet without what FFmpeg passed over to find its frame, which decoders take for the frame."""
+        from av import Packet
+
+        frame = Packet(bytes(packet)[junk:])
+        frame.stream = self._stream
+        frame.time_base, frame.pts, frame.dts = packet.time_base, packet.pts, packet.dts
+        return frame
+
+    def _put_in_place(self, decoded: list[AudioFrame], place: Place) -> None:
+        """Find out what is lost in front of the frames of a packet of a bare stream."""
+        sound = sum(frame.samples / frame.sample_rate for frame in decoded)
+        clock = self._clock - self._part_start
+        if self._lead is None:
+            self._lead = place.end - sound - clock
+        lost = place.end - sound - self._lead - clock
+        if self._is_behind_damage and lost > sound / 2:
+            self._lost = min(lost, MAX_HOLE_SECONDS)
+        elif place.lost:
+            # Something took the place of what is lost.
+            self._holes.append((max(self._part_start, self._clock - place.lost), self._clock))
 
     def _lost_seconds(self, packet: Packet) -> float:
         """How long an undecodable packet probably was: what FFmpeg skips to find a frame is part of it."""
@@ -421,6 +459,12 @@ class TrackDecoder:
 
     def _end(self, part: tuple[int, int]) -> Iterator[np.ndarray]:
         """What is missing at the end of a part: as silence where it is short, else as what was cut off."""
+        if (
+            self._bare is not None
+            and (lost := self._bare.finish().lost) > CLOCK_TOLERANCE
+            and self._may_last(lost)
+        ):
+            yield from self._silence_until(self._clock + lost, damaged=True)
         decoded = self._clock - self._part_start
         missing = self._missing(part, decoded)
         own = self._own_seconds
@@ -449,7 +493,8 @@ class TrackDecoder:
         declared = self._part_seconds
         if not self._has_times and not self._counts_frames(part):
             declared = None
-        if declared is None or declared - decoded <= max(2.0, 0.02 * declared):
+        least = 0.5 if name == "mp3" else max(2.0, 0.02 * (declared or 0.0))
+        if declared is None or declared - decoded <= least:
             return 0.0
         if self._own_seconds is not None:
             return declared - decoded if self._own_seconds - decoded > 2.0 else 0.0

@@ -139,6 +139,56 @@ def test_sound_behind_zeroed_bytes_keeps_its_times(name: str, tmp_path: Path) ->
     assert find_clicks(last) == pytest.approx([0.5, 1.5, 2.5], abs=0.1)
 
 
+@pytest.mark.parametrize("places", [(0.5,), (0.3, 0.6)])
+@pytest.mark.parametrize("seconds", [0.1, 3.0])
+def test_an_mp3_file_that_counts_its_frames_keeps_its_times_where_bytes_are_left_out(
+    seconds: float, places: tuple[float, ...], tmp_path: Path
+) -> None:
+    path = encode(tmp_path / "a.mp3", noise(24) * 0.1 + click_track(24), CLICK_RATE, "libmp3lame")
+    data = bytearray(path.read_bytes())
+    size = round(seconds * len(data) / 24) + 5
+    for place in places:
+        start = round(place * len(data))
+        del data[start : start + size]
+    path.write_bytes(data)
+    result, decoded = copy_of(path, tmp_path)
+    (note,) = result.notes
+    assert note.kind is NoteKind.DAMAGED and result.duration == pytest.approx(24, abs=0.05)
+    missing = sum(span.duration for span in note.spans)
+    assert missing == pytest.approx(seconds * len(places), abs=0.1 * len(places))
+    last = decoded[round(20.5 * SAMPLE_RATE) : round(23.5 * SAMPLE_RATE)]
+    assert find_clicks(last) == pytest.approx([0.5, 1.5, 2.5], abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("codec", "name", "container", "rate"),
+    [
+        ("aac", "a.aac", None, CLICK_RATE),
+        ("aac", "a.latm", "latm", CLICK_RATE),
+        ("ac3", "a.ac3", None, 48_000),
+        ("eac3", "a.eac3", None, 48_000),
+        ("mp2", "a.mp2", None, CLICK_RATE),
+        ("libopencore_amrnb", "a.amr", None, 8_000),
+    ],
+)
+def test_a_stream_of_frames_is_told_to_lack_some_and_keeps_its_times_where_they_are_overwritten(
+    codec: str, name: str, container: str | None, rate: int, tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    write(path, noise(12), CLICK_RATE, Form(path.suffix[1:], codec, rate, container=container))
+    whole = path.read_bytes()
+    middle, second = len(whole) // 2, len(whole) // 12
+    duration = copy_of(path, tmp_path)[0].duration
+    path.write_bytes(whole[:middle] + bytes(2 * second) + whole[middle + 2 * second :])
+    result, _ = copy_of(path, tmp_path)
+    (note,) = result.notes
+    assert note.kind is NoteKind.DAMAGED and result.duration == pytest.approx(duration, abs=0.1)
+    assert sum(span.duration for span in note.spans) == pytest.approx(2.0, abs=0.25)
+    # How much is lost is said nowhere, where it is less than it was.
+    path.write_bytes(whole[:middle] + whole[middle + 2 * second + 7 :])
+    assert [note.kind for note in copy_of(path, tmp_path)[0].notes] == [NoteKind.DAMAGED]
+
+
 @pytest.mark.parametrize("fault", ["zeroed", "left out"])
 @pytest.mark.parametrize(("name", "codec", "link"), [("a.mp4", "aac", b"moof"), ("a.wv", "wavpack", b"wvpk")])
 def test_a_broken_link_does_not_end_a_chain(
