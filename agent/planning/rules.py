@@ -211,7 +211,8 @@ _MOOD = (
 )
 _NARROWED = _phrases(
     """{frame}
-    {about}|concerns?|on|for|of|in|to|whether|that|against|between|around|over|at|from|during"""
+    (?:{about}|concerns?|whether|that|against|between|around|over|at|from|during|on|for|of|in|to)"""
+    "(?: (?:about|for|of|on|in|to)(?= ))*"
 )
 _OBJECT = re.compile(r"(?<=\bsummari[sz]e )|(?<=\brecap )|(?<=\bsum up )")
 _MOMENT = _phrases(
@@ -343,9 +344,9 @@ _LEAD = re.compile(
 )
 """What a question may begin with, and is not counted."""
 _OFTEN_MISSPELT = sorted(word_set(
-    """summary summarise summarize decision decisions decided recording recordings language speakers duration
-    question questions unresolved undecided transcribed outline overview takeaways discussed agreement
-    meeting"""
+    """summary summarise summarize decide decided decision decisions recording recordings language speakers
+    duration question questions unresolved undecided transcribed outline overview takeaways discussed agreed
+    agreement agenda action actions topics meeting"""
 ))  # fmt: skip
 
 
@@ -365,7 +366,9 @@ def read_kind(question: Question) -> Reading | None:
             if match := _phrase_in(masked, rule):
                 return Reading(rule, "", _person(match, question))
             for split in rule.topic.finditer(masked) if rule.topic else ():
-                topic = question.text[split.end() :].strip(" ?.!,;:")
+                typed = zip(question.text[split.end() :], masked[split.end() :], strict=True)
+                rest = "".join(letter for letter, mask in typed if mask != TIME)
+                topic = rest.strip(" ?.!,;:").removesuffix(" please")
                 # At a moment, a mere “no” may be said.
                 says = topic if rule.kind == "listen" else content_words(topic)
                 if says and (match := _phrase_in(masked[: split.start()], rule)):
@@ -409,13 +412,20 @@ def content_words(text: str, focus: Focus | None = None, speaker: str | None = N
 
 
 def corrected(text: str) -> str:
-    """The text with words that miss one of the rules' longer words by one letter, or by their order."""
+    """The text with words that miss one of the rules' longer words by a letter, or by their order.
+
+    A letter that is doubled or not is no miss.
+    """
+
+    def single(word: str) -> str:
+        return re.sub(r"(.)\1", r"\1", word)
 
     def nearest(found: re.Match[str]) -> str:
-        word = found[0].casefold()
-        near = (known for known in _OFTEN_MISSPELT if known[0] == word[0] and OSA.distance(known, word) <= 1)
-        mixed = (known for known in _OFTEN_MISSPELT if sorted(known) == sorted(word))
-        return word if word in _OFTEN_MISSPELT else next(chain(near, mixed), found[0])
+        typed = found[0].casefold()
+        known = [word for word in _OFTEN_MISSPELT if word[0] == typed[0] and word != typed]
+        near = (word for word in known if OSA.distance(single(word), single(typed)) <= 1)
+        mixed = (word for word in known if sorted(word) == sorted(typed))
+        return typed if typed in _OFTEN_MISSPELT else next(chain(near, mixed), found[0])
 
     return re.sub(r"[^\W\d_]{6,}", nearest, text)
 

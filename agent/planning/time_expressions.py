@@ -118,7 +118,7 @@ _GROUPS = (group.split() for group in re.split(r"[|\n]", _TAGS.strip()))
 _TAG_OF = {word: tag.split("=") for tag, *words in _GROUPS for word in words}
 _SLIPS = word_set(
     """minute minutes second seconds beginning hour hours start ending middle quarter percent halfway first
-    third until between"""
+    third until between around before"""
 )
 """Words that are known with a letter or two wrong, missing, doubled or swapped, which none of these is:"""
 _NO_SLIPS = word_set(
