@@ -27,7 +27,7 @@ from index.recording_errors import MossAgentError
 from index.records import StageName
 from index.store.access import EVERYTHING, NOBODY, Actor, Person, acting_as, acting_person
 from index.store.database import Database, JobRow
-from web.jobs import FINISHED_KEPT, Adder, HearAgain, Job, Jobs, State
+from web.jobs import FINISHED_KEPT, Adder, Attach, HearAgain, Job, Jobs, State
 from web.uploads import BROKE_OFF, MOST_BEGUN, Uploads
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ def open_jobs(workspace: Workspace) -> Jobs:
             workspace.hear_again,
             workspace.identify,
             lambda: workspace.actor,
+            workspace.attach_media,
         )
     uploads = Uploads(workspace.home, is_shared=True)
     database = workspace.library.database
@@ -66,6 +67,7 @@ def open_jobs(workspace: Workspace) -> Jobs:
         workspace.identify,
         lambda: workspace.actor,
         workspace.people.person,
+        workspace.attach_media,
     )
 
 
@@ -79,6 +81,7 @@ class SharedJobs(Jobs):
         release: Deletes an upload by its name, once it was added or given up.
         hear_again, identify, actor: As in ``Jobs``.
         person: Finds somebody by the number of their account.
+        attach: As in ``Jobs``.
     """
 
     def __init__(
@@ -91,8 +94,9 @@ class SharedJobs(Jobs):
         identify: Callable[[Path], str] = file_id,
         actor: Callable[[], Actor] = lambda: EVERYTHING,
         person: Callable[[int], Person | None] = lambda _: None,
+        attach: Attach | None = None,
     ) -> None:
-        super().__init__(add, at_once, hear_again, identify, actor)
+        super().__init__(add, at_once, hear_again, identify, actor, attach)
         self._person = person
         self.database = database
         self.worker = uuid.uuid4().hex
@@ -119,6 +123,7 @@ class SharedJobs(Jobs):
         error: str | None = None,
         source: str | None = None,
         losing: int | None = None,
+        is_attached: bool = False,
     ) -> Job:
         """Put a file at the end of the queue, unless its ``source`` is there already; see ``Jobs.submit``.
 
@@ -134,6 +139,7 @@ class SharedJobs(Jobs):
             track=track,
             recording=recording,
             losing=losing,
+            is_attached=is_attached,
             state=state,
             error=error,
             queued_at=time.time(),
@@ -412,5 +418,6 @@ class SharedJobs(Jobs):
             retry=row.can_retry,
             track=row.track,
             losing=row.losing,
+            is_attached=row.is_attached,
             by=EVERYTHING if row.person_id is None else self._person(row.person_id) or NOBODY,
         )
