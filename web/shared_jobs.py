@@ -29,7 +29,7 @@ from index.records import StageName
 from index.store.access import EVERYTHING, NOBODY, Actor, Person, acting_as, acting_person
 from index.store.database import Database, JobRow
 from index.store.people import PersonRow
-from web.jobs import FINISHED_KEPT, Adder, HearAgain, Job, Jobs, State
+from web.jobs import FINISHED_KEPT, Adder, Attach, HearAgain, Job, Jobs, State
 from web.uploads import BROKE_OFF, MOST_BEGUN, Uploads
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def open_jobs(workspace: Workspace) -> Jobs:
             workspace.identify,
             lambda: workspace.actor,
             workspace.people.is_disabled,
+            workspace.attach_media,
         )
     uploads = Uploads(workspace.home, is_shared=True)
     database = workspace.library.database
@@ -69,6 +70,7 @@ def open_jobs(workspace: Workspace) -> Jobs:
         workspace.identify,
         lambda: workspace.actor,
         partial(workspace.people.person, even_disabled=True),
+        workspace.attach_media,
     )
 
 
@@ -82,6 +84,7 @@ class SharedJobs(Jobs):
         release: Deletes an upload by its name, once it was added or given up.
         hear_again, identify, actor: As in ``Jobs``.
         person: Finds somebody by the number of their account, also where it is disabled.
+        attach: As in ``Jobs``.
     """
 
     def __init__(
@@ -94,8 +97,9 @@ class SharedJobs(Jobs):
         identify: Callable[[Path], str] = file_id,
         actor: Callable[[], Actor] = lambda: EVERYTHING,
         person: Callable[[int], Person | None] = lambda _: None,
+        attach: Attach | None = None,
     ) -> None:
-        super().__init__(add, at_once, hear_again, identify, actor)
+        super().__init__(add, at_once, hear_again, identify, actor, attach=attach)
         self._person = person
         self.database = database
         self.worker = uuid.uuid4().hex
@@ -122,6 +126,7 @@ class SharedJobs(Jobs):
         error: str | None = None,
         source: str | None = None,
         losing: int | None = None,
+        is_attached: bool = False,
     ) -> Job:
         """Put a file at the end of the queue, unless its ``source`` is there already; see ``Jobs.submit``.
 
@@ -137,6 +142,7 @@ class SharedJobs(Jobs):
             track=track,
             recording=recording,
             losing=losing,
+            is_attached=is_attached,
             state=state,
             error=error,
             queued_at=time.time(),
@@ -433,5 +439,6 @@ class SharedJobs(Jobs):
             retry=row.can_retry,
             track=row.track,
             losing=row.losing,
+            is_attached=row.is_attached,
             by=EVERYTHING if row.person_id is None else self._person(row.person_id) or NOBODY,
         )

@@ -94,6 +94,18 @@ def only(jobs: SharedJobs) -> Job:
     return job
 
 
+def test_another_process_gives_a_transcript_its_media(url, monkeypatch, file) -> None:
+    monkeypatch.setattr(shared_jobs, "BEAT_SECONDS", 0.02)
+    given: list[tuple] = []
+    jobs = SharedJobs(Database(url), Worker().add, attach=lambda *args: given.append(args))
+    jobs.submit(file, "Talk", 2, recording="transcript", track=3, is_attached=True)
+    until(lambda: [job.state for job in jobs.left()] == ["done"])
+    jobs.close(5)
+    jobs.database.close()
+    recording, path, speakers, _, _, track = given[0]
+    assert (recording, path, speakers, track) == ("transcript", file, 2, 3)
+
+
 def test_another_process_sees_how_far_a_file_is_and_cancels_it(process, file) -> None:
     here, there = Worker(), Worker()
     near = process(here)

@@ -213,6 +213,19 @@ def test_the_queue_goes_on_in_its_order_when_the_server_starts_again(home: Path,
     assert len(list(Uploads(home).left_over())) == 1
 
 
+def test_media_for_a_transcript_that_is_ready_goes_to_it_after_a_restart(
+    home: Path, uploads: Uploads
+) -> None:
+    uploads.claim(arrive(uploads, "talk.mp3"), "A talk", 2, None, "transcript")
+    given: list[tuple] = []
+    jobs = Jobs(Slow(), attach=lambda *args: given.append(args))
+    Uploads(home).take_up(jobs, ready=("transcript",))
+    wait(lambda: given and not jobs.list())
+    jobs.close(5)
+    recording, path, speakers, *_ = given[0]
+    assert (recording, path.name, speakers) == ("transcript", "talk.mp3", 2) and not path.exists()
+
+
 def test_a_failure_is_still_there_after_a_restart_and_can_be_tried_again(
     home: Path, uploads: Uploads
 ) -> None:

@@ -225,7 +225,8 @@ def _job(job: Job, known: dict[str, Recording], jobs: Sequence[Job]) -> str:
         body = f'<span class="card-meta">Waiting · {place}</span>'
         body += _button("cancel", job, f"Cancel {title}", "Cancel")
     elif job.state == "stopped":
-        body = '<span class="card-meta warn">Stopped; what was transcribed is kept.</span>'
+        kept = "the transcript is as it was" if job.is_attached else "what was transcribed is kept"
+        body = f'<span class="card-meta warn">Stopped; {kept}.</span>'
         body += _button("resume", job, f"Resume {title}", "Resume")
         body += _button("dismiss", job, f"Forget {title}", "Forget")
     else:
