@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import json
 import os
 import shutil
@@ -29,13 +30,26 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 if (_workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))) > 1:
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // _workers)))
 # A shared machine may take any time over one example; tests hold what comes out, benchmarks how fast.
-settings.register_profile("any-machine", deadline=None)
+settings.register_profile("any-machine", deadline=None, max_examples=40)
+# For who changes what such a test is about: `pytest --hypothesis-profile=thorough`.
+settings.register_profile("thorough", deadline=None, max_examples=500)
 settings.load_profile("any-machine")
 for _name in [name for name in os.environ if name.startswith("MOSS_AGENT_")]:
     del os.environ[_name]
 
 ROOT = Path(__file__).parent.parent
 DATA = Path(__file__).parent / "data"
+
+
+# What is imported, and the tests themselves, stay until the end: the garbage collector would look through them
+# again and again.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """From here on there is garbage."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -14,6 +14,7 @@ import asyncio
 import logging
 import os
 import secrets
+import signal
 import socket
 import threading
 import time
@@ -604,6 +605,9 @@ class WorkerActor(Worker):
 def run_task(desk: Any, id: str, task: Callable[..., Any], *arguments: Any) -> Outcome:
     """A task on a worker's machine; its errors come back as a worker's do."""
     from index.cluster.worker import failed
+
+    # Ray stops a task as Ctrl+C would, which what a script starts in the background ignores from the outset.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def note(seconds: float) -> None:
         desk.note.remote(id, seconds)
