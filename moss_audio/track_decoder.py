@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from moss_audio.avi_chunks import AviChunks
 from moss_audio.channels import ChannelMixer
 from moss_audio.errors import AudioError
 from moss_audio.frame_streams import BARE, FrameStream, Place
@@ -83,6 +84,9 @@ _FORMATS = (
     "amr,amrnb,amrwb,ac3,eac3,dts,dtshd,truehd,mlp,wv,ape,tta,tak,shn,voc,mpc,mpc8,rm,loas,gsm,sln,opus,mxf,gxf,"
     "dv,nut,g722,g726,sbc,oma,dsf,iff,nistsphere,ircam,sox,ac4,wtv"
 )
+
+_CHECKED = frozenset(("wavpack", "tta", "flac", "ac3", "eac3"))
+"""Codecs whose frames have a checksum, which FFmpeg looks at only when told to: damage would be noise."""
 
 _TIMELESS = frozenset(
     (
@@ -238,6 +242,8 @@ class TrackDecoder:
             raise AudioError(
                 f"{self.path.name} holds sound of a kind that cannot be decoded; convert it to mp3 or wav."
             )
+        if self._stream.codec_context.name in _CHECKED:
+            self._stream.codec_context.options = {"err_detect": "crccheck+explode"}
         # PyAV counts a container's times in microseconds (AV_TIME_BASE).
         duration = self._container.duration
         self._part_seconds: float | None = duration / 1_000_000 if duration and duration > 0 else None
@@ -263,14 +269,18 @@ class TrackDecoder:
         self._has_times = not _TIMELESS & set(self._container.format.name.split(","))
         self._good_bytes = 0
         self._bare = self._frame_stream(part)
-        """The frames of a bare stream, which say where its packets belong."""
+        """The frames of a bare stream, or the index of an AVI file, which say where packets belong."""
+        self._is_lead_known = False
         self._lead: float | None = None
         """Seconds of sound by the frames of a bare stream in front of the first that is given out."""
         self._last_time = 0.0
         """Where the last packet of any stream begins, seconds on the container's own clock."""
 
-    def _frame_stream(self, part: tuple[int, int]) -> FrameStream | None:
+    def _frame_stream(self, part: tuple[int, int]) -> FrameStream | AviChunks | None:
         name, codec = self._container.format.name, self._stream.codec_context
+        if name == "avi":
+            chunks = AviChunks(self.path, *part, self._stream.index)
+            return chunks if chunks.is_known else None
         if name not in BARE:
             return None
         # What has no header that says it (LOAS) is AAC, in frames of 1,024 samples.
@@ -329,7 +339,7 @@ class TrackDecoder:
             except (av.error.FFmpegError, OSError, ValueError):
                 self._damaged += 1
                 self._is_behind_damage = True
-                if not self._has_times and self._bare is None:
+                if not self._has_times and place is None:
                     self._lost += self._lost_seconds(packet)
                 continue
             self._good_bytes += packet.size
@@ -350,8 +360,10 @@ class TrackDecoder:
         """Find out what is lost in front of the frames of a packet of a bare stream."""
         sound = sum(frame.samples / frame.sample_rate for frame in decoded)
         clock = self._clock - self._part_start
-        if self._lead is None:
+        if self._lead is None or not (self._is_behind_damage or self._is_lead_known):
+            # Sound that begins late is given its silence only when its first frame is given out.
             self._lead = place.end - sound - clock
+        self._is_lead_known |= self._is_behind_damage
         lost = place.end - sound - self._lead - clock
         if self._is_behind_damage and lost > sound / 2:
             self._lost = min(lost, MAX_HOLE_SECONDS)
@@ -476,6 +488,9 @@ class TrackDecoder:
     def _missing(self, part: tuple[int, int], decoded: float) -> float:
         """Seconds that are missing behind what was decoded, beyond what containers round away."""
         name = self._container.format.name
+        if isinstance(self._bare, AviChunks):
+            # The index stands at the end, and a file that has it is not cut off.
+            return 0.0
         if name == "avi" and part is self._parts[-1] and self._stream.frames and self._stream.time_base:
             # Its header counts the blocks of the track; how many bytes they would take is not said.
             missing = float(self._stream.frames * self._stream.time_base) - decoded

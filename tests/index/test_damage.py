@@ -160,6 +160,30 @@ def test_an_mp3_file_that_counts_its_frames_keeps_its_times_where_bytes_are_left
     assert find_clicks(last) == pytest.approx([0.5, 1.5, 2.5], abs=0.1)
 
 
+def test_pieces_of_an_avi_file_that_hold_nothing_are_not_missing(tmp_path: Path) -> None:
+    path = encode(tmp_path / "a.avi", noise(4), CLICK_RATE, "libmp3lame", video=True, late=1.5)
+    assert copy_of(path, tmp_path)[0].notes == ()
+
+
+@pytest.mark.parametrize("fault", ["zeroed", "left out"])
+@pytest.mark.parametrize("codec", ["libmp3lame", "pcm_s16le", "ac3"])
+def test_an_avi_file_is_held_to_its_index(codec: str, fault: str, tmp_path: Path) -> None:
+    audio = noise(16) * 0.1 + click_track(16)
+    path = encode(tmp_path / "a.avi", audio, CLICK_RATE, codec, video=True, out_rate=48_000)
+    whole, undamaged = copy_of(path, tmp_path)
+    assert whole.notes == ()
+    data = bytearray(path.read_bytes())
+    for middle in (len(data) // 2, len(data) * 2 // 3):
+        size = len(data) // 16
+        data[middle : middle + size] = bytes(size if fault == "zeroed" else 0)
+    path.write_bytes(data)
+    result, decoded = copy_of(path, tmp_path)
+    assert [note.kind for note in result.notes] == [NoteKind.DAMAGED]
+    assert result.duration == pytest.approx(whole.duration, abs=0.1)
+    end = round(13.8 * SAMPLE_RATE)
+    assert find_clicks(decoded[end:]) == pytest.approx(find_clicks(undamaged[end:]), abs=0.05)
+
+
 @pytest.mark.parametrize(
     ("codec", "name", "container", "rate"),
     [
