@@ -74,6 +74,9 @@ _LATE_SECONDS = 20.0
 _MOST_HOLES = 200
 """Holes that a report lists; the nearest become one where there are more."""
 
+_LOUDEST = 1e10
+"""Samples beyond this are no sound; whole numbers of 32 bits that were written as they are go up to 2e9."""
+
 _SILENCE_BLOCK = 10 * SAMPLE_RATE
 """Samples of silence given out at a time, so that a long hole needs no memory."""
 
@@ -459,11 +462,11 @@ class TrackDecoder:
                 self._written += samples
 
     def _finite(self, block: np.ndarray) -> np.ndarray:
-        """The block with 0 in place of infinite samples and of what is no number."""
-        # A sum of squares is not finite if one sample is not, and costs a fraction of looking at each.
-        if isfinite(float(np.vdot(block, block))):
+        """The block with 0 in place of samples that are no number, or none that sound has."""
+        # A sum of squares shows one of them, and costs a fraction of looking at each.
+        if float(np.vdot(block, block)) <= _LOUDEST**2:
             return block
-        finite = np.isfinite(block)
+        finite = np.abs(block) <= _LOUDEST
         if np.count_nonzero(finite) < block.size / 2:
             start = self._written / SAMPLE_RATE
             self._holes.append((start, start + block.shape[-1] / SAMPLE_RATE))
@@ -512,7 +515,7 @@ class TrackDecoder:
         if declared is None or declared - decoded <= least:
             return 0.0
         if self._own_seconds is not None:
-            return declared - decoded if self._own_seconds - decoded > 2.0 else 0.0
+            return declared - decoded if self._own_seconds - decoded > min(least, 2.0) else 0.0
         # A video may outlast its sound: then its pictures go on to the end.
         last = self._last_time - (self._container.start_time or 0) / 1_000_000
         return declared - decoded if declared - last > max(2.0, 0.02 * declared) else 0.0

@@ -360,6 +360,29 @@ def test_samples_that_are_no_number_become_silence(tmp_path: Path) -> None:
     assert np.isfinite(found).all() and np.abs(found).max() < 1.0
 
 
+@pytest.mark.parametrize("peak", [1.9, 30.0, 32_768.0])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_samples_beyond_full_scale_are_turned_down_and_not_cut_off(
+    peak: float, channels: int, tmp_path: Path
+) -> None:
+    sound = noise(2, SAMPLE_RATE).astype(np.float64)
+    loud = np.stack([sound * peak / np.abs(sound).max()] * channels, axis=1)
+    loud[9_000] = 1e30
+    soundfile.write(tmp_path / "a.wav", loud, SAMPLE_RATE, subtype="FLOAT")
+    result, audio = copy_of(tmp_path / "a.wav", tmp_path)
+    assert result == Decoded(2.0) and 0.4 < np.percentile(np.abs(audio), 99.99) <= 1.0
+    assert np.corrcoef(np.delete(audio, 9_000), np.delete(sound, 9_000))[0, 1] > 0.999
+
+
+def test_what_encoders_overshoot_turns_nothing_down(tmp_path: Path) -> None:
+    sound = np.clip(noise(2, SAMPLE_RATE) * 4, -1.0, 1.0)
+    sound[::1_000] = 1.1
+    sound[:2] = 7.0
+    soundfile.write(tmp_path / "a.wav", sound, SAMPLE_RATE, subtype="FLOAT")
+    _, audio = copy_of(tmp_path / "a.wav", tmp_path)
+    assert np.allclose(audio, np.clip(sound, -1.0, 1.0), atol=1e-3)
+
+
 @pytest.mark.parametrize("hole", [(3.0, 5.5), (4.0, 4.9)])
 def test_a_hole_in_a_whole_container_is_noted_where_it_is(hole: tuple[float, float], tmp_path: Path) -> None:
     path = encode(tmp_path / "h.mkv", noise(9), CLICK_RATE, "flac", video=True, hole=hole)
