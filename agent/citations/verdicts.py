@@ -289,7 +289,7 @@ def mend(statement: Statement, cited: Sequence[Segment], evidence: Evidence) -> 
         cited: The lines that it cites, in time order; empty where it cites none that there are.
         evidence: Everything it may rest on.
     """
-    if cited and (text := _reworded(statement, cited, evidence, names_alone=True)):
+    if cited and (text := _reworded(statement, cited, evidence)):
         return Mended(text, tuple(cited))
     best = [line for line in ranked(statement, evidence) if _closeness(statement, line) >= SHARED]
     best = best[:CANDIDATES]
@@ -297,9 +297,9 @@ def mend(statement: Statement, cited: Sequence[Segment], evidence: Evidence) -> 
     for lines in [[line] for line in best] + [sorted([*cited, line], key=place) for line in others]:
         if judge(statement, lines, evidence) is None:
             return Mended(statement.text, tuple(lines))
-    for lines in [list(cited), *([line] for line in best)]:
-        if lines and (text := _reworded(statement, lines, evidence)):
-            return Mended(text, tuple(lines))
+    for line in best:
+        if text := _reworded(statement, [line], evidence):
+            return Mended(text, (line,))
     rest = list(cited[:1]) or best[:1]
     return Mended("", tuple(rest), quoted=True) if rest else None
 
@@ -322,19 +322,13 @@ def place(line: Segment) -> tuple[str, float]:
     return line.recording, line.start
 
 
-def _reworded(
-    statement: Statement, cited: Sequence[Segment], evidence: Evidence, names_alone: bool = False
-) -> str:
-    """The statement with what is wrong in it put right from the lines it cites; empty where that fails.
-
-    With ``names_alone`` only who spoke, when and where is put right.
-    """
+def _reworded(statement: Statement, cited: Sequence[Segment], evidence: Evidence) -> str:
+    """The statement with what is wrong in it put right from the lines it cites; empty where that fails."""
     text = statement.text
     quotes = []
     for quote in statement.quotes:
         if not contains(fold(" ".join(line.text for line in cited)), quote[1:-1]):
-            near = "" if names_alone else nearest(quote[1:-1], cited)
-            if not near:
+            if not (near := nearest(quote[1:-1], cited)):
                 return ""
             text = text.replace(quote, quote[0] + near + quote[-1])
             quote = quote[0] + near + quote[-1]

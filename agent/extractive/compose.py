@@ -674,12 +674,13 @@ def _concerns(item: Item, person: str, known: Mapping[int, Evidence]) -> bool:
     if not name:
         return False
     owner = fold((item.owner if isinstance(item, ActionItem) else None) or "").split()
+    speakers = [fold(known[number].speaker or "").split() for number in item.segments if number in known]
+    said = re.findall(r"\w+", fold(item.text))
     if owner and owner != ["i"]:
-        return _shared(name, owner) == len(name)
-    speakers = [known[number].speaker or "" for number in item.segments if number in known]
-    if any(fold(speaker).split() == name for speaker in speakers):
-        return True
-    return _shared(name, re.findall(r"\w+", fold(item.text))) == len(name)
+        # A voice that is shown by its name says what it does, or answers who asks it by that name.
+        answers = _shared(owner, said) < len(owner) or any(voice != speakers[-1] for voice in speakers)
+        return _shared(name, owner) == len(name) or (answers and speakers[-1:] == [name])
+    return name in speakers or _shared(name, said) == len(name)
 
 
 # --- what a listener heard -------------------------------------------------------------------------

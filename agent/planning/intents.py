@@ -27,7 +27,7 @@ from agent.planning.rules import (
     read_question,
     readings,
 )
-from agent.planning.situation import Focus, Situation, Turn, read_situation, results_of
+from agent.planning.situation import Focus, Situation, Turn, results_of, turns_of
 from agent.planning.time_expressions import AT_SECONDS, TimeRange, TopicRange
 from index.records import TEMPLATES
 from index.text import written_in
@@ -346,8 +346,10 @@ class QuestionContext:
     people: tuple[str, ...] = ()
 
     def situation(self, messages: Sequence[BaseMessage]) -> Situation:
-        """The conversation as the planning rules look at it."""
-        return read_situation(messages, self.focus, self.recordings, self.can_listen, self.people)
+        """The conversation as the planning rules look at it: earlier turns, and this one so far."""
+        *past, now = list(turns_of(messages)) or [Turn("")]
+        known = (self.focus, self.recordings, now.results, tuple(past), self.can_listen, self.people)
+        return Situation(now.question, *known)
 
 
 def context_of(messages: Sequence[BaseMessage]) -> QuestionContext:

@@ -368,7 +368,7 @@ def read_kind(question: Question) -> Reading | None:
             for split in rule.topic.finditer(masked) if rule.topic else ():
                 typed = zip(question.text[split.end() :], masked[split.end() :], strict=True)
                 rest = "".join(letter for letter, mask in typed if mask != TIME)
-                topic = rest.strip(" ?.!,;:").removesuffix(" please")
+                topic = re.sub(r"[ ,]+please$", "", rest.strip(" ?.!,;:"))
                 # At a moment, a mere “no” may be said.
                 says = topic if rule.kind == "listen" else content_words(topic)
                 if says and (match := _phrase_in(masked[: split.start()], rule)):

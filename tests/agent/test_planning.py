@@ -17,7 +17,7 @@ from agent.extractive.extractive_chat import respond
 from agent.planning.intents import WHICH, Intent, QuestionContext, context_of, understand
 from agent.planning.plan import next_calls
 from agent.planning.rules import content_words
-from agent.planning.situation import Focus, Result, Situation, Turn, read_situation
+from agent.planning.situation import Focus, Result, Situation, Turn
 from agent.prompts import system_message
 from tests.conftest import ROOT
 from tools.result import Evidence, Failure, RecordingInfo, SearchResult, Transcript
@@ -589,7 +589,7 @@ def test_a_conversation_is_read_turn_by_turn() -> None:
         AIMessage("", tool_calls=[{**made, "id": "c2"}]),
         ToolMessage("It failed.", tool_call_id="c2", status="error"),
     ]
-    situation = read_situation(messages, None, 2)
+    situation = QuestionContext(None, 2).situation(messages)
     assert (situation.question, situation.recordings, situation.focus) == ("second?", 2, None)
     assert [item.id for item in situation.past[0].cited] == [5]
     assert situation.errors == ["It failed."]
