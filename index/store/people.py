@@ -30,6 +30,8 @@ from index.store.access import (
     Person,
     Right,
     acting_as,
+    actor_of,
+    allowed,
     is_limited,
     may,
     refusal,
@@ -832,6 +834,13 @@ class People:
         """Whether whoever acts has a right to a recording."""
         with self.database.transaction() as session:
             return may(session, self.database, recording, right)
+
+    def having(self, right: Right) -> frozenset[str] | None:
+        """The ids of the recordings that whoever acts has a right to; None for all that there are."""
+        if not is_limited(self.database):
+            return None
+        with self.database.transaction() as session:
+            return frozenset(session.connection().scalars(allowed(actor_of(self.database), right)))
 
     def share(self, recording: str, name: str, can_edit: bool = False) -> Share:
         """Let somebody, or a group, read a recording, or edit it.
