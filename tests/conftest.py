@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -39,6 +41,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.path for item in items if item.get_closest_marker("slow") or item.get_closest_marker("browser")
     }
     items.sort(key=lambda item: item.path not in slow)
+
+
+_modules_seen = [0]
+
+
+def pytest_runtest_setup() -> None:
+    """Take what large libraries keep for good out of the garbage collector's sight: looking through it again
+    and again takes longer than building an application does."""
+    if len(sys.modules) > _modules_seen[0] + 100:
+        gc.collect()
+        gc.freeze()
+        _modules_seen[0] = len(sys.modules)
 
 
 @pytest.fixture(scope="session", autouse=True)
