@@ -7,6 +7,7 @@ import gc
 import json
 import os
 import shutil
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -41,8 +42,8 @@ ROOT = Path(__file__).parent.parent
 DATA = Path(__file__).parent / "data"
 
 
-# What is imported, and the tests themselves, stay until the end: the garbage collector would look through them
-# again and again.
+# What is imported, and the tests themselves, stay until the end: the garbage collector would look through
+# them again and again.
 gc.disable()
 
 
@@ -58,6 +59,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.path for item in items if item.get_closest_marker("slow") or item.get_closest_marker("browser")
     }
     items.sort(key=lambda item: item.path not in slow)
+
+
+_modules_seen = [0]
+
+
+def pytest_runtest_setup() -> None:
+    """Take what large libraries keep for good out of the garbage collector's sight: looking through it again
+    and again takes longer than building an application does."""
+    if len(sys.modules) > _modules_seen[0] + 100:
+        gc.collect()
+        gc.freeze()
+        _modules_seen[0] = len(sys.modules)
 
 
 @pytest.fixture(scope="session")
