@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -237,6 +237,11 @@ class Workspace:
             for recording in found:
                 self.remove(recording.id, drop_corrections=True)
         return found
+
+    def kept_until(self, recording: Recording) -> date | None:
+        """The day (UTC) from which on ``sweep`` deletes a recording; None where it is kept for ever."""
+        days = self.settings.keep_days
+        return None if days is None else (datetime.fromisoformat(recording.added_at) + timedelta(days)).date()
 
     def too_old(self, days: int | None = None) -> list[Recording]:
         """The recordings that ``sweep`` would delete; one that is being heard is not among them."""

@@ -104,6 +104,13 @@ def would_lose(has: str, count: int, do: str) -> WouldLoseCorrections:
     )
 
 
+def not_imported(title: str) -> InvalidInput:
+    """The error for giving media to a recording, ``title``, that was transcribed from its own."""
+    return InvalidInput(
+        f"“{title}” was transcribed from its own media file; only an imported transcript can be given one."
+    )
+
+
 class WeightsError(MossAgentError):
     """Model weights are missing, or are not the published ones."""
 

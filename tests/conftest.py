@@ -7,6 +7,7 @@ import gc
 import json
 import os
 import shutil
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -20,7 +21,7 @@ from agent.privacy import switch_off_telemetry
 from index.store import database
 from index.store.backends import Backend, Sqlite
 from tests.servers import chroma, chroma_server
-from tests.support.remembered import Remembered, remember
+from tests.support.remembered import Remembered, make_file, remember
 
 __all__ = ["chroma", "chroma_server"]
 
@@ -50,6 +51,7 @@ def pytest_collection_finish() -> None:
     """From here on there is garbage."""
     gc.freeze()
     gc.enable()
+    _modules_seen[0] = len(sys.modules)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -60,18 +62,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path not in slow)
 
 
-@pytest.fixture(scope="session")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of this run, also where its tests run side by side in several processes."""
-    folder = tmp_path_factory.getbasetemp()
-    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+_modules_seen = [0]
+
+
+def pytest_runtest_setup() -> None:
+    """Take what large libraries keep for good out of the garbage collector's sight: looking through it again
+    and again takes longer than building an application does."""
+    if len(sys.modules) > _modules_seen[0] + 100:
+        gc.collect()
+        gc.freeze()
+        _modules_seen[0] = len(sys.modules)
 
 
 @pytest.fixture(scope="session", autouse=True)
-def remembered(shared: Path) -> Iterator[None]:
+def remembered(once: Callable[[str, Callable[[Path], object]], Path]) -> Iterator[None]:
     """What the packaged models made of a sentence, a voice or a stretch of sound in one test serves the next,
     which would get the same."""
-    kept = Remembered(shared / "remembered.sqlite")
+    folder = once("remembered", lambda folder: make_file(folder / "kept.sqlite"))
+    kept = Remembered(folder / "kept.sqlite")
     with pytest.MonkeyPatch.context() as patch:
         remember(patch, kept)
         yield
@@ -126,8 +134,10 @@ def home(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def once(shared: Path) -> Callable[[str, Callable[[Path], object]], Path]:
+def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], object]], Path]:
     """Make a folder once a run, also where tests run side by side: the first fills it, the others wait."""
+    shared = tmp_path_factory.getbasetemp()
+    shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
 
     def made(name: str, fill: Callable[[Path], object]) -> Path:
         folder, done = shared / name, shared / f"{name}.done"

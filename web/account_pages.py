@@ -7,8 +7,8 @@ Forms are sent to this server alone, and the guard refuses those that another si
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from html import escape
 from typing import TYPE_CHECKING, Annotated
@@ -19,7 +19,7 @@ from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Re
 
 from index.export.formats import MEDIA_TYPES
 from index.recording_errors import Forbidden, MossAgentError, UnknownRecording
-from index.records import Recording, Segment
+from index.records import Recording, Segment, Summary
 from index.store.access import Link, Person, acting_as
 from index.store.people import SIGN_IN_SECONDS, NotSignedIn
 from moss_audio.timestamps import clock
@@ -39,6 +39,7 @@ body { margin: 0; background: var(--paper); color: var(--ink); font: 15px/1.5 va
 main { max-width: 44rem; margin: 0 auto; padding: 2rem 1rem 4rem; }
 main.narrow { max-width: 24rem; padding-top: 12vh; }
 h1 { font-size: 1.35rem; margin: 0 0 1rem; } h2 { font-size: 1rem; margin: 2rem 0 .5rem; }
+.card > h2:first-child { margin-top: 0; } .card ul { margin: 0; padding-left: 1.1rem; }
 .card { background: var(--surface); border: 1px solid var(--line); border-radius: var(--round);
   padding: 1.25rem; box-shadow: var(--shadow); }
 label { display: block; margin: 0 0 .75rem; color: var(--ink-soft); font-size: .875rem; }
@@ -236,7 +237,11 @@ def add_account_routes(
         with acting_as(_link(workspace, token)) as link:
             found, segments = workspace.read(link.recording)
             plays = found.has_media and workspace.library.audio_path(found.id).exists()
-            return _linked_page(found, segments, token, plays)
+            summary = None
+            # Without it, what was said can still be read.
+            with suppress(MossAgentError):
+                summary = workspace.summarize(found.id)
+            return _linked_page(found, segments, token, plays, summary)
 
     @app.api_route("/s/{token}/audio", methods=["GET", "HEAD"])
     def audio_by_link(token: str) -> Response:
@@ -439,7 +444,9 @@ def _button(action: str, what: str, number: int, text: str, label: str) -> str:
     )
 
 
-def _linked_page(recording: Recording, segments: list[Segment], token: str, has_audio: bool) -> HTMLResponse:
+def _linked_page(
+    recording: Recording, segments: list[Segment], token: str, has_audio: bool, summary: Summary | None
+) -> HTMLResponse:
     base = f"/s/{quote(token)}"
     plays = f'<audio controls preload="metadata" src="{base}/audio"></audio>' if has_audio else ""
     rows, who = [], None
@@ -448,14 +455,39 @@ def _linked_page(recording: Recording, segments: list[Segment], token: str, has_
             rows.append(f'<p class="who">{escape(segment.speaker)}</p>')
             who = segment.speaker
         rows.append(
-            f'<p class="row"><time>{clock(segment.start)}</time><span>{escape(segment.text)}</span></p>'
+            f'<p class="row" id="at-{segment.id}"><time>{clock(segment.start)}</time>'
+            f"<span>{escape(segment.text)}</span></p>"
         )
     files = " · ".join(f'<a href="{base}/export.{kind}">{kind}</a>' for kind in ("txt", "srt", "docx"))
     body = (
         f"<h1>{escape(recording.title)}</h1><p class='soft'>{clock(recording.duration)} · {files}</p>"
-        f"{plays}{''.join(rows)}"
+        f"{plays}{_linked_summary(summary) if summary else ''}{''.join(rows)}"
     )
     return page_of(recording.title, body)
+
+
+def _linked_summary(summary: Summary) -> str:
+    """What was decided, is to be done and is open, and the topics; each leads to where it was said."""
+
+    def listed(name: str, items: Sequence[tuple[str, float, Sequence[int]]]) -> str:
+        rows = "".join(
+            f'<li><a href="#at-{segments[0]}">{clock(start)}</a> {escape(text)}</li>'
+            for text, start, segments in items
+            if segments
+        )
+        return f"<h2>{name}</h2><ul>{rows}</ul>" if rows else ""
+
+    parts = [
+        listed(name, [(item.text, item.start, item.segments) for item in items])
+        for name, items in (
+            ("Decisions", summary.decisions),
+            ("Action items", summary.action_items),
+            ("Open questions", summary.open_questions),
+        )
+    ]
+    parts.append(listed("Topics", [(topic.title, topic.start, topic.segments) for topic in summary.topics]))
+    found = "".join(parts)
+    return f'<section class="card" aria-label="Summary">{found}</section><h2>Transcript</h2>' if found else ""
 
 
 def _day(seconds: float | None) -> str:

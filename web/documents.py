@@ -516,6 +516,7 @@ class CommentDocument(Document):
     at: float = Field(description="The moment, seconds.")
     text: str
     created_at: str
+    by: str = Field(description="Name of whoever wrote it; empty where nobody had an account.")
     link: str
 
     @classmethod
@@ -526,6 +527,7 @@ class CommentDocument(Document):
             at=comment.at,
             text=comment.text,
             created_at=comment.created_at,
+            by=comment.by,
             link=links.to(comment.recording, comment.at),
         )
 

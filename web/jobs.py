@@ -24,6 +24,7 @@ from index.recording_errors import (
     InvalidInput,
     MediaError,
     MossAgentError,
+    not_imported,
     would_lose,
 )
 from index.records import Recording
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     from agent.workspace import Workspace
 
 State = Literal["waiting", "running", "failed", "stopped", "done"]
+
+LOOK_AGAIN_SECONDS = 5.0
+"""How often it is looked whether what is held back may be begun."""
 
 FINISHED_KEPT = 200
 """Jobs that are still told about after they left the queue."""
@@ -59,6 +63,9 @@ class Adder(Protocol):
 HearAgain = Callable[[str, Callable[[Progress], None], threading.Event, int], object]
 """What hears a recording again: ``Workspace.hear_again``."""
 
+Attach = Callable[[str, Path, int | None, Callable[[Progress], None], threading.Event, int | None], object]
+"""What gives an imported transcript its media file: ``Workspace.attach_media``."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -78,6 +85,8 @@ class Job:
         retry: Whether trying again can help; not with a file that is no media.
         losing: How many corrections may be lost by hearing ``recording`` anew from its audio copy; None where
             a file is taken in.
+        is_attached: Whether the file is the media of ``recording``, an imported transcript, and no recording
+            of its own.
         noted: Told whenever the state changes, so that the queue survives the server.
         track: Audio track to hear, from 1, when the user chose one.
         by: Who sent it, and in whose name it is taken in.
@@ -96,6 +105,7 @@ class Job:
     retry: bool = True
     track: int | None = None
     losing: int | None = None
+    is_attached: bool = False
     noted: Callable[[State, str | None], object] | None = None
     by: Actor = EVERYTHING
 
@@ -110,6 +120,8 @@ class Jobs:
         identify: Gives the id that a file's recording has or will have.
         actor: Says who asks; everybody sees their own jobs, and administrators nobody's too.
         hear_again: Transcribes a recording anew from its audio copy: ``Workspace.hear_again``.
+        is_held: Says whether what somebody sent waits for now, since their account is disabled.
+        attach: Gives an imported transcript its media: ``Workspace.attach_media``.
     """
 
     def __init__(
@@ -119,9 +131,12 @@ class Jobs:
         hear_again: HearAgain | None = None,
         identify: Callable[[Path], str] = file_id,
         actor: Callable[[], Actor] = lambda: EVERYTHING,
+        is_held: Callable[[Actor], bool] = lambda _: False,
+        attach: Attach | None = None,
     ) -> None:
+        self._is_held = is_held
         self._add = add
-        self._hear_again = hear_again
+        self._hear_again, self._attach = hear_again, attach
         self._identify, self._actor = identify, actor
         self._at_once = at_once
         self._jobs: dict[str, Job] = {}
@@ -145,6 +160,7 @@ class Jobs:
         error: str | None = None,
         source: str | None = None,
         losing: int | None = None,
+        is_attached: bool = False,
     ) -> Job:
         """Put a file at the end of the queue; a stopped or failed one waits until it is resumed.
 
@@ -163,6 +179,7 @@ class Jobs:
             error=error,
             track=track,
             losing=losing,
+            is_attached=is_attached,
             noted=noted,
             by=self._actor(),
         )
@@ -280,9 +297,9 @@ class Jobs:
     def _take(self) -> Job | None:
         """Wait for a job and begin it; None at the end."""
         with self._changed:
-            while not self._closing and self._next() is None:
-                self._changed.wait()
-            job = self._next()
+            while (job := self._next()) is None and not self._closing:
+                waits = any(job.state == "waiting" for job in self._jobs.values())
+                self._changed.wait(LOOK_AGAIN_SECONDS if waits else None)
             if self._closing or job is None:
                 return None
             job = self._update(job.id, state="running")
@@ -301,7 +318,13 @@ class Jobs:
                 self._begin_worker()
 
     def _next(self) -> Job | None:
-        return next((job for job in self._jobs.values() if job.state == "waiting"), None)
+        return next((job for job in self._jobs.values() if self._may_begin(job)), None)
+
+    def _may_begin(self, job: Job) -> bool:
+        try:
+            return job.state == "waiting" and not self._is_held(job.by)
+        except MossAgentError:
+            return True  # the job itself meets the error and shows it
 
     def _run(self, job: Job) -> None:
         try:
@@ -342,7 +365,7 @@ class Jobs:
             self._forget(self._jobs[job.id], "done")
 
     def _take_in(self, job: Job) -> None:
-        """Add the job's file, or hear its recording again."""
+        """Add the job's file, give it to its transcript, or hear its recording again."""
         cancel = self._cancels[job.id]
 
         def report(progress: Progress) -> None:
@@ -350,6 +373,9 @@ class Jobs:
 
         if job.losing is not None and job.recording is not None and self._hear_again is not None:
             self._hear_again(job.recording, report, cancel, job.losing)
+            return
+        if job.is_attached and job.recording is not None and self._attach is not None:
+            self._attach(job.recording, job.path, job.speakers, report, cancel, job.track)
             return
         self._update(job.id, recording=self._identify(job.path))
         chosen = {} if job.track is None else {"track": job.track}
@@ -408,6 +434,24 @@ def hear_again(workspace: Workspace, jobs: Jobs, reference: str, losing: int = 0
         raise would_lose(f"“{recording.title}” has", count, "hear it again")
     jobs.dismiss_recording(recording.id)
     return jobs.submit(audio, recording.title, recording=recording.id, losing=losing)
+
+
+def attachable(workspace: Workspace, jobs: Jobs, reference: str) -> Recording:
+    """An imported transcript that may be given its media file now.
+
+    Raises:
+        Forbidden: Whoever asks may only read it.
+        Busy: It is being given one already.
+        InvalidInput: It was transcribed from its own media.
+    """
+    recording = workspace.recording(reference)
+    workspace.people.require(recording.id, "edit")
+    if recording.imported is None:
+        raise not_imported(recording.title)
+    if jobs.has(recording.id):
+        raise Busy("This transcript is being given its media file already; wait for it, or cancel it.")
+    jobs.dismiss_recording(recording.id)
+    return recording
 
 
 def remove_recording(

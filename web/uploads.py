@@ -18,13 +18,16 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from index.audio.decode import file_id
 from index.disk_space import noticing_full_disk
 from index.recording_errors import DiskFull, MediaError, MossAgentError
 from index.store.access import Person, acting, acting_as
-from web.jobs import Job, Jobs
+from web.jobs import Job, Jobs, attachable
+
+if TYPE_CHECKING:
+    from agent.workspace import Workspace
 
 MOST_BEGUN = 1
 """How often a file is begun again by itself after the program ended while it was transcribed."""
@@ -55,6 +58,7 @@ class Upload:
         error: Why it failed, as one sentence.
         begun: How often it was begun in a row with the program ending before anything came of it.
         person: Number of the account that sent it; None where nobody had one.
+        is_attached: Whether it is the media of ``recording``, an imported transcript.
     """
 
     name: str
@@ -68,6 +72,7 @@ class Upload:
     error: str | None = None
     begun: int = 0
     person: int | None = None
+    is_attached: bool = False
 
 
 class Uploads:
@@ -97,8 +102,17 @@ class Uploads:
         for folder in (self.arriving, self.folder, self.notes):
             folder.mkdir(parents=True, exist_ok=True)
 
-    def claim(self, path: str, title: str, speakers: int | None, track: int | None = None) -> Upload:
+    def claim(
+        self,
+        path: str,
+        title: str,
+        speakers: int | None,
+        track: int | None = None,
+        transcript: str | None = None,
+    ) -> Upload:
         """Take charge of an uploaded file, which the browser names by its path on this machine.
+
+        ``transcript`` is the id of the imported transcript whose media it is, if it is.
 
         Raises:
             MossAgentError: The path is not that of an upload. A browser may ask for any path.
@@ -121,13 +135,17 @@ class Uploads:
             raise missing from None
         with suppress(OSError):
             sent.parent.rmdir()
-        recording = None
-        with suppress(MediaError):
-            recording = self._identify(file)
+        recording = transcript
+        if transcript is None:
+            with suppress(MediaError):
+                recording = self._identify(file)
         title = title.strip() or file.stem
         actor = acting.get()
         person = actor.id if isinstance(actor, Person) else None
-        upload = Upload(name, file, title, speakers, recording, track, time.time(), "waiting", person=person)
+        upload = Upload(
+            name, file, title, speakers, recording, track, time.time(), "waiting",
+            person=person, is_attached=transcript is not None,
+        )  # fmt: skip
         try:
             with noticing_full_disk(self.notes):
                 self._write(upload)
@@ -146,19 +164,48 @@ class Uploads:
             self._write(replace(upload, state=state, error=error, begun=begun))
 
     def submit(
-        self, jobs: Jobs, path: str, title: str, speakers: int | None = None, track: int | None = None
+        self,
+        jobs: Jobs,
+        path: str,
+        title: str,
+        speakers: int | None = None,
+        track: int | None = None,
+        transcript: str | None = None,
     ) -> Job:
         """Take charge of an uploaded file and queue it; see ``claim``.
 
         Raises:
             MossAgentError, DiskFull: See ``claim``.
         """
-        upload = self.claim(path, title, speakers, track)
+        upload = self.claim(path, title, speakers, track, transcript)
         try:
             return self._queue(jobs, upload)
         except MossAgentError:
             self.release(upload.name)
             raise
+
+    def attach(
+        self,
+        workspace: Workspace,
+        jobs: Jobs,
+        reference: str,
+        path: str,
+        speakers: int | None = None,
+        track: int | None = None,
+    ) -> Job:
+        """Take charge of an uploaded file, and queue it to be given to an imported transcript.
+
+        Args:
+            workspace: An open workspace.
+            jobs: The queue.
+            reference: The imported transcript.
+            path, speakers, track: As in ``submit``.
+
+        Raises:
+            MossAgentError, DiskFull: See ``claim``, and ``web.jobs.attachable``.
+        """
+        recording = attachable(workspace, jobs, reference)
+        return self.submit(jobs, path, recording.title, speakers, track, recording.id)
 
     def take_up(
         self, jobs: Jobs, ready: Collection[str], person: Callable[[int], Person | None] = lambda _: None
@@ -171,11 +218,13 @@ class Uploads:
         Args:
             jobs: The queue.
             ready: Ids of the recordings that are ready.
-            person: Finds somebody by the number of their account; what they sent goes when they are gone.
+            person: Finds somebody by the number of their account, also where it is disabled; what they sent
+                goes when they are gone.
         """
         for upload in self.left_over():
             sender = None if upload.person is None else person(upload.person)
-            if upload.recording in ready or (upload.person is not None and sender is None):
+            is_done = upload.recording in ready and not upload.is_attached
+            if is_done or (upload.person is not None and sender is None):
                 self.release(upload.name)
                 continue
             with acting_as(sender or acting.get()):
@@ -209,6 +258,7 @@ class Uploads:
             noted=partial(self.note_state, upload.name),
             error=error,
             source=upload.name,
+            is_attached=upload.is_attached,
         )
 
     def left_over(self) -> Iterator[Upload]:
@@ -267,14 +317,17 @@ class Uploads:
             person = values.get("person")
             if not isinstance(track, int | None) or not isinstance(error, str | None):
                 return None
-            if not isinstance(person, int | None):
+            is_attached = values.get("is_attached", False)
+            if not isinstance(person, int | None) or not isinstance(is_attached, bool):
                 return None
             inside = file.resolve().parent == self.folder / note.stem and file.is_file()
         except (OSError, ValueError, KeyError, TypeError):
             return None
         if not inside:
             return None
-        return Upload(note.stem, file, title, speakers, recording, track, sent, state, error, begun, person)
+        return Upload(
+            note.stem, file, title, speakers, recording, track, sent, state, error, begun, person, is_attached
+        )
 
     def _delete(self, folder: Path) -> None:
         """Delete one direct child of the folder of uploads, and never what a link points to."""

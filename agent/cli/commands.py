@@ -199,11 +199,13 @@ def add(
 @app.command("list")
 def list_recordings(json: Json = False) -> None:
     """List the recordings."""
-    recordings = _reading().recordings()
+    workspace = _reading()
+    recordings = workspace.recordings()
+    until = [workspace.kept_until(recording) for recording in recordings]
     if json:
-        output.write_json([output.listed_json(recording) for recording in recordings])
+        output.write_json(list(map(output.listed_json, recordings, until)))
     else:
-        output.show_list(recordings)
+        output.show_list(recordings, until)
 
 
 @app.command()

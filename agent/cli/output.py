@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import date
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -259,8 +261,8 @@ def _languages(document: dict[str, Any], engine: str) -> str:
     return f"language {spoken}{only}"
 
 
-def listed_json(recording: Recording) -> dict[str, Any]:
-    """A recording as `list --json` prints it."""
+def listed_json(recording: Recording, until: date | None = None) -> dict[str, Any]:
+    """A recording as `list --json` prints it; ``until`` is the day on which it will be deleted, if any."""
     return {
         "id": recording.id,
         "title": recording.title,
@@ -268,28 +270,31 @@ def listed_json(recording: Recording) -> dict[str, Any]:
         "status": recording.status,
         "coverage": told_coverage(recording.coverage, recording.problems),
         "added_at": recording.added_at,
+        **({"kept_until": until.isoformat()} if until else {}),
         **_origin_json(recording),
         **notes_json(recording.problems),
     }
 
 
-def show_list(recordings: Sequence[Recording]) -> None:
-    """The library as a table."""
+def show_list(recordings: Sequence[Recording], until: Sequence[date | None] = ()) -> None:
+    """The library as a table; ``until`` has the day on which each will be deleted, where any will."""
     if not recordings:
         say("There are no recordings yet; add one with `moss-agent add FILE`.")
         return
     table = Table(box=None, pad_edge=False)
-    for column in ("id", "title", "length", "status", "coverage", "added"):
+    columns = ("id", "title", "length", "status", "coverage", "added")
+    for column in (*columns, "kept until") if any(until) else columns:
         table.add_column(column, no_wrap=column != "title")
-    for recording in recordings:
-        cells = (
+    for recording, day in zip_longest(recordings, until if any(until) else ()):
+        cells = [
             recording.id[:12],
             recording.title,
             clock(recording.duration),
             recording.status,
             _covered(recording),
             recording.added_at,
-        )
+            *([day.isoformat()] if day else []),
+        ]
         table.add_row(*(Text(_plain(cell)) for cell in cells))
     with streams.writing():
         _console.print(table)
@@ -441,7 +446,13 @@ def show_talk_time(found: TalkTime) -> None:
 
 def comment_json(comment: Comment) -> dict[str, Any]:
     """A comment as JSON."""
-    return {"id": comment.id, "at": comment.at, "text": comment.text, "created_at": comment.created_at}
+    return {
+        "id": comment.id,
+        "at": comment.at,
+        "text": comment.text,
+        "created_at": comment.created_at,
+        **({"by": comment.by} if comment.by else {}),
+    }
 
 
 def show_comments(found: Sequence[Comment]) -> None:
@@ -449,7 +460,8 @@ def show_comments(found: Sequence[Comment]) -> None:
     if not found:
         say("There are no comments.")
     for comment in found:
-        say(f"{comment.id}  [{clock(comment.at)}] {comment.text}")
+        by = f"{comment.by}: " if comment.by else ""
+        say(f"{comment.id}  [{clock(comment.at)}] {by}{comment.text}")
 
 
 def moved_json(moved: Moved) -> dict[str, Any]:

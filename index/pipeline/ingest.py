@@ -45,6 +45,7 @@ from index.recording_errors import (
     TranscriptError,
     WeightsError,
     WouldLoseCorrections,
+    not_imported,
     would_lose,
 )
 from index.records import Note, NoteKind, Recording, Span, StageName, Status
@@ -356,10 +357,7 @@ class Ingest:
         context = self._context(recording, progress or (lambda _: None), cancel or threading.Event())
         with self._working_on(context):
             if context.recording.imported is None:
-                raise InvalidInput(
-                    f"“{context.recording.title}” was transcribed from its own media file; only an imported "
-                    "transcript can be given one."
-                )
+                raise not_imported(context.recording.title)
             media_id = self._unclaimed(media, context.id)
             if media_id is not None:
                 self._attach(context, media, media_id, speakers, track)

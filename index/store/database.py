@@ -413,6 +413,8 @@ class JobRow(Base):
     """Id that the recording has or will have."""
     losing: Mapped[int | None]
     """How many corrections may be lost by hearing it again; NULL where a file is taken in."""
+    is_attached: Mapped[bool] = mapped_column(default=False)
+    """Whether the file is the media of ``recording``, an imported transcript."""
     state: Mapped[str]
     error: Mapped[str | None]
     can_retry: Mapped[bool] = mapped_column(default=True)

@@ -30,6 +30,8 @@ from index.store.access import (
     Person,
     Right,
     acting_as,
+    actor_of,
+    allowed,
     is_limited,
     may,
     refusal,
@@ -353,11 +355,20 @@ class People:
             return _person(_row(session, name))
 
     @_as_program
-    def person(self, number: int | None) -> Person | None:
+    def person(self, number: int | None, even_disabled: bool = False) -> Person | None:
         """Somebody by number; None where there is nobody, or they are disabled."""
         with self.database.transaction() as session:
             row = session.get(PersonRow, number) if number is not None else None
-            return None if row is None or row.is_disabled else _person(row)
+            return None if row is None or (row.is_disabled and not even_disabled) else _person(row)
+
+    @_as_program
+    def is_disabled(self, actor: Actor) -> bool:
+        """Whether somebody's account is disabled, so that what they sent waits."""
+        if not isinstance(actor, Person):
+            return False
+        with self.database.transaction() as session:
+            row = session.get(PersonRow, actor.id)
+            return row is not None and row.is_disabled
 
     @_as_program
     def add(
@@ -823,6 +834,13 @@ class People:
         """Whether whoever acts has a right to a recording."""
         with self.database.transaction() as session:
             return may(session, self.database, recording, right)
+
+    def having(self, right: Right) -> frozenset[str] | None:
+        """The ids of the recordings that whoever acts has a right to; None for all that there are."""
+        if not is_limited(self.database):
+            return None
+        with self.database.transaction() as session:
+            return frozenset(session.connection().scalars(allowed(actor_of(self.database), right)))
 
     def share(self, recording: str, name: str, can_edit: bool = False) -> Share:
         """Let somebody, or a group, read a recording, or edit it.

@@ -21,13 +21,13 @@ from threadpoolctl import threadpool_limits
 from agent.engines.worker_engines import moss_host
 from agent.settings import Settings
 from agent.workspace import open_workspace
-from index.cluster import ray_session
-from index.cluster.cluster_engines import ClusterBackend, ClusterTranscriber
+from index.cluster import cluster_engines, ray_session
+from index.cluster.cluster_engines import ClusterBackend, ClusterDecoder, ClusterTranscriber
 from index.cluster.desk import Pool
 from index.cluster.ray_session import DESK, NAMESPACE, ClusterLink, import_ray
 from index.pipeline.ingest import Ingest
 from index.pipeline.urgency import archiving, working_on
-from index.recording_errors import Cancelled, ClusterAway, HearingError
+from index.recording_errors import Cancelled, ClusterAway, HearingError, MossAgentError
 from index.records import Recording, Status
 from index.search.vectors import Vectors
 from index.sounds import MossSounds
@@ -37,7 +37,7 @@ from moss_audio.engine import LocalBackend
 from moss_audio.generation.requests import Options, Request
 from moss_audio.tasks import TASKS
 from tests.fixture.checking import read_clips
-from tests.support.cluster_engine import Scripted, endless_task, log_of, scripted_host
+from tests.support.cluster_engine import Scripted, deadly_task, endless_task, log_of, scripted_host
 from tests.support.indexed import embedder
 from tests.support.media import cut
 
@@ -246,6 +246,21 @@ def test_a_task_says_how_far_it_is_and_ends_when_it_is_stopped(nodes, pool, fold
         nodes.link.session().run(endless_task, (folder,), 0.1, lambda: bool(told), told.append)
     assert told == [5.0]
     wait_for(lambda: [what for what, *_ in log_of(folder)] == ["begin", "end"])
+
+
+def test_a_file_whose_decoder_is_ended_again_and_again_fails_alone(nodes, pool, folder, clip, library, here):
+    scripted = ClusterTranscriber(nodes.link, pool, Scripted(folder))
+    work = Ingest(
+        library, scripted, embedder(), Vectors(library.home / "vectors", embedder()),
+        decode=ClusterDecoder(nodes.link),
+    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cluster_engines, "decode_there", deadly_task)
+        with pytest.raises(MossAgentError, match=clip.name) as failed:
+            work.add(clip)
+    assert not isinstance(failed.value, ClusterAway) and not nodes.link.session().lost
+    recording = work.add(clip)
+    assert (transcript(library, recording), whole(library, recording.id)) == here
 
 
 def test_a_person_overtakes_an_archive_of_fifty(nodes, pool, folder):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import time
@@ -242,7 +241,7 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, after: int, how: str) -> None:
         if next(count) == after:
             if how == "crash":
                 raise Crash
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)  # to this thread, and at once
         return made(self, index)
 
     monkeypatch.setattr(Examples, "__getitem__", counted)

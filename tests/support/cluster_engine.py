@@ -108,6 +108,11 @@ def endless_task(note: Callable[[float], None], folder: Path) -> None:
         scripted.write("end", "0")
 
 
+def deadly_task(note: Callable[[float], None], *_: Any) -> None:
+    """A task whose process is ended, wherever it is begun."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def log_of(folder: Path) -> list[tuple[str, str, int, float]]:
     """What was written: what, about what, by which process, when."""
     if not (folder / "log").exists():

@@ -11,7 +11,7 @@ import pickle
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +19,26 @@ import numpy as np
 import pytest
 
 
+def make_file(file: Path) -> None:
+    """Make the file; for one process alone, since others cannot wait for what changes its journal."""
+    with closing(sqlite3.connect(file)) as made:
+        made.execute("PRAGMA journal_mode=WAL")
+        made.execute("CREATE TABLE kept (key BLOB PRIMARY KEY, value BLOB) WITHOUT ROWID")
+
+
 class Remembered:
     """Values by what they were computed from, in memory and in a file.
 
     Args:
-        file: Where other processes of the run find them.
+        file: Where other processes of the run find them; see ``make_file``.
     """
 
     def __init__(self, file: Path) -> None:
+        # A file that is busy for long costs a second computation, and nothing else.
         self._known: dict[bytes, Any] = {}
         self._lock = threading.Lock()
         self._file = sqlite3.connect(file, timeout=60, isolation_level=None, check_same_thread=False)
-        self._file.execute("PRAGMA journal_mode=WAL")
         self._file.execute("PRAGMA synchronous=OFF")
-        self._file.execute("CREATE TABLE IF NOT EXISTS kept (key BLOB PRIMARY KEY, value BLOB) WITHOUT ROWID")
 
     def all_of(
         self, kind: str, inputs: Sequence[Any], compute: Callable[[list[Any]], Sequence[Any]]
@@ -57,7 +63,8 @@ class Remembered:
 
     def _has(self, key: bytes) -> bool:
         if key not in self._known:
-            with self._lock:
+            row = None
+            with self._lock, suppress(sqlite3.OperationalError):
                 row = self._file.execute("SELECT value FROM kept WHERE key = ?", (key,)).fetchone()
             if row is None:
                 return False
@@ -66,7 +73,6 @@ class Remembered:
 
     def _keep(self, key: bytes, value: Any) -> None:
         self._known[key] = value
-        # A file that is busy for long costs another process a second computation, and nothing else.
         with self._lock, suppress(sqlite3.OperationalError):
             self._file.execute("INSERT OR IGNORE INTO kept VALUES (?, ?)", (key, pickle.dumps(value)))
 

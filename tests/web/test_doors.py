@@ -21,6 +21,7 @@ from agent.workspace import Workspace, open_workspace
 from index.corrections.correcting import Changed
 from index.records import Recording, Segment
 from index.search.indexing import index_recording
+from index.store.database import RecordingRow
 from tests.conftest import ROOT
 from tests.support.api_serving import wait_until, wav
 from tests.support.indexed import embedder, heard, store
@@ -124,6 +125,7 @@ def house(filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     jobs = Jobs(
         lambda *given, **named: workspace.add(*given, **named),
         hear_again=lambda *given: workspace.hear_again(*given),
+        attach=lambda *given: workspace.attach_media(*given),
     )
     house = House(workspace, jobs, Uploads(filled), file)
 
@@ -264,6 +266,9 @@ def by_command_line(house: House, row: Row, monkeypatch: pytest.MonkeyPatch) -> 
 def by_api(house: House, row: Row) -> None:
     if row.function == "hear_again":
         _ = house.audio
+    if row.function == "attach_media":
+        with house.workspace.library.database.transaction() as session:
+            session.get_one(RecordingRow, house.recording).imported = "srt"
     method, _, path = row.cells["API"].strip("`").partition(" ")
     service = Service(None, None)
     client = TestClient(create_library_api(house.workspace, house.jobs, house.uploads, service))
@@ -293,7 +298,7 @@ def by_api(house: House, row: Row) -> None:
     )
     found = client.request(method, filled, **bodies.get(f"{method} {path}", {}))
     assert found.status_code in (200, 201, 202), found.text
-    if row.function in ("add", "hear_again"):
+    if row.function in ("add", "hear_again", "attach_media"):
         wait_until(lambda: not house.jobs.list())
     service.close()
 

@@ -98,7 +98,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     library = workspace.library
     with acting_as(persons["anna"]):
         talk = sentences(
-            f"The {WORD} budget is decided.", f"Maria takes the {WORD} ferry.", speaker=WORD.title()
+            f"We decided to keep the {WORD} budget.", f"Maria takes the {WORD} ferry.", speaker=WORD.title()
         )
         hidden = store(library, talk, f"Hidden {WORD}")
         shared = store(library, talk, f"Shared {WORD}")
@@ -365,6 +365,25 @@ def test_the_same_file_does_not_tell_that_somebody_has_it(house: House):
         assert house.ask(who, "DELETE", f"/api/v1/recordings/{recording}").status_code == 200
 
 
+CHANGING = ("again", "rename", "comment", "recomment", "uncomment", "remove")
+
+
+def test_who_may_only_read_is_offered_nothing_that_would_be_refused(house: House):
+    handlers = Handlers(house.workspace, house.jobs, house.uploads, accounts=True)
+    shown = {}
+    for who in ("anna", "rita"):
+        with acting_as(house.people[who]):
+            parts = handlers.load({"recording": house.shared, "thread": None})
+        html = "".join(part for part in parts if isinstance(part, str))
+        shown[who] = {name for name in CHANGING if f"data-{name}" in html}
+        assert f"A {WORD} note" in html and 'class="by">anna<' in html
+        assert ("data-fixed" in html) == (who == "rita")
+    assert shown == {"anna": set(CHANGING), "rita": set()}
+    with acting_as(house.people["rita"]):
+        comments = house.ask("rita", "GET", f"/api/v1/recordings/{house.shared}/comments").json()
+    assert [comment["by"] for comment in comments] == ["anna"]
+
+
 # --- links ------------------------------------------------------------------------------------------------
 
 
@@ -376,6 +395,8 @@ def test_a_link_shows_one_recording_until_it_is_revoked(house: House):
     assert [house.ask(None, "GET", path).status_code for path in paths] == [200, 200, 200]
     shown = house.ask(None, "GET", paths[0])
     assert WORD in shown.text.lower() and "Hidden" not in shown.text
+    led = re.findall(r'<li><a href="#(at-\d+)">', shown.text)
+    assert "Decisions" in shown.text and led and all(f'id="{place}"' in shown.text for place in led)
     ranged = house.client.get(paths[1], headers={"range": "bytes=0-3"})
     assert ranged.status_code == 206 and len(ranged.content) == 4
     with acting_as(house.people["anna"]):

@@ -18,7 +18,9 @@ from starlette.testclient import TestClient
 from agent.answer import TextDelta
 from agent.settings import Settings
 from agent.workspace import Workspace, open_workspace
+from index.progress import Progress
 from index.recording_errors import Cancelled, MediaError
+from index.records import StageName
 from index.search.indexing import index_recording
 from tests.support.api_serving import wait_until, wav
 from tests.support.indexed import embedder, heard, may_be_anna, sentences, store
@@ -85,9 +87,9 @@ def with_embedder(home: Path) -> Workspace:
     return workspace
 
 
-def _open(home: Path, add: Any = None, limits: Limits | None = None) -> Iterator[Door]:
+def _open(home: Path, add: Any = None, limits: Limits | None = None, attach: Any = None) -> Iterator[Door]:
     workspace = with_embedder(home)
-    jobs = Jobs(add or workspace.add, hear_again=lambda *_: None)
+    jobs = Jobs(add or workspace.add, hear_again=lambda *_: None, attach=attach or workspace.attach_media)
     service = Service(None, None, limits)
     api = create_library_api(workspace, jobs, Uploads(home), service)
 
@@ -322,11 +324,15 @@ class Hand:
             if cancel.is_set():
                 raise Cancelled("Stopped.")
 
+    def attach(self, recording: str, path: Path, speakers=None, progress=None, cancel=None, track=None):
+        progress(Progress(StageName.FINDING_SPEECH, 30.0, 120.0))
+        self(path, recording, speakers, progress, cancel)
+
 
 @pytest.fixture
 def hand(home: Path) -> Iterator[tuple[Door, Hand]]:
     hand = Hand()
-    for door in _open(home, hand, Limits(library_bytes=200_000)):
+    for door in _open(home, hand, Limits(library_bytes=200_000), hand.attach):
         yield door, hand
         hand.go.set()
 
@@ -361,6 +367,25 @@ def test_a_job_is_stopped_and_tried_again(hand: tuple[Door, Hand]):
     wait_until(lambda: door.get(f"/jobs/{first['id']}")["state"] == "done")
     assert door.send("POST", f"/jobs/{second['id']}/retry", 409)["code"] == "not_retried"
     assert door.send("POST", f"/jobs/{first['id']}/cancel", 409)["code"] == "not_running"
+
+
+def test_media_for_a_transcript_is_a_job_that_tells_how_far_it_is_and_can_be_stopped(hand: tuple[Door, Hand]):
+    door, taking = hand
+    cues = b"1\n00:00:01,000 --> 00:00:03,000\nWho books the ferry?\n"
+    talk = door.send("POST", "/imports", 201, files={"file": ("talk.srt", cues)})["id"]
+    place, files = f"/recordings/{talk}/media", {"file": ("talk.wav", wav(0.5))}
+    job = door.send("POST", place, 202, files=files)
+    assert job["recording"] == talk and job["title"] == "talk"
+    wait_until(lambda: door.get(f"/jobs/{job['id']}")["fraction"] == 0.25)
+    assert door.get(f"/jobs/{job['id']}")["stage"] and door.get(f"/jobs/{job['id']}")["recording"] == talk
+    assert door.send("POST", place, 409, files=files)["code"] == "busy"
+    door.send("POST", f"/jobs/{job['id']}/cancel")
+    wait_until(lambda: door.get(f"/jobs/{job['id']}")["state"] == "stopped")
+    assert taking.taken[0].exists() and door.get(f"/recordings/{talk}")["status"] == "ready"
+    door.send("POST", f"/jobs/{job['id']}/retry")
+    taking.go.set()
+    wait_until(lambda: door.get(f"/jobs/{job['id']}")["state"] == "done")
+    assert taking.taken[1].name == "talk.wav" and not taking.taken[1].exists()
 
 
 def test_a_file_that_is_no_media_fails_with_its_sentence(hand: tuple[Door, Hand]):

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import date
 from html import unescape
 from io import BytesIO
 from itertools import pairwise
@@ -81,6 +82,21 @@ def test_the_command_line_says_it(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_page_says_it() -> None:
     for html in (render_library([RECORDING], [], None), render_head(RECORDING)):
         assert "6 of its audio packets" in html and "99 %" in html and "100 %" not in html
+
+
+def test_the_day_on_which_a_recording_is_deleted_is_said_where_it_is_shown(
+    capsys: pytest.CaptureFixture[str], tmp_path
+) -> None:
+    workspace = open_workspace(Settings(home=tmp_path, keep_days=30))
+    until = workspace.kept_until(RECORDING)
+    workspace.close()
+    assert until == date(2026, 12, 23)
+    assert "2026-12-23" in render_head(RECORDING, until=until)
+    assert output.listed_json(RECORDING, until)["kept_until"] == "2026-12-23"
+    output.show_list([RECORDING], [until])
+    assert "2026-12-23" in capsys.readouterr().out
+    output.show_list([RECORDING])
+    assert "kept until" not in capsys.readouterr().out and "kept until" not in render_head(RECORDING)
 
 
 def test_all_of_the_speech_beside_another_note_is_no_percentage() -> None:

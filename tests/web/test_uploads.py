@@ -14,6 +14,8 @@ from agent.settings import Settings
 from agent.workspace import open_workspace
 from index.audio.decode import file_id
 from index.recording_errors import Cancelled, DiskFull, MossAgentError
+from index.store.access import acting_as
+from web import jobs as queue
 from web.app import create_app
 from web.jobs import Jobs
 from web.uploads import Upload, Uploads
@@ -211,6 +213,19 @@ def test_the_queue_goes_on_in_its_order_when_the_server_starts_again(home: Path,
     assert len(list(Uploads(home).left_over())) == 1
 
 
+def test_media_for_a_transcript_that_is_ready_goes_to_it_after_a_restart(
+    home: Path, uploads: Uploads
+) -> None:
+    uploads.claim(arrive(uploads, "talk.mp3"), "A talk", 2, None, "transcript")
+    given: list[tuple] = []
+    jobs = Jobs(Slow(), attach=lambda *args: given.append(args))
+    Uploads(home).take_up(jobs, ready=("transcript",))
+    wait(lambda: given and not jobs.list())
+    jobs.close(5)
+    recording, path, speakers, *_ = given[0]
+    assert (recording, path.name, speakers) == ("transcript", "talk.mp3", 2) and not path.exists()
+
+
 def test_a_failure_is_still_there_after_a_restart_and_can_be_tried_again(
     home: Path, uploads: Uploads
 ) -> None:
@@ -241,6 +256,34 @@ def test_a_file_that_ends_the_program_is_not_begun_for_ever(home: Path, uploads:
         jobs = take_up(home, add)
         wait(lambda jobs=jobs: [job.state for job in jobs.list()] == ["running"])
         jobs.close(5)
+
+
+def test_what_somebody_sent_waits_while_they_are_kept_out_and_goes_only_with_their_account(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue, "LOOK_AGAIN_SECONDS", 0.01)
+    workspace, add = open_workspace(Settings(home=home)), Slow()
+    people = workspace.people
+    anna = people.add("anna")
+    uploads = Uploads(home)
+    for name in ("ben", "carl"):
+        with acting_as(people.add(name)):
+            uploads.claim(arrive(uploads, f"{name}.mp3", name.encode()), name, None)
+    people.set_disabled("ben", True)
+    people.remove("carl")
+    jobs = Jobs(add, actor=lambda: workspace.actor, is_held=people.is_disabled)
+    create_app(workspace, jobs)
+    with acting_as(anna):
+        uploads.submit(jobs, arrive(uploads, "anna.mp3"), "anna")
+    wait(lambda: add.began == ["anna"])
+    assert [upload.title for upload in uploads.left_over()] == ["ben", "anna"]
+    add.go.set()
+    wait(lambda: [(job.title, job.state) for job in jobs.list()] == [("ben", "waiting")])
+    people.set_disabled("ben", False)
+    wait(lambda: add.began == ["anna", "ben"] and jobs.list() == [])
+    assert list(uploads.left_over()) == []
+    jobs.close(5)
+    workspace.close()
 
 
 def test_an_upload_that_a_full_disk_cannot_note_is_let_go(uploads, home, monkeypatch):

@@ -274,7 +274,7 @@ class _Routes:
         app.post(f"{one}/summary", tags=["recordings"])(self.write_summary)
         app.get(f"{one}/outline", tags=["recordings"])(self.get_outline)
         app.get(f"{one}/talk-time", tags=["recordings"])(self.get_talk_time)
-        app.post(f"{one}/media", tags=["recordings"])(self.attach_media)
+        app.post(f"{one}/media", status_code=202, tags=["recordings"])(self.attach_media)
         app.get(f"{one}/comments", tags=["comments"])(self.list_comments)
         app.post(f"{one}/comments", status_code=201, tags=["comments"])(self.add_comment)
         app.patch(f"{one}/comments/{{comment}}", tags=["comments"])(self.change_comment)
@@ -457,23 +457,18 @@ class _Routes:
         """Get how the time is divided between voices and silence."""
         return TalkTimeDocument.of(self.workspace.talk_time(recording))
 
-    async def attach_media(
+    def attach_media(
         self,
         recording: str,
-        request: Request,
         file: Annotated[UploadFile, File(description="The media file that it is the transcript of.")],
         speakers: Annotated[int | None, Form(ge=1, le=50, description="How many, if known.")] = None,
         track: Annotated[int | None, Form(ge=1, le=999, description="The one audio track to hear.")] = None,
-    ) -> RecordingDocument:
-        """Give an imported transcript its media file; the answer comes when the two were compared."""
-        links = self._links(request)
-
-        def work(cancel: threading.Event) -> RecordingDocument:
-            with self._arrived(file) as arrived:
-                found = self.workspace.attach_media(recording, arrived, speakers, cancel=cancel, track=track)
-            return RecordingDocument.of(found, links)
-
-        return await self._worked(request, work)
+    ) -> JobDocument:
+        """Give an imported transcript its media file; the job that is returned says how far the two are
+        compared."""
+        with self._arrived(file) as arrived:
+            job = self.uploads.attach(self.workspace, self.jobs, recording, str(arrived), speakers, track)
+        return JobDocument.of(job)
 
     async def get_outline(self, recording: str, request: Request) -> OutlineDocument:
         """Get the topics with their times."""

@@ -155,16 +155,22 @@ class Handlers:
         if recording is None:
             return render_head(None, problem=problem), "", "", ""
         heard = self.library.has_audio(recording.id)
-        segments = self.library.segments(recording.id)
+        segments, edits = self.library.segments(recording.id), self._edits(recording)
+        until = self.workspace.kept_until(recording)
         return (
-            render_head(recording, bool(segments), problem, self._shares(recording))
+            render_head(recording, bool(segments), problem, self._shares(recording), edits, until)
             + render_voices(
-                recording, self.workspace.speaker_facts(recording.id), self.workspace.voices.consent
+                recording, self.workspace.speaker_facts(recording.id), self.workspace.voices.consent, edits
             ),
-            render_player(recording, heard, moment.at if moment else None),
-            render_transcript(recording, segments, self.library.comments(recording.id)),
+            render_player(recording, heard, moment.at if moment else None, edits),
+            render_transcript(recording, segments, self.library.comments(recording.id), edits),
             render_talk(self.workspace.talk_time(recording.id), recording),
         )
+
+    def _edits(self, recording: Recording) -> bool:
+        """Whether whoever looks may change a recording."""
+        edited = self.workspace.people.having("edit")
+        return edited is None or recording.id in edited
 
     def _shares(self, recording: Recording) -> bool:
         """Whether whoever looks may share a recording."""
@@ -185,7 +191,11 @@ class Handlers:
     def _shelf(self, selected: str | None) -> str:
         engines = self.workspace.engines_chosen
         elsewhere = engines.elsewhere if engines else None
-        return render_library(self.workspace.recordings(), self.jobs.list(), selected, elsewhere)
+        people = self.workspace.people
+        return render_library(
+            self.workspace.recordings(), self.jobs.list(), selected, elsewhere,
+            people.having("edit"), people.having("own"),
+        )  # fmt: skip
 
     def _recording(self, wanted: str | None) -> Recording | None:
         if not wanted:
@@ -205,7 +215,7 @@ class Handlers:
             f"{one.speaker} {one.voice} {one.sure}" for one in self.workspace.voices.likenesses(recording.id)
         ]
         parts += [f"{one.id} {one.text}" for one in self.library.comments(recording.id)]
-        parts.append(str(recording.has_media))
+        parts += [str(recording.has_media), str(self._edits(recording))]
         if recording.status != "ready":
             parts.append(str(self.library.segment_count(recording.id)))
         return "\n".join(parts)
@@ -342,7 +352,7 @@ class Handlers:
         if recording is None:
             return gr.skip()
         segments, comments = self.library.segments(recording.id), self.library.comments(recording.id)
-        return render_transcript(recording, segments, comments)
+        return render_transcript(recording, segments, comments, self._edits(recording))
 
     def corrected(
         self,

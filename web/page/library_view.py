@@ -8,7 +8,7 @@ The foot of the left column: which engine hears and which answers, why, and how 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -94,7 +94,12 @@ STAGES = {
 
 
 def render_library(
-    recordings: Sequence[Recording], jobs: Sequence[Job], selected: str | None, elsewhere: str | None = None
+    recordings: Sequence[Recording],
+    jobs: Sequence[Job],
+    selected: str | None,
+    elsewhere: str | None = None,
+    edited: Collection[str] | None = None,
+    owned: Collection[str] | None = None,
 ) -> str:
     """The list: files on their way in first, then recordings, newest first.
 
@@ -103,12 +108,19 @@ def render_library(
         jobs: First come first.
         selected: The one that is open.
         elsewhere: Host of a server that the user chose, where recordings or what is said in them are sent.
+        edited: Ids of those that whoever looks may change; None for all.
+        owned: Ids of those that they may delete; None for all.
     """
     known = {recording.id: recording for recording in recordings}
     rows = [_job(job, known, jobs) for job in jobs]
     busy = {job.recording for job in jobs}
     rows += [
-        _recording(recording, recording.id == selected)
+        _recording(
+            recording,
+            recording.id == selected,
+            edited is None or recording.id in edited,
+            owned is None or recording.id in owned,
+        )
         for recording in recordings
         if recording.id not in busy
     ]
@@ -172,16 +184,18 @@ def _marked(text: str, words: Sequence[str]) -> str:
     )
 
 
-def _recording(recording: Recording, selected: bool) -> str:
+def _recording(recording: Recording, selected: bool, edits: bool, owns: bool) -> str:
     title = escape(recording.title)
+    remove = (
+        f'<button type="button" class="quiet card-action" data-remove="{escape(recording.id)}" '
+        f'data-title="{title}" aria-label="Remove {title}" title="Remove">{icon("close")}</button>'
+    )
     current = ' aria-current="true"' if selected else ""
     return (
         f'<li class="card{" selected" if selected else ""}">'
         f'<button type="button" class="card-open" data-open="{escape(recording.id)}"{current}>'
         f'<span class="card-title">{title}</span><span class="card-meta">{_meta(recording)}</span></button>'
-        f'<button type="button" class="quiet card-action" data-remove="{escape(recording.id)}" '
-        f'data-title="{title}" aria-label="Remove {title}" title="Remove">{icon("close")}</button>'
-        f"{_go_on(recording)}</li>"
+        f"{remove if owns else ''}{_go_on(recording) if edits else ''}</li>"
     )
 
 
@@ -225,7 +239,8 @@ def _job(job: Job, known: dict[str, Recording], jobs: Sequence[Job]) -> str:
         body = f'<span class="card-meta">Waiting · {place}</span>'
         body += _button("cancel", job, f"Cancel {title}", "Cancel")
     elif job.state == "stopped":
-        body = '<span class="card-meta warn">Stopped; what was transcribed is kept.</span>'
+        kept = "the transcript is as it was" if job.is_attached else "what was transcribed is kept"
+        body = f'<span class="card-meta warn">Stopped; {kept}.</span>'
         body += _button("resume", job, f"Resume {title}", "Resume")
         body += _button("dismiss", job, f"Forget {title}", "Forget")
     else:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import date
 from html import escape
 from itertools import groupby
 from operator import itemgetter
@@ -30,7 +31,12 @@ EXPORTS = (
 
 
 def render_head(
-    recording: Recording | None, spoken: bool = True, problem: str = "", shares: bool = False
+    recording: Recording | None,
+    spoken: bool = True,
+    problem: str = "",
+    shares: bool = False,
+    edits: bool = True,
+    until: date | None = None,
 ) -> str:
     """Title, coverage, speakers and the export menu.
 
@@ -39,6 +45,8 @@ def render_head(
         spoken: Whether there are any sentences.
         problem: Why the link that opened it, or was to open one, could not be followed.
         shares: Whether whoever looks may share it.
+        edits: Whether they may change it.
+        until: The day on which it will be deleted, if it will.
     """
     told = f'<p class="note" role="status">{escape(problem)}</p>' if problem else ""
     if recording is None and problem:
@@ -50,32 +58,37 @@ def render_head(
             "what was decided, or who took on what: every answer cites moments you can play.</p></div>"
         )
     share = f'<a class="btn" href="share/{escape(recording.id)}">Share</a>' if shares else ""
+    tools = share + (_again(recording) if edits else "") + _export_menu(recording)
     return (
-        f'<div class="head-line"><h2>{escape(recording.title)}</h2>{share}{_again(recording)}'
-        f"{_export_menu(recording)}</div>"
-        f'<div class="facts">{_facts(recording, spoken)}</div>{told}{_note(recording)}{_speakers(recording)}'
+        f'<div class="head-line"><h2>{escape(recording.title)}</h2>{tools}</div>'
+        f'<div class="facts">{_facts(recording, spoken, edits, until)}</div>{told}{_note(recording)}'
+        f"{_speakers(recording, edits)}"
     )
 
 
-def render_player(recording: Recording | None, ready: bool, at: float | None = None) -> str:
+def render_player(
+    recording: Recording | None, ready: bool, at: float | None = None, edits: bool = True
+) -> str:
     """The lane, which ``static/timeline.js`` draws, and the player over the copy, the transcript's clock.
 
     Args:
         recording: The one that is open.
         ready: Whether its audio copy is there.
         at: Second to stand at, when a link to a moment opened it.
+        edits: Whether whoever looks may change it.
     """
+    moment = (COMMENT if edits else "") + COPY_MOMENT
     if recording is None or (recording.has_media and not ready):
         return ""
     name = escape(recording.id)
     stand = "" if at is None else f' data-at="{at:.3f}"'
     lane = f'<div id="lane" data-recording="{name}" data-duration="{recording.duration:.3f}"'
     if not recording.has_media:
+        attach = f' <button type="button" class="btn" data-attach="{name}">Add the media file</button>'
         return (
             f'{lane} data-silent{stand}></div><div class="controls">'
             f'<p class="hint" role="note" data-unplayable="{name}">This transcript was imported without its '
-            f'media file, so it cannot be played. <button type="button" class="btn" data-attach="{name}">'
-            f"Add the media file</button></p>{TOPICS}{MOMENT}</div>"
+            f"media file, so it cannot be played.{attach if edits else ''}</p>{TOPICS}{moment}</div>"
         )
     return (
         f"{lane}></div>"
@@ -90,7 +103,7 @@ def render_player(recording: Recording | None, ready: bool, at: float | None = N
         '<button type="button" class="btn" data-speed title="Playback speed (&lt; and &gt;)" '
         'aria-label="Playback speed">1×</button>'
         '<button type="button" class="btn" data-follow aria-pressed="true" '
-        f'title="Scroll along while it plays">Follow</button>{TOPICS}{MOMENT}'
+        f'title="Scroll along while it plays">Follow</button>{TOPICS}{moment}'
         '<button type="button" class="quiet" data-help title="Keys (?)" '
         f'aria-label="Keys for playing">{icon("keys")}</button></div>'
     )
@@ -102,18 +115,27 @@ TOPICS = (
 )
 """What ``static/timeline.js`` fills."""
 
-MOMENT = (
+COMMENT = (
     '<button type="button" class="quiet" data-comment title="Comment at this moment (C)" '
     f'aria-label="Comment at this moment">{icon("comment")}</button>'
+)
+
+COPY_MOMENT = (
     '<button type="button" class="quiet" data-copy-moment title="Copy link to this moment" '
     f'aria-label="Copy link to this moment">{icon("link")}</button>'
 )
 
 
 def render_transcript(
-    recording: Recording | None, segments: Sequence[Segment], comments: Sequence[Comment] = ()
+    recording: Recording | None,
+    segments: Sequence[Segment],
+    comments: Sequence[Comment] = (),
+    edits: bool = True,
 ) -> str:
-    """Every sentence as a row, grouped by who speaks; gaps and comments stand between."""
+    """Every sentence as a row, grouped by who speaks; gaps and comments stand between.
+
+    Where whoever looks may not change it (``edits``), nothing offers to.
+    """
     if recording is None:
         return ""
     if not segments and not recording.gaps and not comments:
@@ -123,12 +145,13 @@ def render_transcript(
     rows.sort(key=lambda row: (row.at, math.inf) if isinstance(row, Comment) else (row.start, row.end))
     looks = _looks(recording)
     turns = "".join(
-        _turn(voice, [row for _, row in turn], looks, recording.id)
+        _turn(voice, [row for _, row in turn], looks, recording.id, edits)
         for voice, turn in groupby(_voices(rows), key=itemgetter(0))
     )
+    fixed = "" if edits else " data-fixed"
     return (
         f'<div class="rows" role="group" aria-label="Transcript" data-recording="{escape(recording.id)}" '
-        f'data-revision="{recording.revision}">{turns}</div>'
+        f'data-revision="{recording.revision}"{fixed}>{turns}</div>'
     )
 
 
@@ -204,19 +227,19 @@ def _voices(rows: Iterable[Row]) -> Iterator[tuple[str, Row]]:
         yield voice, row
 
 
-def _turn(speaker: str, rows: list[Row], looks: dict[str, str], recording: str) -> str:
-    lines = "".join(_row(row, recording) for row in rows)
+def _turn(speaker: str, rows: list[Row], looks: dict[str, str], recording: str, edits: bool) -> str:
+    lines = "".join(_row(row, recording, edits) for row in rows)
     if any(isinstance(row, Span) for row in rows):
         return lines
     name = f'<div class="who">{escape(speaker)}</div>' if speaker else ""
     return f'<div class="turn {looks.get(speaker, "")}">{name}{lines}</div>'
 
 
-def _row(row: Row, recording: str) -> str:
+def _row(row: Row, recording: str, edits: bool) -> str:
     if isinstance(row, Span):
         return _gap(row)
     if isinstance(row, Comment):
-        return _remark(row, recording)
+        return _remark(row, recording, edits)
     # Tab stops at one row only; the arrow keys go on from there (static/transcript.js).
     return (
         f'<div class="line" role="button" tabindex="-1" data-start="{row.start:.3f}" '
@@ -226,17 +249,21 @@ def _row(row: Row, recording: str) -> str:
     )
 
 
-def _remark(comment: Comment, recording: str) -> str:
-    when = clock(comment.at)
-    return (
-        f'<div class="remark" role="group" aria-label="Comment at {when}">{icon("comment")}'
-        f'<button type="button" class="cite" data-play="{comment.at:.3f}" data-until="{comment.at:.3f}" '
-        f'data-recording="{escape(recording)}" aria-label="Play from {when}">{when}</button>'
-        f"<p>{escape(comment.text)}</p>"
+def _remark(comment: Comment, recording: str, edits: bool) -> str:
+    when, who = clock(comment.at), escape(comment.by)
+    by = f'<span class="by">{who}</span>' if who else ""
+    label = f"Comment at {when}" + (f" by {who}" if who else "")
+    tools = (
         f'<button type="button" class="quiet" data-recomment="{comment.id}" title="Change" '
         f'aria-label="Change the comment at {when}">{icon("edit")}</button>'
         f'<button type="button" class="quiet" data-uncomment="{comment.id}" title="Delete" '
-        f'aria-label="Delete the comment at {when}">{icon("close")}</button></div>'
+        f'aria-label="Delete the comment at {when}">{icon("close")}</button>'
+    )
+    return (
+        f'<div class="remark" role="group" aria-label="{label}">{icon("comment")}'
+        f'<button type="button" class="cite" data-play="{comment.at:.3f}" data-until="{comment.at:.3f}" '
+        f'data-recording="{escape(recording)}" aria-label="Play from {when}">{when}</button>'
+        f"<div>{by}<p>{escape(comment.text)}</p></div>{tools if edits else ''}</div>"
     )
 
 
@@ -248,13 +275,17 @@ def _gap(gap: Span) -> str:
     )
 
 
-def _facts(recording: Recording, spoken: bool) -> str:
+def _facts(recording: Recording, spoken: bool, edits: bool, until: date | None) -> str:
     parts = [f"<span>{clock(recording.duration)}</span>"]
     if len(recording.languages) > 1:
         parts.append(f"<span>{escape(name_languages(recording.languages))}</span>")
     elif recording.language:
         parts.append(f"<span>{escape(recording.language.upper())}</span>")
     parts.append(f"<span>added {escape(recording.added_at[:10])}</span>")
+    if not edits:
+        parts.append("<span>shared with you, to read</span>")
+    if until is not None:
+        parts.append(f"<span>kept until {until.isoformat()}</span>")
     share = coverage_percent(recording)
     if share and (spoken or recording.gaps):
         parts.append(_coverage(recording, share))
@@ -291,12 +322,20 @@ def _note(recording: Recording) -> str:
     return ""
 
 
-def _speakers(recording: Recording) -> str:
+def _speakers(recording: Recording, edits: bool) -> str:
     if not recording.speakers:
         return ""
     looks = _looks(recording)
     is_named = recording.imported is not None and not any(map(is_label, recording.speakers))
     known = "named in the transcript" if is_named else "estimated"
+    if not edits:
+        names = "".join(
+            f'<span class="chip {looks[name]}">{escape(name)}</span>' for name in recording.speakers
+        )
+        return (
+            f'<div class="speakers" role="group" aria-label="Speakers, {known}">{names}'
+            f'<span class="hint">{known}</span></div>'
+        )
     chips = "".join(
         f'<button type="button" class="chip {looks[name]}" data-rename="{escape(name)}" '
         f'title="Rename or merge">{escape(name)}{icon("edit")}</button>'

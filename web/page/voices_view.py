@@ -14,20 +14,23 @@ if TYPE_CHECKING:
     from agent.workspace import SpeakerFacts
 
 
-def render_voices(recording: Recording, speakers: Sequence[SpeakerFacts], consent: bool | None) -> str:
+def render_voices(
+    recording: Recording, speakers: Sequence[SpeakerFacts], consent: bool | None, edits: bool = True
+) -> str:
     """One line for each speaker who has no name, or was named by the program.
 
     Args:
         recording: The one that is open.
         speakers: Its speakers.
         consent: Whether voices may be remembered; None has the page ask when a speaker is named.
+        edits: Whether whoever looks may say who somebody is.
     """
-    rows = "".join(_row(recording, speaker) for speaker in speakers)
+    rows = "".join(_row(recording, speaker, edits) for speaker in speakers)
     asks = "<span hidden data-ask-voices></span>" if consent is None else ""
     return (f'<ul class="known-voices" aria-label="Voices">{rows}</ul>' if rows else "") + asks
 
 
-def _row(recording: Recording, speaker: SpeakerFacts) -> str:
+def _row(recording: Recording, speaker: SpeakerFacts, edits: bool) -> str:
     likeness = speaker.likeness
     if not is_label(speaker.name) and likeness is None:
         return ""
@@ -42,9 +45,10 @@ def _row(recording: Recording, speaker: SpeakerFacts) -> str:
         voice = escape(likeness.voice)
         known = f"{voice}, known by voice" if likeness.sure else f"{voice}?"
         parts.append(f'<b class="maybe">{known}</b>')
-        if not likeness.sure:
+        if edits and not likeness.sure:
             parts.append(_answer(speaker.name, "yes", f"{name} is {voice}", "Yes"))
-        parts.append(_answer(speaker.name, "no", f"{name} is not {voice}", "No"))
+        if edits:
+            parts.append(_answer(speaker.name, "no", f"{name} is not {voice}", "No"))
     return f"<li><span>{name}</span> {' '.join(parts)}</li>" if parts else ""
 
 

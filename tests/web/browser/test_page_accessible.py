@@ -13,12 +13,27 @@ pytestmark = pytest.mark.browser
 Visit = Callable[..., Page]
 
 # Where a field stands in a box of its own, the box shows that it has the focus.
-FOCUSED = """() => {
+FOCUSED = r"""() => {
   const node = document.activeElement;
   const box = node.getBoundingClientRect();
+  const luminance = (colour) => {
+    const parts = colour.match(/[\d.]+/g).slice(0, 3).map((part) => part / 255);
+    const [r, g, b] = parts.map((part) => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const ground = (one) => {
+    for (let at = one?.parentElement; at; at = at.parentElement) {
+      const colour = getComputedStyle(at).backgroundColor;
+      if (!/, 0\)$|transparent/.test(colour)) return colour;
+    }
+    return "rgb(255, 255, 255)";
+  };
+  // What is no text needs three to one (WCAG 1.4.11).
   const rings = (one) => {
     const style = getComputedStyle(one);
-    return style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 1;
+    if (style.outlineStyle === "none" || parseFloat(style.outlineWidth) < 1) return false;
+    const [light, dark] = [luminance(style.outlineColor), luminance(ground(one))].sort((a, b) => b - a);
+    return (light + 0.05) / (dark + 0.05) >= 3;
   };
   let ringed = false;
   for (let one = node, up = 0; one && up < 6; one = one.parentElement, up += 1) ringed ||= rings(one);
@@ -69,8 +84,11 @@ def test_axe_finds_nothing_on_any_part_of_the_page(site: Site, visit: Visit, sch
     assert {part: wrong for part, wrong in found.items() if wrong} == {}
 
 
-def test_everything_is_reached_by_tab_with_a_name_and_a_visible_focus(site: Site, visit: Visit) -> None:
-    page = visit(site)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_everything_is_reached_by_tab_with_a_name_and_a_visible_focus(
+    site: Site, visit: Visit, scheme: str
+) -> None:
+    page = visit(site, color_scheme=scheme)
     page.wait_for_function("moss.timeline.peaks && moss.timeline.data")
     page.evaluate("document.activeElement.blur()")
     reached = []
@@ -90,6 +108,9 @@ def test_everything_is_reached_by_tab_with_a_name_and_a_visible_focus(site: Site
         "Speaker",
     ):
         assert any(name.startswith(wanted) for name in names), f"{wanted} is not reached: {names}"
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Keys").get_by_role("button", name="Close")).to_be_focused()
+    reached.append(page.evaluate(FOCUSED))
     bad = [
         each
         for each in reached

@@ -2,6 +2,7 @@
 
 /** Ask for a comment at a second; what plays is paused meanwhile. */
 moss.comment = async (at) => {
+  if (moss.isFixed()) return;
   const audio = moss.audio();
   const played = audio && !audio.paused;
   audio?.pause();
@@ -14,7 +15,7 @@ document.addEventListener("click", async (event) => {
   const button = event.target.closest?.("[data-comment], [data-recomment], [data-uncomment]");
   if (!button) return;
   const { recomment, uncomment } = button.dataset;
-  const text = button.parentElement.querySelector("p")?.textContent;
+  const text = button.closest(".remark")?.querySelector("p").textContent;
   if (recomment) {
     const changed = await moss.ask({ title: "Change the comment", label: "Comment", value: text, long: true, most: 4000, action: "Save" });
     if (changed && changed !== text) moss.send("player", "recomment", { id: recomment, text: changed });

@@ -157,8 +157,11 @@ moss.sayEdit = (text) => { const line = moss.editBar?.querySelector(".edit-statu
 
 /* The field. */
 
+/** Whether whoever looks may read the open recording, and not change it. */
+moss.isFixed = () => Boolean(moss.sheet?.querySelector(".rows[data-fixed]"));
+
 moss.edit = (row) => {
-  if (!moss.isSentence(row) || moss.editing?.id === row.dataset.id) return;
+  if (moss.isFixed() || !moss.isSentence(row) || moss.editing?.id === row.dataset.id) return;
   if (moss.editing) moss.saveField();
   moss.openField(row, row.querySelector(".text").textContent);
 };
@@ -427,6 +430,7 @@ moss.showHistory = async (id) => {
 /* Ways in: two clicks, the buttons beside a row, E on it. */
 
 moss.showTools = (row) => {
+  if (row && moss.isFixed()) row = null;
   if (row && !moss.tools) {
     moss.tools = document.createElement("div");
     moss.tools.className = "row-tools";

@@ -130,7 +130,7 @@ moss.takeDrops = () => {
   });
 };
 
-/** Give an imported transcript its media file; the server answers once both were compared. */
+/** Give an imported transcript its media file; the queue shows how far the two are compared. */
 moss.attach = (recording, file) => {
   const request = new XMLHttpRequest();
   const form = new FormData();
@@ -142,11 +142,11 @@ moss.attach = (recording, file) => {
   request.upload.addEventListener("progress", (event) => {
     const share = Math.round(100 * event.loaded / event.total);
     bar.firstChild.style.width = `${share}%`;
-    line.textContent = share < 100 ? `Sending ${file.name} · ${share} %` : `Comparing ${file.name} with the transcript`;
+    line.textContent = `Sending ${file.name} · ${share} %`;
   });
   request.addEventListener("load", () => {
     shown.remove();
-    if (request.status === 200) { moss.toast("The recording can be played now"); return; }
+    if (request.status === 202) { moss.toast("It can be played once it was compared with the transcript"); return; }
     let told = null;
     try { told = JSON.parse(request.responseText).error.message; } catch { /* no sentence of ours */ }
     moss.complain(told ?? `“${file.name}” could not be added (${request.status}); try again.`);
