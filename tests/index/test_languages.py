@@ -110,6 +110,7 @@ def words(segments: tuple[Segment, ...], start: float = 0.0, end: float = 1e9) -
     return " ".join(item.text for item in segments if start <= item.start < end).lower()
 
 
+@pytest.mark.slow
 def test_german_then_english_comes_out_each_in_its_language(whisper, tmp_path):
     decode_to_flac(ENGLISH_THEN_GERMAN, tmp_path / "whole.flac")
     audio, _ = soundfile.read(tmp_path / "whole.flac", dtype="float32")
@@ -125,6 +126,7 @@ def test_german_then_english_comes_out_each_in_its_language(whisper, tmp_path):
     assert "weekly planning call" in words(found.segments, german)
 
 
+@pytest.mark.slow
 def test_three_languages_come_out_each_in_its_language(whisper, tmp_path):
     path = tmp_path / "three.opus"
     path.write_bytes(THREE.read_bytes())
@@ -147,6 +149,7 @@ def mixed(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     opened.close()
 
 
+@pytest.mark.slow
 def test_english_then_german_comes_out_each_in_its_language(mixed):
     recording = mixed.library.resolve("Call")
     segments = tuple(mixed.library.segments(recording.id))
