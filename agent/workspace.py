@@ -686,6 +686,7 @@ class Workspace:
                 self.library.forget_thread(thread)
             self.note("deleted", recording.id)
             self._remove_notes(recording.id)
+            self.library.finish_removals()
             self.library.delete(recording.id)
             if self.vectors.url:
                 # Another process may have sent them again while the database still had them.

@@ -110,13 +110,17 @@ SWEEP_SECONDS = 86_400.0
 
 
 def sweep_daily(workspace: Workspace, ended: threading.Event) -> None:
-    """Delete what is older than ``MOSS_AGENT_KEEP_DAYS``, now and every day until ``ended`` is set."""
-    if workspace.settings.keep_days is None:
+    """Delete what is left of removed recordings, and what is older than ``MOSS_AGENT_KEEP_DAYS``.
+
+    Now and every day until ``ended`` is set.
+    """
+    if workspace.read_only is not None:
         return
 
     def sweep() -> None:
         while not ended.is_set():
             try:
+                workspace.library.finish_removals()
                 for recording in workspace.sweep():
                     log.warning("deleted after %d days: %s", workspace.settings.keep_days, recording.id[:12])
             except Exception as error:

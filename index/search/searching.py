@@ -39,10 +39,10 @@ PASSAGES_WITH_WORDS = 500
 """Passages in which sentences that have the words of a search are looked for."""
 
 MOST_COMPARED = 50_000
-"""Passages that are compared one by one, about five hundred hours, where a Chroma server lacks some."""
+"""Passages that are compared one by one, about six hundred hours, where a Chroma server lacks some."""
 
 ON_THEIR_WAY = 2_000
-"""Passages, about twenty hours, that a Chroma server may lack while other processes index recordings."""
+"""Passages, about twenty-six hours, that a Chroma server may lack while other processes index recordings."""
 
 RECORDINGS = 4
 """Recordings of the library that are looked into for one question."""

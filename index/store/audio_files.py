@@ -41,6 +41,10 @@ ARRIVING = ".arriving-"
 """What the suffix of a file begins with that one process writes; a name that no other has follows, since
 processes of several machines may share the folder."""
 
+REMOVING = "removing"
+"""Folder with a note for each recording whose copy is to go; it says when that was decided. It is written
+before the library forgets the recording, and goes after the copy, so that no copy is left for nobody."""
+
 SETTING = "MOSS_AGENT_AUDIO"
 LOOK_AGAIN = 30.0
 """Seconds for which a cached copy counts as the one that is kept elsewhere."""
@@ -120,12 +124,49 @@ class AudioFiles:
         """
         return digest_of(self.local(recording))
 
-    def withdraw(self, recording: str) -> None:
-        """Delete what is kept of a recording elsewhere.
+    def begin_removal(self, recording: str) -> None:
+        """Note that a copy is to go, which ``remove`` then deletes.
 
         Raises:
-            MossAgentError: It cannot be reached.
+            MossAgentError: It is kept elsewhere, and that cannot be reached.
         """
+        note = self.folder / REMOVING / recording
+        with suppress(
+            OSError
+        ):  # nothing more can be written on a full disk, and the copy must go all the same
+            note.parent.mkdir(parents=True, exist_ok=True)
+            note.write_text(str(time.time()), encoding="utf-8")
+
+    def remove(self, recording: str) -> None:
+        """Delete a copy, here and elsewhere, and the note that it is to go.
+
+        Raises:
+            MossAgentError: It is kept elsewhere, and that cannot be reached.
+        """
+        self.drop_local(recording)
+        (self.folder / REMOVING / recording).unlink(missing_ok=True)
+        with suppress(OSError):
+            (self.folder / REMOVING).rmdir()
+
+    def removals(self) -> dict[str, float]:
+        """The recordings whose copies are to go, and when that was noted, in seconds since 1970.
+
+        Raises:
+            MossAgentError: They are kept elsewhere, and that cannot be reached.
+        """
+        found = {}
+        for note in (self.folder / REMOVING).glob("*"):
+            with suppress(OSError, ValueError):
+                found[note.name] = float(note.read_text(encoding="utf-8"))
+        return found
+
+    def is_newer(self, recording: str, at: float) -> bool:
+        """Whether something on this machine belongs to a recording and was written since a time."""
+        for file in self.folder.glob(f"{recording}.*"):
+            with suppress(OSError):
+                if file.stat().st_mtime > at:
+                    return True
+        return False
 
     def drop_local(self, recording: str) -> None:
         """Delete what is on this machine of a recording."""
@@ -259,7 +300,13 @@ class KeptElsewhere(AudioFiles):
         with self._reaching() as (files, place), files.open(self._name(place, recording, COPY), "rb") as file:
             return _sha256(file)
 
-    def withdraw(self, recording: str) -> None:
+    def begin_removal(self, recording: str) -> None:
+        """See ``AudioFiles``."""
+        with self._reaching() as (files, place):
+            files.makedirs(f"{place}/{REMOVING}", exist_ok=True)
+            files.pipe_file(self._name(f"{place}/{REMOVING}", recording, ""), str(time.time()).encode())
+
+    def remove(self, recording: str) -> None:
         """See ``AudioFiles``."""
         with self._locks[recording], self._reaching() as (files, place):
             self._remove_unfinished(files, place, recording)
@@ -267,6 +314,24 @@ class KeptElsewhere(AudioFiles):
                 with suppress(FileNotFoundError):
                     files.rm_file(self._name(place, recording, suffix))
             self._seen.pop(recording, None)
+            self.drop_local(recording)
+            with suppress(FileNotFoundError):
+                files.rm_file(self._name(f"{place}/{REMOVING}", recording, ""))
+            # One that is empty; object stores have none.
+            with suppress(Exception):
+                files.rmdir(f"{place}/{REMOVING}")
+
+    def removals(self) -> dict[str, float]:
+        """See ``AudioFiles``."""
+        found = {}
+        with self._reaching() as (files, place):
+            files.invalidate_cache()
+            with suppress(FileNotFoundError):
+                for note in files.ls(f"{place}/{REMOVING}", detail=False):
+                    name = str(note).rstrip("/").rpartition("/")[2]
+                    with suppress(FileNotFoundError, ValueError):
+                        found[name] = float(files.cat_file(self._name(f"{place}/{REMOVING}", name, "")))
+        return found
 
     def check(self) -> str:
         """See ``AudioFiles``; a small file is written, read and removed."""

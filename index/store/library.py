@@ -6,6 +6,7 @@ Every read goes to the database; nothing here knows audio, models or vectors.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import secrets
 from collections.abc import Collection, Iterable, Sequence
@@ -20,6 +21,7 @@ from sqlalchemy.orm import Session
 from index.recording_errors import (
     AmbiguousRecording,
     InvalidInput,
+    MossAgentError,
     SpeakerExists,
     UnknownRecording,
 )
@@ -43,6 +45,8 @@ from index.store.database import (
 from index.store.people import LogRow, ThreadRow
 from index.text import folded_name, one_line
 from moss_audio.timestamps import clock
+
+_log = logging.getLogger(__name__)
 
 SPEAKER_KINDS = ("speaker", "rename", "unite")
 """Kinds of corrections that say who speaks."""
@@ -408,10 +412,11 @@ class Library:
 
         Raises:
             UnknownRecording, Forbidden: It is not theirs who acts.
-            MossAgentError: Its audio copy is kept elsewhere and cannot be removed there; nothing is deleted.
+            MossAgentError: Its audio copy is kept elsewhere, and that cannot be reached; nothing is deleted.
         """
         self.require_own(recording)
-        self.audio.withdraw(recording)
+        # A recording must not lose its audio where this breaks off, nor its audio be left for nobody.
+        self.audio.begin_removal(recording)
         with acting_as(EVERYTHING), self.database.transaction() as session:
             gone = f"gone-{secrets.token_hex(4)}"
             session.execute(
@@ -425,8 +430,31 @@ class Library:
             session.execute(update(SyncedNoteRow).where(left).values(name="", fingerprint=""))
             session.execute(delete(JobRow).where(JobRow.recording == recording))
             self.database.backend.forget_words(session)
-        self.audio.drop_local(recording)
+        self._remove_audio(recording)
         self.database.rewrite()
+
+    def finish_removals(self) -> None:
+        """Delete the audio copies of recordings that are gone, where that broke off."""
+        try:
+            begun = self.audio.removals()
+        except MossAgentError as error:
+            _log.warning("%s", error)
+            return
+        known = self._idle(begun) if begun else {}
+        for recording, at in begun.items():
+            # The same file may be on its way into the library again.
+            if recording not in known and not self.audio.is_newer(recording, at):
+                self._remove_audio(recording)
+
+    def _remove_audio(self, recording: str) -> None:
+        try:
+            self.audio.remove(recording)
+        except (MossAgentError, OSError) as error:
+            _log.warning(
+                "The recording is removed, but its audio copy could not be deleted; that is tried again with "
+                "the next one that is removed, and at every start of the page. %s",
+                error,
+            )
 
     def readable(self) -> list[str] | None:
         """The ids of the recordings that whoever acts may read; None for all that there are."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,11 +18,13 @@ from fsspec.implementations.memory import MemoryFileSystem
 from agent.settings import Settings
 from agent.workspace import Workspace, open_workspace
 from index.audio.peaks import peaks_of
-from index.recording_errors import MossAgentError
+from index.recording_errors import DiskFull, MossAgentError
 from index.records import Status
 from index.store.audio_files import IN_USE, KeptElsewhere
+from index.store.database import RecordingRow
 from tests.conftest import ROOT
 from tests.support.indexed import sentences, store
+from web.server import sweep_daily
 
 ONE, TWO, THREE = ("1" * 64, "2" * 64, "3" * 64)
 
@@ -207,7 +210,7 @@ def test_what_cannot_be_is_one_sentence_without_passwords(tmp_path: Path) -> Non
     with pytest.raises(MossAgentError, match="MOSS_AGENT_AUDIO"):
         open_workspace(Settings(home=tmp_path / "home", audio="some/folder"))
     with pytest.raises(MossAgentError, match="id"):
-        elsewhere(tmp_path, "memory://x").withdraw("../../etc")
+        elsewhere(tmp_path, "memory://x").remove("../../etc")
 
 
 def test_a_place_is_checked_by_writing_to_it(tmp_path: Path, url: str) -> None:
@@ -272,7 +275,67 @@ def test_a_recording_whose_copy_cannot_be_sent_goes_on_when_it_is_added_again(
     workspace.close()
 
 
-def test_what_cannot_be_removed_there_stays_in_the_library(
+def removed(fails: str, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Remove a recording whose audio copy is kept where something does not work."""
+    files = workspace.library.audio
+    assert isinstance(files, KeptElsewhere)
+    with monkeypatch.context() as broken:
+        broken.setattr(type(files._open()[0]), fails, lambda *_: (_ for _ in ()).throw(OSError("away")))
+        workspace.remove("Boat")
+
+
+@pytest.mark.parametrize("is_added_again", [False, True])
+def test_a_copy_that_cannot_be_removed_there_goes_later_unless_it_is_wanted_again(
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch, is_added_again: bool
+) -> None:
+    workspace = open_at(tmp_path / "home", url)
+    recording = store(workspace.library, sentences("The boat leaves at ten."), "Boat")
+    files = workspace.library.audio
+    make(files, recording)
+    files.put(recording)
+    removed("rm_file", workspace, monkeypatch)
+    assert workspace.library.recordings() == [] and f"{recording}.flac" in names(files)
+    if is_added_again:
+        with workspace.library.database.transaction() as session:
+            session.add(RecordingRow(id=recording, title="Boat", source_name="", added_at=""))
+    ended = threading.Event()
+    sweep_daily(workspace, ended)
+    if is_added_again:
+        workspace.library.finish_removals()
+        assert f"{recording}.flac" in names(files)
+        workspace.remove("Boat")
+    until = time.monotonic() + 20
+    while names(files):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    ended.set()
+    workspace.close()
+
+
+def test_a_removal_that_breaks_off_leaves_a_recording_with_its_audio(
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = open_at(tmp_path / "home", url)
+    recording = store(workspace.library, sentences("The boat leaves at ten."), "Boat")
+    make(workspace.library.audio, recording)
+    workspace.library.audio.put(recording)
+    workspace.library.audio.drop_local(recording)
+    with monkeypatch.context() as broken:
+        broken.setattr(type(workspace.library.database.backend), "forget_words", full)
+        with pytest.raises(DiskFull):
+            workspace.remove("Boat")
+    workspace.library.finish_removals()
+    assert workspace.library.audio_path(workspace.library.resolve("Boat").id).exists()
+    workspace.remove("Boat")
+    assert names(workspace.library.audio) == []
+    workspace.close()
+
+
+def full(*_: object) -> None:
+    raise DiskFull("The disk is full.")
+
+
+def test_what_cannot_be_reached_there_stays_in_the_library(
     tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace = open_at(tmp_path / "home", url)
@@ -282,7 +345,7 @@ def test_what_cannot_be_removed_there_stays_in_the_library(
     make(files, recording)
     files.put(recording)
     with monkeypatch.context() as broken:
-        broken.setattr(type(files._open()[0]), "rm_file", lambda *_: (_ for _ in ()).throw(OSError("away")))
+        broken.setattr(type(files._open()[0]), "pipe_file", lambda *_: (_ for _ in ()).throw(OSError("away")))
         with pytest.raises(MossAgentError):
             workspace.remove("Boat")
     assert workspace.library.recording(recording)
