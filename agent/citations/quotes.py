@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+_PUNCTUATION = re.compile(r"[,;:]+(?= )")
 _ELLIPSIS = re.compile(r"\[?(?:\.{3,}|…)\]?")
 
 
@@ -22,8 +23,11 @@ _FOLDED = str.maketrans(dict.fromkeys("“”„\"«»‹›「」‘’‚'`´"
 
 
 def fold(text: str) -> str:
-    """Text as it is compared: lower case, single spaces, quotation marks and outer punctuation gone."""
-    return tidy(text.casefold().translate(_FOLDED)).strip(" .,;:!?…-")
+    """Text as it is compared: lower case, single spaces, no quotation marks, commas and outer punctuation.
+
+    Commas go because sentences lose theirs where they are cut.
+    """
+    return _PUNCTUATION.sub("", tidy(text.casefold().translate(_FOLDED))).strip(" .,;:!?…-")
 
 
 def contains(folded: str, quote: str) -> bool:

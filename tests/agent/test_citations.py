@@ -161,6 +161,12 @@ def test_an_ellipsis_divides_a_quote_but_keeps_its_order() -> None:
     assert check("“by the 30th … Yes” [#4]").verdicts == ("spliced",)
 
 
+def test_a_quote_may_lack_a_comma() -> None:
+    quote = "“Yes I'll sign it” [#4]"
+    assert check(quote).text == checked_by(Checker(Shelf(), ALLOWED), quote, len(quote)).text
+    assert check(quote).text == "“Yes I'll sign it” [0:40]"
+
+
 def test_titles_and_denied_words_of_the_question_may_be_quoted_without_a_citation() -> None:
     assert check("From 1:00 to 2:00 in “Harbour Lights”:").text == "From 1:00 to 2:00 in “Harbour Lights”:"
     denied = "Nothing was said about “penguins”."
