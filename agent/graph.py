@@ -238,7 +238,7 @@ class _Nodes:
         if not str(reply.text).strip():
             return {"messages": [reply], "checked": Checked(NO_ANSWER, ())}
         out = lines.feed("\n")
-        unproven = (lines.dropped or lines.uncited) and not lines.checked.citations
+        unproven = (lines.checked.dropped or lines.checked.uncited) and not lines.checked.citations
         if unproven and (quotes := self._quotes(state)):
             # Nothing of it holds, or could be checked: what was said stands in its place, or below it.
             out += lines.feed(f"\n\n{quotes}", by_rule=True)

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,24 @@ def percentiles(seconds: Sequence[float]) -> dict[str, float]:
         "p50_ms": round(1000 * float(np.percentile(seconds, 50)), 1),
         "p95_ms": round(1000 * float(np.percentile(seconds, 95)), 1),
     }
+
+
+def processor_seconds() -> float:
+    """Processor time of this program and of the servers it started, in seconds, to a hundredth (Linux)."""
+    parents: dict[int, int] = {}
+    ticks: dict[int, int] = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            with suppress(OSError):
+                # proc(5): after the name in parentheses come the state, the parent, and as 12th to 15th the
+                # ticks of the process and of its children that have ended.
+                values = (folder / "stat").read_text().rpartition(")")[2].split()
+                parents[int(folder.name)] = int(values[1])
+                ticks[int(folder.name)] = sum(map(int, values[11:15]))
+    mine = {os.getpid()}
+    while new := {process for process, parent in parents.items() if parent in mine} - mine:
+        mine |= new
+    return sum(ticks.get(process, 0) for process in mine) / os.sysconf("SC_CLK_TCK")
 
 
 def show(title: str, rows: Sequence[dict[str, object]], result: dict[str, object]) -> None:

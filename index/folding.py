@@ -16,7 +16,7 @@ from fractions import Fraction
 
 from index.vocabulary import MONTHS, NUMBERS, ORDINALS, STOP_WORDS, TENS, one_of
 
-FOLD_VERSION = 2
+FOLD_VERSION = 3
 """Raised whenever ``fold`` answers differently; an index that was made with another version is made anew."""
 
 # --- letters ------------------------------------------------------------------------------------------
@@ -39,6 +39,8 @@ _PLAIN_LETTERS = str.maketrans(
     {"ı": "i", "ł": "l", "ø": "o", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe", "ħ": "h"}
     # Arabic's own thousands and decimal signs, and the sign between the numbers of a fraction.
     | {"\u066c": ",", "\u066b": ".", "\u2044": " "}
+    # Persian and Urdu keyboards write other letters for the same; Arabic ones leave out dots at a word's end.
+    | {"\u06a9": "\u0643", "\u06cc": "\u064a", "\u0649": "\u064a", "\u0629": "\u0647"}
 )
 _FRACTION = re.compile("[\u00bc-\u00be\u2150-\u215f\u2189]")
 
@@ -120,7 +122,8 @@ _OF_THE_CLOCK = re.compile(r"\b(?:at|by|until|till|before|after|since)[ \t\n]+$"
 """What stands before an hour: “at 10 500 people left” is not about 10,500 people."""
 _LAST_HOUR = 24
 _DECIMAL_COMMA = re.compile(r"(?<![\d.,:])(\d+),(\d+)(?![.,:]?\d)")
-_ROUND = re.compile(r"(?<![\d.,:])(\d{4,})\.0+(?![.,:]?\d)")
+_ROUND = re.compile(r"(?<![\d.,:])(\d{4,})(?:\.|(\.\d*[1-9]))0+(?![.,:]?\d)")
+_THOUSANDS = re.compile(r"(?<![\w.,:])(\d{1,3}(?:\.\d{1,3})?)k\b")
 _ORDINAL_DIGITS = re.compile(r"\b(\d+)(?:st|nd|rd|th)\b")
 
 _HUNDRED = 100
@@ -142,6 +145,14 @@ _RUN = re.compile(
     rf"(?:(?:(?:[ \t\n-]+|(?<=thousand), |(?<=million), |(?<=billion), )(?:and[ \t\n-]+)?"
     rf"(?:{one_of(list(_VALUES))})|[ -]point(?:[ -](?:{one_of(list(_DIGITS))}))+)\b)*"
 )
+
+_HALF_A = re.compile(rf"\bhalf an? (?={_LARGE}\b)")
+_AND_A_HALF = re.compile(
+    rf"\b(?P<before>an?|\d+|{one_of(list(_CARDINALS))})"
+    rf"(?: (?P<scale>{one_of(list(_SCALES))}) and a half(?! {_LARGE}\b)| and a half (?P<behind>{_LARGE}))\b"
+)
+_CENTURIES = [word for word, value in _CARDINALS.items() if 13 <= value <= 20]
+_YEAR_OH = re.compile(rf"\b({one_of(_CENTURIES)}) oh ({one_of(list(_DIGITS))})\b")
 
 _COUNTED_BY_NUMBER = re.compile(
     r"\b(?:act|article|band|book|building|bus|chapter|class|clause|day|door|episode|exercise|figure|flat|"
@@ -165,8 +176,13 @@ def _numbers_as_digits(text: str) -> str:
     """
     if any(map(str.isdigit, text)):
         text = _GROUPED.sub(_ungrouped, text)
-        text = _ROUND.sub(r"\1", _DECIMAL_COMMA.sub(r"\1.\2", text))
+        text = _ROUND.sub(lambda match: match[1] + (match[2] or ""), _DECIMAL_COMMA.sub(r"\1.\2", text))
         text = _ORDINAL_DIGITS.sub(r"\1", text)
+        text = _THOUSANDS.sub(lambda match: _plain(Decimal(match[1]) * 1000), text)
+    if " oh " in text:
+        text = _YEAR_OH.sub(lambda match: f"{_VALUES[match[1]]}0{_DIGITS[match[2]]}", text)
+    if "half" in text:
+        text = _AND_A_HALF.sub(_with_half, _HALF_A.sub("0.5 ", text))
     return _RUN.sub(_run_as_digits, text) if _ANY_NUMBER_WORD.search(text) else text
 
 
@@ -175,7 +191,17 @@ def _ungrouped(match: re.Match[str]) -> str:
     if kind == "other" and _is_hour_and_number(match):
         return match[0]
     digits, decimals = re.sub(r"\D", "", match[kind]), match[f"after_{kind}"] or ""
-    return f"{digits}.{decimals}" if decimals.strip("0") else digits
+    return f"{digits}.{decimals.rstrip('0')}" if decimals.strip("0") else digits
+
+
+def _with_half(match: re.Match[str]) -> str:
+    """“One and a half million” and “a million and a half” as “one point five million”."""
+    before = "one" if match["before"] in ("a", "an") else match["before"]
+    return f"{before}{'.5' if before.isdigit() else ' point five'} {match['scale'] or match['behind']}"
+
+
+def _plain(value: Decimal) -> str:
+    return format(value.normalize() if value % 1 else value.to_integral_value(), "f")
 
 
 def _is_hour_and_number(match: re.Match[str]) -> bool:
@@ -219,7 +245,7 @@ def _run_as_digits_of(parts: list[str]) -> str:
             at += 1
             continue
         value, at = _read_number(parts, at)
-        found.append(format(value.normalize() if value % 1 else value.to_integral_value(), "f"))
+        found.append(_plain(value))
     return " ".join(found)
 
 

@@ -86,7 +86,7 @@ FOREIGN_FUNCTION_WORDS: Mapping[str, frozenset[str]] = {
     "de": word_set(
         """was wurde wurden haben hat wir sie ist sind welche welcher welches gibt es gab die der das den dem
         des ein eine einen einer im in von vom zu bitte fasse fass mir meeting besprechung alles und fur
-        als auf er ich wer wie wo wann warum nicht mit an noch gesagt"""
+        als auf er ich wer wie wo wann warum nicht mit an noch gesagt getroffen"""
     ),
     "fr": word_set(
         """qu que quoi est ce qui a ete ont ils on nous avons quelles quels quelle quel sont les le la l des

@@ -9,35 +9,13 @@ from __future__ import annotations
 import heapq
 import mmap
 import struct
-from collections import deque
 from collections.abc import Iterator
 from io import SEEK_END
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-_ADTS_SAMPLES = 1024
-"""Samples of a frame of raw AAC."""
-
-_ADTS_RATES = (
-    96_000,
-    88_200,
-    64_000,
-    48_000,
-    44_100,
-    32_000,
-    24_000,
-    22_050,
-    16_000,
-    12_000,
-    11_025,
-    8_000,
-    7_350,
-)
-"""Hz, by the number in its header."""
-
-_ADTS_NEAR = 50
-"""Frames whose mean length says how many were lost near them."""
+from moss_audio.frame_streams import id3_bytes
 
 MOST_PARTS = 10_000
 """Joined files that are told apart; a radio stream of a week has fewer."""
@@ -67,7 +45,6 @@ _SIGNATURES = (
     b"FLV\x01\x04\x00",
     b"FLV\x01\x05\x00",
 )
-_TAGS = (b"ID3", b"APETAGEX")
 
 _WAVPACK_LIMIT = 1 << 20
 """Bytes that a WavPack block may have at most for FFmpeg."""
@@ -205,67 +182,9 @@ def counts_frames(path: Path, start: int = 0) -> bool:
         tag = _read_at(file, start, 10)
         first = start
         if tag[:3] == b"ID3" and len(tag) == 10:
-            first += _id3_bytes(tag)
+            first += id3_bytes(tag)
         head = _read_at(file, first, 4096)
     return any(name in head for name in (b"Xing", b"Info", b"VBRI"))
-
-
-def adts_losses(path: Path, start: int = 0, end: int | None = None) -> Iterator[float]:
-    """What is lost between the frames of a raw AAC file, which FFmpeg passes over without a word.
-
-    ISO/IEC 13818-7, section 6.2: a frame begins with twelve bits 1, and says its length and sample rate.
-
-    Args:
-        path: The file.
-        start: Byte where it begins, if it was joined to others.
-        end: Byte behind its end.
-
-    Yields:
-        For each frame how many seconds are probably lost in front of it, by the bytes between it and the one
-        before; 0 where it follows at once.
-    """
-    lost, near = 0.0, deque[int](maxlen=_ADTS_NEAR)
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        end = len(data) if end is None else end
-        position = _adts_sync(data, start, end)
-        while position < end:
-            length = _adts_length(data, position)
-            if length and (position + length >= end or _adts_length(data, position + length)):
-                yield lost
-                lost = 0.0
-                near.append(length)
-                seconds = _ADTS_SAMPLES / _ADTS_RATES[data[position + 2] >> 2 & 15]
-                position += length
-                continue
-            # A frame that damage begins in keeps its header: FFmpeg hands it on, and fails to decode it.
-            if length:
-                yield lost
-                lost = 0.0
-            following = _adts_sync(data, position + 1, end)
-            is_tag = any(data.find(tag, position, position + length + 4096) >= 0 for tag in _TAGS)
-            if near and not is_tag:
-                frames = (following - position) * len(near) / sum(near)
-                lost += seconds * max(0.0, frames - (length > 0))
-            position = following
-
-
-def _adts_length(data: mmap.mmap, position: int) -> int:
-    """Bytes of the frame of raw AAC that begins there; 0 where none does."""
-    head = data[position : position + 6]
-    if len(head) < 6 or head[0] != 0xFF or head[1] & 0xF6 != 0xF0 or head[2] >> 2 & 15 > 12:
-        return 0
-    length = (head[3] & 3) << 11 | head[4] << 3 | head[5] >> 5
-    return length if length > 7 else 0
-
-
-def _adts_sync(data: mmap.mmap, position: int, end: int) -> int:
-    """Where the next frame begins that another one follows; the end where there is none."""
-    while (position := data.find(b"\xff", position, end)) >= 0:
-        length = _adts_length(data, position)
-        if length and (position + length == end or _adts_length(data, position + length)):
-            return position
-        position += 1
-    return end
 
 
 def _later_starts(data: mmap.mmap) -> Iterator[int]:
@@ -344,7 +263,7 @@ def _mp3_files(data: mmap.mmap) -> Iterator[int]:
         if not first or not data[mark + 7] & 1:
             continue
         tag = data.rfind(b"ID3", max(0, first - _BEGINNING), first)
-        if tag < 0 or tag + _id3_bytes(data[tag : tag + 10]) != first:
+        if tag < 0 or tag + id3_bytes(data[tag : tag + 10]) != first:
             tag = first
         if tag:
             yield tag
@@ -357,11 +276,6 @@ def _mp3_gap(data: mmap.mmap, position: int) -> int:
         return 0
     is_mono = head[3] >> 6 == 3
     return (21 if is_mono else 36) if head[1] >> 3 & 3 == 3 else (13 if is_mono else 21)
-
-
-def _id3_bytes(tag: bytes) -> int:
-    """Bytes of a tag, its header of 10 among them. ID3v2.4, section 6.2: sizes have seven bits a byte."""
-    return 10 + sum((byte & 127) << 7 * place for place, byte in enumerate(reversed(tag[6:])))
 
 
 def _wavpack_files(data: mmap.mmap) -> Iterator[int]:

@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from moss_audio.avi_chunks import AviChunks
 from moss_audio.channels import ChannelMixer
 from moss_audio.errors import AudioError
+from moss_audio.frame_streams import BARE, FrameStream, Place
 from moss_audio.media_structure import (
-    adts_losses,
     counts_frames,
     joined_parts,
     ogg_bounds,
@@ -73,6 +74,9 @@ _LATE_SECONDS = 20.0
 _MOST_HOLES = 200
 """Holes that a report lists; the nearest become one where there are more."""
 
+_LOUDEST = 1e10
+"""Samples beyond this are no sound; whole numbers of 32 bits that were written as they are go up to 2e9."""
+
 _SILENCE_BLOCK = 10 * SAMPLE_RATE
 """Samples of silence given out at a time, so that a long hole needs no memory."""
 
@@ -83,6 +87,9 @@ _FORMATS = (
     "amr,amrnb,amrwb,ac3,eac3,dts,dtshd,truehd,mlp,wv,ape,tta,tak,shn,voc,mpc,mpc8,rm,loas,gsm,sln,opus,mxf,gxf,"
     "dv,nut,g722,g726,sbc,oma,dsf,iff,nistsphere,ircam,sox,ac4,wtv"
 )
+
+_CHECKED = frozenset(("wavpack", "tta", "flac", "ac3", "eac3"))
+"""Codecs whose frames have a checksum, which FFmpeg looks at only when told to: damage would be noise."""
 
 _TIMELESS = frozenset(
     (
@@ -238,6 +245,8 @@ class TrackDecoder:
             raise AudioError(
                 f"{self.path.name} holds sound of a kind that cannot be decoded; convert it to mp3 or wav."
             )
+        if self._stream.codec_context.name in _CHECKED:
+            self._stream.codec_context.options = {"err_detect": "crccheck+explode"}
         # PyAV counts a container's times in microseconds (AV_TIME_BASE).
         duration = self._container.duration
         self._part_seconds: float | None = duration / 1_000_000 if duration and duration > 0 else None
@@ -262,11 +271,25 @@ class TrackDecoder:
                 self._part_seconds = min(self._part_seconds, self._ogg_end - late)
         self._has_times = not _TIMELESS & set(self._container.format.name.split(","))
         self._good_bytes = 0
-        is_adts = self._container.format.name == "aac"
-        self._losses = adts_losses(self.path, *part) if is_adts else None
-        """Raw AAC alone: seconds that are lost in front of each packet, and passed over."""
+        self._bare = self._frame_stream(part)
+        """The frames of a bare stream, or the index of an AVI file, which say where packets belong."""
+        self._is_lead_known = False
+        self._lead: float | None = None
+        """Seconds of sound by the frames of a bare stream in front of the first that is given out."""
         self._last_time = 0.0
         """Where the last packet of any stream begins, seconds on the container's own clock."""
+
+    def _frame_stream(self, part: tuple[int, int]) -> FrameStream | AviChunks | None:
+        name, codec = self._container.format.name, self._stream.codec_context
+        if name == "avi":
+            chunks = AviChunks(self.path, *part, self._stream.index)
+            return chunks if chunks.is_known else None
+        if name not in BARE:
+            return None
+        # What has no header that says it (LOAS) is AAC, in frames of 1,024 samples.
+        seconds = (codec.frame_size or 1024) / (codec.sample_rate or SAMPLE_RATE)
+        frames = FrameStream(self.path, *part, name, seconds)
+        return frames if frames.is_known else None
 
     def _part_blocks(self, part: tuple[int, int]) -> Iterator[np.ndarray]:
         import av
@@ -305,9 +328,13 @@ class TrackDecoder:
         import av
 
         for packet in self._packets():
-            if self._losses is not None and (lost := next(self._losses, 0.0)):
-                self._is_behind_damage = True
-                self._lost += min(lost, MAX_HOLE_SECONDS)
+            place = self._bare.place(packet) if self._bare is not None and packet.size else None
+            if place is not None:
+                self._is_behind_damage |= place.lost > 0.0
+                if not place.is_whole:
+                    continue
+                if place.junk:
+                    packet = self._without_junk(packet, place.junk)
             try:
                 decoded = cast("list[AudioFrame]", packet.decode())
             except av.error.EOFError:
@@ -315,11 +342,37 @@ class TrackDecoder:
             except (av.error.FFmpegError, OSError, ValueError):
                 self._damaged += 1
                 self._is_behind_damage = True
-                if not self._has_times:
+                if not self._has_times and place is None:
                     self._lost += self._lost_seconds(packet)
                 continue
             self._good_bytes += packet.size
+            if place is not None and decoded:
+                self._put_in_place(decoded, place)
             yield from decoded
+
+    def _without_junk(self, packet: Packet, junk: int) -> Packet:
+        """A packet without what FFmpeg passed over to find its frame, which decoders take for the frame."""
+        from av import Packet
+
+        frame = Packet(bytes(packet)[junk:])
+        frame.stream = self._stream
+        frame.time_base, frame.pts, frame.dts = packet.time_base, packet.pts, packet.dts
+        return frame
+
+    def _put_in_place(self, decoded: list[AudioFrame], place: Place) -> None:
+        """Find out what is lost in front of the frames of a packet of a bare stream."""
+        sound = sum(frame.samples / frame.sample_rate for frame in decoded)
+        clock = self._clock - self._part_start
+        if self._lead is None or not (self._is_behind_damage or self._is_lead_known):
+            # Sound that begins late is given its silence only when its first frame is given out.
+            self._lead = place.end - sound - clock
+        self._is_lead_known |= self._is_behind_damage
+        lost = place.end - sound - self._lead - clock
+        if self._is_behind_damage and lost > sound / 2:
+            self._lost = min(lost, MAX_HOLE_SECONDS)
+        elif place.lost:
+            # Something took the place of what is lost.
+            self._holes.append((max(self._part_start, self._clock - place.lost), self._clock))
 
     def _lost_seconds(self, packet: Packet) -> float:
         """How long an undecodable packet probably was: what FFmpeg skips to find a frame is part of it."""
@@ -409,11 +462,11 @@ class TrackDecoder:
                 self._written += samples
 
     def _finite(self, block: np.ndarray) -> np.ndarray:
-        """The block with 0 in place of infinite samples and of what is no number."""
-        # A sum of squares is not finite if one sample is not, and costs a fraction of looking at each.
-        if isfinite(float(np.vdot(block, block))):
+        """The block with 0 in place of samples that are no number, or none that sound has."""
+        # A sum of squares shows one of them, and costs a fraction of looking at each.
+        if float(np.vdot(block, block)) <= _LOUDEST**2:
             return block
-        finite = np.isfinite(block)
+        finite = np.abs(block) <= _LOUDEST
         if np.count_nonzero(finite) < block.size / 2:
             start = self._written / SAMPLE_RATE
             self._holes.append((start, start + block.shape[-1] / SAMPLE_RATE))
@@ -421,6 +474,12 @@ class TrackDecoder:
 
     def _end(self, part: tuple[int, int]) -> Iterator[np.ndarray]:
         """What is missing at the end of a part: as silence where it is short, else as what was cut off."""
+        if (
+            self._bare is not None
+            and (lost := self._bare.finish().lost) > CLOCK_TOLERANCE
+            and self._may_last(lost)
+        ):
+            yield from self._silence_until(self._clock + lost, damaged=True)
         decoded = self._clock - self._part_start
         missing = self._missing(part, decoded)
         own = self._own_seconds
@@ -432,6 +491,9 @@ class TrackDecoder:
     def _missing(self, part: tuple[int, int], decoded: float) -> float:
         """Seconds that are missing behind what was decoded, beyond what containers round away."""
         name = self._container.format.name
+        if isinstance(self._bare, AviChunks):
+            # The index stands at the end, and a file that has it is not cut off.
+            return 0.0
         if name == "avi" and part is self._parts[-1] and self._stream.frames and self._stream.time_base:
             # Its header counts the blocks of the track; how many bytes they would take is not said.
             missing = float(self._stream.frames * self._stream.time_base) - decoded
@@ -449,10 +511,11 @@ class TrackDecoder:
         declared = self._part_seconds
         if not self._has_times and not self._counts_frames(part):
             declared = None
-        if declared is None or declared - decoded <= max(2.0, 0.02 * declared):
+        least = 0.5 if name == "mp3" else max(2.0, 0.02 * (declared or 0.0))
+        if declared is None or declared - decoded <= least:
             return 0.0
         if self._own_seconds is not None:
-            return declared - decoded if self._own_seconds - decoded > 2.0 else 0.0
+            return declared - decoded if self._own_seconds - decoded > min(least, 2.0) else 0.0
         # A video may outlast its sound: then its pictures go on to the end.
         last = self._last_time - (self._container.start_time or 0) / 1_000_000
         return declared - decoded if declared - last > max(2.0, 0.02 * declared) else 0.0

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
+import gc
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+import shutil
+import sys
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from sqlalchemy import Engine, make_url
 
 from agent.privacy import switch_off_telemetry
+from index.store import database
+from index.store.backends import Backend, Sqlite
 from tests.servers import chroma, chroma_server
+from tests.support.remembered import Remembered, remember
 
 __all__ = ["chroma", "chroma_server"]
 
@@ -24,13 +31,26 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 if (_workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))) > 1:
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // _workers)))
 # A shared machine may take any time over one example; tests hold what comes out, benchmarks how fast.
-settings.register_profile("any-machine", deadline=None)
+settings.register_profile("any-machine", deadline=None, max_examples=40)
+# For who changes what such a test is about: `pytest --hypothesis-profile=thorough`.
+settings.register_profile("thorough", deadline=None, max_examples=500)
 settings.load_profile("any-machine")
 for _name in [name for name in os.environ if name.startswith("MOSS_AGENT_")]:
     del os.environ[_name]
 
 ROOT = Path(__file__).parent.parent
 DATA = Path(__file__).parent / "data"
+
+
+# What is imported, and the tests themselves, stay until the end: the garbage collector would look through
+# them again and again.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """From here on there is garbage."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -41,35 +61,61 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path not in slow)
 
 
+_modules_seen = [0]
+
+
+def pytest_runtest_setup() -> None:
+    """Take what large libraries keep for good out of the garbage collector's sight: looking through it again
+    and again takes longer than building an application does."""
+    if len(sys.modules) > _modules_seen[0] + 100:
+        gc.collect()
+        gc.freeze()
+        _modules_seen[0] = len(sys.modules)
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of this run, also where its tests run side by side in several processes."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
 @pytest.fixture(scope="session", autouse=True)
-def embedded_once() -> Iterator[None]:
-    """What the packaged models made of a sentence or a voice in one test serves the next, which would get the
-    same: the sample is taken in some hundred times."""
-    import numpy as np
+def remembered(shared: Path) -> Iterator[None]:
+    """What the packaged models made of a sentence, a voice or a stretch of sound in one test serves the next,
+    which would get the same."""
+    kept = Remembered(shared / "remembered.sqlite")
+    with pytest.MonkeyPatch.context() as patch:
+        remember(patch, kept)
+        yield
+    kept.close()
 
-    from index.diarization.voice_embeddings import VoiceEncoder
-    from index.search.embeddings import Embedder
 
-    sentences: dict[tuple[str, str], np.ndarray] = {}
-    voices: dict[bytes, np.ndarray] = {}
-    encode_passages, embed = Embedder.encode_passages, VoiceEncoder.embed
+@pytest.fixture(scope="session", autouse=True)
+def migrated_once(once: Callable[[str, Callable[[Path], object]], Path]) -> Iterator[None]:
+    """A new library in a file is a copy of one that went through all migrations, which take fifty times as
+    long; most tests begin with a new library."""
+    migrate = database.migrate
 
-    def passages(self: Embedder, texts: Sequence[str]) -> np.ndarray:
-        new = [text for text in dict.fromkeys(texts) if (self.name, text) not in sentences]
-        sentences.update(zip(((self.name, text) for text in new), encode_passages(self, new), strict=True))
-        found = [sentences[self.name, text] for text in texts]
-        return np.stack(found) if found else encode_passages(self, [])
+    def make(folder: Path) -> None:
+        backend = Sqlite(make_url(f"sqlite:///{folder}/library.sqlite"))
+        engine = backend.open(read_only=False)
+        migrate(engine, backend)
+        engine.dispose()
 
-    def voice_vectors(self: VoiceEncoder, windows: Sequence[np.ndarray]) -> np.ndarray:
-        keys = [hashlib.sha256(window.tobytes()).digest() for window in windows]
-        new = {key: window for key, window in zip(keys, windows, strict=True) if key not in voices}
-        voices.update(zip(new, embed(self, list(new.values())), strict=True))
-        found = [voices[key] for key in keys]
-        return np.stack(found) if found else embed(self, [])
+    def copied(engine: Engine, backend: Backend) -> None:
+        if isinstance(backend, Sqlite) and not backend.path.exists():
+            made = once("newest-library", make) / "library.sqlite"
+            copy = backend.path.with_name(f"{backend.path.name}.{os.getpid()}.{threading.get_ident()}")
+            # Where it cannot be copied, migrating says why; a link never takes another file's place.
+            with suppress(OSError):
+                shutil.copyfile(made, copy)
+                os.link(copy, backend.path)
+            copy.unlink(missing_ok=True)
+        migrate(engine, backend)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Embedder, "encode_passages", passages)
-        patch.setattr(VoiceEncoder, "embed", voice_vectors)
+        patch.setattr(database, "migrate", copied)
         yield
 
 
@@ -93,10 +139,8 @@ def home(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], object]], Path]:
+def once(shared: Path) -> Callable[[str, Callable[[Path], object]], Path]:
     """Make a folder once a run, also where tests run side by side: the first fills it, the others wait."""
-    shared = tmp_path_factory.getbasetemp()
-    shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
 
     def made(name: str, fill: Callable[[Path], object]) -> Path:
         folder, done = shared / name, shared / f"{name}.done"

@@ -10,6 +10,7 @@ import logging
 import mimetypes
 import os
 import re
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import quote
@@ -55,7 +56,7 @@ def create_app(workspace: Workspace, jobs: Jobs, host: str = "127.0.0.1", accoun
     uploads = Uploads(workspace.home, workspace.is_shared, workspace.identify)
     with acting_as(EVERYTHING):
         ready = {recording.id for recording in workspace.recordings() if recording.status == "ready"}
-        uploads.take_up(jobs, ready, workspace.people.person)
+        uploads.take_up(jobs, ready, partial(workspace.people.person, even_disabled=True))
     os.environ["GRADIO_TEMP_DIR"] = str(uploads.arriving)
     mimetypes.add_type("application/javascript", ".js")
 

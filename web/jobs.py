@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 State = Literal["waiting", "running", "failed", "stopped", "done"]
 
+LOOK_AGAIN_SECONDS = 5.0
+"""How often it is looked whether what is held back may be begun."""
+
 FINISHED_KEPT = 200
 """Jobs that are still told about after they left the queue."""
 log = logging.getLogger(__name__)
@@ -117,6 +120,7 @@ class Jobs:
         identify: Gives the id that a file's recording has or will have.
         actor: Says who asks; everybody sees their own jobs, and administrators nobody's too.
         hear_again: Transcribes a recording anew from its audio copy: ``Workspace.hear_again``.
+        is_held: Says whether what somebody sent waits for now, since their account is disabled.
         attach: Gives an imported transcript its media: ``Workspace.attach_media``.
     """
 
@@ -127,8 +131,10 @@ class Jobs:
         hear_again: HearAgain | None = None,
         identify: Callable[[Path], str] = file_id,
         actor: Callable[[], Actor] = lambda: EVERYTHING,
+        is_held: Callable[[Actor], bool] = lambda _: False,
         attach: Attach | None = None,
     ) -> None:
+        self._is_held = is_held
         self._add = add
         self._hear_again, self._attach = hear_again, attach
         self._identify, self._actor = identify, actor
@@ -291,9 +297,9 @@ class Jobs:
     def _take(self) -> Job | None:
         """Wait for a job and begin it; None at the end."""
         with self._changed:
-            while not self._closing and self._next() is None:
-                self._changed.wait()
-            job = self._next()
+            while (job := self._next()) is None and not self._closing:
+                waits = any(job.state == "waiting" for job in self._jobs.values())
+                self._changed.wait(LOOK_AGAIN_SECONDS if waits else None)
             if self._closing or job is None:
                 return None
             job = self._update(job.id, state="running")
@@ -312,7 +318,13 @@ class Jobs:
                 self._begin_worker()
 
     def _next(self) -> Job | None:
-        return next((job for job in self._jobs.values() if job.state == "waiting"), None)
+        return next((job for job in self._jobs.values() if self._may_begin(job)), None)
+
+    def _may_begin(self, job: Job) -> bool:
+        try:
+            return job.state == "waiting" and not self._is_held(job.by)
+        except MossAgentError:
+            return True  # the job itself meets the error and shows it
 
     def _run(self, job: Job) -> None:
         try:

@@ -14,10 +14,11 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from sqlalchemy import ColumnElement, and_, delete, or_, select, update
+from sqlalchemy import ColumnElement, and_, delete, or_, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -27,6 +28,7 @@ from index.recording_errors import MossAgentError
 from index.records import StageName
 from index.store.access import EVERYTHING, NOBODY, Actor, Person, acting_as, acting_person
 from index.store.database import Database, JobRow
+from index.store.people import PersonRow
 from web.jobs import FINISHED_KEPT, Adder, Attach, HearAgain, Job, Jobs, State
 from web.uploads import BROKE_OFF, MOST_BEGUN, Uploads
 
@@ -40,7 +42,7 @@ LEASE_SECONDS = 30.0
 """After so long without a word a process is taken for dead."""
 
 LOOKED_AT = 50
-"""Waiting files that are looked at for one that this process can read."""
+"""Waiting files that are asked for at a time, to find one that this process can read."""
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +56,7 @@ def open_jobs(workspace: Workspace) -> Jobs:
             workspace.hear_again,
             workspace.identify,
             lambda: workspace.actor,
+            workspace.people.is_disabled,
             workspace.attach_media,
         )
     uploads = Uploads(workspace.home, is_shared=True)
@@ -66,7 +69,7 @@ def open_jobs(workspace: Workspace) -> Jobs:
         workspace.hear_again,
         workspace.identify,
         lambda: workspace.actor,
-        workspace.people.person,
+        partial(workspace.people.person, even_disabled=True),
         workspace.attach_media,
     )
 
@@ -80,7 +83,7 @@ class SharedJobs(Jobs):
         at_once: As in ``Jobs``.
         release: Deletes an upload by its name, once it was added or given up.
         hear_again, identify, actor: As in ``Jobs``.
-        person: Finds somebody by the number of their account.
+        person: Finds somebody by the number of their account, also where it is disabled.
         attach: As in ``Jobs``.
     """
 
@@ -96,7 +99,7 @@ class SharedJobs(Jobs):
         person: Callable[[int], Person | None] = lambda _: None,
         attach: Attach | None = None,
     ) -> None:
-        super().__init__(add, at_once, hear_again, identify, actor, attach)
+        super().__init__(add, at_once, hear_again, identify, actor, attach=attach)
         self._person = person
         self.database = database
         self.worker = uuid.uuid4().hex
@@ -233,40 +236,57 @@ class SharedJobs(Jobs):
         return None
 
     def _claim(self) -> Job | None:
-        """Begin the first job that waits, or that a process has left behind."""
+        """Begin the first job that waits, or that a process has left behind, and that can be begun here."""
         now = time.time()
-        query = select(JobRow).where(self._free(now)).order_by(JobRow.queued_at, JobRow.id).limit(LOOKED_AT)
-        with self.database.transaction() as session:
-            for row in session.scalars(query.with_for_update(skip_locked=True)).all():
-                taken = self._begun(session, row, now)
-                if taken is not None:
-                    break
-            else:
+        place = JobRow.queued_at, JobRow.id
+        query = select(*place, JobRow.path, JobRow.losing).where(self._free(now)).order_by(*place)
+        after: tuple[float, str] | None = None
+        while True:
+            further = query if after is None else query.where(tuple_(*place) > after)
+            with self.database.transaction() as session:
+                rows = session.execute(further.limit(LOOKED_AT)).all()
+            for row in rows:
+                # Others may read what lies on a disk of theirs.
+                if row.losing is not None or Path(row.path).exists():
+                    job = self._begun(row.id, now)
+                    if job is not None:
+                        return job
+            if len(rows) < LOOKED_AT:
                 return None
-        job = self._job(taken)
-        # Not before it is this process's for everybody to see: `_beat` would find that it is not.
-        self._cancels[job.id] = threading.Event()
-        if self._closing:
-            self._cancels[job.id].set()
-        self._wake()
-        return job
+            after = rows[-1].queued_at, rows[-1].id
 
-    def _begun(self, session: Session, row: JobRow, now: float) -> JobRow | None:
+    def _begun(self, job: str, now: float) -> Job | None:
         """A job that is free, once it is this process's; None where it is not to be begun here."""
-        if row.cancelled or row.begun > MOST_BEGUN:
-            # It would end the next process too.
-            error = None if row.cancelled else BROKE_OFF
-            row.state, row.error, row.worker = "failed" if error else "stopped", error, None
+        free = select(JobRow).where(JobRow.id == job, self._free(now))
+        with self.database.transaction() as session:
+            row = session.scalar(free.with_for_update(skip_locked=True))
+            if row is None:
+                return None
+            if row.cancelled or row.begun > MOST_BEGUN:
+                # It would end the next process too.
+                error = None if row.cancelled else BROKE_OFF
+                row.state, row.error, row.worker = "failed" if error else "stopped", error, None
+                return None
+            values = {"state": "running", "worker": self.worker, "lease_until": now + LEASE_SECONDS}
+            # Only what is still free: SQLite locks no rows.
+            mine = update(JobRow).where(JobRow.id == row.id, self._free(now)).returning(JobRow)
+            taken = session.scalar(mine.values(begun=JobRow.begun + 1, **values))
+        if taken is None:
             return None
-        if row.losing is None and not Path(row.path).exists():
-            return None
-        values = {"state": "running", "worker": self.worker, "lease_until": now + LEASE_SECONDS}
-        mine = update(JobRow).where(JobRow.id == row.id, self._free(now)).returning(JobRow)
-        return session.scalar(mine.values(begun=JobRow.begun + 1, **values))
+        begun = self._job(taken)
+        # Not before it is this process's for everybody to see: `_beat` would find that it is not.
+        self._cancels[job] = threading.Event()
+        if self._closing:
+            self._cancels[job].set()
+        self._wake()
+        return begun
 
     def _free(self, now: float) -> ColumnElement[bool]:
         left_behind = and_(JobRow.state == "running", JobRow.lease_until < now)
-        return and_(JobRow.left_at.is_(None), or_(JobRow.state == "waiting", left_behind))
+        # What somebody sent whose account is disabled waits until it no longer is.
+        held = JobRow.person_id.in_(select(PersonRow.id).where(PersonRow.is_disabled))
+        is_held = and_(JobRow.person_id.is_not(None), held)
+        return and_(JobRow.left_at.is_(None), or_(JobRow.state == "waiting", left_behind), ~is_held)
 
     def _next(self) -> Job | None:
         try:
@@ -392,7 +412,8 @@ class SharedJobs(Jobs):
             row.state, row.can_retry, row.worker, row.left_at = state, False, None, time.time()
             session.flush()
             newest = select(JobRow.id).where(JobRow.left_at.is_not(None)).order_by(JobRow.left_at.desc())
-            old = list(session.scalars(newest.offset(FINISHED_KEPT)))
+            # Another process that does the same deletes those that it holds.
+            old = list(session.scalars(newest.offset(FINISHED_KEPT).with_for_update(skip_locked=True)))
             session.execute(delete(JobRow).where(JobRow.id.in_(old)))
         if source is not None:
             self._release(source)

@@ -218,7 +218,8 @@ class Uploads:
         Args:
             jobs: The queue.
             ready: Ids of the recordings that are ready.
-            person: Finds somebody by the number of their account; what they sent goes when they are gone.
+            person: Finds somebody by the number of their account, also where it is disabled; what they sent
+                goes when they are gone.
         """
         for upload in self.left_over():
             sender = None if upload.person is None else person(upload.person)

@@ -30,11 +30,11 @@ from agent.citations.verdicts import (
     SHARED,
     Evidence,
     Statement,
-    Told,
     Verdict,
     content,
     judge,
     mend,
+    place,
     ranked,
     stems,
 )
@@ -115,7 +115,7 @@ class Checked:
     dropped: int = 0
     """Claims left out."""
     uncited: bool = False
-    """Whether sentences in it are marked."""
+    """Whether sentences in it are marked as such that could not be checked."""
     verdicts: tuple[Verdict, ...] = ()
     """What was wrong with the statements that did not hold as they were written."""
 
@@ -125,17 +125,8 @@ class Checked:
         return render(self.marked_text, self.citations)
 
 
-@dataclass(frozen=True)
-class _Kept:
-    """What becomes of one statement."""
-
-    text: str = ""
-    citations: tuple[Citation, ...] = ()
-    verdict: Verdict | None = None
-    marked: bool = False
-    dropped: bool = False
-    said: str = ""
-    """The words of the lines it cites."""
+_LEFT_OUT = Checked("", (), dropped=1)
+"""What becomes of a statement that rests on nothing."""
 
 
 class Checker:
@@ -156,7 +147,6 @@ class Checker:
         self._allowed = set(allowed)
         self._fresh = set(self._allowed)
         self._evidence = Evidence(names=set(map(fold, titles)), question=question)
-        self._told = Told()
 
     def learn(self, result: ToolResult) -> None:
         """Add what a tool returned."""
@@ -169,8 +159,7 @@ class Checker:
 
     def learn_facts(self, told: Mapping[str, Any]) -> None:
         """Add what may be told without a citation: fields that are no evidence."""
-        self._told.learn(told)
-        self._evidence.names |= self._told.names
+        self._evidence.learn(told)
 
     def check_line(self, line: str, by_rule: bool = False) -> Checked:
         """Check one line: its statements that hold or were mended, with bullets and headings kept."""
@@ -205,12 +194,12 @@ class Checker:
         else:
             held = [self._cited(piece, runs) for piece in pieces]
             # What cites nothing may rest on what its neighbours cite.
-            said = fold(" ".join(item.said for item in held if item))
+            said = fold(" ".join(citation.quote for item in held if item for citation in item.citations))
             kept = [
                 item or self._uncited(piece, said, heading) for item, piece in zip(held, pieces, strict=True)
             ]
         dropped = sum(item.dropped for item in kept)
-        rest = "".join(item.text for item in kept)
+        rest = "".join(item.marked_text for item in kept)
         if dropped and not any(map(str.isalnum, rest)):
             return Checked("", (), dropped)
         marked = (prefix + (rest.lstrip() if dropped else rest)).rstrip()
@@ -220,17 +209,17 @@ class Checker:
         markers = sum(isinstance(part, Marker) for part in split_markers(marked))
         if markers != len(citations) or any(isinstance(part, Broken) for part in tokens(marked)):
             return Checked("", (), dropped + 1)
-        verdicts = tuple(item.verdict for item in kept if item.verdict)
-        return Checked(marked, citations, dropped, any(item.marked for item in kept), verdicts)
+        verdicts = tuple(verdict for item in kept for verdict in item.verdicts)
+        return Checked(marked, citations, dropped, any(item.uncited for item in kept), verdicts)
 
-    def _by_rule(self, piece: str, runs: _Runs, said: str) -> _Kept:
+    def _by_rule(self, piece: str, runs: _Runs, said: str) -> Checked:
         parts = tokens(piece)
         own = [runs[part] for part in parts if isinstance(part, Marker) and part in runs]
         quotes = [part.text[1:-1] for part in parts if isinstance(part, Quote)]
         cites = any(isinstance(part, (Marker, Broken)) for part in parts)
         if (cites and not own) or not all(contains(said, q) or self._is_name(q, piece) for q in quotes):
-            return _Kept(dropped=True)
-        return _Kept(_rebuilt(parts, runs), tuple(map(_citation, own)))
+            return _LEFT_OUT
+        return Checked(_rebuilt(parts, runs), tuple(map(_citation, own)))
 
     def _read(self, piece: str) -> Statement:
         parts = tokens(piece)
@@ -240,31 +229,30 @@ class Checker:
             tuple(quote for quote in quotes if not self._is_name(quote[1:-1], piece)),
         )
 
-    def _cited(self, piece: str, runs: _Runs) -> _Kept | None:
+    def _cited(self, piece: str, runs: _Runs) -> Checked | None:
         """What becomes of a statement with citations; None for one without."""
         parts = tokens(piece)
         if not any(isinstance(part, (Marker, Broken)) for part in parts):
             return None
         own = [runs[part] for part in parts if isinstance(part, Marker) and part in runs]
-        citations = tuple(map(_citation, own))
-        cited = sorted({segment.id: segment for run in own for segment in run}.values(), key=_place)
-        said, rebuilt = " ".join(segment.text for segment in cited), _rebuilt(parts, runs)
+        kept = Checked(_rebuilt(parts, runs), tuple(map(_citation, own)))
         if not has_words(piece):
-            return _Kept(rebuilt, citations, said=said)
+            return kept
+        cited = sorted({segment.id: segment for run in own for segment in run}.values(), key=place)
         statement = self._read(piece)
         verdict = judge(statement, cited, self._evidence) if cited else "fabricated"
         if verdict is not None:
             return self._mended(statement, cited, verdict)
         if statement.quotes or self._evidence.comparable(statement.plain):
-            return _Kept(rebuilt, citations, said=said)
-        return _Kept(_with_mark(rebuilt), citations, marked=True, said=said)
+            return kept
+        return replace(kept, marked_text=_with_mark(kept.marked_text), uncited=True)
 
     def _mended(
         self, statement: Statement, cited: Sequence[Segment], verdict: Verdict, quoting: bool = True
-    ) -> _Kept:
+    ) -> Checked:
         made = mend(statement, cited, self._evidence)
         if made is None or (made.quoted and not quoting):
-            return _Kept(verdict=verdict, dropped=True)
+            return replace(_LEFT_OUT, verdicts=(verdict,))
         citations = tuple(_citation([segment]) for segment in made.cited)
         if verdict == "fabricated" and not made.quoted and made.text == statement.text and cited:
             # It was said, but elsewhere.
@@ -274,25 +262,21 @@ class Checker:
             line = made.cited[0]
             text = f"{tidy(line.speaker or 'Somebody')}: {quoted(line.text)}"
         gap = statement.text[len(statement.text.rstrip()) :]
-        said = " ".join(segment.text for segment in made.cited)
         markers = " ".join(str(Marker(segment.id, segment.id)) for segment in made.cited)
         text = _with_mark(text.rstrip(), markers)
         # As of a statement that was not mended: where words cannot be compared, it is not checked.
         unsure = not made.quoted and not statement.quotes and not self._evidence.comparable(made.text)
-        return _Kept(
-            (_with_mark(text) if unsure else text) + gap, citations, verdict, marked=unsure, said=said
-        )
+        text = _with_mark(text) if unsure else text
+        return Checked(text + gap, citations, uncited=unsure, verdicts=(verdict,))
 
-    def _uncited(self, piece: str, said: str, heading: bool) -> _Kept:
+    def _uncited(self, piece: str, said: str, heading: bool) -> Checked:
         """What becomes of a statement without citations, on a line whose citations say so much."""
         statement = self._read(piece)
         text = statement.text
-        if not any(map(str.isalnum, text)) or heading:
-            return _Kept(text)
-        if statement.quotes and all(contains(said, quote[1:-1]) for quote in statement.quotes):
-            return _Kept(text)
-        if not statement.quotes and self._claims_nothing(text, bool(said)):
-            return _Kept(text)
+        rests = statement.quotes and all(contains(said, quote[1:-1]) for quote in statement.quotes)
+        says_nothing = heading or not any(map(str.isalnum, text))
+        if rests or says_nothing or (not statement.quotes and self._claims_nothing(text, bool(said))):
+            return Checked(text, ())
         # Names and times can be put right.
         words = {word for word in content(self._evidence.without_names(text)) if ":" not in word}
         for line in ranked(statement, self._evidence)[:3]:
@@ -306,10 +290,10 @@ class Checker:
                 continue
             gap = text[len(text.rstrip()) :]
             marker = str(Marker(line.id, line.id))
-            return _Kept(_with_mark(text.rstrip(), marker) + gap, (_citation([line]),))
+            return Checked(_with_mark(text.rstrip(), marker) + gap, (_citation([line]),))
         if statement.quotes:
             return self._mended(statement, (), "fabricated")
-        return _Kept(_with_mark(text), marked=True)
+        return Checked(_with_mark(text), (), uncited=True)
 
     def _claims_nothing(self, text: str, may_rest: bool) -> bool:
         """Whether a sentence asks, leads to a list, denies, talks to the user, or tells what tools told."""
@@ -322,7 +306,7 @@ class Checker:
         denies = NEGATION.search(text) is not None
         if not words:
             return may_rest or denies or plain != text
-        if words <= _TALK or self._told.covers(words, denies):
+        if words <= _TALK or self._evidence.tells(words, denies):
             return True
         if _LEADS.match(text) and " that " not in text and words <= _TALK | asked:
             return True
@@ -352,10 +336,6 @@ class Checker:
 
 
 _Runs = Mapping[Marker, Sequence[Segment]]
-
-
-def _place(segment: Segment) -> tuple[str, float]:
-    return segment.recording, segment.start
 
 
 def _words(part: str | Marker | Quote | Broken) -> str:
@@ -414,30 +394,10 @@ class LineStream:
         self._numbers = numbers
         self._rest = ""
         self._held: list[Checked] = []
-        self._lines: list[str] = []
         self._blank = 0
-        self._citations: list[Citation] = []
-        self._dropped = 0
-        self._uncited = False
-        self._verdicts: tuple[Verdict, ...] = ()
         self._by_rule = False
-
-    @property
-    def checked(self) -> Checked:
-        """What has come out so far."""
-        return Checked(
-            "\n".join(self._lines), tuple(self._citations), self._dropped, self._uncited, self._verdicts
-        )
-
-    @property
-    def dropped(self) -> int:
-        """Claims left out so far."""
-        return self._dropped
-
-    @property
-    def uncited(self) -> bool:
-        """Whether a claim so far is marked as one that could not be checked."""
-        return self._uncited
+        self.checked = Checked("", ())
+        """The text that has come out so far, and what was found out about all that was read."""
 
     def feed(self, text: str, by_rule: bool = False) -> str:
         """Take the next piece of text; returns the text, with labels, that is certain now.
@@ -456,14 +416,14 @@ class LineStream:
     def forget(self) -> None:
         """Leave out the line that is not finished, and all before it where nothing has come out yet."""
         self._rest = ""
-        if not self._citations:
-            self._held, self._dropped, self._uncited = [], 0, False
+        if not self.checked.citations:
+            self._held, self.checked = [], replace(self.checked, dropped=0, uncited=False)
 
     def finish(self) -> str:
         """The text ends here; returns what was still held back."""
         out = self._line(self._rest) if self._by_rule else self._end_of_claims()
         self._rest = ""
-        if self._uncited:
+        if self.checked.uncited:
             self._held += [Checked("", ()), Checked(LEGEND, ())]
         return out + self._release()
 
@@ -471,35 +431,38 @@ class LineStream:
         """All that a model claimed is known; what comes now is composed by rule, or nothing."""
         out = self._line(self._rest)
         self._rest = ""
-        if self._dropped and not self._citations:
+        if self.checked.dropped and not self.checked.citations:
             self._held = [Checked(UNVERIFIED, ())]
-            self._uncited = False
+            self.checked = replace(self.checked, uncited=False)
         return out
 
     def _line(self, line: str) -> str:
         if not self._by_rule and self._numbers is not None:
             line = numbered(line, {number: segment for segment, number in self._numbers.items()})
         checked = self._checker.check_line(line.rstrip(), self._by_rule)
-        self._dropped += checked.dropped
-        self._verdicts += checked.verdicts
-        self._citations += checked.citations
-        self._uncited = self._uncited or checked.uncited
+        so_far = self.checked
+        self.checked = Checked(
+            so_far.marked_text,
+            so_far.citations + checked.citations,
+            so_far.dropped + checked.dropped,
+            so_far.uncited or checked.uncited,
+            so_far.verdicts + checked.verdicts,
+        )
         if checked.marked_text.strip() or not line.strip():
             self._held.append(checked)
-        return self._release() if self._citations else ""
+        return self._release() if self.checked.citations else ""
 
     def _release(self) -> str:
-        out = ""
+        out, text = "", self.checked.marked_text
         for checked in self._held:
             if not checked.marked_text:
                 # Blank lines wait for what follows, so that none ends the text or begins it.
                 self._blank += 1
                 continue
-            gap = min(self._blank, 1) if self._lines else 0
-            out += "\n" * (gap + bool(self._lines)) + checked.text
-            self._lines += [""] * gap + [checked.marked_text]
+            gap = "\n" * (1 + min(self._blank, 1)) if text else ""
+            out, text = out + gap + checked.text, text + gap + checked.marked_text
             self._blank = 0
-        self._held = []
+        self._held, self.checked = [], replace(self.checked, marked_text=text)
         return out
 
 

@@ -7,7 +7,7 @@ quotation marks are words of a recording, not citations: a transcript cannot cit
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -55,15 +55,24 @@ def numbered(line: str, segments: Mapping[int, int]) -> str:
         line: ``The club is called [3]; they agree [4-6].``; also ``[3, 5]``.
         segments: From a number to the segment's id; what cites another number becomes a broken marker.
     """
-    pieces: list[str] = []
+    return "".join(
+        "".join(_segment_marker(part, segments) for part in re.split("[,;]", text[1:-1]))
+        if kind == "number"
+        else text
+        for kind, text in _pieces(line, re.compile(f"{TOKEN.pattern}|(?P<number>{_NUMBERED.pattern})"))
+    )
+
+
+def _pieces(line: str, pattern: re.Pattern[str] = TOKEN) -> Iterator[tuple[str, str]]:
+    """A line cut up: each piece with its group in the pattern, and with an empty name what lies between."""
     at = 0
-    for match in re.finditer(f"{TOKEN.pattern}|(?P<number>{_NUMBERED.pattern})", line):
-        text = match.group()
-        if not match.group("quote") and _NUMBERED.fullmatch(text):
-            text = "".join(_segment_marker(part, segments) for part in re.split("[,;]", text[1:-1]))
-        pieces += [line[at : match.start()], text]
+    for match in pattern.finditer(line):
+        if match.start() > at:
+            yield "", line[at : match.start()]
+        yield str(match.lastgroup), match.group()
         at = match.end()
-    return "".join([*pieces, line[at:]])
+    if at < len(line):
+        yield "", line[at:]
 
 
 def _segment_marker(part: str, segments: Mapping[int, int]) -> str:
@@ -85,42 +94,22 @@ def split_markers(text: str) -> list[str | Marker]:
     Only markers outside quotation marks count, as in the check.
     """
     parts: list[str | Marker] = []
-
-    def plain(piece: str) -> None:
-        if parts and isinstance(parts[-1], str):
-            parts[-1] += piece
-        elif piece:
-            parts.append(piece)
-
-    for number, line in enumerate(text.split("\n")):
-        plain("\n" if number else "")
-        at = 0
-        for match in TOKEN.finditer(line):
-            exact = _EXACT.fullmatch(match.group()) if match.group("marker") else None
-            plain(line[at : match.start()])
-            if exact:
+    for line in re.split(r"(?<=\n)", text):
+        for kind, piece in _pieces(line):
+            if kind == "marker" and (exact := _EXACT.fullmatch(piece)):
                 parts.append(Marker(int(exact[1]), int(exact[2] or exact[1])))
+            elif parts and isinstance(parts[-1], str):
+                parts[-1] += piece
             else:
-                plain(match.group())
-            at = match.end()
-        plain(line[at:])
+                parts.append(piece)
     return parts
 
 
 def tokens(line: str) -> list[Token]:
     """A line as text, quotes and markers; lists such as ``[#1, #4]`` become several markers."""
     found: list[Token] = []
-    at = 0
-    for match in TOKEN.finditer(line):
-        if match.start() > at:
-            found.append(line[at : match.start()])
-        if match.group("quote"):
-            found.append(Quote(match.group()))
-        else:
-            found += _markers(match.group()[2:-1])
-        at = match.end()
-    if at < len(line):
-        found.append(line[at:])
+    for kind, piece in _pieces(line):
+        found += [Quote(piece)] if kind == "quote" else _markers(piece[2:-1]) if kind else [piece]
     return found
 
 
@@ -191,19 +180,12 @@ def _mask(line: str) -> str:
     A full stop that ends a quote stays, as it may end the sentence too.
     """
     pieces: list[str] = []
-    at = 0
-    for match in TOKEN.finditer(line):
-        pieces.append(_clean(line[at : match.start()]))
-        length = match.end() - match.start()
-        if match.group("marker"):
-            pieces.append(_MARKER * length)
+    for kind, piece in _pieces(line):
+        if not kind:
+            pieces.append(piece.replace(_QUOTE, " ").replace(_MARKER, " "))
+        elif kind == "marker":
+            pieces.append(_MARKER * len(piece))
         else:
-            stop = match.group()[-2:-1]
-            ends = length > 2 and stop in ".!?…。！？"
-            pieces.append(_QUOTE * (length - 2) + stop + _QUOTE if ends else _QUOTE * length)
-        at = match.end()
-    return "".join([*pieces, _clean(line[at:])])
-
-
-def _clean(text: str) -> str:
-    return text.replace(_QUOTE, " ").replace(_MARKER, " ")
+            ends = len(piece) > 2 and piece[-2] in ".!?…。！？"
+            pieces.append(_QUOTE * (len(piece) - 2) + piece[-2] + _QUOTE if ends else _QUOTE * len(piece))
+    return "".join(pieces)

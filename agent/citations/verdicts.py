@@ -89,6 +89,8 @@ class Evidence:
     names: set[str] = field(default_factory=set)
     question: str = ""
     _words: set[str] = field(default_factory=set)
+    _told: set[str] = field(default_factory=set)
+    _remarks: list[str] = field(default_factory=list)
 
     def add(self, segments: Iterable[Segment]) -> None:
         """Add lines."""
@@ -97,6 +99,38 @@ class Evidence:
             self._words |= stems(segment.text)
             if segment.speaker:
                 self.names.add(fold(segment.speaker))
+
+    def learn(self, told: Mapping[str, Any]) -> None:
+        """Add what no line can be cited for: lengths, dates, counts, states, remarks of a tool's result."""
+        for key, value in told.items():
+            if key in ("note", "error", "answer", "overview") and isinstance(value, str):
+                self._remarks.append(value)
+            elif key not in ("evidence", "points", "text", "query", "id", "recording", "passages", "topics"):
+                self._take(key, value)
+            elif isinstance(value, Mapping):
+                self.learn(value)
+
+    def _take(self, key: str, value: Any) -> None:
+        self._told |= stems(key.replace("_", " "))
+        if key == "duration":
+            self._told |= stems("length long last take hours minutes seconds")
+        if isinstance(value, Mapping):
+            self.learn(value)
+        elif isinstance(value, list | tuple):
+            self._told.add(str(len(value)))
+            for item in value:
+                self._take(key, item)
+        elif isinstance(value, str):
+            if key in ("title", "speakers", "speaker"):
+                self.names.add(fold(value))
+            self._told |= stems(name_languages([value]) if key.startswith("language") else value)
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            self._told |= _written(value)
+
+    def tells(self, words: frozenset[str], denies: bool) -> bool:
+        """Whether content words are all told, as fields or in one remark that denies as much."""
+        remarks = (stems(text) for text in self._remarks if bool(NEGATION.search(text)) == denies)
+        return words <= self._told or any(words <= remark for remark in remarks)
 
     @property
     def speakers(self) -> dict[str, str]:
@@ -255,17 +289,17 @@ def mend(statement: Statement, cited: Sequence[Segment], evidence: Evidence) -> 
         cited: The lines that it cites, in time order; empty where it cites none that there are.
         evidence: Everything it may rest on.
     """
-    if cited and (text := _reworded(statement, cited, evidence, names_alone=True)):
+    if cited and (text := _reworded(statement, cited, evidence)):
         return Mended(text, tuple(cited))
     best = [line for line in ranked(statement, evidence) if _closeness(statement, line) >= SHARED]
     best = best[:CANDIDATES]
     others = [line for line in best if cited and line not in cited]
-    for lines in [[line] for line in best] + [sorted([*cited, line], key=_place) for line in others]:
+    for lines in [[line] for line in best] + [sorted([*cited, line], key=place) for line in others]:
         if judge(statement, lines, evidence) is None:
             return Mended(statement.text, tuple(lines))
-    for lines in [list(cited), *([line] for line in best)]:
-        if lines and (text := _reworded(statement, lines, evidence)):
-            return Mended(text, tuple(lines))
+    for line in best:
+        if text := _reworded(statement, [line], evidence):
+            return Mended(text, (line,))
     rest = list(cited[:1]) or best[:1]
     return Mended("", tuple(rest), quoted=True) if rest else None
 
@@ -283,23 +317,18 @@ def _closeness(statement: Statement, line: Segment) -> float:
     return quoted + len(words & own) / max(1, len(words))
 
 
-def _place(line: Segment) -> tuple[str, float]:
+def place(line: Segment) -> tuple[str, float]:
+    """What lines are ordered by."""
     return line.recording, line.start
 
 
-def _reworded(
-    statement: Statement, cited: Sequence[Segment], evidence: Evidence, names_alone: bool = False
-) -> str:
-    """The statement with what is wrong in it put right from the lines it cites; empty where that fails.
-
-    With ``names_alone`` only who spoke, when and where is put right.
-    """
+def _reworded(statement: Statement, cited: Sequence[Segment], evidence: Evidence) -> str:
+    """The statement with what is wrong in it put right from the lines it cites; empty where that fails."""
     text = statement.text
     quotes = []
     for quote in statement.quotes:
         if not contains(fold(" ".join(line.text for line in cited)), quote[1:-1]):
-            near = "" if names_alone else nearest(quote[1:-1], cited)
-            if not near:
+            if not (near := nearest(quote[1:-1], cited)):
                 return ""
             text = text.replace(quote, quote[0] + near + quote[-1])
             quote = quote[0] + near + quote[-1]
@@ -338,48 +367,6 @@ def nearest(quote: str, cited: Sequence[Segment]) -> str:
     return found.strip(" ,;:").translate(INNER_QUOTES)
 
 
-class Told:
-    """What tools told that no segment can be cited for: lengths, dates, counts, states, remarks."""
-
-    def __init__(self) -> None:
-        self._words: set[str] = set()
-        self._remarks: list[str] = []
-        self.names: set[str] = set()
-        """Titles and speakers, folded."""
-
-    def learn(self, told: Mapping[str, Any]) -> None:
-        """Add fields of a tool's result; what was said in recordings is not among them."""
-        for key, value in told.items():
-            if key in ("note", "error", "answer", "overview") and isinstance(value, str):
-                self._remarks.append(value)
-            elif key not in ("evidence", "points", "text", "query", "id", "recording", "passages", "topics"):
-                self._take(key, value)
-            elif isinstance(value, Mapping):
-                self.learn(value)
-
-    def _take(self, key: str, value: Any) -> None:
-        self._words |= stems(key.replace("_", " "))
-        if key == "duration":
-            self._words |= stems("length long last take hours minutes seconds")
-        if isinstance(value, Mapping):
-            self.learn(value)
-        elif isinstance(value, list | tuple):
-            self._words.add(str(len(value)))
-            for item in value:
-                self._take(key, item)
-        elif isinstance(value, str):
-            if key in ("title", "speakers", "speaker"):
-                self.names.add(fold(value))
-            self._words |= stems(name_languages([value]) if key.startswith("language") else value)
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            self._words |= _written(value)
-
-    def covers(self, words: frozenset[str], denies: bool) -> bool:
-        """Whether content words are all told, as fields or in one remark that denies as much."""
-        remarks = (stems(text) for text in self._remarks if bool(NEGATION.search(text)) == denies)
-        return words <= self._words or any(words <= remark for remark in remarks)
-
-
 NEGATION = re.compile(
     r"\b(?:no|not|none|nothing|never|nobody|nowhere|without|neither|cannot|kein\w*|nicht|nichts|nie\w*)\b"
     r"|n['’]t\b|没有|未|不",
@@ -391,16 +378,9 @@ def _written(value: float) -> set[str]:
     """A number, and a length of time also as a clock has it and in minutes, as people write them."""
     if not 0 <= value < 1e9:
         return {str(value)}
-    ways = {f"{value:g}", str(round(value)), str(int(value)), f"{value:.1f}", str(round(100 * value))}
+    ways = {f"{value:g}", f"{value:.1f}", str(round(100 * value))}
     for seconds in {round(value), int(value)}:
-        minutes, rest = divmod(seconds, 60)
-        hours, left = divmod(minutes, 60)
-        ways |= {
-            clock(seconds),
-            str(minutes),
-            str(rest),
-            str(round(seconds / 60)),
-            f"{hours}:{left:02d}:{rest:02d}",
-        }
-        ways |= {str(hours), str(left)} if hours else set()
+        hours, minutes, rest = seconds // 3600, seconds // 60 % 60, seconds % 60
+        numbers = (seconds, seconds // 60, round(seconds / 60), hours, minutes, rest)
+        ways |= {clock(seconds), f"{hours}:{minutes:02d}:{rest:02d}", *map(str, numbers)}
     return ways

@@ -13,12 +13,13 @@ from dataclasses import replace
 from typing import Protocol, TypeVar
 
 from agent.citations.quotes import fold, quoted, tidy
-from agent.planning.intents import WHICH, Intent, Span
+from agent.planning.intents import WHICH, Intent
 from agent.planning.plan import MOST_LISTENED, moment_of, place_of, within
 from agent.planning.rules import content_words
 from agent.planning.situation import Result, Situation
+from agent.planning.time_expressions import TimeRange
 from index.language_names import name_languages
-from index.records import ActionItem, Item, Summary
+from index.records import ActionItem, Item
 from index.text import similarity
 from moss_audio.timestamps import clock
 from tools.listen import NEEDS_MOSS_AUDIO
@@ -34,20 +35,13 @@ from tools.result import (
 )
 from tools.search_recordings import PASSAGES
 
-HEADINGS = {
-    "key_quotes": "Key quotes:",
-    "decisions": "Decisions:",
-    "action_items": "Action items:",
-    "open_questions": "Open questions:",
-}
-
 NAMES = {
-    "decisions": ("decision", "decisions"),
-    "action_items": ("action item", "action items"),
-    "open_questions": ("open question", "open questions"),
-    "key_quotes": ("key quote", "key quotes"),
+    "key_quotes": "key quote",
+    "decisions": "decision",
+    "action_items": "action item",
+    "open_questions": "open question",
 }
-"""What one and several items of a section are called."""
+"""What one item of each section of a summary is called, in the order in which they are shown."""
 
 LEADS_FROM = 0.3
 """A quote of the right kind leads over others if it is at least this relevant, as a share of the best."""
@@ -200,7 +194,7 @@ def _about_quote(intent: Intent, situation: Situation) -> str:
     if item is None:
         return "There is no quote yet that this could be about."
     if intent.kind == "time_of":
-        return f"That was {_lower_first(_between(item.start, item.end))}: {quoted(item.text)} [#{item.id}]"
+        return f"That was {_between(item.start, item.end)}: {quoted(item.text)} [#{item.id}]"
     if not item.speaker:
         return f"Who said {quoted(item.text)} [#{item.id}] is not known: its voice was not identified."
     return _said(item)
@@ -216,27 +210,23 @@ def _searched(intent: Intent, situation: Situation) -> str:
         words = content_words(intent.query)
         there = [item for item in read.evidence if _shared(words, content_words(item.text))]
         if there:
-            return _listed(f"{_between(*read.content.range)}, about it:", list(map(_line, there)))
+            head = f"{_between(*read.content.range).capitalize()}, about it:"
+            return _listed(head, list(map(_line, there)))
     parts = []
     for result in situation.all(SummaryResult):
         for name in ("decisions", "action_items", "open_questions"):
-            items = _about_topic(_items_of(result.content.summary, name), intent.about, result, situation)
+            items = _about_topic(getattr(result.content.summary, name), intent.about, result, situation)
             items = [item for item in items if found and _in_stretch(item, found.content)]
             if rows := _item_rows(items, result):
-                parts.append(_listed(HEADINGS[name], rows))
+                parts.append(_listed(_heading_of(name), rows))
     return _paragraphs([_compose_search(intent, situation), *parts, ENGLISH if unknown else ""])
 
 
 def _read(intent: Intent, situation: Situation) -> str:
     """What was said at a time; a clock time beyond the end that somebody spoke of is quoted instead."""
-    found = situation.found(SearchResult)
-    spoken = found is not None and bool(within(found, intent))
-    return _compose_search(intent, situation) if spoken else _compose_read(intent, situation)
-
-
-def _compose_read(intent: Intent, situation: Situation) -> str:
-    """What was said at the time that was asked for."""
-    read = situation.found(Transcript)
+    found, read = situation.found(SearchResult), situation.found(Transcript)
+    if found is not None and within(found, intent):
+        return _compose_search(intent, situation)
     if read is None:
         before_start = intent.direction == "before"
         return "That is the beginning of the recording." if before_start else _failed(situation)
@@ -257,10 +247,10 @@ def _stretch(read: Result[Transcript], intent: Intent, outline: Result[Outline] 
     items = read.evidence
     if not items:
         nobody = f"{_plain_name(intent.speaker)} said nothing" if intent.speaker else "Nothing was said"
-        return _paragraphs([f"{nobody} {_lower_first(_between(start, end))} in {title}.", note])
-    topics = _topic_rows(outline.content, Span(start, end)) if outline else []
+        return _paragraphs([f"{nobody} {_between(start, end)} in {title}.", note])
+    topics = _topic_rows(outline.content, TimeRange(start, end)) if outline else []
     if topics:
-        heading = _listed(f"{_between(start, end)} in {title}, by topic:", topics)
+        heading = _listed(f"{_between(start, end).capitalize()} in {title}, by topic:", topics)
         return _paragraphs([heading, _listed("It begins like this:", [_line(item) for item in items]), note])
     heading = _heading(intent, start, end, items) + f" in {title}"
     who = f", {_plain_name(intent.speaker)} said:" if intent.speaker else ":"
@@ -271,15 +261,15 @@ def _heading(intent: Intent, start: float, end: float, items: Sequence[Evidence]
     """``From 2:00 to 3:00``; a moment is named with the whole sentences around it."""
     span = intent.span
     if span is None or span.kind != "moment":
-        return _between(start, end)
+        return _between(start, end).capitalize()
     # Rain that goes on for an hour does not make the moment an hour long.
     spoken = [item for item in items if item.kind == "speech"]
     start = min([start, *(item.start for item in spoken)])
     end = max([end, *(item.end for item in spoken)])
     if span.start <= 0:
         # Cut off at the start of the recording, the stretch no longer has the moment in its middle.
-        return _between(start, end)
-    return f"Around {clock((span.start + span.end) / 2)} ({_lower_first(_between(start, end))})"
+        return _between(start, end).capitalize()
+    return f"Around {clock((span.start + span.end) / 2)} ({_between(start, end)})"
 
 
 def _compose_search(intent: Intent, situation: Situation) -> str:
@@ -421,11 +411,8 @@ def _moments(
     counts = [_shared(words, content_words(item.text)) for item in items]
     most = max(counts)
     there = [item for item, count in zip(items, counts, strict=True) if count == most]
-    return _listed("It comes up here:", _rows(sorted(there, key=_place), found, situation))
-
-
-def _rows(items: Sequence[Evidence], found: Result[SearchResult], situation: Situation) -> list[str]:
-    return [_line(item, _title_of(item, found, situation)) for item in items]
+    runs = [[item] for item in sorted(there, key=_place)]
+    return _listed("It comes up here:", _run_rows(runs, found, situation))
 
 
 def _place(item: Evidence) -> tuple[str, float]:
@@ -476,20 +463,17 @@ def _compose_around(intent: Intent, situation: Situation) -> str:
 
 
 def _summary(intent: Intent, situation: Situation) -> str:
-    result = situation.found(SummaryResult)
-    return _compose_summary(result, intent.span) if result else _failed(situation)
-
-
-def _compose_summary(result: Result[SummaryResult], span: Span | None = None) -> str:
     """A whole summary, or the part of it that overlaps a stretch."""
+    result, span = situation.found(SummaryResult), intent.span
+    if result is None:
+        return _failed(situation)
     summary, recording = result.content.summary, result.content.recording
-    part = _part(span, recording.duration)
+    part = f", {_between(span.start, min(span.end, recording.duration))}" if span else ""
     head = f"Summary of {quoted(recording.title)} ({clock(recording.duration)}){part}:"
-    sections = [head, "" if span else _plain_line(summary.overview)]
-    for name, heading in HEADINGS.items():
-        rows = _item_rows(_inside(_items_of(summary, name), span), result)
-        if rows:
-            sections.append(_listed(heading, rows))
+    sections = [head, "" if span else _plain_name(summary.overview)]
+    for name in NAMES:
+        if rows := _item_rows(_inside(getattr(summary, name), span), result):
+            sections.append(_listed(_heading_of(name), rows))
     topics = [
         _topic_row(topic.title, topic.start, topic.end, topic.segments)
         for topic in _inside(summary.topics, span)
@@ -501,28 +485,15 @@ def _compose_summary(result: Result[SummaryResult], span: Span | None = None) ->
     return _paragraphs([*sections, result.content.note])
 
 
-def _items_of(summary: Summary, name: str) -> tuple[Item, ...]:
-    """The items of one section, by its key in ``HEADINGS``."""
-    sections: Mapping[str, tuple[Item, ...]] = {
-        "decisions": summary.decisions,
-        "action_items": summary.action_items,
-        "open_questions": summary.open_questions,
-        "key_quotes": summary.key_quotes,
-    }
-    return sections[name]
-
-
-def _part(span: Span | None, duration: float) -> str:
-    return f", {_lower_first(_between(span.start, min(span.end, duration)))}" if span else ""
+def _heading_of(section: str) -> str:
+    return f"{NAMES[section].capitalize()}s:"
 
 
 def _outline(_: Intent, situation: Situation) -> str:
-    result = situation.found(Outline)
-    return _compose_outline(result) if result else _failed(situation)
-
-
-def _compose_outline(result: Result[Outline]) -> str:
     """The topics of a recording with their times."""
+    result = situation.found(Outline)
+    if result is None:
+        return _failed(situation)
     title, note = quoted(result.content.recording.title), result.content.note
     rows = _topic_rows(result.content, None)
     if not rows:
@@ -530,7 +501,7 @@ def _compose_outline(result: Result[Outline]) -> str:
     return _paragraphs([_listed(f"Topics of {title}:", rows), note])
 
 
-def _topic_rows(outline: Outline, span: Span | None) -> list[str]:
+def _topic_rows(outline: Outline, span: TimeRange | None) -> list[str]:
     """One row a topic that overlaps the stretch."""
     return [
         _topic_row(topic.title, topic.start, topic.end, topic.evidence)
@@ -541,12 +512,7 @@ def _topic_rows(outline: Outline, span: Span | None) -> list[str]:
 def _topic_row(title: str, start: float, end: float, numbers: Sequence[int]) -> str:
     """``- 0:12 to 1:11: ferry, crew, operator [#4-#21]``."""
     marker = f" {_run_marker(numbers)}" if numbers else ""
-    return f"- {clock(start)} to {clock(end)}: {_plain_line(title)}{marker}"
-
-
-def _plain_line(text: str) -> str:
-    """Text on one line that can neither quote nor cite."""
-    return _plain_name(text) if text.strip() else ""
+    return f"- {clock(start)} to {clock(end)}: {_plain_name(title)}{marker}"
 
 
 # --- decisions, action items, open questions -------------------------------------------------------
@@ -554,10 +520,10 @@ def _plain_line(text: str) -> str:
 
 def _compose_items(intent: Intent, situation: Situation) -> str:
     """The items asked for, and what else was said about their topic; or what comes nearest."""
-    one, many = NAMES[intent.items or "decisions"]
+    one = NAMES[intent.items or "decisions"]
     for_whom = f" for {_plain_name(intent.person)}" if intent.person else ""
     topic = f" about {_plain_name(intent.about)}" if intent.about not in ("", intent.person) else ""
-    when = f", {_lower_first(_between(intent.span.start, intent.span.end))}" if intent.span else ""
+    when = f", {_between(intent.span.start, intent.span.end)}" if intent.span else ""
     sections, unsure, shown = [], [], set[int]()
     summaries = situation.all(SummaryResult)
     unfinished = " ".join(dict.fromkeys(result.content.note for result in summaries if result.content.note))
@@ -571,7 +537,7 @@ def _compose_items(intent: Intent, situation: Situation) -> str:
         if rows := _item_rows(items, result):
             several = situation.focus is None and situation.recordings > 1
             where = f" in {quoted(result.content.recording.title)}" if several else ""
-            head = f"The {one}" if len(rows) == 1 else f"{len(rows)} {many}"
+            head = f"The {one}" if len(rows) == 1 else _count(len(rows), one)
             sections.append(_listed(f"{head}{for_whom}{topic}{where}{when}:", rows))
             shown |= {number for item in items for number in item.segments}
         unsure += _unsure_rows(intent, may_be, result)
@@ -617,9 +583,7 @@ def _unsure_rows(
 
 def _wanted(intent: Intent, result: Result[SummaryResult], situation: Situation) -> Sequence[Item]:
     """The items of one summary in the stretch, of the person and about the topic that are asked for."""
-    items: Sequence[Item] = _inside(
-        _items_of(result.content.summary, intent.items or "decisions"), intent.span
-    )
+    items: Sequence[Item] = _inside(getattr(result.content.summary, intent.items or "decisions"), intent.span)
     if intent.person:
         known = {item.id: item for item in result.evidence}
         own = [item for item in items if _concerns(item, intent.person, known)]
@@ -680,7 +644,7 @@ def _item_row(item: Item, known: Mapping[int, Evidence]) -> str:
     head = f"- {', '.join(who)}: " if who else "- "
     runs = _neighbours(numbers)
     talk = item.exchange
-    where = f" (from the exchange {_lower_first(_between(talk.start, talk.end))})" if talk else ""
+    where = f" (from the exchange {_between(talk.start, talk.end)})" if talk else ""
     if len(runs) == 1:
         return f"{head}{quoted(item.text)} {_run_marker(numbers)}{where}"
     # A request and its answer with something in between: no quote may span what was not quoted.
@@ -710,12 +674,13 @@ def _concerns(item: Item, person: str, known: Mapping[int, Evidence]) -> bool:
     if not name:
         return False
     owner = fold((item.owner if isinstance(item, ActionItem) else None) or "").split()
+    speakers = [fold(known[number].speaker or "").split() for number in item.segments if number in known]
+    said = re.findall(r"\w+", fold(item.text))
     if owner and owner != ["i"]:
-        return _shared(name, owner) == len(name)
-    speakers = [known[number].speaker or "" for number in item.segments if number in known]
-    if any(fold(speaker).split() == name for speaker in speakers):
-        return True
-    return _shared(name, re.findall(r"\w+", fold(item.text))) == len(name)
+        # A voice that is shown by its name says what it does, or answers who asks it by that name.
+        answers = _shared(owner, said) < len(owner) or any(voice != speakers[-1] for voice in speakers)
+        return _shared(name, owner) == len(name) or (answers and speakers[-1:] == [name])
+    return name in speakers or _shared(name, said) == len(name)
 
 
 # --- what a listener heard -------------------------------------------------------------------------
@@ -731,10 +696,11 @@ def _compose_listen(intent: Intent, situation: Situation) -> str:
     title = quoted(heard[0].content.recording.title)
     if len(heard) == 1:
         only = heard[0].content
-        where = f"Heard {_lower_first(_between(*only.range))} in {title}{_heard_marker(heard[0])}."
+        where = f"Heard {_between(*only.range)} in {title}{_heard_marker(heard[0])}."
         return _paragraphs([_moment(situation), _words(heard[0]), where, only.warning])
     rows = [
-        f"- {_between(*result.content.range)}: {_words(result)}{_heard_marker(result)}" for result in heard
+        f"- {_between(*result.content.range).capitalize()}: {_words(result)}{_heard_marker(result)}"
+        for result in heard
     ]
     return _paragraphs([_listed(f"Heard in {title}:", rows), *situation.errors[:1], _unheard(intent, heard)])
 
@@ -792,7 +758,7 @@ class _Timed(Protocol):
 T = TypeVar("T", bound=_Timed)
 
 
-def _inside(items: Sequence[T], span: Span | None) -> list[T]:
+def _inside(items: Sequence[T], span: TimeRange | None) -> list[T]:
     """The items that overlap a stretch; all of them without one."""
     return [item for item in items if span is None or (item.start < span.end and item.end > span.start)]
 
@@ -844,18 +810,13 @@ def _listed(title: str, rows: Sequence[str]) -> str:
 
 
 def _between(start: float, end: float) -> str:
-    """``From 2:00 to 3:00``."""
-    return f"From {clock(start)} to {clock(end)}"
+    """``from 2:00 to 3:00``."""
+    return f"from {clock(start)} to {clock(end)}"
 
 
 def _paragraphs(parts: Iterable[str]) -> str:
     """The parts that are there, with a blank line between them."""
     return "\n\n".join(part for part in parts if part)
-
-
-def _lower_first(text: str) -> str:
-    """A phrase's first letter in lower case, to stand inside a sentence."""
-    return text[:1].lower() + text[1:]
 
 
 def _failed(situation: Situation) -> str:

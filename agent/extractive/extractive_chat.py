@@ -24,7 +24,7 @@ from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from agent.extractive.compose import compose
-from agent.planning.intents import context_of
+from agent.planning.intents import context_of, understand
 from agent.planning.plan import Call, next_calls
 
 BY_RULE = "by_rule"
@@ -93,7 +93,7 @@ def respond(messages: Sequence[BaseMessage], tools: frozenset[str]) -> tuple[lis
     """The next tool calls, or the answer's text when there is nothing left to call."""
     context = context_of(messages)
     situation = context.situation(messages)
-    intent = context.intent_of(situation)
+    intent = context.intent or understand(situation)
     calls = [call for call in next_calls(intent, situation) if call.tool in tools]
     return (calls, "") if calls else ([], compose(intent, situation))
 

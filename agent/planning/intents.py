@@ -23,14 +23,14 @@ from agent.planning.rules import (
     accounted,
     corrected,
     foreign_kind,
-    is_foreign,
     read_kind,
     read_question,
     readings,
 )
-from agent.planning.situation import Focus, Situation, Turn, read_situation, results_of
+from agent.planning.situation import Focus, Situation, Turn, results_of, turns_of
 from agent.planning.time_expressions import AT_SECONDS, TimeRange, TopicRange
 from index.records import TEMPLATES
+from index.text import written_in
 from index.vocabulary import MONTHS, WEEKDAYS, one_of
 from moss_audio.timestamps import parse_clock
 from tools.result import AboutRecording, SearchResult, Transcript
@@ -51,22 +51,13 @@ SHORTEST_FOLLOW_UP_S = 30.0
 
 
 @dataclass(frozen=True)
-class Span:
-    """A stretch of the recording, seconds; ``kind`` as in ``agent.planning.time_expressions``."""
-
-    start: float
-    end: float
-    kind: str = "range"
-
-
-@dataclass(frozen=True)
 class Intent:
     """What is to be done for a question."""
 
     kind: Kind
     query: str = ""  # what to search for, or to listen for
     recording: str | None = None  # its id; None for the whole library
-    span: Span | None = None  # the stretch that is asked about
+    span: TimeRange | None = None  # the stretch that is asked about
     clock: str = ""  # a clock time in the question as it was typed; somebody may have said it
     direction: Direction | None = None  # what comes before or after something
     items: Items | None = None  # the part of a summary
@@ -113,13 +104,6 @@ _ASKS = re.compile(
     r"have|had|will|would|can|could|shall|should|must|else)\b)))(?!\w)"
 )
 """A question word; “when” and “where” mostly join clauses, and ask only before such a verb."""
-_WHAT_ABOUT = re.compile(
-    rf"{_START}(?:what|how) about (.+?) *$|^(?:and|also) (?:the |for |about |on )?(.+?) *$"
-)
-_WHO_SAID = re.compile(
-    r"^(?:and )?who (?:said|says|used the words?)(?: that)? ((?!(?:some|any)thing\b|about\b).+?)[ ?.!]*$",
-    re.IGNORECASE,
-)
 _FRONTED = re.compile(
     r"^((?:about|regarding|concerning|on|for) [^,]+), +((?:what|which|who|did|was|were) .+?)[ ?]*$",
     re.IGNORECASE,
@@ -199,7 +183,9 @@ def _neighbouring(last: Turn, direction: Direction) -> Intent:
         # An answer leads with its best quote; “after that” is after the moment it speaks of.
         lead = last.cited[0]
         recording, length, start, end = lead.recording, FOLLOW_UP_S, lead.start, lead.end
-    span = Span(end, end + length) if direction == "after" else Span(max(0.0, start - length), start)
+    span = (
+        TimeRange(end, end + length) if direction == "after" else TimeRange(max(0.0, start - length), start)
+    )
     return Intent("read", recording=recording, span=span, direction=direction)
 
 
@@ -227,7 +213,7 @@ def _by_rule(question: Question, situation: Situation) -> Intent | None:
             return replace(inner, wants="all", about=topic) if inner.kind == "search" else inner
         case "listen":
             target = _target(situation)
-            span = _span(question) or (Span(0.0, target.duration, "whole") if target else None)
+            span = question.span or (TimeRange(0.0, target.duration, "whole") if target else None)
             return _placed(Intent("listen", situation.question, span=span, about=topic), situation)
     return _summarised(rule.detail or rule.kind, question, situation, topic, reading.person)
 
@@ -239,12 +225,12 @@ def _summarised(
     if kind in ("summary", "outline"):
         found = _TEMPLATE.search(question.masked)
         template = found[0].replace("-", "") if found else "meeting"
-        return _placed(Intent(cast(Kind, kind), span=_span(question), template=template), situation)
+        return _placed(Intent(cast(Kind, kind), span=question.span, template=template), situation)
     if not kind:
         return None
     if kind == "action_items" and topic.isalpha() and topic.casefold() not in (*WEEKDAYS, *MONTHS):
         person = person or topic
-    asked = Intent("items", question.text, span=_span(question), items=cast(Items, kind))
+    asked = Intent("items", question.text, span=question.span, items=cast(Items, kind))
     items = replace(asked, about=topic, person=person, speaker=question.speaker)
     # A topic is looked for in the whole library; without one, one recording must be meant.
     anywhere = situation.focus is None and bool(topic or person) and items.span is None
@@ -255,11 +241,6 @@ def _placed(intent: Intent, situation: Situation) -> Intent:
     """The intent for the recording that is meant; where none is, asking back."""
     target = _target(situation)
     return replace(intent, recording=target.id) if target else Intent("which", items=intent.items)
-
-
-def _span(question: Question) -> Span | None:
-    time = question.time
-    return Span(time.start, time.end, time.kind) if isinstance(time, TimeRange) else None
 
 
 # --- times, and everything else --------------------------------------------------------------------
@@ -277,11 +258,13 @@ def _timed(question: Question, situation: Situation) -> Intent | None:
         around = Intent("around", time.topic, recording, direction=time.direction, speaker=question.speaker)
         # “What will happen after the demo?” is about the demo, not about the recording.
         return around if alone and not re.search(r"\b(?:will|would|can|could)\b", question.masked) else None
-    span = _span(question)
+    span = question.span
     if clock and beyond and alone:
         # It may be a time of day that somebody spoke of.
         at, query = parse_clock(clock[0]), f"{clock[0]} {clock[0].replace(':', '.')}"
-        asked = Intent("read", query, span=Span(at - AT_SECONDS, at + AT_SECONDS, "moment"), clock=clock[0])
+        asked = Intent(
+            "read", query, span=TimeRange(at - AT_SECONDS, at + AT_SECONDS, "moment"), clock=clock[0]
+        )
     elif span and alone:
         asked = Intent("read", span=span, speaker=question.speaker)
     elif span is None or beyond or _AMOUNT.match(question.masked) or (clock and target is None):
@@ -299,7 +282,7 @@ def _search(question: Question, situation: Situation) -> Intent:
     query, wants = question.text, _wants(question)
     alone = accounted(question.masked, TITLE + NAME, SAYING)
     if alone and speaker and focus and NAME in question.masked:
-        return Intent("read", recording=recording, span=Span(0.0, focus.duration), speaker=speaker)
+        return Intent("read", recording=recording, span=TimeRange(0.0, focus.duration), speaker=speaker)
     if alone and speaker and NAME in question.masked:
         # “What did Anna say?”, to the whole library: what matters most of it, in each recording.
         return Intent("items", query, items="key_quotes", person=speaker, speaker=speaker)
@@ -308,15 +291,11 @@ def _search(question: Question, situation: Situation) -> Intent:
         return Intent("outline", recording=target.id) if target else Intent("help")
     stranger = focus is not None and NAME in question.masked and question.person not in focus.speakers
     unnamed = question.person if stranger else ""
-    if situation.past and (match := _WHAT_ABOUT.match(question.masked)):
-        query = question.text[slice(*match.span(match.lastindex or 0))]
-    elif match := _WHO_SAID.search(query):
-        query = match[1]
-    elif unnamed:
+    if unnamed:
         # Nobody goes by this name here: looking for it would find where the name is called, not the topic.
         name = re.search(rf"(?:\bthe )?{NAME}+", question.masked)
         query = f"{query[: name.start()]}they{query[name.end() :]}" if name else query
-    foreign = is_foreign(question.text)
+    foreign = written_in(question.text) not in ("en", "")
     return Intent("search", query, recording, speaker=speaker, unnamed=unnamed, wants=wants, foreign=foreign)
 
 
@@ -367,12 +346,10 @@ class QuestionContext:
     people: tuple[str, ...] = ()
 
     def situation(self, messages: Sequence[BaseMessage]) -> Situation:
-        """The conversation as the planning rules look at it."""
-        return read_situation(messages, self.focus, self.recordings, self.can_listen, self.people)
-
-    def intent_of(self, situation: Situation) -> Intent:
-        """What the question asks for."""
-        return self.intent or understand(situation)
+        """The conversation as the planning rules look at it: earlier turns, and this one so far."""
+        *past, now = list(turns_of(messages)) or [Turn("")]
+        known = (self.focus, self.recordings, now.results, tuple(past), self.can_listen, self.people)
+        return Situation(now.question, *known)
 
 
 def context_of(messages: Sequence[BaseMessage]) -> QuestionContext:

@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agent.planning.intents import Intent, Span
+from agent.planning.intents import Intent
 from agent.planning.situation import Result, Situation
+from agent.planning.time_expressions import TimeRange
 from index.text import folded_name
 from tools.listen import LONGEST_S
 from tools.result import Evidence, Heard, RecordingList, SearchResult, Transcript
@@ -48,7 +49,7 @@ def _call(tool: str, **arguments: Any) -> Call:
     return Call(tool, {name: value for name, value in arguments.items() if value is not None})
 
 
-def _reading(recording: str, span: Span, speaker: str | None = None) -> Call:
+def _reading(recording: str, span: TimeRange, speaker: str | None = None) -> Call:
     start, end = round(max(0.0, span.start), 3), round(span.end, 3)
     return _call("read_transcript", recording=recording, start=start, end=end, speaker=speaker)
 
@@ -101,7 +102,7 @@ def _around(intent: Intent, situation: Situation) -> list[Call]:
         return []
     start, end = place[1:]
     before = intent.direction == "before"
-    span = Span(max(0.0, start - AROUND_S), start) if before else Span(end, end + AROUND_S)
+    span = TimeRange(max(0.0, start - AROUND_S), start) if before else TimeRange(end, end + AROUND_S)
     return [_reading(place[0], span, intent.speaker)] if span.end > span.start else []
 
 
@@ -161,7 +162,7 @@ def _listen(intent: Intent, situation: Situation) -> list[Call]:
     heard = situation.all(Heard)
     if len(heard) < sum(result.tool == "listen" for result in situation.results):
         return []  # it failed once and would again
-    span = intent.span or Span(0.0, AROUND_S)
+    span = intent.span or TimeRange(0.0, AROUND_S)
     if intent.about and span.end - span.start > LONGEST_S:
         if not situation.tried("search_recordings"):
             return [_searching(intent.about, intent.recording)]
@@ -174,23 +175,23 @@ def _listen(intent: Intent, situation: Situation) -> list[Call]:
     ]
 
 
-def moment_of(situation: Situation) -> Span | None:
+def moment_of(situation: Situation) -> TimeRange | None:
     """What lies around the sentence that was searched for."""
     found = situation.found(SearchResult)
     if found is None or not found.evidence:
         return None
     best = found.evidence[0]
-    return Span(max(0.0, best.start - BEFORE_MOMENT_S), best.end + AFTER_MOMENT_S)
+    return TimeRange(max(0.0, best.start - BEFORE_MOMENT_S), best.end + AFTER_MOMENT_S)
 
 
-def stretches(span: Span) -> list[Span]:
+def stretches(span: TimeRange) -> list[TimeRange]:
     """A span in parts of equal length that can each be listened to, the first ``MOST_LISTENED`` of them."""
     start, length = max(0.0, span.start), span.end - max(0.0, span.start)
     count = max(1, math.ceil(length / LONGEST_S))
     if count > MOST_LISTENED:
         count, length = MOST_LISTENED, MOST_LISTENED * LONGEST_S
     part = length / count
-    return [Span(start + at * part, start + (at + 1) * part) for at in range(count)]
+    return [TimeRange(start + at * part, start + (at + 1) * part) for at in range(count)]
 
 
 _PLANS: Mapping[str, Callable[[Intent, Situation], list[Call]]] = {

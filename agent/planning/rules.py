@@ -12,7 +12,6 @@ both texts are the same.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
@@ -78,21 +77,25 @@ class Question:
     speaker: str | None = None
     person: str = ""
 
+    @property
+    def span(self) -> TimeRange | None:
+        """The stretch of time."""
+        return self.time if isinstance(self.time, TimeRange) else None
+
     def without(self, *letters: str) -> str:
         """The text without the parts that have these letters."""
         pairs = zip(self.text, self.masked, strict=True)
         return " ".join("".join(" " if mask in letters else letter for letter, mask in pairs).split())
 
 
-def read_question(text: str, target: Focus | None, voices: tuple[str, ...] | None = None) -> Question:
+def read_question(text: str, target: Focus | None, voices: tuple[str, ...]) -> Question:
     """A question with its parts found.
 
     Args:
-        text: As it was typed.
-        target: The recording that is meant, if known: its title, speakers and length.
-        voices: Who may be named; by default the speakers of that recording.
+        text: On one line, with straight apostrophes.
+        target: The recording that is meant, if known: its title and length.
+        voices: Who may be named.
     """
-    text = " ".join(text.replace("’", "'").split())
     lower = "".join(letter.lower() if len(letter.lower()) == 1 else letter for letter in text)
     masked = re.sub(r"(?<!\d)[.,:]|[.,:](?!\d)|[^\w'.,:-]", " ", lower)
     if target:
@@ -103,8 +106,6 @@ def read_question(text: str, target: Focus | None, voices: tuple[str, ...] | Non
         masked = _mask(masked, *span, TIME if isinstance(time, TimeRange) else TOPIC)
     people: list[str] = []
     speakers: set[str] = set()
-    if voices is None:
-        voices = target.speakers if target else ()
     for start, end, name, letter in _people(text, voices):
         if set(masked[start:end]) & {TIME, TOPIC, TITLE, NAME, OWNER}:
             continue
@@ -186,6 +187,8 @@ def _phrases(lines: str) -> re.Pattern[str]:
         "{noise}": f"(?:{_NOISE})",
         "{mood}": f"(?:{_MOOD})",
         "{about}": f"(?:{_ABOUT})",
+        "{frame}": r"(?:(?:of|about|on) )?(?:the |their )?"
+        r"(?:discussion|debate|talk|conversation|part|topic)s? (?:about|of|on)",
     }
     joined = "|".join(line.strip() for line in lines.strip().splitlines())
     for name, pattern in parts.items():
@@ -207,7 +210,9 @@ _MOOD = (
     "convinced|friendly|worried|confident|irritated|relaxed|ironic"
 )
 _NARROWED = _phrases(
-    "{about}|concerns?|on|for|of|in|to|whether|that|against|between|around|over|at|from|during"
+    """{frame}
+    (?:{about}|concerns?|whether|that|against|between|around|over|at|from|during|on|for|of|in|to)"""
+    "(?: (?:about|for|of|on|in|to)(?= ))*"
 )
 _OBJECT = re.compile(r"(?<=\bsummari[sz]e )|(?<=\brecap )|(?<=\bsum up )")
 _MOMENT = _phrases(
@@ -312,7 +317,7 @@ RULES = (
         (?:key|main|(?:most )?important) (?:points?|takeaways?|facts?|messages?|things?)"""),
         "write|draft|prepare|provide|make|give|get|key|main|points?|important|executive|who|said|"
         + one_of(TEMPLATES),
-        TIME + TITLE, _phrases("{about}|on|of")),
+        TIME + TITLE, _phrases("{frame}|{about}|on|of")),
     Rule("summary", "", _phrases("summari[sz]e|recap|sum up"), "", TITLE, _OBJECT),
     Rule("outline", "", _phrases(
         """topics?|themes|subjects|outline|agenda|chapters?|table of contents|structured?
@@ -338,15 +343,10 @@ _LEAD = re.compile(
     r"(?:what|how) about)(?= ) *)+"
 )
 """What a question may begin with, and is not counted."""
-_FRAME = re.compile(
-    r"^(?:the |their )?(?:discussions?|debates?|talks?|conversations?|parts?|topics?) (?:about|of|on) ",
-    re.IGNORECASE,
-)
-"""How a topic may begin that is called one."""
 _OFTEN_MISSPELT = sorted(word_set(
-    """summary summarise summarize decision decisions decided recording recordings language speakers duration
-    question questions unresolved undecided transcribed outline overview takeaways discussed agreement
-    meeting"""
+    """summary summarise summarize decide decided decision decisions recording recordings language speakers
+    duration question questions unresolved undecided transcribed outline overview takeaways discussed agreed
+    agreement agenda action actions topics meeting"""
 ))  # fmt: skip
 
 
@@ -366,7 +366,9 @@ def read_kind(question: Question) -> Reading | None:
             if match := _phrase_in(masked, rule):
                 return Reading(rule, "", _person(match, question))
             for split in rule.topic.finditer(masked) if rule.topic else ():
-                topic = _FRAME.sub("", question.text[split.end() :].strip(" ?.!,;:"))
+                typed = zip(question.text[split.end() :], masked[split.end() :], strict=True)
+                rest = "".join(letter for letter, mask in typed if mask != TIME)
+                topic = re.sub(r"[ ,]+please$", "", rest.strip(" ?.!,;:"))
                 # At a moment, a mere “no” may be said.
                 says = topic if rule.kind == "listen" else content_words(topic)
                 if says and (match := _phrase_in(masked[: split.start()], rule)):
@@ -410,13 +412,20 @@ def content_words(text: str, focus: Focus | None = None, speaker: str | None = N
 
 
 def corrected(text: str) -> str:
-    """The text with words that miss one of the rules' longer words by one letter, or by their order."""
+    """The text with words that miss one of the rules' longer words by a letter, or by their order.
+
+    A letter that is doubled or not is no miss.
+    """
+
+    def single(word: str) -> str:
+        return re.sub(r"(.)\1", r"\1", word)
 
     def nearest(found: re.Match[str]) -> str:
-        word = found[0].casefold()
-        near = (known for known in _OFTEN_MISSPELT if known[0] == word[0] and OSA.distance(known, word) <= 1)
-        mixed = (known for known in _OFTEN_MISSPELT if sorted(known) == sorted(word))
-        return word if word in _OFTEN_MISSPELT else next(chain(near, mixed), found[0])
+        typed = found[0].casefold()
+        known = [word for word in _OFTEN_MISSPELT if word[0] == typed[0] and word != typed]
+        near = (word for word in known if OSA.distance(single(word), single(typed)) <= 1)
+        mixed = (word for word in known if sorted(word) == sorted(typed))
+        return typed if typed in _OFTEN_MISSPELT else next(chain(near, mixed), found[0])
 
     return re.sub(r"[^\W\d_]{6,}", nearest, text)
 
@@ -450,11 +459,3 @@ def foreign_kind(text: str) -> str:
         if kind and rest and rest < words:
             return kind
     return ""
-
-
-def is_foreign(text: str) -> bool:
-    """Whether a question has more function words of another language than English ones, or other letters."""
-    words = re.findall(r"\w+", fold_letters(text))
-    known = max(sum(word in filler for word in words) for filler in FOREIGN_FUNCTION_WORDS.values())
-    latin = all("LATIN" in unicodedata.name(letter, "LATIN") for letter in text if letter.isalpha())
-    return not latin or known > sum(word in STOP_WORDS for word in words)

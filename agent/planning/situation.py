@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Generic, TypeVar
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
@@ -34,12 +34,7 @@ class Focus:
 
     def to_state(self) -> dict[str, Any]:
         """Plain data for the graph's state."""
-        return {
-            "id": self.id,
-            "title": self.title,
-            "duration": self.duration,
-            "speakers": list(self.speakers),
-        }
+        return {**asdict(self), "speakers": list(self.speakers)}
 
 
 @dataclass(frozen=True)
@@ -49,11 +44,6 @@ class Result(Generic[R_co]):
     tool: str
     arguments: Mapping[str, Any]
     content: R_co
-
-    @property
-    def error(self) -> str | None:
-        """The tool's one-sentence error, if it failed."""
-        return self.content.error if isinstance(self.content, Failure) else None
 
     @property
     def evidence(self) -> tuple[Evidence, ...]:
@@ -102,7 +92,7 @@ class Situation:
     @property
     def errors(self) -> list[str]:
         """Sentences of the calls that failed in this turn."""
-        return [result.error for result in self.results if result.error]
+        return [result.content.error for result in self.all(Failure)]
 
     def found(self, kind: type[R]) -> Result[R] | None:
         """This turn's last result of a kind."""
@@ -126,28 +116,8 @@ def results_of(results: Sequence[Result[ToolResult]], kind: type[R]) -> list[Res
     ]
 
 
-def read_situation(
-    messages: Sequence[BaseMessage],
-    focus: Focus | None,
-    recordings: int,
-    can_listen: bool = True,
-    people: tuple[str, ...] = (),
-) -> Situation:
-    """A conversation as the rules look at it: earlier turns, and this turn so far."""
-    turns = list(_turns(messages))
-    current = turns.pop() if turns else Turn("")
-    return Situation(
-        question=current.question,
-        focus=focus,
-        recordings=recordings,
-        results=current.results,
-        past=tuple(turns),
-        can_listen=can_listen,
-        people=people,
-    )
-
-
-def _turns(messages: Sequence[BaseMessage]) -> Iterator[Turn]:
+def turns_of(messages: Sequence[BaseMessage]) -> Iterator[Turn]:
+    """The turns of a conversation; the last one as far as it has come."""
     question: str | None = None
     calls: dict[str, tuple[str, Mapping[str, Any]]] = {}
     results: list[Result[ToolResult]] = []

@@ -81,7 +81,7 @@ AT_SECONDS, AROUND_SECONDS, EDGE_SECONDS = 15.0, 30.0, 60.0
 
 @dataclass(frozen=True)
 class TimeRange:
-    """A half-open stretch ``[start, end)`` that a phrase names; ``start < end`` always.
+    """A half-open stretch ``[start, end)``; one that a phrase names is never empty.
 
     It ends with the recording, unless all of it lies beyond. ``taken`` are the characters of the text that
     the expression takes up, with its prepositions.
@@ -89,9 +89,9 @@ class TimeRange:
 
     start: float
     end: float
-    phrase: str
-    kind: Literal["moment", "range"]
-    taken: tuple[tuple[int, int], ...]
+    kind: Literal["moment", "range", "whole"] = "range"
+    phrase: str = ""
+    taken: tuple[tuple[int, int], ...] = ()
 
 
 # --- from a text to tags ------------------------------------------------------------------------------
@@ -118,7 +118,7 @@ _GROUPS = (group.split() for group in re.split(r"[|\n]", _TAGS.strip()))
 _TAG_OF = {word: tag.split("=") for tag, *words in _GROUPS for word in words}
 _SLIPS = word_set(
     """minute minutes second seconds beginning hour hours start ending middle quarter percent halfway first
-    third until between"""
+    third until between around before"""
 )
 """Words that are known with a letter or two wrong, missing, doubled or swapped, which none of these is:"""
 _NO_SLIPS = word_set(
@@ -414,4 +414,4 @@ def find_time(text: str, duration: float | None) -> TimeRange | TopicRange | Non
     cut, taken = start < row.duration < end, (found.start, found.end)
     moment = found.unit in (AT_SECONDS, AROUND_SECONDS) and not cut
     end = row.duration if cut else end
-    return TimeRange(start, end, text[slice(*taken)], "moment" if moment else "range", (taken,))
+    return TimeRange(start, end, "moment" if moment else "range", text[slice(*taken)], (taken,))

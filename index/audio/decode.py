@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from index.audio.overload import Overload
 from index.audio.tracks import Heard, Signals, check, choose_heard
 from index.audio.vad import speaking
 from index.disk_space import disk_full, noticing_full_disk
@@ -102,9 +103,13 @@ def decode_to_flac(
     try:
         with _as_media_error():
             heard = choose_heard(source, None if track is None else track - 1, cancelled)
-        signals = Signals(source, heard, cancelled)
+        signals, overload = Signals(source, heard, cancelled), Overload()
         with _as_media_error():
-            samples = _write(partial, signals.blocks(), progress, cancelled)
+            samples = _write(partial, signals.blocks(), progress, cancelled, overload)
+            if (gain := overload.gain) < 1.0:
+                signals = Signals(source, heard, cancelled)
+                quieter = (block * np.float32(gain) for block in signals.blocks())
+                samples = _write(partial, quieter, progress, cancelled)
         heard = _only_speaking(partial, heard, cancelled)
         partial.replace(target)
     finally:
@@ -115,9 +120,14 @@ def decode_to_flac(
 
 
 def _write(
-    copy: Path, blocks: Iterator[np.ndarray], progress: Progress | None, cancelled: Callable[[], bool]
+    copy: Path,
+    blocks: Iterator[np.ndarray],
+    progress: Progress | None,
+    cancelled: Callable[[], bool],
+    overload: Overload | None = None,
 ) -> int:
-    """Write blocks, float32 ``[n_channels, n_samples]``; how many samples there are.
+    """Write blocks, float32 ``[n_channels, n_samples]``, and tell ``overload`` of them; how many samples
+    there are.
 
     Raises:
         Cancelled: ``cancelled()`` became true.
@@ -131,6 +141,8 @@ def _write(
     ):
         for block in chain((first,), blocks):
             check(cancelled)
+            if overload is not None:
+                overload.hear(block)
             flac.write(np.clip(block.T, -1.0, 1.0))
             samples += block.shape[1]
             if progress:

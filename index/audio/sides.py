@@ -138,7 +138,7 @@ class Comparison:
         for (first, second), found in self._coherence.items():
             together = np.fft.irfft(spectra[first] * np.conj(spectra[second]))
             near = np.abs(np.concatenate([together[:, : LAG + 1], together[:, -LAG:]], axis=1)).max(axis=1)
-            scale = np.sqrt(energies[first] * energies[second])
+            scale = np.sqrt(energies[first]) * np.sqrt(energies[second])
             found.append((near / np.maximum(scale, 1e-12)).astype(np.float32))
 
     @property

@@ -21,8 +21,8 @@ import numpy as np
 
 from index.audio.decode import Decoded, decode_to_flac
 from index.audio.windows import AudioWindow
-from index.cluster.desk import TASK_SHARE, Pool
-from index.cluster.ray_session import ClusterLink
+from index.cluster.desk import TASK_SHARE, Pool, WorkerDied
+from index.cluster.ray_session import TASK_RUNS, ClusterLink
 from index.diarization.voice_embeddings import VoiceEncoder
 from index.disk_space import noticing_full_disk
 from index.recording_errors import MossAgentError
@@ -235,7 +235,11 @@ class ClusterDecoder:
         cancelled: Callable[[], bool] = lambda: False,
         track: int | None = None,
     ) -> Decoded:
-        """See ``decode_to_flac``; a file that is very large is decoded here."""
+        """See ``decode_to_flac``; a file that is very large is decoded here.
+
+        Raises:
+            MossAgentError: The decoder was ended, wherever it was begun.
+        """
         if source.stat().st_size > MOST_FILE_BYTES:
             return decode_to_flac(source, target, progress, cancelled, track)
         session = self._link.session()
@@ -244,9 +248,15 @@ class ClusterDecoder:
                 session.put(np.frombuffer(piece, np.uint8))
                 for piece in iter(lambda: file.read(PIECE_BYTES), b"")
             ]
-        decoded, copy = session.run(
-            decode_there, (source.name, track, pieces), TASK_SHARE, cancelled, progress
-        )
+        try:
+            decoded, copy = session.run(
+                decode_there, (source.name, track, pieces), TASK_SHARE, cancelled, progress
+            )
+        except WorkerDied as error:
+            raise MossAgentError(
+                f"The decoder was ended {TASK_RUNS} times on the cluster while it read {source.name}, "
+                "perhaps because the machines ran out of memory; try again, or without MOSS_AGENT_RAY."
+            ) from error
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = target.with_suffix(".partial")
         try:

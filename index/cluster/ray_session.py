@@ -14,6 +14,7 @@ import asyncio
 import logging
 import os
 import secrets
+import signal
 import socket
 import threading
 import time
@@ -69,6 +70,9 @@ IDLE_SECONDS = 600.0
 RESTARTS = 3
 """How often Ray starts a worker process again that crashed, before the desk replaces it."""
 
+TASK_RUNS = 4
+"""How often a task is begun whose process is ended each time."""
+
 CALLS_AT_ONCE = 512
 """Threads a worker may have; how many calls it gets at a time, the desk decides."""
 
@@ -105,30 +109,66 @@ def connect(address: str) -> RaySession:
     if address == "local" and "RAY_AUTH_MODE" not in os.environ and not has_token():
         make_token()
     import_ray()
-    outcome: list[RaySession | Exception] = []
+    return _attempt(address).wait(START_SECONDS if address == "local" else CONNECT_SECONDS)
 
-    settled = threading.Event()
 
-    def begin() -> None:
+class _Attempt:
+    """A connection that is being made, in a thread of its own, for as long as somebody waits for it."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.is_over = False
+        self._session: RaySession | None = None
+        self._error: Exception | None = None
+        self._is_wanted = True
+        self._changed = threading.Condition()
+        # Ray would else decide how this program ends on a signal, and may wait for long.
+        threading.Thread(target=self._make, name="ray-presence", daemon=True).start()
+
+    def _make(self) -> None:
         try:
-            session = RaySession(address)
+            session = RaySession(self.address)
         except Exception as error:
-            outcome.append(error)
-            settled.set()
+            with self._changed:
+                self._error, self.is_over = error, True
+                self._changed.notify_all()
             return
-        outcome.append(session)
-        settled.set()
+        with self._changed:
+            self._session, self.is_over = session if self._is_wanted else None, True
+            self._changed.notify_all()
+        if self._session is None:
+            # Whoever asked has gone on without it, and nobody would ever close it.
+            session.close()
+            return
         # What Ray starts here ends with the thread that started it, so that thread stays.
         session.stay_present()
 
-    # In a thread of its own: Ray would else decide how this program ends on a signal, and may wait for long.
-    thread = threading.Thread(target=begin, name="ray-presence", daemon=True)
-    thread.start()
-    settled.wait(START_SECONDS if address == "local" else CONNECT_SECONDS)
-    if outcome and isinstance(outcome[0], RaySession):
-        return outcome[0]
-    failure = outcome[0] if outcome and isinstance(outcome[0], Exception) else None
-    raise _away(address, failure) from failure
+    def wait(self, seconds: float) -> RaySession:
+        """The connection, once there is one.
+
+        Raises:
+            ClusterAway: It failed, or took longer.
+        """
+        with self._changed:
+            self._is_wanted = True
+            self._changed.wait_for(lambda: self.is_over, seconds)
+            if self._session is not None:
+                return self._session
+            self._is_wanted = False
+            raise _away(self.address, self._error) from self._error
+
+
+_attempts: dict[str, _Attempt] = {}
+_attempts_lock = threading.Lock()
+
+
+def _attempt(address: str) -> _Attempt:
+    """A new attempt to connect, or the one that somebody has given up waiting for and that is still made."""
+    with _attempts_lock:
+        attempt = _attempts.get(address)
+        if attempt is None or attempt.is_over:
+            attempt = _attempts[address] = _Attempt(address)
+        return attempt
 
 
 def _away(address: str, error: Exception | None) -> ClusterAway:
@@ -152,9 +192,16 @@ def make_token() -> None:
     """Make a token that only this user can read; Ray's own way would let others of the machine read it."""
     file = Path.home() / TOKEN_FILE
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    opened = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(opened, "w") as token:
-        token.write(secrets.token_hex(32))
+    made = file.with_name(f"{file.name}.{uuid.uuid4().hex}")
+    opened = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(opened, "w") as token:
+            token.write(secrets.token_hex(32))
+        # Whole at once: another process may be reading it, or making one too, and the first one's holds.
+        with suppress(FileExistsError):
+            os.link(made, file)
+    finally:
+        made.unlink()
 
 
 class ClusterLink:
@@ -267,8 +314,15 @@ class RaySession:
             self._is_mine = True
         else:
             self._is_mine = False
-        self._desk = desk_actor(ray)
-        ray.get(self._desk.present.remote(self.asker), timeout=CONNECT_SECONDS)
+        try:
+            self._desk = desk_actor(ray)
+            ray.get(self._desk.present.remote(self.asker), timeout=CONNECT_SECONDS)
+        except BaseException:
+            if self._is_mine:
+                # The next one would take it for somebody else's, and leave it open.
+                with suppress(Exception):
+                    ray.shutdown()
+            raise
         self._closed = threading.Event()
 
     # --- calls ----------------------------------------------------------------------------------------
@@ -345,11 +399,12 @@ class RaySession:
         Raises:
             MossAgentError: As the task raises it.
             Cancelled: ``stop`` said so.
+            WorkerDied: Its process was ended as often as it was begun.
             ClusterAway: The cluster is gone.
         """
         ray, id = self._ray, uuid.uuid4().hex
         remote = ray.remote(run_task).options(
-            num_cpus=share, max_retries=3, scheduling_strategy="SPREAD", name=task.__name__
+            num_cpus=share, max_retries=TASK_RUNS - 1, scheduling_strategy="SPREAD", name=task.__name__
         )
         ref = self._asked(lambda: remote.remote(self._desk, id, task, *arguments))
         told = 0.0
@@ -365,13 +420,22 @@ class RaySession:
                     if noted > told:
                         told = noted
                         progress(noted)
-            outcome: Outcome = self._asked(lambda: ray.get(ref))
+            outcome: Outcome = self._asked(lambda: self._result(ref))
         finally:
             with suppress(Exception):
                 self._desk.noted.remote(id, True)
         if outcome.error is not None:
             raise outcome.error
         return outcome.value
+
+    def _result(self, ref: Any) -> Any:
+        """What a task returned; the cluster may be well where each of its processes was ended."""
+        errors = self._ray.exceptions
+        try:
+            return self._ray.get(ref)
+        except (errors.WorkerCrashedError, errors.OutOfMemoryError, errors.NodeDiedError) as error:
+            self._ray.get(self._desk.present.remote(self.asker), timeout=GONE_SECONDS)
+            raise WorkerDied(for_good=True) from error
 
     def put(self, value: Any) -> Any:
         """A large value, kept in the object store until nothing refers to it."""
@@ -424,6 +488,8 @@ class RaySession:
         self._check()
         try:
             return ask()
+        except WorkerDied:
+            raise
         except Exception as error:
             self._fail(error)
 
@@ -604,6 +670,9 @@ class WorkerActor(Worker):
 def run_task(desk: Any, id: str, task: Callable[..., Any], *arguments: Any) -> Outcome:
     """A task on a worker's machine; its errors come back as a worker's do."""
     from index.cluster.worker import failed
+
+    # Ray stops a task as Ctrl+C would, which what a script starts in the background ignores from the outset.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def note(seconds: float) -> None:
         desk.note.remote(id, seconds)

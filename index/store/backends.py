@@ -609,8 +609,14 @@ def _begun(connection: Connection) -> None:
 def _share_writing(
     connection: Connection, cursor: Any, statement: str, _parameters: Any, _context: Any, _many: bool
 ) -> None:
-    """Before a transaction's first row is written, wait until nobody writes alone; see ``begin_alone``."""
-    if statement.lstrip()[:6].upper() in ("INSERT", "UPDATE", "DELETE") and _SHARES not in connection.info:
+    """Before a transaction's first row is written or locked, wait until nobody writes alone.
+
+    Always in this order: who held a row while they wait for ``begin_alone`` would keep it from ending.
+    """
+    if _SHARES in connection.info:
+        return
+    locks_rows = "FOR UPDATE" in statement[-40:].upper()
+    if locks_rows or statement.lstrip()[:6].upper() in ("INSERT", "UPDATE", "DELETE"):
         cursor.execute(f"SELECT pg_advisory_xact_lock_shared({_WRITING})")
         connection.info[_SHARES] = True
 

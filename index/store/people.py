@@ -355,11 +355,20 @@ class People:
             return _person(_row(session, name))
 
     @_as_program
-    def person(self, number: int | None) -> Person | None:
+    def person(self, number: int | None, even_disabled: bool = False) -> Person | None:
         """Somebody by number; None where there is nobody, or they are disabled."""
         with self.database.transaction() as session:
             row = session.get(PersonRow, number) if number is not None else None
-            return None if row is None or row.is_disabled else _person(row)
+            return None if row is None or (row.is_disabled and not even_disabled) else _person(row)
+
+    @_as_program
+    def is_disabled(self, actor: Actor) -> bool:
+        """Whether somebody's account is disabled, so that what they sent waits."""
+        if not isinstance(actor, Person):
+            return False
+        with self.database.transaction() as session:
+            row = session.get(PersonRow, actor.id)
+            return row is not None and row.is_disabled
 
     @_as_program
     def add(

@@ -77,7 +77,6 @@ _ASSIGNED = re.compile(
     r"\b(?P<name>[A-Z][\w'’-]+)\s+(?:will|is\s+going\s+to|has\s+to|needs\s+to|should|can|[a-z]+s)\s+\w+"
 )
 _POINTS_BACK = re.compile(r"\b(?:it|that|this|them|him|her|those|these|they)\b", re.IGNORECASE)
-_BESIDES = re.compile(r"\b(?:also|as well|in addition|besides)\b", re.IGNORECASE)
 
 T = TypeVar("T", bound=Item)
 
@@ -106,13 +105,13 @@ def decisions(said: Sequence[Sentence], scores: np.ndarray, vectors: np.ndarray)
     for at, sentence in enumerate(said):
         reply = _reply(said, at)
         agreed = reply is not None and acts.agrees(said[reply].text)
-        text = _with_filler(said, at)
-        follows = acts.concludes(text) and not (at and acts.supposes(said[at - 1].text))
+        text = sentence.text
         # "Let's meet on Friday" is something to do, not something decided.
-        proposed = ((acts.proposes(text) and agreed) or follows) and not acts.due_words(sentence.text)
+        proposed = (agreed and acts.proposes(text)) or acts.concludes(text)
+        proposed = proposed and not acts.due_words(text)
         if acts.decides(text) or proposed:
             found[at] = float(deciding[at]) + SAID_PLAINLY * acts.decides(text)
-    return [joined(_whole(said, at)) for at in _best(found, FEWEST)]
+    return [joined([said[at]]) for at in _best(found, FEWEST)]
 
 
 def places(values: np.ndarray, least: float = DECIDING_LEAST) -> list[int]:
@@ -191,7 +190,7 @@ def _action(
         answer = said[reply].text
         if requested and acts.refuses(answer):
             return None, set()
-        offered, later = acts.promises(answer) and not _BESIDES.search(answer), acts.due_words(answer)
+        offered, later = acts.promises(answer), acts.due_words(answer)
         if offered or (requested and acts.agrees(answer)):
             owner = owner or said[reply].speaker
             due = acts.firmer(due, later)
@@ -240,19 +239,6 @@ def _reply(said: Sequence[Sentence], at: int) -> int | None:
 
 def _near(before: Sentence, after: Sentence) -> bool:
     return after.start - before.end <= REPLY_SECONDS
-
-
-def _with_filler(said: Sequence[Sentence], at: int) -> str:
-    """The sentence with an "Okay." that was cut off as one of its own."""
-    before = said[at - 1] if at else None
-    short = before and before.speaker == said[at].speaker and len(before.text.split()) <= 2
-    return f"{before.text} {said[at].text}" if before and short else said[at].text
-
-
-def _whole(said: Sequence[Sentence], at: int) -> Sequence[Sentence]:
-    """A sentence, with the next one of the same voice if it says nothing alone ("We've decided.")."""
-    goes_on = at + 1 < len(said) and said[at + 1].speaker == said[at].speaker
-    return said[at : at + 1 + (goes_on and len(_content(said[at].text)) <= 1)]
 
 
 def _exchange(said: Sequence[Sentence], at: int, deciding: np.ndarray) -> Item:

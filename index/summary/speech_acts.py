@@ -7,6 +7,7 @@ not know is left to the learned scores (``index/summary/sentence_scores.py``).
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from index.vocabulary import MONTHS, ORDINALS, WEEKDAYS, number_words, one_of
 
@@ -165,73 +166,39 @@ def firmer(earlier: str | None, later: str | None) -> str | None:
     return later or earlier
 
 
-def asks(text: str) -> bool:
-    """Whether a text is written as a question."""
-    return text.rstrip().endswith("?")
+@dataclass(frozen=True)
+class Act:
+    """Something that a sentence does: it has its cue, and nothing that takes the cue back.
+
+    Attributes:
+        cue: How it is said.
+        unless: Acts that a sentence with the cue does instead.
+        taken_back: What must not stand before or in the cue; what follows is its object (“we agreed not to”).
+    """
+
+    cue: re.Pattern[str]
+    unless: tuple[Act, ...] = ()
+    taken_back: re.Pattern[str] | None = None
+
+    def __call__(self, text: str) -> bool:
+        """Whether a text does it."""
+        found = self.cue.search(text)
+        if found is None or any(act(text) for act in self.unless):
+            return False
+        return self.taken_back is None or self.taken_back.search(text[: found.end()]) is None
 
 
-def decides(text: str) -> bool:
-    """Whether a text says in so many words that something is decided, now and without a condition."""
-    cue = _DECIDES.search(text)
-    if cue is None or asks(text) or leaves_open(text):
-        return False
-    # What stands before or in the cue takes it back ("we have not decided"), what follows does not ("we
-    # agreed not to"), but for a date that is past.
-    return not (_TAKEN_BACK.search(text[: cue.end()]) or _PAST.search(text))
-
-
-def proposes(text: str) -> bool:
-    """Whether a text is a proposal, which is a decision if somebody agrees."""
-    return bool(_PROPOSES.search(text)) and not (asks(text) or leaves_open(text) or _CONDITIONAL.search(text))
-
-
-def supposes(text: str) -> bool:
-    """Whether a text speaks of a case that may not come."""
-    return _CONDITIONAL.search(text) is not None
-
-
-def sums_up(text: str) -> bool:
-    """Whether a text says that what follows was said before."""
-    return _SUMS_UP.search(text) is not None
-
-
-def concludes(text: str) -> bool:
-    """Whether a text draws a conclusion: "Okay, we will …", "then let's …", "Tuesday it is"."""
-    fits = _CONCLUDES.search(text) is not None and _NO_CHOICE.search(text) is None
-    return fits and not (asks(text) or leaves_open(text) or _TAKEN_BACK.search(text) or _PAST.search(text))
-
-
-def leaves_open(text: str) -> bool:
-    """Whether a text says that something is undecided or unknown."""
-    return _LEAVES_OPEN.search(text) is not None
-
-
-def has_no_answer(text: str) -> bool:
-    """Whether a reply says that its speaker does not know."""
-    return _NO_ANSWER.search(text) is not None
-
-
-def agrees(text: str) -> bool:
-    """Whether a reply accepts what was proposed or asked for."""
-    return _AGREES.search(text) is not None and not (refuses(text) or _CONDITIONAL.search(text))
-
-
-def refuses(text: str) -> bool:
-    """Whether a reply turns down what was proposed or asked for."""
-    return _REFUSES.search(text) is not None
-
-
-def promises(text: str) -> bool:
-    """Whether the speaker takes something on."""
-    return _PROMISES.search(text) is not None and not (asks(text) or _CONDITIONAL.search(text))
-
-
-def requests(text: str) -> bool:
-    """Whether the speaker asks somebody to do something."""
-    return _REQUESTS.search(text) is not None and not _CONDITIONAL.search(text)
-
-
-def names_duty(text: str) -> bool:
-    """Whether a text says what has to be done, without saying by whom."""
-    fits = _DUTY.search(text) is not None and not re.match(r"(?i)(?:now\s+|so\s+)?today\b", text)
-    return fits and not (asks(text) or _CONDITIONAL.search(text))
+asks = Act(re.compile(r"\?\s*$"))
+supposes = Act(_CONDITIONAL)
+sums_up = Act(_SUMS_UP)
+leaves_open = Act(_LEAVES_OPEN)
+has_no_answer = Act(_NO_ANSWER)
+refuses = Act(_REFUSES)
+past = Act(_PAST)
+decides = Act(_DECIDES, (asks, leaves_open, past), _TAKEN_BACK)
+proposes = Act(_PROPOSES, (asks, leaves_open, supposes))
+concludes = Act(_CONCLUDES, (asks, leaves_open, past, Act(_NO_CHOICE), Act(_TAKEN_BACK)))
+agrees = Act(_AGREES, (refuses, supposes))
+promises = Act(_PROMISES, (asks, supposes))
+requests = Act(_REQUESTS, (supposes,))
+names_duty = Act(_DUTY, (asks, supposes, Act(re.compile(r"^(?:now\s+|so\s+)?today\b", re.IGNORECASE))))

@@ -7,6 +7,9 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import ClassVar
 
 import pytest
 
@@ -14,7 +17,7 @@ from agent.adding import add_files
 from agent.settings import Settings
 from agent.watching import Watch
 from agent.workspace import open_workspace
-from index.cluster import ray_nodes
+from index.cluster import ray_nodes, ray_session
 from index.cluster.cluster_engines import ClusterEmbedder, ClusterTranscriber
 from index.cluster.ray_session import TOKEN_FILE, connect, make_token
 from index.pipeline.stage import as_finished
@@ -67,8 +70,66 @@ def test_a_token_is_made_once_and_for_its_user_alone(tmp_path, monkeypatch):
     file = tmp_path / TOKEN_FILE
     assert file.stat().st_mode & 0o777 == 0o600
     assert len(file.read_text()) == 64
-    with pytest.raises(FileExistsError):
-        make_token()
+    made = file.read_text()
+    with ThreadPoolExecutor(4) as others:
+        for begun in [others.submit(make_token) for _ in range(4)]:
+            begun.result()
+    assert file.read_text() == made
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
+
+
+class LateSession:
+    """Stands where ``RaySession`` does: Ray takes as long as it is told to."""
+
+    go = threading.Event()
+    made: ClassVar[list[LateSession]] = []
+
+    def __init__(self, address: str) -> None:
+        self.closed, self.present = threading.Event(), threading.Event()
+        LateSession.made.append(self)
+        assert LateSession.go.wait(20)
+
+    def stay_present(self) -> None:
+        """It is used."""
+        self.present.set()
+
+    def close(self) -> None:
+        """See ``RaySession``."""
+        self.closed.set()
+
+
+@pytest.fixture
+def late(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, type[LateSession]]]:
+    monkeypatch.setattr(ray_session, "RaySession", LateSession)
+    monkeypatch.setattr(ray_session, "CONNECT_SECONDS", 0.05)
+    LateSession.go.clear()
+    LateSession.made.clear()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield f"127.0.0.1:{listener.getsockname()[1]}", LateSession
+    LateSession.go.set()
+
+
+def test_a_connection_that_comes_after_nobody_waits_any_more_is_closed(late):
+    address, sessions = late
+    with pytest.raises(ClusterAway):
+        connect(address)
+    sessions.go.set()
+    assert sessions.made[0].closed.wait(20) and not sessions.made[0].present.is_set()
+    assert connect(address) is sessions.made[1]
+    assert sessions.made[1].present.wait(20) and not sessions.made[1].closed.is_set()
+
+
+def test_who_asks_again_meanwhile_gets_the_connection_that_is_being_made(late, monkeypatch):
+    address, sessions = late
+    with pytest.raises(ClusterAway):
+        connect(address)
+    monkeypatch.setattr(ray_session, "CONNECT_SECONDS", 20.0)
+    with ThreadPoolExecutor(1) as other:
+        again = other.submit(connect, address)
+        threading.Timer(0.2, sessions.go.set).start()
+        assert again.result(30) is sessions.made[0]
+    assert len(sessions.made) == 1
+    assert sessions.made[0].present.wait(20) and not sessions.made[0].closed.is_set()
 
 
 def test_a_workspace_with_a_cluster_opens_lists_and_tells_without_reaching_it(closed, home):

@@ -80,17 +80,20 @@ def test_the_four_checkpoints_are_listed_with_what_they_need(tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("background", [False, True])
-def test_a_download_is_interrupted_goes_on_and_is_then_present(
-    tmp_path: Path, model: Path, background: bool
-) -> None:
+def interrupted(tmp_path: Path, hub: Hub, background: bool) -> tuple[str, str]:
+    """Begin to download, and press Ctrl+C when a part has come; what was printed."""
+    hub.stall_after = SIZE // 3
+    process = command(tmp_path, hub.url, "download", "4b-instruct", background=background)
+    wait_for(tmp_path, SIZE // 4)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    return out, err
+
+
+def test_a_download_is_interrupted_goes_on_and_is_then_present(tmp_path: Path, model: Path) -> None:
     with serving({SMALL: model}) as hub:
-        hub.stall_after = SIZE // 3
-        process = command(tmp_path, hub.url, "download", "4b-instruct", background=background)
-        wait_for(tmp_path, SIZE // 4)
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
-        assert process.returncode == 1
+        out, err = interrupted(tmp_path, hub, background=False)
         assert out == ""
         assert "Stopped" in err and SMALL in err and "run it again" in err
         part = listed(tmp_path)[SMALL]
@@ -106,6 +109,12 @@ def test_a_download_is_interrupted_goes_on_and_is_then_present(
     assert (folder / "model.safetensors").read_bytes() == (model / "model.safetensors").read_bytes()
     now = listed(tmp_path)[SMALL]
     assert (now["present"], now["folder"]) == (True, str(folder))
+
+
+def test_a_download_that_a_script_began_is_interrupted_as_well(tmp_path: Path, model: Path) -> None:
+    with serving({SMALL: model}) as hub:
+        out, err = interrupted(tmp_path, hub, background=True)
+    assert out == "" and "Stopped" in err and "run it again" in err
 
 
 def wait_for(tmp_path: Path, size: int) -> None:

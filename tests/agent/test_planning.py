@@ -17,7 +17,7 @@ from agent.extractive.extractive_chat import respond
 from agent.planning.intents import WHICH, Intent, QuestionContext, context_of, understand
 from agent.planning.plan import next_calls
 from agent.planning.rules import content_words
-from agent.planning.situation import Focus, Result, Situation, Turn, read_situation
+from agent.planning.situation import Focus, Result, Situation, Turn
 from agent.prompts import system_message
 from tests.conftest import ROOT
 from tools.result import Evidence, Failure, RecordingInfo, SearchResult, Transcript
@@ -155,13 +155,6 @@ def test_what_else_searches_again_and_leaves_out_what_was_quoted() -> None:
     assert (intent.kind, intent.query, intent.exclude) == ("search", "the budget", frozenset({5}))
 
 
-def test_what_about_searches_for_the_new_topic() -> None:
-    last = found_turn(quote(5, 140.0, 145.0))
-    assert calls("and what about printing?", last) == [
-        ("search_recordings", {"query": "printing", "recording": CALL.id})
-    ]
-
-
 @pytest.mark.parametrize(
     "question",
     [
@@ -210,6 +203,9 @@ def test_questions_for_topics_outline(question: str) -> None:
         ("which questions are still open?", "open_questions", "", ""),
         ("open questions?", "open_questions", "", ""),
         ("what was left open about Sunday?", "open_questions", "Sunday", ""),
+        ("what did they settle on for the weather?", "decisions", "the weather", ""),
+        ("what was the decision of the discussion about the app, please", "decisions", "the app", ""),
+        ("what did they decide on the colour at minute 5?", "decisions", "the colour", ""),
     ],
 )
 def test_decisions_actions_and_open_questions(question: str, items: str, about: str, person: str) -> None:
@@ -240,14 +236,6 @@ def test_other_questions_are_searched_as_they_were_asked(question: str, wants: s
     intent = understand(asked(question))
     assert (intent.kind, intent.wants) == ("search", wants)
     assert calls(question) == [("search_recordings", {"query": question, "recording": CALL.id})]
-
-
-@pytest.mark.parametrize(
-    "question", ["who said good idea?", "who said that “good idea”?", "Who says good idea"]
-)
-def test_who_said_looks_for_the_very_words(question: str) -> None:
-    ((_, arguments),) = calls(question)
-    assert arguments["query"].strip("“”") == "good idea"
 
 
 def test_a_voice_can_be_asked_about_a_topic() -> None:
@@ -392,12 +380,16 @@ def test_a_word_of_a_rule_in_a_question_about_something_else_is_searched_for(que
     [
         ("could you sumarize the meeting please?", "summary", None),
         ("what desicions were taken?", "items", "decisions"),
+        ("what did we deside about the ferry?", "items", "decisions"),
+        ("could I have a short sumarry of this call?", "summary", None),
+        ("what happens arround 2:30?", "read", None),
         ("About the ferry, what was agreed?", "items", "decisions"),
         ("what are the key quotes?", "items", "key_quotes"),
         ("Was wurde beschlossen?", "items", "decisions"),
         ("¿Qué se decidió?", "items", "decisions"),
         ("Qu'est-ce qui a été décidé ?", "items", "decisions"),
         ("Welche Aufgaben gibt es?", "items", "action_items"),
+        ("Welche Entscheidungen wurden getroffen?", "items", "decisions"),
         ("Fasse das Meeting zusammen", "summary", None),
     ],
 )
@@ -597,7 +589,7 @@ def test_a_conversation_is_read_turn_by_turn() -> None:
         AIMessage("", tool_calls=[{**made, "id": "c2"}]),
         ToolMessage("It failed.", tool_call_id="c2", status="error"),
     ]
-    situation = read_situation(messages, None, 2)
+    situation = QuestionContext(None, 2).situation(messages)
     assert (situation.question, situation.recordings, situation.focus) == ("second?", 2, None)
     assert [item.id for item in situation.past[0].cited] == [5]
     assert situation.errors == ["It failed."]

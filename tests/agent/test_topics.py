@@ -133,7 +133,7 @@ def test_a_title_is_made_of_words_said_in_the_topic(name: str, embedder: Embedde
         assert topic.title and len(topic.title) <= 80
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.integers(1, 40), st.floats(0.2, 400), st.integers(0, 1000))
 def test_any_recording_is_divided_without_gap_or_error(count: int, length: float, seed: int):
     rng = np.random.default_rng(seed)

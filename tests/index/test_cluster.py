@@ -21,13 +21,13 @@ from threadpoolctl import threadpool_limits
 from agent.engines.worker_engines import moss_host
 from agent.settings import Settings
 from agent.workspace import open_workspace
-from index.cluster import ray_session
-from index.cluster.cluster_engines import ClusterBackend, ClusterTranscriber
+from index.cluster import cluster_engines, ray_session
+from index.cluster.cluster_engines import ClusterBackend, ClusterDecoder, ClusterTranscriber
 from index.cluster.desk import Pool
 from index.cluster.ray_session import DESK, NAMESPACE, ClusterLink, import_ray
 from index.pipeline.ingest import Ingest
 from index.pipeline.urgency import archiving, working_on
-from index.recording_errors import Cancelled, ClusterAway, HearingError
+from index.recording_errors import Cancelled, ClusterAway, HearingError, MossAgentError
 from index.records import Recording, Status
 from index.search.vectors import Vectors
 from index.sounds import MossSounds
@@ -37,7 +37,7 @@ from moss_audio.engine import LocalBackend
 from moss_audio.generation.requests import Options, Request
 from moss_audio.tasks import TASKS
 from tests.fixture.checking import read_clips
-from tests.support.cluster_engine import Scripted, endless_task, log_of, scripted_host
+from tests.support.cluster_engine import Scripted, deadly_task, endless_task, log_of, scripted_host
 from tests.support.indexed import embedder
 from tests.support.media import cut
 
@@ -199,34 +199,28 @@ def begun(folder: Path) -> list[tuple[str, int]]:
     return [(about, pid) for what, about, pid, _ in log_of(folder) if what == "begin"]
 
 
+# Starting a worker costs seconds of processor time, so what ends workers comes late, the node that is killed
+# last of all; real models work on the one that is left.
+
+
+def test_no_worker_has_more_in_work_than_it_takes(nodes, folder):
+    session = nodes.link.session()
+    three = Pool("three", partial(scripted_host, str(folder), 3))
+    with ThreadPoolExecutor(40) as threads:
+        done = [threads.submit(session.call, three, "note", (float(number),)) for number in range(40)]
+        for each in done:
+            each.result(60)
+    in_work: dict[int, int] = {}
+    for what, _, pid, _ in log_of(folder):
+        in_work[pid] = in_work.get(pid, 0) + (1 if what == "begin" else -1)
+        assert 0 <= in_work[pid] <= 3
+
+
 def test_the_transcript_is_the_same_and_both_nodes_worked(nodes, pool, folder, clip, library, here):
     recording = ingest(library, away(nodes, pool, folder)).add(clip)
     assert (transcript(library, recording), whole(library, recording.id)) == here
     assert len({pid for _, pid in begun(folder)}) == 2
     assert len(begun(folder)) == len(here[1]) > 4
-
-
-def test_a_node_that_dies_in_the_middle_costs_its_running_windows(
-    nodes, pool, folder, clip, library, here, capsys
-):
-    (folder / "hold").touch()
-    adding = Adding(ingest(library, away(nodes, pool, folder)), clip)
-    wait_for(lambda: len(begun(folder)) == 2)
-    nodes.kill()
-    (folder / "hold").unlink()
-    recording = adding.recording()
-    assert recording.status == Status.READY
-    assert (transcript(library, recording), whole(library, recording.id)) == here
-    assert len(begun(folder)) <= len(here[1]) + 1
-    assert "raylet" not in capsys.readouterr().out
-
-
-def test_a_worker_process_that_dies_costs_its_running_window(nodes, pool, folder, clip, library, here):
-    (folder / "die-1").touch()
-    recording = ingest(library, away(nodes, pool, folder)).add(clip)
-    assert (transcript(library, recording), whole(library, recording.id)) == here
-    assert not (folder / "die-1").exists()
-    assert len(begun(folder)) == len(here[1]) + 1
 
 
 def test_cancel_ends_what_is_in_work_and_adding_again_goes_on_without_the_cluster(
@@ -252,6 +246,21 @@ def test_a_task_says_how_far_it_is_and_ends_when_it_is_stopped(nodes, pool, fold
         nodes.link.session().run(endless_task, (folder,), 0.1, lambda: bool(told), told.append)
     assert told == [5.0]
     wait_for(lambda: [what for what, *_ in log_of(folder)] == ["begin", "end"])
+
+
+def test_a_file_whose_decoder_is_ended_again_and_again_fails_alone(nodes, pool, folder, clip, library, here):
+    scripted = ClusterTranscriber(nodes.link, pool, Scripted(folder))
+    work = Ingest(
+        library, scripted, embedder(), Vectors(library.home / "vectors", embedder()),
+        decode=ClusterDecoder(nodes.link),
+    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cluster_engines, "decode_there", deadly_task)
+        with pytest.raises(MossAgentError, match=clip.name) as failed:
+            work.add(clip)
+    assert not isinstance(failed.value, ClusterAway) and not nodes.link.session().lost
+    recording = work.add(clip)
+    assert (transcript(library, recording), whole(library, recording.id)) == here
 
 
 def test_a_person_overtakes_an_archive_of_fifty(nodes, pool, folder):
@@ -283,31 +292,6 @@ def test_a_person_overtakes_an_archive_of_fifty(nodes, pool, folder):
     assert len(order) == len(set(order)) == 51
 
 
-def test_no_worker_has_more_in_work_than_it_takes(nodes, pool, folder):
-    session = nodes.link.session()
-    three = Pool("three", partial(scripted_host, str(folder), 3))
-    with ThreadPoolExecutor(40) as threads:
-        done = [threads.submit(session.call, three, "note", (float(number),)) for number in range(40)]
-        for each in done:
-            each.result(60)
-    in_work: dict[int, int] = {}
-    for what, _, pid, _ in log_of(folder):
-        in_work[pid] = in_work.get(pid, 0) + (1 if what == "begin" else -1)
-        assert 0 <= in_work[pid] <= 3
-
-
-def test_the_desk_may_die_and_is_asked_again(nodes, pool, folder, clip, library, here):
-    import ray
-
-    (folder / "hold").touch()
-    adding = Adding(ingest(library, away(nodes, pool, folder)), clip)
-    wait_for(lambda: len(begun(folder)) == 2)
-    ray.kill(ray.get_actor(DESK, NAMESPACE), no_restart=False)
-    (folder / "hold").unlink()
-    recording = adding.recording()
-    assert (transcript(library, recording), whole(library, recording.id)) == here
-
-
 def test_an_engine_that_fails_says_so_in_its_own_words(nodes, pool, folder, clip, library):
     (folder / "refuse").touch()
     with pytest.raises(HearingError, match="refuse"):
@@ -333,10 +317,44 @@ def test_a_cluster_that_is_gone_is_one_sentence_and_the_recording_goes_on_withou
     assert (transcript(library, recording), whole(library, recording.id)) == here
 
 
+def test_a_worker_process_that_dies_costs_its_running_window(nodes, pool, folder, clip, library, here):
+    (folder / "die-1").touch()
+    recording = ingest(library, away(nodes, pool, folder)).add(clip)
+    assert (transcript(library, recording), whole(library, recording.id)) == here
+    assert not (folder / "die-1").exists()
+    assert len(begun(folder)) == len(here[1]) + 1
+
+
+def test_the_desk_may_die_and_is_asked_again(nodes, pool, folder, clip, library, here):
+    import ray
+
+    (folder / "hold").touch()
+    adding = Adding(ingest(library, away(nodes, pool, folder)), clip)
+    wait_for(lambda: len(begun(folder)) == 2)
+    ray.kill(ray.get_actor(DESK, NAMESPACE), no_restart=False)
+    (folder / "hold").unlink()
+    recording = adding.recording()
+    assert (transcript(library, recording), whole(library, recording.id)) == here
+
+
+def test_a_node_that_dies_in_the_middle_costs_its_running_windows(
+    nodes, pool, folder, clip, library, here, capsys
+):
+    (folder / "hold").touch()
+    adding = Adding(ingest(library, away(nodes, pool, folder)), clip)
+    wait_for(lambda: len(begun(folder)) == 2)
+    nodes.kill()
+    (folder / "hold").unlink()
+    recording = adding.recording()
+    assert recording.status == Status.READY
+    assert (transcript(library, recording), whole(library, recording.id)) == here
+    assert len(begun(folder)) <= len(here[1]) + 1
+    assert "raylet" not in capsys.readouterr().out
+
+
 def test_all_stages_with_real_models_give_the_same_recording(
     nodes, clip, home, models, tmp_path, monkeypatch
 ):
-    nodes.mend()
     found = []
     for name, address in (("with", nodes.cluster.address), ("without", None)):
         where = home / name
@@ -354,7 +372,6 @@ def test_all_stages_with_real_models_give_the_same_recording(
 
 
 def test_a_moss_audio_on_a_worker_hears_what_it_hears_here(nodes, moss_fixture):
-    nodes.mend()
     clip = next(iter(read_clips(moss_fixture).values())).wave
     here = LocalBackend.load(moss_fixture, device="cpu")
     pool = Pool("moss", partial(moss_host, str(moss_fixture)), gpu="only")

@@ -139,6 +139,80 @@ def test_sound_behind_zeroed_bytes_keeps_its_times(name: str, tmp_path: Path) ->
     assert find_clicks(last) == pytest.approx([0.5, 1.5, 2.5], abs=0.1)
 
 
+@pytest.mark.parametrize("places", [(0.5,), (0.3, 0.6)])
+@pytest.mark.parametrize("seconds", [0.1, 3.0])
+def test_an_mp3_file_that_counts_its_frames_keeps_its_times_where_bytes_are_left_out(
+    seconds: float, places: tuple[float, ...], tmp_path: Path
+) -> None:
+    path = encode(tmp_path / "a.mp3", noise(24) * 0.1 + click_track(24), CLICK_RATE, "libmp3lame")
+    data = bytearray(path.read_bytes())
+    size = round(seconds * len(data) / 24) + 5
+    for place in places:
+        start = round(place * len(data))
+        del data[start : start + size]
+    path.write_bytes(data)
+    result, decoded = copy_of(path, tmp_path)
+    (note,) = result.notes
+    assert note.kind is NoteKind.DAMAGED and result.duration == pytest.approx(24, abs=0.05)
+    missing = sum(span.duration for span in note.spans)
+    assert missing == pytest.approx(seconds * len(places), abs=0.1 * len(places))
+    last = decoded[round(20.5 * SAMPLE_RATE) : round(23.5 * SAMPLE_RATE)]
+    assert find_clicks(last) == pytest.approx([0.5, 1.5, 2.5], abs=0.1)
+
+
+def test_pieces_of_an_avi_file_that_hold_nothing_are_not_missing(tmp_path: Path) -> None:
+    path = encode(tmp_path / "a.avi", noise(4), CLICK_RATE, "libmp3lame", video=True, late=1.5)
+    assert copy_of(path, tmp_path)[0].notes == ()
+
+
+@pytest.mark.parametrize("fault", ["zeroed", "left out"])
+@pytest.mark.parametrize("codec", ["libmp3lame", "pcm_s16le", "ac3"])
+def test_an_avi_file_is_held_to_its_index(codec: str, fault: str, tmp_path: Path) -> None:
+    audio = noise(16) * 0.1 + click_track(16)
+    path = encode(tmp_path / "a.avi", audio, CLICK_RATE, codec, video=True, out_rate=48_000)
+    whole, undamaged = copy_of(path, tmp_path)
+    assert whole.notes == ()
+    data = bytearray(path.read_bytes())
+    for middle in (len(data) // 2, len(data) * 2 // 3):
+        size = len(data) // 16
+        data[middle : middle + size] = bytes(size if fault == "zeroed" else 0)
+    path.write_bytes(data)
+    result, decoded = copy_of(path, tmp_path)
+    assert [note.kind for note in result.notes] == [NoteKind.DAMAGED]
+    assert result.duration == pytest.approx(whole.duration, abs=0.1)
+    end = round(13.8 * SAMPLE_RATE)
+    assert find_clicks(decoded[end:]) == pytest.approx(find_clicks(undamaged[end:]), abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("codec", "name", "container", "rate"),
+    [
+        ("aac", "a.aac", None, CLICK_RATE),
+        ("aac", "a.latm", "latm", CLICK_RATE),
+        ("ac3", "a.ac3", None, 48_000),
+        ("eac3", "a.eac3", None, 48_000),
+        ("mp2", "a.mp2", None, CLICK_RATE),
+        ("libopencore_amrnb", "a.amr", None, 8_000),
+    ],
+)
+def test_a_stream_of_frames_is_told_to_lack_some_and_keeps_its_times_where_they_are_overwritten(
+    codec: str, name: str, container: str | None, rate: int, tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    write(path, noise(12), CLICK_RATE, Form(path.suffix[1:], codec, rate, container=container))
+    whole = path.read_bytes()
+    middle, second = len(whole) // 2, len(whole) // 12
+    duration = copy_of(path, tmp_path)[0].duration
+    path.write_bytes(whole[:middle] + bytes(2 * second) + whole[middle + 2 * second :])
+    result, _ = copy_of(path, tmp_path)
+    (note,) = result.notes
+    assert note.kind is NoteKind.DAMAGED and result.duration == pytest.approx(duration, abs=0.1)
+    assert sum(span.duration for span in note.spans) == pytest.approx(2.0, abs=0.25)
+    # How much is lost is said nowhere, where it is less than it was.
+    path.write_bytes(whole[:middle] + whole[middle + 2 * second + 7 :])
+    assert [note.kind for note in copy_of(path, tmp_path)[0].notes] == [NoteKind.DAMAGED]
+
+
 @pytest.mark.parametrize("fault", ["zeroed", "left out"])
 @pytest.mark.parametrize(("name", "codec", "link"), [("a.mp4", "aac", b"moof"), ("a.wv", "wavpack", b"wvpk")])
 def test_a_broken_link_does_not_end_a_chain(
@@ -286,6 +360,29 @@ def test_samples_that_are_no_number_become_silence(tmp_path: Path) -> None:
     assert np.isfinite(found).all() and np.abs(found).max() < 1.0
 
 
+@pytest.mark.parametrize("peak", [1.9, 30.0, 32_768.0])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_samples_beyond_full_scale_are_turned_down_and_not_cut_off(
+    peak: float, channels: int, tmp_path: Path
+) -> None:
+    sound = noise(2, SAMPLE_RATE).astype(np.float64)
+    loud = np.stack([sound * peak / np.abs(sound).max()] * channels, axis=1)
+    loud[9_000] = 1e30
+    soundfile.write(tmp_path / "a.wav", loud, SAMPLE_RATE, subtype="FLOAT")
+    result, audio = copy_of(tmp_path / "a.wav", tmp_path)
+    assert result == Decoded(2.0) and 0.4 < np.percentile(np.abs(audio), 99.99) <= 1.0
+    assert np.corrcoef(np.delete(audio, 9_000), np.delete(sound, 9_000))[0, 1] > 0.999
+
+
+def test_what_encoders_overshoot_turns_nothing_down(tmp_path: Path) -> None:
+    sound = np.clip(noise(2, SAMPLE_RATE) * 4, -1.0, 1.0)
+    sound[::1_000] = 1.1
+    sound[:2] = 7.0
+    soundfile.write(tmp_path / "a.wav", sound, SAMPLE_RATE, subtype="FLOAT")
+    _, audio = copy_of(tmp_path / "a.wav", tmp_path)
+    assert np.allclose(audio, np.clip(sound, -1.0, 1.0), atol=1e-3)
+
+
 @pytest.mark.parametrize("hole", [(3.0, 5.5), (4.0, 4.9)])
 def test_a_hole_in_a_whole_container_is_noted_where_it_is(hole: tuple[float, float], tmp_path: Path) -> None:
     path = encode(tmp_path / "h.mkv", noise(9), CLICK_RATE, "flac", video=True, hole=hole)
@@ -400,7 +497,7 @@ def test_whatever_is_damaged_ends_in_a_copy_or_in_one_sentence(name: str, tmp_pa
     rate = 48_000 if codec == "libopus" else CLICK_RATE
     path = encode(tmp_path / name, noise(3), CLICK_RATE, codec, out_rate=rate, video=name[0] == "v")
     whole, rng = path.read_bytes(), np.random.default_rng(7)
-    for _ in range(12):
+    for _ in range(5):
         data = np.frombuffer(whole, np.uint8).copy()
         places = rng.integers(0, rng.choice([300, len(data)]), rng.choice([1, 12, 200]))
         data[places] = rng.integers(0, 256, len(places))

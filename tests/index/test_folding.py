@@ -73,6 +73,7 @@ def ordinal(number: int) -> str:
         ("٢٠٢٦", "2026"), ("२०२६", "2026"), ("๒๕๖๙", "2569"), ("שָׁלוֹם", "שלום"), ("مُحَمَّد", "محمد"),
         ("ﾊﾝｶｸ", "ハンカク"), ("ガ", unicodedata.normalize("NFD", "ガ")),
         ("한국", unicodedata.normalize("NFD", "한국")),
+        ("کتاب", "كتاب"), ("علی", "على"), ("مدرسة", "مدرسه"),
         ("Donau\u00addampf", "donaudampf"), ("café", "cafe\u0301"),
     ],
 )  # fmt: skip
@@ -123,9 +124,14 @@ def test_digits_with_any_separator_are_the_same_number(number: int, separator: s
 @pytest.mark.parametrize(
     ("written", "form"),
     [
-        ("1,00,000", "100000"), ("11,500.50", "11500.50"), ("11.500,50", "11500.50"), ("11,500.00", "11500"),
+        ("1,00,000", "100000"), ("11,500.50", "11500.5"), ("11.500,50", "11500.5"), ("11,500.00", "11500"),
         ("£4,200.", "4200"), ("forty-two hundred", "4200"), ("a hundred and one", "101"),
         ("Eleven thousand, five hundred", "11500"), ("2.5 million", "2500000"), ("11 thousand", "11000"),
+        ("4200.50", "4200.5"), ("11k", "11000"), ("11.5k people", "11500 people"),
+        ("half a million", "500000"),
+        ("eleven and a half thousand", "11500"), ("a million and a half", "1500000"),
+        ("11 and a half thousand", "11500"), ("two and a half hours", "2 and a half hours"),
+        ("nineteen oh five", "1905"), ("at seven oh five", "at 7 oh 5"),
         ("two point five million", "2500000"), ("nineteen ninety-nine", "1999"),
         ("twenty twenty-six", "2026"),
         ("chapter one", "chapter 1"), ("one percent", "1 percent"), ("the 21st", "the 21"),

@@ -188,7 +188,7 @@ def test_one_language_is_named_as_several_are(capsys):
 
 
 def test_a_language_that_is_given_is_the_only_one(whisper, sample, tmp_path):
-    audio, rate = cut(sample, 3, 9)
+    audio, rate = cut(sample, 3, 7)
     soundfile.write(tmp_path / "english.wav", audio, rate)
     found = transcript(tmp_path / "english.wav", whisper, "de")
     assert {item.language for item in found.segments} == {"de"} and found.language == "de"
@@ -278,6 +278,18 @@ def add_first_window(workspace: Workspace, file: Path, language: str | None) -> 
 
     with pytest.raises(Cancelled):
         workspace.add(file, progress=stop, cancel=cancel, language=language)
+
+
+def test_a_language_that_is_set_is_not_guessed_and_one_that_is_given_comes_before_it(home, sample, tmp_path):
+    opened = open_workspace(Settings(home=home, language="fr"))
+    opened.__dict__["transcriber"] = hears = Polyglot()
+    recording = opened.add(excerpt(sample, tmp_path / "a.wav", 3, 6))
+    other = opened.add(excerpt(sample, tmp_path / "b.wav", 3, 7), language="de")
+    languages = {item.language for item in opened.library.segments(other.id)}
+    opened.close()
+    assert hears.expected == [("fr", False), ("de", False)]
+    assert recording.language == "fr"
+    assert other.language == "de" and languages == {"de"}
 
 
 def test_a_language_that_was_given_is_still_the_only_one_when_it_goes_on(polyglot, sample, tmp_path):

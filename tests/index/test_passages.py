@@ -27,7 +27,7 @@ def talks(draw: st.DrawFn) -> list[Segment]:
 
 
 @given(talks())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_every_segment_is_in_exactly_one_passage_in_time_order(segments: list[Segment]) -> None:
     passages = cut_passages(segments)
     ordered = sorted(segments, key=lambda segment: (segment.start, segment.end, segment.id))
@@ -37,7 +37,7 @@ def test_every_segment_is_in_exactly_one_passage_in_time_order(segments: list[Se
 
 
 @given(talks())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_a_passage_of_several_segments_is_never_too_long(segments: list[Segment]) -> None:
     by_id = {segment.id: segment for segment in segments}
     for passage in cut_passages(segments):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,15 +13,17 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import event
+from sqlalchemy import event, text
 from sqlalchemy.exc import OperationalError
 
 from agent.settings import Settings
 from index.folding import fold
 from index.recording_errors import Busy, DatabaseAway, DiskFull, MossAgentError, ReadOnly
 from index.search.passages import PassageStore
-from index.store.database import Database, PassageRow, RecordingRow
+from index.store.access import CHECKED, acting_as
+from index.store.database import Database, JobRow, PassageRow, RecordingRow
 from index.store.library import Library
+from index.store.people import People
 from tests.servers import Postgres, postgres
 from tests.support.indexed import keyword_index_is_whole, sentences, store
 
@@ -174,6 +177,27 @@ def test_other_writing_waits_for_a_change_and_reading_does_not(library: Library)
         session.commit()
         writing.result(10)
     assert library.recording(recording).title == "Renamed"
+
+
+def test_removing_somebody_and_beginning_what_they_sent_wait_for_each_other(library: Library) -> None:
+    database, people = library.database, People(library.database)
+    people.add("anna")
+    ben = people.add("ben")
+    with acting_as(ben), database.transaction() as session:
+        session.add(JobRow(id="a", title="a", path="a", state="waiting", queued_at=0.0, person_id=ben.id))
+    waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+    with ThreadPoolExecutor(1) as other:
+        with database.transaction() as session:
+            job = session.get_one(JobRow, "a", with_for_update=True)
+            removed = other.submit(people.remove, "ben")
+            until = time.monotonic() + 20
+            while session.scalar(waiting, execution_options=CHECKED) == 0:
+                assert time.monotonic() < until, "nobody waited"
+                time.sleep(0.01)
+            job.state = "running"
+        assert removed.result(30).name == "ben"
+    with database.transaction() as session:
+        assert session.get(JobRow, "a") is None
 
 
 def test_what_one_process_holds_no_other_one_does(library: Library) -> None:

@@ -267,7 +267,7 @@ def test_no_hits_wanted_gives_none(indexed: Indexed, k: int) -> None:
 
 
 @given(query=st.text(max_size=60))
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_text_is_a_safe_keyword_query(indexed: Indexed, query: str) -> None:
     PassageStore(indexed.library.database).keyword_matches(query, None, 10)
 

@@ -190,7 +190,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(json_values)
 def test_whatever_a_line_holds_it_is_a_conversation_or_an_error_that_names_it(record: object) -> None:
     try:

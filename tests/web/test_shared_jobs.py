@@ -17,7 +17,9 @@ from index.audio.decode import file_id
 from index.progress import Progress
 from index.recording_errors import Cancelled, DatabaseAway, MediaError
 from index.records import StageName
+from index.store.access import acting_as
 from index.store.database import Database, JobRow
+from index.store.people import People
 from tests.servers import Postgres, postgres
 from web import shared_jobs
 from web.app import create_app
@@ -228,6 +230,37 @@ def test_a_file_that_this_process_cannot_read_is_left_to_others(process, file, t
     jobs.submit(file, "Here")
     until(lambda: worker.ended == ["Here"] and len(jobs.list()) == 1)
     assert only(jobs).state == "waiting"
+
+
+def test_many_files_that_this_process_cannot_read_do_not_keep_it_from_one_that_it_can(
+    process, file, tmp_path
+) -> None:
+    worker = Worker()
+    worker.go.set()
+    jobs = process(worker)
+    for number in range(shared_jobs.LOOKED_AT + 3):
+        jobs.submit(tmp_path / f"{number}.wav", "Elsewhere")
+    jobs.submit(file, "Here")
+    until(lambda: worker.ended == ["Here"])
+    until(lambda: {job.state for job in jobs.list()} == {"waiting"})
+
+
+def test_what_somebody_sent_waits_for_every_process_while_they_are_kept_out(process, file, url) -> None:
+    worker = Worker()
+    worker.go.set()
+    people = People(Database(url))
+    people.add("anna")
+    ben = people.add("ben")
+    people.set_disabled("ben", True)
+    jobs = process(worker)
+    with acting_as(ben):
+        jobs.submit(file, "Of Ben")
+    jobs.submit(file, "Of nobody")
+    until(lambda: [(job.title, job.state) for job in jobs.list()] == [("Of Ben", "waiting")])
+    assert worker.ended == ["Of nobody"]
+    people.set_disabled("ben", False)
+    until(lambda: worker.ended == ["Of nobody", "Of Ben"])
+    people.database.close()
 
 
 def test_work_that_a_lost_database_broke_off_is_done_again(process, file) -> None:

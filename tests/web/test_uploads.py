@@ -14,6 +14,8 @@ from agent.settings import Settings
 from agent.workspace import open_workspace
 from index.audio.decode import file_id
 from index.recording_errors import Cancelled, DiskFull, MossAgentError
+from index.store.access import acting_as
+from web import jobs as queue
 from web.app import create_app
 from web.jobs import Jobs
 from web.uploads import Upload, Uploads
@@ -254,6 +256,34 @@ def test_a_file_that_ends_the_program_is_not_begun_for_ever(home: Path, uploads:
         jobs = take_up(home, add)
         wait(lambda jobs=jobs: [job.state for job in jobs.list()] == ["running"])
         jobs.close(5)
+
+
+def test_what_somebody_sent_waits_while_they_are_kept_out_and_goes_only_with_their_account(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue, "LOOK_AGAIN_SECONDS", 0.01)
+    workspace, add = open_workspace(Settings(home=home)), Slow()
+    people = workspace.people
+    anna = people.add("anna")
+    uploads = Uploads(home)
+    for name in ("ben", "carl"):
+        with acting_as(people.add(name)):
+            uploads.claim(arrive(uploads, f"{name}.mp3", name.encode()), name, None)
+    people.set_disabled("ben", True)
+    people.remove("carl")
+    jobs = Jobs(add, actor=lambda: workspace.actor, is_held=people.is_disabled)
+    create_app(workspace, jobs)
+    with acting_as(anna):
+        uploads.submit(jobs, arrive(uploads, "anna.mp3"), "anna")
+    wait(lambda: add.began == ["anna"])
+    assert [upload.title for upload in uploads.left_over()] == ["ben", "anna"]
+    add.go.set()
+    wait(lambda: [(job.title, job.state) for job in jobs.list()] == [("ben", "waiting")])
+    people.set_disabled("ben", False)
+    wait(lambda: add.began == ["anna", "ben"] and jobs.list() == [])
+    assert list(uploads.left_over()) == []
+    jobs.close(5)
+    workspace.close()
 
 
 def test_an_upload_that_a_full_disk_cannot_note_is_let_go(uploads, home, monkeypatch):

@@ -14,6 +14,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
@@ -208,7 +209,7 @@ def _offer_library(workspace: Workspace, service: Service, held: ExitStack) -> A
     uploads = Uploads(workspace.home, workspace.is_shared, workspace.identify)
     with acting_as(EVERYTHING):
         ready = {found.id for found in workspace.recordings() if found.status == "ready"}
-        uploads.take_up(jobs, ready, workspace.people.person)
+        uploads.take_up(jobs, ready, partial(workspace.people.person, even_disabled=True))
     ended = threading.Event()
     sweep_daily(workspace, ended)
     held.callback(ended.set)
