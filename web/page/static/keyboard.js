@@ -15,6 +15,9 @@ moss.keys = [
   ["?", "These keys"],
 ];
 
+/** What does nothing where a recording may only be read. */
+moss.keysThatChange = ["E", "Ctrl+Z", "C"];
+
 moss.keysOff = () => moss.stored("moss-keys") === "off";
 
 /** Where letters are written: no key of ours means anything there. */
@@ -78,6 +81,7 @@ moss.showKeys = () => {
   };
   const list = make("dl", { className: "keys" });
   for (const [keys, what] of moss.keys) {
+    if (moss.isFixed() && moss.keysThatChange.includes(keys)) continue;
     const term = make("dt", {});
     for (const key of keys.split(/,? /)) term.append(make("kbd", { textContent: key }));
     list.append(make("div", {}, term, make("dd", { textContent: what })));
