@@ -5,9 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +18,7 @@ from agent.workspace import Workspace
 from tests.support.api_serving import serving
 from tests.support.conversing import HARBOUR, prepare_home
 from tests.support.moss_backend import RuleBackend
+from tests.support.preloaded import Program
 from web.jobs import Jobs
 from web.page.handlers import Handlers
 from web.uploads import Uploads
@@ -84,11 +82,13 @@ def test_stop_reaches_a_model_that_is_thinking(handlers: Handlers, backend: Rule
     backend._think = lambda *_: f"<think>{endless}</think>No."
     backend.pace = 0.01
     answer = handlers.ask("who calls the club?", "one", HARBOUR, {"thread": "t"})
-    next(answer)
-    threading.Timer(1.0, handlers.stopped, [{"thread": "t"}]).start()
-    began = time.monotonic()
-    *_, (messages, _, _, _) = answer
-    assert time.monotonic() - began < 15
+    stopped = None
+    for messages, *_ in answer:
+        if stopped is None and titles(messages)[-1][0] == "Thinking":
+            handlers.stopped({"thread": "t"})
+            stopped = time.monotonic()
+    assert stopped is not None, "no thought was shown"
+    assert time.monotonic() - stopped < 15
     end = time.monotonic() + 10
     written = -1
     while written != backend.written and time.monotonic() < end:
@@ -107,21 +107,21 @@ def test_ctrl_c_ends_an_answer_on_the_command_line(prepared: Path, tmp_path: Pat
     home = tmp_path / "home"
     shutil.copytree(prepared, home)
     with serving(backend) as served:
-        process = subprocess.Popen(
-            [sys.executable, "-c", "from agent.cli import main; main()", "ask", "who calls the club?"],
-            env={**os.environ, "MOSS_AGENT_HOME": str(home), "MOSS_AGENT_MODEL": f"{served.url}/v1"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+        command = Program(
+            "from agent.cli import main; main()",
+            ["ask", "who calls the club?"],
+            {"MOSS_AGENT_HOME": str(home), "MOSS_AGENT_MODEL": f"{served.url}/v1"},
+            tmp_path / "log",
         )
         end = time.monotonic() + 60
         while not any(tools for _, tools, _ in backend.chats) and time.monotonic() < end:
             time.sleep(0.1)
         assert any(tools for _, tools, _ in backend.chats), "it was never asked"
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=20)
-    assert (process.returncode, out) == (1, "")
-    assert err.strip() == "moss-agent: The answer was stopped."
+        os.kill(command.pid, signal.SIGINT)
+        out = command.stdout.read()
+        command.wait(20)
+    assert (command.poll(), out) == (1, "")
+    assert (tmp_path / "log").read_text().strip() == "moss-agent: The answer was stopped."
 
 
 def test_the_foot_names_the_server_once_it_is_known(handlers: Handlers) -> None:

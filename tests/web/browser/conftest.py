@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 from pages import Site, fill_home, load, start
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = [
@@ -24,6 +24,12 @@ FLAGS = [
     "--use-fake-device-for-media-stream",
     "--use-fake-ui-for-media-stream",
 ]
+
+
+DESK = {"width": 1440, "height": 900}
+FAILED = pytest.StashKey[bool]()
+# A busy machine takes longer than Playwright's five seconds over a file or an answer.
+expect.set_options(timeout=20_000)
 
 
 @pytest.fixture(scope="session")
@@ -71,41 +77,126 @@ CUT_OFF = ("AbortError: signal is aborted", "onnection errored out")
 
 @dataclass
 class Watch:
-    """What a context asked for and complained about, and how often pages were loaded."""
+    """What a test's pages asked for and complained about, and how often they were loaded."""
 
     hosts: set[str] = field(default_factory=set)
     errors: list[str] = field(default_factory=list)
-    loads: list[Page] = field(default_factory=list)
+    loads: int = 0
+
+
+class Tab:
+    """A tab in a context of its own, lent to one test after another.
+
+    A tab that has shown the page before shows it again for half the processor time of a new one, since its
+    scripts are compiled. What a test left in it is gone before the next one gets it: see ``clear``.
+    """
+
+    def __init__(self, browser: Browser, touch: bool) -> None:
+        self.touch = touch
+        self.context = browser.new_context(has_touch=touch, viewport=DESK)
+        self.page = self.context.new_page()
+        self._developer_tools = self.context.new_cdp_session(self.page)
+        self._watch = Watch()
+        self.context.on("request", lambda request: self._watch.hosts.add(urlsplit(request.url).netloc))
+        self.page.on("pageerror", lambda error: self._watch.errors.append(str(error)))
+        self.page.on("console", self._console)
+        self.page.on("load", self._loaded)
+
+    def lend(self, watch: Watch, **looks: object) -> Page:
+        """Get it ready for a test.
+
+        Args:
+            watch: What is noted from now on goes there.
+            looks: ``viewport``, ``color_scheme``, ``reduced_motion`` and ``permissions``, as Playwright's
+                contexts have them.
+        """
+        self._watch = watch
+        self.page.set_viewport_size(looks.pop("viewport", DESK))  # type: ignore[arg-type]
+        if permissions := looks.pop("permissions", None):
+            self.context.grant_permissions(permissions)  # type: ignore[arg-type]
+        self.page.emulate_media(
+            color_scheme=looks.pop("color_scheme", "light"),  # type: ignore[arg-type]
+            reduced_motion=looks.pop("reduced_motion", "no-preference"),  # type: ignore[arg-type]
+        )
+        assert not looks, f"what is not set back afterwards: {looks}"
+        self.page.set_default_timeout(20_000)
+        return self.page
+
+    def clear(self) -> bool:
+        """Leave the page and forget all of it; returns whether the tab can be lent again."""
+        if self.page.is_closed() or len(self.context.pages) > 1:
+            return False
+        self.page.unroute_all()
+        origin = self.page.evaluate("location.origin !== 'null' && sessionStorage.clear(), location.origin")
+        # What happened until here has been noted by now; what leaving interrupts is nobody's fault.
+        self._watch = Watch()
+        self.page.goto("about:blank")
+        self._developer_tools.send("Storage.clearDataForOrigin", {"origin": origin, "storageTypes": "all"})
+        self.context.clear_cookies()
+        self.context.clear_permissions()
+        return True
+
+    def _console(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self._watch.errors.append(message.text)
+
+    def _loaded(self, _: Page) -> None:
+        self._watch.loads += 1
+
+
+@pytest.fixture(scope="session")
+def tabs(browser: Browser) -> Iterator[list[Tab]]:
+    """Tabs that no test uses now."""
+    idle: list[Tab] = []
+    yield idle
+    for tab in idle:
+        tab.context.close()
 
 
 @pytest.fixture
-def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
-    """Open a page; afterwards nothing may have gone to another host, and no script may have failed."""
-    contexts: list[BrowserContext] = []
+def visit(browser: Browser, tabs: list[Tab], request: pytest.FixtureRequest) -> Iterator[Callable[..., Page]]:
+    """Open a page; afterwards nothing may have gone to another host, and no script may have failed.
+
+    Which complaints a test is about, it names as ``faults``.
+    """
+    lent: list[Tab] = []
     watch = Watch()
     allowed: set[str] = set()
 
-    def open_page(at: Site, wait: str = ".line", **options: object) -> Page:
-        options.setdefault("viewport", {"width": 1440, "height": 900})
-        context = browser.new_context(**options)
-        contexts.append(context)
+    excused: list[str] = []
+
+    def open_page(
+        at: Site, wait: str = ".line", has_touch: bool = False, faults: Sequence[str] = (), **looks: object
+    ) -> Page:
+        excused.extend(faults)
+        tab = next((tab for tab in tabs if tab.touch == has_touch), None)
+        if tab is None:
+            tab = Tab(browser, has_touch)
+        else:
+            tabs.remove(tab)
+        lent.append(tab)
+        page = tab.lend(watch, **looks)
         allowed.add(urlsplit(at.url).netloc)
-        context.on("request", lambda request: watch.hosts.add(urlsplit(request.url).netloc))
-        page = context.new_page()
-        page.on("pageerror", lambda error: watch.errors.append(str(error)))
-        page.on(
-            "console",
-            lambda message: watch.errors.append(message.text) if message.type == "error" else None,
-        )
-        page.on("load", lambda loaded: watch.loads.append(loaded))
-        page.set_default_timeout(20_000)
         load(page, at.url, wait)
         return page
 
     yield open_page
-    for context in contexts:
-        context.close()
+    for tab in lent:
+        # Whatever a failed test left open is closed with its tab.
+        if request.node.stash.get(FAILED, False) or not tab.clear():
+            tab.context.close()
+        else:
+            tabs.append(tab)
     assert watch.hosts - {""} <= allowed, "the page asked another host"
-    reloaded = len(watch.loads) > len(contexts)
-    excused = CUT_OFF if reloaded else ()
+    if watch.loads > len(lent):
+        excused.extend(CUT_OFF)
     assert [error for error in watch.errors if not any(each in error for each in excused)] == []
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Note which tests failed, for the fixture ``visit``."""
+    report = yield
+    if report.failed:
+        item.stash[FAILED] = True
+    return report

@@ -47,6 +47,8 @@ def test_a_sentence_is_corrected_in_place_while_it_plays(own_site: Site, visit: 
     page.keyboard.press("Escape")
     expect(field).to_have_count(0)
     expect(row.locator(".text")).to_have_text(original)
+    # Rows that were not drawn before are as tall as they are by the next frame.
+    page.evaluate("new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
     top = row.bounding_box()["y"]
     # E on the row that has the focus, and saving by leaving the field.
     page.keyboard.press("e")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -187,11 +188,12 @@ def test_a_link_opens_its_moment_and_is_given_away(site: Site, visit: Visit) -> 
 def test_a_link_that_leads_nowhere_says_so_in_one_sentence(
     site: Site, visit: Visit, asked: str, told: str
 ) -> None:
-    name = recording(visit(site))
-    page = visit(Site(f"{site.url}/?{asked.format(name)}", site.home, site.process), wait="#head .note")
+    page = visit(site)
+    load(page, f"{site.url}/?{asked.format(recording(page))}", wait="#head .note")
     expect(page.locator("#head .note")).to_contain_text(told)
     page.wait_for_timeout(1500)
     expect(page.locator("#head .note")).to_contain_text(told)
     page.click("[data-open]")
     expect(page.locator("#head .note")).to_have_count(0)
-    assert "?" not in page.url
+    expect(page.get_by_role("tab")).to_have_count(3)
+    expect(page).not_to_have_url(re.compile(r"\?"))
