@@ -55,6 +55,10 @@ class MemoryUsedUp(MossAudioError):
     """The device's memory ran out in the middle of the work; the request is not at fault."""
 
 
+class QueueFull(MossAudioError):
+    """Too many requests wait; try again later."""
+
+
 class DataError(MossAudioError):
     """A line of a data file cannot be used; the message names file and line."""
 

@@ -2,7 +2,7 @@
 
 from moss_audio.engine.engine import Engine, EngineOptions, Statistics
 from moss_audio.engine.local_backend import LocalBackend
-from moss_audio.engine.scheduler import QueueFull
 from moss_audio.engine.sequence import RequestHandle
+from moss_audio.errors import QueueFull
 
 __all__ = ["Engine", "EngineOptions", "LocalBackend", "QueueFull", "RequestHandle", "Statistics"]

@@ -21,12 +21,8 @@ import torch
 
 from moss_audio.engine.kv_cache import BlockPool
 from moss_audio.engine.sequence import InputProcessor, RequestHandle, Sequence
-from moss_audio.errors import MemoryUsedUp, MossAudioError
+from moss_audio.errors import MemoryUsedUp, QueueFull
 from moss_audio.generation.requests import Options, Reply, Request
-
-
-class QueueFull(MossAudioError):
-    """Too many requests wait; try again later."""
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,13 @@ from typing import Any
 from starlette.responses import JSONResponse
 
 from index.recording_errors import MediaError, MossAgentError
-from moss_audio.engine import QueueFull
 from moss_audio.errors import (
     AudioError,
     MemoryUsedUp,
     MossAudioError,
     NotEnoughMemory,
     PromptError,
+    QueueFull,
     ServerError,
 )
 

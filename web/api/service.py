@@ -20,7 +20,6 @@ from agent.engines.loading import LoadingBackend
 from agent.engines.model_pool import ModelPool
 from index.transcription.transcriber import SharedTranscriber, Transcriber
 from moss_audio.backend import Backend
-from moss_audio.engine import LocalBackend
 from moss_audio.errors import MossAudioError
 from moss_audio.served import ServedBackend
 from web.api.error_responses import ApiError
@@ -216,6 +215,11 @@ class Service:
             running, waiting = min(limiter.inside, limiter.at_once), max(0, limiter.inside - limiter.at_once)
             shown[f"moss_agent_{name}_running"] = (f"Requests for {name} being processed.", running)
             shown[f"moss_agent_{name}_waiting"] = (f"Requests for {name} waiting in the queue.", waiting)
+        if self.backend is None:
+            return shown
+        # With torch, for which a page would have to wait when it is started.
+        from moss_audio.engine import LocalBackend
+
         if isinstance(self.backend, LocalBackend):
             engine = self.backend.engine.statistics()
             shown["moss_agent_engine_running"] = ("Sequences running in the engine.", engine.running)
