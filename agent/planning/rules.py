@@ -269,7 +269,8 @@ RULES = (
     Rule("facts", "speakers", _phrases(
         """how many (?:different )?(?:speakers|voices|people|persons|participants|attendees)
         {whois} (?:{speak}|there|present|participating|attending|involved|(?:in|on|at) {it})
-        {whois} (?:voices|the speaker)|who (?:speaks|talks|attended|takes part|took part|participate[ds]|joined)
+        {whois} (?:voices|the speaker)
+        who (?:speaks|talks|attended|takes part|took part|participate[ds]|joined)
         speakers|participants|attendees"""),
         "who|how|speak\\w*|spoke|talk\\w*|list|names?|took|part|number"),
     Rule("facts", "language", _phrases("languages?"), "speaks?|spoken|speaking|spoke|talk|used"),
