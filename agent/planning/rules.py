@@ -257,12 +257,10 @@ RULES = (
         "list|show|know|ask|about|how|add|library"),
     Rule("facts", "speaking", _phrases(
         """(?:{speak}|said|says)(?: the)? (?:most|least|longest|longer|more|less)|dominated
-        most talkative|quietest|main speaker
-        most (?:of the )?(?:talking|speaking)|(?:share|percentage|part) of (?:the )?(?:time|speech|talk)
-        (?:who|which speaker) (?:had|has|got)(?: the)? (?:most|least|longest)(?: (?:speaking|talking))? time
-        (?:speaking|talk|talking|speech|air) ?(?:times?|shares?)
-        {howlong} (?:did|does|do|has|have|is|was) {who} (?:been )?(?:{speak}|say)
-        {howlong} (?:did|does|do|has|have) {each} (?:been )?{speak}"""),
+        most talkative|quietest|main speaker|most (?:of the )?(?:talking|speaking)
+        (?:most|least|longest|speaking|talk|talking|speech|air) ?(?:times?|shares?)
+        (?:share|percentage|part) of (?:the )?(?:time|speech|talk)
+        {howlong} (?:did|does|do|has|have|is|was) (?:{each}|{who}) (?:been )?(?:{speak}|say)"""),
         "who|each|per|person|speakers?|rank|how|long|much|share|longest|than|talk\\w*|speak\\w*|said|time",
         TITLE + NAME + OWNER),
     Rule("facts", "duration", _phrases(
@@ -270,10 +268,10 @@ RULES = (
         "lasts?|lasted|takes?|took|go|goes|runs?|long|minutes|hours"),
     Rule("facts", "speakers", _phrases(
         """how many (?:different )?(?:speakers|voices|people|persons|participants|attendees)
-        {whois} (?:{speak}|there|present|participating|attending|involved)
-        {whois} (?:(?:in|on|at) {it}|(?:the )?(?:speakers?|participants?|attendees|people|voices))
-        who (?:speaks|talks|attended|took part|takes part|participated|participates|joined)
-        (?:the )?(?:speakers|participants|attendees)"""),
+        {whois} (?:{speak}|there|present|participating|attending|involved|(?:in|on|at) {it})
+        {whois} (?:voices|the speaker)
+        who (?:speaks|talks|attended|takes part|took part|participate[ds]|joined)
+        speakers|participants|attendees"""),
         "who|how|speak\\w*|spoke|talk\\w*|list|names?|took|part|number"),
     Rule("facts", "language", _phrases("languages?"), "speaks?|spoken|speaking|spoke|talk|used"),
     Rule("facts", "coverage", _phrases(
@@ -292,9 +290,9 @@ RULES = (
         assignments?|homework|commitments|promises|who does what
         what (?:still )?(?:(?:needs|has|is left) to|must|should) be done
         who (?:(?:has to|needs to|must|should|will|is going to|is supposed to|is to) do|did|is doing) what
-        who is responsible for what|what is {who} responsible for|what (?:has|have) {who} (?:got )?to do
+        who is responsible for what|what is {who} responsible for
         what (?:must|should|will|shall) {who} (?:have to )?do
-        {what} {who} (?:have|needs?|supposed|going|asked|promised|agreed?) to do
+        {what} {who} (?:(?:have|needs?|supposed|going|asked|promised|agreed?|got) )?to do
         what (?:did|has|does) {who} (?:promise\w*|commit to|volunteer for|take on|sign up for)
         (?:what )?{who} (?:promised|agreed to do|committed to|took on)"""),
         "who|whose|next|lists?|give|show|made|assign|assigned|when|agreed|given|left|got|came|come",

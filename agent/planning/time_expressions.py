@@ -45,7 +45,6 @@ _TOPIC = re.compile(
     r"[^?!.,;:()]){,200})",
     re.IGNORECASE,
 )
-_PASSED = re.compile(r"(?:\s+(?:was|were|is|are|been|got|\w+ed|brought|came|up|over))+$", re.IGNORECASE)
 _NOT_BEFORE = re.compile(
     r"\b(?:must|should|shall|will|needs?|needed|due|deadline|won't|can|going|have\s+to|has\s+to)\b"
     r"|\b(?:look\w*|days?|weeks?|months?|years?|named?|soon|for|(?:before|after)(?:-|\s+(?:and|or)))\s*$",
@@ -57,20 +56,19 @@ _NO_TOPICS = frozenset((*WEEKDAYS, *CLEAR_MONTHS)) | word_set(
     recording call lecture interview session end start beginning middle"""
 )
 """Pointers, dates, the recording itself and its edges; no words that a topic begins with."""
-_UNITS = re.compile(r"\b(?:minutes?|seconds|hours?)\b", re.IGNORECASE)
 
 
 def find_topic(text: str) -> TopicRange | None:
     """The first ``before/after <topic>``; pronouns, dates and duties (“must be done before …”) are none."""
     for match in _TOPIC.finditer(text):
-        topic = _PASSED.sub("", match["topic"].rstrip())
+        topic = match["topic"].rstrip()
         words = re.findall(r"[^\W_]+(?:['’][^\W_]+)*", topic.lower())
         if _NOT_BEFORE.search(text[: match.start()]):
             continue
-        if words[0] in _NO_TOPICS or _UNITS.search(topic) or {*words} <= STOP_WORDS | _NO_TOPICS:
+        if words[0] in _NO_TOPICS or {*words} <= STOP_WORDS | _NO_TOPICS:
             continue
         side: Literal["before", "after"] = "before" if match["side"].lower() == "before" else "after"
-        place = match.start(), match.start("topic") + len(match["topic"].rstrip())
+        place = match.start(), match.start("topic") + len(topic)
         return TopicRange(side, topic, text[slice(*place)], (place,))
     return None
 

@@ -255,10 +255,12 @@ def test_where_nothing_can_listen_what_was_said_there_is_shown(desk: Desk) -> No
     assert_sound(desk, answer)
 
 
-def test_action_items_of_one_person(desk: Desk) -> None:
-    answer = desk.assistant.ask("what does Callum have to do?")
+@pytest.mark.parametrize("question", ["what does Callum have to do?", "action items for Speaker 3"])
+def test_action_items_of_one_person_by_name_or_by_label(desk: Desk, question: str) -> None:
+    answer = desk.assistant.ask(question)
     assert "I'll sign it by the 30th" in answer.text
     assert "Ben, by Friday" not in answer.text
+    assert len(answer.citations) >= 3
 
 
 def test_what_needs_an_ear_says_so_in_one_sentence(desk: Desk) -> None:
