@@ -2,7 +2,7 @@
 
 The library is filled with made-up meetings of 1,000 segments each; those of the first are embedded for real,
 and the others repeat its vectors with a little noise (embedding 100,000 sentences would take minutes and is
-not what is measured). From the 21st on, meetings repeat the sentences of the first twenty, too.
+not what is measured). From the sixth on, meetings repeat the sentences of the first five, too.
 
 With ``--servers`` the library is in PostgreSQL and its vectors are on Chroma's server, both started here.
 
@@ -38,7 +38,7 @@ from index.store.database import PassageRow, RecordingRow, SegmentRow, SpeakerRo
 
 PER_RECORDING = 1000
 
-WRITTEN = 20
+WRITTEN = 5
 """Meetings with sentences of their own."""
 
 COPIED_AT_ONCE = 20

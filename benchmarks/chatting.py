@@ -15,8 +15,6 @@ import io
 import json
 import os
 import random
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -35,9 +33,13 @@ from agent.workspace import open_workspace
 from benchmarks.ask import PER_RECORDING, fill
 from benchmarks.common import SAMPLE, percentiles, show
 from benchmarks.servers import free_port, servers
+from tests.support.preloaded import Program
 
 RECORDINGS = 20
 """Made-up meetings of 1,000 sentences that questions are about."""
+
+PAGE = "from agent.cli import main; main()"
+"""A web process; it begins as a copy of one that has imported its libraries, which spares the machine."""
 
 READING_SECONDS = 1.0
 
@@ -65,20 +67,14 @@ class Told:
 @contextmanager
 def web(home: Path, settings: dict[str, str]) -> Iterator[str]:
     """A web process over a home folder; its address."""
-    command = [sys.executable, "-c", "from agent.cli import main; main()"]
-    log = (home / f"web-{os.urandom(3).hex()}.log").open("w")
-    process = subprocess.Popen(
-        [*command, "--home", str(home), "web", "--port", str(free_port()), "--json"],
-        stdout=subprocess.PIPE,
-        stderr=log,
-        text=True,
-        env=os.environ | {"MOSS_AGENT_VOICES": "off", "HF_HUB_OFFLINE": "1"} | settings,
-    )
-    assert process.stdout is not None
+    arguments = ["--home", str(home), "web", "--port", str(free_port()), "--json"]
+    variables = {"MOSS_AGENT_VOICES": "off", "HF_HUB_OFFLINE": "1"} | settings
+    log = home / f"web-{os.urandom(3).hex()}.log"
+    process = Program(PAGE, arguments, variables, log)
     try:
         line = process.stdout.readline()
         if not line:
-            raise RuntimeError(Path(log.name).read_text())
+            raise RuntimeError(log.read_text())
         page = urlsplit(json.loads(line)["url"])
         yield f"{page.scheme}://{page.netloc}"
     finally:

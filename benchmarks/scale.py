@@ -2,6 +2,7 @@
 
     python -m benchmarks.scale windows [--turns 3]     windows a second with one worker and with two, in turns
     python -m benchmarks.scale kills [--kills 100]     what is lost when workers, nodes and programs die
+    python -m benchmarks.scale pages [--kills 30]      what is lost when web processes die, over servers
 
 The real recogniser (tiny.en), the real command line, real processes; everything lies in a temporary folder.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import os
 import random
 import secrets
@@ -18,9 +20,10 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import pairwise
@@ -31,6 +34,7 @@ from agent.privacy import switch_off_telemetry
 
 switch_off_telemetry()
 
+import httpx2 as httpx
 import numpy as np
 import soundfile
 from sqlalchemy import inspect, select, text
@@ -39,12 +43,14 @@ from agent.engines.worker_engines import whisper_host
 from agent.settings import Settings
 from agent.workspace import Workspace, open_workspace
 from benchmarks.common import SAMPLE, show
+from benchmarks.servers import free_port, servers
 from index.audio.decode import decode_to_flac
 from index.audio.windows import AudioWindow
 from index.cluster.desk import Pool
 from index.cluster.ray_session import ClusterLink, import_ray
 from index.records import Span
 from index.store.database import PassageRow, RecordingRow, SegmentRow, SoundWindowRow, WindowRow
+from tests.support.preloaded import Program
 
 STORE = 80 << 20
 """Bytes of a node's object store: about the least that Ray takes."""
@@ -185,16 +191,18 @@ class Library:
 
     Args:
         home: The folder.
+        stores: Settings of stores elsewhere.
     """
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, **stores: str) -> None:
         self.home = home
+        self.stores = stores
         self.seen: dict[tuple[str, int], list[str]] = {}
         self.lost: list[str] = []
 
     def opened(self) -> Workspace:
         """The workspace, without any cluster."""
-        return open_workspace(Settings(home=self.home, transcriber=MODEL))
+        return open_workspace(Settings(home=self.home, transcriber=MODEL, **self.stores))
 
     def look(self) -> None:
         """Note what is stored, and what was stored before and is not."""
@@ -256,7 +264,7 @@ class Library:
                             text(f'SELECT recording_id FROM "{table_name}" WHERE recording_id IS NOT NULL')
                         )
                         found["rows without a recording"] += sum(id not in known for (id,) in ids)
-            vectors = set(workspace.vectors._open().get(include=[])["ids"])
+            vectors = {str(number) for number in workspace.vectors.owners()}
             found["vectors without a passage"] += len(vectors - passages)
             found["passages without a vector"] += len(passages - vectors)
             for file in (self.home / "audio").iterdir():
@@ -346,6 +354,156 @@ def add(home: Path, files: list[Path], address: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 
+# --- pages --------------------------------------------------------------------------------------------------
+
+PAGE = "import torch; torch.set_num_threads(1); from agent.cli import main; main()"
+"""A web process; it begins as a copy of one that has imported its libraries, which spares the machine."""
+
+PAGES = 2
+TALKS = 3
+"""Web processes, and files that wait or are taken in at a time."""
+
+TALK_SECONDS = 75.0
+
+KILLS_A_LOOK = 5
+"""After so many kills it is looked what is still stored."""
+
+
+class Page:
+    """A web process that is started again where it was killed; asked through its API.
+
+    Args:
+        home: The home folder, which all share.
+        variables: The settings, as variables of the environment.
+    """
+
+    def __init__(self, home: Path, variables: dict[str, str]) -> None:
+        self._home, self._variables = home, variables
+        self.start()
+
+    def start(self) -> None:
+        """Start it; the first call waits until it answers."""
+        where = ["--port", str(free_port()), "--json"]
+        self.address = f"http://127.0.0.1:{where[1]}"
+        log = self._home / f"page-{secrets.token_hex(3)}.log"
+        self.process = Program(PAGE, ["--home", str(self._home), "web", *where], self._variables, log)
+
+    def call(self, method: str, path: str, **given: Any) -> Any:
+        """What it answers; None where it is not up, or died over it."""
+        with contextlib.suppress(httpx.TransportError):
+            answer = httpx.request(method, f"{self.address}/api/v1{path}", timeout=60, **given)
+            if answer.status_code >= 500:
+                print(f"{path}: {answer.status_code} {answer.text[:200]}", file=sys.stderr)
+                return None
+            return answer.raise_for_status().json()
+        return None
+
+    def kill(self) -> None:
+        """End it at once."""
+        self.process.kill()
+
+    def end(self) -> None:
+        """End it as a service manager would."""
+        self.process.terminate()
+        self.process.wait(60)
+
+
+def pages(count: int, seed: int) -> None:
+    """Kill web processes over the same stores, at random moments, while files are uploaded to them."""
+    chance = random.Random(seed)
+    with servers() as (database, vectors), tempfile.TemporaryDirectory() as folder:
+        home = Path(folder) / "home"
+        home.mkdir()
+        (home / ".sample-added").touch()
+        stores = {"database": database, "vectors": vectors}
+        library = Library(home, **stores)
+        library.opened().close()
+        variables = {f"MOSS_AGENT_{name.upper()}": value for name, value in stores.items()}
+        variables |= {"MOSS_AGENT_TRANSCRIBER": MODEL, "MOSS_AGENT_VOICES": "off", "HF_HUB_OFFLINE": "1"}
+        samples, rate = soundfile.read(SAMPLE, dtype="float32")
+        started = time.perf_counter()
+        running = [Page(home, variables) for _ in range(PAGES)]
+        done: Counter[str] = Counter()
+        sent: dict[str, bytes] = {}
+        unanswered: list[str] = []
+        looked = 0
+        try:
+            while True:
+                jobs = ask(running, "GET", "/jobs")
+                for job in jobs:
+                    if job["state"] == "failed":
+                        # Its process ended twice; somebody tries it again.
+                        print(f"failed: {job['error']}", file=sys.stderr)
+                        done["tried again by hand"] += 1
+                        ask(running, "POST", f"/jobs/{job['id']}/retry")
+                if done["kills"] >= count and not jobs and not unanswered:
+                    break
+                if not unanswered and done["kills"] < count and len(jobs) < TALKS:
+                    at = chance.uniform(0.0, len(samples) / rate - TALK_SECONDS)
+                    file = io.BytesIO()
+                    cut = samples[int(at * rate) : int((at + TALK_SECONDS) * rate)]
+                    soundfile.write(file, cut, rate, format="WAV")
+                    sent[f"talk {len(sent)}.wav"] = file.getvalue()
+                    unanswered.append(f"talk {len(sent) - 1}.wav")
+                for name in list(unanswered):
+                    # Whoever got no answer sends it again, perhaps to a page that is being killed.
+                    page = chance.choice(running)
+                    killing = done["kills"] < count and chance.random() < 0.3
+                    timer = threading.Timer(chance.uniform(0.0, 0.5), page.process.kill)
+                    if killing:
+                        timer.start()
+                    if page.call("POST", "/recordings", files={"file": (name, sent[name])}) is not None:
+                        unanswered.remove(name)
+                    else:
+                        done["uploads without an answer"] += 1
+                    if killing:
+                        timer.join()
+                if done["kills"] < count and chance.random() < 0.5:
+                    time.sleep(chance.uniform(0.0, 6.0))
+                    chance.choice(running).kill()
+                for page in running:
+                    if page.process.poll() is not None:
+                        done["kills"] += 1
+                        print(f"{done['kills']} kills, {len(sent)} files", file=sys.stderr)
+                        page.start()
+                if done["kills"] >= looked + KILLS_A_LOOK:
+                    looked = done["kills"]
+                    library.look()
+                time.sleep(0.5)
+        finally:
+            for page in running:
+                page.end()
+        library.look()
+        faults = library.faults()
+        left = [*(home / "uploads").iterdir(), *(home / "upload-jobs").iterdir()]
+        workspace = library.opened()
+        ready = sum(recording.status == "ready" for recording in workspace.recordings())
+        workspace.close()
+        row: dict[str, object] = {
+            "web processes killed": done["kills"],
+            "files sent": len(sent),
+            "recordings that are ready": ready,
+            "windows": len(library.seen),
+            "windows lost": len(library.lost),
+            **faults,
+            "uploads left behind": len(left),
+            "uploads without an answer, sent again": done["uploads without an answer"],
+            "files whose process ended twice, tried again by hand": done["tried again by hand"],
+            "minutes": round((time.perf_counter() - started) / 60, 1),
+        }
+    table = [{"what": name, "how many": value} for name, value in row.items()]
+    show(f"Web processes killed at random, seed {seed}", table, {"pages": row})
+
+
+def ask(running: Sequence[Page], method: str, path: str) -> Any:
+    """What any of the pages answers, once one is up."""
+    while True:
+        for page in running:
+            if page.process.poll() is None and (answer := page.call(method, path)) is not None:
+                return answer
+        time.sleep(0.5)
+
+
 def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description="Beyond one machine, measured on one.")
@@ -355,9 +513,14 @@ def main() -> None:
     killing = commands.add_parser("kills")
     killing.add_argument("--kills", type=int, default=100)
     killing.add_argument("--seed", type=int, default=1)
+    killing = commands.add_parser("pages")
+    killing.add_argument("--kills", type=int, default=30)
+    killing.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     if given.command == "windows":
         windows(given.turns)
+    elif given.command == "pages":
+        pages(given.kills, given.seed)
     else:
         kills(given.kills, given.seed)
 
