@@ -54,7 +54,7 @@ LIBRARIES = 20
 LEAST_SECONDS = 20.0
 """Readers with less speech than this are left out."""
 SAME_PITCH = 1.15
-"""A folder whose two halves' pitch differs by more than this factor (two and a half semitones) holds two people."""
+"""Halves of a folder whose pitch differs by a larger factor (two and a half semitones) are of two people."""
 
 
 @dataclass(frozen=True)
