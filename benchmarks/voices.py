@@ -6,7 +6,8 @@
 reader's clips make the voice that is known (30 s, clean). The other half is spoken in recordings of two to
 four readers who take turns, 5 s to 2 min each; every second recording is given noise, reverberation, a
 telephone's band or a low MP3 bit rate, as a later recording sounds different. Speakers are told apart as in
-any recording; a speaker of it is the reader it has most speech of.
+any recording; a speaker of it is the reader it has most speech of. Folders in which the two halves differ in
+pitch are left out: what was learned would be somebody else's voice.
 
 With ``--unseen`` they have conditions that the program does not simulate: a mobile telephone's codec, a low
 Opus bit rate, white noise of another strength, a large room.
@@ -52,6 +53,8 @@ LIBRARIES = 20
 """Libraries that each recording is looked at with: other readers are known in each."""
 LEAST_SECONDS = 20.0
 """Readers with less speech than this are left out."""
+SAME_PITCH = 1.15
+"""Halves of a folder whose pitch differs by a larger factor (two and a half semitones) are of two people."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,34 @@ def clips(folder: Path) -> list[np.ndarray]:
             raise SystemExit(f"{path} is not mono at {SAMPLE_RATE} Hz.")
         found.append(audio)
     return found
+
+
+def pitch(audio: np.ndarray) -> float | None:
+    """The median fundamental frequency of a clip, Hz, from 60 to 400; None where little of it is voiced."""
+    found = []
+    for start in range(0, len(audio) - 1024, 512):
+        frame = audio[start : start + 1024] - audio[start : start + 1024].mean()
+        if np.sqrt(np.mean(frame**2)) < 0.03:
+            continue
+        power = np.abs(np.fft.rfft(frame * np.hanning(1024), 4096)) ** 2
+        likeness = np.fft.irfft(power)[: SAMPLE_RATE // 60]
+        period = int(np.argmax(likeness[SAMPLE_RATE // 400 :])) + SAMPLE_RATE // 400
+        if likeness[period] > 0.5 * likeness[0]:
+            found.append(SAMPLE_RATE / period)
+    return float(np.median(found)) if len(found) > 3 else None
+
+
+def is_one_reader(audio: Sequence[np.ndarray]) -> bool:
+    """Whether a voice is learned from who speaks in the recordings, as far as pitch tells."""
+    half = len(audio) // 2
+    first, second = (
+        [hertz for clip in part if (hertz := pitch(clip)) is not None]
+        for part in (audio[:half], audio[half:])
+    )
+    if not first or not second:
+        return True
+    ratio = float(np.median(first) / np.median(second))
+    return 1 / SAME_PITCH <= ratio <= SAME_PITCH
 
 
 def turns(audio: Sequence[np.ndarray], seconds: float, rng: np.random.Generator) -> list[np.ndarray]:
@@ -307,6 +338,10 @@ def main() -> None:
     arguments = parser.parse_args()
     every = {folder.name: clips(folder) for folder in sorted(arguments.folder.iterdir()) if folder.is_dir()}
     enough = [name for name, own in every.items() if sum(map(len, own)) >= LEAST_SECONDS * SAMPLE_RATE]
+    mixed = [name for name in enough if not is_one_reader(every[name])]
+    if mixed:
+        print(f"left out, since they hold more than one reader: {', '.join(mixed)}\n")
+    enough = [name for name in enough if name not in mixed]
     readers = {name: every[name] for name in halves(enough)[arguments.half]}
     with tempfile.TemporaryDirectory() as folder:
         known = profiles(readers, Path(folder))
