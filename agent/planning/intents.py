@@ -104,6 +104,10 @@ _ASKS = re.compile(
     r"have|had|will|would|can|could|shall|should|must|else)\b)))(?!\w)"
 )
 """A question word; “when” and “where” mostly join clauses, and ask only before such a verb."""
+_WHO_SAID = re.compile(
+    r"^(?:and )?who (?:said|says|used the words?)(?: that)? ((?!(?:some|any)thing\b|about\b).+?)[ ?.!]*$",
+    re.IGNORECASE,
+)
 _FRONTED = re.compile(
     r"^((?:about|regarding|concerning|on|for) [^,]+), +((?:what|which|who|did|was|were) .+?)[ ?]*$",
     re.IGNORECASE,
@@ -291,7 +295,9 @@ def _search(question: Question, situation: Situation) -> Intent:
         return Intent("outline", recording=target.id) if target else Intent("help")
     stranger = focus is not None and NAME in question.masked and question.person not in focus.speakers
     unnamed = question.person if stranger else ""
-    if unnamed:
+    if match := _WHO_SAID.search(query):
+        query = match[1]
+    elif unnamed:
         # Nobody goes by this name here: looking for it would find where the name is called, not the topic.
         name = re.search(rf"(?:\bthe )?{NAME}+", question.masked)
         query = f"{query[: name.start()]}they{query[name.end() :]}" if name else query

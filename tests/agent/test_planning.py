@@ -238,6 +238,14 @@ def test_other_questions_are_searched_as_they_were_asked(question: str, wants: s
     assert calls(question) == [("search_recordings", {"query": question, "recording": CALL.id})]
 
 
+@pytest.mark.parametrize(
+    "question", ["who said good idea?", "who said that “good idea”?", "Who says good idea"]
+)
+def test_who_said_looks_for_the_very_words(question: str) -> None:
+    ((_, arguments),) = calls(question)
+    assert arguments["query"].strip("“”") == "good idea"
+
+
 def test_a_voice_can_be_asked_about_a_topic() -> None:
     made = calls("what did Speaker 2 say about the app?")
     assert [tool for tool, _ in made] == ["search_recordings"] * 2
