@@ -429,7 +429,8 @@ def pages(count: int, seed: int) -> None:
         looked = 0
         try:
             while True:
-                jobs = ask(running, "GET", "/jobs")
+                # Those that are done are still told about.
+                jobs = [job for job in ask(running, "GET", "/jobs") if job["state"] != "done"]
                 for job in jobs:
                     if job["state"] == "failed":
                         # Its process ended twice; somebody tries it again.
