@@ -336,8 +336,12 @@ def _mp4_repairs(data: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, b
             position += size
             continue
         # Where bytes are missing, the box in front reaches into fragments that are whole.
-        following = _next_fragment(data, position if media is None else media + 8, end)
+        # A fragment whose own header is broken or cut off is not the next one.
+        following = _next_fragment(data, position + 5 if media is None else media + 8, end)
         if following is None:
+            if kind == b"moof" and end - position < 1 << 32:
+                # FFmpeg opens no file that ends within such a header.
+                yield position, struct.pack(">I4s", end - position, b"free")
             return
         first = position if media is None else media
         if 8 <= following - first < 1 << 32:

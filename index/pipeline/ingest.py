@@ -10,6 +10,7 @@ files may be added at a time, from a thread each.
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -878,6 +879,11 @@ def _failure(error: Exception) -> Note:
 
 
 def _title(text: str) -> str:
-    # A file name that is no valid UTF-8 arrives with lone surrogates, which SQLite refuses.
-    text = text.encode("utf-8", "replace").decode()
+    # What the locale cannot read of a file name arrives as lone surrogates, which SQLite refuses: in a POSIX
+    # locale that is every letter beyond ASCII, though the name is UTF-8.
+    text = re.sub("[\udc80-\udcff]+", _bytes_as_utf8, text).encode("utf-8", "replace").decode()
     return " ".join(text.replace("_", " ").split())[:200] or "Untitled recording"
+
+
+def _bytes_as_utf8(escaped: re.Match[str]) -> str:
+    return escaped[0].encode("utf-8", "surrogateescape").decode("utf-8", "replace").replace("\ufffd", "?")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -198,6 +199,9 @@ def test_the_same_file_twice_is_one_recording_and_can_be_removed(workspace, talk
     told: list[str] = []
     assert workspace.import_transcript(path, title="New name", told=told.append).title == "New name"
     assert told and len(workspace.library.recordings()) == 1
+    as_posix_reads_it = os.fsencode("Grüße 会議").decode("ascii", "surrogateescape")
+    renamed = workspace.import_transcript(path, title=as_posix_reads_it, told=told.append)
+    assert renamed.title == "Grüße 会議"
     workspace.remove(first.id)
     assert workspace.library.recordings() == []
 

@@ -234,6 +234,17 @@ def test_a_broken_link_does_not_end_a_chain(
     assert find_clicks(last) == pytest.approx([0.5, 1.5, 2.5], abs=0.05)
 
 
+@pytest.mark.timeout(60)
+def test_a_fragment_that_is_cut_off_in_its_header_is_the_end(tmp_path: Path) -> None:
+    in_fragments = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "frag_duration": "1000000"}
+    path = encode(tmp_path / "a.mp4", noise(8), CLICK_RATE, "aac", container_options=in_fragments)
+    data = path.read_bytes()
+    middle = data.find(b"moof", len(data) // 2)
+    for behind in (12, 40, 90):
+        path.write_bytes(data[: middle + behind])
+        assert 3 < copy_of(path, tmp_path)[0].duration < 6
+
+
 def test_a_short_hole_in_a_format_without_pauses_is_noted(tmp_path: Path) -> None:
     path = encode(tmp_path / "a.flac", noise(8), CLICK_RATE, "flac")
     data = bytearray(path.read_bytes())
