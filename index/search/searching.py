@@ -438,7 +438,7 @@ def reciprocal_rank_fusion(rankings: Sequence[Sequence[int]]) -> dict[int, float
     return scores
 
 
-LEAST_QUOTED, MOST_QUOTED = 2, 16
+LEAST_QUOTED, MOST_QUOTED = 2, 14
 """Sentences quoted for the best of what was found, at least and at most, if they are likely enough."""
 
 SENTENCES_EACH = 20
@@ -447,10 +447,16 @@ SENTENCES_EACH = 20
 FIT_COUNTS = 0.5
 """How much it counts beside a sentence's probability that it says the answer."""
 
-QUOTED_FROM = 0.15
+STRETCH_COUNTS = 0.15
+"""How much it counts beside both that the stretch around it fits."""
+
+NEAR_QUOTED, NEAR_COUNTS = 2, 0.8
+"""A sentence up to so many away from one that is quoted counts this share: what it says is mostly known."""
+
+QUOTED_FROM = 0.1
 """A sentence is quoted from this share of the best one's score on."""
 
-STRETCH_FROM = 0.08
+STRETCH_FROM = 0.1
 """A stretch adds its best sentence from this share of the best stretch's score on."""
 
 SHORTEST_QUOTE = 4
@@ -460,8 +466,9 @@ SHORTEST_QUOTE = 4
 def choose(query: str, found: Found, speakers: Collection[str] | None = None) -> list[tuple[Segment, float]]:
     """The sentences that answer a question, best first, with their relevance in [0, 1].
 
-    The most probable ones, and the best of each stretch that nearly fits as well, so that an answer which was
-    given elsewhere is not missed; none at all where nothing that was said is likely to be an answer.
+    The most probable ones, not too close together, and the best of each stretch that nearly fits as well, so
+    that an answer which was given elsewhere is not missed; none at all where nothing that was said is likely
+    to be an answer.
 
     Args:
         query: What was asked.
@@ -481,16 +488,21 @@ def choose(query: str, found: Found, speakers: Collection[str] | None = None) ->
         (hit.score, [segment for segment in hit.segments if quotable(segment)])
         for hit in (*found.hits, *found.others)
     ]
-    score = {number: chance * found.fit[number] ** FIT_COUNTS for number, chance in found.chances.items()}
+    best_stretch = max((hit.score for hit in found.hits), default=1.0)
+    score = {
+        segment.id: found.chances[segment.id]
+        * found.fit[segment.id] ** FIT_COUNTS
+        * (hit.score / best_stretch) ** STRETCH_COUNTS
+        for hit in (*found.hits, *found.others)
+        for segment in hit.segments
+    }
     every = [segment for _, inside in stretches for segment in inside]
-    every.sort(key=lambda segment: -score[segment.id])
     if not every:
         return []
     # Where one sentence fits far better than all others, few are an answer; where many do, it is long.
     likely = min(round(sum(found.fit[segment.id] for segment in every)), 1 + len(every) // SENTENCES_EACH)
     count = min(MOST_QUOTED, max(LEAST_QUOTED, likely))
-    best = score[every[0].id]
-    chosen = {segment.id: segment for segment in every[:count] if score[segment.id] >= QUOTED_FROM * best}
+    chosen = {segment.id: segment for segment in _apart(every, score, _beside(found), count)}
     for stands, inside in stretches[: min(len(found.hits), count // 2)]:
         if inside and stands >= STRETCH_FROM * stretches[0][0]:
             first = max(inside, key=lambda segment: score[segment.id])
@@ -498,3 +510,37 @@ def choose(query: str, found: Found, speakers: Collection[str] | None = None) ->
     best = max(found.fit[number] for number in chosen)
     relevance = [(segment, found.answers * found.fit[number] / best) for number, segment in chosen.items()]
     return sorted(relevance, key=lambda item: -item[1])
+
+
+def _beside(found: Found) -> dict[int, list[int]]:
+    """The numbers of the segments that lie up to ``NEAR_QUOTED`` away from each."""
+    recordings: dict[str, list[Hit]] = {}
+    for hit in (*found.hits, *found.others):
+        recordings.setdefault(hit.recording, []).append(hit)
+    beside: dict[int, list[int]] = {}
+    for hits in recordings.values():
+        hits.sort(key=lambda hit: hit.start)
+        order = list(dict.fromkeys(segment.id for hit in hits for segment in hit.segments))
+        for at, number in enumerate(order):
+            beside[number] = order[max(0, at - NEAR_QUOTED) : at + NEAR_QUOTED + 1]
+    return beside
+
+
+def _apart(
+    every: Sequence[Segment], score: Mapping[int, float], beside: Mapping[int, Sequence[int]], most: int
+) -> list[Segment]:
+    """The best sentences, one after the other, where each makes those beside it count less, once."""
+    left = {segment.id: score[segment.id] for segment in every}
+    segments = {segment.id: segment for segment in every}
+    least = QUOTED_FROM * max(left.values())
+    chosen: list[Segment] = []
+    lessened: set[int] = set()
+    while left and len(chosen) < most:
+        number = max(left, key=left.__getitem__)
+        if left.pop(number) < least:
+            break
+        chosen.append(segments[number])
+        near = left.keys() & set(beside[number]) - lessened
+        lessened |= near
+        left.update({other: NEAR_COUNTS * score[other] for other in near})
+    return chosen

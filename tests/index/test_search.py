@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 from index.recording_errors import IndexOutOfDate, WeightsError
-from index.records import Hit
+from index.records import Hit, Segment
 from index.search.embeddings import Embedder
 from index.search.indexing import index_recording
 from index.search.passages import PassageStore
 from index.search.ranking import Talk, as_heard, named
-from index.search.searching import RRF_K, Search, choose, reciprocal_rank_fusion, spread
+from index.search.searching import RRF_K, Found, Search, choose, reciprocal_rank_fusion, spread
 from index.search.vectors import Vectors
 from index.store.database import PassageRow, RecordingRow, SegmentRow
 from index.text import content_words, searched_phrases, similarity, stem, words
@@ -227,6 +227,18 @@ def test_an_answer_of_a_short_talk_is_a_few_quotes_and_none_is_a_filler(indexed:
 
 
 # Hits
+
+
+def test_what_is_said_elsewhere_is_quoted_before_more_of_the_same_place() -> None:
+    sentences = [
+        Segment(float(at), at + 1.0, "The crew will paint the ferry in the harbour.", id=at, recording="talk")
+        for at in range(60)
+    ]
+    chances = {at: 0.5 if 10 <= at <= 13 else 0.45 if at == 40 else 0.01 for at in range(60)}
+    hit = Hit("talk", 0.0, 60.0, "", 0.9, tuple(sentences))
+    found = Found((hit,), (), chances, dict.fromkeys(range(60), 1.0), 0.9, True)
+    quoted = {segment.id for segment, _ in choose("Who paints the ferry?", found)}
+    assert 40 in quoted and quoted < {10, 11, 12, 13, 40}
 
 
 def test_hits_come_best_first_and_share_no_sentence(indexed: Indexed) -> None:
