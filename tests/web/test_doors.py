@@ -263,12 +263,17 @@ def by_command_line(house: House, row: Row, monkeypatch: pytest.MonkeyPatch) -> 
 # --- the API ------------------------------------------------------------------------------------------
 
 
+def imported(house: House, kind: str | None) -> None:
+    """Have the recording be a transcript of this kind, or media where there is none."""
+    with house.workspace.library.database.transaction() as session:
+        session.get_one(RecordingRow, house.recording).imported = kind
+
+
 def by_api(house: House, row: Row) -> None:
     if row.function == "hear_again":
         _ = house.audio
     if row.function == "attach_media":
-        with house.workspace.library.database.transaction() as session:
-            session.get_one(RecordingRow, house.recording).imported = "srt"
+        imported(house, "srt")
     method, _, path = row.cells["API"].strip("`").partition(" ")
     service = Service(None, None)
     client = TestClient(create_library_api(house.workspace, house.jobs, house.uploads, service))
@@ -300,6 +305,8 @@ def by_api(house: House, row: Row) -> None:
     assert found.status_code in (200, 201, 202), found.text
     if row.function in ("add", "hear_again", "attach_media"):
         wait_until(lambda: not house.jobs.list())
+    if row.function == "attach_media":
+        imported(house, None)
     service.close()
 
 
