@@ -131,9 +131,8 @@ class AudioFiles:
             MossAgentError: It is kept elsewhere, and that cannot be reached.
         """
         note = self.folder / REMOVING / recording
-        with suppress(
-            OSError
-        ):  # nothing more can be written on a full disk, and the copy must go all the same
+        # Nothing more can be written on a full disk, and the copy must go all the same.
+        with suppress(OSError):
             note.parent.mkdir(parents=True, exist_ok=True)
             note.write_text(str(time.time()), encoding="utf-8")
 
