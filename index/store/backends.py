@@ -132,6 +132,10 @@ class Backend(ABC):
         """Leave no byte of deleted rows; returns why it could not be done, empty if it was."""
 
     @abstractmethod
+    def passages(self, session: Session) -> int:
+        """Number of passages of the library, whoever may see them; it is asked at every search."""
+
+    @abstractmethod
     def best_passages(
         self,
         session: Session,
@@ -286,6 +290,10 @@ class Sqlite(Backend):
                 return "another program is using the file" if busy else ""
             except OperationalError as error:  # another process reads or writes, or the disk is full
                 return str(error.orig)
+
+    def passages(self, session: Session) -> int:
+        """Counted: the smallest index of the table is read, without the rows."""
+        return int(session.scalar(text("SELECT count(*) FROM passages"), execution_options=CHECKED) or 0)
 
     def best_passages(
         self,
@@ -505,6 +513,11 @@ class Postgresql(Backend):
     def rewrite(self, engine: Engine) -> str:
         """The server reuses the room of deleted rows; its log and its copies are its administrator's."""
         return ""
+
+    def passages(self, session: Session) -> int:
+        """Added up: the triggers that index words keep the number of each recording's."""
+        total = text("SELECT coalesce(sum(passages), 0) FROM passage_totals")
+        return int(session.scalar(total, execution_options=CHECKED) or 0)
 
     def best_passages(
         self,
