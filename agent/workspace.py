@@ -246,6 +246,7 @@ class Workspace:
             days: How old they may be; by default ``MOSS_AGENT_KEEP_DAYS``, and without that nothing is done.
 
         Raises:
+            HomeInUse: Another process holds the home folder.
             MossAgentError: Some could not be deleted; the others were.
         """
         deleted: list[Recording] = []
@@ -254,8 +255,10 @@ class Workspace:
             for recording in self.too_old(days):
                 try:
                     self.remove(recording.id, drop_corrections=True)
-                except UnknownRecording:
-                    continue  # another process sweeps, too
+                except HomeInUse:
+                    raise
+                except (UnknownRecording, Busy):
+                    continue  # another process sweeps, too; or it is being worked on, and goes tomorrow
                 except MossAgentError as error:
                     failed.append(error)
                 else:
@@ -286,7 +289,7 @@ class Workspace:
         return None if days is None else (datetime.fromisoformat(recording.added_at) + timedelta(days)).date()
 
     def too_old(self, days: int | None = None) -> list[Recording]:
-        """The recordings that ``sweep`` would delete; one that is being heard is not among them."""
+        """The recordings that ``sweep`` would delete, unless one is being worked on then."""
         days = days or self.settings.keep_days
         if days is None:
             return []
@@ -296,7 +299,6 @@ class Workspace:
                 recording
                 for recording in self.library.recordings()
                 if (now - datetime.fromisoformat(recording.added_at)).days >= days
-                and recording.status is not Status.LISTENING
             ]
 
     @cached_property
@@ -708,6 +710,7 @@ class Workspace:
         Raises:
             UnknownRecording, AmbiguousRecording: See ``Library.resolve``.
             WouldLoseCorrections: It has corrections, and they may not be dropped.
+            Busy: It is being worked on.
             VectorsAway: The Chroma server cannot be used; nothing is removed, since its vectors would stay.
         """
         recording = self.library.resolve(reference)

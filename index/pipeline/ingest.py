@@ -131,7 +131,6 @@ class Ingest:
         self.voices = voices
         self.encoder = encoder
         self.decode = decode
-        self._busy: dict[str, threading.Lock] = {}
 
     def add(
         self,
@@ -317,9 +316,7 @@ class Ingest:
     @contextmanager
     def _working_on(self, context: IngestContext) -> Iterator[None]:
         """Keep everybody else from working on a recording, in this process and in others."""
-        here = self._busy.setdefault(context.id, threading.Lock())
         with (
-            here,
             self.library.database.holding(context.id, context.cancel),
             working_on(context.id),
             noticing_full_disk(self.library.home),

@@ -11,7 +11,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -92,10 +92,10 @@ class Backend(ABC):
     def holding(
         self, engine: Engine, name: str, cancel: threading.Event | None = None, wait: bool = True
     ) -> AbstractContextManager[None]:
-        """Keep other processes from holding the same name; a process that ends lets go of it.
+        """Keep everybody else from holding the same name; a process that ends lets go of it.
 
         Raises:
-            Busy: Another process holds it, and it is not waited for.
+            Busy: Somebody else holds it, and it is not waited for.
             Cancelled: ``cancel`` was set while it was waited for.
         """
 
@@ -170,6 +170,7 @@ class Sqlite(Backend):
         self.path = Path(url.database or ".").absolute()
         self.place = str(self.path)
         self._folder = self.path.parent
+        self._held: dict[str, threading.Lock] = {}
 
     def is_writable(self) -> bool:
         """Whether the file, or its folder, can be written."""
@@ -233,11 +234,21 @@ class Sqlite(Backend):
         """Python's driver begins a transaction before rows are changed, but not before tables are."""
         connection.exec_driver_sql("BEGIN")
 
+    @contextmanager
     def holding(
         self, engine: Engine, name: str, cancel: threading.Event | None = None, wait: bool = True
-    ) -> AbstractContextManager[None]:
-        """The home folder's lock keeps other processes away already."""
-        return nullcontext()
+    ) -> Iterator[None]:
+        """The home folder's lock keeps other processes away already; threads of this one are left."""
+        held = self._held.setdefault(name, threading.Lock())
+        while not held.acquire(timeout=0.5 if wait else 0.0):
+            if not wait:
+                raise Busy("This recording is being worked on; try again when that is done.")
+            if cancel is not None and cancel.is_set():
+                raise Cancelled("Stopped before it began; somebody else works on it.")
+        try:
+            yield
+        finally:
+            held.release()
 
     def revision(self, connection: Connection) -> str | None:
         """See ``Backend.revision``."""

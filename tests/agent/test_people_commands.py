@@ -26,6 +26,7 @@ from index.recording_errors import (
     UnknownRecording,
     VectorsAway,
 )
+from index.records import Status
 from index.store.access import EVERYTHING, acting_as
 from index.store.database import RecordingRow, VoiceRow, VoiceSampleRow
 from tests.support.indexed import embedder, sentences, store
@@ -173,11 +174,12 @@ def test_old_recordings_are_listed_and_then_deleted(run: Run, home: Path):
 
 def test_an_old_recording_that_cannot_be_deleted_keeps_no_other(home: Path, monkeypatch: pytest.MonkeyPatch):
     workspace = open_workspace(Settings(home=home, keep_days=90))
-    ids = [store(workspace.library, sentences("Old."), title) for title in ("A", "B", "C")]
+    ids = [store(workspace.library, sentences("Old."), title) for title in "ABCD"]
     delete = workspace.vectors.delete
     with workspace.library.database.transaction() as session:
         for row in session.query(RecordingRow):
             row.added_at = f"2020-01-0{1 + ids.index(row.id)}T00:00:00+00:00"
+            row.status = Status.LISTENING if row.id == ids[2] else Status.READY  # a process ended over it
 
     def away(recording: str) -> None:
         if recording == ids[1]:
@@ -190,9 +192,10 @@ def test_an_old_recording_that_cannot_be_deleted_keeps_no_other(home: Path, monk
     # Another process, which sweeps too, was faster.
     gone = replace(found()[0], id=ids[0])
     monkeypatch.setattr(workspace, "too_old", lambda days=None: [gone, *found(days)])
-    with pytest.raises(MossAgentError, match="1 could not be"):
+    busy = workspace.library.database.holding(ids[3])
+    with pytest.raises(MossAgentError, match="1 could not be"), busy:
         workspace.sweep()
-    assert [recording.id for recording in workspace.recordings()] == [ids[1]]
+    assert {recording.id for recording in workspace.recordings()} == {ids[1], ids[3]}
     workspace.close()
 
 
