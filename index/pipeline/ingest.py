@@ -374,6 +374,10 @@ class Ingest:
             row, other = session.get(RecordingRow, recording), session.get(RecordingRow, owner)
             if row is not None and row.media_id == media_id:
                 return None
+            if recording == owner:
+                raise TranscriptError(
+                    f"{media.name} is the transcript itself; name its media file. Nothing was changed."
+                )
             if other is not None:
                 raise TranscriptError(
                     f"{media.name} is in the library already, as “{other.title}”; to use it with another "
