@@ -113,17 +113,19 @@ def topics(
         part = segments[first:last]
         telling = {word: own[word] * float(np.log(1 + len(pieces) / spread[word])) for word in own}
         title = _announced(part) or _telling(part, telling) or part[0].text[:60]
-        chosen = key_sentences(part, embeddings[first:last], keyness[first:last], 3 if len(part) > 8 else 2)
-        found.append(
-            Topic(
-                title=title[:1].upper() + title[1:],
-                start=part[0].start,
-                end=max(segment.end for segment in part),
-                points=tuple(part[at].text for at in chosen),
-                segments=tuple(segment.id for segment in part),
-            )
-        )
+        most = 3 if len(part) > 8 else 2
+        title = title[:1].upper() + title[1:]
+        found.append(topic_of(title, part, embeddings[first:last], keyness[first:last], most))
     return found
+
+
+def topic_of(
+    title: str, segments: Sequence[Segment], embeddings: np.ndarray, keyness: np.ndarray, most: int
+) -> Topic:
+    """Segments, in order, as a topic with up to ``most`` key sentences; arguments as in ``key_sentences``."""
+    points = tuple(segments[at].text for at in key_sentences(segments, embeddings, keyness, most))
+    end = max(segment.end for segment in segments)
+    return Topic(title, segments[0].start, end, points, tuple(segment.id for segment in segments))
 
 
 def key_sentences(
