@@ -221,6 +221,7 @@ def test_decisions_actions_and_open_questions(question: str, items: str, about: 
         ("who will call the rowing club?", "who"),
         ("how much does the extra crew cost?", "how much"),
         ("when is the next call?", "when"),
+        ("which minute does the last boat leave?", "when"),
         ("when was the barge mentioned?", "mentioned"),
         ("why was the app down?", "why"),
         ("what did they say about penguins?", ""),
@@ -285,6 +286,16 @@ def test_a_name_that_is_no_voice_is_said_to_be_none() -> None:
     intent = understand(asked("what did Ben say about the app?"))
     assert (intent.speaker, intent.unnamed) == (None, "Ben")
     assert intent.query == "what did they say about the app?"
+
+
+def test_what_something_costs_is_no_question_about_a_person() -> None:
+    intent = understand(asked("how much does North Key cost?"))
+    assert (intent.unnamed, intent.query) == ("", "how much does North Key cost?")
+
+
+def test_a_person_s_tasks_may_be_asked_for_by_topic() -> None:
+    intent = understand(asked("what tasks are for Speaker 2 about the app?"))
+    assert (intent.items, intent.person, intent.about) == ("action_items", "Speaker 2", "the app")
 
 
 def test_where_no_recording_is_meant_nobody_is_said_to_be_missing() -> None:
