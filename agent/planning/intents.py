@@ -26,6 +26,7 @@ from agent.planning.rules import (
     read_kind,
     read_question,
     readings,
+    says,
 )
 from agent.planning.situation import Focus, Situation, Turn, turns_of
 from agent.planning.time_expressions import AT_SECONDS, TimeRange, TopicRange
@@ -293,15 +294,16 @@ def _search(question: Question, situation: Situation) -> Intent:
     if alone and not wants:
         target = _target(situation)
         return Intent("outline", recording=target.id) if target else Intent("help")
-    stranger = focus is not None and NAME in question.masked and question.person not in focus.speakers
+    name = re.search(rf"{NAME}+", question.masked)
+    stranger = name and says(question.text, *name.span()) and focus and question.person not in focus.speakers
     unnamed = question.person if stranger else ""
     if match := _WHO_SAID.search(query):
         query = match[1]
-    elif unnamed:
+    elif name and unnamed:
         # Nobody goes by this name here: looking for it would find where the name is called, not the topic.
-        name = re.search(rf"(?:\bthe )?{NAME}+('s?)?", question.masked)
-        they = "their" if name and name[1] else "they"
-        query = f"{query[: name.start()]}{they}{query[name.end() :]}" if name else query
+        before, after = re.sub(r"\bthe $", "", query[: name.start()]), query[name.end() :]
+        owned = re.match("'s?", after)
+        query = f"{before}{'their' if owned else 'they'}{after[owned.end() if owned else 0 :]}"
     foreign = written_in(question.text) not in ("en", "")
     return Intent("search", query, recording, speaker=speaker, unnamed=unnamed, wants=wants, foreign=foreign)
 

@@ -49,6 +49,7 @@ _AFTER_SPEAKER = re.compile(
     re.IGNORECASE,
 )
 _BEFORE_OWNER, _AFTER_OWNER = re.compile(r"\b(?:for|of|by) (?:the )?$", re.IGNORECASE), re.compile("'s? ")
+_SUBJECT = re.compile(r"\b(?:did|does|has|is|was|will|should) (?:the )?$", re.IGNORECASE)
 _CAPITALISED = re.compile(r"\b[A-Z][\w-]+(?: (?:\d+|[A-Z][\w-]*))*")
 NOBODY = NO_NAMES | word_set("people team group meeting please")
 """Words in the place of a name that name nobody."""
@@ -130,8 +131,7 @@ def _people(text: str, voices: tuple[str, ...]) -> Iterator[tuple[int, int, str,
             known, last = True, end
             yield start, end, voice, NAME if speaks else OWNER
     for start, end in () if known else _strangers(text):
-        # What “does North Key cost” is about is nobody.
-        if _AFTER_SPEAKER.match(text, end) or re.search(r"\baccording to (?:the )?$", text[:start], re.I):
+        if says(text, start, end) or _SUBJECT.search(text[:start]):
             yield start, end, "", NAME
             return
         if text.startswith("'s ", end) or (
@@ -139,6 +139,12 @@ def _people(text: str, voices: tuple[str, ...]) -> Iterator[tuple[int, int, str,
         ):
             yield start, end, "", OWNER
             return
+
+
+def says(text: str, start: int, end: int) -> bool:
+    """Whether what is named there says or thinks something; what “does North Key cost” is about does not."""
+    according = re.search(r"\baccording to (?:the )?$", text[:start], re.IGNORECASE)
+    return bool(according or _AFTER_SPEAKER.match(text, end))
 
 
 def _strangers(text: str) -> Iterator[tuple[int, int]]:
