@@ -229,7 +229,7 @@ _MOOD = (
 _NARROWED = _phrases(
     """{frame}
     (?:{about}|concerns?|whether|that|against|between|around|over|at|from|during|on|for|of|in|to)"""
-    "(?: (?:about|for|of|on|in|to)(?= ))*"
+    "(?: (?:{about}|for|of|on|in|to)(?= ))*"
 )
 _OBJECT = re.compile(r"(?<=\bsummari[sz]e )|(?<=\brecap )|(?<=\bsum up )")
 _MOMENT = _phrases(
@@ -304,7 +304,7 @@ RULES = (
         TIME + TITLE, _NARROWED),
     Rule("items", "action_items", _phrases(
         r"""action (?:items?|points?)|actions|to-?dos?(?: lists?)?|to do list|tasks?|next steps?|follow-?ups?
-        assignments?|homework|commitments|promises|who does what
+        assignments?|homework|commitments|promises|deadlines?|due dates?|who does what
         what (?:still )?(?:(?:needs|has|is left) to|must|should) be done
         who (?:(?:has to|needs to|must|should|will|is going to|is supposed to|is to) do|did|is doing) what
         who is responsible for what|what is {who} responsible for

@@ -205,6 +205,8 @@ def test_questions_for_topics_outline(question: str) -> None:
         ("what was left open about Sunday?", "open_questions", "Sunday", ""),
         ("what did they settle on for the weather?", "decisions", "the weather", ""),
         ("what did Anna decide?", "decisions", "", "Anna"),
+        ("what did we agree on regarding printing?", "decisions", "printing", ""),
+        ("list all deadlines", "action_items", "", ""),
         ("what was the decision of the discussion about the app, please", "decisions", "the app", ""),
         ("what did they decide on the colour at minute 5?", "decisions", "the colour", ""),
     ],
