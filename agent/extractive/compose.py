@@ -434,10 +434,7 @@ class _Answer:
         wanted, parts = content_words(topic), result.content.summary.topics
         if not topic:
             return items
-        # “The sound stage budget” names the part “Sound stage”, as “the stage” does.
-        shares = [(part, _named_share(wanted, content_words(part.title))) for part in parts]
-        most = max((share for _, share in shares), default=0)
-        named = [part for part, share in shares if share == most > 0]
+        named = _named_after(wanted, parts)
         if inside := [item for item in items if any(_begin_in(part, [item]) for part in named)]:
             return inside
         evidence = self.found.evidence if self.found else ()
@@ -633,10 +630,21 @@ def _heard_marker(result: Result[Heard]) -> str:
 # --- items of a summary ----------------------------------------------------------------------------
 
 
-def _named_share(wanted: set[str], title: set[str]) -> int:
-    """How many words a topic and a title share, if one of them has all words of the other; else 0."""
-    shared = min(_shared(wanted, title), _shared(title, wanted))
-    return shared if shared == min(len(wanted), len(title)) else 0
+def _named_after(wanted: set[str], parts: Sequence[Topic]) -> list[Topic]:
+    """The parts named after a topic, best first: one has all words of the other, “the stage budget” those of
+    “Stage”. A part counts only for words that no better one has.
+    """
+    found = list[tuple[set[str], Topic]]()
+    for part in parts:
+        title = content_words(part.title)
+        words = {word for word in wanted if _shared([word], title)}
+        if words == wanted or _shared(title, wanted) == len(title):
+            found.append((words, part))
+    named, unnamed = list[Topic](), set(wanted)
+    for words, part in sorted(found, key=lambda pair: -len(pair[0])):
+        named += [part] if words & unnamed else []
+        unnamed -= words
+    return named
 
 
 def _in_stretch(item: Item, found: SearchResult) -> bool:

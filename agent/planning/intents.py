@@ -233,7 +233,8 @@ def _summarised(
         return _placed(Intent(cast(Kind, kind), span=question.span, template=template), situation)
     if not kind:
         return None
-    if kind == "action_items" and topic.isalpha() and topic.casefold() not in (*WEEKDAYS, *MONTHS):
+    whose = re.search(rf"\b(?:for|of|by) {re.escape(topic)}\W*$", question.text)
+    if kind == "action_items" and whose and topic.isalpha() and topic.lower() not in (*WEEKDAYS, *MONTHS):
         person = person or topic
     asked = Intent("items", question.text, span=question.span, items=cast(Items, kind))
     items = replace(asked, about=topic, person=person, speaker=question.speaker)

@@ -95,6 +95,12 @@ def test_the_decision_about_a_topic_comes_first_and_no_agenda_after_it(desk: Des
     assert_sound(desk, answer)
 
 
+def test_decisions_about_two_topics_are_those_of_both(desk: Desk) -> None:
+    answer = desk.assistant.ask("what decisions were made about the ferry and the sound stage?")
+    quotes = " ".join(cited_texts(desk, answer))
+    assert "extra fairy crew" in quotes and "North Key audio" in quotes
+
+
 def test_where_nothing_answers_a_question_what_was_said_about_its_topic_is_shown(desk: Desk) -> None:
     answer = desk.assistant.ask("why are people so happy about the app?")
     assert any("app" in text.split() for text in cited_texts(desk, answer))

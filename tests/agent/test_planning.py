@@ -207,6 +207,8 @@ def test_questions_for_topics_outline(question: str) -> None:
         ("what did Anna decide?", "decisions", "", "Anna"),
         ("what did we agree on regarding printing?", "decisions", "printing", ""),
         ("list all deadlines", "action_items", "", ""),
+        ("what should we do about volunteers?", "action_items", "volunteers", ""),
+        ("which tasks are for anna?", "action_items", "anna", "anna"),
         ("what was the decision of the discussion about the app, please", "decisions", "the app", ""),
         ("what did they decide on the colour at minute 5?", "decisions", "the colour", ""),
     ],
