@@ -280,7 +280,7 @@ class _Answer:
 
     def lead_and_support(self, items: Sequence[Evidence]) -> str:
         """One quote that leads, with the question it answers, and the others in order."""
-        lead = _leading(items, self.intent.wants)
+        lead = _leading(items, self.intent.wants, content_words(self.intent.query))
         question = next((item for item in items if item.id == lead.reply_to), None)
         every = _runs([item for item in items if item is not question])
         first = next(run for run in every if lead in run)
@@ -543,17 +543,19 @@ def _topic_row(title: str, start: float, end: float, numbers: Sequence[int]) -> 
 # --- quotes ----------------------------------------------------------------------------------------
 
 
-def _leading(items: Sequence[Evidence], wants: str = "") -> Evidence:
+def _leading(items: Sequence[Evidence], wants: str = "", words: Iterable[str] = ()) -> Evidence:
     """The quote to begin with: the most relevant one, or one of the right kind that is nearly so.
 
-    The right kind is a statement, no question; where an amount is asked for, it has one.
+    The right kind is a statement, no question; where an amount or a time is asked for, it has one, and of
+    several the one with most words of the question leads.
     """
     best = items[0]
     near = [item for item in items if item.relevance >= LEADS_FROM * best.relevance]
     replies = [item for item in near if item.reply_to == best.id] if _asks(best) else []
     statements = replies or [item for item in near if not _asks(item)] or near
-    kind = _KINDS.get(wants)
-    return next((item for item in statements if kind and kind.search(item.text)), statements[0])
+    kind, words = _KINDS.get(wants), list(words)
+    told = [item for item in statements if kind and kind.search(item.text)] or statements[:1]
+    return max(told, key=lambda item: _shared(words, content_words(item.text)))
 
 
 _KINDS = {

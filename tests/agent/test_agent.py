@@ -119,6 +119,7 @@ def test_a_misheard_topic_is_still_found(desk: Desk) -> None:
         ("who will call the rowing club?", "I'll call the rowing club this afternoon"),
         ("how many volunteers do we have?", "We have 190 people"),
         ("when is the next call?", "on Thursday at 9"),
+        ("which minute does the last boat leave?", "the last boat leaves at 10.30"),
         ("what did Speaker 2 say about the backup server?", "test of the backup server"),
         ("why was the app down?", "app was down"),
     ],
