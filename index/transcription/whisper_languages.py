@@ -182,9 +182,12 @@ class LanguageWhisper(WhisperModel):
         """The odds of a few languages in a stretch, by ear and by what can be made out in each."""
         among = {language: max(odds.get(language, 0.0), FAINT) for language in languages}
         if max(among.values()) < CERTAIN * sum(among.values()):
-            sure = self._sureness(audio, stretch, languages)
+            alone = self._alone(audio, stretch)
+            odds = self.language_odds(alone, 0.0, alone.shape[1] / FRAMES_PER_SECOND)
+            sure = self._sureness(alone, languages)
             among = {
-                language: share * math.exp(SURENESS * sure[language]) for language, share in among.items()
+                language: max(odds.get(language, 0.0), FAINT) * math.exp(SURENESS * sure[language])
+                for language in languages
             }
         whole = sum(among.values())
         return {language: share / whole for language, share in among.items()}
@@ -202,7 +205,7 @@ class LanguageWhisper(WhisperModel):
         def nats(part: Span, spoken: str) -> float:
             edges = (part.start - PAUSE_SECONDS - start, part.end + PAUSE_SECONDS - start)
             odds = self.language_odds(output, *edges).get(spoken, 0.0)
-            sure = self._sureness(audio, part, (spoken,))[spoken]
+            sure = self._sureness(self._alone(audio, part), (spoken,))[spoken]
             return part.duration * (math.log(max(odds, FAINT)) + SURENESS * sure)
 
         def probable(pause: Span) -> float:
@@ -227,13 +230,16 @@ class LanguageWhisper(WhisperModel):
             best = known
         return best.start, best.end
 
-    def _sureness(self, audio: np.ndarray, stretch: Span, languages: Sequence[str]) -> dict[str, float]:
-        """How sure the decoder is of what it writes down of a stretch in each language: log-probability, mean
-        over its tokens."""
+    def _alone(self, audio: np.ndarray, stretch: Span) -> np.ndarray:
+        """The encoder's output of a stretch with nothing but silence behind it."""
         margin = QUIET_SECONDS
         first, last = max(0.0, stretch.start - margin), stretch.end + margin
         samples = audio[round(first * SAMPLE_RATE) : round(last * SAMPLE_RATE)]
-        output = self._encoded(np.pad(samples, (0, round(SILENCE_SECONDS * SAMPLE_RATE))))
+        return self._encoded(np.pad(samples, (0, round(SILENCE_SECONDS * SAMPLE_RATE))))
+
+    def _sureness(self, output: np.ndarray, languages: Sequence[str]) -> dict[str, float]:
+        """How sure the decoder is of what it writes down in each language: log-probability, mean over its
+        tokens."""
         prompts = []
         for language in languages:
             tokenizer = Tokenizer(self.hf_tokenizer, True, task="transcribe", language=language)
@@ -319,17 +325,26 @@ def _stretches(audio: np.ndarray, kept: Sequence[KeptSpan], speech: Sequence[Spa
     pieces: list[Span] = []
     for spoken in speech:
         span = Span(_trimmed(spoken.start, kept), _trimmed(spoken.end, kept))
-        count = max(1, round(span.duration / STRETCH_SECONDS)) if span.duration > LONGEST_SECONDS else 1
-        cuts = [_quiet(audio, span.start + span.duration * index / count) for index in range(1, count)]
-        pieces += [Span(*pair) for pair in zip([span.start, *cuts], [*cuts, span.end], strict=True)]
-    joined: list[Span] = []
-    for piece in pieces:
-        short = joined and min(piece.duration, joined[-1].duration) < SHORTEST_SECONDS
-        if short and piece.end - joined[-1].start <= LONGEST_SECONDS:
-            joined[-1] = Span(joined[-1].start, piece.end)
-        elif piece.duration > 0:
-            joined.append(piece)
-    return joined
+        if span.duration > 0:
+            pieces += _at_pauses(audio, span)
+    while len(pieces) > 1:
+        short = min(range(len(pieces)), key=lambda index: pieces[index].duration)
+        if pieces[short].duration >= SHORTEST_SECONDS:
+            break
+        near = [index for index in (short - 1, short) if 0 <= index < len(pieces) - 1]
+        first = min(near, key=lambda index: pieces[index + 1].start - pieces[index].end)
+        pieces[first : first + 2] = [Span(pieces[first].start, pieces[first + 1].end)]
+    return pieces
+
+
+def _at_pauses(audio: np.ndarray, span: Span) -> list[Span]:
+    """Speech cut at its longest pauses, or else at quiet moments, until no part is long."""
+    if span.duration <= LONGEST_SECONDS:
+        return [span]
+    pauses = _pauses(audio, span.start + SHORTEST_SECONDS, span.end - SHORTEST_SECONDS)
+    middle = (span.start + span.end) / 2
+    cut = (pauses[0].start + pauses[0].end) / 2 if pauses else _quiet(audio, middle)
+    return _at_pauses(audio, Span(span.start, cut)) + _at_pauses(audio, Span(cut, span.end))
 
 
 def _quiet(audio: np.ndarray, time: float) -> float:

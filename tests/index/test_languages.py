@@ -56,20 +56,24 @@ def test_a_change_of_language_is_followed_and_followed_back():
     assert follow([ENGLISH, GERMAN, GERMAN], "en") == ["en", "de", "de"], "into the end"
     tail = stretch(2.0, en=0.02, de=0.95)
     assert follow([ENGLISH, ENGLISH, tail], "en") == ["en", "en", "de"], "a sentence at the end"
+    assert follow([ENGLISH, GERMAN, ENGLISH], "en") == ["en", "de", "en"], "a clear sentence"
+    assert follow([GERMAN, ENGLISH, ENGLISH], "en") == ["de", "en", "en"], "at the beginning"
     assert follow([], "en") == []
 
 
 def test_one_foreign_word_and_a_moment_that_is_not_clear_change_nothing():
     word = stretch(1.0, en=0.02, de=0.95)
     assert follow([ENGLISH, word, ENGLISH], "en") == ["en"] * 3
-    assert follow([ENGLISH, GERMAN, ENGLISH], "en") == ["en"] * 3, "a sentence that is quoted"
+    doubtful = stretch(en=0.1, de=0.7)
+    assert follow([ENGLISH, doubtful, ENGLISH], "en") == ["en"] * 3
     assert follow([ENGLISH, UNCLEAR, UNCLEAR, ENGLISH], "en") == ["en"] * 4
     assert follow([UNCLEAR] * 8, "en") == ["en"] * 8, "music is in no language"
 
 
 def test_a_closer_look_is_taken_where_it_can_matter():
     assert not sounds_different([ENGLISH] * 4, "en")
-    assert not sounds_different([ENGLISH, GERMAN, ENGLISH], "en"), "too short to be followed"
+    assert not sounds_different([ENGLISH, UNCLEAR, ENGLISH], "en"), "too short to be followed"
+    assert sounds_different([ENGLISH, GERMAN, ENGLISH], "en"), "clear"
     assert sounds_different([ENGLISH, GERMAN], "en") and sounds_different([GERMAN, ENGLISH], "en")
     assert sounds_different([ENGLISH, stretch(en=0.5, de=0.4), GERMAN, ENGLISH], "en")
     assert sounds_different([GERMAN], "en") and not sounds_different([], "en")
@@ -212,9 +216,13 @@ class Undecided(LanguageWhisper):
     def _encoded(self, audio):
         return np.zeros((1, 1, 1))
 
-    def _sureness(self, audio, stretch, languages):
-        is_between = stretch.start > 3.0 and stretch.end < 4.7
-        is_english_part = stretch.start < 0.1 and stretch.end < 3.2
+    def _alone(self, audio, stretch):
+        return np.array([[[stretch.start, stretch.end]]])
+
+    def _sureness(self, output, languages):
+        start, end = output[0, 0]
+        is_between = start > 3.0 and end < 4.7
+        is_english_part = start < 0.1 and end < 3.2
         return {
             language: self.between * (language == "de") if is_between else self.side * is_english_part
             for language in languages
