@@ -547,15 +547,24 @@ def _leading(items: Sequence[Evidence], wants: str = "", words: Iterable[str] = 
     """The quote to begin with: the most relevant one, or one of the right kind that is nearly so.
 
     The right kind is a statement, no question; where an amount or a time is asked for, it has one, and of
-    several the one with most words of the question leads.
+    several the one with most words of the question leads, though it be far less relevant.
     """
-    best = items[0]
-    near = [item for item in items if item.relevance >= LEADS_FROM * best.relevance]
+    best, kind, words = items[0], _KINDS.get(wants), list(words)
+
+    def shared(item: Evidence) -> float:
+        return _shared(words, content_words(item.text))
+
+    def is_told(item: Evidence) -> bool:
+        return bool(kind and kind.search(item.text))
+
+    near = [
+        item
+        for item in items
+        if item.relevance >= LEADS_FROM * best.relevance or (is_told(item) and shared(item) > shared(best))
+    ]
     replies = [item for item in near if item.reply_to == best.id] if _asks(best) else []
     statements = replies or [item for item in near if not _asks(item)] or near
-    kind, words = _KINDS.get(wants), list(words)
-    told = [item for item in statements if kind and kind.search(item.text)] or statements[:1]
-    return max(told, key=lambda item: _shared(words, content_words(item.text)))
+    return max(list(filter(is_told, statements)) or statements[:1], key=shared)
 
 
 _KINDS = {

@@ -120,6 +120,7 @@ def test_a_misheard_topic_is_still_found(desk: Desk) -> None:
         ("how many volunteers do we have?", "We have 190 people"),
         ("when is the next call?", "on Thursday at 9"),
         ("which minute does the last boat leave?", "the last boat leaves at 10.30"),
+        ("when does the last ferry leave?", "the last boat leaves at 10.30"),
         ("what did Speaker 2 say about the backup server?", "test of the backup server"),
         ("why was the app down?", "app was down"),
     ],
