@@ -86,6 +86,16 @@ OWN_OVER_COPY = 2.0
 OWN_COPY_SECONDS = 0.6
 """Sound of its own from which a signal is no copy or mix; it is measured twice a second."""
 
+OWN_OVER_FLOOR = 2.5
+"""Times the loudness of a signal's pauses (8 dB) from which a quiet sound in them is no hiss."""
+
+QUIET_OWN = 0.01
+"""Loudness, beside what is usual of a signal, from which such a sound is looked at: -40 dB."""
+
+QUIET_OWN_SECONDS = 1.0
+"""Quiet sound of its own, between what a signal copies, from which it is no copy: somebody far from the
+microphone. Only quarters of a second that are full of it count, so that clicks and knocks do not."""
+
 COPY_DIFFERENCE = 4
 """Decibels by which a copy has to be louder than what it is a copy of, to be heard in its place."""
 
@@ -176,6 +186,10 @@ class Comparison:
 
     def are_apart(self, first: int, second: int) -> bool:
         """Whether two signals are sides of one conversation, as far as loudness and waveforms tell."""
+        late = self._late(first, second)
+        if late is not None and (_has_quiet_own(*late) or _has_quiet_own(*reversed(late))):
+            # Mixed, somebody who is far quieter than the copy would be lost under it.
+            return True
         levels = self.levels[[first, second]]
         loud = levels > 0.05 * np.percentile(levels, 95, axis=1, keepdims=True)
         # What is silent in both says nothing, and would count as alike.
@@ -207,18 +221,22 @@ class Comparison:
 
     def copies(self, original: int, other: int) -> bool:
         """Whether a signal is another one over again, sooner or later, and nothing else."""
+        late = self._late(original, other)
+        return late is not None and not _has_own(*late)
+
+    def _late(self, original: int, other: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """The loudness of two signals, set to go together, where the one is mostly the other sooner or later;
+        that of the original is as loud as its copy. None for any other two."""
         levels = self.levels[[original, other], : self._samples // FRAME]
         correlation, lag = _best_lag(*levels)
         if correlation < COPIED or abs(lag) < SOONEST_COPY:
-            return False
+            return None
         first, second = levels[:, max(0, -lag) :][0], levels[:, max(0, lag) :][1]
         frames = min(len(first), len(second))
         first, second = first[:frames], second[:frames]
         loud = first > LOUD_SIDE * np.percentile(first, 95)
-        gain = float(np.median(second[loud] / first[loud])) if loud.any() else 0.0
-        near = np.maximum.reduce([np.roll(first, step) for step in (-1, 0, 1)])
-        own = (second > OWN_OVER_COPY * gain * near) & (second > 0.1 * np.percentile(second, 95))
-        return bool(own.sum() * FRAME / SAMPLE_RATE < OWN_COPY_SECONDS)
+        gain = np.median(second[loud] / first[loud]) if loud.any() else np.float32(0.0)
+        return gain * first, second
 
     def sides(self, signals: Sequence[int]) -> list[tuple[int, ...]]:
         """Signals in groups: those of one group belong together, as two microphones before one speaker do.
@@ -292,6 +310,25 @@ class Comparison:
         return float(np.average(self._coherent(first, second), weights=weights)) if weights.any() else 0.0
 
 
+def _has_own(first: np.ndarray, second: np.ndarray) -> bool:
+    """Whether a signal has a sound of its own, by its loudness and that of what it copies."""
+    near = np.maximum.reduce([np.roll(first, step) for step in (-1, 0, 1)])
+    own = (second > OWN_OVER_COPY * near) & (second > 0.1 * np.percentile(second, 95))
+    return bool(own.sum() * FRAME / SAMPLE_RATE >= OWN_COPY_SECONDS) or _has_quiet_own(first, second)
+
+
+def _has_quiet_own(first: np.ndarray, second: np.ndarray) -> bool:
+    """Whether there is a quiet sound in a signal's pauses that is not in those of what it copies."""
+    if not len(second):
+        return False
+    # Rooms ring on.
+    before = np.maximum(_loudest_before(first, 1 + LATEST_ECHO), np.roll(first, -1))
+    low, high = np.percentile(second, (10, 95))
+    own = (second > OWN_OVER_COPY * before) & (second > max(OWN_OVER_FLOOR * low, QUIET_OWN * high))
+    quarters = _quarters(own[None].astype(np.float32))
+    return bool((quarters >= 0.5).sum() * 16 * FRAME / SAMPLE_RATE >= QUIET_OWN_SECONDS)
+
+
 def frame_levels(sharp: np.ndarray) -> np.ndarray:
     """Root mean square of each frame of signals, float32 ``[n_signals, n_samples]``; whole frames only."""
     whole = sharp.shape[1] // FRAME * FRAME
@@ -308,7 +345,25 @@ THROUGH = 2.2
 """Times the usual loudness of a copy (7 dB) up to which it is taken to be one."""
 
 CERTAINLY_OWN = 0.3
-"""Loudness of a side, beside its own full loudness, that is its own speech whatever the other side says."""
+"""Loudness of a side, beside its own full loudness, that is its own speech whatever the other side says,
+unless a copy is certain."""
+
+STEADY_COPY = 1.6
+"""Times that half of what comes through exceeds its quietest fifth, up to which it is certain to be a copy:
+copies measured 1.1 to 1.2, speech at the same time 2 and more."""
+
+FINE_COPY = 0.25
+"""Correlation of the fine course of loudness from which a side has a late copy of another one. At any delay
+up to 30 s independent speech measured up to 0.09, copies 0.4 (a tenth as loud as what is said) to 0.97."""
+
+FINE_FRAMES = 15
+"""Frames over which the coarse course of loudness, taken out for that, is the mean: a quarter of a second."""
+
+NEAR_FRAMES = 2
+"""Frames around the delay of a late copy in which its sound may lie."""
+
+FINE_SECONDS = 20.0
+"""Shorter recordings are alike by chance."""
 
 OWN_SECONDS = 0.15
 """Least of a side's own sound in a stretch of speech."""
@@ -338,26 +393,56 @@ def own_speech(levels: np.ndarray, speech: Sequence[Sequence[Span]]) -> list[lis
         for other in range(len(levels)):
             if other == side or full[other] <= 0 or full[side] <= 0:
                 continue
-            through = THROUGH * _copied(levels[side], levels[other], LOUD_SIDE * full[other])
-            through = min(through, CERTAINLY_OWN * full[side] / full[other])
-            own &= levels[side] > through * _loudest_before(levels[other])
+            copied, is_certain = _copied(levels[side], levels[other], LOUD_SIDE * full[other])
+            through = THROUGH * copied
+            if not is_certain:
+                through = min(through, CERTAINLY_OWN * full[side] / full[other])
+            own &= levels[side] > through * _loudest_before(levels[other], 1 + LATEST_ECHO)
+            if lag := _late_copy(levels[other], levels[side]):
+                late = _later(levels[other], lag - NEAR_FRAMES)
+                copied, _ = _copied(levels[side], late, LOUD_SIDE * full[other], 2 * NEAR_FRAMES)
+                own &= levels[side] > THROUGH * copied * _loudest_before(late, 1 + 2 * NEAR_FRAMES)
         found.append([part for span in spans for part in _own_parts(span, own)])
     return found
 
 
-def _copied(levels: np.ndarray, other: np.ndarray, loud: float) -> float:
+def _copied(
+    levels: np.ndarray, other: np.ndarray, loud: float, latest: int = LATEST_ECHO
+) -> tuple[float, bool]:
     """How loud a copy of another side is, beside that side, at the delay that fits best; 0 for none.
 
-    While the other side speaks, this one is mostly silent, and what is heard then is the copy.
+    While the other side speaks, this one is mostly silent, and what is heard then is the copy. Where it is
+    always about as loud, it is certain to be one.
     """
     frames = np.flatnonzero(other > loud)
     frames = frames[:: 1 + len(frames) // 50_000]
-    best = 0.0
-    for lag in range(LATEST_ECHO + 1):
+    best, half = 0.0, np.inf
+    for lag in range(latest + 1):
         there = frames[frames + lag < len(levels)]
         if len(there):
-            best = max(best, float(np.percentile(levels[there + lag] / other[there], COPY_PERCENTILE)))
-    return best
+            low, middle = np.percentile(levels[there + lag] / other[there], (COPY_PERCENTILE, 50))
+            best, half = max((best, half), (float(low), float(middle)))
+    return best, half <= STEADY_COPY * best
+
+
+def _late_copy(original: np.ndarray, levels: np.ndarray) -> int:
+    """By how many frames a side repeats another one later than an echo would; 0 where it does not."""
+    if len(levels) * FRAME < FINE_SECONDS * SAMPLE_RATE:
+        return 0
+    correlation, lag = _best_lag(_fine(original), _fine(levels))
+    return lag if correlation >= FINE_COPY and lag > LATEST_ECHO else 0
+
+
+def _fine(levels: np.ndarray) -> np.ndarray:
+    """The course of loudness from syllable to syllable: whose turn it is says nothing."""
+    from scipy.ndimage import uniform_filter1d
+
+    course = np.sqrt(levels)
+    return course - uniform_filter1d(course, FINE_FRAMES)
+
+
+def _later(levels: np.ndarray, frames: int) -> np.ndarray:
+    return np.pad(levels, (frames, 0))[: len(levels)] if frames else levels
 
 
 def _own_parts(span: Span, own: np.ndarray) -> list[Span]:
@@ -376,9 +461,8 @@ def _own_parts(span: Span, own: np.ndarray) -> list[Span]:
     return parts
 
 
-def _loudest_before(levels: np.ndarray) -> np.ndarray:
-    """The loudest of the frames from which a copy could come."""
-    frames = 1 + LATEST_ECHO
+def _loudest_before(levels: np.ndarray, frames: int) -> np.ndarray:
+    """The loudest of some frames up to each: those from which a copy could come."""
     padded = np.pad(levels, (frames - 1, 0))
     loudest = padded
     width = 1

@@ -20,17 +20,20 @@ from index.transcription.transcriber import Transcriber
 STRETCH_SECONDS = 5.0
 """Speech that is judged at a time."""
 
-LEAST_PROBABILITY = 0.05
+LEAST_PROBABILITY = 0.02
 """A language is never taken to be less likely than this, so that one stretch cannot decide by itself."""
 
 WHOLE_SECONDS = 3.0
 """Speech from which a stretch counts in full."""
 
 CHANGE_COST = 1.5
-"""What a change costs, in nats. One clear stretch brings ln 0.95/0.05 = 2.94, so a sentence of one and a half
-seconds in another language is followed up to the end of a window, and two between two others; a foreign
-word, or one sentence that is quoted, is not. Chosen on synthetic voices (seven languages; espeak-ng) that
-were joined every 2 to 40 seconds."""
+"""What a change costs, in nats. One clear stretch brings ln 0.95/0.02 = 3.86, so a clear sentence of two and
+a half seconds between two in another language is followed, and one of a second and a half up to the end of a
+window; a foreign word is not."""
+
+START_COST = 0.5
+"""What it costs to begin with another language than the expected one: windows begin at long pauses, and what
+is expected of the first was found out from all of it."""
 
 CLEAR_PROBABILITY = 0.5
 """How likely a language has to be on average over a stretch to be followed: music and noise make a recogniser
@@ -100,10 +103,13 @@ def sounds_different(heard: Sequence[tuple[Mapping[str, float], float]], expecte
         expected: ISO 639-1 code.
     """
     sure = [odds.get(expected, 0.0) for odds, _ in heard]
-    for index, probability in enumerate(sure):
+    for index, (odds, _) in enumerate(heard):
+        if sure[index] >= DOUBTFUL_PROBABILITY:
+            continue
         around = sure[max(0, index - 1) : index] + sure[index + 1 : index + 2]
-        # One stretch between two clear ones is too short to be followed; at an edge it may go on.
-        if probability < DOUBTFUL_PROBABILITY and (len(around) < 2 or min(around) < SETTLED_PROBABILITY):
+        # One stretch between two clear ones is followed only where it is clear; at an edge it may go on.
+        is_clear = max(odds.values(), default=0.0) >= SETTLED_PROBABILITY
+        if is_clear or len(around) < 2 or min(around) < SETTLED_PROBABILITY:
             return True
     return False
 
@@ -111,7 +117,7 @@ def sounds_different(heard: Sequence[tuple[Mapping[str, float], float]], expecte
 def _likeliest(heard: Sequence[tuple[Mapping[str, float], float]], expected: str) -> list[str]:
     clear = (max(odds, key=lambda code: odds[code]) for odds, _ in heard if odds)
     languages = list(dict.fromkeys((expected, *clear)))
-    cost = {language: 0.0 if language == expected else CHANGE_COST for language in languages}
+    cost = {language: 0.0 if language == expected else START_COST for language in languages}
     before: list[dict[str, str]] = []
     for odds, seconds in heard:
         if before:

@@ -51,6 +51,9 @@ QUIET_SECONDS = 0.05
 UNSPOKEN = frozenset({"la", "sa"})
 """Latin and Sanskrit: what Whisper takes unusual voices for, and nobody speaks unless a user says so."""
 
+UNCLEAR = 0.5
+"""A stretch in which no language is likelier than this is heard again without what is spoken around it."""
+
 POSSIBLE = 0.25
 """How likely a language has to be in some stretch to be compared with the others."""
 
@@ -73,24 +76,8 @@ SILENCE_SECONDS = 4.0
 MOST_TOKENS = 80
 """Tokens written down of one stretch; people say about four a second."""
 
-MOST_PAUSES = 5
-"""Tried as the border between two languages, beside the pause that the detector found."""
-
 QUIET_SHARE = 0.003
 """Energy beside that of loud speech up to which a moment is quiet: -25 dB."""
-
-LONG_PAUSE_SECONDS = 0.2
-"""People rarely pause as long within a sentence."""
-
-PAUSE_WORTH = 6.0
-"""What a long pause is worth as a border, in nats and seconds."""
-
-BORDER_MARGIN = 2.0
-"""Nats by which another pause has to be more probable than the one that the detector found: what is written
-down of a stretch, and how sure the decoder is of it, differs between processes by about as much."""
-
-EDGE_SECONDS = 0.4
-"""Least of speech on each side of a pause that is tried."""
 
 Odds = dict[str, float]
 Listener = Callable[[Sequence[tuple[Odds, float]]], None]
@@ -154,7 +141,11 @@ class LanguageWhisper(WhisperModel):
             In order, changing at pauses; together they make up the window.
         """
         stretches = _stretches(audio, kept, window.speech)
-        odds = [_without(UNSPOKEN - {expected}, each) for each in self._odds_of(audio, stretches)]
+        unspoken = UNSPOKEN - {expected}
+        odds = [_without(unspoken, each) for each in self._odds_of(audio, stretches)]
+        for index, stretch in enumerate(stretches):
+            if max(odds[index].values()) < UNCLEAR:
+                odds[index] = _without(unspoken, self._whole_odds(self._alone(audio, stretch)))
         possible = _possible(odds, stretches, expected)
         if len(possible) > 1:
             odds = [
@@ -170,9 +161,7 @@ class LanguageWhisper(WhisperModel):
                 continue
             end = window.end
             if index + 1 < len(spoken):
-                before, after = self._border(
-                    audio, stretches[index], stretches[index + 1], language, spoken[index + 1]
-                )
+                before, after = stretches[index].end, stretches[index + 1].start
                 end = (original_time(before, kept, ends=True) + original_time(after, kept)) / 2
             found.append(LanguageSpan(Span(start, end), language))
             start = end
@@ -182,58 +171,26 @@ class LanguageWhisper(WhisperModel):
         """The odds of a few languages in a stretch, by ear and by what can be made out in each."""
         among = {language: max(odds.get(language, 0.0), FAINT) for language in languages}
         if max(among.values()) < CERTAIN * sum(among.values()):
-            sure = self._sureness(audio, stretch, languages)
+            alone = self._alone(audio, stretch)
+            odds = self._whole_odds(alone)
+            sure = self._sureness(alone, languages)
             among = {
-                language: share * math.exp(SURENESS * sure[language]) for language, share in among.items()
+                language: max(odds.get(language, 0.0), FAINT) * math.exp(SURENESS * sure[language])
+                for language in languages
             }
         whole = sum(among.values())
         return {language: share / whole for language, share in among.items()}
 
-    def _border(
-        self, audio: np.ndarray, before: Span, after: Span, language: str, other: str
-    ) -> tuple[float, float]:
-        """Where the language changes in two neighbouring stretches: the end of the one, the start of the
-        other. At the pause between them, or at another one if that is clearly more probable: both sides are,
-        and what lies between the two pauses is by itself more probable in the language it would get."""
-        start = max(0.0, before.start - CONTEXT_SECONDS)
-        end = min(len(audio) / SAMPLE_RATE, after.end + CONTEXT_SECONDS)
-        output = self._encoded(audio[round(start * SAMPLE_RATE) : round(end * SAMPLE_RATE)])
-
-        def nats(part: Span, spoken: str) -> float:
-            edges = (part.start - PAUSE_SECONDS - start, part.end + PAUSE_SECONDS - start)
-            odds = self.language_odds(output, *edges).get(spoken, 0.0)
-            sure = self._sureness(audio, part, (spoken,))[spoken]
-            return part.duration * (math.log(max(odds, FAINT)) + SURENESS * sure)
-
-        def probable(pause: Span) -> float:
-            worth = PAUSE_WORTH * min(1.0, pause.duration / LONG_PAUSE_SECONDS)
-            left = nats(Span(before.start, pause.start), language)
-            return worth + left + nats(Span(pause.end, after.end), other)
-
-        known = Span(before.end, max(before.end, after.start))
-        least = probable(known) + BORDER_MARGIN
-
-        def gain(pause: Span) -> float:
-            if pause.end <= known.start:
-                part, new, old = Span(pause.end, known.start), other, language
-            else:
-                part, new, old = Span(known.end, pause.start), language, other
-            return probable(pause) - least + nats(part, new) - nats(part, old)
-
-        others = (pause for pause in _pauses(audio, before.start, after.end) if not pause.overlaps(known))
-        gains = {pause: gain(pause) for pause in others}
-        best = max(gains, key=lambda pause: gains[pause], default=known)
-        if gains.get(best, 0.0) <= 0.0:
-            best = known
-        return best.start, best.end
-
-    def _sureness(self, audio: np.ndarray, stretch: Span, languages: Sequence[str]) -> dict[str, float]:
-        """How sure the decoder is of what it writes down of a stretch in each language: log-probability, mean
-        over its tokens."""
+    def _alone(self, audio: np.ndarray, stretch: Span) -> np.ndarray:
+        """The encoder's output of a stretch with nothing but silence behind it."""
         margin = QUIET_SECONDS
         first, last = max(0.0, stretch.start - margin), stretch.end + margin
         samples = audio[round(first * SAMPLE_RATE) : round(last * SAMPLE_RATE)]
-        output = self._encoded(np.pad(samples, (0, round(SILENCE_SECONDS * SAMPLE_RATE))))
+        return self._encoded(np.pad(samples, (0, round(SILENCE_SECONDS * SAMPLE_RATE))))
+
+    def _sureness(self, output: np.ndarray, languages: Sequence[str]) -> dict[str, float]:
+        """How sure the decoder is of what it writes down in each language: log-probability, mean over its
+        tokens."""
         prompts = []
         for language in languages:
             tokenizer = Tokenizer(self.hf_tokenizer, True, task="transcribe", language=language)
@@ -263,6 +220,9 @@ class LanguageWhisper(WhisperModel):
             first, last = self._odds(np.stack([frames[:half], frames[end - half : end]]))
             heard = [(first, half / FRAMES_PER_SECOND), *heard, (last, half / FRAMES_PER_SECOND)]
         return heard
+
+    def _whole_odds(self, output: np.ndarray) -> Odds:
+        return self.language_odds(output, 0.0, output.shape[1] / FRAMES_PER_SECOND)
 
     def _odds(self, parts: np.ndarray) -> list[Odds]:
         view = ctranslate2.StorageView.from_array(np.ascontiguousarray(parts))
@@ -319,17 +279,25 @@ def _stretches(audio: np.ndarray, kept: Sequence[KeptSpan], speech: Sequence[Spa
     pieces: list[Span] = []
     for spoken in speech:
         span = Span(_trimmed(spoken.start, kept), _trimmed(spoken.end, kept))
-        count = max(1, round(span.duration / STRETCH_SECONDS)) if span.duration > LONGEST_SECONDS else 1
-        cuts = [_quiet(audio, span.start + span.duration * index / count) for index in range(1, count)]
-        pieces += [Span(*pair) for pair in zip([span.start, *cuts], [*cuts, span.end], strict=True)]
-    joined: list[Span] = []
-    for piece in pieces:
-        short = joined and min(piece.duration, joined[-1].duration) < SHORTEST_SECONDS
-        if short and piece.end - joined[-1].start <= LONGEST_SECONDS:
-            joined[-1] = Span(joined[-1].start, piece.end)
-        elif piece.duration > 0:
-            joined.append(piece)
-    return joined
+        if span.duration > 0:
+            pieces += _at_pauses(audio, span)
+    while len(pieces) > 1:
+        short = min(range(len(pieces)), key=lambda index: pieces[index].duration)
+        if pieces[short].duration >= SHORTEST_SECONDS:
+            break
+        near = [index for index in (short - 1, short) if 0 <= index < len(pieces) - 1]
+        first = min(near, key=lambda index: pieces[index + 1].start - pieces[index].end)
+        pieces[first : first + 2] = [Span(pieces[first].start, pieces[first + 1].end)]
+    return pieces
+
+
+def _at_pauses(audio: np.ndarray, span: Span) -> list[Span]:
+    """Speech cut at its longest pauses, or else at quiet moments, until no part is long."""
+    if span.duration <= LONGEST_SECONDS:
+        return [span]
+    pause = _longest_pause(audio, span.start + SHORTEST_SECONDS, span.end - SHORTEST_SECONDS)
+    cut = _quiet(audio, (span.start + span.end) / 2) if pause is None else (pause.start + pause.end) / 2
+    return _at_pauses(audio, Span(span.start, cut)) + _at_pauses(audio, Span(cut, span.end))
 
 
 def _quiet(audio: np.ndarray, time: float) -> float:
@@ -344,25 +312,22 @@ def _quiet(audio: np.ndarray, time: float) -> float:
     return (first + (int(loudness.argmin()) + 0.5) * size) / SAMPLE_RATE
 
 
-def _pauses(audio: np.ndarray, start: float, end: float) -> list[Span]:
-    """The longest pauses between two times, seconds; none at the edges."""
+def _longest_pause(audio: np.ndarray, start: float, end: float) -> Span | None:
+    """The longest pause between two times, seconds, that reaches to neither; None where there is none."""
     size = round(QUIET_SECONDS * SAMPLE_RATE)
     blocks = audio[round(start * SAMPLE_RATE) : round(end * SAMPLE_RATE)]
     count = len(blocks) // size
     if not count:
-        return []
+        return None
     loudness = np.square(blocks[: count * size]).reshape(count, size).mean(axis=1)
     quiet = np.flatnonzero(loudness < QUIET_SHARE * np.percentile(loudness, 90))
-    runs = np.split(quiet, np.flatnonzero(np.diff(quiet) > 1) + 1) if len(quiet) else []
+    runs = np.split(quiet, np.flatnonzero(np.diff(quiet) > 1) + 1)
     # A single quiet moment is found in any word.
-    runs = [run for run in runs if len(run) > 1]
-    found = [
-        Span(start + int(run[0]) * QUIET_SECONDS, start + (int(run[-1]) + 1) * QUIET_SECONDS) for run in runs
-    ]
-    inner = [
-        pause for pause in found if pause.start - start > EDGE_SECONDS and end - pause.end > EDGE_SECONDS
-    ]
-    return sorted(inner, key=lambda pause: -pause.duration)[:MOST_PAUSES]
+    inner = [run for run in runs if len(run) > 1 and run[0] > 0 and run[-1] < count - 1]
+    if not inner:
+        return None
+    longest = max(inner, key=len)
+    return Span(start + int(longest[0]) * QUIET_SECONDS, start + (int(longest[-1]) + 1) * QUIET_SECONDS)
 
 
 def _trimmed(time: float, kept: Sequence[KeptSpan]) -> float:

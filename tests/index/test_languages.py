@@ -40,6 +40,9 @@ ENGLISH_THEN_GERMAN = DATA / "field_cases" / "english_then_german.opus"
 THREE = DATA / "three_languages.opus"
 """Spanish up to 19.3 s, English up to 43.8 s, then German."""
 
+CHANGE = 70.9 - 26.9
+"""Where the English of the stretch that is heard of the former becomes German, seconds."""
+
 
 def stretch(seconds: float = 5.0, **odds: float) -> tuple[dict[str, float], float]:
     return odds, seconds
@@ -56,20 +59,24 @@ def test_a_change_of_language_is_followed_and_followed_back():
     assert follow([ENGLISH, GERMAN, GERMAN], "en") == ["en", "de", "de"], "into the end"
     tail = stretch(2.0, en=0.02, de=0.95)
     assert follow([ENGLISH, ENGLISH, tail], "en") == ["en", "en", "de"], "a sentence at the end"
+    assert follow([ENGLISH, GERMAN, ENGLISH], "en") == ["en", "de", "en"], "a clear sentence"
+    assert follow([GERMAN, ENGLISH, ENGLISH], "en") == ["de", "en", "en"], "at the beginning"
     assert follow([], "en") == []
 
 
 def test_one_foreign_word_and_a_moment_that_is_not_clear_change_nothing():
     word = stretch(1.0, en=0.02, de=0.95)
     assert follow([ENGLISH, word, ENGLISH], "en") == ["en"] * 3
-    assert follow([ENGLISH, GERMAN, ENGLISH], "en") == ["en"] * 3, "a sentence that is quoted"
+    doubtful = stretch(en=0.1, de=0.7)
+    assert follow([ENGLISH, doubtful, ENGLISH], "en") == ["en"] * 3
     assert follow([ENGLISH, UNCLEAR, UNCLEAR, ENGLISH], "en") == ["en"] * 4
     assert follow([UNCLEAR] * 8, "en") == ["en"] * 8, "music is in no language"
 
 
 def test_a_closer_look_is_taken_where_it_can_matter():
     assert not sounds_different([ENGLISH] * 4, "en")
-    assert not sounds_different([ENGLISH, GERMAN, ENGLISH], "en"), "too short to be followed"
+    assert not sounds_different([ENGLISH, UNCLEAR, ENGLISH], "en"), "too short to be followed"
+    assert sounds_different([ENGLISH, GERMAN, ENGLISH], "en"), "clear"
     assert sounds_different([ENGLISH, GERMAN], "en") and sounds_different([GERMAN, ENGLISH], "en")
     assert sounds_different([ENGLISH, stretch(en=0.5, de=0.4), GERMAN, ENGLISH], "en")
     assert sounds_different([GERMAN], "en") and not sounds_different([], "en")
@@ -110,16 +117,20 @@ def words(segments: tuple[Segment, ...], start: float = 0.0, end: float = 1e9) -
     return " ".join(item.text for item in segments if start <= item.start < end).lower()
 
 
+def joined(source: Path, target: Path, *stretches: tuple[float, float]) -> Path:
+    """Some stretches of a file, in seconds, one after another: hearing all of it takes long."""
+    whole = target.with_name("whole.flac")
+    decode_to_flac(source, whole)
+    parts = [cut(whole, start, end)[0] for start, end in stretches]
+    soundfile.write(target, np.concatenate(parts), SAMPLE_RATE)
+    return target
+
+
 @pytest.mark.slow
 def test_german_then_english_comes_out_each_in_its_language(whisper, tmp_path):
-    decode_to_flac(ENGLISH_THEN_GERMAN, tmp_path / "whole.flac")
-    audio, _ = soundfile.read(tmp_path / "whole.flac", dtype="float32")
     german = 22.3
-    change = round(70.9 * SAMPLE_RATE)
-    spoken_after = audio[change : change + round(german * SAMPLE_RATE)]
-    turned = np.concatenate([spoken_after, audio[: round(24 * SAMPLE_RATE)]])
-    soundfile.write(tmp_path / "turned.wav", turned, SAMPLE_RATE)
-    found = transcript(tmp_path / "turned.wav", whisper)
+    path = joined(ENGLISH_THEN_GERMAN, tmp_path / "turned.wav", (70.9, 70.9 + german), (0, 24))
+    found = transcript(path, whisper)
     assert spoken(found.segments, 0, german - 0.5) == {"de"}
     assert spoken(found.segments, german + 0.5, 1e9) == {"en"}
     assert found.coverage > 0.97 and "dienstag" in words(found.segments, 0, german)
@@ -128,12 +139,12 @@ def test_german_then_english_comes_out_each_in_its_language(whisper, tmp_path):
 
 @pytest.mark.slow
 def test_three_languages_come_out_each_in_its_language(whisper, tmp_path):
-    path = tmp_path / "three.opus"
-    path.write_bytes(THREE.read_bytes())
+    path = joined(THREE, tmp_path / "three.wav", (3.15, 19.4), (19.6, 33.7), (43.8, 54.6))
     found = transcript(path, whisper)
-    assert spoken(found.segments, 0, 19.3) == {"es"}
-    assert spoken(found.segments, 19.9, 43.5) == {"en"}
-    assert spoken(found.segments, 44.5, 70) == {"de"}
+    assert spoken(found.segments, 0, 16.2) == {"es"}
+    assert spoken(found.segments, 16.4, 30.3) == {"en"}
+    assert spoken(found.segments, 30.5, 42) == {"de"}
+    assert found.coverage > 0.97
     assert "jardín" in words(found.segments) and "festival" in words(found.segments)
     assert "prüfung" in words(found.segments)
 
@@ -144,7 +155,8 @@ def mixed(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     home = tmp_path_factory.mktemp("mixed")
     (home / "models").symlink_to(models)
     opened = open_workspace(Settings(home=home, transcriber="base"))
-    opened.add(ENGLISH_THEN_GERMAN, title="Call")
+    folder = tmp_path_factory.mktemp("call")
+    opened.add(joined(ENGLISH_THEN_GERMAN, folder / "call.wav", (26.9, 94.0)), title="Call")
     yield opened
     opened.close()
 
@@ -153,10 +165,10 @@ def mixed(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 def test_english_then_german_comes_out_each_in_its_language(mixed):
     recording = mixed.library.resolve("Call")
     segments = tuple(mixed.library.segments(recording.id))
-    assert spoken(segments, 0, 69.5) == {"en"}
-    assert spoken(segments, 71.0, 1e9) == {"de"}
-    assert "prüfung beginnt am dienstag" in words(segments, 71.0)
-    assert "extra crew" in words(segments, 0, 70)
+    assert spoken(segments, 0, CHANGE - 1.4) == {"en"}
+    assert spoken(segments, CHANGE + 0.1, 1e9) == {"de"}
+    assert "prüfung beginnt am dienstag" in words(segments, CHANGE + 0.1)
+    assert "extra crew" in words(segments, 0, CHANGE - 0.9)
     assert recording.coverage is not None and recording.coverage > 0.97
     assert (recording.language, recording.languages) == ("en", ("en", "de"))
 
@@ -164,11 +176,11 @@ def test_english_then_german_comes_out_each_in_its_language(mixed):
 def test_windows_are_cut_where_the_language_changes(mixed):
     with mixed.library.database.transaction() as session:
         rows = session.scalars(select(WindowRow).order_by(WindowRow.start)).all()
-    assert [row.language for row in rows if row.end < 69.5] == ["en"] * sum(row.end < 69.5 for row in rows)
-    assert {row.language for row in rows if row.end > 75} == {"de"}
+    assert rows[0].language == "en" and {row.language for row in rows if row.end < CHANGE - 1.4} <= {"en"}
+    assert {row.language for row in rows if row.end > CHANGE + 4.1} == {"de"}
     assert all(row.done and row.end > row.start for row in rows)
     assert all(before.end <= after.start for before, after in pairwise(rows))
-    assert min(abs(row.start - 70.5) for row in rows) < 1.5
+    assert min(abs(row.start - CHANGE + 0.4) for row in rows) < 1.5
 
 
 def test_the_languages_are_shown(mixed):
@@ -197,45 +209,39 @@ def test_a_language_that_is_given_is_the_only_one(whisper, sample, tmp_path):
     assert {item.language for item in found.segments} == {"de"} and found.language == "de"
 
 
-class Undecided(LanguageWhisper):
-    """Hears English up to a pause and German behind it; how sure it is of an earlier pause is set."""
+class ByLoudness(LanguageWhisper):
+    """Takes loud speech for English and soft speech for German, and is sure of both by themselves only."""
 
-    def __init__(self, side: float, between: float) -> None:
-        self.side, self.between = side, between
+    def __init__(self) -> None:
+        """Nothing is loaded."""
 
     def _odds_of(self, audio, stretches):
-        yield from [{"en": 0.98, "de": 0.01}, {"en": 0.01, "de": 0.98}]
+        yield from [{"la": 0.4, "en": 0.2, "de": 0.2, "fr": 0.2}] * len(stretches)
+
+    def _alone(self, audio, stretch):
+        samples = audio[round(stretch.start * SAMPLE_RATE) : round(stretch.end * SAMPLE_RATE)]
+        return np.array([[[np.percentile(np.abs(samples), 90)]]])
 
     def language_odds(self, output, start, end):
-        return {"en": 0.5, "de": 0.5}
-
-    def _encoded(self, audio):
-        return np.zeros((1, 1, 1))
-
-    def _sureness(self, audio, stretch, languages):
-        is_between = stretch.start > 3.0 and stretch.end < 4.7
-        is_english_part = stretch.start < 0.1 and stretch.end < 3.2
-        return {
-            language: self.between * (language == "de") if is_between else self.side * is_english_part
-            for language in languages
-        }
+        return {"en": 0.98, "de": 0.02} if output[0, 0, 0] > 0.1 else {"en": 0.02, "de": 0.98}
 
 
 @pytest.mark.parametrize(
-    ("side", "between", "border"),
-    [(0.05, 0.0, 4.65), (0.1, -0.1, 4.65), (0.1, 0.1, 3.15), (0.0, 0.5, 3.15), (-0.5, 0.1, 4.65)],
+    ("pause", "speech"),
+    [
+        ((4.5, 4.8), (Span(0, 4.5), Span(4.8, 12))),
+        ((3.1, 3.3), (Span(0, 12),)),
+        ((6.0, 6.4), (Span(0, 6.0), Span(6.4, 6.9), Span(7.2, 12))),
+    ],
 )
-def test_another_pause_is_the_border_only_where_that_is_clear(
-    side: float, between: float, border: float
-) -> None:
-    audio = np.random.default_rng(0).normal(0, 0.1, 8 * SAMPLE_RATE).astype(np.float32)
-    for start, end in ((3.0, 3.3), (4.5, 4.8)):
-        audio[round(start * SAMPLE_RATE) : round(end * SAMPLE_RATE)] = 0.0
-    window = AudioWindow(audio, 0.0, (Span(0, 4.5), Span(4.8, 8)), "en", language_is_guess=True)
-    kept = [KeptSpan(0.0, Span(0, 8))]
-    english, german = Undecided(side, between).languages(audio, kept, window, "en")
+def test_the_language_changes_at_the_pause_before_its_first_words(pause, speech):
+    audio = np.random.default_rng(0).normal(0, 0.2, 12 * SAMPLE_RATE).astype(np.float32)
+    audio[round(pause[0] * SAMPLE_RATE) :] *= 0.3
+    audio[round(pause[0] * SAMPLE_RATE) : round(pause[1] * SAMPLE_RATE)] = 0.0
+    window = AudioWindow(audio, 0.0, speech, "en", language_is_guess=True)
+    english, german = ByLoudness().languages(audio, [KeptSpan(0.0, Span(0, 12))], window, "en")
     assert (english.language, german.language) == ("en", "de")
-    assert english.span.end == german.span.start == pytest.approx(border, abs=0.06)
+    assert pause[0] <= english.span.end == german.span.start <= pause[1]
 
 
 class Polyglot:

@@ -257,6 +257,39 @@ def test_speech_that_comes_through_from_the_other_side_is_not_a_sides_own(delay,
         assert sum(span.duration for span in spans) > 9 and other < 1
 
 
+def own_seconds(rows: np.ndarray, side: int, start: int, end: int) -> float:
+    """Seconds that are a side's own speech in a part of each eight seconds, where all might be."""
+    whole = [[Span(start, start + 1.0) for start in range(SECONDS)] for _ in rows]
+    spans = own_speech(frame_levels(np.diff(rows, axis=1, prepend=0.0)), whole)[side]
+    return sum(span.duration for span in spans if start <= (span.start + span.end) / 2 % 8 < end)
+
+
+def test_a_copy_that_comes_later_than_an_echo_is_not_a_sides_own_speech(turns):
+    first, second = turns
+    for rows in ([first, second + 0.7 * late(first, 32_000)], [first, 0.15 * second + late(first, 32_000)]):
+        assert own_seconds(np.stack(rows), 0, 0, 4) > 9
+        # The copy is heard from 2 to 6 s, the second voice from 4 to 8 s.
+        assert own_seconds(np.stack(rows), 1, 2, 4) < 1
+        assert own_seconds(np.stack(rows), 1, 6, 8) > 4
+
+
+def test_loud_crosstalk_is_not_the_own_speech_of_a_quieter_side(turns):
+    rows = np.stack([turns[0], 0.4 * turns[1] + 0.25 * late(turns[0], 300)])
+    assert own_seconds(rows, 1, 0, 4) < 1 and own_seconds(rows, 1, 4, 8) > 9
+
+
+@pytest.mark.parametrize("delay", [4800, 32_000])
+def test_somebody_who_is_far_quieter_than_a_late_copy_is_heard_as_well(delay, turns, tmp_path):
+    first, second = turns
+    copied([first, 0.9 * late(first, delay) + 0.1 * second + noise(0.00003, 1)], tmp_path)
+    speech = detect_speech(tmp_path / "a.flac")
+    alone = [Span(start + 6.0, start + 8.0) for start in (0, 8, 16)]
+    found = sum(
+        max(0.0, min(span.end, part.end) - max(span.start, part.start)) for span in speech for part in alone
+    )
+    assert found > 4
+
+
 def test_speech_has_its_channel_and_a_window_softens_what_is_not_its_own(turns, tmp_path):
     soundfile.write(tmp_path / "a.flac", np.stack(turns, axis=1), SAMPLE_RATE)
     speech = detect_speech(tmp_path / "a.flac")
