@@ -23,7 +23,7 @@ from index.records import Recording, Segment, Summary
 from index.store.access import Link, Person, acting_as
 from index.store.people import SHARED_TO, SIGN_IN_SECONDS, NotSignedIn
 from moss_audio.timestamps import clock
-from web.accounts import ACTOR, COOKIE, Visitors, names_of, safe_next
+from web.accounts import ACTOR, COOKIE, Visitors, for_strangers, names_of, safe_next
 from web.page.theme import STATIC
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def add_account_routes(
                 refused.headers["Retry-After"] = str(max(1, round(error.seconds)))
             return refused
         except MossAgentError as error:
-            return login_page(goes_on, str(error), named, 503)
+            return login_page(goes_on, for_strangers(error), named, 503)
         return let_in(RedirectResponse(goes_on, 303), token, visitors.is_secure(request.scope))
 
     @app.post("/logout")
@@ -274,7 +274,7 @@ def add_provider_routes(app: FastAPI, workspace: Workspace, visitors: Visitors, 
         try:
             address, kept = provider.start(safe_next(next))
         except MossAgentError as error:
-            return login_page(safe_next(next), str(error), provider.name, 503)
+            return login_page(safe_next(next), for_strangers(error), provider.name, 503)
         response = RedirectResponse(address, 303)
         secure = visitors.is_secure(request.scope)
         response.set_cookie(
@@ -290,7 +290,7 @@ def add_provider_routes(app: FastAPI, workspace: Workspace, visitors: Visitors, 
             person = workspace.people.vouched(issuer, subject, name, email)
         except MossAgentError as error:
             status = 403 if isinstance(error, Forbidden) else 503
-            response: Response = login_page("/", str(error), provider.name, status)
+            response: Response = login_page("/", for_strangers(error), provider.name, status)
         else:
             token = workspace.people.begin(person)
             response = let_in(

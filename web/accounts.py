@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import logging
 import re
 import threading
 from collections import OrderedDict
@@ -22,7 +23,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from index.recording_errors import MossAgentError
+from index.recording_errors import DatabaseAway, DiskFull, IndexOutOfDate, MossAgentError, ReadOnly
 from index.store.access import NOBODY, Actor, Person, acting_as
 from web.api.error_responses import ApiError
 from web.guard import is_loopback
@@ -45,6 +46,8 @@ LONGEST_EVENT = 4 * 2**20
 """Bytes of an event of the page; the longest one holds an instruction or a list of words."""
 
 SESSIONS_KEPT = 20_000
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -223,11 +226,20 @@ async def _session(found: re.Match[str], scope: Scope, receive: Receive) -> tupl
     return again, session
 
 
+def for_strangers(error: MossAgentError) -> str:
+    """An error as it is told to somebody who is not known: not where this server keeps what it has."""
+    if not isinstance(error, DatabaseAway | DiskFull | IndexOutOfDate | ReadOnly):
+        return str(error)
+    log.warning("%s", error)
+    return "This server cannot do that now; try again in a minute."
+
+
 def _not_now(scope: Scope, error: MossAgentError) -> Response:
     """The answer while it cannot be looked up who asks."""
+    told = for_strangers(error)
     if scope["path"].startswith(f"{API}/"):
-        return ApiError(503, str(error), "unavailable").response()
-    return PlainTextResponse(str(error), 503)
+        return ApiError(503, told, "unavailable").response()
+    return PlainTextResponse(told, 503)
 
 
 def refused(scope: Scope) -> Response:

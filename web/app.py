@@ -22,7 +22,8 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from agent.privacy import switch_off_telemetry
 from index.export.formats import MEDIA_TYPES
 from index.recording_errors import Forbidden, InvalidInput, MossAgentError, UnknownRecording
-from index.store.access import EVERYTHING, acting_as
+from index.store.access import EVERYTHING, NOBODY, acting_as
+from web.accounts import ACTOR, for_strangers
 from web.api.auth import AuthMiddleware
 from web.api.library_api import LIBRARY, create_library_api
 from web.api.limiter import MIB, Limits
@@ -186,7 +187,7 @@ def add_routes(app: FastAPI, workspace: Workspace) -> None:
         return _download(text.encode(), f"{found.title} – {template}.md", "md")
 
 
-async def _said(_request: Request, error: Exception) -> Response:
+async def _said(request: Request, error: Exception) -> Response:
     """What the page's own routes answer where something cannot be done: one sentence."""
     match error:
         case UnknownRecording():
@@ -196,7 +197,9 @@ async def _said(_request: Request, error: Exception) -> Response:
         case InvalidInput():
             return PlainTextResponse(str(error), 422)
     # The database is away or busy, a disk is full, an audio copy cannot be fetched.
-    return PlainTextResponse(str(error), 503)
+    assert isinstance(error, MossAgentError)
+    is_stranger = request.scope.get(ACTOR) == NOBODY
+    return PlainTextResponse(for_strangers(error) if is_stranger else str(error), 503)
 
 
 def _known(workspace: Workspace, recording: str) -> str:

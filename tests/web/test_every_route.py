@@ -432,6 +432,22 @@ def test_what_goes_wrong_in_the_middle_of_a_request_is_one_sentence(
     for path in (*paths, f"/export/{house.shared}.txt", f"/s/{token}", f"/s/{token}/export.txt"):
         answer = house.ask("anna", "GET", path)
         assert (answer.status_code, "Internal" in answer.text) == (status, False), path
+        if not path.startswith("/s/"):
+            assert str(error) in answer.text or status == 404
+
+
+def test_a_stranger_is_not_told_where_the_database_is(house: House, monkeypatch: pytest.MonkeyPatch):
+    def away(*_: Any) -> None:
+        raise DatabaseAway("The database 10.0.0.7:5432/library cannot be used; start its server.")
+
+    for name in ("by_link", "signed_in", "by_key", "sign_in"):
+        monkeypatch.setattr(house.workspace.people, name, away)
+    form = {"name": "anna", "password": "a long password"}
+    sent = [("GET", "/s/abc", {}), ("POST", "/login", {"data": form}), ("GET", "/api/v1/recordings", {})]
+    for who in (None, "anna"):
+        for method, path, more in sent:
+            answer = house.ask(who, method, path, **more)
+            assert "10.0.0.7" not in answer.text and answer.status_code in (401, 503), path
 
 
 def test_a_link_that_has_ended_shows_nothing(house: House, monkeypatch: pytest.MonkeyPatch):
