@@ -24,7 +24,7 @@ from agent.planning.time_expressions import TimeRange, TopicRange, find_time
 from index.folding import fold_letters
 from index.records import TEMPLATES
 from index.speaker_names import NO_NAMES, find_voices
-from index.vocabulary import FOREIGN_FUNCTION_WORDS, STOP_WORDS, one_of, word_set
+from index.vocabulary import FOREIGN_FUNCTION_WORDS, STOP_WORDS, number_words, one_of, word_set
 
 # --- slots -----------------------------------------------------------------------------------------
 
@@ -331,7 +331,8 @@ RULES = (
         essence|gist|takeaways?|overview
         (?:key|main|(?:most )?important) (?:points?|takeaways?|facts?|messages?|things?)"""),
         "write|draft|prepare|provide|make|give|get|key|main|points?|important|executive|who|said|"
-        + one_of(TEMPLATES),
+        r"single|concise|detailed|(?:\w+-)?(?:bullets?|sentences?|lines?|pages?|paragraphs?|words?)|\d+|"
+        + one_of([*number_words(1, 12), *TEMPLATES]),
         TIME + TITLE, _phrases("{frame}|{about}|on|of")),
     Rule("summary", "", _phrases("summari[sz]e|recap|sum up"), "", TITLE, _OBJECT),
     Rule("outline", "", _phrases(

@@ -159,6 +159,7 @@ def test_what_else_searches_again_and_leaves_out_what_was_quoted() -> None:
     "question",
     [
         "write the meeting summary", "Summarise the meeting.", "summarize this", "tl;dr", "TLDR please",
+        "give me a one-sentence summary", "summarise this in three bullet points", "sum it up in 50 words",
         "recap", "can you write the minutes?", "meeting minutes", "the minutes of the meeting, please",
         "what are the key points?", "give me the gist",
     ],
