@@ -18,8 +18,9 @@ help: ## list the targets
 run: install ## set up, add the sample meeting at the first start, open the page on http://127.0.0.1:7860
 	@$(BIN)/moss-agent web
 
+# What is compiled is kept whatever the environment says: every process of the run would compile it anew.
 test: install-test browser postgresql ## set up and pass the whole suite, browser tests included
-	$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # Apart from `make test`, whose packages it leaves alone; on two cores it takes most of an hour.
 test-mind: $(MIND)/installed ## run the agent on a small language model (downloads 1.2 GB more)

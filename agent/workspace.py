@@ -32,6 +32,7 @@ from index.recording_errors import (
     IndexOutOfDate,
     InvalidInput,
     MossAgentError,
+    UnknownRecording,
     VectorsAway,
     WeightsError,
     would_lose,
@@ -201,23 +202,35 @@ class Workspace:
     def remove_person(self, name: str, give_to: str | None = None) -> int:
         """Delete an account with everything that is only theirs; returns how many recordings that were.
 
+        It is disabled first, so that nothing new is added meanwhile, and stays so where this breaks off.
+
         Args:
             name: Whose.
             give_to: Who gets their recordings; by default these are deleted.
 
         Raises:
             InvalidInput: Nobody has this name, or nobody would be an administrator any more.
+            Busy: A file of theirs is still being worked on.
         """
         person = self.people.find(name)
         self.people.check_removable(name)
+        if give_to is not None:
+            self.people.find(give_to)
         with acting_as(EVERYTHING):
+            owned = self.people.owned(person)
+            if owned and give_to is None:
+                with self.writing():
+                    pass  # or nothing is begun
+            self.people.set_disabled(name, True)
+            self.people.give_up_jobs(person)
             if give_to is not None:
                 count = self.people.give(name, give_to)
             else:
                 owned = self.people.owned(person)
                 count = len(owned)
                 for recording in owned:
-                    self.remove(recording, drop_corrections=True)
+                    with suppress(UnknownRecording):  # removed by somebody meanwhile
+                        self.remove(recording, drop_corrections=True)
             for thread in self.library.threads_of_person(person.id):
                 self.memory.forget(thread)
                 self.library.forget_thread(thread)
@@ -231,12 +244,44 @@ class Workspace:
 
         Args:
             days: How old they may be; by default ``MOSS_AGENT_KEEP_DAYS``, and without that nothing is done.
+
+        Raises:
+            HomeInUse: Another process holds the home folder.
+            MossAgentError: Some could not be deleted; the others were.
         """
-        found = self.too_old(days)
+        deleted: list[Recording] = []
+        failed: list[MossAgentError] = []
         with acting_as(EVERYTHING):
-            for recording in found:
-                self.remove(recording.id, drop_corrections=True)
-        return found
+            for recording in self.too_old(days):
+                try:
+                    self.remove(recording.id, drop_corrections=True)
+                except HomeInUse:
+                    raise
+                except (UnknownRecording, Busy):
+                    continue  # another process sweeps, too; or it is being worked on, and goes tomorrow
+                except MossAgentError as error:
+                    failed.append(error)
+                else:
+                    deleted.append(recording)
+            self._forget_old_uploads(days)
+        if failed:
+            raise MossAgentError(
+                f"{len(deleted)} old recordings were deleted, and {len(failed)} could not be: {failed[0]}"
+            ) from failed[0]
+        return deleted
+
+    def _forget_old_uploads(self, days: int | None) -> None:
+        """Delete files that were sent, and stopped or failed, as long ago as recordings are deleted."""
+        days = days or self.settings.keep_days
+        if days is None or self.read_only is not None:
+            return
+        before = (datetime.now(UTC) - timedelta(days)).timestamp()
+        self.people.forget_old_jobs(before)
+        for note in (self.home / "upload-jobs").glob("*.json"):
+            with suppress(OSError, ValueError, TypeError, AttributeError):
+                known = json.loads(note.read_text(encoding="utf-8"))
+                if known.get("state") in ("stopped", "failed") and float(known.get("sent", before)) < before:
+                    self._remove_upload(note)
 
     def kept_until(self, recording: Recording) -> date | None:
         """The day (UTC) from which on ``sweep`` deletes a recording; None where it is kept for ever."""
@@ -244,7 +289,7 @@ class Workspace:
         return None if days is None else (datetime.fromisoformat(recording.added_at) + timedelta(days)).date()
 
     def too_old(self, days: int | None = None) -> list[Recording]:
-        """The recordings that ``sweep`` would delete; one that is being heard is not among them."""
+        """The recordings that ``sweep`` would delete, unless one is being worked on then."""
         days = days or self.settings.keep_days
         if days is None:
             return []
@@ -254,7 +299,6 @@ class Workspace:
                 recording
                 for recording in self.library.recordings()
                 if (now - datetime.fromisoformat(recording.added_at)).days >= days
-                and recording.status is not Status.LISTENING
             ]
 
     @cached_property
@@ -446,6 +490,7 @@ class Workspace:
         """Transcribe a recording anew from its audio copy; see ``Ingest.hear_again``."""
         recording = self._editable(reference)
         with self.writing(), self._telling(None, recording.title, recording.id) as heard:
+            self.note("changed", recording.id, "heard again")
             heard.append(self.ingest.hear_again(recording.id, progress, cancel, losing))
             self.voices.prune(recording.id)
         return heard[0]
@@ -546,6 +591,7 @@ class Workspace:
         """Give an imported transcript its media file; see ``index.pipeline.ingest.Ingest.attach_media``."""
         recording = self._editable(reference)
         with self.writing(), self._telling(media, recording.title, recording.id) as attached:
+            self.note("changed", recording.id, "media attached")
             attached.append(self.ingest.attach_media(recording.id, media, speakers, progress, cancel, track))
         return attached[0]
 
@@ -664,6 +710,7 @@ class Workspace:
         Raises:
             UnknownRecording, AmbiguousRecording: See ``Library.resolve``.
             WouldLoseCorrections: It has corrections, and they may not be dropped.
+            Busy: It is being worked on.
             VectorsAway: The Chroma server cannot be used; nothing is removed, since its vectors would stay.
         """
         recording = self.library.resolve(reference)
@@ -733,8 +780,11 @@ class Workspace:
         for note in (self.home / "upload-jobs").glob("*.json"):
             with suppress(OSError, ValueError):
                 if json.loads(note.read_text(encoding="utf-8")).get(field) == value:
-                    shutil.rmtree(self.home / "uploads" / note.stem, ignore_errors=True)
-                    note.unlink(missing_ok=True)
+                    self._remove_upload(note)
+
+    def _remove_upload(self, note: Path) -> None:
+        shutil.rmtree(self.home / "uploads" / note.stem, ignore_errors=True)
+        note.unlink(missing_ok=True)
 
     @cached_property
     def corrections(self) -> Corrections:
@@ -877,6 +927,7 @@ class Workspace:
         """
         recording = self._editable(reference)
         with self.writing():
+            self.note("changed", recording.id, "speakers told apart again")
             self.ingest.relabel_speakers(recording.id, speakers, report, drop_corrections)
             self.voices.prune(recording.id)
         return self.library.recording(recording.id)
@@ -969,6 +1020,7 @@ class Workspace:
 
         self._signed_in()
         recording = self.library.resolve(reference)
+        self.note("asked", recording.id)
         summary = self.summarize(recording.id, template)
         key = (recording.id, " ".join(instruction.split()))
         kept = self._written.get(key)
@@ -1085,6 +1137,7 @@ class Workspace:
         self._signed_in()
         from tools.listen import listen
 
+        self.note("asked", self.library.resolve(reference).id)
         return listen(self.toolbox, reference, start, end, question, cancel)
 
     def search_library(self, query: str, places: int = PLACES) -> LibraryHits:
@@ -1119,12 +1172,12 @@ class Workspace:
     def change_comment(self, number: int, text: str) -> None:
         """Give a comment other words; see ``Library.change_comment``."""
         with self._changing():
-            self.library.change_comment(number, text)
+            self.note("changed", self.library.change_comment(number, text), "comment changed")
 
     def remove_comment(self, number: int) -> None:
         """Delete a comment; see ``Library.remove_comment``."""
         with self._changing():
-            self.library.remove_comment(number)
+            self.note("changed", self.library.remove_comment(number), "comment removed")
 
     @contextmanager
     def _changing(self) -> Iterator[None]:

@@ -3,6 +3,7 @@
     python -m benchmarks.scale windows [--turns 3]     windows a second with one worker and with two, in turns
     python -m benchmarks.scale kills [--kills 100]     what is lost when workers, nodes and programs die
     python -m benchmarks.scale pages [--kills 30]      what is lost when web processes die, over servers
+    python -m benchmarks.scale vectors [--count N]     vectors a second that Chroma's server takes
 
 The real recogniser (tiny.en), the real command line, real processes; everything lies in a temporary folder.
 """
@@ -42,13 +43,14 @@ from sqlalchemy import inspect, select, text
 from agent.engines.worker_engines import whisper_host
 from agent.settings import Settings
 from agent.workspace import Workspace, open_workspace
-from benchmarks.common import SAMPLE, show
-from benchmarks.servers import free_port, servers
+from benchmarks.common import SAMPLE, processor_seconds, show
+from benchmarks.servers import chroma, free_port, servers
 from index.audio.decode import decode_to_flac
 from index.audio.windows import AudioWindow
 from index.cluster.desk import Pool
 from index.cluster.ray_session import ClusterLink, import_ray
-from index.records import Span
+from index.records import Passage, Span
+from index.search.vectors import Vectors
 from index.store.database import PassageRow, RecordingRow, SegmentRow, SoundWindowRow, WindowRow
 from tests.support.preloaded import Program
 
@@ -505,6 +507,55 @@ def ask(running: Sequence[Page], method: str, path: str) -> Any:
         time.sleep(0.5)
 
 
+# --- vectors ------------------------------------------------------------------------------------------------
+
+AN_HOUR = 75
+"""Passages of an hour of talk, which are sent together."""
+
+DIMENSIONS = 384
+"""Of the packaged embedder."""
+
+
+class Unembedded:
+    """Names the model of a collection whose vectors are made up."""
+
+    name = "made up"
+    dimensions = DIMENSIONS
+
+
+def vectors(count: int) -> None:
+    """Send random unit vectors to Chroma's server as indexing does, a recording of an hour at a time."""
+    chance = np.random.default_rng(0)
+    rows: list[dict[str, object]] = []
+    with tempfile.TemporaryDirectory() as folder, chroma(Path(folder) / "chroma") as address:
+        collection = Vectors(address, Unembedded())
+        held, taken, busy = 0, 0.0, processor_seconds()
+        for first in range(0, count, AN_HOUR):
+            made = chance.standard_normal((min(AN_HOUR, count - first), DIMENSIONS)).astype(np.float32)
+            made /= np.linalg.norm(made, axis=1, keepdims=True)
+            passages = [
+                Passage(f"{first:064x}", 48.0 * at, 48.0 * at + 48.0, "", (), first + at)
+                for at in range(len(made))
+            ]
+            started = time.perf_counter()
+            collection.replace(passages[0].recording, passages, made)
+            taken += time.perf_counter() - started
+            new = first + len(made) - held
+            if new >= count // 5 or first + len(made) == count:
+                held, worked = first + len(made), processor_seconds() - busy
+                rows.append(
+                    {
+                        "vectors held then": held,
+                        "a second": round(new / taken),
+                        "a second of processor time": round(new / worked),
+                    }
+                )
+                taken, busy = 0.0, processor_seconds()
+        assert collection.count() == count
+        collection.close()
+    show("Vectors sent to Chroma's server", rows, {"vectors": rows})
+
+
 def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description="Beyond one machine, measured on one.")
@@ -517,8 +568,12 @@ def main() -> None:
     killing = commands.add_parser("pages")
     killing.add_argument("--kills", type=int, default=30)
     killing.add_argument("--seed", type=int, default=1)
+    sending = commands.add_parser("vectors")
+    sending.add_argument("--count", type=int, default=50_000)
     given = parser.parse_args()
-    if given.command == "windows":
+    if given.command == "vectors":
+        vectors(given.count)
+    elif given.command == "windows":
         windows(given.turns)
     elif given.command == "pages":
         pages(given.kills, given.seed)

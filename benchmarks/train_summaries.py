@@ -271,8 +271,7 @@ class Scorer:
         """What ``deciding.measure`` says of a meeting."""
         speakers, texts = zip(*meeting["sentences"], strict=True)
         told = sentence_scores.scores(texts, speakers, self.phrases)
-        near = deciding.by_meaning(vectors, self.meaning, self.bias)
-        return deciding.measure(texts, speakers, told, vectors, near)
+        return deciding.measure(texts, speakers, told, deciding.by_meaning(vectors, self.meaning, self.bias))
 
 
 def folds_of(meetings: Sequence[Meeting]) -> np.ndarray:

@@ -38,6 +38,11 @@ def describe(note: Note) -> str:
             if lines == 1:
                 return "The first line of the imported file has no time and was left out."
             return f"The first {lines} lines of the imported file have no time and were left out."
+        case NoteKind.SEGMENTS_LEFT_OUT:
+            segments = numbers["segments"]
+            if segments == 1:
+                return "In the imported file, 1 segment has no time and was left out."
+            return f"In the imported file, {segments} segments have no time and were left out."
         case NoteKind.CLOCK_MOVED:
             return _clock(numbers["tenths"], numbers.get("millionths", 0))
         case NoteKind.WINDOWS_FAILED:

@@ -60,6 +60,8 @@ class NoteKind(StrEnum):
     before they began, and ``numbers["overlapping"]`` overlap the one before."""
     LINES_LEFT_OUT = "lines_left_out"
     """``numbers["lines"]`` lines of an imported transcript have no time: what is before the first one."""
+    SEGMENTS_LEFT_OUT = "segments_left_out"
+    """``numbers["segments"]`` segments of an imported transcript in JSON say something, but not when."""
     CLOCK_MOVED = "clock_moved"
     """An imported transcript was moved to fit its media: by ``numbers["tenths"]`` tenths of a second, later
     if that is more than 0."""

@@ -65,7 +65,7 @@ def listen(
     """
     found = toolbox.library.resolve(recording)
     if not found.has_media:
-        raise MossAgentError(
+        raise InvalidInput(
             f"“{found.title}” is an imported transcript without its media, so there is nothing to listen to; "
             "`moss-agent attach` gives it the media file."
         )
@@ -102,7 +102,7 @@ def _ask(
     """The listener's answer on the recording's clock."""
     path = toolbox.library.audio_path(found.id)
     if not path.exists():
-        raise MossAgentError(f"The audio of “{found.title}” is gone; add the file again.")
+        raise InvalidInput(f"The audio of “{found.title}” is gone; add the file again.")
     try:
         asked = on_the_clips_clock(question, start, end)
         if start > 0:

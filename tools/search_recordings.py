@@ -8,7 +8,7 @@ from itertools import pairwise
 from langchain_core.tools import BaseTool
 from pydantic import BaseModel, Field
 
-from index.recording_errors import MossAgentError
+from index.recording_errors import InvalidInput
 from index.records import Hit, Recording, Segment
 from index.speaker_names import is_label
 from index.text import folded_name, search_words
@@ -49,7 +49,7 @@ def search_recordings(
     from index.search.searching import choose
 
     if not query.strip():
-        raise MossAgentError("The query is empty; say what to look for.")
+        raise InvalidInput("The query is empty; say what to look for.")
     named = toolbox.library.resolve(recording) if recording else None
     voices, among = _voices(toolbox, named, speaker)
     found = toolbox.search.find(query, named.id if named else None, PASSAGES, among=among)
@@ -83,7 +83,7 @@ def _voices(
     if named is not None:
         return frozenset({known_speaker(named, speaker)}), None
     if is_label(speaker):
-        raise MossAgentError(f"“{speaker}” is somebody else in each recording; name the recording as well.")
+        raise InvalidInput(f"“{speaker}” is somebody else in each recording; name the recording as well.")
     recordings = toolbox.library.recordings()
     own = {
         recording.id: {name for name in recording.speakers if folded_name(name) == folded_name(speaker)}
@@ -91,7 +91,7 @@ def _voices(
     }
     voices = frozenset().union(*own.values())
     if not voices:
-        raise MossAgentError(f"There is no speaker “{speaker}” in any recording.")
+        raise InvalidInput(f"There is no speaker “{speaker}” in any recording.")
     return voices, [recording.id for recording in recordings if own[recording.id]]
 
 

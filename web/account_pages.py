@@ -21,7 +21,7 @@ from index.export.formats import MEDIA_TYPES
 from index.recording_errors import Forbidden, MossAgentError, UnknownRecording
 from index.records import Recording, Segment, Summary
 from index.store.access import Link, Person, acting_as
-from index.store.people import SIGN_IN_SECONDS, NotSignedIn
+from index.store.people import SHARED_TO, SIGN_IN_SECONDS, NotSignedIn
 from moss_audio.timestamps import clock
 from web.accounts import ACTOR, COOKIE, Visitors, names_of, safe_next
 from web.page.theme import STATIC
@@ -236,9 +236,10 @@ def add_account_routes(
         """What somebody sees who was given a link."""
         with acting_as(_link(workspace, token)) as link:
             found, segments = workspace.read(link.recording)
-            plays = found.has_media and workspace.library.audio_path(found.id).exists()
-            summary = None
-            # Without it, what was said can still be read.
+            plays, summary = False, None
+            # Without these, what was said can still be read.
+            with suppress(MossAgentError):
+                plays = found.has_media and workspace.library.audio_path(found.id).exists()
             with suppress(MossAgentError):
                 summary = workspace.summarize(found.id)
             return _linked_page(found, segments, token, plays, summary)
@@ -335,7 +336,7 @@ def _shared(
     people = workspace.people
     if action == "add":
         share = people.share(recording, name, can_edit)
-        workspace.note("shared", recording, f"{share.name}, to {'edit' if can_edit else 'read'}")
+        workspace.note("shared", recording, f"{share.name}, {SHARED_TO[can_edit]}")
     elif action == "remove":
         people.unshare(recording, number)
         workspace.note("unshared", recording)

@@ -21,7 +21,7 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 
 from agent.privacy import switch_off_telemetry
 from index.export.formats import MEDIA_TYPES
-from index.recording_errors import DatabaseAway, Forbidden, MossAgentError, UnknownRecording
+from index.recording_errors import Forbidden, InvalidInput, MossAgentError, UnknownRecording
 from index.store.access import EVERYTHING, acting_as
 from web.api.auth import AuthMiddleware
 from web.api.library_api import LIBRARY, create_library_api
@@ -67,7 +67,7 @@ def create_app(workspace: Workspace, jobs: Jobs, host: str = "127.0.0.1", accoun
     from web.page.theme import head, theme
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_exception_handler(DatabaseAway, _away)
+    app.add_exception_handler(MossAgentError, _said)
     add_routes(app, workspace)
     add_edit_routes(app, workspace)
     names: list[str] = []
@@ -186,8 +186,16 @@ def add_routes(app: FastAPI, workspace: Workspace) -> None:
         return _download(text.encode(), f"{found.title} – {template}.md", "md")
 
 
-async def _away(_request: Request, error: Exception) -> Response:
-    """What the page's own routes answer while the database is away."""
+async def _said(_request: Request, error: Exception) -> Response:
+    """What the page's own routes answer where something cannot be done: one sentence."""
+    match error:
+        case UnknownRecording():
+            return PlainTextResponse("There is no such recording.", 404)
+        case Forbidden():
+            return PlainTextResponse(str(error), 403)
+        case InvalidInput():
+            return PlainTextResponse(str(error), 422)
+    # The database is away or busy, a disk is full, an audio copy cannot be fetched.
     return PlainTextResponse(str(error), 503)
 
 

@@ -18,7 +18,6 @@ from agent.citations.markers import (
     Marker,
     Quote,
     bullet,
-    has_words,
     numbered,
     split_markers,
     statements,
@@ -129,6 +128,28 @@ _LEFT_OUT = Checked("", (), dropped=1)
 """What becomes of a statement that rests on nothing."""
 
 
+@dataclass(frozen=True)
+class _Piece:
+    """One statement of a line.
+
+    Attributes:
+        statement: Its words and quotes.
+        kept: It with the markers that are valid.
+        cites: Whether it has markers, valid or not.
+        cited: The segments of the valid ones, in time order.
+    """
+
+    statement: Statement
+    kept: Checked
+    cites: bool
+    cited: list[Segment]
+
+    def holds(self, said: str) -> bool:
+        """Whether all it quotes is in a folded text, and its markers are not all invalid."""
+        quotes = (quote[1:-1] for quote in self.statement.quotes)
+        return bool(self.cited or not self.cites) and all(contains(said, quote) for quote in quotes)
+
+
 class Checker:
     """Checks text against the segments that tools returned in a conversation.
 
@@ -166,12 +187,10 @@ class Checker:
         if self._fresh:
             self._evidence.add(self._segments.segments_by_id(self._fresh))
             self._fresh = set()
-        if by_rule:
-            return self._check(line, by_rule)
-        checked = self._check(unmarked(line).rstrip())
+        checked = self._check(line if by_rule else unmarked(line).rstrip(), by_rule)
         dropped, verdicts = checked.dropped, checked.verdicts
         # What was left out or put in may change where sentences end and what they rest on.
-        for _ in range(_MOST_READINGS):
+        for _ in range(0 if by_rule else _MOST_READINGS):
             before, checked = checked, self._check(unmarked(checked.marked_text).rstrip())
             if checked.marked_text == before.marked_text:
                 break
@@ -180,23 +199,19 @@ class Checker:
 
     def _check(self, line: str, by_rule: bool = False) -> Checked:
         prefix = bullet(line)
-        pieces = statements(line[len(prefix) :])
-        heading = _is_heading(line[len(prefix) :], "#" in prefix)
-        runs = {
-            marker: found
-            for piece in pieces
-            for marker in tokens(piece)
-            if isinstance(marker, Marker) and (found := self._run(marker))
-        }
+        text = line[len(prefix) :]
+        pieces = [self._read(piece) for piece in statements(text)]
         if by_rule:
-            said = fold(" ".join(segment.text for run in runs.values() for segment in run))
-            kept = [self._by_rule(piece, runs, said) for piece in pieces]
+            said = fold(" ".join(segment.text for piece in pieces for segment in piece.cited))
+            kept = [piece.kept if piece.holds(said) else _LEFT_OUT for piece in pieces]
         else:
-            held = [self._cited(piece, runs) for piece in pieces]
+            held = [self._cited(piece) if piece.cites else None for piece in pieces]
             # What cites nothing may rest on what its neighbours cite.
             said = fold(" ".join(citation.quote for item in held if item for citation in item.citations))
+            heading = _is_heading(text, "#" in prefix)
             kept = [
-                item or self._uncited(piece, said, heading) for item, piece in zip(held, pieces, strict=True)
+                item or self._uncited(piece.statement, said, heading)
+                for item, piece in zip(held, pieces, strict=True)
             ]
         dropped = sum(item.dropped for item in kept)
         rest = "".join(item.marked_text for item in kept)
@@ -212,40 +227,36 @@ class Checker:
         verdicts = tuple(verdict for item in kept for verdict in item.verdicts)
         return Checked(marked, citations, dropped, any(item.uncited for item in kept), verdicts)
 
-    def _by_rule(self, piece: str, runs: _Runs, said: str) -> Checked:
-        parts = tokens(piece)
-        own = [runs[part] for part in parts if isinstance(part, Marker) and part in runs]
-        quotes = [part.text[1:-1] for part in parts if isinstance(part, Quote)]
+    def _read(self, text: str) -> _Piece:
+        words, marked, after_marker = "", "", False
+        quotes, runs = list[str](), list[list[Segment]]()
+        parts = tokens(text)
+        for part in parts:
+            if isinstance(part, Marker) and (run := self._run(part)):
+                marked += f" {part}" if after_marker else str(part)
+                runs.append(run)
+                after_marker = True
+            elif isinstance(part, (str, Quote)):
+                said = part if isinstance(part, str) else part.text
+                words, marked, after_marker = words + said, marked + said, False
+                if isinstance(part, Quote) and not self._is_name(said[1:-1], text):
+                    quotes.append(said)
         cites = any(isinstance(part, (Marker, Broken)) for part in parts)
-        if (cites and not own) or not all(contains(said, q) or self._is_name(q, piece) for q in quotes):
-            return _LEFT_OUT
-        return Checked(_rebuilt(parts, runs), tuple(map(_citation, own)))
+        lines = {segment.id: segment for run in runs for segment in run}
+        kept = Checked(marked, tuple(map(_citation, runs)))
+        return _Piece(Statement(words, tuple(quotes)), kept, cites, sorted(lines.values(), key=place))
 
-    def _read(self, piece: str) -> Statement:
-        parts = tokens(piece)
-        quotes = (part.text for part in parts if isinstance(part, Quote))
-        return Statement(
-            "".join(map(_words, parts)),
-            tuple(quote for quote in quotes if not self._is_name(quote[1:-1], piece)),
-        )
-
-    def _cited(self, piece: str, runs: _Runs) -> Checked | None:
-        """What becomes of a statement with citations; None for one without."""
-        parts = tokens(piece)
-        if not any(isinstance(part, (Marker, Broken)) for part in parts):
-            return None
-        own = [runs[part] for part in parts if isinstance(part, Marker) and part in runs]
-        kept = Checked(_rebuilt(parts, runs), tuple(map(_citation, own)))
-        if not has_words(piece):
-            return kept
-        cited = sorted({segment.id: segment for run in own for segment in run}.values(), key=place)
-        statement = self._read(piece)
-        verdict = judge(statement, cited, self._evidence) if cited else "fabricated"
+    def _cited(self, piece: _Piece) -> Checked:
+        """What becomes of a statement with citations."""
+        statement = piece.statement
+        if not any(map(str.isalnum, statement.text)):
+            return piece.kept
+        verdict = judge(statement, piece.cited, self._evidence) if piece.cited else "fabricated"
         if verdict is not None:
-            return self._mended(statement, cited, verdict)
+            return self._mended(statement, piece.cited, verdict)
         if statement.quotes or self._evidence.comparable(statement.plain):
-            return kept
-        return replace(kept, marked_text=_with_mark(kept.marked_text), uncited=True)
+            return piece.kept
+        return replace(piece.kept, marked_text=_with_mark(piece.kept.marked_text), uncited=True)
 
     def _mended(
         self, statement: Statement, cited: Sequence[Segment], verdict: Verdict, quoting: bool = True
@@ -269,9 +280,8 @@ class Checker:
         text = _with_mark(text) if unsure else text
         return Checked(text + gap, citations, uncited=unsure, verdicts=(verdict,))
 
-    def _uncited(self, piece: str, said: str, heading: bool) -> Checked:
+    def _uncited(self, statement: Statement, said: str, heading: bool) -> Checked:
         """What becomes of a statement without citations, on a line whose citations say so much."""
-        statement = self._read(piece)
         text = statement.text
         rests = statement.quotes and all(contains(said, quote[1:-1]) for quote in statement.quotes)
         says_nothing = heading or not any(map(str.isalnum, text))
@@ -333,28 +343,6 @@ class Checker:
             return []
         between = self._segments.segments(first.recording, first.start, max(first.end, last.end))
         return [segment for segment in between if first.start <= segment.start <= last.start]
-
-
-_Runs = Mapping[Marker, Sequence[Segment]]
-
-
-def _words(part: str | Marker | Quote | Broken) -> str:
-    return part.text if isinstance(part, Quote) else part if isinstance(part, str) else ""
-
-
-def _rebuilt(parts: Sequence[str | Marker | Quote | Broken], valid: _Runs) -> str:
-    """The text of tokens with the valid markers only."""
-    pieces: list[str] = []
-    after_marker = False
-    for part in parts:
-        if isinstance(part, Marker):
-            if part in valid:
-                pieces.append(f" {part}" if after_marker else str(part))
-                after_marker = True
-        elif not isinstance(part, Broken):
-            pieces.append(_words(part))
-            after_marker = False
-    return "".join(pieces)
 
 
 def unmarked(line: str) -> str:

@@ -158,20 +158,16 @@ def statements(line: str) -> list[str]:
     joined: list[str] = []
     for piece in pieces:
         # What has no words goes with what follows, as a marker before its quote does.
-        if (joined and not has_words(joined[-1])) or (joined and not has_words(piece)):
+        if joined and not (_has_words(joined[-1]) and _has_words(piece)):
             joined[-1] += piece
         else:
             joined.append(piece)
     return joined
 
 
-def has_words(text: str) -> bool:
+def _has_words(text: str) -> bool:
     """Whether there is more in a text than markers and signs."""
-    return any(
-        any(map(str.isalnum, part.text if isinstance(part, Quote) else part))
-        for part in tokens(text)
-        if isinstance(part, (str, Quote))
-    )
+    return any(kind != "marker" and any(map(str.isalnum, piece)) for kind, piece in _pieces(text))
 
 
 def _mask(line: str) -> str:

@@ -21,7 +21,7 @@ from index.language_names import name_languages
 from index.records import Segment
 from index.text import search_words, similarity, stem
 from index.vocabulary import STOP_WORDS
-from moss_audio.timestamps import clock, parse_clock
+from moss_audio.timestamps import clock
 
 Verdict = Literal["fabricated", "spliced", "misattributed"]
 
@@ -37,7 +37,7 @@ CANDIDATES = 3
 """Lines that are tried in the place of a wrong citation."""
 
 _NAME = re.compile(r"(?<=[\w,;’'\"”)] )[^\W\d_a-z][\w’'-]*")
-_TIME = re.compile(r"\d+(?::\d\d){1,2}")
+_TIME = re.compile(r"\d+(?::[0-5]\d){1,2}(?!\d)")
 
 
 @lru_cache(maxsize=4096)
@@ -106,14 +106,13 @@ class Evidence:
             if key in ("note", "error", "answer", "overview") and isinstance(value, str):
                 self._remarks.append(value)
             elif key not in ("evidence", "points", "text", "query", "id", "recording", "passages", "topics"):
+                meant = " length long last take hours minutes seconds" if key == "duration" else ""
+                self._told |= stems(key.replace("_", " ") + meant)
                 self._take(key, value)
             elif isinstance(value, Mapping):
                 self.learn(value)
 
     def _take(self, key: str, value: Any) -> None:
-        self._told |= stems(key.replace("_", " "))
-        if key == "duration":
-            self._told |= stems("length long last take hours minutes seconds")
         if isinstance(value, Mapping):
             self.learn(value)
         elif isinstance(value, list | tuple):
@@ -132,17 +131,10 @@ class Evidence:
         remarks = (stems(text) for text in self._remarks if bool(NEGATION.search(text)) == denies)
         return words <= self._told or any(words <= remark for remark in remarks)
 
-    @property
-    def speakers(self) -> dict[str, str]:
-        """The speakers of the lines, as they are written, by their folded names."""
-        return {fold(line.speaker): line.speaker for line in self.lines.values() if line.speaker}
-
     def without_names(self, text: str) -> str:
         """A text without the titles and speakers in it."""
         for name in sorted(self.names, key=len, reverse=True):
-            if words := re.findall(r"[^\W_]+", name):
-                pattern = r"[\W_]+".join(map(re.escape, words))
-                text = re.sub(rf"(?<!\w){pattern}(?!\w)", " ", text, flags=re.IGNORECASE)
+            text = _named(name).sub(" ", text)
         return text
 
     def comparable(self, text: str) -> bool:
@@ -152,29 +144,26 @@ class Evidence:
 
     def beside(self, cited: Sequence[Segment]) -> frozenset[str]:
         """The words of cited lines and of those right beside them."""
-        near = [
+        near = (
             line
             for line in self.lines.values()
-            if any(
-                line.recording == one.recording
-                and line.start < one.end + BESIDE_S
-                and line.end > one.start - BESIDE_S
-                for one in cited
-            )
-        ]
+            for one in cited
+            if line.recording == one.recording
+            and line.start < one.end + BESIDE_S
+            and line.end > one.start - BESIDE_S
+        )
         return _words_of([*cited, *near])
 
 
-def _words_of(cited: Sequence[Segment]) -> frozenset[str]:
-    return frozenset().union(*(stems(f"{line.text} {line.speaker or ''}") for line in cited))
+def _words_of(lines: Iterable[Segment]) -> frozenset[str]:
+    return frozenset().union(*(stems(f"{line.text} {line.speaker or ''}") for line in lines))
 
 
 def judge(statement: Statement, cited: Sequence[Segment], evidence: Evidence) -> Verdict | None:
     """What is wrong with a statement, given the lines it cites; None where nothing is."""
-    said = fold(" ".join(line.text for line in cited))
     words = _words_of(cited)
     for quote in statement.quotes:
-        if not contains(said, quote[1:-1]):
+        if not _says(cited, quote[1:-1]):
             spoken = stems(quote)
             return "spliced" if len(spoken) > 1 and spoken <= words else "fabricated"
     plain = evidence.without_names(statement.plain)
@@ -245,31 +234,40 @@ def wrong_speaker(statement: Statement, cited: Sequence[Segment], evidence: Evid
     head = text[: text.index(statement.quotes[0])] if statement.quotes else text
     found = [
         (match.start(), name)
-        for name in evidence.speakers.values()
-        for match in re.finditer(rf"(?<!\w){re.escape(name)}(?!\w)", head, re.IGNORECASE)
+        for name in {line.speaker for line in evidence.lines.values() if line.speaker}
+        for match in _named(name).finditer(head)
     ]
     if not found:
         return ""
     name = (max(found) if statement.quotes else min(found))[1]
-    says = [
-        line for line in cited if any(contains(fold(line.text), quote[1:-1]) for quote in statement.quotes)
-    ]
+    says = [line for line in cited if any(_says([line], quote[1:-1]) for quote in statement.quotes)]
     who = {fold(line.speaker) for line in says or cited if line.speaker}
-    spoken_of = contains(fold(" ".join(line.text for line in cited)), name)
     named = {fold(other) for _, other in found}
-    return "" if not who or fold(name) in who or spoken_of or (named & who and not statement.quotes) else name
+    right = fold(name) in who or _says(cited, name) or (named & who and not statement.quotes)
+    return "" if right or not who else name
+
+
+def _named(name: str) -> re.Pattern[str]:
+    """A name in a text, in any case and with any marks between its words."""
+    words = r"[\W_]+".join(map(re.escape, re.findall(r"[^\W_]+", name)))
+    return re.compile(rf"(?<!\w){words}(?!\w)" if words else "(?!)", re.IGNORECASE)
+
+
+def _says(lines: Iterable[Segment], words: str) -> bool:
+    """Whether words stand in the lines one after the other."""
+    return contains(fold(" ".join(line.text for line in lines)), words)
 
 
 def wrong_title(text: str, cited: Sequence[Segment], evidence: Evidence) -> str:
     """A title in a statement that is not that of any recording it cites; else empty."""
     own = {evidence.titles.get(line.recording, "") for line in cited}
-    plain = f" {fold(text)} "
-    if any(title and f" {fold(title)} " in plain for title in own):
+    plain = fold(text)
+    if any(title and f" {fold(title)} " in f" {plain} " for title in own):
         return ""
-    others = (title for title in evidence.titles.values() if title not in own and fold(title))
-    return next((title for title in others if contains(plain, title) and " " in title.strip()), "") or next(
-        (title for title in evidence.titles.values() if title not in own and f"“{title}”" in text), ""
-    )
+    others = [title for title in evidence.titles.values() if title not in own and fold(title)]
+    # A title of one word may be any word, but not in quotation marks.
+    spelt = (title for title in others if " " in title.strip() and contains(plain, title))
+    return next(spelt, "") or next((title for title in others if f"“{title}”" in text), "")
 
 
 @dataclass(frozen=True)
@@ -313,7 +311,7 @@ def ranked(statement: Statement, evidence: Evidence) -> list[Segment]:
 def _closeness(statement: Statement, line: Segment) -> float:
     words = content(statement.text)
     own = stems(f"{line.text} {line.speaker or ''}")
-    quoted = sum(contains(fold(line.text), quote[1:-1]) for quote in statement.quotes)
+    quoted = sum(_says([line], quote[1:-1]) for quote in statement.quotes)
     return quoted + len(words & own) / max(1, len(words))
 
 
@@ -327,7 +325,7 @@ def _reworded(statement: Statement, cited: Sequence[Segment], evidence: Evidence
     text = statement.text
     quotes = []
     for quote in statement.quotes:
-        if not contains(fold(" ".join(line.text for line in cited)), quote[1:-1]):
+        if not _says(cited, quote[1:-1]):
             if not (near := nearest(quote[1:-1], cited)):
                 return ""
             text = text.replace(quote, quote[0] + near + quote[-1])
@@ -337,16 +335,12 @@ def _reworded(statement: Statement, cited: Sequence[Segment], evidence: Evidence
     name = wrong_speaker(made, cited, evidence)
     true = {line.speaker for line in cited if line.speaker}
     if name and len(true) == 1:
-        text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", lambda _: str(*true), text, flags=re.IGNORECASE)
+        text = _named(name).sub(lambda _: str(*true), text)
     title = wrong_title(made.plain, cited, evidence)
     if title:
         text = text.replace(title, evidence.titles.get(cited[0].recording, title))
     for time in _TIME.findall(made.plain):
-        try:
-            seconds = parse_clock(time)
-        except ValueError:
-            continue
-        if isinstance(seconds, float | int) and time not in _times(cited, evidence.question):
+        if time not in _times(cited, evidence.question):
             text = text.replace(time, clock(cited[0].start))
     made = Statement(text, tuple(quotes))
     return text if text != statement.text and judge(made, cited, evidence) is None else ""

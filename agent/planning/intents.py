@@ -26,8 +26,9 @@ from agent.planning.rules import (
     read_kind,
     read_question,
     readings,
+    says,
 )
-from agent.planning.situation import Focus, Situation, Turn, results_of, turns_of
+from agent.planning.situation import Focus, Situation, Turn, turns_of
 from agent.planning.time_expressions import AT_SECONDS, TimeRange, TopicRange
 from index.records import TEMPLATES
 from index.text import written_in
@@ -93,7 +94,7 @@ WANTS = {
     "mentioned": r"(?:when|where|how often|how many times)\b.*"
     r"\b(?:mention\w*|come up|came up|talk\w*|discuss\w*|said|say)\b",
     "who": r"(?:who|whose|whom|which speaker)\b",
-    "when": r"(?:when|what (?:day|date|time)|which (?:day|date)|how (?:soon|late))\b",
+    "when": r"(?:when|(?:what|which) (?:minute|hour|time|day|date|week|month|year)|how (?:soon|late))\b",
     "why": r"why\b|what for\b|what reason\b",
     "how much": r"how (?:much|many|long|far|old|big|often)\b|"
     r"what (?:does|did|do|will|would) .*\bcost\b|.*\bprice\b",
@@ -155,12 +156,12 @@ def _only_names_recording(text: str, focus: Focus | None) -> bool:
 
 
 def _follow_up(question: Question, situation: Situation) -> Intent | None:
-    turns = [turn for turn in situation.past if turn.cited or turn.last(Transcript)]
+    turns = [turn for turn in situation.past if turn.cited or turn.found(Transcript)]
     asked = (name for name, phrase in _FOLLOW_UPS.items() if re.match(_START + phrase, question.masked))
     match next(asked, "") if turns else "":
         case "after" | "before" as direction:
             return _neighbouring(turns[-1], direction)
-        case "more" if found := turns[-1].last(SearchResult):
+        case "more" if found := turns[-1].found(SearchResult):
             shown = frozenset(item.id for turn in situation.past for item in turn.cited)
             return Intent("search", found.content.query, found.arguments.get("recording"), exclude=shown)
         case "more":
@@ -174,7 +175,7 @@ def _follow_up(question: Question, situation: Situation) -> Intent | None:
 
 def _neighbouring(last: Turn, direction: Direction) -> Intent:
     """The stretch right after or before what the last answer read or cited."""
-    read = last.last(Transcript)
+    read = last.found(Transcript)
     if read is not None:
         recording = read.content.recording.id
         start, end = read.content.range
@@ -232,7 +233,8 @@ def _summarised(
         return _placed(Intent(cast(Kind, kind), span=question.span, template=template), situation)
     if not kind:
         return None
-    if kind == "action_items" and topic.isalpha() and topic.casefold() not in (*WEEKDAYS, *MONTHS):
+    whose = re.search(rf"\b(?:for|of|by) {re.escape(topic)}\W*$", question.text)
+    if kind == "action_items" and whose and topic.isalpha() and topic.lower() not in (*WEEKDAYS, *MONTHS):
         person = person or topic
     asked = Intent("items", question.text, span=question.span, items=cast(Items, kind))
     items = replace(asked, about=topic, person=person, speaker=question.speaker)
@@ -293,14 +295,16 @@ def _search(question: Question, situation: Situation) -> Intent:
     if alone and not wants:
         target = _target(situation)
         return Intent("outline", recording=target.id) if target else Intent("help")
-    stranger = focus is not None and NAME in question.masked and question.person not in focus.speakers
+    name = re.search(rf"{NAME}+", question.masked)
+    stranger = name and says(question.text, *name.span()) and focus and question.person not in focus.speakers
     unnamed = question.person if stranger else ""
     if match := _WHO_SAID.search(query):
         query = match[1]
-    elif unnamed:
+    elif name and unnamed:
         # Nobody goes by this name here: looking for it would find where the name is called, not the topic.
-        name = re.search(rf"(?:\bthe )?{NAME}+", question.masked)
-        query = f"{query[: name.start()]}they{query[name.end() :]}" if name else query
+        before, after = re.sub(r"\bthe $", "", query[: name.start()]), query[name.end() :]
+        owned = re.match("'s?", after)
+        query = f"{before}{'their' if owned else 'they'}{after[owned.end() if owned else 0 :]}"
     foreign = written_in(question.text) not in ("en", "")
     return Intent("search", query, recording, speaker=speaker, unnamed=unnamed, wants=wants, foreign=foreign)
 
@@ -318,14 +322,12 @@ def _target(situation: Situation) -> Focus | None:
     if situation.focus:
         return situation.focus
     for turn in reversed(situation.past):
-        read = [result.content.recording for result in results_of(turn.results, AboutRecording)]
-        quoted_from = [item.recording for item in turn.cited[:1]]
+        read = [result.content.recording for result in turn.all(AboutRecording)]
+        if not turn.cited and not read:
+            continue
         # Several were looked at: the one the answer led with is meant; quotes from a search name none.
-        meant = [info for info in read if info.id in quoted_from] if quoted_from else read
-        if meant:
-            return Focus(meant[0].id, meant[0].title, meant[0].duration)
-        if quoted_from:
-            return None
+        meant = [info for info in read if not turn.cited or info.id == turn.cited[0].recording]
+        return Focus(meant[0].id, meant[0].title, meant[0].duration) if meant else None
     return None
 
 
@@ -360,9 +362,6 @@ class QuestionContext:
 
 def context_of(messages: Sequence[BaseMessage]) -> QuestionContext:
     """The context that the system message carries; an empty one where none does."""
-    for message in messages:
-        if isinstance(message, SystemMessage):
-            context = message.additional_kwargs.get(CONTEXT)
-            if isinstance(context, QuestionContext):
-                return context
-    return QuestionContext()
+    system = (message for message in messages if isinstance(message, SystemMessage))
+    found = (message.additional_kwargs.get(CONTEXT) for message in system)
+    return next((context for context in found if isinstance(context, QuestionContext)), QuestionContext())

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent.planning.intents import Intent
+from agent.planning.rules import named_topic
 from agent.planning.situation import Result, Situation
 from agent.planning.time_expressions import TimeRange
 from index.text import folded_name
@@ -81,6 +82,10 @@ def _search(intent: Intent, situation: Situation) -> list[Call]:
         return [*context, _searching(intent.query, intent.recording, intent.speaker), *parts]
     if intent.span and intent.recording and not within(found, intent):
         return [_reading(intent.recording, intent.span, intent.speaker)]
+    topic = named_topic(intent.query)
+    if topic and not any(result.evidence for result in situation.all(SearchResult)):
+        # “Why are they happy about the app?”, where nobody says that they are.
+        return [_searching(topic, intent.recording, intent.speaker)]
     return []
 
 

@@ -49,12 +49,8 @@ _AFTER_SPEAKER = re.compile(
     re.IGNORECASE,
 )
 _BEFORE_OWNER, _AFTER_OWNER = re.compile(r"\b(?:for|of|by) (?:the )?$", re.IGNORECASE), re.compile("'s? ")
-_UNKNOWN = re.compile(
-    r"\b(?:did|does|has|is|was|will|should|according to) (?:the )?"
-    r"(?P<a>[A-Z][\w-]+(?: (?:\d+|[A-Z][\w-]*))*)(?= \w|\W*$)"
-    rf"|\b(?P<b>[A-Z][\w-]+)(?: (?:{_SPEAKING})|'s (?:tasks?|to-?do\w*|actions?|assignments?))\b"
-    r"|\b(?P<owner>(?:for|of|by) (?P<c>[A-Z]\w+(?: \d+)?))\W*$"
-)
+_SUBJECT = re.compile(r"\b(?:did|does|has|is|was|will|should) (?:the )?$", re.IGNORECASE)
+_CAPITALISED = re.compile(r"\b[A-Z][\w-]+(?: (?:\d+|[A-Z][\w-]*))*")
 NOBODY = NO_NAMES | word_set("people team group meeting please")
 """Words in the place of a name that name nobody."""
 
@@ -124,21 +120,42 @@ def _people(text: str, voices: tuple[str, ...]) -> Iterator[tuple[int, int, str,
     """Who speaks or is to do something in a question: place, voice and letter; no voice for a stranger."""
     known, last = False, -2
     for start, end, voice in find_voices(text, voices):
-        after = text[end:]
+        after, before = text[end:], text[:start]
         speaks = _AFTER_SPEAKER.match(after) or (
-            _BEFORE_SPEAKER.search(text[:start]) and not _AFTER_OWNER.match(after)
+            _BEFORE_SPEAKER.search(before) and not _AFTER_OWNER.match(after)
         )
         named = text[start].isupper() or end - start == len(voice)
-        owns = named and (_BEFORE_OWNER.search(text[:start]) or _AFTER_OWNER.match(after))
+        owns = named and (_BEFORE_OWNER.search(before) or _AFTER_OWNER.match(after))
         # “The user interface designer”: what follows a name at once belongs to it.
         if (speaks or owns) and start != last + 1:
             known, last = True, end
             yield start, end, voice, NAME if speaks else OWNER
-    for found in () if known else _UNKNOWN.finditer(text):
-        group = next(name for name in ("a", "b", "c") if found[name])
-        if found[group].split()[0].casefold() not in NOBODY:
-            yield *found.span(group), "", OWNER if found["owner"] else NAME
+    for start, end in () if known else _strangers(text):
+        if says(text, start, end) or _SUBJECT.search(text[:start]):
+            yield start, end, "", NAME
             return
+        if text.startswith("'s ", end) or (
+            _BEFORE_OWNER.search(text[:start]) and not text[end:].strip(" ?.!")
+        ):
+            yield start, end, "", OWNER
+            return
+
+
+def says(text: str, start: int, end: int) -> bool:
+    """Whether what is named there says or thinks something; what “does North Key cost” is about does not."""
+    according = re.search(r"\baccording to (?:the )?$", text[:start], re.IGNORECASE)
+    return bool(according or _AFTER_SPEAKER.match(text, end))
+
+
+def _strangers(text: str) -> Iterator[tuple[int, int]]:
+    """Where names may stand, by their capitals."""
+    for found in _CAPITALISED.finditer(text):
+        start, words = found.start(), found[0].split()
+        # A question begins with a capital too.
+        while len(words) > 1 and words[0] != "Speaker" and (start == 0 or words[0].lower() in STOP_WORDS):
+            start += len(words.pop(0)) + 1
+        if words[0].casefold() not in NOBODY:
+            yield start, found.end()
 
 
 # --- rules -----------------------------------------------------------------------------------------
@@ -212,7 +229,7 @@ _MOOD = (
 _NARROWED = _phrases(
     """{frame}
     (?:{about}|concerns?|whether|that|against|between|around|over|at|from|during|on|for|of|in|to)"""
-    "(?: (?:about|for|of|on|in|to)(?= ))*"
+    "(?: (?:{about}|for|of|on|in|to)(?= ))*"
 )
 _OBJECT = re.compile(r"(?<=\bsummari[sz]e )|(?<=\brecap )|(?<=\bsum up )")
 _MOMENT = _phrases(
@@ -287,7 +304,7 @@ RULES = (
         TIME + TITLE, _NARROWED),
     Rule("items", "action_items", _phrases(
         r"""action (?:items?|points?)|actions|to-?dos?(?: lists?)?|to do list|tasks?|next steps?|follow-?ups?
-        assignments?|homework|commitments|promises|who does what
+        assignments?|homework|commitments|promises|deadlines?|due dates?|who does what
         what (?:still )?(?:(?:needs|has|is left) to|must|should) be done
         who (?:(?:has to|needs to|must|should|will|is going to|is supposed to|is to) do|did|is doing) what
         who is responsible for what|what is {who} responsible for
@@ -369,6 +386,8 @@ def read_kind(question: Question) -> Reading | None:
                 topic = re.sub(r"[ ,]+please$", "", rest.strip(" ?.!,;:"))
                 # At a moment, a mere “no” may be said.
                 says = topic if rule.kind == "listen" else content_words(topic)
+                if masked[split.end() :].lstrip().startswith(OWNER) and OWNER in rule.parts:
+                    continue  # “tasks for Anna about the fee”
                 if says and (match := _phrase_in(masked[: split.start()], rule)):
                     return Reading(rule, topic, _person(match, question))
     return None
@@ -407,6 +426,13 @@ def content_words(text: str, focus: Focus | None = None, speaker: str | None = N
     for name in filter(None, (speaker, focus.title if focus else None)):
         text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", " ", text, flags=re.IGNORECASE)
     return {word for word in re.findall(r"\w+", fold(text)) if word not in COMMON and not word.isdigit()}
+
+
+def named_topic(text: str) -> str:
+    """What a question says that it is about, in its own words; empty where it does not say."""
+    match = re.search(r"\b(?:about|regarding|mention(?:s|ed|ing)?|said on) (.+)$", text, re.IGNORECASE)
+    topic = match[1].strip(" ?.!")[:120] if match else ""
+    return topic if content_words(topic) else ""
 
 
 def corrected(text: str) -> str:

@@ -51,8 +51,30 @@ class Result(Generic[R_co]):
         return self.content.evidence
 
 
+class _WithResults:
+    """What the tools returned in a turn, by kind; calls that failed are of none but ``Failure``."""
+
+    results: tuple[Result[ToolResult], ...]
+
+    def all(self, kind: type[R]) -> list[Result[R]]:
+        """The results of a kind, in order."""
+        return [
+            Result(result.tool, result.arguments, result.content)
+            for result in self.results
+            if isinstance(result.content, kind)
+        ]
+
+    def found(self, kind: type[R]) -> Result[R] | None:
+        """The last result of a kind."""
+        return next(reversed(self.all(kind)), None)
+
+    def tried(self, tool: str) -> bool:
+        """Whether the tool was called."""
+        return any(result.tool == tool for result in self.results)
+
+
 @dataclass(frozen=True)
-class Turn:
+class Turn(_WithResults):
     """A question, the tool results it brought, and the answer it got."""
 
     question: str
@@ -67,14 +89,9 @@ class Turn:
         ids = dict.fromkeys(number for marker in markers for number in (marker.first, marker.last))
         return [known[number] for number in ids if number in known]
 
-    def last(self, kind: type[R]) -> Result[R] | None:
-        """The last result of a kind in this turn."""
-        found = results_of(self.results, kind)
-        return found[-1] if found else None
-
 
 @dataclass(frozen=True)
-class Situation:
+class Situation(_WithResults):
     """Everything a rule may look at."""
 
     question: str
@@ -93,27 +110,6 @@ class Situation:
     def errors(self) -> list[str]:
         """Sentences of the calls that failed in this turn."""
         return [result.content.error for result in self.all(Failure)]
-
-    def found(self, kind: type[R]) -> Result[R] | None:
-        """This turn's last result of a kind."""
-        return Turn(self.question, self.results).last(kind)
-
-    def all(self, kind: type[R]) -> list[Result[R]]:
-        """This turn's results of a kind."""
-        return results_of(self.results, kind)
-
-    def tried(self, tool: str) -> bool:
-        """Whether the tool was called in this turn."""
-        return any(result.tool == tool for result in self.results)
-
-
-def results_of(results: Sequence[Result[ToolResult]], kind: type[R]) -> list[Result[R]]:
-    """The results of one kind, in order; calls that failed are of none but ``Failure``."""
-    return [
-        Result(result.tool, result.arguments, result.content)
-        for result in results
-        if isinstance(result.content, kind)
-    ]
 
 
 def turns_of(messages: Sequence[BaseMessage]) -> Iterator[Turn]:

@@ -7,6 +7,7 @@ meant for people come back as values, so that they are the same here and there.
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -46,6 +47,10 @@ class Host(Protocol):
         ...
 
 
+OVERTAKEN_CALLS = 1024
+"""Calls that were stopped before they came, of which a worker knows at most; many more than it ever has in
+hand."""
+
 Make = Callable[[int], Host]
 """Makes a host with so many threads. It is sent to the worker by its name, so it is a function of a module
 that the worker has too, or a ``functools.partial`` of one."""
@@ -64,6 +69,8 @@ class Worker:
         self._threads = threads
         self._host: Host | None = None
         self._stops: dict[str, threading.Event] = {}
+        self._stopped_before: deque[str] = deque(maxlen=OVERTAKEN_CALLS)
+        self._stops_lock = threading.Lock()
         self._lock = threading.Lock()
 
     def ready(self) -> Outcome:
@@ -85,20 +92,30 @@ class Worker:
             if loaded.error is not None:
                 return loaded
         assert self._host is not None
-        stop = self._stops.setdefault(id, threading.Event())
+        with self._stops_lock:
+            stop = self._stops.setdefault(id, threading.Event())
+            if id in self._stopped_before:
+                stop.set()
         try:
             return Outcome(self._host.do(what, arguments, payload, stop))
         except Exception as error:
             return failed(error)
         finally:
-            self._stops.pop(id, None)
+            with self._stops_lock:
+                self._stops.pop(id, None)
 
     def stop(self, calls: Sequence[str]) -> None:
-        """Nobody waits for these calls any more."""
-        for id in calls:
-            stop = self._stops.get(id)
-            if stop is not None:
-                stop.set()
+        """Nobody waits for these calls any more.
+
+        This may overtake the call itself, which waits for its audio to come.
+        """
+        with self._stops_lock:
+            for id in calls:
+                stop = self._stops.get(id)
+                if stop is not None:
+                    stop.set()
+                else:
+                    self._stopped_before.append(id)
 
 
 def failed(error: Exception) -> Outcome:

@@ -5,8 +5,7 @@ same pattern of talk and pauses, moved. The lag at which both agree best is that
 cross-correlation; it counts only where they agree well there, and not without it.
 
 A clock that ran faster or slower shows in parts of the recording: the lag grows along it. A lag that leaps
-from one part to the next means that one of the two has a pause or a cut that the other lacks; that fits
-nowhere.
+at one moment means that one of the two has a pause or a cut that the other lacks; that fits nowhere.
 """
 
 from __future__ import annotations
@@ -49,13 +48,14 @@ PART_SECONDS, PART_LAG_SECONDS, MOST_PARTS = 60.0, 40.0, 60
 """Parts in which the lag is looked for, each a third after the one before it; how far it may be from that of
 the whole, seconds; and by how many a long recording is divided, so that it stays quick."""
 PART_AGREEMENT, PART_CHANCE = 0.5, 2.0
-"""Correlation from which the lag of a part is clear; nor is one below ``PART_CHANCE`` / √n, as above."""
-LEAST_PARTS, LEAST_SIDE, MOSTLY = 5, 3, 0.8
-"""Clear parts that are needed, those on each side of a leap, and the share of them that must agree."""
+"""Correlation from which the lag of a part is clear; nor is one below ``PART_CHANCE`` / √n, as above. The
+latter also holds for the two sides of a leap, which is looked for as far."""
+LEAST_PARTS, MOSTLY = 5, 0.8
+"""Clear parts that are needed, and the share of them that must agree."""
 MOST_DRIFT = 0.005
 """A clock that runs faster or slower than this, as a share, is not a recorder's."""
-LEAP_SECONDS = 2.0
-"""A leap of the lag that is no chance."""
+LEAP_SECONDS, COARSE_BINS = 2.0, 10
+"""The least leap of the lag that is looked for, and how finely: bins a second."""
 
 BEYOND_SECONDS, BEYOND_SHARE = 2.0, 0.01
 """How far the last line may go beyond the media's end: players and recorders round."""
@@ -98,27 +98,30 @@ def find_clock(
         there, better, is_clear = _lag(_at_rate(spoken, other), heard)
         if is_clear and better > BETTER_RATE * agreement:
             lag, agreement, rate = there, better, other
-    clock = Clock(lag, rate)
-    parts = _lags_of_parts(_at_rate(spoken, rate), heard, lag, duration)
+    clock = _with_drift(Clock(lag, rate), spoken, heard, duration)
+    moved = [Span(max(0.0, clock.at(span.start)), max(0.0, clock.at(span.end))) for span in spoken]
+    return clock, _leap(moved, heard)
+
+
+def _with_drift(found: Clock, spoken: Sequence[Span], heard: np.ndarray, duration: float) -> Clock:
+    """A clock with the pace at which the lag that remains in parts of the recording grows along it."""
+    parts = _lags_of_parts(_at_rate(spoken, found.rate), heard, found.lag, duration)
     if len(parts) < LEAST_PARTS:
-        return clock, None
+        return found
     at, lags = np.array(parts).T
     slope, start = _line(at, lags)
     along = float(np.mean(np.abs(start + slope * at - lags) <= NEAR_SECONDS))
-    leap, beside = _leap(at, lags)
-    if leap is not None and beside > along:
-        return clock, leap
     if along < MOSTLY or abs(slope) > MOST_DRIFT:
-        return clock, None
+        return found
     # The parts' lags are those that remain once the lag and the rate were applied.
     drifts = abs(slope) * duration > NEAR_SECONDS
     if not drifts and abs(float(np.median(lags))) <= NEAR_SECONDS:
-        return clock, None
+        return found
     slope = slope if drifts else 0.0
     start = start if drifts else float(np.median(lags))
     # media = rate * time + lag + start + slope * media
     scale = 1 / (1 - slope)
-    return Clock((lag + start) * scale, rate * scale), None
+    return Clock((found.lag + start) * scale, found.rate * scale)
 
 
 def _at_rate(spans: Sequence[Span], rate: float) -> list[Span]:
@@ -194,16 +197,67 @@ def _line(at: np.ndarray, lags: np.ndarray) -> tuple[float, float]:
     return slope, float(np.median(lags - slope * at))
 
 
-def _leap(at: np.ndarray, lags: np.ndarray) -> tuple[tuple[float, float] | None, float]:
-    """Where the lag leaps and by how much, None where it does not; and the share of points that explains."""
-    leap, most = None, 0.0
-    for number in range(LEAST_SIDE, len(at) - LEAST_SIDE + 1):
-        before, after = float(np.median(lags[:number])), float(np.median(lags[number:]))
-        off = np.concatenate([lags[:number] - before, lags[number:] - after])
-        near = float(np.mean(np.abs(off) <= NEAR_SECONDS))
-        if abs(after - before) >= LEAP_SECONDS and near >= MOSTLY and near > most:
-            leap, most = (float(at[number - 1] + at[number]) / 2, after - before), near
-    return leap, most
+def _leap(spoken: Sequence[Span], heard: np.ndarray) -> tuple[float, float] | None:
+    """Where the lag leaps and by how much, seconds; None where it does not.
+
+    Of all moments and leaps, those are taken at which both patterns agree best if all before the moment, or
+    all after it, is moved by the leap. It is one where each side then agrees clearly, and much better than if
+    it were moved as the other side is.
+    """
+    seconds = max([len(heard) / BINS_A_SECOND, *(span.end for span in spoken)])
+    bins = int(seconds * COARSE_BINS) + 1
+    written, heard = _coarse(_activity(spoken, seconds), bins), _coarse(heard, bins)
+    if min(written.std(), heard.std()) < 0.05:
+        return None
+    spread = written - written.mean()
+    # So that nothing is gained by moving a side away from the other pattern.
+    around = np.pad(heard - heard.mean(), round(PART_LAG_SECONDS * COARSE_BINS))
+    middle = (len(around) - len(heard)) // 2
+    as_it_is = np.cumsum(spread * around[middle : middle + len(spread)])
+    best, gained = (0, 0, True), 0.0
+    for lag in range(-middle, middle + 1):
+        if abs(lag) < LEAP_SECONDS * COARSE_BINS:
+            continue
+        gain = np.cumsum(spread * around[middle + lag : middle + lag + len(spread)]) - as_it_is
+        before, after = int(np.argmax(gain)), int(np.argmin(gain))
+        for at, more, is_before in ((before, gain[before], True), (after, gain[-1] - gain[after], False)):
+            if more > gained:
+                best, gained = (at + 1, lag, is_before), float(more)
+    at, lag, is_before = best
+    lags = (lag, 0) if is_before else (0, lag)
+    first = _is_clear(written[:at], around[: at + 2 * middle], middle, *lags)
+    if not first or not _is_clear(written[at:], around[at:], middle, *lags[::-1]):
+        return None
+    # On the media's clock, as it is on this side of the leap.
+    return (at + lags[0]) / COARSE_BINS, (lags[1] - lags[0]) / COARSE_BINS
+
+
+def _coarse(active: np.ndarray, bins: int) -> np.ndarray:
+    """A pattern with ``COARSE_BINS`` bins a second, each the mean of those in it, so many in all."""
+    width = BINS_A_SECOND // COARSE_BINS
+    padded = np.pad(active, (0, max(0, bins * width - len(active))))
+    return padded[: bins * width].reshape(bins, width).mean(axis=1)
+
+
+def _is_clear(written: np.ndarray, around: np.ndarray, middle: int, lag: int, other: int) -> bool:
+    """Whether a side agrees clearly at one lag, and much better than near another one.
+
+    ``around`` is the other pattern with ``middle`` bins more on both sides.
+    """
+    if len(written) < SHORTEST_SECONDS * COARSE_BINS:
+        return False
+
+    def agreement(at: int) -> float:
+        there = around[middle + at : middle + at + len(written)]
+        spreads = len(written) * written.std() * there.std()
+        return float(np.dot(written - written.mean(), there - there.mean()) / spreads) if spreads else 0.0
+
+    beside = around[middle : middle + len(written)]
+    stretches = min(_stretches(written > 0.5), _stretches(beside > beside.mean()))
+    clear, best = max(LEAST_AGREEMENT, PART_CHANCE / stretches**0.5), agreement(lag)
+    near = round(NEAR_SECONDS * COARSE_BINS)
+    rest = max(agreement(at) for at in range(max(-middle, other - near), min(middle, other + near) + 1))
+    return best >= max(clear, MUCH_BETTER * rest)
 
 
 def _activity(spans: Sequence[Span], length: float) -> np.ndarray:

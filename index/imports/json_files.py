@@ -1,7 +1,8 @@
 """Transcripts in JSON: this program's export, and what Whisper's descendants write.
 
-Whisper, whisperX, faster-whisper and its command lines, whisper.cpp and OpenAI's API (verbose and diarized)
-have segments with times, each under names of its own; words with times are optional in all of them.
+Whisper, whisperX, faster-whisper and its command lines, whisper.cpp, transformers' pipeline and OpenAI's API
+(verbose and diarized) have segments with times, each under names of its own; words with times are optional in
+all of them.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ class JsonTranscript:
         title: None where it has none.
         language: ISO 639-1 code; None where unknown.
         duration: Seconds; None where it does not say.
+        left_out: How many segments say something, but not when.
     """
 
     cues: tuple[Cue, ...] = ()
@@ -36,6 +38,7 @@ class JsonTranscript:
     title: str | None = None
     language: str | None = None
     duration: float | None = None
+    left_out: int = 0
 
 
 def read_json(text: str, name: str) -> JsonTranscript:
@@ -59,13 +62,17 @@ def read_json(text: str, name: str) -> JsonTranscript:
         segments = _objects(document.get("segments"))
         if any("kind" in segment for segment in segments):
             return _own(document, segments)
-        if segments := segments or [_from_cpp(entry) for entry in _objects(document.get("transcription"))]:
+        segments = segments or [_from_cpp(entry) for entry in _objects(document.get("transcription"))]
+        chunks = [_from_pipeline(entry) for entry in _objects(document.get("chunks"))]
+        if chunks and all(len(_text(chunk["text"]).split()) < 2 for chunk in chunks):
+            segments = segments or [{"text": document.get("text"), "words": chunks}]
+        if segments := segments or chunks:
             return _whisper(document, segments)
         if _objects(document.get("words")):
             return _whisper(document, [{"text": document.get("text"), "words": document["words"]}])
     raise TranscriptError(
         f"{name} is not a transcript that can be read: it has no segments with times, as whisper, whisperX, "
-        "faster-whisper and moss-agent write them."
+        "faster-whisper, transformers and moss-agent write them."
     )
 
 
@@ -73,11 +80,12 @@ def read_json(text: str, name: str) -> JsonTranscript:
 
 
 def _own(document: dict[str, Any], entries: Sequence[dict[str, Any]]) -> JsonTranscript:
-    segments = []
+    segments, left_out = [], 0
     for entry in entries:
         start, end, text = _seconds(entry.get("start")), _seconds(entry.get("end")), _text(entry.get("text"))
         kind = entry.get("kind")
         if start is None or not text or kind not in ("speech", "sound", "music"):
+            left_out += bool(text)
             continue
         segments.append(
             Segment(
@@ -95,6 +103,7 @@ def _own(document: dict[str, Any], entries: Sequence[dict[str, Any]]) -> JsonTra
         title=_text(document.get("title")) or None,
         language=_language(document.get("language")),
         duration=_number(document.get("duration")),
+        left_out=left_out,
     )
 
 
@@ -113,11 +122,17 @@ def _own_words(entries: object) -> Iterator[Word]:
 
 def _whisper(document: dict[str, Any], entries: Sequence[dict[str, Any]]) -> JsonTranscript:
     loose = [_heard(word) for word in _objects(document.get("words"))]
-    cues = [cue for entry in entries for cue in _cues(entry, loose)]
+    found = [tuple(_cues(entry, loose)) for entry in entries]
+    left_out = sum(
+        not cues and bool(_text(entry.get("text"))) for cues, entry in zip(found, entries, strict=True)
+    )
     result = document.get("result")
     language = document.get("language") or (result.get("language") if isinstance(result, dict) else None)
     return JsonTranscript(
-        cues=tuple(cues), language=_language(language), duration=_number(document.get("duration"))
+        cues=tuple(cue for cues in found for cue in cues),
+        language=_language(language),
+        duration=_number(document.get("duration")),
+        left_out=left_out,
     )
 
 
@@ -191,6 +206,13 @@ def _from_cpp(entry: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _from_pipeline(entry: dict[str, Any]) -> dict[str, Any]:
+    """A chunk of transformers' pipeline, whose times are a pair, under the names that the others use."""
+    times = entry.get("timestamp")
+    start, end = times if isinstance(times, list) and len(times) == 2 else (None, None)
+    return {**entry, "start": start, "end": end, "text": entry.get("text")}
+
+
 # --- values, none of which can be trusted -------------------------------------------------------------
 
 
@@ -203,12 +225,12 @@ def _text(value: object) -> str:
 
 
 def _number(value: object) -> float | None:
-    """A finite number; None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    """A finite number, which some write as a text; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
         number = float(value)
-    except OverflowError:
+    except (OverflowError, ValueError):
         return None
     return number if isfinite(number) else None
 

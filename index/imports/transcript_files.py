@@ -110,10 +110,8 @@ class _Found:
 
 
 def _read(text: str, name: str, suffix: str) -> _Found:
-    if text.lstrip()[:1] in ("{", "[") and (suffix == ".json" or _is_json(text)):
+    if suffix == ".json" or (text.lstrip()[:1] in ("{", "[") and _is_json(text)):
         return _of_json(text, name)
-    if suffix == ".json":
-        raise TranscriptError(f"{name} is damaged: it is not valid JSON.")
     if is_webvtt(text) or has_cues(text):
         format = "vtt" if is_webvtt(text) else "srt"
         if cues := read_subtitles(text):
@@ -128,11 +126,15 @@ def _read(text: str, name: str, suffix: str) -> _Found:
         )
     found = _of_cues("txt", timed.cues, name)
     if timed.left_out:
-        left_out = Note(NoteKind.LINES_LEFT_OUT, StageName.READING, numbers={"lines": len(timed.left_out)})
-        found = replace(found, notes=(*found.notes, left_out))
+        found = _noting(found, NoteKind.LINES_LEFT_OUT, lines=len(timed.left_out))
     if timed.is_time_of_day:
         found = replace(found, offset=min(cue.start for cue in timed.cues))
     return found
+
+
+def _noting(found: _Found, kind: NoteKind, **numbers: int) -> _Found:
+    """A transcript with one note more."""
+    return replace(found, notes=(*found.notes, Note(kind, StageName.READING, numbers=numbers)))
 
 
 def _is_json(text: str) -> bool:
@@ -150,11 +152,19 @@ def _of_json(text: str, name: str) -> _Found:
         in_order(given, name)  # for what cannot be right
         own = tuple(replace(segment, engine=ENGINE) for segment in document.segments)
         ordered = sorted(own, key=lambda segment: segment.start)
-        return _Found("json", tuple(ordered), (), document.title, document.language, document.duration)
+        found = _Found("json", tuple(ordered), (), document.title, document.language, document.duration)
+        return _without_times(found, document.left_out)
+    if not document.cues and document.left_out:
+        raise TranscriptError(f"No segment of {name} has a time that is a number; nothing was imported.")
     if not document.cues:
         raise TranscriptError(f"No segment of {name} says anything; nothing was imported.")
-    found = _of_cues("json", document.cues, name)
+    found = _without_times(_of_cues("json", document.cues, name), document.left_out)
     return replace(found, title=document.title, language=document.language, duration=document.duration)
+
+
+def _without_times(found: _Found, segments: int) -> _Found:
+    """A transcript with a note that so many segments of the file are not in it."""
+    return _noting(found, NoteKind.SEGMENTS_LEFT_OUT, segments=segments) if segments else found
 
 
 def _of_cues(format: str, cues: Sequence[Cue], name: str) -> _Found:

@@ -131,7 +131,6 @@ class Ingest:
         self.voices = voices
         self.encoder = encoder
         self.decode = decode
-        self._busy: dict[str, threading.Lock] = {}
 
     def add(
         self,
@@ -317,9 +316,7 @@ class Ingest:
     @contextmanager
     def _working_on(self, context: IngestContext) -> Iterator[None]:
         """Keep everybody else from working on a recording, in this process and in others."""
-        here = self._busy.setdefault(context.id, threading.Lock())
         with (
-            here,
             self.library.database.holding(context.id, context.cancel),
             working_on(context.id),
             noticing_full_disk(self.library.home),
@@ -377,6 +374,10 @@ class Ingest:
             row, other = session.get(RecordingRow, recording), session.get(RecordingRow, owner)
             if row is not None and row.media_id == media_id:
                 return None
+            if recording == owner:
+                raise TranscriptError(
+                    f"{media.name} is the transcript itself; name its media file. Nothing was changed."
+                )
             if other is not None:
                 raise TranscriptError(
                     f"{media.name} is in the library already, as “{other.title}”; to use it with another "

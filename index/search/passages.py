@@ -281,8 +281,7 @@ class PassageStore:
     def size(self) -> int:
         """Number of passages of the library, whoever may see them."""
         with self.database.transaction() as session:
-            query = select(func.count()).select_from(PassageRow.__table__)
-            return session.connection().scalar(query) or 0
+            return self.database.backend.passages(session)
 
     def indexed_recordings(self) -> list[str]:
         """Ids of the recordings that are indexed or should be: those that are ready or have passages."""

@@ -107,6 +107,7 @@ def is_limited(database: Guarded) -> bool:
 
 # Tables, as far as they decide; the rows of ``index.store`` describe them whole.
 _recordings = table("recordings", column("id"), column("owner_id"))
+_people = table("people", column("id"))
 _shares = table("shares", column("recording_id"), column("person_id"), column("group_id"), column("can_edit"))
 _members = table("group_members", column("group_id"), column("person_id"))
 _links = table("links", column("id"), column("recording_id"), column("until"), column("revoked_at"))
@@ -288,6 +289,7 @@ class _Guard:
                 raise Forbidden("Sign in to change something.")
             if name == "recordings":
                 if is_new:
+                    self._still_there(session, actor)
                     row.owner_id = actor.id
                     made.add(row.id)
                 elif row in session.deleted or get_history(row, "owner_id").has_changes():
@@ -312,6 +314,16 @@ class _Guard:
             changed["edit"] |= set(session.connection().scalars(found))
         for wanted, ids in changed.items():
             self._check(session, actor, ids - made, wanted)
+
+    @staticmethod
+    def _still_there(session: Session, person: Person) -> None:
+        """Raises ``Forbidden`` where an account was removed while something was being added for it.
+
+        Nobody would ever see what it added. The account is kept from being removed until this is stored.
+        """
+        own = select(_people.c.id).where(_people.c.id == person.id)
+        if session.connection().scalar(own.with_for_update()) is None:
+            raise Forbidden("This account was removed.")
 
     def _check(self, session: Session, actor: Actor, recordings: set[str], right: Right) -> None:
         """Raises ``Forbidden``, or ``UnknownRecording`` where they may not even be seen."""

@@ -11,7 +11,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -92,10 +92,10 @@ class Backend(ABC):
     def holding(
         self, engine: Engine, name: str, cancel: threading.Event | None = None, wait: bool = True
     ) -> AbstractContextManager[None]:
-        """Keep other processes from holding the same name; a process that ends lets go of it.
+        """Keep everybody else from holding the same name; a process that ends lets go of it.
 
         Raises:
-            Busy: Another process holds it, and it is not waited for.
+            Busy: Somebody else holds it, and it is not waited for.
             Cancelled: ``cancel`` was set while it was waited for.
         """
 
@@ -132,6 +132,10 @@ class Backend(ABC):
         """Leave no byte of deleted rows; returns why it could not be done, empty if it was."""
 
     @abstractmethod
+    def passages(self, session: Session) -> int:
+        """Number of passages of the library, whoever may see them; it is asked at every search."""
+
+    @abstractmethod
     def best_passages(
         self,
         session: Session,
@@ -166,6 +170,7 @@ class Sqlite(Backend):
         self.path = Path(url.database or ".").absolute()
         self.place = str(self.path)
         self._folder = self.path.parent
+        self._held: dict[str, threading.Lock] = {}
 
     def is_writable(self) -> bool:
         """Whether the file, or its folder, can be written."""
@@ -229,11 +234,21 @@ class Sqlite(Backend):
         """Python's driver begins a transaction before rows are changed, but not before tables are."""
         connection.exec_driver_sql("BEGIN")
 
+    @contextmanager
     def holding(
         self, engine: Engine, name: str, cancel: threading.Event | None = None, wait: bool = True
-    ) -> AbstractContextManager[None]:
-        """The home folder's lock keeps other processes away already."""
-        return nullcontext()
+    ) -> Iterator[None]:
+        """The home folder's lock keeps other processes away already; threads of this one are left."""
+        held = self._held.setdefault(name, threading.Lock())
+        while not held.acquire(timeout=0.5 if wait else 0.0):
+            if not wait:
+                raise Busy("This recording is being worked on; try again when that is done.")
+            if cancel is not None and cancel.is_set():
+                raise Cancelled("Stopped before it began; somebody else works on it.")
+        try:
+            yield
+        finally:
+            held.release()
 
     def revision(self, connection: Connection) -> str | None:
         """See ``Backend.revision``."""
@@ -286,6 +301,10 @@ class Sqlite(Backend):
                 return "another program is using the file" if busy else ""
             except OperationalError as error:  # another process reads or writes, or the disk is full
                 return str(error.orig)
+
+    def passages(self, session: Session) -> int:
+        """Counted: the smallest index of the table is read, without the rows."""
+        return int(session.scalar(text("SELECT count(*) FROM passages"), execution_options=CHECKED) or 0)
 
     def best_passages(
         self,
@@ -505,6 +524,11 @@ class Postgresql(Backend):
     def rewrite(self, engine: Engine) -> str:
         """The server reuses the room of deleted rows; its log and its copies are its administrator's."""
         return ""
+
+    def passages(self, session: Session) -> int:
+        """Added up: the triggers that index words keep the number of each recording's."""
+        total = text("SELECT coalesce(sum(passages), 0) FROM passage_totals")
+        return int(session.scalar(total, execution_options=CHECKED) or 0)
 
     def best_passages(
         self,

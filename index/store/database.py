@@ -534,12 +534,10 @@ class Database:
 
     @contextmanager
     def holding(self, name: str, cancel: threading.Event | None = None, wait: bool = True) -> Iterator[None]:
-        """Keep other processes from holding the same name, for as long as it takes.
-
-        Threads of this process are not kept from it where only one process can write.
+        """Keep all others, threads and processes, from holding the same name, for as long as it takes.
 
         Raises:
-            Busy: Another process holds it, and it is not waited for.
+            Busy: Somebody else holds it, and it is not waited for.
             Cancelled: ``cancel`` was set while it was waited for.
             DatabaseAway: The server does not answer.
         """

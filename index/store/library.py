@@ -344,24 +344,28 @@ class Library:
             session.flush()
             return _stored_comment(row)
 
-    def change_comment(self, number: int, text: str) -> None:
-        """Give a comment other words.
+    def change_comment(self, number: int, text: str) -> str:
+        """Give a comment other words; returns the id of its recording.
 
         Raises:
             InvalidInput: There is no such comment, or the text is empty or too long.
         """
         text = _comment_text(text)
         with self.database.transaction() as session:
-            _comment(session, number).text = text
+            comment = _comment(session, number)
+            comment.text = text
+            return comment.recording_id
 
-    def remove_comment(self, number: int) -> None:
-        """Delete a comment.
+    def remove_comment(self, number: int) -> str:
+        """Delete a comment; returns the id of its recording.
 
         Raises:
             InvalidInput: There is no such comment.
         """
         with self.database.transaction() as session:
-            session.delete(_comment(session, number))
+            comment = _comment(session, number)
+            session.delete(comment)
+            return comment.recording_id
 
     def watched_file(self, path: Path) -> WatchedFile | None:
         """What is known of a file of a watched folder; None where it was never dealt with."""

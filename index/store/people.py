@@ -67,6 +67,9 @@ SAME_SECONDS = 300.0
 LOOK_SECONDS = 60.0
 """How often it is noted that a key was used."""
 
+SHARED_TO = {False: "to read", True: "to edit"}
+"""What the log says of a share, after the name: by whether it allows to edit."""
+
 _NAME = re.compile(r"[^\s/:,\x00-\x1f]{1,80}")
 
 
@@ -420,25 +423,35 @@ class People:
         """Delete an account and what only it has: sign-ins, keys, voices, its name in comments and the log.
 
         Its recordings and conversations lie in other stores too: see ``Workspace.remove_person``.
+
+        Raises:
+            Busy: Recordings of theirs are left, which would be nobody's.
         """
         with self.database.changing() as session:
             row = _row(session, name)
             person = _person(row)
             if row.is_admin:
                 _keep_an_admin(session, row.id)
+            is_last = session.scalar(select(func.count()).select_from(PersonRow)) == 1
+            if not is_last and session.scalar(select(RecordingRow.id).filter_by(owner_id=row.id).limit(1)):
+                raise Busy(f"Something was being added for “{person.name}” meanwhile; try again.")
             session.execute(delete(ThreadRow).where(ThreadRow.person_id == row.id))
-            session.execute(delete(JobRow).where(JobRow.person_id == row.id))
             theirs = delete(VoiceRow).where(VoiceRow.owner_id == row.id)
             session.execute(theirs, execution_options=CHECKED)
             session.execute(delete(VoiceConsentRow).where(VoiceConsentRow.id == row.id + 1))
-            session.execute(update(CommentRow).where(CommentRow.by == row.name).values(by=""))
             ending = f", {row.name}"
+            session.execute(update(CommentRow).where(CommentRow.by == row.name).values(by=""))
+            session.execute(update(CorrectionRow).where(CorrectionRow.by == row.name).values(by=""))
             for comment in session.scalars(select(CommentRow).where(CommentRow.by.endswith(ending))):
                 comment.by = comment.by.removesuffix(ending)
             for correction in session.scalars(select(CorrectionRow).where(CorrectionRow.by.endswith(ending))):
                 correction.by = correction.by.removesuffix(ending)
             gone = f"gone-{secrets.token_hex(4)}"
             session.execute(update(LogRow).where(LogRow.person_id == row.id).values(who=gone, person_id=None))
+            # With whom something was shared, others did.
+            for right in SHARED_TO.values():
+                told = LogRow.what == "shared", LogRow.detail == f"{row.name}, {right}"
+                session.execute(update(LogRow).where(*told).values(detail=f"{gone}, {right}"))
             session.execute(delete(AttemptRow).where(AttemptRow.key == _hash(f"name {row.folded}")))
             session.delete(row)
             session.flush()
@@ -511,6 +524,19 @@ class People:
         """The ids of somebody's recordings."""
         with self.database.transaction() as session:
             return list(session.scalars(select(RecordingRow.id).where(RecordingRow.owner_id == person.id)))
+
+    @_as_program
+    def give_up_jobs(self, person: Person) -> None:
+        """Forget the files that somebody sent to a queue of several processes; who works on one stops."""
+        with self.database.transaction() as session:
+            session.execute(delete(JobRow).where(JobRow.person_id == person.id))
+
+    @_as_program
+    def forget_old_jobs(self, before: float) -> None:
+        """Forget what was stopped, failed or done of what was queued before a time, in seconds since 1970."""
+        ended = JobRow.left_at.is_not(None) | JobRow.state.in_(("stopped", "failed"))
+        with self.database.transaction() as session:
+            session.execute(delete(JobRow).where(ended, JobRow.queued_at < before))
 
     @_as_program
     def check_removable(self, name: str) -> None:

@@ -2,10 +2,10 @@
 
 Each sentence is scored by the stretch around it: what people say there (the phrases that
 ``index/summary/sentence_scores.py`` knows, what is said in so many words, how short the turns are), what it
-is about (embeddings), where it lies, and how all of this is in the rest of the recording, so that a recording
-in which nothing is decided has no place that scores well. A linear model over these measurements, learned
-from meetings with written summaries (``benchmarks/train_summaries.py``). Embeddings of another model than the
-packaged one are left out of it.
+is about (embeddings), and how all of this is in the rest of the recording, so that one in which nothing is
+decided has no place that scores well. A linear model over these measurements, learned from meetings with
+written summaries (``benchmarks/train_summaries.py``). Embeddings of another model than the packaged one
+are left out of it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from index.summary.sentence_scores import KINDS
 from index.weights import check_sha256
 
 WEIGHTS = Path(__file__).with_name("deciding.npz")
-WEIGHTS_SHA256 = "fb0e118b06697183a943932f413de602b01c4d3d3308e6ed0ccaeb552c88be2a"
+WEIGHTS_SHA256 = "66b4723c7d76696b94baeb168c86dca8fff623e62064de35a5d4ae559e1a77aa"
 
 PHRASES = ("deciding", "key", "settled", "asked")
 """Kinds of sentences whose scores by phrases count, and which embeddings are compared with."""
@@ -34,12 +34,6 @@ unlike a meeting than one of two."""
 
 SHORT_WORDS = 4
 """A sentence of fewer words is a short reply."""
-
-WEIGHED_WORDS = 12
-"""Words up to which a longer sentence counts more for what a stretch is about."""
-
-HALF = 12
-"""Sentences before and behind a place that are compared to see whether people go on with their subject."""
 
 _NARROW = np.array([1.0, 2.0, 3.0, 2.0, 1.0]) / 9
 _WIDE = np.ones(11) / 11
@@ -98,7 +92,6 @@ def measure(
     texts: Sequence[str],
     speakers: Sequence[str | None],
     phrases: np.ndarray,
-    vectors: np.ndarray,
     meaning: Mapping[str, np.ndarray],
 ) -> dict[str, np.ndarray]:
     """What is measured of the stretch around each sentence, float64 ``[n_sentences]`` each.
@@ -107,7 +100,6 @@ def measure(
         texts: The sentences in order, at least one.
         speakers: Who says each.
         phrases: Scores by phrases, ``[n_sentences, len(KINDS)]``.
-        vectors: Embeddings, ``[n_sentences, dimensions]``.
         meaning: As ``by_meaning`` makes it.
     """
     count = len(texts)
@@ -139,7 +131,7 @@ def measure(
         found[f"{name}, within 3"] = near_mean(values, 3, 3)
         found[f"{name}, within 10"] = near_mean(values, 10, 10)
     lengths = np.array([len(text.split()) for text in texts], dtype=np.float64)
-    return found | _turns(lengths, speakers) | _places(lengths) | _subject(vectors, lengths)
+    return found | _turns(lengths, speakers)
 
 
 def _turns(lengths: np.ndarray, speakers: Sequence[str | None]) -> dict[str, np.ndarray]:
@@ -168,41 +160,6 @@ def _turns(lengths: np.ndarray, speakers: Sequence[str | None]) -> dict[str, np.
     }
 
 
-def _places(lengths: np.ndarray) -> dict[str, np.ndarray]:
-    count = len(lengths)
-    words = np.cumsum(lengths)
-    return {
-        "place": np.arange(count) / count,
-        "left": count - np.arange(count, dtype=np.float64),
-        "place by words": words / max(1.0, words[-1]),
-        "sentences": np.full(count, float(count)),
-    }
-
-
-def _subject(vectors: np.ndarray, lengths: np.ndarray) -> dict[str, np.ndarray]:
-    """How near each stretch is to the whole, the beginning and the end, and whether the subject changes."""
-    count = len(lengths)
-    weighed = vectors * np.minimum(lengths, WEIGHED_WORDS)[:, None]
-    sums = np.concatenate([np.zeros((1, vectors.shape[1])), np.cumsum(weighed, axis=0, dtype=np.float64)])
-    at = np.arange(count)
-
-    def between(first: np.ndarray, last: np.ndarray) -> np.ndarray:
-        return _unit(sums[np.clip(last, 0, count)] - sums[np.clip(first, 0, count)])
-
-    stretches = between(at - 2, at + 3)
-    part = max(1, count // 10)
-    return {
-        "like all": stretches @ _unit(stretches.mean(axis=0)),
-        "like the beginning": stretches @ _unit(stretches[:part].mean(axis=0)),
-        "like the end": stretches @ _unit(stretches[-part:].mean(axis=0)),
-        "goes on": (between(at - HALF, at) * between(at, at + HALF)).sum(axis=1),
-    }
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-6)
-
-
 @cache
 def _weights() -> dict[str, np.ndarray]:
     check_sha256(WEIGHTS, WEIGHTS_SHA256)
@@ -221,7 +178,8 @@ def scores(
     """Log-odds that something is decided within three sentences of each: float ``[n_sentences]``.
 
     Args:
-        texts, speakers, phrases, vectors: As in ``measure``.
+        texts, speakers, phrases: As in ``measure``.
+        vectors: Embeddings, float32 ``[n_sentences, dimensions]``.
 
     Raises:
         WeightsError: The weights are missing or not the shipped ones.
@@ -230,9 +188,9 @@ def scores(
     is_known = vectors.shape[1] == len(weights["meaning"])
     known = vectors if is_known else np.zeros((len(texts), len(weights["meaning"])), dtype=np.float32)
     meaning = by_meaning(known, weights["meaning"], weights["meaning_bias"])
-    measured = measure(texts, speakers, phrases, known, meaning)
+    measured = measure(texts, speakers, phrases, meaning)
     values = standardised(measured, weights["mean"], weights["deviation"])
     if not is_known:
-        by_vectors = ("meaning", "wide meaning", "like ", "goes on")
+        by_vectors = ("meaning", "wide meaning")
         values[:, [name.startswith(by_vectors) for name in measured]] = 0.0
     return np.asarray(values @ weights["weights"] + weights["bias"], dtype=np.float64)

@@ -11,60 +11,54 @@ from dataclasses import dataclass
 
 from index.vocabulary import MONTHS, ORDINALS, WEEKDAYS, number_words, one_of
 
+
+@dataclass(frozen=True)
+class Act:
+    """Something that a sentence does: it has its cue, and nothing that takes the cue back.
+
+    Attributes:
+        cue: How it is said.
+        unless: Acts that a sentence with the cue does instead.
+        taken_back: What must not stand before or in the cue; what follows is its object (“we agreed not to”).
+    """
+
+    cue: re.Pattern[str]
+    unless: tuple[Act, ...] = ()
+    taken_back: re.Pattern[str] | None = None
+
+    def __call__(self, text: str) -> bool:
+        """Whether a text does it."""
+        found = self.cue.search(text)
+        if found is None or any(act(text) for act in self.unless):
+            return False
+        return self.taken_back is None or self.taken_back.search(text[: found.end()]) is None
+
+
+def _said(cue: str, *unless: Act, taken_back: re.Pattern[str] | None = None) -> Act:
+    return Act(re.compile(cue, re.IGNORECASE | re.VERBOSE), unless, taken_back)
+
+
 _ADVERBS = r"(?:(?:just|all|now|finally|also|already|then|both|therefore|hereby|definitely|probably)\s+)*"
 _FILLERS = (
     r"^(?:(?:okay|ok|alright|all\s+right|right|good|great|fine|perfect|excellent|so|then|well|and)[,.!]?\s+)"
 )
 _WE_WILL = r"we(?:['’]ll|\s+will|['’]re\s+going\s+to|\s+are\s+going\s+to)"
-
-_DECIDES = re.compile(
-    rf"""\b(?:
-      we(?:['’]ve|\s+have)?\s+{_ADVERBS}(?:decided|agreed|settled|chosen|voted|approved)\b
-    | we\s+{_ADVERBS}(?:decide|agree|approve)\s+(?:to|that|on)\b
-    | (?:the|our|final|my)\s+(?:decision|agreement|conclusion|consensus)\s+(?:is|was)\b
-    | (?:it|that|this|they)(?:['’]s|['’]re|\s+is|\s+are)\s+{_ADVERBS}(?:decided|settled|agreed|approved)\b
-    | (?:motion|proposal|budget|plan)\s+(?:is\s+)?{_ADVERBS}(?:carried|passed|approved|accepted|agreed)\b
-    | let['’]s\s+(?:go|run)\s+(?:with|for|ahead\s+with)\b | (?:we|i)\s+{_ADVERBS}(?:go|are\s+going)\s+with\b
-    | we(?:['’]re|\s+are)\s+{_ADVERBS}(?:going|going\s+to\s+go)\s+(?:with|for)\b
-    | we(?:['’]ll|\s+will)\s+{_ADVERBS}(?:go|stick)\s+(?:with|for|ahead)\b | it\s+is\s+then\b
-    )""",
-    re.IGNORECASE | re.VERBOSE,
-)
-_CONCLUDES = re.compile(
-    rf"{_FILLERS}+(?:we\s+(?!\w+ed\b|have|had|need|are|were|got?|get|see|know|can|did)\w+\s+(?:the|an?|our|it|that)\b"
-    rf"|(?:{_WE_WILL}\s+|let['’]s\s+{_ADVERBS})(?!see|look|move\s+on|talk|start|be|have|get)\w+)"
-    r"|\b[\w’' -]{2,30}\s+it\s+is[.!]?$|^let['’]s\s+.*\bthen[.!]?$",
-    re.IGNORECASE,
-)
-_NO_CHOICE = re.compile(r"\b(?:what|that|how|where)\b.*it is", re.IGNORECASE)
-_PROPOSES = re.compile(
-    r"\blet['’]s\s+(?!see|look|move|talk|start|begin|go\s+(?:on|to)|wait|discuss|come|take\s+(?:a|it|that)|turn|think|get)\w+"
-    r"|\bi\s+(?:propose|suggest|move\s+that)\b",
-    re.IGNORECASE,
-)
-_PAST = re.compile(
-    r"""\b(?:last\s+(?:year|month|week|time|\w+day)|(?:years?|months?|weeks?)\s+ago|back\s+(?:then|in)|previously|
-    yesterday|used\s+to|in\s+(?:19|20)\d\d|in\s+(?:two\s+thousand|nineteen|twenty)\s+\w+)\b""",
-    re.IGNORECASE | re.VERBOSE,
-)
+_UNSETTLED = r"(?:open|unclear|unknown|undecided|unresolved|unsettled)"
+_SETTLE = r"(?:decide|decided|figure|find\s+out|clarify|work\s+out|agree|agreed|settle|see|seen)\b"
+_DO_NOT = r"(?:do\s+not|don['’]t)"
 _TAKEN_BACK = re.compile(
     r"""\b(?:not|never|nobody|if|unless|whether|until|before|when|had|would|could|should|might|almost|he|she|they)\b
     |n['’]t\b""",
     re.IGNORECASE | re.VERBOSE,
 )
-_AGREES = re.compile(
-    r"^(?:agreed|yes|yeah|yep|ok|okay|sure|sounds\s+good|good|great|perfect|fine|deal|that\s+works|works\s+for\s+me|"
-    r"absolutely|i\s+agree|exactly|alright|definitely|no\s+objections?|of\s+course|will\s+do|certainly|gladly|got\s+it|"
-    r"noted|no\s+problem|happy\s+to|right|cool|i(?:['’]ll|\s+will|\s+can)|we(?:['’]ll|\s+will))\b",
-    re.IGNORECASE,
+
+asks = _said(r"\?\s*$")
+supposes = _said(r"^(?:(?:and|but|so)\s+)?(?:unless|suppose|imagine|when|once)\b | \b(?:if|when\s+i)\b")
+past = _said(
+    r"""\b(?:last\s+(?:year|month|week|time|\w+day)|(?:years?|months?|weeks?)\s+ago|back\s+(?:then|in)|previously|
+    yesterday|used\s+to|in\s+(?:19|20)\d\d|in\s+(?:two\s+thousand|nineteen|twenty)\s+\w+)\b"""
 )
-_REFUSES = re.compile(
-    r"^(?:no\b(?! (?:problem|worries|objection))|sorry|i (?:can|won|don)(?:['’]t|not))", re.IGNORECASE
-)
-_UNSETTLED = r"(?:open|unclear|unknown|undecided|unresolved|unsettled)"
-_SETTLE = r"(?:decide|decided|figure|find\s+out|clarify|work\s+out|agree|agreed|settle|see|seen)\b"
-_DO_NOT = r"(?:do\s+not|don['’]t)"
-_LEAVES_OPEN = re.compile(
+leaves_open = _said(
     rf"""\bleav(?:e|ing)\s+(?:\w+\s+){{0,6}}?open\b | \bopen\s+(?:question|issue|point)\b
     | \bun(?:decided|resolved)\b | \bup\s+in\s+the\s+air\b | \blet['’]s\s+(?:park|table|postpone)\b
     | \b(?:stays|remains?|still|yet|it(?:['’]s|\s+is))\s+(?:an?\s+)?{_UNSETTLED}\b
@@ -75,40 +69,72 @@ _LEAVES_OPEN = re.compile(
     | (?:\bnot|n['’]t)\s+(?:yet\s+|really\s+)*(?:decide|decided|settled|resolved|agreed|clear)\b(?!\s+to\b)
     | \b(?:decide|settle)\s+(?:\w+\s+){{0,4}}?(?:later|tomorrow|next\s+\w+|on\s+\w+day|another\s+time)\b
     | \b(?:let['’]s|we(?:['’]ll)?)\s+(?:\w+\s+){{0,2}}?(?:come|get|circle)\s+back\s+to\s+(?:this|that|it)\b
-    | \blet['’]s\s+(?:take|discuss)\s+(?:that|this|it)\s+(?:offline|later|next)""",
-    re.IGNORECASE | re.VERBOSE,
+    | \blet['’]s\s+(?:take|discuss)\s+(?:that|this|it)\s+(?:offline|later|next)"""
 )
-_NO_ANSWER = re.compile(
-    r"^(?:(?:well|hm+|um+|honestly|sorry)[,.]?\s+)*(?:(?:i|we)\s+(?:really\s+)?(?:do\s+not|don['’]t)\s+know\b"
-    r"(?!\s+(?:that|the|him|her))|(?:i\s+have\s+)?no\s+idea|(?:i['’]m\s+)?not\s+sure(?:\s+yet)?[.,]|nobody\s+knows|"
-    r"(?:we|i)(?:['’]d|\s+would)\s+have\s+to\s+(?:check|ask|see)|that['’]s\s+(?:still\s+)?(?:open|unclear))",
-    re.IGNORECASE,
+decides = _said(
+    rf"""\b(?:
+      we(?:['’]ve|\s+have)?\s+{_ADVERBS}(?:decided|agreed|settled|chosen|voted|approved)\b
+    | we\s+{_ADVERBS}(?:decide|agree|approve)\s+(?:to|that|on)\b
+    | (?:the|our|final|my)\s+(?:decision|agreement|conclusion|consensus)\s+(?:is|was)\b
+    | (?:it|that|this|they)(?:['’]s|['’]re|\s+is|\s+are)\s+{_ADVERBS}(?:decided|settled|agreed|approved)\b
+    | (?:motion|proposal|budget|plan)\s+(?:is\s+)?{_ADVERBS}(?:carried|passed|approved|accepted|agreed)\b
+    | let['’]s\s+(?:go|run)\s+(?:with|for|ahead\s+with)\b | (?:we|i)\s+{_ADVERBS}(?:go|are\s+going)\s+with\b
+    | we(?:['’]re|\s+are)\s+{_ADVERBS}(?:going|going\s+to\s+go)\s+(?:with|for)\b
+    | we(?:['’]ll|\s+will)\s+{_ADVERBS}(?:go|stick)\s+(?:with|for|ahead)\b | it\s+is\s+then\b
+    )""",
+    *(asks, leaves_open, past),
+    taken_back=_TAKEN_BACK,
 )
-_PROMISES = re.compile(
-    rf"\bi(?:['’]ll|\s+will|\s+shall|(?:['’]m|\s+am)\s+(?:going\s+to|gonna)|\s+can|\s+could|['’]d\s+be\s+happy\s+to)\s+"
-    rf"{_ADVERBS}(?!be\b|have\b|see\b|say\b|come\b|give\s+you|tell\s+you\b|never\b|not\b|always\b)\w+"
-    r"|(?:^|\b(?:i|and)\s+)would\s+like\s+to\b|\bi(?:['’]d\s+like|\s+want|\s+need|\s+have|\s+plan)\s+to\b",
-    re.IGNORECASE,
+concludes = _said(
+    rf"""{_FILLERS}+(?:
+      we\s+(?!\w+ed\b|have|had|need|are|were|got?|get|see|know|can|did)\w+\s+(?:the|an?|our|it|that)\b
+    | (?:{_WE_WILL}\s+|let['’]s\s+{_ADVERBS})(?!see|look|move\s+on|talk|start|be|have|get)\w+)
+    | \b[\w’' -]{{2,30}}\s+it\s+is[.!]?$ | ^let['’]s\s+.*\bthen[.!]?$""",
+    *(asks, leaves_open, past, _said(r"\b(?:what|that|how|where)\b.*it[ ]is"), Act(_TAKEN_BACK)),
 )
-_REQUESTS = re.compile(
-    r"\b(?:can|could|would|will)\s+you\s+(?!go\b|be\b|come|ever|imagine|believe|say|like|remember|tell\s+(?:me|us)|hear|see|explain)\w+"
-    r"|\bplease\s+\w+|\b(?:i(?:['’]d|\s+would)\s+like|i\s+need|i\s+want)\s+you\s+to\b"
-    r"|\byou\s+(?:take|handle|do|write|own)\s+(?:the|that|this|it)\b",
-    re.IGNORECASE,
+proposes = _said(
+    r"""\blet['’]s\s+(?!see|look|move|talk|start|begin|go\s+(?:on|to)|wait|discuss|come|take\s+(?:a|it|that)|turn
+    |think|get)\w+ | \bi\s+(?:propose|suggest|move\s+that)\b""",
+    *(asks, leaves_open, supposes),
 )
-_DUTY = re.compile(
-    r"\b(?:we|someone|somebody|you|one\s+of\s+us)\s+(?:really\s+|still\s+|also\s+)*(?:needs?\s+to|ha(?:ve|s)\s+to|must|"
-    rf"should)\b|\blet['’]s\s+\w+|\b{_WE_WILL}\b|\b(?:goes\s+out|is\s+due|are\s+due)\b"
-    r"|^(?:(?:and|then|also)\s+)?[a-z]+\s+(?:in\s+|up\s+|out\s+)?(?:the|your|our|it|them|me|us)\b",
-    re.IGNORECASE,
+refuses = _said(r"^(?:no\b(?![ ](?:problem|worries|objection))|sorry|i[ ](?:can|won|don)(?:['’]t|not))")
+agrees = _said(
+    r"""^(?:agreed|yes|yeah|yep|ok|okay|sure|sounds\s+good|good|great|perfect|fine|deal|that\s+works|works\s+for\s+me|
+    absolutely|i\s+agree|exactly|alright|definitely|no\s+objections?|of\s+course|will\s+do|certainly|gladly|got\s+it|
+    noted|no\s+problem|happy\s+to|right|cool|i(?:['’]ll|\s+will|\s+can)|we(?:['’]ll|\s+will))\b""",
+    *(refuses, supposes),
 )
-_CONDITIONAL = re.compile(
-    r"^(?:(?:and|but|so)\s+)?(?:unless|suppose|imagine|when|once)\b|\b(?:if|when\s+i)\b", re.IGNORECASE
+has_no_answer = _said(
+    r"""^(?:(?:well|hm+|um+|honestly|sorry)[,.]?\s+)*(?:
+      (?:i|we)\s+(?:really\s+)?(?:do\s+not|don['’]t)\s+know\b(?!\s+(?:that|the|him|her))
+    | (?:i\s+have\s+)?no\s+idea | (?:i['’]m\s+)?not\s+sure(?:\s+yet)?[.,] | nobody\s+knows
+    | (?:we|i)(?:['’]d|\s+would)\s+have\s+to\s+(?:check|ask|see)
+    | that['’]s\s+(?:still\s+)?(?:open|unclear))"""
 )
-_SUMS_UP = re.compile(
-    r"\b(?:let\s+me|let['’]s|i['’]?ll|i\s+will|to)\s+(?:just\s+|quickly\s+)?(?:sum\s+(?:\w+\s+)?up|summari[sz]e|recap)\b"
-    r"|\bin\s+summary\b",
-    re.IGNORECASE,
+promises = _said(
+    rf"""\bi(?:['’]ll|\s+will|\s+shall|(?:['’]m|\s+am)\s+(?:going\s+to|gonna)|\s+can|\s+could
+      |['’]d\s+be\s+happy\s+to)\s+
+      {_ADVERBS}(?!be\b|have\b|see\b|say\b|come\b|give\s+you|tell\s+you\b|never\b|not\b|always\b)\w+
+    | (?:^|\b(?:i|and)\s+)would\s+like\s+to\b | \bi(?:['’]d\s+like|\s+want|\s+need|\s+have|\s+plan)\s+to\b""",
+    *(asks, supposes),
+)
+requests = _said(
+    r"""\b(?:can|could|would|will)\s+you\s+
+      (?!go\b|be\b|come|ever|imagine|believe|say|like|remember|tell\s+(?:me|us)|hear|see|explain)\w+
+    | \bplease\s+\w+ | \b(?:i(?:['’]d|\s+would)\s+like|i\s+need|i\s+want)\s+you\s+to\b
+    | \byou\s+(?:take|handle|do|write|own)\s+(?:the|that|this|it)\b""",
+    supposes,
+)
+names_duty = _said(
+    rf"""\b(?:we|someone|somebody|you|one\s+of\s+us)\s+(?:really\s+|still\s+|also\s+)*
+      (?:needs?\s+to|ha(?:ve|s)\s+to|must|should)\b
+    | \blet['’]s\s+\w+ | \b{_WE_WILL}\b | \b(?:goes\s+out|is\s+due|are\s+due)\b
+    | ^(?:(?:and|then|also)\s+)?[a-z]+\s+(?:in\s+|up\s+|out\s+)?(?:the|your|our|it|them|me|us)\b""",
+    *(asks, supposes, _said(r"^(?:now\s+|so\s+)?today\b")),
+)
+sums_up = _said(
+    r"""\b(?:let\s+me|let['’]s|i['’]?ll|i\s+will|to)\s+(?:just\s+|quickly\s+)?
+      (?:sum\s+(?:\w+\s+)?up|summari[sz]e|recap)\b | \bin\s+summary\b"""
 )
 
 _DAY, _MONTH = f"(?:{one_of(WEEKDAYS)})", f"(?:{one_of(MONTHS)})"
@@ -164,41 +190,3 @@ def firmer(earlier: str | None, later: str | None) -> str | None:
     if earlier and later and _DEADLINE.match(earlier) and not _DEADLINE.match(later):
         return earlier
     return later or earlier
-
-
-@dataclass(frozen=True)
-class Act:
-    """Something that a sentence does: it has its cue, and nothing that takes the cue back.
-
-    Attributes:
-        cue: How it is said.
-        unless: Acts that a sentence with the cue does instead.
-        taken_back: What must not stand before or in the cue; what follows is its object (“we agreed not to”).
-    """
-
-    cue: re.Pattern[str]
-    unless: tuple[Act, ...] = ()
-    taken_back: re.Pattern[str] | None = None
-
-    def __call__(self, text: str) -> bool:
-        """Whether a text does it."""
-        found = self.cue.search(text)
-        if found is None or any(act(text) for act in self.unless):
-            return False
-        return self.taken_back is None or self.taken_back.search(text[: found.end()]) is None
-
-
-asks = Act(re.compile(r"\?\s*$"))
-supposes = Act(_CONDITIONAL)
-sums_up = Act(_SUMS_UP)
-leaves_open = Act(_LEAVES_OPEN)
-has_no_answer = Act(_NO_ANSWER)
-refuses = Act(_REFUSES)
-past = Act(_PAST)
-decides = Act(_DECIDES, (asks, leaves_open, past), _TAKEN_BACK)
-proposes = Act(_PROPOSES, (asks, leaves_open, supposes))
-concludes = Act(_CONCLUDES, (asks, leaves_open, past, Act(_NO_CHOICE), Act(_TAKEN_BACK)))
-agrees = Act(_AGREES, (refuses, supposes))
-promises = Act(_PROMISES, (asks, supposes))
-requests = Act(_REQUESTS, (supposes,))
-names_duty = Act(_DUTY, (asks, supposes, Act(re.compile(r"^(?:now\s+|so\s+)?today\b", re.IGNORECASE))))

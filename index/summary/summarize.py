@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from index.speaker_names import infer_names, is_label
 from index.summary import speech_acts as acts
 from index.summary.findings import action_items, decisions, open_questions, without_repeats
 from index.summary.sentence_scores import KINDS, scores, sentences
-from index.summary.topics import key_sentences, topics
+from index.summary.topics import key_sentences, topic_of, topics
 from index.summary_templates import SUMMARY_TEMPLATES
 from moss_audio.timestamps import clock
 
@@ -71,13 +72,13 @@ def summarize(segments: Sequence[Segment], embeddings: np.ndarray, template: str
     chosen = key_sentences([spoken[at] for at in free], vectors[free], keyness[free], KEY_QUOTES)
     parts: list[Topic] = []
     if kind.topics == "exchanges":
-        parts = _exchanges(spoken, vectors, keyness)[:MOST_LISTED]
+        parts = _exchanges(spoken, vectors, keyness)
     elif kind.topics == "updates":
-        parts = _updates(spoken, vectors, keyness, names)[:MOST_LISTED]
+        parts = _updates(spoken, vectors, keyness, names)
     summary = Summary(
         template=template,
         overview="",
-        topics=tuple(parts or topics(spoken, vectors, keyness)),
+        topics=tuple(parts[:MOST_LISTED] or topics(spoken, vectors, keyness)),
         decisions=tuple(decided[:MOST_LISTED]),
         action_items=tuple(_surest(actions)),
         open_questions=tuple(questions[:MOST_LISTED]),
@@ -98,12 +99,9 @@ def _audience(segments: Sequence[Segment]) -> list[Item]:
     talked: Counter[str | None] = Counter()
     for segment in segments:
         talked[segment.speaker] += len(segment.text.split())
-    lecturer = talked.most_common(1)[0][0] if talked else None
-    return [
-        Item.whole(segment)
-        for segment in segments
-        if _asks(segment) and segment.speaker not in (None, lecturer)
-    ]
+    lecturer = max(talked, key=lambda speaker: talked[speaker], default=None)
+    others = [segment for segment in segments if segment.speaker not in (None, lecturer)]
+    return [Item.whole(segment) for segment in others if _asks(segment)]
 
 
 def _asks(segment: Segment) -> bool:
@@ -123,18 +121,15 @@ def _exchanges(segments: Sequence[Segment], embeddings: np.ndarray, keyness: np.
         else:
             asked.append(at)
     found = []
-    for at, until in zip(asked, [*asked[1:], len(segments)], strict=False):
+    for at, until in pairwise([*asked, len(segments)]):
         question = segments[at]
         reply = [other for other in range(at + 1, until) if segments[other].speaker != question.speaker]
         if reply:
             said = [segments[other] for other in reply]
-            points = key_sentences(said, embeddings[reply], keyness[reply], 2) or [0]
-            end, numbers = (
-                max(segment.end for segment in said),
-                (question.id, *(segment.id for segment in said)),
-            )
-            quotes = tuple(said[point].text for point in points)
-            found.append(Topic(question.text, question.start, end, quotes, numbers, question.speaker))
+            topic = topic_of(question.text, said, embeddings[reply], keyness[reply], 2)
+            points, numbers = topic.points or (said[0].text,), (question.id, *topic.segments)
+            asker, start = question.speaker, question.start
+            found.append(replace(topic, start=start, points=points, segments=numbers, speaker=asker))
     return found
 
 
@@ -142,16 +137,12 @@ def _updates(
     segments: Sequence[Segment], embeddings: np.ndarray, keyness: np.ndarray, names: Mapping[str, str]
 ) -> list[Topic]:
     """One topic for each voice, in the order in which they first speak, with its key sentences."""
-    found = []
+    found: list[Topic] = []
     for speaker in dict.fromkeys(segment.speaker for segment in segments if segment.speaker):
         own = [at for at, segment in enumerate(segments) if segment.speaker == speaker]
         said = [segments[at] for at in own]
-        points = key_sentences(said, embeddings[own], keyness[own], MOST_UPDATES)
-        if points:
-            told = tuple(said[at].text for at in points)
-            numbers = tuple(segment.id for segment in said)
-            end = max(segment.end for segment in said)
-            found.append(Topic(names.get(speaker, speaker), said[0].start, end, told, numbers))
+        topic = topic_of(names.get(speaker, speaker), said, embeddings[own], keyness[own], MOST_UPDATES)
+        found += [topic] if topic.points else []
     return found
 
 

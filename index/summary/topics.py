@@ -48,14 +48,13 @@ _CUE = re.compile(
 # These announce something small as often as a topic, so they weigh half.
 _WEAK = re.compile(r"(?:what|how)\s+about|one\s+more\s+thing|sum\s+up|summari[sz]e", re.IGNORECASE)
 _PLAIN = frozenset((*STOP_WORDS, *WEEKDAYS, *number_words(1, 12), *TENS, *LARGE_NUMBERS[:3])) | word_set(
-    """absolutely actually afternoon agree agreed alright basically bit bye called cheers course definitely
-    everyone evening exactly fine folks goodbye goes good great guess guys hello hey hi honestly joining kind
-    let look lot lots maybe morning new nice obviously perfect pretty probably really right second sense sort
-    start started sure talk talking thank thanks think today tomorrow true way welcome word words work yeah
-    hmm yep yesterday first next last also even already quite rather little big much many need needs want
-    wants
-    know take takes taken makes made make come comes came year years month months week weeks day days time
-    times hour hours minute minutes people person"""
+    """absolutely actually afternoon agree agreed alright basically bit bye called cheers course
+    definitely evening exactly fine folks goodbye good great guess guys hello hey hi honestly joining kind
+    look lot lots maybe morning new nice obviously perfect pretty probably really right second sense sort
+    start started sure thank thanks today tomorrow true way welcome word words work yeah hmm yep yesterday
+    first next last even already quite rather little big needs wants know take takes taken makes made make
+    come comes came year years month months week weeks day days time times hour hours minute minutes
+    people person"""
 )
 """Words that no title is made of: beside stop words those of greeting, agreeing, counting and dating."""
 DIVERSITY = 0.4
@@ -113,17 +112,19 @@ def topics(
         part = segments[first:last]
         telling = {word: own[word] * float(np.log(1 + len(pieces) / spread[word])) for word in own}
         title = _announced(part) or _telling(part, telling) or part[0].text[:60]
-        chosen = key_sentences(part, embeddings[first:last], keyness[first:last], 3 if len(part) > 8 else 2)
-        found.append(
-            Topic(
-                title=title[:1].upper() + title[1:],
-                start=part[0].start,
-                end=max(segment.end for segment in part),
-                points=tuple(part[at].text for at in chosen),
-                segments=tuple(segment.id for segment in part),
-            )
-        )
+        most = 3 if len(part) > 8 else 2
+        title = title[:1].upper() + title[1:]
+        found.append(topic_of(title, part, embeddings[first:last], keyness[first:last], most))
     return found
+
+
+def topic_of(
+    title: str, segments: Sequence[Segment], embeddings: np.ndarray, keyness: np.ndarray, most: int
+) -> Topic:
+    """Segments, in order, as a topic with up to ``most`` key sentences; arguments as in ``key_sentences``."""
+    points = tuple(segments[at].text for at in key_sentences(segments, embeddings, keyness, most))
+    end = max(segment.end for segment in segments)
+    return Topic(title, segments[0].start, end, points, tuple(segment.id for segment in segments))
 
 
 def key_sentences(

@@ -82,10 +82,29 @@ def test_and_after_that_follows_a_quote_too(desk: Desk) -> None:
     assert "sign the contract" in cited_texts(desk, then)[0]
 
 
-def test_the_decision_about_a_topic_comes_first(desk: Desk) -> None:
-    answer = desk.assistant.ask("what did we decide about the sound stage?")
+@pytest.mark.parametrize(
+    "question",
+    ["what did we decide about the sound stage?", "which decisions concern the sound stage budget?"],
+)
+def test_the_decision_about_a_topic_comes_first_and_no_agenda_after_it(desk: Desk, question: str) -> None:
+    answer = desk.assistant.ask(question)
     assert "North Key audio" in answer.citations[0].quote
     assert not any("fairy crew" in text for text in cited_texts(desk, answer))
+    topic = next(row["start"] for row in heard() if "second topic the sound stage" in row["text"])
+    assert all(citation.start >= topic for citation in answer.citations)
+    assert_sound(desk, answer)
+
+
+def test_decisions_about_two_topics_are_those_of_both(desk: Desk) -> None:
+    answer = desk.assistant.ask("what decisions were made about the ferry and the sound stage?")
+    quotes = " ".join(cited_texts(desk, answer))
+    assert "extra fairy crew" in quotes and "North Key audio" in quotes
+
+
+def test_where_nothing_answers_a_question_what_was_said_about_its_topic_is_shown(desk: Desk) -> None:
+    answer = desk.assistant.ask("why are people so happy about the app?")
+    assert any("app" in text.split() for text in cited_texts(desk, answer))
+    assert "nothing that answers this" in answer.text
     assert_sound(desk, answer)
 
 
@@ -100,6 +119,7 @@ def test_a_misheard_topic_is_still_found(desk: Desk) -> None:
         ("who will call the rowing club?", "I'll call the rowing club this afternoon"),
         ("how many volunteers do we have?", "We have 190 people"),
         ("when is the next call?", "on Thursday at 9"),
+        ("which minute does the last boat leave?", "the last boat leaves at 10.30"),
         ("what did Speaker 2 say about the backup server?", "test of the backup server"),
         ("why was the app down?", "app was down"),
     ],

@@ -10,7 +10,7 @@ import pytest
 from agent.settings import Settings
 from agent.workspace import open_workspace
 from index.export.formats import export
-from index.recording_errors import MediaError, MossAgentError, TranscriptError, WeightsError
+from index.recording_errors import InvalidInput, MediaError, MossAgentError, TranscriptError, WeightsError
 from index.records import NoteKind, Recording, Segment, Status
 from tests.index.test_voice_label_migration import revise
 from tests.servers import postgres
@@ -58,6 +58,8 @@ def written(folder: Path, segments: list[Segment], name: str, later: float = 0.0
 
 def test_a_transcript_without_media_is_asked_searched_summarised_and_exported(workspace, talk, tmp_path):
     recording = workspace.import_transcript(written(tmp_path, talk, "talk.vtt"))
+    with pytest.raises(InvalidInput, match="without its media"):
+        workspace.listen("talk", 0.0, 4.0, "Who speaks?")
     assert (recording.status, recording.imported, recording.has_media) == ("ready", "vtt", False)
     assert set(recording.speakers) == {one.speaker for one in talk}
     assert recording.duration == pytest.approx(talk[-1].end, abs=0.5) and not recording.problems
@@ -113,6 +115,8 @@ def test_media_given_later_is_laid_under_the_transcript_which_stays(workspace, t
     other = written(tmp_path, talk[:3], "other.srt")
     with pytest.raises(MossAgentError, match="talk"):
         workspace.import_transcript(other, media)
+    with pytest.raises(MossAgentError, match="itself"):
+        workspace.import_transcript(other, other)
     assert [one.title for one in workspace.library.recordings()] == ["talk"]
 
 

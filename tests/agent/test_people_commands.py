@@ -7,6 +7,7 @@ import json
 import sys
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,15 @@ from argon2 import PasswordHasher
 from agent.cli import commands as cli
 from agent.settings import Settings
 from agent.workspace import Workspace, open_workspace
-from index.recording_errors import UnknownRecording
+from index.recording_errors import (
+    Busy,
+    Forbidden,
+    HomeInUse,
+    MossAgentError,
+    UnknownRecording,
+    VectorsAway,
+)
+from index.records import Status
 from index.store.access import EVERYTHING, acting_as
 from index.store.database import RecordingRow, VoiceRow, VoiceSampleRow
 from tests.support.indexed import embedder, sentences, store
@@ -122,9 +131,11 @@ def test_the_log_says_who_did_what_and_not_what_was_said(run: Run, home: Path):
     run("transcript", "Talk", name="anna")
     run("rename", "Talk", "Other", name="anna")
     run("correct", "Other", "0:01", "Secret words.", name="anna")
+    comment = str(run("comment", "Other", "0:01", "Secret note.", name="anna")["id"])
+    run("comments", "Other", "--remove", comment, name="anna")
     entries = [(each["who"], each["what"]) for each in run("people", "log")]
     assert entries == [
-        ("anna", "changed"), ("anna", "changed"), ("anna", "exported"), ("anna", "opened"),
+        *4 * [("anna", "changed")], ("anna", "exported"), ("anna", "opened"),
     ]  # fmt: skip
     assert run("people", "log", "--person", "ben") == []
     assert {each["recording"] for each in run("people", "log", "--recording", "Other")} == {recording}
@@ -143,13 +154,48 @@ def test_old_recordings_are_listed_and_then_deleted(run: Run, home: Path):
             age = timedelta(days=10 if row.id == kept else 100)
             row.added_at = (now - age).isoformat(timespec="seconds")
     workspace.close()
+    old = f"{'b' * 32}"
+    for state in ("failed", "waiting"):
+        note = home / "upload-jobs" / f"{old}.json"
+        note.parent.mkdir(exist_ok=True)
+        note.write_text(json.dumps({"state": state, "sent": (now - timedelta(days=91)).timestamp()}))
+        (home / "uploads" / old).mkdir(parents=True)
+        old = f"{'c' * 32}"
     assert run("people", "sweep", code=1)
     assert [each["deleted"] for each in run("people", "sweep", "--days", "90")] == [False]
     assert len(run("list")) == 2
     assert [each["title"] for each in run("people", "sweep", "--days", "90", "--yes")] == ["Old talk"]
     assert [each["id"] for each in run("list")] == [kept]
+    assert [folder.name for folder in (home / "uploads").iterdir()] == [old], "what failed goes as well"
     workspace = open_workspace(Settings(home=home, keep_days=5))
     assert [recording.id for recording in workspace.sweep()] == [kept]
+    workspace.close()
+
+
+def test_an_old_recording_that_cannot_be_deleted_keeps_no_other(home: Path, monkeypatch: pytest.MonkeyPatch):
+    workspace = open_workspace(Settings(home=home, keep_days=90))
+    ids = [store(workspace.library, sentences("Old."), title) for title in "ABCD"]
+    delete = workspace.vectors.delete
+    with workspace.library.database.transaction() as session:
+        for row in session.query(RecordingRow):
+            row.added_at = f"2020-01-0{1 + ids.index(row.id)}T00:00:00+00:00"
+            row.status = Status.LISTENING if row.id == ids[2] else Status.READY  # a process ended over it
+
+    def away(recording: str) -> None:
+        if recording == ids[1]:
+            raise VectorsAway("The server is away.")
+        delete(recording)
+
+    monkeypatch.setattr(workspace.vectors, "delete", away)
+    found = workspace.too_old
+    workspace.library.delete(ids[0])
+    # Another process, which sweeps too, was faster.
+    gone = replace(found()[0], id=ids[0])
+    monkeypatch.setattr(workspace, "too_old", lambda days=None: [gone, *found(days)])
+    busy = workspace.library.database.holding(ids[3])
+    with pytest.raises(MossAgentError, match="1 could not be"), busy:
+        workspace.sweep()
+    assert {recording.id for recording in workspace.recordings()} == {ids[1], ids[3]}
     workspace.close()
 
 
@@ -181,16 +227,18 @@ def test_removing_somebody_leaves_nothing_of_them_in_any_file(home: Path):
         assert comment.by == ben.name
     with acting_as(anna):
         people.share(annas, ben.name, can_edit=True)
+        workspace.note("shared", annas, f"{ben.name}, to edit")
     with acting_as(ben):
         workspace.library.add_comment(annas, 0.0, "From Ben.")
         workspace.correct_sentence(annas, workspace.library.segments(annas)[0].id, "Anna stays.", by="page")
+        workspace.correct_sentence(annas, workspace.library.segments(annas)[0].id, "Anna is here.")
     upload = home / "upload-jobs" / f"{'a' * 32}.json"
     upload.parent.mkdir()
     upload.write_text(json.dumps({"person": ben.id, "title": mark}))
     assert workspace.remove_person(ben.name) == 1
     with acting_as(anna):
         assert [each.by for each in workspace.comments(annas)] == [""]
-        assert [each.by for each in workspace.correction_history(annas)] == ["page"]
+        assert [each.by for each in workspace.correction_history(annas)] == ["", "page"]
     with pytest.raises(UnknownRecording), acting_as(EVERYTHING):
         workspace.library.recording(recording)
     assert people.by_key(key) is people.signed_in(token) is None
@@ -198,6 +246,27 @@ def test_removing_somebody_leaves_nothing_of_them_in_any_file(home: Path):
     for file in home.rglob("*"):
         if file.is_file():
             assert mark.encode() not in file.read_bytes(), file
+
+
+def test_nothing_is_added_for_somebody_who_is_being_removed(home: Path):
+    workspace = open_workspace(Settings(home=home))
+    workspace.people.add("anna")
+    ben = workspace.people.add("ben")
+    with acting_as(ben):
+        store(workspace.library, sentences("Hello."), "Talk")
+    with pytest.raises(Busy):
+        workspace.people.remove("ben")
+    held = open_workspace(Settings(home=home))
+    with held.writing(), pytest.raises(HomeInUse):
+        workspace.remove_person("ben")
+    held.close()
+    assert not workspace.people.is_disabled(ben), "nothing was begun"
+    assert workspace.remove_person("ben") == 1
+    with pytest.raises(Forbidden), acting_as(ben):
+        store(workspace.library, sentences("Too late."), "Late talk")
+    with acting_as(EVERYTHING):
+        assert workspace.recordings() == []
+    workspace.close()
 
 
 def fill(workspace: Workspace, recording: str, mark: str) -> None:

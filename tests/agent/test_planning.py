@@ -204,6 +204,11 @@ def test_questions_for_topics_outline(question: str) -> None:
         ("open questions?", "open_questions", "", ""),
         ("what was left open about Sunday?", "open_questions", "Sunday", ""),
         ("what did they settle on for the weather?", "decisions", "the weather", ""),
+        ("what did Anna decide?", "decisions", "", "Anna"),
+        ("what did we agree on regarding printing?", "decisions", "printing", ""),
+        ("list all deadlines", "action_items", "", ""),
+        ("what should we do about volunteers?", "action_items", "volunteers", ""),
+        ("which tasks are for anna?", "action_items", "anna", "anna"),
         ("what was the decision of the discussion about the app, please", "decisions", "the app", ""),
         ("what did they decide on the colour at minute 5?", "decisions", "the colour", ""),
     ],
@@ -221,6 +226,7 @@ def test_decisions_actions_and_open_questions(question: str, items: str, about: 
         ("who will call the rowing club?", "who"),
         ("how much does the extra crew cost?", "how much"),
         ("when is the next call?", "when"),
+        ("which minute does the last boat leave?", "when"),
         ("when was the barge mentioned?", "mentioned"),
         ("why was the app down?", "why"),
         ("what did they say about penguins?", ""),
@@ -285,6 +291,16 @@ def test_a_name_that_is_no_voice_is_said_to_be_none() -> None:
     intent = understand(asked("what did Ben say about the app?"))
     assert (intent.speaker, intent.unnamed) == (None, "Ben")
     assert intent.query == "what did they say about the app?"
+
+
+def test_what_something_costs_is_no_question_about_a_person() -> None:
+    intent = understand(asked("how much does North Key cost?"))
+    assert (intent.unnamed, intent.query) == ("", "how much does North Key cost?")
+
+
+def test_a_person_s_tasks_may_be_asked_for_by_topic() -> None:
+    intent = understand(asked("what tasks are for Speaker 2 about the app?"))
+    assert (intent.items, intent.person, intent.about) == ("action_items", "Speaker 2", "the app")
 
 
 def test_where_no_recording_is_meant_nobody_is_said_to_be_missing() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -74,14 +76,27 @@ def test_what_fits_is_left_alone(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("pause", [5.0, 30.0])
-def test_a_pause_that_only_one_of_both_has_is_refused_with_its_place(seed: int, pause: float) -> None:
-    said = talk(LONG, seed)
+@pytest.mark.parametrize(
+    ("seconds", "pause"), [(LONG, 2.5), (LONG, 5.0), (LONG, 30.0), (SHORT, 3.0), (LONG, -4.0), (SHORT, -10.0)]
+)
+def test_a_pause_that_only_one_of_both_has_is_refused_with_its_place(
+    seed: int, seconds: float, pause: float
+) -> None:
+    said = talk(seconds, seed)
+    at = 0.55 * seconds
+    # What is said while only the transcript goes on is not in the media.
     speech = [
-        span if span.start < 700 else Span(span.start + pause, span.end + pause) for span in heard(said, seed)
+        span if span.start < at else Span(span.start + pause, span.end + pause)
+        for span in heard(said, seed)
+        if span.end < at or span.start >= at + max(0.0, -pause)
     ]
-    with pytest.raises(TranscriptError, match=rf"1[123]:.* {pause:.0f} s later"):
-        fit_to_media(said, speech, LONG + pause, "talk.mp3")
+    with pytest.raises(TranscriptError) as refused:
+        fit_to_media(said, speech, seconds + pause, "talk.mp3")
+    told = re.search(r"about ([\d:]+);.* (\d+) s (later|earlier)", str(refused.value))
+    assert told is not None
+    minute, second = told[1].split(":")
+    assert 60 * int(minute) + int(second) == pytest.approx(at, abs=20)
+    assert int(told[2]) * (1 if told[3] == "later" else -1) == pytest.approx(pause, abs=0.6)
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -40,6 +40,9 @@ ENGLISH_THEN_GERMAN = DATA / "field_cases" / "english_then_german.opus"
 THREE = DATA / "three_languages.opus"
 """Spanish up to 19.3 s, English up to 43.8 s, then German."""
 
+CHANGE = 70.9 - 26.9
+"""Where the English of the stretch that is heard of the former becomes German, seconds."""
+
 
 def stretch(seconds: float = 5.0, **odds: float) -> tuple[dict[str, float], float]:
     return odds, seconds
@@ -114,16 +117,20 @@ def words(segments: tuple[Segment, ...], start: float = 0.0, end: float = 1e9) -
     return " ".join(item.text for item in segments if start <= item.start < end).lower()
 
 
+def joined(source: Path, target: Path, *stretches: tuple[float, float]) -> Path:
+    """Some stretches of a file, in seconds, one after another: hearing all of it takes long."""
+    whole = target.with_name("whole.flac")
+    decode_to_flac(source, whole)
+    parts = [cut(whole, start, end)[0] for start, end in stretches]
+    soundfile.write(target, np.concatenate(parts), SAMPLE_RATE)
+    return target
+
+
 @pytest.mark.slow
 def test_german_then_english_comes_out_each_in_its_language(whisper, tmp_path):
-    decode_to_flac(ENGLISH_THEN_GERMAN, tmp_path / "whole.flac")
-    audio, _ = soundfile.read(tmp_path / "whole.flac", dtype="float32")
     german = 22.3
-    change = round(70.9 * SAMPLE_RATE)
-    spoken_after = audio[change : change + round(german * SAMPLE_RATE)]
-    turned = np.concatenate([spoken_after, audio[: round(24 * SAMPLE_RATE)]])
-    soundfile.write(tmp_path / "turned.wav", turned, SAMPLE_RATE)
-    found = transcript(tmp_path / "turned.wav", whisper)
+    path = joined(ENGLISH_THEN_GERMAN, tmp_path / "turned.wav", (70.9, 70.9 + german), (0, 24))
+    found = transcript(path, whisper)
     assert spoken(found.segments, 0, german - 0.5) == {"de"}
     assert spoken(found.segments, german + 0.5, 1e9) == {"en"}
     assert found.coverage > 0.97 and "dienstag" in words(found.segments, 0, german)
@@ -132,12 +139,12 @@ def test_german_then_english_comes_out_each_in_its_language(whisper, tmp_path):
 
 @pytest.mark.slow
 def test_three_languages_come_out_each_in_its_language(whisper, tmp_path):
-    path = tmp_path / "three.opus"
-    path.write_bytes(THREE.read_bytes())
+    path = joined(THREE, tmp_path / "three.wav", (3.15, 19.4), (19.6, 33.7), (43.8, 54.6))
     found = transcript(path, whisper)
-    assert spoken(found.segments, 0, 19.3) == {"es"}
-    assert spoken(found.segments, 19.9, 43.5) == {"en"}
-    assert spoken(found.segments, 44.5, 70) == {"de"}
+    assert spoken(found.segments, 0, 16.2) == {"es"}
+    assert spoken(found.segments, 16.4, 30.3) == {"en"}
+    assert spoken(found.segments, 30.5, 42) == {"de"}
+    assert found.coverage > 0.97
     assert "jardín" in words(found.segments) and "festival" in words(found.segments)
     assert "prüfung" in words(found.segments)
 
@@ -148,7 +155,8 @@ def mixed(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     home = tmp_path_factory.mktemp("mixed")
     (home / "models").symlink_to(models)
     opened = open_workspace(Settings(home=home, transcriber="base"))
-    opened.add(ENGLISH_THEN_GERMAN, title="Call")
+    folder = tmp_path_factory.mktemp("call")
+    opened.add(joined(ENGLISH_THEN_GERMAN, folder / "call.wav", (26.9, 94.0)), title="Call")
     yield opened
     opened.close()
 
@@ -157,10 +165,10 @@ def mixed(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 def test_english_then_german_comes_out_each_in_its_language(mixed):
     recording = mixed.library.resolve("Call")
     segments = tuple(mixed.library.segments(recording.id))
-    assert spoken(segments, 0, 69.5) == {"en"}
-    assert spoken(segments, 71.0, 1e9) == {"de"}
-    assert "prüfung beginnt am dienstag" in words(segments, 71.0)
-    assert "extra crew" in words(segments, 0, 70)
+    assert spoken(segments, 0, CHANGE - 1.4) == {"en"}
+    assert spoken(segments, CHANGE + 0.1, 1e9) == {"de"}
+    assert "prüfung beginnt am dienstag" in words(segments, CHANGE + 0.1)
+    assert "extra crew" in words(segments, 0, CHANGE - 0.9)
     assert recording.coverage is not None and recording.coverage > 0.97
     assert (recording.language, recording.languages) == ("en", ("en", "de"))
 
@@ -168,11 +176,11 @@ def test_english_then_german_comes_out_each_in_its_language(mixed):
 def test_windows_are_cut_where_the_language_changes(mixed):
     with mixed.library.database.transaction() as session:
         rows = session.scalars(select(WindowRow).order_by(WindowRow.start)).all()
-    assert [row.language for row in rows if row.end < 69.5] == ["en"] * sum(row.end < 69.5 for row in rows)
-    assert {row.language for row in rows if row.end > 75} == {"de"}
+    assert rows[0].language == "en" and {row.language for row in rows if row.end < CHANGE - 1.4} <= {"en"}
+    assert {row.language for row in rows if row.end > CHANGE + 4.1} == {"de"}
     assert all(row.done and row.end > row.start for row in rows)
     assert all(before.end <= after.start for before, after in pairwise(rows))
-    assert min(abs(row.start - 70.5) for row in rows) < 1.5
+    assert min(abs(row.start - CHANGE + 0.4) for row in rows) < 1.5
 
 
 def test_the_languages_are_shown(mixed):

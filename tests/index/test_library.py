@@ -16,7 +16,9 @@ from sqlalchemy import event, inspect, select, text
 from index.recording_errors import AmbiguousRecording, MossAgentError, UnknownRecording
 from index.records import Segment, Span, Word
 from index.search.indexing import index_recording
+from index.search.passages import PassageStore
 from index.search.vectors import Vectors
+from index.store.access import NOBODY, acting_as
 from index.store.database import (
     MIGRATIONS,
     Base,
@@ -31,6 +33,7 @@ from index.store.database import (
 from index.store.library import Library
 from tests.support.indexed import (
     KEYWORD_TABLES,
+    Numbers,
     embedder,
     heard,
     keyword_index_is_whole,
@@ -396,6 +399,21 @@ def test_deleting_leaves_other_recordings_and_the_keyword_index_whole(library: L
     with library.database.transaction() as session:
         names = session.scalars(select(SpeakerRow.recording_id).distinct())
         assert list(names) == [kept]
+    vectors.close()
+
+
+def test_the_number_of_passages_follows_what_is_indexed_and_deleted(library: Library) -> None:
+    vectors = Vectors(library.home / "vectors", Numbers())
+    passages = PassageStore(library.database)
+    assert passages.size() == 0
+    kept, dropped = store(library, heard(), "Kept"), store(library, sentences("One.", "Two."), "Dropped")
+    for recording in (kept, dropped, kept):
+        index_recording(library, Numbers(), vectors, recording)
+        assert passages.size() == len(_passages(library.database)) > 0
+    library.delete(dropped)
+    with acting_as(NOBODY):
+        seen = passages.count(), passages.size()
+    assert seen == (0, len(_passages(library.database)))
     vectors.close()
 
 

@@ -88,12 +88,13 @@ def test_a_word_that_is_no_status_is_refused(context: IngestContext) -> None:
 @pytest.mark.parametrize("kind", NoteKind)
 def test_every_kind_is_worded_in_whole_sentences(kind: NoteKind) -> None:
     numbers = {"failed": 1, "total": 3, "packets": 12, "parts": 2, "heard": 1, "others": 1, "other": 2}
-    numbers |= {"backwards": 2, "ends": 1, "lines": 2, "tenths": -15}
+    numbers |= {"backwards": 2, "ends": 1, "lines": 2, "segments": 2, "tenths": -15}
     note = Note(kind, StageName.READING, (Span(35.0, 50.0),), numbers, "The server broke down.")
     sentence = describe(note)
     assert sentence[0].isupper() and sentence.endswith(".") and ".." not in sentence
     without_detail = (
-        NoteKind.NO_SPEECH, NoteKind.TIMES_MENDED, NoteKind.LINES_LEFT_OUT, NoteKind.CLOCK_MOVED
+        NoteKind.NO_SPEECH, NoteKind.TIMES_MENDED, NoteKind.LINES_LEFT_OUT, NoteKind.SEGMENTS_LEFT_OUT,
+        NoteKind.CLOCK_MOVED
     )  # fmt: skip
     assert ("The server broke down" in sentence) == (kind not in without_detail)
     assert describe_all([note, note]) == f"{sentence} {sentence}"

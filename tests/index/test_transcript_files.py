@@ -194,12 +194,28 @@ def test_whisperx_divides_a_segment_between_its_speakers(tmp_path):
         {"language": "english", "duration": 9.0, "text": "Hello there, my friend. Bye.", "words": [
             {"word": word, "start": at, "end": at + 1}
             for at, word in enumerate(["Hello", "there", "my", "friend", "Bye"])]},
+        {"text": " Hello there, my friend. Bye.", "chunks": [
+            {"timestamp": [0.0, 2.5], "text": " Hello there, my"},
+            {"timestamp": [2.5, None], "text": " friend. Bye."}]},
+        {"text": " Hello there, my friend. Bye.", "chunks": [
+            {"timestamp": [at, at + 1], "text": f" {word}"}
+            for at, word in enumerate(["Hello", "there,", "my", "friend.", "Bye."])]},
+        {"segments": [{**one, "start": str(one["start"])} for one in WHISPER["segments"]]},
     ],
 )  # fmt: skip
 def test_other_jsons_of_the_family_say_the_same(document, tmp_path):
     found = read(tmp_path, "other.json", json.dumps(document))
     assert [one.text for one in found.segments] == ["Hello there, my friend.", "Bye."]
     assert found.segments[0].start == 0.0
+
+
+def test_segments_that_do_not_say_when_are_left_out_with_a_note(tmp_path):
+    said = [{"start": 0, "end": 1, "text": "Hello."}, {"text": "When?"}, {"start": "soon", "text": "Then."}]
+    for kind in ({}, {"kind": "speech"}):
+        document = json.dumps({"segments": [one | kind for one in said]})
+        found = read(tmp_path, "x.json", document)
+        assert [one.text for one in found.segments] == ["Hello."]
+        assert [note.numbers for note in found.notes] == [{"segments": 2}]
 
 
 # --- bad input ----------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from starlette.testclient import TestClient
 
 from agent.settings import Settings
 from agent.workspace import Workspace, open_workspace
-from index.recording_errors import MossAgentError
+from index.recording_errors import Busy, DatabaseAway, MossAgentError, UnknownRecording
 from index.records import Recording
 from index.search.indexing import index_recording
 from index.store.access import EVERYTHING, NOBODY, Actor, Person, acting_as
@@ -407,6 +407,31 @@ def test_a_link_shows_one_recording_until_it_is_revoked(house: House):
     form = {"action": "revoke", "number": str(number)}
     assert house.ask("anna", "POST", f"/share/{house.shared}", data=form).status_code == 303
     assert [house.ask(None, "GET", path).status_code for path in paths] == [404, 404, 404]
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (UnknownRecording("There is no recording."), 404),
+        (Busy("Somebody else is changing the same; try again."), 503),
+        (DatabaseAway("The database cannot be used."), 503),
+    ],
+)
+def test_what_goes_wrong_in_the_middle_of_a_request_is_one_sentence(
+    house: House, monkeypatch: pytest.MonkeyPatch, error: MossAgentError, status: int
+):
+    def fails(*_: Any, **__: Any) -> None:
+        raise error
+
+    # It was found, and is gone, or cannot be read, a moment later.
+    for name in ("export", "read", "timeline", "topics"):
+        monkeypatch.setattr(house.workspace, name, fails)
+    with acting_as(house.people["anna"]):
+        token = house.workspace.people.make_link(house.shared, None)
+    paths = [f"/{kind}/{house.shared}" for kind in ("timeline", "topics")]
+    for path in (*paths, f"/export/{house.shared}.txt", f"/s/{token}", f"/s/{token}/export.txt"):
+        answer = house.ask("anna", "GET", path)
+        assert (answer.status_code, "Internal" in answer.text) == (status, False), path
 
 
 def test_a_link_that_has_ended_shows_nothing(house: House, monkeypatch: pytest.MonkeyPatch):
