@@ -60,7 +60,7 @@ POSSIBLE = 0.25
 MOST_COMPARED = 3
 """Languages that a stretch is written down in, at most."""
 
-CERTAIN = 0.95
+CERTAIN = 0.98
 """A stretch whose language is as certain as this is not written down to compare."""
 
 FAINT = 0.05
@@ -168,16 +168,16 @@ class LanguageWhisper(WhisperModel):
         return found or [LanguageSpan(Span(window.start, window.end), expected)]
 
     def _compared(self, odds: Odds, audio: np.ndarray, stretch: Span, languages: Sequence[str]) -> Odds:
-        """The odds of a few languages in a stretch, by ear and by what can be made out in each."""
+        """The odds of a few languages in a stretch: by ear, with what is spoken around it and without, and by
+        what can be made out in each."""
         among = {language: max(odds.get(language, 0.0), FAINT) for language in languages}
-        if max(among.values()) < CERTAIN * sum(among.values()):
+        if max(odds.get(language, 0.0) for language in languages) < CERTAIN:
             alone = self._alone(audio, stretch)
-            odds = self._whole_odds(alone)
+            by_itself = self._whole_odds(alone)
             sure = self._sureness(alone, languages)
-            among = {
-                language: max(odds.get(language, 0.0), FAINT) * math.exp(SURENESS * sure[language])
-                for language in languages
-            }
+            for language, share in among.items():
+                both = math.sqrt(share * max(by_itself.get(language, 0.0), FAINT))
+                among[language] = both * math.exp(SURENESS * sure[language])
         whole = sum(among.values())
         return {language: share / whole for language, share in among.items()}
 
