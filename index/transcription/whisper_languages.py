@@ -149,7 +149,7 @@ class LanguageWhisper(WhisperModel):
         possible = _possible(odds, stretches, expected)
         if len(possible) > 1:
             odds = [
-                self._compared(each, audio, stretch, possible)
+                self._compared(each, audio, stretch, possible, expected)
                 for each, stretch in zip(odds, stretches, strict=True)
             ]
         heard = list(zip(odds, (part.duration for part in stretches), strict=True))
@@ -167,9 +167,15 @@ class LanguageWhisper(WhisperModel):
             start = end
         return found or [LanguageSpan(Span(window.start, window.end), expected)]
 
-    def _compared(self, odds: Odds, audio: np.ndarray, stretch: Span, languages: Sequence[str]) -> Odds:
+    def _compared(
+        self, odds: Odds, audio: np.ndarray, stretch: Span, languages: Sequence[str], expected: str
+    ) -> Odds:
         """The odds of a few languages in a stretch: by ear, with what is spoken around it and without, and by
-        what can be made out in each."""
+        what can be made out in each.
+
+        Of noise a decoder makes anything, sure of itself in any language. So what it makes out speaks against
+        other languages than the expected one, and for none beyond what was heard of it.
+        """
         among = {language: max(odds.get(language, 0.0), FAINT) for language in languages}
         if max(odds.get(language, 0.0) for language in languages) < CERTAIN:
             alone = self._alone(audio, stretch)
@@ -179,7 +185,12 @@ class LanguageWhisper(WhisperModel):
                 both = math.sqrt(share * max(by_itself.get(language, 0.0), FAINT))
                 among[language] = both * math.exp(SURENESS * sure[language])
         whole = sum(among.values())
-        return {language: share / whole for language, share in among.items()}
+        others = {
+            language: min(share / whole, max(odds.get(language, 0.0), FAINT))
+            for language, share in among.items()
+            if language != expected
+        }
+        return {**others, expected: 1.0 - sum(others.values())}
 
     def _alone(self, audio: np.ndarray, stretch: Span) -> np.ndarray:
         """The encoder's output of a stretch with nothing but silence behind it."""
