@@ -61,6 +61,8 @@ def test_a_change_of_language_is_followed_and_followed_back():
     assert follow([ENGLISH, ENGLISH, tail], "en") == ["en", "en", "de"], "a sentence at the end"
     assert follow([ENGLISH, GERMAN, ENGLISH], "en") == ["en", "de", "en"], "a clear sentence"
     assert follow([GERMAN, ENGLISH, ENGLISH], "en") == ["de", "en", "en"], "at the beginning"
+    assert follow([ENGLISH, GERMAN, ENGLISH], "en", is_noisy=True) == ["en"] * 3, "a sentence in noise"
+    assert follow([ENGLISH, *[GERMAN] * 4, ENGLISH], "en", is_noisy=True)[1:5] == ["de"] * 4, "many in noise"
     assert follow([], "en") == []
 
 
