@@ -250,7 +250,7 @@ class _Answer:
             text = self.moments(items)
         elif intent.wants == "all" or intent.exclude:
             text = _listed("This was said about it:", self.rows(_runs(items)))
-        elif self.situation.all(SearchResult)[0].content.query != self.found.content.query:
+        elif not self.situation.all(SearchResult)[0].evidence:
             # Nothing answers the question; what it says that it is about was looked for then.
             head = f"I found nothing that answers this. About {self.topic()}, this was said:"
             text = _listed(head, self.rows(_runs(items)))

@@ -490,6 +490,11 @@ class RaySession:
             return ask()
         except WorkerDied:
             raise
+        except SystemExit as error:
+            # How Ray leaves where its node took this process for gone; anybody else ends with a code.
+            if error.code:
+                raise
+            raise ClusterAway(LOST) from error
         except Exception as error:
             self._fail(error)
 
@@ -510,7 +515,7 @@ class RaySession:
             try:
                 ray.get(self._desk.present.remote(self.asker), timeout=GONE_SECONDS - PRESENT_SECONDS)
                 heard = time.monotonic()
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 log.debug("Ray is silent: %s", error)
             if time.monotonic() - heard >= GONE_SECONDS and not self._closed.is_set():
                 self.lost = True

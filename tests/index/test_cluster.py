@@ -294,6 +294,18 @@ def test_a_person_overtakes_an_archive_of_fifty(nodes, pool, folder):
     assert len(order) == len(set(order)) == 51
 
 
+def test_a_node_that_takes_this_process_for_gone_is_told_from_the_end_of_the_program(nodes, pool, folder):
+    session = nodes.link.session()
+
+    def leave(*_: Any, **__: Any) -> None:
+        raise SystemExit(0)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session._ray, "wait", leave)
+        with pytest.raises(ClusterAway):
+            session.call(pool, "note", (1.0,))
+
+
 def test_an_engine_that_fails_says_so_in_its_own_words(nodes, pool, folder, clip, library):
     (folder / "refuse").touch()
     with pytest.raises(HearingError, match="refuse"):

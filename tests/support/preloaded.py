@@ -88,9 +88,13 @@ class Program:
         assert ended, "the program did not end"
 
     def _ended(self, seconds: float | None) -> int | None:
-        if self._status is None and select.select([self._place], [], [], seconds)[0]:
-            self._status = int(self._line())
-            self._place.close()
+        if self._status is None:
+            # ``select`` takes no number beyond 1,023, which a process with many pages open reaches.
+            told = select.poll()
+            told.register(self._place, select.POLLIN)
+            if told.poll(None if seconds is None else 1000 * seconds):
+                self._status = int(self._line())
+                self._place.close()
         return self._status
 
     def _line(self) -> str:

@@ -121,7 +121,7 @@ def test_a_transcript_without_its_media_says_so_where_it_would_play() -> None:
 
 NUMBERS = {
     "failed": 1, "total": 3, "packets": 12, "parts": 2, "heard": 1, "others": 1, "other": 2, "backwards": 2,
-    "lines": 2, "tenths": -15,
+    "lines": 2, "segments": 2, "tenths": -15,
 }  # fmt: skip
 
 
