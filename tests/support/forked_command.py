@@ -12,11 +12,10 @@ import os
 import signal
 import socket
 import sys
-import traceback
 from pathlib import Path
 
 from tests.conftest import ROOT
-from tests.support.preloaded import Program
+from tests.support.preloaded import Program, exit_status
 
 SERVE = "from tests.support.forked_command import serve; serve({path!r})"
 
@@ -92,18 +91,12 @@ def _run(place: socket.socket) -> int:
     sys.argv = ["moss-agent", *arguments]
     sys.path.insert(0, str(ROOT))
     place.sendall(f"{os.getpid()}\n".encode())
-    status = 1
-    try:
+
+    def run() -> None:
         from agent.cli import main
 
         main()
-        status = 0
-    except SystemExit as ended:
-        status = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
-        place.sendall(f"{status}\n".encode())
+
+    status = exit_status(run)
+    place.sendall(f"{status}\n".encode())
     return status

@@ -20,7 +20,7 @@ import sys
 import tempfile
 import threading
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
@@ -234,9 +234,14 @@ def _run(place: socket.socket, output: int, errors: int) -> int:
     sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1, closefd=False) for number in (1, 2))
     sys.path[:] = path
     sys.argv = ["moss-agent", *arguments]
+    return exit_status(lambda: exec(code, {"__name__": "__main__"}))
+
+
+def exit_status(run: Callable[[], object]) -> int:
+    """What a program ends with, once its threads have ended and its output is written."""
     status = 1
     try:
-        exec(code, {"__name__": "__main__"})
+        run()
         status = 0
     except SystemExit as ended:
         status = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
