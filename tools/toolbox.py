@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
+from index.invalid_values import sentence_of
 from index.recording_errors import MossAgentError
 from index.store.library import Library
 from moss_audio.backend import Listener
@@ -125,20 +127,22 @@ def _with_text(run: Callable[P, ToolResult]) -> Callable[P, tuple[str, ToolResul
 def _invalid_arguments(error: Any) -> str:
     """The sentence for arguments that do not fit the schema."""
     if isinstance(error, ValidationError):
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "arguments"
-        problem = f"{where}: {first['msg']}"
-    else:
-        problem = str(error)
-    return f"The arguments do not fit ({problem})."
+        return sentence_of(error.errors(include_url=False, include_input=False)[0], "What was sent")
+    return f"The arguments do not fit ({error})."
 
 
 def _clock_seconds(value: Any) -> Any:
     """Accept ``"2:05"`` and ``"1:02:05"`` beside numbers; language models write times either way."""
-    if not isinstance(value, str) or ":" not in value:
+    if not isinstance(value, str):
         return value
-    return parse_clock(value)
+    try:
+        return parse_clock(value)
+    except ValueError:
+        raise PydanticCustomError("not_a_time", "must be a time: seconds, or m:ss, such as 2:05") from None
 
 
-Seconds = Annotated[float, BeforeValidator(_clock_seconds), Field(ge=0, allow_inf_nan=False)]
+LATEST = 366 * 86_400
+"""Seconds that a time may be: a year. Numbers with hundreds of digits would be repeated in sentences."""
+
+Seconds = Annotated[float, BeforeValidator(_clock_seconds), Field(ge=0, le=LATEST, allow_inf_nan=False)]
 """A time on the recording's clock: seconds, or ``m:ss`` text."""

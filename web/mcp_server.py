@@ -28,6 +28,7 @@ from agent.answer import answer_of
 from agent.instructed_summary import LONGEST_INSTRUCTION
 from agent.privacy import switch_off_telemetry
 from index.audio.decode import file_id
+from index.invalid_values import sentence_of
 from index.recording_errors import HomeInUse, InvalidInput, MossAgentError, UnknownRecording
 from index.records import StageName, Template
 from index.store.access import Person
@@ -344,8 +345,7 @@ class LibraryServer(MCPServer[Any]):
             match error.__cause__:
                 case ValidationError() as wrong:
                     first = wrong.errors(include_url=False, include_input=False)[0]
-                    where = ".".join(str(part) for part in first["loc"]) or "arguments"
-                    raise ToolError(f"The arguments do not fit ({where}: {first['msg']}).") from wrong
+                    raise ToolError(sentence_of(first)) from wrong
                 case UnknownRecording():
                     raise ToolError(
                         "There is no such recording; list_recordings says which there are."

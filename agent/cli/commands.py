@@ -26,6 +26,7 @@ from agent.privacy import switch_off_telemetry
 from agent.settings import Settings
 from agent.workspace import Workspace, open_workspace
 from index.disk_space import disk_full, is_disk_full
+from index.invalid_values import phrase_of
 from index.recording_errors import Cancelled, DiskFull, MossAgentError, SpeakerExists
 from index.records import Segment, Template
 from index.speaker_names import is_label
@@ -1291,7 +1292,7 @@ def _settings(**fixed: Any) -> Settings:
         first = error.errors(include_url=False)[0]
         name = "_".join(str(part) for part in first["loc"]).upper().removeprefix("MOSS_AGENT_")
         raise MossAgentError(
-            f"MOSS_AGENT_{name} cannot be “{first['input']}”: {first['msg']} (docs/settings.md)."
+            f"MOSS_AGENT_{name} cannot be “{first['input']}”: it {phrase_of(first)} (docs/settings.md)."
         ) from error
 
 

@@ -307,7 +307,7 @@ class Library:
         Raises:
             InvalidInput: The title is empty.
         """
-        title = " ".join(title.split())
+        title = one_line(title)
         if not title:
             raise InvalidInput("A title needs at least one character.")
         with self.database.transaction() as session:

@@ -225,9 +225,8 @@ class _Body:
 
     def too_large(self) -> ApiError:
         """The refusal of a body over the limit."""
-        return too_much(
-            f"The body of the request is larger than the {self.most / MIB:.4g} MiB accepted here."
-        )
+        most = f"{self.most / MIB:.4g} MiB" if self.most >= MIB else f"{self.most // 1024} KiB"
+        return too_much(f"The body of the request is larger than the {most} accepted here.")
 
     def _note(self, message: Message) -> None:
         self._taken += len(message.get("body", b""))
