@@ -12,7 +12,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
 from index.invalid_values import sentence_of
@@ -141,8 +141,13 @@ def _clock_seconds(value: Any) -> Any:
         raise PydanticCustomError("not_a_time", "must be a time: seconds, or m:ss, such as 2:05") from None
 
 
-LATEST = 366 * 86_400
-"""Seconds that a time may be: a year. Numbers with hundreds of digits would be repeated in sentences."""
+LATEST = 366.0 * 86_400
+"""Seconds, a year: no recording is as long. Models write ``1e12`` for the end, and sentences repeat times."""
 
-Seconds = Annotated[float, BeforeValidator(_clock_seconds), Field(ge=0, le=LATEST, allow_inf_nan=False)]
-"""A time on the recording's clock: seconds, or ``m:ss`` text."""
+Seconds = Annotated[
+    float,
+    Field(ge=0, allow_inf_nan=False),
+    BeforeValidator(_clock_seconds),
+    AfterValidator(lambda seconds: min(seconds, LATEST)),
+]
+"""A time on the recording's clock: seconds, or ``m:ss`` text; one beyond ``LATEST`` is that."""

@@ -32,6 +32,7 @@ from index.invalid_values import sentence_of
 from index.recording_errors import HomeInUse, InvalidInput, MossAgentError, UnknownRecording
 from index.records import StageName, Template
 from index.store.access import Person
+from index.text import one_line
 from moss_audio.errors import MossAudioError
 from tools.toolbox import Seconds
 from web.documents import (
@@ -266,16 +267,20 @@ class LibraryServer(MCPServer[Any]):
         Raises:
             InvalidInput: It may not, or there is none.
         """
-        given = Path(path).expanduser()
+        try:
+            given = Path(path).expanduser()
+            real = given.resolve()
+        except (ValueError, RuntimeError, OSError):
+            # No path has a NUL byte, nobody may have the home folder that ``~name`` means, links may lead in
+            # a circle.
+            raise InvalidInput(f"There is no file {one_line(path)}.") from None
         if not given.is_absolute():
             raise InvalidInput("Give the whole path of the file, from the root of the file system.")
-        if self.folders is not None:
-            real = given.resolve()
-            if not any(real.is_relative_to(folder) for folder in self.folders):
-                raise InvalidInput(
-                    "Files are added only from the folders that the server was started with; start "
-                    "`moss-agent mcp` with --folder DIR to allow one."
-                )
+        if self.folders is not None and not any(real.is_relative_to(folder) for folder in self.folders):
+            raise InvalidInput(
+                "Files are added only from the folders that the server was started with; start "
+                "`moss-agent mcp` with --folder DIR to allow one."
+            )
         if not given.is_file():
             raise InvalidInput(f"There is no file {given}.")
         return given

@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from index.invalid_values import LONGEST_FIELD, sentence_of
-from tools.toolbox import Seconds
+from tools.toolbox import LATEST, Seconds
 
 OF_PYDANTIC = re.compile(r"[Ii]nput|valid (integer|string|boolean|number)|parse|String|Value error")
 
@@ -68,7 +68,7 @@ class Everything(BaseModel):
         ("at", "noon", "at .* time.* m:ss"),
         ("at", "1:", "at .* time.* m:ss"),
         ("at", -1, "at .* at least 0"),
-        ("at", 1e300, "at .* at most"),
+        ("at", float("inf"), "at .* finite"),
         ("nothing", 5, "nothing .* not a field"),
     ],
 )
@@ -78,6 +78,11 @@ def test_each_kind_of_fault_is_one_plain_sentence_that_names_the_field(field: st
     sentence = sentence_of(caught.value.errors(include_url=False)[0])
     assert re.fullmatch(f"{told}.*", sentence) and sentence.endswith(".")
     assert not OF_PYDANTIC.search(sentence)
+
+
+def test_a_time_beyond_every_recording_is_cut_to_what_a_sentence_can_hold():
+    assert Everything.model_validate({"at": 1e300}).at == LATEST
+    assert Everything.model_validate({"at": "999999999:00:00"}).at == LATEST
 
 
 def test_a_senders_name_for_a_field_is_repeated_in_part_and_on_one_line():
