@@ -482,6 +482,15 @@ def test_somebody_signs_in_goes_on_where_they_wanted_and_signs_out(house: House)
     client.cookies.clear()
 
 
+def test_a_form_that_is_not_whole_is_answered_in_a_sentence_that_repeats_nothing(house: House):
+    for form in ({}, {"name": "otto", "password": "geheim" * 60}):
+        answer = house.ask(None, "POST", "/login", data=form)
+        assert answer.status_code == 422 and answer.headers["content-type"].startswith("text/plain")
+        assert re.fullmatch(r"(name is missing|password must have at most 300 characters)\.", answer.text)
+    wrong = house.ask("anna", "GET", f"/peaks/{house.shared}?start=x&end=1&points=1")
+    assert wrong.text == "start must be a number."
+
+
 @pytest.mark.parametrize(
     "where", ["//evil.example", "https://evil.example", "/\\evil.example", "javascript:1"]
 )
