@@ -47,6 +47,7 @@ from index.store.access import (
     acting_as,
     acting_person,
     actor_of,
+    owner_of,
 )
 from index.store.backends import Postgresql, is_writable, not_writable
 from index.store.database import Database
@@ -236,8 +237,17 @@ class Workspace:
                 self.library.forget_thread(thread)
             self._remove_uploads("person", person.id)
         self.people.remove(name)
+        self.forget_nobodys_conversations()
         self.library.database.has_people = self.people.count() > 0
         return count
+
+    def forget_nobodys_conversations(self) -> None:
+        """Delete the conversations of accounts that are gone: what was stored while these were removed."""
+        for thread in self.memory.threads():
+            person = owner_of(thread)
+            if person is not None and self.people.person(person, even_disabled=True) is None:
+                self.memory.forget(thread)
+                self.library.forget_thread(thread)
 
     def sweep(self, days: int | None = None) -> list[Recording]:
         """Delete the recordings that are older than they may be; returns them.
@@ -264,6 +274,8 @@ class Workspace:
                 else:
                     deleted.append(recording)
             self._forget_old_uploads(days)
+            if self.read_only is None:
+                self.forget_nobodys_conversations()
         if failed:
             raise MossAgentError(
                 f"{len(deleted)} old recordings were deleted, and {len(failed)} could not be: {failed[0]}"
@@ -728,13 +740,18 @@ class Workspace:
             except IndexOutOfDate:
                 # A collection that cannot be read may still hold its vectors; `reindex` makes it anew.
                 self.vectors.reset()
-            for thread in self.library.threads_of(recording.id):
+            threads = self.library.threads_of(recording.id)
+            for thread in threads:
                 self.memory.forget(thread)
                 self.library.forget_thread(thread)
             self.note("deleted", recording.id)
             self._remove_notes(recording.id)
             self.library.finish_removals()
+            threads += self.library.threads_of(recording.id)
             self.library.delete(recording.id)
+            # A turn that was being answered may have been stored since; see ``Assistant``.
+            for thread in threads:
+                self.memory.forget(thread)
             if self.vectors.url:
                 # Another process may have sent them again while the database still had them.
                 with suppress(IndexOutOfDate):

@@ -15,6 +15,7 @@ way into another thread finds nothing, instead of everything.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -186,6 +187,12 @@ def own_name(database: Guarded, name: str) -> str:
         case Program(may_everything=False):
             return f"nobody:{name}"
     return name
+
+
+def owner_of(name: str) -> int | None:
+    """The number of the person whose name of ``own_name`` this is; None where it is no person's."""
+    found = re.match(r"person-(\d+):", name)
+    return int(found[1]) if found else None
 
 
 def acting_person(database: Guarded) -> int | None:

@@ -570,6 +570,8 @@ class People:
             person_id=number, who=who, what=what, recording_id=recording, detail=detail
         )
         with self.database.transaction() as session:
+            if number is not None and session.get(PersonRow, number) is None:
+                return  # they were removed meanwhile, and the log says no more of them
             if session.scalar(same.where(LogRow.at > now - SAME_SECONDS).limit(1)) is None:
                 entry = LogRow(at=now, person_id=number, who=who, what=what, detail=detail)
                 entry.recording_id = recording
