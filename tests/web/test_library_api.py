@@ -486,6 +486,8 @@ def test_what_is_wrong_with_a_field_is_said_in_plain_words(door: Door):
     assert wrong["param"] == "versions" and "Content-Type" not in wrong["message"]
     missing = door.send("POST", f"{one}/comments", 422, json={"text": "x"})
     assert (missing["code"], missing["param"]) == ("missing", "at")
+    for sent in ({"data": {"file": "abc"}}, {"json": {}}):
+        assert "multipart/form-data" in door.send("POST", "/imports", 422, **sent)["message"]
     json_ = {"Content-Type": "application/json"}
     assert door.send("POST", "/ask", 400, content="[" * 50_000, headers=json_)["code"] == "invalid_json"
     assert "64 KiB" in door.send("POST", "/ask", 413, json={"question": "x" * 100_000})["message"]

@@ -822,6 +822,9 @@ def _not_valid(error: RequestValidationError) -> ApiError:
     # What comes first says where it was: in the address, the query, the body or a form.
     found = {**first, "loc": first["loc"][1:]}
     name = field_of(found["loc"])
+    if name == "file":
+        code = "missing" if first["type"] == "missing" else "invalid_value"
+        return ApiError(422, "Send the file as the field file of a form (multipart/form-data).", code, name)
     if not name and first["type"] in ("model_attributes_type", "dict_type"):
         return bad_request("Send the body as a JSON object, with Content-Type: application/json.")
     code = "missing" if first["type"] == "missing" else "invalid_value"
