@@ -1115,7 +1115,13 @@ class Workspace:
         return recording, self.library.segments(recording.id, start, end)
 
     def find(self, query: str, reference: str | None = None, k: int = 8) -> list[Hit]:
-        """The stretches that best match words or a question, best first, in one recording or in all."""
+        """The stretches that best match words or a question, best first, in one recording or in all.
+
+        Raises:
+            InvalidInput: There is nothing to look for.
+        """
+        if not query.strip():
+            raise InvalidInput("There is nothing to search for; name some words, or ask a question.")
         recording = self.library.resolve(reference).id if reference else None
         return self.search.search(query, recording, k)
 

@@ -71,7 +71,8 @@ def phrase_of(error: Mapping[str, Any]) -> str:
         return _PHRASES[kind]
     if kind in _BOUNDS:
         key, phrase = _BOUNDS[kind]
-        return f"{phrase} {context[key]:,}"
+        bound = context[key]
+        return f"{phrase} {int(bound) if bound == int(bound) else bound:,}"
     match kind:
         case "string_too_short" if context["min_length"] == 1:
             return "must not be empty"

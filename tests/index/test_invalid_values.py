@@ -25,6 +25,7 @@ class Everything(BaseModel):
 
     count: Annotated[int, Field(ge=1, le=1000)] = 1
     share: Annotated[float, Field(allow_inf_nan=False)] = 0.5
+    half: Annotated[float, Field(ge=0.5, le=2.0)] = 1.0
     word: Annotated[str, Field(min_length=1, max_length=5)] = "a"
     code: Annotated[str, Field(min_length=2)] = "aa"
     switch: bool = True
@@ -68,6 +69,8 @@ class Everything(BaseModel):
         ("at", "noon", "at .* time.* m:ss"),
         ("at", "1:", "at .* time.* m:ss"),
         ("at", -1, "at .* at least 0"),
+        ("half", 0.4, "half .* at least 0.5"),
+        ("half", 2.5, "half .* at most 2"),
         ("at", float("inf"), "at .* finite"),
         ("nothing", 5, "nothing .* not a field"),
     ],
@@ -76,7 +79,7 @@ def test_each_kind_of_fault_is_one_plain_sentence_that_names_the_field(field: st
     with pytest.raises(ValidationError) as caught:
         Everything.model_validate({field: value})
     sentence = sentence_of(caught.value.errors(include_url=False)[0])
-    assert re.fullmatch(f"{told}.*", sentence) and sentence.endswith(".")
+    assert re.fullmatch(rf"{told}\b.*\.", sentence)
     assert not OF_PYDANTIC.search(sentence)
 
 
