@@ -210,13 +210,14 @@ class Workspace:
             give_to: Who gets their recordings; by default these are deleted.
 
         Raises:
-            InvalidInput: Nobody has this name, or nobody would be an administrator any more.
+            InvalidInput: Nobody has this name, nobody would be an administrator any more, or the recordings
+                would go to whoever is removed.
             Busy: A file of theirs is still being worked on.
         """
         person = self.people.find(name)
         self.people.check_removable(name)
-        if give_to is not None:
-            self.people.find(give_to)
+        if give_to is not None and self.people.find(give_to) == person:
+            raise InvalidInput(f"“{person.name}” is to be removed; give the recordings to somebody else.")
         with acting_as(EVERYTHING):
             owned = self.people.owned(person)
             if owned and give_to is None:

@@ -24,6 +24,7 @@ from index.recording_errors import (
     Busy,
     Forbidden,
     HomeInUse,
+    InvalidInput,
     MossAgentError,
     UnknownRecording,
     VectorsAway,
@@ -348,6 +349,24 @@ def test_conversations_that_nobody_has_any_more_go_with_the_daily_sweep(home: Pa
     workspace.sweep()
     assert workspace.memory.threads() == [hers]
     workspace.close()
+
+
+def test_nobody_is_removed_whose_recordings_would_go_to_themselves(home: Path):
+    workspace = open_workspace(Settings(home=home))
+    workspace.people.add("anna")
+    ben = workspace.people.add("ben")
+    with acting_as(ben):
+        recording = store(workspace.library, sentences("Hello."), "Talk")
+    with pytest.raises(InvalidInput):
+        workspace.remove_person("ben", give_to="BEN")
+    assert not workspace.people.is_disabled(ben) and workspace.people.owned(ben) == [recording]
+    workspace.close()
+
+
+def test_a_group_with_a_stranger_is_not_made(run: Run):
+    run("people", "add", "anna", "--no-password")
+    assert "nobody-else" in run("groups", "add", "crew", "anna", "nobody-else", code=1)
+    assert run("groups", "list") == {}
 
 
 def fill(workspace: Workspace, recording: str, mark: str) -> None:
