@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 class _Commands(TyperGroup):
     """The commands, which say in plain words what is wrong with an option."""
 
-    def invoke(self, ctx: typer.Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         """Run the command that is named."""
         try:
             return super().invoke(ctx)
