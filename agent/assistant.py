@@ -7,7 +7,7 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
@@ -127,10 +127,13 @@ class Assistant:
                 stream_mode=MODES,
                 durability="exit" if self._remembers else None,
             )
-            for mode, payload in events:
-                if cancel.is_set():
-                    raise Cancelled("The answer was stopped.")
-                yield from turn.events(mode, payload)
+            try:
+                for mode, payload in events:
+                    if cancel.is_set():
+                        raise Cancelled("The answer was stopped.")
+                    yield from turn.events(mode, payload)
+            finally:
+                self._forget_if_removed(key, turn.noted)
         except GeneratorExit:
             # Before the graph's own stream is closed, which waits for the node that is at work.
             cancel.set()
@@ -153,11 +156,23 @@ class Assistant:
         key = self._library.thread_key(thread)
         if key != thread:
             if not self._library.is_open(key):
-                if isinstance(self._graph.checkpointer, BaseCheckpointSaver):
-                    self._graph.checkpointer.delete_thread(key)
-                self._library.forget_thread(key)
+                self._forget(key)
             self._library.own_thread(key)
         return key
+
+    def _forget_if_removed(self, key: str, quoted: Set[str]) -> None:
+        """Forget a conversation whose person, or a recording it quotes, was removed while it was answered.
+
+        The turn is stored at its end, which may be after the removal has looked for conversations. Removals
+        look again after they have deleted what is asked for here, so that one of the two finds it.
+        """
+        if self._remembers and not self._library.keeps_thread(key, quoted):
+            self._forget(key)
+
+    def _forget(self, key: str) -> None:
+        if isinstance(self._graph.checkpointer, BaseCheckpointSaver):
+            self._graph.checkpointer.delete_thread(key)
+        self._library.forget_thread(key)
 
     def _focus(self, question: str, reference: str | None) -> tuple[Recording | None, int]:
         """The recording a question is about, and how many there are."""
@@ -175,7 +190,7 @@ class _Turn:
     def __init__(self, library: Library, thread: str, key: str, focus: Recording | None) -> None:
         self._library = library
         self._thread, self._key = thread, key
-        self._noted: set[str] = set()
+        self.noted: set[str] = set()
         self._steps: list[Step] = []
         self._wrote: str | None = None
         self._answer: dict[str, Any] = {}
@@ -214,9 +229,9 @@ class _Turn:
 
     def _note(self, recordings: set[str]) -> None:
         """Link the conversation to the recordings it quotes, before anything of them is kept in it."""
-        if new := recordings - self._noted:
+        if new := recordings - self.noted:
             self._library.note_thread(self._key, new)
-            self._noted |= new
+            self.noted |= new
 
 
 def _written_by(node: str, payload: Any) -> AIMessage | None:

@@ -56,6 +56,12 @@ class NewestCheckpoint(SqliteSaver):
         """The newest checkpoint, its tool messages with typed results."""
         return with_results(super().get_tuple(config))
 
+    def delete_thread(self, thread_id: str) -> None:
+        """Delete a conversation and overwrite the bytes it occupied."""
+        super().delete_thread(thread_id)
+        with self.cursor(transaction=False) as cursor:
+            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
 
 def with_results(found: CheckpointTuple | None) -> CheckpointTuple | None:
     """A checkpoint as it was read, once its tool messages have their typed results."""
@@ -130,8 +136,6 @@ class Memory:
     def forget(self, thread: str) -> None:
         """Delete a conversation and overwrite the bytes it occupied."""
         self.checkpointer.delete_thread(thread)
-        with self.checkpointer.cursor(transaction=False) as cursor:
-            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def threads(self) -> list[str]:
         """Ids of all conversations."""

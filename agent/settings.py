@@ -19,7 +19,11 @@ class Settings(BaseSettings):
     """Where things are kept and which engines are used."""
 
     model_config = SettingsConfigDict(
-        env_prefix="MOSS_AGENT_", frozen=True, extra="ignore", populate_by_name=True
+        env_prefix="MOSS_AGENT_",
+        env_ignore_empty=True,
+        frozen=True,
+        extra="ignore",
+        populate_by_name=True,
     )
 
     home: Path = Field(default_factory=lambda: user_data_path("moss-agent"))

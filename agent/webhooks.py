@@ -7,6 +7,7 @@ removed. Messages and signatures follow https://www.standardwebhooks.com (``webh
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import hashlib
@@ -23,7 +24,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from sqlalchemy import func, select, update
@@ -35,13 +36,14 @@ from index.records import Recording
 from index.store.access import EVERYTHING, acting_as
 from index.store.database import Database, RecordingRow, WebhookDeliveryRow
 
-if TYPE_CHECKING:
-    import httpx2
-
 BACK_OFF = (5.0, 30.0, 120.0, 600.0, 3600.0, 6 * 3600.0, 24 * 3600.0)
 """Seconds from each failed attempt to the next; after as many failures and one more it is given up."""
 PATIENCE = 10.0
-"""Seconds that an address may take to connect, and to answer."""
+"""Seconds that an address may take to answer, from the first try to connect."""
+CONNECT = 5.0
+"""Seconds of these that it may take to connect; where it does not, the host's next address is tried."""
+MOST_ADDRESSES = 4
+"""Addresses of a host that are tried in one attempt, which must end before its lease does."""
 LEASE = 60.0
 """Seconds after which another process may try what this one was about to try when it was killed."""
 LOOK_AGAIN = 60.0
@@ -55,7 +57,15 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class NotDelivered(Exception):
-    """An attempt failed; the text is one sentence."""
+    """An attempt failed; the text is one sentence.
+
+    Attributes:
+        away: Nothing was answered at all, so that other messages would fare no better now.
+    """
+
+    def __init__(self, sentence: str, away: bool = True) -> None:
+        super().__init__(sentence)
+        self.away = away
 
 
 @dataclass(frozen=True)
@@ -156,18 +166,24 @@ class Webhooks:
     # Delivering
 
     def deliver(self) -> list[str]:
-        """Send everything that is due, once; returns why what failed did, a sentence each."""
-        problems = []
+        """Send everything that is due now, once, until nobody answers; returns why what failed did.
+
+        What becomes due again meanwhile, and what is left when nobody answered, waits for the next call.
+        """
+        problems: dict[str, None] = {}
+        began = time.time()
         # Whoever's recordings they tell of: they are the server's own messages.
         with acting_as(EVERYTHING):
-            while (due := self._take()) is not None:
+            while (due := self._take(began)) is not None:
                 try:
                     self._send(due)
                 except NotDelivered as error:
-                    problems.append(self._not_delivered(due, str(error)))
+                    problems[self._not_delivered(due, str(error))] = None
+                    if error.away:
+                        break
                 else:
                     self._delete(due.id)
-        return problems
+        return list(problems)
 
     def waiting(self) -> tuple[int, str]:
         """How many messages wait, and why the one that failed last did; empty if none failed."""
@@ -194,7 +210,8 @@ class Webhooks:
         while not self._closing:
             self._wake.clear()
             try:
-                self.deliver()
+                for problem in self.deliver():
+                    _log.warning("%s", problem)
                 pause = self._pause()
             except Exception as error:
                 # A full disk, for one: the messages stay where they are.
@@ -208,22 +225,21 @@ class Webhooks:
             soonest = session.scalar(select(func.min(WebhookDeliveryRow.next_at)))
         return LOOK_AGAIN if soonest is None else min(LOOK_AGAIN, max(0.05, soonest - time.time()))
 
-    def _take(self) -> _Due | None:
-        """The message that has been due for longest; for a while no other process takes it."""
+    def _take(self, began: float) -> _Due | None:
+        """The message that has been due for longest at a time; for a while no other process takes it."""
         if self._url is None or self._closing or self.database.read_only is not None:
             return None
         row_ = WebhookDeliveryRow
         while True:
-            now = time.time()
             with self.database.transaction() as session:
-                query = select(row_).where(row_.next_at <= now).order_by(row_.next_at).limit(1)
+                query = select(row_).where(row_.next_at <= began).order_by(row_.next_at).limit(1)
                 row = session.scalar(query)
                 if row is None:
                     return None
                 mine = (
                     update(row_)
                     .where(row_.id == row.id, row_.attempts == row.attempts)
-                    .values(attempts=row.attempts + 1, next_at=now + LEASE)
+                    .values(attempts=row.attempts + 1, next_at=time.time() + LEASE)
                 )
                 due = _Due(row.id, row.body, row.attempts + 1)
                 taken = session.execute(mine).rowcount  # type: ignore[attr-defined]
@@ -242,7 +258,6 @@ class Webhooks:
                 query = update(WebhookDeliveryRow).where(WebhookDeliveryRow.id == due.id)
                 session.execute(query.values(values))
             sentence = f"{problem} It is tried again while moss-agent runs."
-        _log.warning("%s", sentence)
         return sentence
 
     def _delete(self, message: str) -> None:
@@ -269,30 +284,45 @@ class Webhooks:
         # The address that was checked is the one that is connected to: a name may lead elsewhere by then.
         addresses = self._resolve(host, port)
         path = f"{self._url.path or '/'}{'?' if self._url.query else ''}{self._url.query}"
-        context = ssl.create_default_context() if self._url.scheme == "https" else False
-        with httpx2.Client(
-            trust_env=False, follow_redirects=False, timeout=PATIENCE, verify=context
-        ) as client:
-            for last, address in zip([*[False] * (len(addresses) - 1), True], addresses, strict=True):
-                shown = f"[{address}]" if address.version == 6 else str(address)
-                url = f"{self._url.scheme}://{shown}:{port}{path}"
-                try:
-                    status = self._post(client, url, body, headers, host)
-                except httpx2.ConnectError as error:
-                    if last:
-                        raise NotDelivered(f"The webhook at {self.address} cannot be reached.") from error
-                    continue
-                except httpx2.HTTPError as error:
-                    kind = type(error).__name__
-                    raise NotDelivered(f"The webhook at {self.address} did not answer ({kind}).") from error
-                if not 200 <= status < 300:
-                    raise NotDelivered(f"The webhook at {self.address} answered with status {status}.")
-                return
+        for last, address in zip([*[False] * (len(addresses) - 1), True], addresses, strict=True):
+            shown = f"[{address}]" if address.version == 6 else str(address)
+            url = f"{self._url.scheme}://{shown}:{port}{path}"
+            try:
+                status = asyncio.run(self._post(url, body, headers, host))
+            except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
+                if last:
+                    raise NotDelivered(f"The webhook at {self.address} cannot be reached.") from error
+                continue
+            except (httpx2.TimeoutException, TimeoutError) as error:
+                raise NotDelivered(
+                    f"The webhook at {self.address} did not answer within {PATIENCE:.0f} seconds."
+                ) from error
+            except httpx2.HTTPError as error:
+                raise NotDelivered(f"The webhook at {self.address} broke off without an answer.") from error
+            if not 200 <= status < 300:
+                raise NotDelivered(
+                    f"The webhook at {self.address} answered with status {status}.", away=False
+                )
+            return
 
-    def _post(self, client: httpx2.Client, url: str, body: bytes, headers: dict[str, str], host: str) -> int:
-        """The status that is answered; what else is answered is not read."""
+    async def _post(self, url: str, body: bytes, headers: dict[str, str], host: str) -> int:
+        """The status that is answered; what else is answered is not read.
+
+        Raises:
+            TimeoutError: It took too long in all: one that answers letter by letter would hold others up.
+        """
+        import httpx2
+
         named = {"sni_hostname": host}
-        with client.stream("POST", url, content=body, headers=headers, extensions=named) as response:
+        verify = ssl.create_default_context() if url.startswith("https:") else False
+        timeout = httpx2.Timeout(PATIENCE, connect=CONNECT)
+        async with (
+            asyncio.timeout(PATIENCE),
+            httpx2.AsyncClient(
+                trust_env=False, follow_redirects=False, timeout=timeout, verify=verify
+            ) as client,
+            client.stream("POST", url, content=body, headers=headers, extensions=named) as response,
+        ):
             return response.status_code
 
     def _resolve(self, host: str, port: int) -> list[Address]:
@@ -310,7 +340,7 @@ class Webhooks:
             self._allow(addresses)
         except MossAgentError as error:
             raise NotDelivered(str(error)) from error
-        return list(dict.fromkeys(addresses))
+        return list(dict.fromkeys(addresses))[:MOST_ADDRESSES]
 
     def _allow(self, addresses: Sequence[Address]) -> None:
         if self._private:
@@ -356,6 +386,8 @@ def _checked(url: str) -> SplitResult:
     """The parts of an address that messages can be sent to."""
     try:
         parts = urlsplit(url.strip())
+        # As it is sent and looked up: letters beyond ASCII have a spelling of their own in names of hosts.
+        parts = parts._replace(netloc=parts.netloc.encode("idna").decode())
         is_usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         is_usable = False

@@ -47,6 +47,7 @@ from index.store.access import (
     acting_as,
     acting_person,
     actor_of,
+    owner_of,
 )
 from index.store.backends import Postgresql, is_writable, not_writable
 from index.store.database import Database
@@ -209,13 +210,14 @@ class Workspace:
             give_to: Who gets their recordings; by default these are deleted.
 
         Raises:
-            InvalidInput: Nobody has this name, or nobody would be an administrator any more.
+            InvalidInput: Nobody has this name, nobody would be an administrator any more, or the recordings
+                would go to whoever is removed.
             Busy: A file of theirs is still being worked on.
         """
         person = self.people.find(name)
         self.people.check_removable(name)
-        if give_to is not None:
-            self.people.find(give_to)
+        if give_to is not None and self.people.find(give_to) == person:
+            raise InvalidInput(f"“{person.name}” is to be removed; give the recordings to somebody else.")
         with acting_as(EVERYTHING):
             owned = self.people.owned(person)
             if owned and give_to is None:
@@ -236,8 +238,17 @@ class Workspace:
                 self.library.forget_thread(thread)
             self._remove_uploads("person", person.id)
         self.people.remove(name)
+        self.forget_nobodys_conversations()
         self.library.database.has_people = self.people.count() > 0
         return count
+
+    def forget_nobodys_conversations(self) -> None:
+        """Delete the conversations of accounts that are gone: what was stored while these were removed."""
+        for thread in self.memory.threads():
+            person = owner_of(thread)
+            if person is not None and self.people.person(person, even_disabled=True) is None:
+                self.memory.forget(thread)
+                self.library.forget_thread(thread)
 
     def sweep(self, days: int | None = None) -> list[Recording]:
         """Delete the recordings that are older than they may be; returns them.
@@ -264,6 +275,8 @@ class Workspace:
                 else:
                     deleted.append(recording)
             self._forget_old_uploads(days)
+            if self.read_only is None:
+                self.forget_nobodys_conversations()
         if failed:
             raise MossAgentError(
                 f"{len(deleted)} old recordings were deleted, and {len(failed)} could not be: {failed[0]}"
@@ -728,13 +741,18 @@ class Workspace:
             except IndexOutOfDate:
                 # A collection that cannot be read may still hold its vectors; `reindex` makes it anew.
                 self.vectors.reset()
-            for thread in self.library.threads_of(recording.id):
+            threads = self.library.threads_of(recording.id)
+            for thread in threads:
                 self.memory.forget(thread)
                 self.library.forget_thread(thread)
             self.note("deleted", recording.id)
             self._remove_notes(recording.id)
             self.library.finish_removals()
+            threads += self.library.threads_of(recording.id)
             self.library.delete(recording.id)
+            # A turn that was being answered may have been stored since; see ``Assistant``.
+            for thread in threads:
+                self.memory.forget(thread)
             if self.vectors.url:
                 # Another process may have sent them again while the database still had them.
                 with suppress(IndexOutOfDate):
@@ -1098,7 +1116,13 @@ class Workspace:
         return recording, self.library.segments(recording.id, start, end)
 
     def find(self, query: str, reference: str | None = None, k: int = 8) -> list[Hit]:
-        """The stretches that best match words or a question, best first, in one recording or in all."""
+        """The stretches that best match words or a question, best first, in one recording or in all.
+
+        Raises:
+            InvalidInput: There is nothing to look for.
+        """
+        if not query.strip():
+            raise InvalidInput("There is nothing to search for; name some words, or ask a question.")
         recording = self.library.resolve(reference).id if reference else None
         return self.search.search(query, recording, k)
 

@@ -12,8 +12,10 @@ from functools import wraps
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
+from index.invalid_values import sentence_of
 from index.recording_errors import MossAgentError
 from index.store.library import Library
 from moss_audio.backend import Listener
@@ -125,20 +127,27 @@ def _with_text(run: Callable[P, ToolResult]) -> Callable[P, tuple[str, ToolResul
 def _invalid_arguments(error: Any) -> str:
     """The sentence for arguments that do not fit the schema."""
     if isinstance(error, ValidationError):
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "arguments"
-        problem = f"{where}: {first['msg']}"
-    else:
-        problem = str(error)
-    return f"The arguments do not fit ({problem})."
+        return sentence_of(error.errors(include_url=False, include_input=False)[0], "What was sent")
+    return f"The arguments do not fit ({error})."
 
 
 def _clock_seconds(value: Any) -> Any:
     """Accept ``"2:05"`` and ``"1:02:05"`` beside numbers; language models write times either way."""
-    if not isinstance(value, str) or ":" not in value:
+    if not isinstance(value, str):
         return value
-    return parse_clock(value)
+    try:
+        return parse_clock(value)
+    except ValueError:
+        raise PydanticCustomError("not_a_time", "must be a time: seconds, or m:ss, such as 2:05") from None
 
 
-Seconds = Annotated[float, BeforeValidator(_clock_seconds), Field(ge=0, allow_inf_nan=False)]
-"""A time on the recording's clock: seconds, or ``m:ss`` text."""
+LATEST = 366.0 * 86_400
+"""Seconds, a year: no recording is as long. Models write ``1e12`` for the end, and sentences repeat times."""
+
+Seconds = Annotated[
+    float,
+    Field(ge=0, allow_inf_nan=False),
+    BeforeValidator(_clock_seconds),
+    AfterValidator(lambda seconds: min(seconds, LATEST)),
+]
+"""A time on the recording's clock: seconds, or ``m:ss`` text; one beyond ``LATEST`` is that."""

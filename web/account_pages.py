@@ -18,7 +18,7 @@ from fastapi import FastAPI, Form, HTTPException, Request
 from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 
 from index.export.formats import MEDIA_TYPES
-from index.recording_errors import Forbidden, MossAgentError, UnknownRecording
+from index.recording_errors import Forbidden, InvalidInput, MossAgentError, UnknownRecording
 from index.records import Recording, Segment, Summary
 from index.store.access import Link, Person, acting_as
 from index.store.people import SHARED_TO, SIGN_IN_SECONDS, NotSignedIn
@@ -190,7 +190,12 @@ def add_account_routes(
         """Another password, by whoever knows the one there is."""
         person = _person(request)
         try:
-            people.sign_in(person.name, old, visitors.peer(request.scope).address)
+            try:
+                people.sign_in(person.name, old, visitors.peer(request.scope).address)
+            except NotSignedIn as error:
+                if error.seconds:
+                    raise
+                raise InvalidInput("The password you have now is not the one you typed.") from error
             people.set_password(person.name, new)
         except MossAgentError as error:
             return _account_page(workspace, person, problem=str(error), status=422)

@@ -11,16 +11,20 @@ import mimetypes
 import os
 import re
 from functools import partial
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import quote
 
 from fastapi import FastAPI, HTTPException, Query
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 
 from agent.privacy import switch_off_telemetry
 from index.export.formats import MEDIA_TYPES
+from index.invalid_values import sentence_of
 from index.recording_errors import Forbidden, InvalidInput, MossAgentError, UnknownRecording
 from index.store.access import EVERYTHING, NOBODY, acting_as
 from web.accounts import ACTOR, for_strangers
@@ -69,6 +73,8 @@ def create_app(workspace: Workspace, jobs: Jobs, host: str = "127.0.0.1", accoun
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.add_exception_handler(MossAgentError, _said)
+    app.add_exception_handler(RequestValidationError, _not_valid)
+    app.add_exception_handler(StarletteHTTPException, _refused)
     add_routes(app, workspace)
     add_edit_routes(app, workspace)
     names: list[str] = []
@@ -200,6 +206,25 @@ async def _said(request: Request, error: Exception) -> Response:
     assert isinstance(error, MossAgentError)
     is_stranger = request.scope.get(ACTOR) == NOBODY
     return PlainTextResponse(for_strangers(error) if is_stranger else str(error), 503)
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    """A refusal as one sentence; as a page for whoever opened an address in a browser, such as a link."""
+    from web.account_pages import page_of
+
+    assert isinstance(error, StarletteHTTPException)
+    told = str(error.detail)
+    if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
+        body = f'<div class="card"><p>{escape(told)}</p></div>'
+        return page_of("Not here", body, narrow=True, status=error.status_code)
+    return PlainTextResponse(told, error.status_code, error.headers)
+
+
+async def _not_valid(_: Request, error: Exception) -> Response:
+    """What is wrong with a form or a query, as one sentence; what was sent, a password, is not repeated."""
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    return PlainTextResponse(sentence_of({**first, "loc": first["loc"][1:]}, "What was sent"), 422)
 
 
 def _known(workspace: Workspace, recording: str) -> str:

@@ -28,9 +28,11 @@ from agent.answer import answer_of
 from agent.instructed_summary import LONGEST_INSTRUCTION
 from agent.privacy import switch_off_telemetry
 from index.audio.decode import file_id
+from index.invalid_values import sentence_of
 from index.recording_errors import HomeInUse, InvalidInput, MossAgentError, UnknownRecording
 from index.records import StageName, Template
 from index.store.access import Person
+from index.text import one_line
 from moss_audio.errors import MossAudioError
 from tools.toolbox import Seconds
 from web.documents import (
@@ -265,16 +267,20 @@ class LibraryServer(MCPServer[Any]):
         Raises:
             InvalidInput: It may not, or there is none.
         """
-        given = Path(path).expanduser()
+        try:
+            given = Path(path).expanduser()
+            real = given.resolve()
+        except (ValueError, RuntimeError, OSError):
+            # No path has a NUL byte, nobody may have the home folder that ``~name`` means, links may lead in
+            # a circle.
+            raise InvalidInput(f"There is no file {one_line(path)}.") from None
         if not given.is_absolute():
             raise InvalidInput("Give the whole path of the file, from the root of the file system.")
-        if self.folders is not None:
-            real = given.resolve()
-            if not any(real.is_relative_to(folder) for folder in self.folders):
-                raise InvalidInput(
-                    "Files are added only from the folders that the server was started with; start "
-                    "`moss-agent mcp` with --folder DIR to allow one."
-                )
+        if self.folders is not None and not any(real.is_relative_to(folder) for folder in self.folders):
+            raise InvalidInput(
+                "Files are added only from the folders that the server was started with; start "
+                "`moss-agent mcp` with --folder DIR to allow one."
+            )
         if not given.is_file():
             raise InvalidInput(f"There is no file {given}.")
         return given
@@ -344,8 +350,7 @@ class LibraryServer(MCPServer[Any]):
             match error.__cause__:
                 case ValidationError() as wrong:
                     first = wrong.errors(include_url=False, include_input=False)[0]
-                    where = ".".join(str(part) for part in first["loc"]) or "arguments"
-                    raise ToolError(f"The arguments do not fit ({where}: {first['msg']}).") from wrong
+                    raise ToolError(sentence_of(first)) from wrong
                 case UnknownRecording():
                     raise ToolError(
                         "There is no such recording; list_recordings says which there are."

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from pydantic import ValidationError
+from typer.core import TyperGroup
 
 from agent.cli import output, streams
 from agent.cli.people_commands import add_people_commands
@@ -26,6 +27,7 @@ from agent.privacy import switch_off_telemetry
 from agent.settings import Settings
 from agent.workspace import Workspace, open_workspace
 from index.disk_space import disk_full, is_disk_full
+from index.invalid_values import phrase_of
 from index.recording_errors import Cancelled, DiskFull, MossAgentError, SpeakerExists
 from index.records import Segment, Template
 from index.speaker_names import is_label
@@ -35,7 +37,24 @@ if TYPE_CHECKING:
     from index.corrections.correcting import Changed
     from index.export.vault import Synced
 
+
+class _Commands(TyperGroup):
+    """The commands, which say in plain words what is wrong with an option."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that is named."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            if isinstance(wrong := error.__cause__, ValidationError):
+                first = wrong.errors(include_url=False)[0]
+                told = first.get("ctx", {}).get("error") if first["type"] == "value_error" else None
+                error.message = str(told or f"it {phrase_of(first)}.")
+            raise
+
+
 app = typer.Typer(
+    cls=_Commands,
     name="moss-agent",
     help="Talk to your long recordings: every answer cites seconds you can play.",
     no_args_is_help=True,
@@ -962,7 +981,10 @@ def import_files(
             if not json:
                 output.show_imported(recording, segments)
             for sentence in told:
-                (output.complain if json else output.say)(f"  {sentence}" if not json else sentence)
+                if json:
+                    output.complain(f"{file.name}: {sentence}")
+                else:
+                    output.say(f"  {sentence}")
     for problem in workspace.webhooks.deliver():
         output.complain(problem)
     if json:
@@ -1082,6 +1104,8 @@ def watch(
                 output.say(f"  {sentence}")
     if json:
         output.write_json(taken)
+    elif once and not taken:
+        output.say(f"There was nothing new in {folder}.")
     if once and failed:
         raise typer.Exit(1)
 
@@ -1291,7 +1315,7 @@ def _settings(**fixed: Any) -> Settings:
         first = error.errors(include_url=False)[0]
         name = "_".join(str(part) for part in first["loc"]).upper().removeprefix("MOSS_AGENT_")
         raise MossAgentError(
-            f"MOSS_AGENT_{name} cannot be “{first['input']}”: {first['msg']} (docs/settings.md)."
+            f"MOSS_AGENT_{name} cannot be “{first['input']}”: it {phrase_of(first)} (docs/settings.md)."
         ) from error
 
 

@@ -230,6 +230,8 @@ def _add_keys_and_log(people: typer.Typer, workspace: Callable[[], Workspace]) -
             return
         for each in found:
             output.say(f"{'deleted' if yes else 'would be deleted'}  {each.added_at[:10]}  {each.title}")
+        if not found:
+            output.say("No recording is that old.")
 
 
 def _add_groups(groups: typer.Typer, workspace: Callable[[], Workspace]) -> None:
@@ -251,6 +253,8 @@ def _add_groups(groups: typer.Typer, workspace: Callable[[], Workspace]) -> None
     ) -> None:
         """Make a group, and take people into it."""
         people = workspace().people
+        for name in names or ():
+            people.find(name)  # or no group is made
         people.add_group(group)
         for name in names or ():
             people.set_member(group, name)

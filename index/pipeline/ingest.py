@@ -883,7 +883,7 @@ def _title(text: str) -> str:
     # What the locale cannot read of a file name arrives as lone surrogates, which SQLite refuses: in a POSIX
     # locale that is every letter beyond ASCII, though the name is UTF-8.
     text = re.sub("[\udc80-\udcff]+", _bytes_as_utf8, text).encode("utf-8", "replace").decode()
-    return " ".join(text.replace("_", " ").split())[:200] or "Untitled recording"
+    return one_line(text.replace("_", " "))[:200] or "Untitled recording"
 
 
 def _bytes_as_utf8(escaped: re.Match[str]) -> str:

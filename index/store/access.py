@@ -15,6 +15,7 @@ way into another thread finds nothing, instead of everything.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -107,10 +108,31 @@ def is_limited(database: Guarded) -> bool:
 
 # Tables, as far as they decide; the rows of ``index.store`` describe them whole.
 _recordings = table("recordings", column("id"), column("owner_id"))
-_people = table("people", column("id"))
+_people = table("people", column("id"), column("is_admin"), column("is_disabled"))
 _shares = table("shares", column("recording_id"), column("person_id"), column("group_id"), column("can_edit"))
 _members = table("group_members", column("group_id"), column("person_id"))
-_links = table("links", column("id"), column("recording_id"), column("until"), column("revoked_at"))
+_links = table(
+    "links", column("id"), column("recording_id"), column("person_id"), column("until"), column("revoked_at")
+)
+
+
+def holding() -> Select[Any]:
+    """The numbers of the links that lead somewhere, as a query.
+
+    A link ends at its time, when it is revoked, and as long as whoever made it may not share the recording:
+    their account is disabled or gone, or the recording is another's by now.
+    """
+    links, owned, makers = _links.alias("open_links"), _recordings.alias("linked"), _people.alias("makers")
+    may_share = or_(owned.c.owner_id == makers.c.id, owned.c.owner_id.is_(None) & makers.c.is_admin.is_(True))
+    # Joined by conditions: what narrows the library's own statements adds tables to queries with joins.
+    return select(links.c.id).where(
+        owned.c.id == links.c.recording_id,
+        makers.c.id == links.c.person_id,
+        links.c.revoked_at.is_(None),
+        or_(links.c.until.is_(None), links.c.until > time.time()),
+        makers.c.is_disabled.is_(False),
+        may_share,
+    )
 
 
 def allowed(actor: Actor, right: Right = "read") -> Select[Any]:
@@ -119,9 +141,8 @@ def allowed(actor: Actor, right: Right = "read") -> Select[Any]:
     if isinstance(actor, Program):
         return select(owned.c.id) if actor.may_everything else select(owned.c.id).where(false())
     if isinstance(actor, Link):
-        links = _links.alias("open_links")
-        holds = links.c.revoked_at.is_(None) & or_(links.c.until.is_(None), links.c.until > time.time())
-        found = select(links.c.recording_id).where(links.c.id == actor.id, holds)
+        links = _links.alias("their_link")
+        found = select(links.c.recording_id).where(links.c.id == actor.id, links.c.id.in_(holding()))
         return found if right == "read" else found.where(false())
     own = owned.c.owner_id == actor.id
     mine = select(owned.c.id).where(or_(own, owned.c.owner_id.is_(None)) if actor.is_admin else own)
@@ -166,6 +187,12 @@ def own_name(database: Guarded, name: str) -> str:
         case Program(may_everything=False):
             return f"nobody:{name}"
     return name
+
+
+def owner_of(name: str) -> int | None:
+    """The number of the person whose name of ``own_name`` this is; None where it is no person's."""
+    found = re.match(r"person-(\d+):", name)
+    return int(found[1]) if found else None
 
 
 def acting_person(database: Guarded) -> int | None:

@@ -9,7 +9,7 @@ import hashlib
 import logging
 import os
 import secrets
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence, Set
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,16 @@ from index.recording_errors import (
 )
 from index.records import Comment, Recording, Segment, Span, Status, WatchedFile, Word
 from index.speaker_names import is_label
-from index.store.access import EVERYTHING, acting_as, acting_person, may, own_name, readable, refusal
+from index.store.access import (
+    EVERYTHING,
+    acting_as,
+    acting_person,
+    may,
+    own_name,
+    owner_of,
+    readable,
+    refusal,
+)
 from index.store.audio_files import audio_files
 from index.store.database import (
     CommentRow,
@@ -42,7 +51,7 @@ from index.store.database import (
     WatchedFileRow,
     WindowRow,
 )
-from index.store.people import LogRow, ThreadRow
+from index.store.people import LogRow, PersonRow, ThreadRow
 from index.text import folded_name, one_line
 from moss_audio.timestamps import clock
 
@@ -307,7 +316,7 @@ class Library:
         Raises:
             InvalidInput: The title is empty.
         """
-        title = " ".join(title.split())
+        title = one_line(title)
         if not title:
             raise InvalidInput("A title needs at least one character.")
         with self.database.transaction() as session:
@@ -501,6 +510,18 @@ class Library:
         if person is not None and self.database.read_only is None:
             with self.database.transaction() as session:
                 session.merge(ThreadRow(thread_id=key, person_id=person))
+
+    def keeps_thread(self, key: str, quoted: Set[str]) -> bool:
+        """Whether a conversation may be kept: whose it is, and all recordings that it quotes, are there."""
+        if self.database.read_only is not None:
+            return True
+        person = owner_of(key)
+        noted = select(func.count()).select_from(ThreadRecordingRow)
+        noted = noted.where(ThreadRecordingRow.thread_id == key, ThreadRecordingRow.recording_id.in_(quoted))
+        with acting_as(EVERYTHING), self.database.transaction() as session:
+            if person is not None and session.get(PersonRow, person) is None:
+                return False
+            return session.scalar(noted) == len(quoted)
 
     def threads_of_person(self, person: int) -> list[str]:
         """Everything that somebody ever asked about, as names of conversations."""

@@ -30,8 +30,10 @@ from index.store.access import (
     Person,
     Right,
     acting_as,
+    acting_person,
     actor_of,
     allowed,
+    holding,
     is_limited,
     may,
     refusal,
@@ -160,6 +162,8 @@ class LinkRow(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     token_hash: Mapped[str] = mapped_column(unique=True)
     recording_id: Mapped[str] = mapped_column(ForeignKey("recordings.id", ondelete="CASCADE"), index=True)
+    person_id: Mapped[int | None]
+    """Who made it."""
     until: Mapped[float | None]
     """Seconds since 1970; NULL for no end."""
     revoked_at: Mapped[float | None]
@@ -262,13 +266,9 @@ class SharedLink:
 
     id: int
     until: float | None
-    revoked_at: float | None
     created_at: str
-
-    @property
-    def holds(self) -> bool:
-        """Whether it still leads anywhere."""
-        return self.revoked_at is None and (self.until is None or self.until > time.time())
+    holds: bool
+    """Whether it still leads anywhere; see ``access.holding``."""
 
 
 @dataclass(frozen=True)
@@ -436,6 +436,7 @@ class People:
             if not is_last and session.scalar(select(RecordingRow.id).filter_by(owner_id=row.id).limit(1)):
                 raise Busy(f"Something was being added for “{person.name}” meanwhile; try again.")
             session.execute(delete(ThreadRow).where(ThreadRow.person_id == row.id))
+            session.execute(delete(LinkRow).where(LinkRow.person_id == row.id))
             theirs = delete(VoiceRow).where(VoiceRow.owner_id == row.id)
             session.execute(theirs, execution_options=CHECKED)
             session.execute(delete(VoiceConsentRow).where(VoiceConsentRow.id == row.id + 1))
@@ -569,6 +570,8 @@ class People:
             person_id=number, who=who, what=what, recording_id=recording, detail=detail
         )
         with self.database.transaction() as session:
+            if number is not None and session.get(PersonRow, number) is None:
+                return  # they were removed meanwhile, and the log says no more of them
             if session.scalar(same.where(LogRow.at > now - SAME_SECONDS).limit(1)) is None:
                 entry = LogRow(at=now, person_id=number, who=who, what=what, detail=detail)
                 entry.recording_id = recording
@@ -961,15 +964,16 @@ class People:
         if days is not None and not 0 < days <= 3650:
             raise InvalidInput("A link holds for 1 to 3650 days.")
         token = secrets.token_urlsafe(32)
-        self._keep_link(recording, token, None if days is None else time.time() + days * 86_400)
+        until = None if days is None else time.time() + days * 86_400
+        self._keep_link(recording, token, until, acting_person(self.database))
         return token
 
     @_as_program
-    def _keep_link(self, recording: str, token: str, until: float | None) -> None:
+    def _keep_link(self, recording: str, token: str, until: float | None, maker: int | None) -> None:
         with self.database.changing() as session:
-            session.add(
-                LinkRow(token_hash=_hash(token), recording_id=recording, until=until, created_at=_now())
-            )
+            row = LinkRow(token_hash=_hash(token), person_id=maker, until=until, created_at=_now())
+            row.recording_id = recording
+            session.add(row)
 
     def links(self, recording: str) -> list[SharedLink]:
         """The links to a recording, also those that no longer hold; only its owner may ask."""
@@ -979,10 +983,12 @@ class People:
     @_as_program
     def _links(self, recording: str) -> list[SharedLink]:
         with self.database.transaction() as session:
-            rows = session.scalars(
-                select(LinkRow).where(LinkRow.recording_id == recording).order_by(LinkRow.id)
+            rows = session.execute(
+                select(LinkRow, LinkRow.id.in_(holding()))
+                .where(LinkRow.recording_id == recording)
+                .order_by(LinkRow.id)
             )
-            return [SharedLink(row.id, row.until, row.revoked_at, row.created_at) for row in rows]
+            return [SharedLink(row.id, row.until, row.created_at, holds) for row, holds in rows]
 
     def revoke_link(self, recording: str, number: int) -> None:
         """Let a link lead nowhere from now on."""
@@ -1001,10 +1007,9 @@ class People:
     def by_link(self, token: str) -> Link | None:
         """Who has a link; None where it leads nowhere, or no longer."""
         with self.database.transaction() as session:
-            row = session.scalar(select(LinkRow).where(LinkRow.token_hash == _hash(token)))
-            if row is None or not SharedLink(row.id, row.until, row.revoked_at, "").holds:
-                return None
-            return Link(row.id, row.recording_id)
+            query = select(LinkRow).where(LinkRow.token_hash == _hash(token), LinkRow.id.in_(holding()))
+            row = session.scalar(query)
+            return None if row is None else Link(row.id, row.recording_id)
 
 
 def _person(row: PersonRow) -> Person:

@@ -306,6 +306,7 @@ def test_add_then_remove_leaves_no_trace_of_what_was_said(run, tmp_path, sample,
         (["transcript", TITLE, "-o", "/no/such/folder/x.txt"], "cannot be written"),
         (["rename-speaker", TITLE, "Nobody", "X"], "There is no speaker “Nobody”"),
         (["remove", "nope"], "There is no recording"),
+        (["search", " "], "nothing to search for"),
         (["add", "/no/such/file.mp3"], "There is no file /no/such/file.mp3"),
     ],
 )
@@ -331,6 +332,32 @@ def test_what_fails_ends_with_1_and_one_line(run, filled, arguments, expected):
 def test_wrong_usage_ends_with_2(run, filled, arguments):
     code, out, err = run(filled, *arguments)
     assert code == 2 and out == "" and "Traceback" not in err
+
+
+def test_what_is_wrong_with_an_option_is_said_in_plain_words(run, filled):
+    for arguments, told in (
+        (["search", "x", "-k", "0"], "it must be at least 1."),
+        (["people", "log", "-n", "many"], "it must be a whole number."),
+        (["summarize", TITLE, "--template", "poem"], "'poem' is not one of 'meeting'"),
+    ):
+        _, _, err = run(filled, *arguments)
+        assert told in err and "Input should" not in err and "Value error" not in err
+
+
+def test_a_setting_that_is_empty_is_as_good_as_none(run, filled, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("THREADS", "GLOSSARY", "KEEP_DAYS", "HOME"):
+        monkeypatch.setenv(f"MOSS_AGENT_{name}", "")
+    code, out, _ = run(filled, "list")
+    assert code == 0 and TITLE.split()[0] in out
+    assert Settings().home.is_absolute(), "not the folder that somebody happens to be in"
+    assert Settings().glossary is None
+
+
+def test_a_folder_with_nothing_new_is_told(run, filled, tmp_path):
+    (tmp_path / "inbox").mkdir()
+    code, out, _ = run(filled, "watch", tmp_path / "inbox", "--once")
+    assert code == 0 and "nothing new" in out
 
 
 def test_one_broken_file_among_several_does_not_stop_the_others(run, tmp_path, sample, models, monkeypatch):

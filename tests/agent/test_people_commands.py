@@ -7,6 +7,7 @@ import json
 import sys
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 from argon2 import PasswordHasher
 
+from agent.answer import Answer
 from agent.cli import commands as cli
 from agent.settings import Settings
 from agent.workspace import Workspace, open_workspace
@@ -22,6 +24,7 @@ from index.recording_errors import (
     Busy,
     Forbidden,
     HomeInUse,
+    InvalidInput,
     MossAgentError,
     UnknownRecording,
     VectorsAway,
@@ -267,6 +270,103 @@ def test_nothing_is_added_for_somebody_who_is_being_removed(home: Path):
     with acting_as(EVERYTHING):
         assert workspace.recordings() == []
     workspace.close()
+
+
+@pytest.mark.parametrize("when", ["before the account is deleted", "after it was deleted"])
+def test_a_question_that_is_being_answered_leaves_nothing_of_somebody_who_is_removed(
+    home: Path, when: str, monkeypatch: pytest.MonkeyPatch
+):
+    answering, removing = (open_workspace(Settings(home=home)) for _ in range(2))
+    answering.__dict__["embedder"] = embedder()
+    answering.people.add("anna")
+    ben = answering.people.add("ben")
+    with acting_as(ben):
+        recording = store(answering.library, sentences("The ferry is late."), "Talk")
+        turn = answering.ask("What is late?", recording, "talk")
+        told = [next(turn)]
+
+    def finish() -> None:
+        with acting_as(ben), suppress(MossAgentError):
+            told.extend(turn)
+            answering.note("exported", None)
+
+    if when.startswith("before"):
+        remove = removing.people.remove
+        monkeypatch.setattr(removing.people, "remove", lambda name: (finish(), remove(name)))
+    removing.remove_person("ben", give_to="anna")
+    finish()
+    assert isinstance(told[-1], Answer), "it was answered to its end"
+    for each in (answering, removing):
+        assert each.memory.threads() == [] and each.library.threads_of_person(ben.id) == []
+    assert all(entry.who != "ben" for entry in removing.people.log())
+    assert not any(b"What is late" in file.read_bytes() for file in home.rglob("*") if file.is_file())
+    answering.close()
+    removing.close()
+
+
+@pytest.mark.parametrize("when", ["before its rows are deleted", "after they were deleted"])
+def test_a_question_that_is_being_answered_keeps_nothing_of_a_recording_that_is_removed(
+    home: Path, when: str, monkeypatch: pytest.MonkeyPatch
+):
+    answering, removing = (open_workspace(Settings(home=home)) for _ in range(2))
+    answering.__dict__["embedder"] = embedder()
+    recording = store(answering.library, sentences("The ferry is late."), "Talk")
+    turn = answering.ask("What is late?", recording, "talk")
+    told = [next(turn)]
+
+    def finish() -> None:
+        with suppress(MossAgentError):
+            told.extend(turn)
+
+    if when.startswith("before"):
+        forget = removing.library.finish_removals
+        monkeypatch.setattr(removing.library, "finish_removals", lambda: (forget(), finish()))
+    removing.remove(recording)
+    finish()
+    assert len(told) > 1
+    assert answering.memory.threads() == removing.memory.threads() == []
+    assert not any(b"ferry is late" in file.read_bytes() for file in home.rglob("*") if file.is_file())
+    answering.close()
+    removing.close()
+
+
+def test_conversations_that_nobody_has_any_more_go_with_the_daily_sweep(home: Path):
+    workspace = open_workspace(Settings(home=home))
+    workspace.__dict__["embedder"] = embedder()
+    anna = workspace.people.add("anna")
+    with acting_as(anna):
+        store(workspace.library, sentences("The ferry is late."), "Talk")
+        list(workspace.ask("What is late?", thread="hers"))
+        (hers,) = workspace.memory.threads()
+    with workspace.memory.checkpointer.cursor() as cursor:
+        # As a process leaves it that is killed between storing a turn and looking whose it is.
+        for table in ("checkpoints", "writes"):
+            columns = "'person-5:his', checkpoint_ns, checkpoint_id"
+            if table == "checkpoints":
+                columns += ", parent_checkpoint_id, type, checkpoint, metadata"
+                cursor.execute(f"INSERT INTO {table} SELECT {columns} FROM {table}")
+    assert len(workspace.memory.threads()) == 2
+    workspace.sweep()
+    assert workspace.memory.threads() == [hers]
+    workspace.close()
+
+
+def test_nobody_is_removed_whose_recordings_would_go_to_themselves(home: Path):
+    workspace = open_workspace(Settings(home=home))
+    workspace.people.add("anna")
+    ben = workspace.people.add("ben")
+    with acting_as(ben):
+        recording = store(workspace.library, sentences("Hello."), "Talk")
+    with pytest.raises(InvalidInput):
+        workspace.remove_person("ben", give_to="BEN")
+    assert not workspace.people.is_disabled(ben) and workspace.people.owned(ben) == [recording]
+    workspace.close()
+
+
+def test_a_group_with_a_stranger_is_not_made(run: Run):
+    run("people", "add", "anna", "--no-password")
+    assert "nobody-else" in run("groups", "add", "crew", "anna", "nobody-else", code=1)
+    assert run("groups", "list") == {}
 
 
 def fill(workspace: Workspace, recording: str, mark: str) -> None:

@@ -13,6 +13,7 @@ import ssl
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import import_module
 from pathlib import Path
@@ -232,6 +233,87 @@ def test_waiting_grows_and_ends(workspace: Workspace, hook: Hook, monkeypatch: p
     assert len(hook.told) == len(waits) + 1
 
 
+def test_what_becomes_due_again_meanwhile_is_not_tried_twice_in_one_go(
+    workspace: Workspace, hook: Hook, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(webhooks, "BACK_OFF", (0.0,) * 7)
+    hook.answers = [503] * 20
+    for number in range(2):
+        workspace.webhooks.failed(None, f"Talk {number}", "No.")
+    assert len(workspace.webhooks.deliver()) == 1, "the same sentence, once"
+    assert len(hook.told) == len({headers["webhook-id"] for headers, _ in hook.told}) == 2
+
+
+def test_where_nobody_answers_the_other_messages_are_not_tried_either(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(webhooks, "PATIENCE", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        workspace = workspace_for(home, f"http://127.0.0.1:{silent.getsockname()[1]}/")
+        for number in range(3):
+            workspace.webhooks.failed(None, f"Talk {number}", "No.")
+        (problem,) = workspace.webhooks.deliver()
+        assert "did not answer" in problem
+        assert sorted(row.attempts for row in rows(workspace)) == [0, 0, 1]
+        workspace.close()
+
+
+def test_an_answer_that_comes_letter_by_letter_is_not_waited_for(home: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(webhooks, "PATIENCE", 1.0)
+    over = threading.Event()
+
+    def drip(server: socket.socket) -> None:
+        connection, _ = server.accept()
+        with connection, suppress(OSError):
+            connection.sendall(b"HTTP/1.1 200 OK\r\nX-A: ")
+            while not over.wait(0.2):
+                connection.sendall(b"a")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=drip, args=(server,), daemon=True)
+        thread.start()
+        workspace = workspace_for(home, f"http://127.0.0.1:{server.getsockname()[1]}/")
+        workspace.webhooks.failed(None, "A talk", "No.")
+        delivering = threading.Thread(target=workspace.webhooks.deliver, daemon=True)
+        delivering.start()
+        delivering.join(20)
+        assert not delivering.is_alive()
+        over.set()
+        thread.join(10)
+        assert len(rows(workspace)) == 1
+        workspace.close()
+
+
+def test_an_address_that_lets_nobody_connect_is_passed_over_for_the_next(
+    home: Path, hook: Hook, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(webhooks, "CONNECT", 0.5)
+    with socket.socket() as full, ExitStack() as held:
+        full.bind(("127.0.0.2", hook.port))
+        full.listen(0)
+        for _ in range(3):
+            waiting = held.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(("127.0.0.2", hook.port))
+        lies = [(2, 1, 6, "", (address, hook.port)) for address in ("127.0.0.2", "127.0.0.1")]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: lies)
+        workspace = workspace_for(home, f"http://hooks.example:{hook.port}/")
+        workspace.webhooks.failed(None, "A talk", "No.")
+        assert workspace.webhooks.deliver() == [] and len(hook.told) == 1
+        workspace.close()
+
+
+def test_a_name_with_letters_beyond_ascii_is_sent_as_it_is_looked_up(
+    home: Path, hook: Hook, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [(2, 1, 6, "", ("127.0.0.1", hook.port))])
+    workspace = workspace_for(home, f"http://bücher.example:{hook.port}/")
+    workspace.webhooks.failed(None, "A talk", "No.")
+    assert workspace.webhooks.deliver() == []
+    assert hook.told[0][0]["host"] == f"xn--bcher-kva.example:{hook.port}"
+    workspace.close()
+
+
 def test_a_thread_sends_what_an_earlier_run_left(home: Path, hook: Hook):
     first = workspace_for(home, hook.url)
     first.webhooks.ready(taken(first))
@@ -313,7 +395,7 @@ def test_a_name_that_leads_elsewhere_a_moment_later_is_connected_where_it_was_ch
     )
     asked: list[tuple[str, str]] = []
 
-    def post(self: Any, client: Any, url: str, body: bytes, headers: dict[str, str], host: str) -> int:
+    async def post(self: Any, url: str, body: bytes, headers: dict[str, str], host: str) -> int:
         asked.append((url, headers["Host"]))
         return 204
 

@@ -31,8 +31,8 @@ from index.store.database import (
     VoiceSampleRow,
 )
 from index.store.library import Library
-from index.store.migrations.versions import m0015_people
-from index.store.people import TRIES_AN_ADDRESS, LogRow, NotSignedIn, People
+from index.store.migrations.versions import m0015_people, m0019_links_of_people
+from index.store.people import TRIES_AN_ADDRESS, LinkRow, LogRow, NotSignedIn, People
 from tests.support.indexed import embedder, open_library, sentences, store
 
 DATABASES = ("sqlite", "postgresql")
@@ -253,6 +253,50 @@ def test_a_link_leads_to_one_recording_until_it_ends_or_is_revoked(team: Team):
         team.people.revoke_link(team.annas, number)
     assert team.people.by_link(token) is None
     assert seen(team, link) == set(), "whoever came by it sees nothing any more either"
+
+
+def test_a_link_ends_with_the_account_of_whoever_made_it(team: Team):
+    with acting_as(team.ben):
+        token = team.people.make_link(team.bens, None)
+    link = team.people.by_link(token)
+    assert link is not None and seen(team, link) == {team.bens}
+    team.people.set_disabled("ben", True)
+    assert team.people.by_link(token) is None and seen(team, link) == set(), "also on a page that is open"
+    team.people.set_disabled("ben", False)
+    assert team.people.by_link(token) is not None and seen(team, link) == {team.bens}
+    team.people.give("ben", "cleo")
+    assert team.people.by_link(token) is None and seen(team, link) == set(), "it is Cleo's to share now"
+    with acting_as(team.cleo):
+        assert not any(each.holds for each in team.people.links(team.bens))
+    team.people.remove("ben")
+    with acting_as(team.cleo):
+        assert team.people.links(team.bens) == []
+
+
+def test_a_link_to_what_is_nobodys_ends_with_the_administrator_who_made_it(team: Team):
+    with acting_as(EVERYTHING), team.library.database.transaction() as session:
+        session.execute(update(RecordingRow).values(owner_id=None))
+    team.people.set_admin("cleo", True)
+    with acting_as(Person(team.cleo.id, "cleo", True)):
+        token = team.people.make_link(team.annas, None)
+    assert team.people.by_link(token) is not None
+    team.people.set_admin("cleo", False)
+    assert team.people.by_link(token) is None
+    team.people.set_admin("cleo", True)
+    team.people.set_disabled("cleo", True)
+    assert team.people.by_link(token) is None
+
+
+def test_links_of_a_version_before_belong_to_the_owner(team: Team):
+    with acting_as(team.ben):
+        token = team.people.make_link(team.bens, None)
+    with acting_as(EVERYTHING), team.library.database.transaction() as session:
+        session.execute(update(LinkRow).values(person_id=None))
+        with Operations.context(MigrationContext.configure(session.connection())):
+            m0019_links_of_people.upgrade()
+    assert team.people.by_link(token) is not None
+    team.people.set_disabled("ben", True)
+    assert team.people.by_link(token) is None
 
 
 def test_only_the_owner_shares_and_asks_who_shares(team: Team):

@@ -407,6 +407,10 @@ def test_a_link_shows_one_recording_until_it_is_revoked(house: House):
     form = {"action": "revoke", "number": str(number)}
     assert house.ask("anna", "POST", f"/share/{house.shared}", data=form).status_code == 303
     assert [house.ask(None, "GET", path).status_code for path in paths] == [404, 404, 404]
+    house.client.cookies.clear()
+    opened = house.client.get(paths[0], headers={"accept": "text/html,*/*"})
+    assert "leads nowhere" in opened.text and opened.text.startswith("<!doctype html>")
+    assert house.ask(None, "GET", paths[1]).text.startswith("This link leads nowhere")
 
 
 @pytest.mark.parametrize(
@@ -480,6 +484,22 @@ def test_somebody_signs_in_goes_on_where_they_wanted_and_signs_out(house: House)
     client.cookies.set(COOKIE, answer.cookies[COOKIE])
     assert client.get("/account", follow_redirects=False).status_code == 401, "the token is worth nothing now"
     client.cookies.clear()
+
+
+def test_a_wrong_password_is_told_where_it_is_changed(house: House):
+    form = {"old": "not the one", "new": "a longer password"}
+    answer = house.ask("rita", "POST", "/account/password", data=form)
+    assert answer.status_code == 422 and "password you have now" in answer.text
+    assert "name or the password" not in answer.text
+
+
+def test_a_form_that_is_not_whole_is_answered_in_a_sentence_that_repeats_nothing(house: House):
+    for form in ({}, {"name": "otto", "password": "geheim" * 60}):
+        answer = house.ask(None, "POST", "/login", data=form)
+        assert answer.status_code == 422 and answer.headers["content-type"].startswith("text/plain")
+        assert re.fullmatch(r"(name is missing|password must have at most 300 characters)\.", answer.text)
+    wrong = house.ask("anna", "GET", f"/peaks/{house.shared}?start=x&end=1&points=1")
+    assert wrong.text == "start must be a number."
 
 
 @pytest.mark.parametrize(

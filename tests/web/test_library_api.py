@@ -477,6 +477,31 @@ def test_fields_that_cannot_be_are_422(door: Door):
     assert door.send("POST", "/ask", 413, json={"question": "x" * 100_000})["code"] == "too_large"
 
 
+def test_what_is_wrong_with_a_field_is_said_in_plain_words(door: Door):
+    one = f"/recordings/{TITLE}"
+    found = door.get(f"{one}/transcript", 422, params={"from": "abc"})
+    assert found["param"] == "from" and re.match(r"from must be .*m:ss", found["message"])
+    assert "at most 100" in door.get("/search", 422, params={"q": "a", "k": 101})["message"]
+    wrong = door.send("POST", f"{one}/segments/merge", 422, json={"segments": [1, 2], "versions": "x"})
+    assert wrong["param"] == "versions" and "Content-Type" not in wrong["message"]
+    missing = door.send("POST", f"{one}/comments", 422, json={"text": "x"})
+    assert (missing["code"], missing["param"]) == ("missing", "at")
+    for sent in ({"data": {"file": "abc"}}, {"json": {}}):
+        assert "multipart/form-data" in door.send("POST", "/imports", 422, **sent)["message"]
+    json_ = {"Content-Type": "application/json"}
+    assert door.send("POST", "/ask", 400, content="[" * 50_000, headers=json_)["code"] == "invalid_json"
+    assert "64 KiB" in door.send("POST", "/ask", 413, json={"question": "x" * 100_000})["message"]
+
+
+def test_a_title_keeps_no_control_characters(door: Door):
+    recording = door.workspace.recording(TITLE).id
+    assert door.send("PATCH", f"/recordings/{recording}", 422, json={"title": "\x00\x07"})
+    assert (
+        door.send("PATCH", f"/recordings/{recording}", json={"title": "The\x00 pier\x1b"})["title"]
+        == "The pier"
+    )
+
+
 def test_where_nothing_listens_that_is_said(door: Door):
     asked = {"question": "Is there music?", "start": 0, "end": 10}
     error = door.send("POST", f"/recordings/{TITLE}/listen", 503, json=asked)

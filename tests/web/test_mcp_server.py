@@ -19,6 +19,7 @@ import soundfile
 from mcp import Client, MCPError, StdioServerParameters
 from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamable_http_client
+from starlette.testclient import TestClient
 
 from agent.settings import Settings
 from agent.workspace import Workspace, open_workspace
@@ -35,6 +36,7 @@ from tests.support.preloaded import Program
 from tests.support.stages import on_stage
 from web import mcp_server
 from web.api.api_server import create_api
+from web.api.auth import AuthMiddleware
 from web.api.library_api import create_library_api
 from web.api.service import Service
 from web.jobs import Jobs
@@ -274,6 +276,10 @@ def test_files_that_may_not_or_cannot_be_added_are_one_sentence(workspace: Works
         assert "--folder" in failure(workspace, "add_recording", [], path=str(path))
     assert "whole path" in failure(workspace, "add_recording", path="talk.wav")
     assert "no file" in failure(workspace, "add_recording", path=str(allowed / "nothing.wav"))
+    (allowed / "round.wav").symlink_to(allowed / "round.wav")
+    for path in (f"{allowed}/talk.wav\0", "~nobody-of-this-name/talk.wav", str(allowed / "round.wav")):
+        for folders in (None, [allowed]):
+            assert "no file" in failure(workspace, "add_recording", folders, path=path)
     text = allowed / "text.wav"
     text.write_text("not a sound")
     assert "text.wav" in failure(workspace, "add_recording", path=str(text))
@@ -449,3 +455,13 @@ def test_over_http_a_client_with_the_key_is_served_and_others_are_not(
     server.terminate()
     server.wait(30)
     assert server.poll() == 0
+
+
+def test_a_refusal_names_no_option_that_the_server_lacks(workspace: Workspace):
+    jobs, service = Jobs(workspace.add), Service(None, None)
+    app = LibraryServer(workspace, jobs).streamable_http_app(host="127.0.0.1")
+    with TestClient(AuthMiddleware(app, service, None, "127.0.0.1")) as client:
+        found = client.post("/mcp", json={}, headers={"Host": "evil.example"})
+    assert found.status_code == 403 and "--" not in found.json()["error"]["message"]
+    service.close()
+    jobs.close(10)

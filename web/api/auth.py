@@ -50,7 +50,7 @@ class AuthMiddleware:
         service: Provides limits, budgets and metrics.
         key: The key that clients send as ``Authorization: Bearer``; None accepts requests without one.
         host: The address the server listens on.
-        names: Further host names that a server without a key accepts.
+        names: Further host names that a server without a key accepts; None where nobody can name any.
         who: Finds somebody by their key, where people have accounts; then nobody gets in without one.
     """
 
@@ -60,12 +60,13 @@ class AuthMiddleware:
         service: Service,
         key: str | None,
         host: str,
-        names: Sequence[str] = (),
+        names: Sequence[str] | None = None,
         who: Callable[[str], Person | None] | None = None,
     ) -> None:
         self.app, self.service, self._who = app, service, who
         self._key = _digest(key.encode()) if key is not None else None
-        self._names = Names(host, names)
+        self._names = Names(host, names or ())
+        self._hint = "" if names is None else "; --allow-host accepts other names"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, as ASGI hands it in."""
@@ -152,7 +153,7 @@ class AuthMiddleware:
     def _check_origin(self, headers: Headers) -> None:
         if not self._names.answers_to(headers.get("host", "")):
             how = "as http://127.0.0.1" if self._names.loopback else "by its address or its machine's name"
-            raise ApiError(403, f"Call this server {how}; --allow-host accepts other names.", "wrong_host")
+            raise ApiError(403, f"Call this server {how}{self._hint}.", "wrong_host")
         if from_elsewhere(headers):
             raise ApiError(403, "Pages of other sites may not use this server.", "wrong_origin")
 
@@ -225,9 +226,8 @@ class _Body:
 
     def too_large(self) -> ApiError:
         """The refusal of a body over the limit."""
-        return too_much(
-            f"The body of the request is larger than the {self.most / MIB:.4g} MiB accepted here."
-        )
+        most = f"{self.most / MIB:.4g} MiB" if self.most >= MIB else f"{self.most // 1024} KiB"
+        return too_much(f"The body of the request is larger than the {most} accepted here.")
 
     def _note(self, message: Message) -> None:
         self._taken += len(message.get("body", b""))

@@ -23,6 +23,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, Field, ValidationError
 
+from index.invalid_values import field_of, sentence_of
 from moss_audio.audio import load_audio
 from moss_audio.errors import AudioError, PromptError
 from moss_audio.generation.requests import FREE, Options
@@ -258,7 +259,7 @@ class _Body(BaseModel):
     top_p: float | None = Field(None, gt=0.0, le=1.0)
     top_k: int | None = Field(None, ge=-1)
     seed: int | None = None
-    stop: str | list[str] | None = None
+    stop: Any = None
     tools: list[dict[str, Any]] | None = None
     tool_choice: Any = None
     parallel_tool_calls: bool | None = None
@@ -351,9 +352,8 @@ def _fields(body: bytes) -> _Body:
     try:
         return _Body.model_validate(document)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise unusable(f"The field {place} cannot be used: {first['msg']}.", place) from error
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise unusable(sentence_of(first), field_of(first["loc"])) from error
 
 
 def _refuse_unsupported(fields: _Body) -> None:
@@ -390,11 +390,15 @@ def _options(fields: _Body, limits: Limits) -> Options:
         raise unusable(str(error)) from error
 
 
-def _stops(given: str | list[str] | None) -> tuple[str, ...]:
-    stops = (given,) if isinstance(given, str) else tuple(given or ())
-    if len(stops) > 16 or any(not stop or len(stop) > 200 for stop in stops):
+def _stops(given: Any) -> tuple[str, ...]:
+    stops = [given] if isinstance(given, str) else given or []
+    if (
+        not isinstance(stops, list)
+        or len(stops) > 16
+        or not all(isinstance(stop, str) and 1 <= len(stop) <= 200 for stop in stops)
+    ):
         raise unusable("stop accepts up to 16 strings of 1 to 200 characters each.", "stop")
-    return stops
+    return tuple(stops)
 
 
 def _tools(fields: _Body) -> list[dict[str, Any]]:

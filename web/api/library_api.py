@@ -27,6 +27,7 @@ from starlette.responses import HTMLResponse, Response
 from agent.answer import Answer, Event, StepFinished, StepStarted, TextDelta, ThoughtDelta, answer_of
 from agent.instructed_summary import LONGEST_INSTRUCTION
 from index.export.formats import MEDIA_TYPES
+from index.invalid_values import field_of, sentence_of
 from index.language_names import LANGUAGE_NAMES
 from index.recording_errors import (
     AmbiguousRecording,
@@ -764,6 +765,8 @@ def _as_api_error(error: BaseException) -> ApiError:
             return _not_valid(error)
         case HTTPException(__cause__=ClientDisconnect()):
             return bad_request("The body of the request broke off.")
+        case HTTPException(__cause__=RecursionError()) | RecursionError():
+            return bad_request("The body of the request is nested too deeply.", code="invalid_json")
         case HTTPException(__cause__=Exception() as cause):
             # The body was being read: it is too large, came too slowly, or found no room.
             return _as_api_error(cause)
@@ -814,14 +817,15 @@ def _as_api_error(error: BaseException) -> ApiError:
 def _not_valid(error: RequestValidationError) -> ApiError:
     """The first thing in a request that is not as it must be."""
     first = error.errors()[0]
-    where = [str(part) for part in first["loc"] if part not in ("query", "path", "body", "form")]
     if first["type"] == "json_invalid":
         return bad_request("The body of the request is not JSON.", code="invalid_json")
-    if first["type"] in ("model_attributes_type", "dict_type"):
+    # What comes first says where it was: in the address, the query, the body or a form.
+    found = {**first, "loc": first["loc"][1:]}
+    name = field_of(found["loc"])
+    if name == "file":
+        code = "missing" if first["type"] == "missing" else "invalid_value"
+        return ApiError(422, "Send the file as the field file of a form (multipart/form-data).", code, name)
+    if not name and first["type"] in ("model_attributes_type", "dict_type"):
         return bad_request("Send the body as a JSON object, with Content-Type: application/json.")
-    name = ".".join(where)
-    if first["type"] == "missing":
-        return ApiError(422, f"{name or 'The body'} is missing.", "missing", name or None)
-    return ApiError(
-        422, f"{name}: {first['msg']}." if name else f"{first['msg']}.", "invalid_value", name or None
-    )
+    code = "missing" if first["type"] == "missing" else "invalid_value"
+    return ApiError(422, sentence_of(found, "The body"), code, name or None)
