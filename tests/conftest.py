@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -21,15 +22,22 @@ from agent.privacy import switch_off_telemetry
 from index.store import database
 from index.store.backends import Backend, Sqlite
 from tests.servers import chroma, chroma_server
+from tests.support import forked_worker, preloaded
 from tests.support.remembered import Remembered, make_file, remember
 
 __all__ = ["chroma", "chroma_server"]
 
 switch_off_telemetry()
 os.environ["HF_HUB_OFFLINE"] = "1"
-# Tests that run side by side would wait for each other's threads; read when torch is first imported.
-if (_workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))) > 1:
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // _workers)))
+
+
+def share_cores(workers: int) -> None:
+    """Tests that run side by side would wait for each other's threads; read when torch is first imported."""
+    if workers > 1:
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
+
+
+share_cores(int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
 # A shared machine may take any time over one example; tests hold what comes out, benchmarks how fast.
 settings.register_profile("any-machine", deadline=None, max_examples=40)
 # For who changes what such a test is about: `pytest --hypothesis-profile=thorough`.
@@ -45,6 +53,18 @@ DATA = Path(__file__).parent / "data"
 # What is imported, and the tests themselves, stay until the end: the garbage collector would look through all
 # of it again and again.
 gc.disable()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config: pytest.Config, specs: list[Any]) -> None:
+    """Fork the workers of the whole suite from one process that has imported the large libraries."""
+    if config.args_source is pytest.Config.ArgsSource.TESTPATHS and len(specs) > 1:
+        share_cores(len(specs))
+        path = preloaded.socket_path()
+        preloaded.connected().close()
+        os.environ[preloaded.FOLDER] = str(path.parent)
+        for spec in specs:
+            spec.python = forked_worker.python_command(str(path))
 
 
 def pytest_collection_finish() -> None:
