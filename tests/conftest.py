@@ -23,6 +23,7 @@ from index.store import database
 from index.store.backends import Backend, Sqlite
 from tests.servers import chroma, chroma_server
 from tests.support import forked_worker, preloaded
+from tests.support.loaded_once import load_once
 from tests.support.remembered import Remembered, make_file, remember
 
 __all__ = ["chroma", "chroma_server"]
@@ -97,11 +98,12 @@ def pytest_runtest_setup() -> None:
 @pytest.fixture(scope="session", autouse=True)
 def remembered(once: Callable[[str, Callable[[Path], object]], Path]) -> Iterator[None]:
     """What the packaged models made of a sentence, a voice or a stretch of sound in one test serves the next,
-    which would get the same."""
+    which would get the same; so do the models in memory."""
     folder = once("remembered", lambda folder: make_file(folder / "kept.sqlite"))
     kept = Remembered(folder / "kept.sqlite")
     with pytest.MonkeyPatch.context() as patch:
         remember(patch, kept)
+        load_once(patch)
         yield
     kept.close()
 
