@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,16 @@ def migrated_once(once: Callable[[str, Callable[[Path], object]], Path]) -> Iter
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(database, "migrate", copied)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def commands_read_once() -> Iterator[None]:
+    """Typer reads the signatures of all commands anew for each one, which takes longer than most of them."""
+    from typer import main
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(main, "get_command", cache(main.get_command))
         yield
 
 
