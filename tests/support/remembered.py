@@ -93,7 +93,7 @@ def remember(patch: pytest.MonkeyPatch, kept: Remembered) -> None:
     from index.search.embeddings import Embedder
 
     encode_passages, encode_query = Embedder.encode_passages, Embedder.encode_query
-    embed, detect = VoiceEncoder.embed, vad._detect_block
+    embed, mel, detect = VoiceEncoder.embed, VoiceEncoder.mel, vad._detect_block
 
     def passages(self: Embedder, texts: Sequence[str]) -> np.ndarray:
         found = kept.all_of(f"{self.name} passages", texts, lambda new: encode_passages(self, new))
@@ -107,6 +107,10 @@ def remember(patch: pytest.MonkeyPatch, kept: Remembered) -> None:
         found = kept.all_of("voices", windows, lambda new: embed(self, new))
         return np.stack(found) if found else embed(self, [])
 
+    def spectrum(self: VoiceEncoder, audio: np.ndarray) -> np.ndarray:
+        (found,) = kept.all_of("mel", [audio], lambda new: [mel(self, new[0])])
+        return np.array(found)
+
     def speech(block: np.ndarray) -> list[Any]:
         (found,) = kept.all_of("speech", [block], lambda new: [detect(block)])
         return list(found)
@@ -114,4 +118,5 @@ def remember(patch: pytest.MonkeyPatch, kept: Remembered) -> None:
     patch.setattr(Embedder, "encode_passages", passages)
     patch.setattr(Embedder, "encode_query", query)
     patch.setattr(VoiceEncoder, "embed", voices)
+    patch.setattr(VoiceEncoder, "mel", spectrum)
     patch.setattr(vad, "_detect_block", speech)
