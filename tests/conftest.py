@@ -11,7 +11,9 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -21,17 +23,25 @@ from agent.privacy import switch_off_telemetry
 from index.store import database
 from index.store.backends import Backend, Sqlite
 from tests.servers import chroma, chroma_server
+from tests.support import forked_worker, preloaded
+from tests.support.loaded_once import load_once
 from tests.support.remembered import Remembered, make_file, remember
 
 __all__ = ["chroma", "chroma_server"]
 
 switch_off_telemetry()
 os.environ["HF_HUB_OFFLINE"] = "1"
-# Tests that run side by side would wait for each other's threads; read when torch is first imported.
-if (_workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))) > 1:
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // _workers)))
+
+
+def share_cores(workers: int) -> None:
+    """Tests that run side by side would wait for each other's threads; read when torch is first imported."""
+    if workers > 1:
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
+
+
+share_cores(int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
 # A shared machine may take any time over one example; tests hold what comes out, benchmarks how fast.
-settings.register_profile("any-machine", deadline=None, max_examples=40)
+settings.register_profile("any-machine", deadline=None, max_examples=25)
 # For who changes what such a test is about: `pytest --hypothesis-profile=thorough`.
 settings.register_profile("thorough", deadline=None, max_examples=500)
 settings.load_profile("any-machine")
@@ -45,6 +55,18 @@ DATA = Path(__file__).parent / "data"
 # What is imported, and the tests themselves, stay until the end: the garbage collector would look through all
 # of it again and again.
 gc.disable()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config: pytest.Config, specs: list[Any]) -> None:
+    """Fork the workers of the whole suite from one process that has imported the large libraries."""
+    if config.args_source is pytest.Config.ArgsSource.TESTPATHS and len(specs) > 1:
+        share_cores(len(specs))
+        path = preloaded.socket_path()
+        preloaded.connected().close()
+        os.environ[preloaded.FOLDER] = str(path.parent)
+        for spec in specs:
+            spec.python = forked_worker.python_command(str(path))
 
 
 def pytest_collection_finish() -> None:
@@ -77,11 +99,12 @@ def pytest_runtest_setup() -> None:
 @pytest.fixture(scope="session", autouse=True)
 def remembered(once: Callable[[str, Callable[[Path], object]], Path]) -> Iterator[None]:
     """What the packaged models made of a sentence, a voice or a stretch of sound in one test serves the next,
-    which would get the same."""
+    which would get the same; so do the models in memory."""
     folder = once("remembered", lambda folder: make_file(folder / "kept.sqlite"))
     kept = Remembered(folder / "kept.sqlite")
     with pytest.MonkeyPatch.context() as patch:
         remember(patch, kept)
+        load_once(patch)
         yield
     kept.close()
 
@@ -111,6 +134,16 @@ def migrated_once(once: Callable[[str, Callable[[Path], object]], Path]) -> Iter
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(database, "migrate", copied)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def commands_read_once() -> Iterator[None]:
+    """Typer reads the signatures of all commands anew for each one, which takes longer than most of them."""
+    from typer import main
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(main, "get_command", cache(main.get_command))
         yield
 
 

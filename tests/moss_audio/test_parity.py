@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file, save_file
 
 from tests.parity import main
+from tests.support.preloaded import Program
 
 CASES = Path(__file__).parents[1] / "data" / "parity"
 
@@ -31,11 +30,12 @@ def test_every_recorded_number_holds(case, capsys):
 
 
 def test_the_runner_is_a_script_that_counts_what_it_compared():
-    done = subprocess.run(
-        [sys.executable, "tests/parity.py", "--quiet", str(CASES / "v1_core"), str(CASES / "v2_processor")],
-        capture_output=True, text=True, cwd=Path(__file__).parents[2], check=True,
-    )  # fmt: skip
-    counted = done.stdout.splitlines()[-1].split()
+    script = "import runpy; runpy.run_path('tests/parity.py', run_name='__main__')"
+    running = Program(script, ["--quiet", str(CASES / "v1_core"), str(CASES / "v2_processor")])
+    printed = running.stdout.read()
+    running.wait(60)
+    assert running.poll() == 0
+    counted = printed.splitlines()[-1].split()
     assert int(counted[0]) > 500_000 and counted[1:] == ["values", "compared,", "all", "hold"]
 
 

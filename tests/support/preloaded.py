@@ -26,6 +26,8 @@ from pathlib import Path
 from typing import TextIO
 
 ROOT = Path(__file__).parents[2]
+FOLDER = "MOSS_TESTS_PRELOADED"
+"""Variable that names the folder of a process that has the libraries already."""
 SERVE = "import sys; from tests.support.preloaded import serve; serve(sys.argv[1])"
 STAY, RUN = b"s", b"r"
 """What a connection is for: the server stays for as long as somebody holds one of the former."""
@@ -112,11 +114,17 @@ _stays: list[socket.socket] = []
 _started: list[subprocess.Popen[bytes]] = []
 
 
+def socket_path() -> Path:
+    """Where it listens, the same for all workers of a run."""
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", f"alone-{os.getpid()}")
+    folder = os.environ.get(FOLDER) or f"{tempfile.gettempdir()}/moss-agent-tests-{run}"
+    return Path(folder) / "socket"
+
+
 def connected() -> socket.socket:
     """A connection to it; it is started where there is none."""
-    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", f"alone-{os.getpid()}")
-    folder = Path(tempfile.gettempdir()) / f"moss-agent-tests-{run}"
-    path = folder / "socket"
+    path = socket_path()
+    folder = path.parent
     while not _stays:
         folder.mkdir(mode=0o700, exist_ok=True)
         # The last of those that stayed may just be leaving, and the server with it.
@@ -171,7 +179,7 @@ def serve(path: str) -> None:
             for key, _ in selector.select():
                 if key.fileobj is listener:
                     place, _ = listener.accept()
-                    what, files, _, _ = socket.recv_fds(place, 1, 2)
+                    what, files, _, _ = socket.recv_fds(place, 1, 3)
                     if what == STAY:
                         staying.add(place)
                         selector.register(place, selectors.EVENT_READ)
@@ -218,7 +226,7 @@ def _tell(place: socket.socket, number: int) -> None:
         place.sendall(f"{number}\n".encode())
 
 
-def _run(place: socket.socket, output: int, errors: int) -> int:
+def _run(place: socket.socket, output: int, errors: int, read: int | None = None) -> int:
     """Run what came over a connection; returns the exit status."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -228,11 +236,12 @@ def _run(place: socket.socket, output: int, errors: int) -> int:
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
-    for file, number in ((output, 1), (errors, 2)):
-        os.dup2(file, number)
-        os.close(file)
+    for file, number in ((output, 1), (errors, 2), (read, 0)):
+        if file is not None:
+            os.dup2(file, number)
+            os.close(file)
     sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1, closefd=False) for number in (1, 2))
-    sys.path[:] = path
+    sys.path[:] = path or sys.path
     sys.argv = ["moss-agent", *arguments]
     return exit_status(lambda: exec(code, {"__name__": "__main__"}))
 

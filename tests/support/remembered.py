@@ -78,7 +78,11 @@ class Remembered:
 
 
 def _key(kind: str, item: Any) -> bytes:
-    data = item.encode() if isinstance(item, str) else np.ascontiguousarray(item).tobytes()
+    data = (
+        item.encode("utf-8", "surrogatepass")
+        if isinstance(item, str)
+        else np.ascontiguousarray(item).tobytes()
+    )
     return hashlib.sha256(kind.encode() + b"\0" + data).digest()
 
 
@@ -88,20 +92,31 @@ def remember(patch: pytest.MonkeyPatch, kept: Remembered) -> None:
     from index.diarization.voice_embeddings import VoiceEncoder
     from index.search.embeddings import Embedder
 
-    encode_passages, embed, detect = Embedder.encode_passages, VoiceEncoder.embed, vad._detect_block
+    encode_passages, encode_query = Embedder.encode_passages, Embedder.encode_query
+    embed, mel, detect = VoiceEncoder.embed, VoiceEncoder.mel, vad._detect_block
 
     def passages(self: Embedder, texts: Sequence[str]) -> np.ndarray:
         found = kept.all_of(f"{self.name} passages", texts, lambda new: encode_passages(self, new))
         return np.stack(found) if found else encode_passages(self, [])
 
+    def query(self: Embedder, text: str) -> np.ndarray:
+        (found,) = kept.all_of(f"{self.name} query", [text], lambda new: [encode_query(self, new[0])])
+        return np.array(found)
+
     def voices(self: VoiceEncoder, windows: Sequence[np.ndarray]) -> np.ndarray:
         found = kept.all_of("voices", windows, lambda new: embed(self, new))
         return np.stack(found) if found else embed(self, [])
+
+    def spectrum(self: VoiceEncoder, audio: np.ndarray) -> np.ndarray:
+        (found,) = kept.all_of("mel", [audio], lambda new: [mel(self, new[0])])
+        return np.array(found)
 
     def speech(block: np.ndarray) -> list[Any]:
         (found,) = kept.all_of("speech", [block], lambda new: [detect(block)])
         return list(found)
 
     patch.setattr(Embedder, "encode_passages", passages)
+    patch.setattr(Embedder, "encode_query", query)
     patch.setattr(VoiceEncoder, "embed", voices)
+    patch.setattr(VoiceEncoder, "mel", spectrum)
     patch.setattr(vad, "_detect_block", speech)
