@@ -50,11 +50,17 @@ FRAME_SHARE = 0.25
 
 MAP_RANK = 32
 
+ORDINARY = 64
+"""Clusters of stretches that stand for ordinary talk."""
+
 BEST_SAID, LOOKED_AT = 3, 8
 """Sentences that count as what was answered, and stretches among whose sentences they are to be found."""
 
-OWN_REFUSED = 4
-"""Percent of the second file's own questions that the gate refuses, of whole meetings."""
+OWN_REFUSED, OWN_REFUSED_LONG = 3, 6
+"""Percent of the second file's own questions that the gate refuses, and the one that long talks also have."""
+
+BESIDE_BACKGROUND = ("background", "whole talk", "deviation")
+"""What only the gate of long talks measures: a short talk has too few stretches."""
 
 ACROSS_OWN_REFUSED = 6
 """The same of the gate for other languages: a question is less alike to its answer there."""
@@ -117,11 +123,42 @@ def talk_of(meeting: Meeting, embedder: RememberingEmbedder) -> Talk:
 
 
 def measure(
-    query: str, talk: Talk, embedder: RememberingEmbedder, tuning: np.ndarray | None = None
+    query: str,
+    talk: Talk,
+    embedder: RememberingEmbedder,
+    tuning: np.ndarray,
+    ordinary: np.ndarray,
 ) -> Measured:
     """What the program measures of a talk for a query."""
     vectors = np.stack([embedder.encode_query(wording) for wording in ranking.wordings(query, talk)])
-    return Measured(ranking.as_question(query, talk, vectors, tuning), talk)
+    return Measured(ranking.as_question(query, talk, vectors, tuning, ordinary), talk)
+
+
+def learn_background(talks: Sequence[Talk]) -> np.ndarray:
+    """What ordinary talk is like: centres of clusters of stretches, float16 ``[ORDINARY, dimensions]``."""
+    from sklearn.cluster import KMeans
+
+    stretches = np.concatenate([talk.passage_embeddings for talk in talks])
+    centres = KMeans(ORDINARY, n_init=1, random_state=0).fit(stretches).cluster_centers_
+    return (centres / np.linalg.norm(centres, axis=1, keepdims=True)).astype(np.float16)
+
+
+def usual_background(
+    meetings: Sequence[Meeting],
+    backgrounds: Sequence[np.ndarray],
+    embedder: RememberingEmbedder,
+    tuning: np.ndarray,
+) -> list[float]:
+    """How like ordinary talk of other domains the meetings' questions are in the mean, ``[4]``."""
+    ranking.learned()["usual background"] = [-1.0] * 4
+    likeness = []
+    for meeting, ordinary in zip(meetings, backgrounds, strict=True):
+        for query in meeting.queries:
+            wordings = (query.text, " ".join(ranking.subject_words(query.text)))
+            vectors = np.stack([embedder.encode_query(wording) for wording in wordings])
+            both = np.concatenate([vectors, ranking.tuned(vectors, tuning)])
+            likeness.append(ranking.like_background(both, ordinary))
+    return [round(float(value), 3) for value in np.mean(likeness, axis=0)]
 
 
 def frame_words(meetings: Sequence[Meeting]) -> dict[str, float]:
@@ -311,6 +348,14 @@ def learn_map(
     return (np.eye(every.shape[1]) + np.mean(made, axis=0)).astype(np.float32)
 
 
+def report(stands: dict[str, float], chances: dict[str, np.ndarray]) -> None:
+    """Say how many questions of each kind are refused where a gate stands."""
+    for kind, found in chances.items():
+        limit = stands.get("short" if kind.startswith("short") else "long")
+        if limit is not None:
+            print(f"{kind}: {np.mean(found < limit):.3f} refused at {limit:.3f}", file=sys.stderr)
+
+
 # --- all of it ----------------------------------------------------------------------------------------
 
 
@@ -359,6 +404,7 @@ def gate_examples(
     talks: Sequence[Talk],
     embedder: RememberingEmbedder,
     tunings: Sequence[np.ndarray],
+    backgrounds: Sequence[np.ndarray],
     kinds: Sequence[str],
 ) -> Iterator[tuple[str, dict[str, float]]]:
     """Measurements of talks for their own questions and for those of other meetings.
@@ -368,6 +414,7 @@ def gate_examples(
         talks: Theirs, in the same order.
         embedder: What the questions are embedded with.
         tunings: The map of each talk.
+        backgrounds: What ordinary talk is like, for the questions of each meeting.
         kinds: Which of ``own``, ``same`` (another meeting of the domain is asked) and ``other`` (of another
             domain); ``short own`` and ``short other`` ask only a piece of the meeting, one with an answer in
             it where there is one.
@@ -388,7 +435,8 @@ def gate_examples(
                 if kind.startswith("short "):
                     first, last = rng.choice(query.gold) if number == at else (0, len(talk.segments) - 1)
                     talk = piece_of(talk, rng.randint(first, min(last, len(talk.segments) - 1)), rng)
-                yield kind, measure(query.text, talk, embedder, tunings[number]).gate_features()
+                measured = measure(query.text, talk, embedder, tunings[number], backgrounds[at])
+                yield kind, measured.gate_features()
 
 
 def piece_of(talk: Talk, around: int, rng: random.Random) -> Talk:
@@ -438,9 +486,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     tunings = [by_half[1 - number % 2] for number in range(len(meetings))]
     tuning = learn_map(told, vectors, talks, set(range(len(meetings))))
     print("maps learned", file=sys.stderr)
+    ordinary = learn_background(talks).astype(np.float32)
+    # People will ask about what no meeting of these speaks of.
+    domains = [meeting.domain for meeting in meetings]
+    others = {
+        domain: learn_background([talk for talk, own in zip(talks, domains, strict=True) if own != domain])
+        for domain in set(domains)
+    }
+    backgrounds = [others[domain].astype(np.float32) for domain in domains]
+    usual = usual_background(meetings, backgrounds, embedder, tuning)
+    ranking.learned()["usual background"] = usual
 
     asked = [
-        (query, talk, measure(query.text, talk, embedder, by_talk))
+        (query, talk, measure(query.text, talk, embedder, by_talk, ordinary))
         for meeting, talk, by_talk in zip(meetings, talks, tunings, strict=True)
         for query in meeting.queries
     ]
@@ -474,26 +532,37 @@ def main(arguments: Sequence[str] | None = None) -> None:
     quotes = learn_quotes(asked, passages, sentence_rows, embedder)
 
     # Meetings of one domain answer each other's questions too often to be examples of talks that do not.
-    def kept(features: dict[str, float]) -> dict[str, float]:
-        return {name: features[name] for name in ACROSS_GATE} if options.across else features
-
-    examples = list(gate_examples(meetings, talks, embedder, tunings, ("own", "other")))
-    gate = learn_gate([(kept(features), kind == "own") for kind, features in examples])
+    examples = list(gate_examples(meetings, talks, embedder, tunings, backgrounds, ("own", "other")))
     embedder.save()
-    chances: defaultdict[str, list[float]] = defaultdict(list)
-    shipped = [tuning] * len(chosen_on)
+    names = set(examples[0][1])
+    plain = {name for name in names if not name.endswith(BESIDE_BACKGROUND)}
+    plain = set(ACROSS_GATE) if options.across else plain
+    shipped, every = [tuning] * len(chosen_on), [ordinary] * len(chosen_on)
     kinds = ("own", "other", "short own", "short other", "same")
-    for kind, features in gate_examples(chosen_on, val_talks, embedder, shipped, kinds):
-        value = ranking.weigh({name: np.array([x]) for name, x in kept(features).items()}, gate)
-        chances[kind].append(float(ranking.logistic(value)[0]))
+    tried = list(gate_examples(chosen_on, val_talks, embedder, shipped, every, kinds))
     embedder.save()
+
+    def learn(kept: set[str]) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+        """A gate, and what it gives the second file's questions by kind."""
+        only = [({name: x for name, x in f.items() if name in kept}, kind == "own") for kind, f in examples]
+        gate, chances = learn_gate(only), defaultdict(list)
+        for kind, features in tried:
+            value = ranking.weigh_some({name: np.array([x]) for name, x in features.items()}, gate)
+            chances[kind].append(float(ranking.logistic(value)[0]))
+        return gate, {kind: np.array(found) for kind, found in chances.items()}
+
+    gate, chances = learn(plain)
+    own = ACROSS_OWN_REFUSED if options.across else OWN_REFUSED
     stands = {
-        "long": float(np.percentile(chances["own"], ACROSS_OWN_REFUSED if options.across else OWN_REFUSED)),
+        "long": float(np.percentile(chances["own"], own)),
         "short": float(np.percentile(chances["short other"], FOREIGN_REFUSED)),
     }
-    for kind, found in chances.items():
-        limit = stands["short" if kind.startswith("short") else "long"]
-        print(f"{kind}: {np.mean(np.array(found) < limit):.3f} refused at {limit:.3f}", file=sys.stderr)
+    report({"long": stands["long"], "short": stands["short"]}, chances)
+    of_long: dict[str, dict[str, float]] = {}
+    if not options.across:
+        of_long["gate of long talks"], chances = learn(names)
+        stands["gate of long talks"] = float(np.percentile(chances["own"], OWN_REFUSED_LONG))
+        report({"long": stands["gate of long talks"]}, chances)
 
     learned = {
         "frame": frame,
@@ -501,10 +570,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "sentences": sentences,
         "quotes": quotes,
         "gate": gate,
+        **of_long,
+        "usual background": usual,
         "answers from": {length: round(value, 3) for length, value in stands.items()},
     }
     name = ranking.ACROSS if options.across else ranking.SAME
     np.save(options.out / f"{name}.npy", tuning.astype(np.float16))
+    if not options.across:
+        np.save(options.out / ranking.BACKGROUND, ordinary.astype(np.float16))
     text = json.dumps(learned, indent=1, ensure_ascii=False) + "\n"
     (options.out / f"{name}.json").write_text(text, "utf-8")
 

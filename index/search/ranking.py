@@ -56,6 +56,12 @@ HEARD_FOR_LANGUAGE = 100
 SHORT = 240
 """Sentences up to which a talk counts as short."""
 
+BACKGROUND = "ranking_background.npy"
+"""Where the embeddings of ordinary talk lie, beside this file."""
+
+BACKGROUND_BEST = 3
+"""So many of those that are most like a question say how like ordinary talk it is."""
+
 
 @dataclass(frozen=True)
 class Talk:
@@ -155,6 +161,7 @@ class Question:
         embeddings: Of the question, of its subject alone, and of both as ``tuned`` moves them, float32
             ``[4, dimensions]``, unit length.
         named: How far each voice is named in it, in [0, 1].
+        background: How like ordinary talk each of its embeddings is, in [-1, 1].
         is_bare: Whether it is nothing but one or two words to look up.
     """
 
@@ -162,6 +169,7 @@ class Question:
     alike: Mapping[str, str]
     embeddings: np.ndarray
     named: Mapping[str, float]
+    background: Sequence[float]
     is_bare: bool = False
 
 
@@ -174,7 +182,8 @@ class Ranked:
         sentences: Probability that a sentence belongs to an answer, float ``[n_segments]``.
         quotes: How well a sentence says the answer, float ``[n_segments]``; as ``passages``.
         answers: Probability that the talk answers at all.
-        is_answer: Whether that is enough: less is asked of a short talk, where the best is the best of a few.
+        is_answer: Whether it does: of a short talk less is asked, where the best is the best of a few; of a
+            long one, that the question would not fit any other meeting as well.
         is_answer_among: Whether it is enough where several talks are asked: of those, a short one more often
             fits by chance.
     """
@@ -199,6 +208,16 @@ def learned_map(name: str = SAME) -> np.ndarray:
     return np.load(Path(__file__).with_name(f"{name}.npy")).astype(np.float32)
 
 
+@cache
+def background() -> np.ndarray:
+    """What talk is like that has nothing to do with a question: float32 ``[n, dimensions]``, unit length.
+
+    The centres of clusters of stretches of many meetings. A question that is like all of them fits every
+    recording, so being like one proves little (in speaker verification: normalising scores by a cohort).
+    """
+    return np.load(Path(__file__).with_name(BACKGROUND)).astype(np.float32)
+
+
 def is_across(question: str, talk: Talk) -> bool:
     """Whether a question is in another language than a talk, as far as both can be told."""
     asked = written_in(question)
@@ -220,7 +239,11 @@ def wordings(question: str, talk: Talk) -> tuple[str, str]:
 
 
 def as_question(
-    question: str, talk: Talk, embeddings: np.ndarray, tuning: np.ndarray | None = None
+    question: str,
+    talk: Talk,
+    embeddings: np.ndarray,
+    tuning: np.ndarray | None = None,
+    ordinary: np.ndarray | None = None,
 ) -> Question:
     """A question as it is compared with a talk.
 
@@ -229,6 +252,7 @@ def as_question(
         talk: The talk.
         embeddings: Those of ``wordings``, ``[2, dimensions]``, unit length.
         tuning: The map of ``tuned``; by default the shipped one.
+        ordinary: What ``background`` returns; by default the shipped embeddings.
     """
     names = named(question, talk.speakers)
     frame = learned()["frame"]
@@ -241,7 +265,21 @@ def as_question(
             if term not in talk.known and (other := _sounding(word, talk)):
                 alike[term] = stem(other)
     both = np.concatenate([embeddings, tuned(embeddings, tuning)])
-    return Question(weights, alike, both, names, len(search_words(question)) <= FEW_WORDS)
+    likeness = like_background(both, background() if ordinary is None else ordinary)
+    return Question(weights, alike, both, names, likeness, len(search_words(question)) <= FEW_WORDS)
+
+
+def like_background(embeddings: np.ndarray, ordinary: np.ndarray) -> list[float]:
+    """How like ordinary talk each of a question's embeddings is: its mean cosine with the most alike.
+
+    At least what is usual, since being like nothing ordinary does not make a recording the answer. That
+    stands, too, where another embedder than the packaged one makes vectors of another width.
+    """
+    usual = learned()["usual background"]
+    if embeddings.shape[1] != ordinary.shape[1]:
+        return list(usual)
+    best = np.sort(ordinary @ embeddings.T, axis=0)[::-1][:BACKGROUND_BEST]
+    return [max(float(value), least) for value, least in zip(best.mean(axis=0), usual, strict=True)]
 
 
 def tuned(embeddings: np.ndarray, tuning: np.ndarray | None = None) -> np.ndarray:
@@ -499,7 +537,7 @@ class Measured:
         top = np.sort(self._cosines, axis=0)[::-1][:5]
         any_said = shared.coverage(shared.counts.max(axis=0, initial=0.0)[None, :])[0]
         best = np.sort(self._sentence_cosines, axis=0)[::-1][:5]
-        return {
+        return self._beside_background() | {
             "coverage": float(self._coverage.max(initial=0.0)),
             "coverage of a sentence": float(sentences.max(initial=0.0)),
             "coverage of two": float(_around(sentences, 2).max(initial=0.0)),
@@ -518,6 +556,17 @@ class Measured:
             "named": self._named,
             "agree": float(self._coverage.max(initial=0.0) * top[0, 1]),
         }
+
+    def _beside_background(self) -> dict[str, float]:
+        """How like the question is to ordinary talk, and to this talk as a whole."""
+        names = ("meaning", "subject", "tuned", "tuned subject")
+        mean, deviation = self._cosines.mean(axis=0), self._cosines.std(axis=0)
+        found = {}
+        for at, name in enumerate(names):
+            found[f"{name}, background"] = self.question.background[at]
+            found[f"{name}, whole talk"] = float(mean[at])
+            found[f"{name}, deviation"] = float(deviation[at])
+        return found
 
 
 def _best_mean(cosines: np.ndarray, talk: Talk, passage_of: np.ndarray) -> np.ndarray:
@@ -559,23 +608,25 @@ def rank(question: Question, talk: Talk, name: str = SAME) -> Ranked:
     weights = learned(name)
     passages = weigh(measured.passage_features(), weights["passages"])
     sentences = measured.sentence_features(passages)
-    gate = {
-        feature: np.array([value])
-        for feature, value in measured.gate_features().items()
-        if feature in weights["gate"]
-    }
+    features = {name: np.array([value]) for name, value in measured.gate_features().items()}
+    answers = float(logistic(weigh_some(features, weights["gate"]))[0])
     exact = measured.exactness()
-    answers = float(logistic(weigh(gate, weights["gate"]))[0])
-    if exact.max(initial=0.0) >= 1.0:
+    is_exact = exact.max(initial=0.0) >= 1.0
+    if is_exact:
         answers = max(answers, SAID_EXACTLY)
-    length = "short" if len(talk.segments) <= SHORT else "long"
+    is_long = len(talk.segments) > SHORT
+    is_answer_among = answers >= weights["answers from"]["long"]
+    if is_long and not is_exact and "gate of long talks" in weights:
+        # One gate stops questions of what no meeting is about, the other those that would fit any meeting.
+        chance = float(logistic(weigh_some(features, weights["gate of long talks"]))[0])
+        is_answer_among = is_answer_among and chance >= weights["answers from"]["gate of long talks"]
     return Ranked(
         passages,
         logistic(weigh(sentences, weights["sentences"])),
         weigh(sentences, weights["quotes"]) + EXACT * exact,
         answers,
-        answers >= weights["answers from"][length],
-        answers >= weights["answers from"]["long"],
+        is_answer_among if is_long else answers >= weights["answers from"]["short"],
+        is_answer_among,
     )
 
 
@@ -585,6 +636,11 @@ def weigh(features: Mapping[str, np.ndarray], weights: Mapping[str, float]) -> n
     for name, values in features.items():
         total += weights[name] * values
     return total
+
+
+def weigh_some(features: Mapping[str, np.ndarray], weights: Mapping[str, float]) -> np.ndarray:
+    """As ``weigh``, of those measurements that have a weight."""
+    return weigh({name: values for name, values in features.items() if name in weights}, weights)
 
 
 def logistic(values: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,7 @@ from tests.support.indexed import (
     sentences,
     store,
 )
+from tests.support.talks import TALKS, script
 from tools.result import Evidence
 from tools.search_recordings import search_recordings
 from tools.toolbox import Toolbox
@@ -144,6 +146,27 @@ def test_the_stretches_of_a_topic_hold_its_decision(indexed: Indexed, question: 
 def test_a_question_about_something_else_finds_nothing_relevant(indexed: Indexed, question: str) -> None:
     for recording in (indexed.meeting, None):
         assert not indexed.best(question, recording)
+
+
+def test_a_long_recording_answers_its_own_questions_and_no_others(tmp_path: Path) -> None:
+    library = open_library(tmp_path)
+    said = "\n".join(line for talk in TALKS.values() for line in talk.lines.splitlines() if line.strip())
+    long = store(library, script(said), "All of them")
+    with closing(Vectors(tmp_path / "vectors", embedder())) as vectors:
+        index_recording(library, embedder(), vectors, long)
+        toolbox = Toolbox(library, Search(library, embedder(), vectors), None)
+
+        def quotes(question: str) -> int:
+            return len(search_recordings(toolbox, question, long).evidence)
+
+        own = (
+            "how much would customers pay?",
+            "what happened to the completion rate?",
+            "who calls radiology?",
+        )
+        others = ("what is the price of bitcoin?", "when is the wedding?", "who painted the mural?")
+        assert all(quotes(question) for question in own)
+        assert not any(quotes(question) for question in others)
 
 
 @pytest.mark.parametrize(
