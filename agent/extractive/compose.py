@@ -14,13 +14,14 @@ from typing import Protocol, TypeVar
 
 from agent.citations.quotes import fold, quoted, tidy
 from agent.planning.intents import WHICH, Intent
-from agent.planning.plan import MOST_LISTENED, moment_of, place_of, within
+from agent.planning.plan import MOST_LISTENED, moment_of, place_of, seen_by, within
 from agent.planning.rules import content_words, named_topic
 from agent.planning.situation import Result, Situation
 from agent.planning.time_expressions import TimeRange
 from index.language_names import name_languages
 from index.records import ActionItem, Item, Topic
-from index.text import similarity
+from index.text import search_terms, similarity
+from index.vocabulary import STOP_WORDS
 from moss_audio.timestamps import clock
 from tools.listen import NEEDS_MOSS_AUDIO
 from tools.result import (
@@ -121,6 +122,11 @@ class _Answer:
             rows, head = rows[:MOST_TITLES], WHICH
         more = [f"- … and {total - len(rows)} more"] if total > len(rows) else []
         return _listed(head, [*map(_recording_row, rows), *more])
+
+    def several(self) -> str:
+        """What answers each part, in the order asked."""
+        parts = self.intent.parts
+        return _paragraphs(compose(part, seen_by(part, self.situation)[0]) for part in parts)
 
     def facts(self) -> str:
         """One fact from the recording's record."""
@@ -374,13 +380,17 @@ class _Answer:
         one, person = NAMES[intent.items or "decisions"], _plain_name(intent.person)
         topic = f" about {_plain_name(intent.about)}" if intent.about not in ("", intent.person) else ""
         when = f", {span_text(intent.span.start, intent.span.end)}" if intent.span else ""
-        asked = (f" for {person}" if intent.person else "") + topic
+        due = f" {_plain_name(intent.due)}" if intent.due else ""
+        asked = (f" for {person}" if intent.person else "") + topic + due
         notes = dict.fromkeys(result.content.note for result in self.summaries if result.content.note)
         sure, unsure, shown, parts = list[str](), list[str](), list[Item](), list[tuple[str, Topic]]()
+        undue = list[str]()
         for result in self.summaries:
             title, may_be = quoted(result.content.recording.title), self.unsure(result)
             doubtful = [item for _, theirs in may_be for item in theirs]
             own = [item for item in self.wanted(result, intent.person, intent.about) if item not in doubtful]
+            undue += _item_rows([item for item in own if not _is_due(item, intent.due)], result)
+            own = [item for item in own if _is_due(item, intent.due)]
             if rows := _item_rows(own, result):
                 several = self.situation.focus is None and self.situation.recordings > 1
                 head = f"The {one}" if len(rows) == 1 else _count(len(rows), one)
@@ -393,8 +403,11 @@ class _Answer:
             recording, topics = result.content.recording.id, result.content.summary.topics
             parts += [(recording, part) for part in topics if _begin_in(part, [*own, *doubtful])]
         evidence = found.evidence if found else ()
+        others = _listed("With another date, or none:", undue) if undue else ""
         if not sure and not unsure:
-            said = _Answer(replace(intent, span=None), self.situation).quotes() if evidence else ""
+            said = others or self.nearest()
+            if evidence and not said:
+                said = _Answer(replace(intent, span=None), self.situation).quotes()
             return _paragraphs([f"I found no {one}{asked}{when}.", said or " ".join(notes)])
         if not sure:
             sure = [f"I found no {one}{asked}{when} that is surely theirs."]
@@ -407,7 +420,23 @@ class _Answer:
         ]
         also = [item for item in near if topic and item.id not in numbers][:MOST_ALSO]
         beside = _listed("What was said about it:", self.rows(_runs(also))) if also else ""
-        return _paragraphs([*sure, *unsure, beside, " ".join(notes)])
+        return _paragraphs([*sure, *unsure, others, beside, " ".join(notes)])
+
+    def nearest(self) -> str:
+        """The last item before the stretch that is asked about, else the first one behind it."""
+        intent, span = self.intent, self.intent.span
+        everywhere = _Answer(replace(intent, span=None), self.situation)
+        found = [
+            (item, result)
+            for result in self.summaries
+            for item in everywhere.wanted(result, intent.person, intent.about)
+        ]
+        if span is None or not found:
+            return ""
+        before = [(item, result) for item, result in found if item.start < span.start]
+        item, result = before[-1] if before else found[0]
+        head = "The last one before that:" if before else "The first one after that:"
+        return _listed(head, _item_rows([item], result))
 
     def unsure(self, result: Result[SummaryResult]) -> list[tuple[str, list[Item]]]:
         """The items of each speaker who may be the person that is asked for, which nobody has confirmed."""
@@ -685,6 +714,15 @@ def _item_rows(items: Sequence[Item], result: Result[SummaryResult]) -> list[str
     return rows
 
 
+def _is_due(item: Item, due: str) -> bool:
+    """Whether an item is to be done when a question says: “by the 30th” is “until the thirtieth”."""
+    wanted, own = (
+        {term for term in search_terms(words) if term not in STOP_WORDS}
+        for words in (due, (item.due if isinstance(item, ActionItem) else None) or "")
+    )
+    return wanted <= own
+
+
 def _neighbours(numbers: Sequence[int]) -> list[list[int]]:
     """Numbers in runs of neighbours."""
     runs: list[list[int]] = []
@@ -782,6 +820,7 @@ _COMPOSERS: Mapping[str, Callable[[_Answer], str]] = {
     "summary": _Answer.summary,
     "outline": _Answer.outline,
     "listen": _Answer.listen,
+    "several": _Answer.several,
     "speaker_of": _Answer.about_quote,
     "time_of": _Answer.about_quote,
 }

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, cast
 
@@ -38,7 +38,7 @@ from tools.result import AboutRecording, SearchResult, Transcript
 
 Kind = Literal[
     "empty", "help", "thanks", "list", "facts", "which", "read", "around", "search", "items", "summary",
-    "outline", "listen", "speaker_of", "time_of",
+    "outline", "listen", "speaker_of", "time_of", "several",
 ]  # fmt: skip
 Items = Literal["decisions", "action_items", "open_questions", "key_quotes"]
 Direction = Literal["before", "after"]
@@ -64,6 +64,7 @@ class Intent:
     items: Items | None = None  # the part of a summary
     about: str = ""  # the topic it is narrowed to, or the words said at the moment to be listened to
     person: str = ""  # whose action items or decisions
+    due: str = ""  # when action items are to be done, as it was typed
     speaker: str | None = None  # the voice whose words are asked for
     unnamed: str = ""  # somebody named who is none of the recording's voices
     wants: str = ""  # a key of ``WANTS``, or ``all``, or nothing in particular
@@ -71,6 +72,7 @@ class Intent:
     fact: str = ""  # ``duration``, ``speakers``, ``speaking``, ``language`` or ``coverage``
     exclude: frozenset[int] = frozenset()  # segments that were quoted before and are not wanted again
     foreign: bool = False  # the question is in a language that no rule knows
+    parts: tuple[Intent, ...] = ()  # what is asked for one after the other
 
 
 _START = r"^ *(?:(?:and|so|then|ok|okay|now|please) +)*"
@@ -116,6 +118,9 @@ _FRONTED = re.compile(
 _CLOCK = re.compile(r"(?<![\d:.])\d{1,2}:[0-5]\d(?![:\d])")
 _AMOUNT = re.compile(r"(?:when|how (?:long|often|much|many)|since when|until when)\b")
 _TEMPLATE = re.compile(rf"\b(?:{one_of(TEMPLATES).replace('standup', 'stand-?up')})\b")
+_JOINS = re.compile(r"((?:[,;?!.]+(?=\s|$)|\s+(?:and|&|\+|plus|as well as)(?=\s))+)")
+_MOST_JOINS = 8
+"""Places at which a question is divided; one with more is searched for."""
 
 
 def understand(situation: Situation) -> Intent:
@@ -130,10 +135,17 @@ def understand(situation: Situation) -> Intent:
     target = _target(situation)
     voices = _voices(situation, target)
     question = read_question(text, target, voices)
+
+    def closed(part: str) -> Intent | None:
+        fronted = _FRONTED.sub(r"\2 \1", corrected(part))
+        readings = (read_question(typed, target, voices) for typed in (part, fronted))
+        return next((found for typed in readings if (found := _by_rule(typed, situation))), None)
+
     return (
         _follow_up(question, situation)
-        or _by_rule(question, situation)
-        or _by_rule(read_question(_FRONTED.sub(r"\2 \1", corrected(text)), target, voices), situation)
+        or _several(text, closed)
+        or closed(text)
+        or _each_asked(text, situation)
         or _timed(question, situation)
         or _search(question, situation)
     )
@@ -194,6 +206,50 @@ def _neighbouring(last: Turn, direction: Direction) -> Intent:
     return Intent("read", recording=recording, span=span, direction=direction)
 
 
+# --- several parts --------------------------------------------------------------------------------
+
+
+def _several(text: str, closed: Callable[[str], Intent | None]) -> Intent | None:
+    """“PART and PART”, each of a closed kind of its own, in the order asked; None where a part is of none."""
+    pieces = _JOINS.split(text)
+    found = _parts(pieces, closed) if len(pieces) <= 2 * _MOST_JOINS else None
+    if not found or len({(part.kind, part.items, part.fact) for part in found}) < max(2, len(found)):
+        return None
+    last = found[-1]
+    if last.kind == "items" and not _ASKS.search("".join(pieces[1:]).lower()):
+        # “Decisions and tasks about the tank”: both are about it.
+        narrow = {"about": last.about, "person": last.person, "speaker": last.speaker, "span": last.span}
+        found = [replace(part, **narrow) if part.kind == "items" else part for part in found]
+    return _together(found)
+
+
+def _parts(pieces: Sequence[str], closed: Callable[[str], Intent | None]) -> list[Intent] | None:
+    """What parts ask for, which are given with what joins them; the first is as short as it can be."""
+    if accounted("".join(pieces).lower(), ""):
+        return []
+    for count in range(1, len(pieces) + 1, 2):
+        first = closed("".join(pieces[:count]))
+        rest = _parts(pieces[count + 1 :], closed) if first else None
+        if first and rest is not None:
+            return [first, *rest]
+    return None
+
+
+def _each_asked(text: str, situation: Situation) -> Intent | None:
+    """“When is it? And who will come?”: sentences that each ask something."""
+    sentences = re.findall(r"[^?]+\?", f"{text.rstrip('?')}?")
+    if not 1 < len(sentences) <= _MOST_JOINS or not all(map(_ASKS.search, map(str.lower, sentences))):
+        return None
+    return _together([understand(replace(situation, question=sentence)) for sentence in sentences])
+
+
+def _together(found: Sequence[Intent]) -> Intent:
+    """Several intents as one; greetings are left out, and asking back comes before everything."""
+    parts = [part for part in found if part.kind not in ("help", "thanks")] or [found[0]]
+    asking_back = next((part for part in parts if part.kind == "which"), None)
+    return asking_back or (Intent("several", parts=tuple(parts)) if len(parts) > 1 else parts[0])
+
+
 # --- closed kinds ---------------------------------------------------------------------------------
 
 
@@ -213,8 +269,9 @@ def _by_rule(question: Question, situation: Situation) -> Intent | None:
             return placed if placed.recording or rule.detail == "speaking" else Intent("list")
         case "summary" if topic:
             # “Summarise what was decided” asks what “what was decided” asks.
+            inner = understand(replace(situation, question=topic))
             asks = re.match(r"(?:what|how|why|who)\b", topic)
-            inner = understand(replace(situation, question=topic)) if asks else _search(question, situation)
+            inner = inner if asks or inner.kind != "search" else _search(question, situation)
             return replace(inner, wants="all", about=topic) if inner.kind == "search" else inner
         case "listen":
             target = _target(situation)
@@ -236,7 +293,7 @@ def _summarised(
     whose = re.search(rf"\b(?:for|of|by) {re.escape(topic)}\W*$", question.text)
     if kind == "action_items" and whose and topic.isalpha() and topic.lower() not in (*WEEKDAYS, *MONTHS):
         person = person or topic
-    asked = Intent("items", question.text, span=question.span, items=cast(Items, kind))
+    asked = Intent("items", question.text, span=question.span, items=cast(Items, kind), due=question.due)
     items = replace(asked, about=topic, person=person, speaker=question.speaker)
     # A topic is looked for in the whole library; without one, one recording must be meant.
     anywhere = situation.focus is None and bool(topic or person) and items.span is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from agent.planning.intents import Intent
@@ -43,6 +43,24 @@ def next_calls(intent: Intent, situation: Situation) -> list[Call]:
     # A call that was made and failed is not made again: its error is the answer.
     made = [(result.tool, dict(result.arguments)) for result in situation.results]
     return [call for call in calls if (call.tool, dict(call.arguments)) not in made]
+
+
+def seen_by(part: Intent, situation: Situation) -> tuple[Situation, list[Call]]:
+    """The situation with the results of one part's calls only, and the calls that it still needs."""
+    seen = replace(situation, results=())
+    while calls := next_calls(part, seen):
+        asked = [(call.tool, dict(call.arguments)) for call in calls]
+        there = [result for result in situation.results if (result.tool, dict(result.arguments)) in asked]
+        made = [(result.tool, dict(result.arguments)) for result in there]
+        if missing := [call for call in calls if (call.tool, dict(call.arguments)) not in made]:
+            return seen, missing
+        seen = replace(seen, results=(*seen.results, *there))
+    return seen, []
+
+
+def _several(intent: Intent, situation: Situation) -> list[Call]:
+    every = [call for part in intent.parts for call in seen_by(part, situation)[1]]
+    return [call for at, call in enumerate(every) if call not in every[:at]]
 
 
 def _call(tool: str, **arguments: Any) -> Call:
@@ -210,4 +228,5 @@ _PLANS: Mapping[str, Callable[[Intent, Situation], list[Call]]] = {
     "summary": lambda intent, _: [_call("summarize", recording=intent.recording, template=intent.template)],
     "outline": lambda intent, _: [_call("outline", recording=intent.recording)],
     "listen": _listen,
+    "several": _several,
 }

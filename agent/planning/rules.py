@@ -24,14 +24,15 @@ from agent.planning.time_expressions import TimeRange, TopicRange, find_time
 from index.folding import fold_letters
 from index.records import TEMPLATES
 from index.speaker_names import NO_NAMES, find_voices
+from index.summary.speech_acts import due_words
 from index.vocabulary import FOREIGN_FUNCTION_WORDS, STOP_WORDS, number_words, one_of, word_set
 
 # --- slots -----------------------------------------------------------------------------------------
 
 
-TIME, TOPIC, TITLE, NAME, OWNER = "TBRNP"
+TIME, TOPIC, TITLE, NAME, OWNER, DUE = "TBRNPD"
 """A stretch of time; what lies before or after a topic; the recording's title; who speaks (“did Anna say”);
-whom something is for (“tasks for Anna”)."""
+whom something is for (“tasks for Anna”); when something is to be done (“by Friday”)."""
 
 _SPEAKING = (
     r"say\w*|said|th(?:ink|inks|ought)|mention\w*|talk\w*|sp(?:eak|eaks|oke)|ask\w*|answer\w*|propos\w*|"
@@ -65,6 +66,7 @@ class Question:
         time: The stretch, or the topic before or after which something was said.
         speaker: The voice whose words are asked for.
         person: Somebody who is named, whether there is such a voice or not.
+        due: When something is to be done.
     """
 
     text: str
@@ -72,6 +74,7 @@ class Question:
     time: TimeRange | TopicRange | None = None
     speaker: str | None = None
     person: str = ""
+    due: str = ""
 
     @property
     def span(self) -> TimeRange | None:
@@ -100,6 +103,12 @@ def read_question(text: str, target: Focus | None, voices: tuple[str, ...]) -> Q
     time = find_time(text, target.duration if target else None)
     for span in time.taken if time else ():
         masked = _mask(masked, *span, TIME if isinstance(time, TimeRange) else TOPIC)
+    due = due_words(text) or ""
+    place = text.find(due) if due and not accounted(due.lower(), "") else -1
+    if place >= 0 and masked[place : place + len(due)] == due.lower():
+        masked = _mask(masked, place, place + len(due), DUE)
+    else:
+        due = ""
     people: list[str] = []
     speakers: set[str] = set()
     for start, end, name, letter in _people(text, voices):
@@ -109,7 +118,7 @@ def read_question(text: str, target: Focus | None, voices: tuple[str, ...]) -> Q
         people.append(name or text[start:end])
         speakers |= {name} if name and letter == NAME else set()
     speaker = min(speakers) if len(speakers) == 1 else None
-    return Question(text, masked, time, speaker, people[0] if people else "")
+    return Question(text, masked, time, speaker, people[0] if people else "", due)
 
 
 def _mask(masked: str, start: int, end: int, letter: str) -> str:
@@ -172,9 +181,9 @@ FILLER = NOUNS | word_set(
     everyone everybody anyone anybody someone somebody people team group all is are was were be been being
     am do does did done has have had having can could will would what which whats s re ve ll d m in of on
     at for from to by with during within through throughout out up there here any some so and or then now
-    just also only exactly really actually please thanks everything anything something whole entire full
-    complete overall total both short shortly brief briefly quick quickly nutshell else other today
-    yesterday different many"""
+    just also only exactly really actually please pls plz thanks thx everything anything something whole
+    entire full complete overall total both short shortly brief briefly quick quickly nutshell else other
+    today yesterday different many"""
 )
 """Words that say nothing about the subject of a question."""
 SAYING = (
@@ -305,15 +314,15 @@ RULES = (
     Rule("items", "action_items", _phrases(
         r"""action (?:items?|points?)|actions|to-?dos?(?: lists?)?|to do list|tasks?|next steps?|follow-?ups?
         assignments?|homework|commitments|promises|deadlines?|due dates?|who does what
-        what (?:still )?(?:(?:needs|has|is left) to|must|should) be done
+        what (?:still )?(?:(?:needs|has|is left) to|must|should) be (?:done|finished|ready)|due
         who (?:(?:has to|needs to|must|should|will|is going to|is supposed to|is to) do|did|is doing) what
         who is responsible for what|what is {who} responsible for
         what (?:must|should|will|shall) {who} (?:have to )?do
-        {what} {who} (?:(?:have|needs?|supposed|going|asked|promised|agreed?|got) )?to do
+        {what} {who} (?:(?:have|needs?|supposed|going|asked|promised|agreed?|got) )?to (?:do|finish|\w+(?= D))
         what (?:did|has|does) {who} (?:promise\w*|commit to|volunteer for|take on|sign up for)
         (?:what )?{who} (?:promised|agreed to do|committed to|took on)"""),
         "who|whose|next|lists?|give|show|made|assign|assigned|when|agreed|given|left|got|came|come",
-        TIME + TITLE + NAME + OWNER, _NARROWED),
+        TIME + TITLE + NAME + OWNER + DUE, _NARROWED),
     Rule("items", "decisions", _phrases(
         """decide[sd]?|deciding|decisions?|conclusions?|conclude[sd]?|agreed?(?: (?:on|upon|about))?
         agreements?|resolved|resolutions?|settled?|outcomes?"""),

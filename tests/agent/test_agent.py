@@ -284,6 +284,28 @@ def test_action_items_of_one_person_by_name_or_by_label(desk: Desk, question: st
     assert len(answer.citations) >= 3
 
 
+def test_the_parts_of_a_question_are_answered_in_the_order_asked(desk: Desk) -> None:
+    answer = desk.assistant.ask("list open questions and decisions")
+    places = [
+        answer.text.index(said) for said in ("leave the Sunday question open", "fairy crew", "North Key")
+    ]
+    assert places == sorted(places)
+    assert [step.tool for step in answer.steps] == ["summarize"]
+    assert_sound(desk, answer)
+
+
+@pytest.mark.parametrize("due", ["by the 30th", "until the thirtieth"])
+def test_what_somebody_has_to_do_by_a_date_comes_before_what_has_another(desk: Desk, due: str) -> None:
+    text = desk.assistant.ask(f"what is Callum supposed to do {due}?").text
+    assert text.index("I'll sign it by the 30th") < text.index("another date") < text.index("rowing club")
+
+
+def test_where_nothing_was_decided_in_a_stretch_the_decision_before_it_is_shown(desk: Desk) -> None:
+    answer = desk.assistant.ask("what was agreed on at the end?")
+    assert answer.text.startswith("I found no decision, from 4:06 to 5:06.")
+    assert ["North Key audio" in text for text in cited_texts(desk, answer)] == [True]
+
+
 def test_what_needs_an_ear_says_so_in_one_sentence(desk: Desk) -> None:
     answer = desk.assistant.ask("is there a dog barking?")
     assert "MOSS_AGENT_MODEL" in answer.text

@@ -452,6 +452,56 @@ def test_a_topic_is_summarised_by_all_that_was_said_about_it(question: str, abou
     assert {tool for tool, _ in calls(question)} == {"search_recordings", "summarize"}
 
 
+@pytest.mark.parametrize(
+    ("question", "kinds"),
+    [
+        ("give me the decisions and the action items", ["decisions", "action_items"]),
+        ("open questions & decisions pls, thanks", ["open_questions", "decisions"]),
+        ("next steps, open questions", ["action_items", "open_questions"]),
+        ("what was left open? who does what", ["open_questions", "action_items"]),
+        ("hi! who took part and what was decided?", ["speakers", "decisions"]),
+        ("can you list the topics and who does what?", ["outline", "action_items"]),
+        ("what did Anna and Ben say about decisions?", []),
+        ("how long was it and why?", []),
+    ],
+)
+def test_parts_that_are_joined_are_each_understood_in_the_order_asked(
+    question: str, kinds: list[str]
+) -> None:
+    intent = understand(asked(question))
+    assert [part.items or part.fact or part.kind for part in intent.parts] == kinds
+    assert kinds or intent.kind == "search"
+
+
+def test_what_narrows_a_list_of_parts_narrows_each_of_them() -> None:
+    tank = understand(asked("decisions and action items about the tank"))
+    assert [part.about for part in tank.parts] == ["the tank", "the tank"]
+    whole = understand(asked("what was decided and what does Speaker 2 have to do?"))
+    assert [part.person for part in whole.parts] == ["", "Speaker 2"]
+
+
+def test_sentences_that_each_ask_are_each_answered() -> None:
+    made = calls("When does the last boat leave? And who will call the club?")
+    assert [arguments["query"] for _, arguments in made] == [
+        "When does the last boat leave?", "And who will call the club?"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("question", "due", "person"),
+    [
+        ("what is Speaker 3 supposed to do by the 30th?", "by the 30th", "Speaker 3"),
+        ("what does Ben have to finish until friday", "until friday", "Ben"),
+        ("what does Ben need to send before Monday?", "before Monday", "Ben"),
+        ("what is due next week?", "next week", ""),
+        ("what has to be done today", "", ""),
+    ],
+)
+def test_action_items_may_be_narrowed_by_when_they_are_due(question: str, due: str, person: str) -> None:
+    intent = understand(asked(question))
+    assert (intent.items, intent.due, intent.person) == ("action_items", due, person)
+
+
 def test_summarising_what_somebody_promised_is_asking_for_it() -> None:
     intent = understand(asked("summarise what Callum promised"))
     assert (intent.kind, intent.items, intent.person) == ("items", "action_items", "Callum")
@@ -523,7 +573,7 @@ KINDS = {
     "speakers": "facts", "speaking time": "facts", "language": "facts", "coverage": "facts",
     "summary": "summary", "summary of a topic": "search", "topics": "outline", "decisions": "items",
     "action items": "items", "open questions": "items", "key sentences": "items",
-    "sounds and voices": "listen", "help": "help", "a search": "search",
+    "sounds and voices": "listen", "several parts": "several", "help": "help", "a search": "search",
 }  # fmt: skip
 
 
