@@ -46,7 +46,7 @@ NAMES = {
 """What one item of each section of a summary is called, in the order in which they are shown."""
 
 LEADS_FROM = 0.3
-"""A quote of the right kind leads over others if it is at least this relevant, as a share of the best."""
+"""A statement leads over a question if it is at least this relevant, as a share of the best."""
 
 FEW = 4
 """With fewer quotes of the voice that is asked for, everything that others said about the topic is shown."""
@@ -286,7 +286,7 @@ class _Answer:
 
     def lead_and_support(self, items: Sequence[Evidence]) -> str:
         """One quote that leads, with the question it answers, and the others in order."""
-        lead = _leading(items, self.intent.wants, content_words(self.intent.query))
+        lead = _leading(items)
         question = next((item for item in items if item.id == lead.reply_to), None)
         every = _runs([item for item in items if item is not question])
         first = next(run for run in every if lead in run)
@@ -572,40 +572,12 @@ def _topic_row(title: str, start: float, end: float, numbers: Sequence[int]) -> 
 # --- quotes ----------------------------------------------------------------------------------------
 
 
-def _leading(items: Sequence[Evidence], wants: str = "", words: Iterable[str] = ()) -> Evidence:
-    """The quote to begin with: the most relevant one, or one of the right kind that is nearly so.
-
-    The right kind is a statement, no question; where an amount or a time is asked for, it has one, and of
-    several the one with most words of the question leads, though it be far less relevant.
-    """
-    best, kind, words = items[0], _KINDS.get(wants), list(words)
-
-    def shared(item: Evidence) -> float:
-        return _shared(words, content_words(item.text))
-
-    def is_told(item: Evidence) -> bool:
-        return bool(kind and kind.search(item.text))
-
-    near = [
-        item
-        for item in items
-        if item.relevance >= LEADS_FROM * best.relevance or (is_told(item) and shared(item) > shared(best))
-    ]
-    replies = [item for item in near if item.reply_to == best.id] if _asks(best) else []
-    statements = replies or [item for item in near if not _asks(item)] or near
-    return max(list(filter(is_told, statements)) or statements[:1], key=shared)
-
-
-_KINDS = {
-    "how much": re.compile(
-        r"\d|\b(?:hundred|thousand|million|half|dozen|t(?:en|wo|hree|welve|wenty)|f(?:our|ive))\b", re.I
-    ),
-    "when": re.compile(
-        r"\d|\b(?:\w+day|today|tomorrow|tonight|noon|midnight|morning|afternoon|evening|week|weekend|month|year|"
-        r"january|february|march|april|may|june|july|august|september|october|november|december)\b",
-        re.I,
-    ),
-}
+def _leading(items: Sequence[Evidence]) -> Evidence:
+    """The quote to begin with: the most relevant statement, or the reply to a question that is."""
+    best = items[0]
+    replies = [item for item in items if item.reply_to == best.id] if _asks(best) else []
+    near = [item for item in items if item.relevance >= LEADS_FROM * best.relevance]
+    return (replies or [item for item in near if not _asks(item)] or near)[0]
 
 
 def _asks(item: Evidence) -> bool:

@@ -67,7 +67,7 @@ class Intent:
     due: str = ""  # when action items are to be done, as it was typed
     speaker: str | None = None  # the voice whose words are asked for
     unnamed: str = ""  # somebody named who is none of the recording's voices
-    wants: str = ""  # a key of ``WANTS``, or ``all``, or nothing in particular
+    wants: Literal["", "mentioned", "all"] = ""  # where something comes up, or all that was said about it
     template: str = "meeting"  # the kind of conversation that is summarised
     fact: str = ""  # ``duration``, ``speakers``, ``speaking``, ``language`` or ``coverage``
     exclude: frozenset[int] = frozenset()  # segments that were quoted before and are not wanted again
@@ -92,16 +92,11 @@ _FOLLOW_UPS = {
     "when": r"(?:when|where|at what time) (?:was|is|did|does)(?: (?:they|he|she|we))?(?: (?:say|mention))? "
     r"(?:that|this|it)(?: said| mentioned)? *$",
 }
-WANTS = {
-    "mentioned": r"(?:when|where|how often|how many times)\b.*"
-    r"\b(?:mention\w*|come up|came up|talk\w*|discuss\w*|said|say)\b",
-    "who": r"(?:who|whose|whom|which speaker)\b",
-    "when": r"(?:when|(?:what|which) (?:minute|hour|time|day|date|week|month|year)|how (?:soon|late))\b",
-    "why": r"why\b|what for\b|what reason\b",
-    "how much": r"how (?:much|many|long|far|old|big|often)\b|"
-    r"what (?:does|did|do|will|would) .*\bcost\b|.*\bprice\b",
-}
-"""What a search is after, by what begins with its question word."""
+_MENTIONED = re.compile(
+    r"(?:when|where|how often|how many times)\b.*"
+    r"\b(?:mention\w*|come up|came up|talk\w*|discuss\w*|said|say)\b"
+)
+"""How a question begins, with its question word, that asks for all places where something comes up."""
 _ASKS = re.compile(
     r"\b(?:who|whose|whom|what|which|why|how|(?:when|where)(?:'s|(?= (?:is|was|are|were|do|does|did|has|"
     r"have|had|will|would|can|could|shall|should|must|else)\b)))(?!\w)"
@@ -218,8 +213,12 @@ def _several(text: str, closed: Callable[[str], Intent | None]) -> Intent | None
     last = found[-1]
     if last.kind == "items" and not _ASKS.search("".join(pieces[1:]).lower()):
         # “Decisions and tasks about the tank”: both are about it.
-        narrow = {"about": last.about, "person": last.person, "speaker": last.speaker, "span": last.span}
-        found = [replace(part, **narrow) if part.kind == "items" else part for part in found]
+        found = [
+            replace(part, about=last.about, person=last.person, speaker=last.speaker, span=last.span)
+            if part.kind == "items"
+            else part
+            for part in found
+        ]
     return _together(found)
 
 
@@ -270,8 +269,8 @@ def _by_rule(question: Question, situation: Situation) -> Intent | None:
         case "summary" if topic:
             # “Summarise what was decided” asks what “what was decided” asks.
             inner = understand(replace(situation, question=topic))
-            asks = re.match(r"(?:what|how|why|who)\b", topic)
-            inner = inner if asks or inner.kind != "search" else _search(question, situation)
+            asks = inner.kind == "several" or re.match(r"(?:what|how|why|who)\b", topic)
+            inner = inner if asks else _search(question, situation)
             return replace(inner, wants="all", about=topic) if inner.kind == "search" else inner
         case "listen":
             target = _target(situation)
@@ -366,12 +365,11 @@ def _search(question: Question, situation: Situation) -> Intent:
     return Intent("search", query, recording, speaker=speaker, unnamed=unnamed, wants=wants, foreign=foreign)
 
 
-def _wants(question: Question) -> str:
-    """What its question word asks for; in “why … when discussing the price?” that is “why”."""
+def _wants(question: Question) -> Literal["", "mentioned"]:
+    """Whether all places are asked for; in “why … when discussing the price?” the question word is “why”."""
     text = readings(question)[1].strip()
     asks = _ASKS.search(text)
-    asked = text[asks.start() :] if asks else text
-    return next((name for name, phrase in WANTS.items() if re.match(phrase, asked)), "")
+    return "mentioned" if _MENTIONED.match(text[asks.start() :] if asks else text) else ""
 
 
 def _target(situation: Situation) -> Focus | None:

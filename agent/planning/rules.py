@@ -313,7 +313,7 @@ RULES = (
         TIME + TITLE, _NARROWED),
     Rule("items", "action_items", _phrases(
         r"""action (?:items?|points?)|actions|to-?dos?(?: lists?)?|to do list|tasks?|next steps?|follow-?ups?
-        assignments?|homework|commitments|promises|deadlines?|due dates?|who does what
+        assignments?|homework|commitments|promises|deadlines|due dates|who does what
         what (?:still )?(?:(?:needs|has|is left) to|must|should) be (?:done|finished|ready)|due
         who (?:(?:has to|needs to|must|should|will|is going to|is supposed to|is to) do|did|is doing) what
         who is responsible for what|what is {who} responsible for

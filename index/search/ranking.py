@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from index.records import Passage, Segment
+from index.search.wording import CARRIES, ECHOES, LISTS, asked_for, echo, lists_subjects
 from index.text import (
     SOUND_ALIKE,
     content_words,
@@ -42,6 +43,13 @@ FRAME_KEPT = 0.05
 
 EXACT, FEW_WORDS = 3.0, 2
 """What it counts for a quote to have the number, or the one or two words, that was looked up."""
+
+LOOKED_AT = 60
+"""The best quotes of a talk whose wording is looked at."""
+
+STRETCHES_BY_WORDING = 0.6
+"""How much of what its wording counts for a sentence counts for its stretch, in a short talk; in a long one
+it does not help."""
 
 SAID_EXACTLY = 0.9
 """The least probability that a talk answers in which the number or the words stand that were looked up."""
@@ -163,6 +171,7 @@ class Question:
         named: How far each voice is named in it, in [0, 1].
         background: How like ordinary talk each of its embeddings is, in [-1, 1].
         is_bare: Whether it is nothing but one or two words to look up.
+        asks_for: What a sentence has that tells the amount or the time which is asked for.
     """
 
     weights: Mapping[str, float]
@@ -171,6 +180,7 @@ class Question:
     named: Mapping[str, float]
     background: Sequence[float]
     is_bare: bool = False
+    asks_for: re.Pattern[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -181,6 +191,7 @@ class Ranked:
         passages: float ``[n_passages]``; only their order and differences mean something.
         sentences: Probability that a sentence belongs to an answer, float ``[n_segments]``.
         quotes: How well a sentence says the answer, float ``[n_segments]``; as ``passages``.
+        leads: The same, with what its wording tells (``index.search.wording``).
         answers: Probability that the talk answers at all.
         is_answer: Whether it does: of a short talk less is asked, where the best is the best of a few; of a
             long one, that the question would not fit any other meeting as well.
@@ -191,6 +202,7 @@ class Ranked:
     passages: np.ndarray
     sentences: np.ndarray
     quotes: np.ndarray
+    leads: np.ndarray
     answers: float
     is_answer: bool
     is_answer_among: bool
@@ -266,7 +278,8 @@ def as_question(
                 alike[term] = stem(other)
     both = np.concatenate([embeddings, tuned(embeddings, tuning)])
     likeness = like_background(both, background() if ordinary is None else ordinary)
-    return Question(weights, alike, both, names, likeness, len(search_words(question)) <= FEW_WORDS)
+    is_bare = len(search_words(question)) <= FEW_WORDS
+    return Question(weights, alike, both, names, likeness, is_bare, asked_for(question))
 
 
 def like_background(embeddings: np.ndarray, ordinary: np.ndarray) -> list[float]:
@@ -620,14 +633,40 @@ def rank(question: Question, talk: Talk, name: str = SAME) -> Ranked:
         # One gate stops questions of what no meeting is about, the other those that would fit any meeting.
         chance = float(logistic(weigh_some(features, weights["gate of long talks"]))[0])
         is_answer_among = is_answer_among and chance >= weights["answers from"]["gate of long talks"]
+    quotes = weigh(sentences, weights["quotes"]) + EXACT * exact
+    leads = _by_wording(quotes, question, talk)
+    if not is_long:
+        # A stretch fits by its sentence with most of the question's words: that may be an agenda's.
+        says = sentences["coverage"] + 1e-3 * quotes
+        best = [first + int(np.argmax(says[first:last])) for first, last in talk.bounds]
+        passages = passages + STRETCHES_BY_WORDING * (leads - quotes)[best]
     return Ranked(
         passages,
         logistic(weigh(sentences, weights["sentences"])),
-        weigh(sentences, weights["quotes"]) + EXACT * exact,
+        quotes,
+        leads,
         answers,
         is_answer_among if is_long else answers >= weights["answers from"]["short"],
         is_answer_among,
     )
+
+
+def _by_wording(quotes: np.ndarray, question: Question, talk: Talk) -> np.ndarray:
+    """How well sentences say the answer, less or more by their wording; of the best ones."""
+    found = quotes.copy()
+    asked = question.weights.keys() | set(question.alike.values())
+
+    def tells(at: int) -> bool:
+        told = question.asks_for is not None and question.asks_for.search(talk.segments[at].text)
+        return bool(told) and not talk.asks[at]
+
+    for at in np.argsort(-quotes)[:LOOKED_AT].tolist():
+        text = talk.segments[at].text
+        # “There is a test. We do it on Monday.”
+        goes_on = at + 1 < len(found) and talk.voices[at] == talk.voices[at + 1] and tells(at + 1)
+        found[at] += CARRIES * (1.0 if tells(at) else 0.5 * goes_on)
+        found[at] -= ECHOES * echo(text, asked) + LISTS * lists_subjects(text, at, talk.places, len(found))
+    return found
 
 
 def weigh(features: Mapping[str, np.ndarray], weights: Mapping[str, float]) -> np.ndarray:

@@ -18,6 +18,7 @@ from index.search.multilingual import MultilingualEncoder
 from index.search.passages import PassageStore
 from index.search.ranking import (
     ACROSS,
+    SHORT,
     Ranked,
     Talk,
     as_question,
@@ -81,6 +82,7 @@ class Found:
         others: All other stretches of the recordings that were looked into, best first.
         chances: Probability that a sentence belongs to an answer, by the number of its segment.
         fit: How well a sentence says the answer, in (0, 1], where 1 is the best of its recording.
+        leads: The same, with what its wording tells.
         answers: Probability that what was searched answers the question at all.
         is_answer: Whether that is enough.
     """
@@ -89,6 +91,7 @@ class Found:
     others: tuple[Hit, ...] = ()
     chances: Mapping[int, float] = field(default_factory=dict)
     fit: Mapping[int, float] = field(default_factory=dict)
+    leads: Mapping[int, float] = field(default_factory=dict)
     answers: float = 0.0
     is_answer: bool = False
 
@@ -388,6 +391,7 @@ def _joined(ranked: Sequence[tuple[Talk, Ranked]], k: int) -> Found:
     others: list[Hit] = []
     chances: dict[int, float] = {}
     fit: dict[int, float] = {}
+    leads: dict[int, float] = {}
     for talk, scores in ranked:
         best = scores.passages.max()
         order = spread(scores.passages, k)
@@ -400,13 +404,13 @@ def _joined(ranked: Sequence[tuple[Talk, Ranked]], k: int) -> Found:
             (chosen if number < k else others).append(hit)
         numbers = [segment.id for segment in talk.segments]
         chances.update(zip(numbers, (scores.answers * scores.sentences).tolist(), strict=True))
-        best_fit = np.exp(scores.quotes - scores.quotes.max())
-        fit.update(zip(numbers, best_fit.tolist(), strict=True))
+        for found, values in ((fit, scores.quotes), (leads, scores.leads)):
+            found.update(zip(numbers, np.exp(values - values.max()).tolist(), strict=True))
     answers = max((scores.answers for _, scores in ranked), default=0.0)
     chosen.sort(key=lambda hit: -hit.score)
     others = sorted([*chosen[k:], *others], key=lambda hit: -hit.score)
     is_answer = any(scores.is_answer if len(ranked) == 1 else scores.is_answer_among for _, scores in ranked)
-    return Found(tuple(chosen[:k]), tuple(others), chances, fit, answers, is_answer)
+    return Found(tuple(chosen[:k]), tuple(others), chances, fit, leads, answers, is_answer)
 
 
 def spread(scores: np.ndarray, most: int) -> list[int]:
@@ -488,10 +492,12 @@ def choose(query: str, found: Found, speakers: Collection[str] | None = None) ->
         (hit.score, [segment for segment in hit.segments if quotable(segment)])
         for hit in (*found.hits, *found.others)
     ]
+    # Of a long recording so much is quoted that an agenda among it does no harm; of a short one, little.
+    fit = found.leads if len(found.fit) <= SHORT else found.fit
     best_stretch = max((hit.score for hit in found.hits), default=1.0)
     score = {
         segment.id: found.chances[segment.id]
-        * found.fit[segment.id] ** FIT_COUNTS
+        * fit[segment.id] ** FIT_COUNTS
         * (hit.score / best_stretch) ** STRETCH_COUNTS
         for hit in (*found.hits, *found.others)
         for segment in hit.segments
@@ -507,8 +513,8 @@ def choose(query: str, found: Found, speakers: Collection[str] | None = None) ->
         if inside and stands >= STRETCH_FROM * stretches[0][0]:
             first = max(inside, key=lambda segment: score[segment.id])
             chosen.setdefault(first.id, first)
-    best = max(found.fit[number] for number in chosen)
-    relevance = [(segment, found.answers * found.fit[number] / best) for number, segment in chosen.items()]
+    best = max(found.leads[number] for number in chosen)
+    relevance = [(segment, found.answers * found.leads[number] / best) for number, segment in chosen.items()]
     return sorted(relevance, key=lambda item: -item[1])
 
 

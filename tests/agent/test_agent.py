@@ -207,7 +207,7 @@ def test_a_topic_without_a_decision_has_none(desk: Desk, topic: str) -> None:
     ("question", "word"),
     [
         ("why is everyone so happy with North Key?", "North"),
-        ("are there any songs or music acts planned for the stage?", "stage"),
+        ("are there any songs or music acts planned for the stage?", "sing"),
         ("what instruments do we have on the sound stage?", "stage"),
         ("is there a background check for volunteers?", "volunteer"),
         ("what is the protocol if the wind is too strong?", "wind"),

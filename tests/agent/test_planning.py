@@ -224,19 +224,19 @@ def test_decisions_actions_and_open_questions(question: str, items: str, about: 
 @pytest.mark.parametrize(
     ("question", "wants"),
     [
-        ("who will call the rowing club?", "who"),
-        ("how much does the extra crew cost?", "how much"),
-        ("when is the next call?", "when"),
-        ("which minute does the last boat leave?", "when"),
+        ("who will call the rowing club?", ""),
+        ("how much does the extra crew cost?", ""),
+        ("when is the next call?", ""),
+        ("which minute does the last boat leave?", ""),
         ("when was the barge mentioned?", "mentioned"),
-        ("why was the app down?", "why"),
+        ("why was the app down?", ""),
         ("what did they say about penguins?", ""),
-        ("did anyone object to the price of the 2 minute video?", "how much"),
+        ("did anyone object to the price of the 2 minute video?", ""),
         ("how often did they talk about the barge?", "mentioned"),
         ("tell me when they mentioned the barge", "mentioned"),
-        ("why was the crew angry when discussing the insurance?", "why"),
+        ("why was the crew angry when discussing the insurance?", ""),
         ("what did they think of the app when they talked about volunteers?", ""),
-        ("when they discussed the barge, who objected?", "who"),
+        ("when they discussed the barge, who objected?", ""),
     ],
 )
 def test_other_questions_are_searched_as_they_were_asked(question: str, wants: str) -> None:

@@ -259,7 +259,8 @@ def test_what_is_said_elsewhere_is_quoted_before_more_of_the_same_place() -> Non
     ]
     chances = {at: 0.5 if 10 <= at <= 13 else 0.45 if at == 40 else 0.01 for at in range(60)}
     hit = Hit("talk", 0.0, 60.0, "", 0.9, tuple(sentences))
-    found = Found((hit,), (), chances, dict.fromkeys(range(60), 1.0), 0.9, True)
+    fit = dict.fromkeys(range(60), 1.0)
+    found = Found((hit,), (), chances, fit, fit, 0.9, True)
     quoted = {segment.id for segment, _ in choose("Who paints the ferry?", found)}
     assert 40 in quoted and quoted < {10, 11, 12, 13, 40}
 

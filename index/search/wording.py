@@ -1,0 +1,85 @@
+"""What the wording of a sentence tells: whether it says the thing itself that a question asks for.
+
+An agenda and a sum-up have words of every subject and say little about any: their parts are about different
+stretches of the talk, all away from them. “Next, the vases” has no word of its own. Neither is known by a
+list of phrases, so it is known in any talk.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+
+from index.folding import NUMBER
+from index.text import content_words, search_terms
+from index.vocabulary import CLEAR_MONTHS, STOP_WORDS, WEEKDAYS, one_of
+
+LISTS, ECHOES, CARRIES = 3.0, 2.0, 2.0
+"""What it costs a quote to list subjects, or to say nothing that the question does not; what it counts to
+have an amount or a time that is asked for."""
+
+APART, SHARE_APART = 8, 8
+"""Sentences from which two places of a talk are about different subjects; no more than an eighth of it."""
+
+FEWEST_LISTED = 3
+"""Parts of a sentence that lists something; one of them may be about what follows at once."""
+
+_PART_ENDS = re.compile(r"[,;:]\s+|\band\b")
+_DATES = one_of((*WEEKDAYS, *CLEAR_MONTHS, "today", "tonight", "tomorrow", "noon", "midnight", "weekend"))
+AMOUNT, TIME = (
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        rf"(?<![\d.,:])(?<!\bat )(?<!\bby )(?<!\bthe )\b(?!one\b)(?:{NUMBER})\b|[$€£]|\bhalf\b",
+        rf"\b(?:{_DATES}|morning|afternoon|evening|night|week|month|year)\b|\d[:.]\d\d"
+        rf"|\b(?:at|by|until|before|in|of|on the|the) (?:{NUMBER}|may\b)",
+    )
+)
+"""How a sentence tells an amount, and a time."""
+
+WANTS_AMOUNT = r"how (?:much|many|long|far|old|big|often|high|large|heavy)\b|.*\b(?:costs?|price)\b"
+WANTS_TIME = r"when\b|(?:what|which) (?:minute|hour|time|day|date|week|month|year)\b|how (?:soon|late)\b"
+"""How questions for an amount and for a time begin."""
+
+
+def asked_for(question: str) -> re.Pattern[str] | None:
+    """What a sentence has that tells the amount or the time which a question asks for; None for others."""
+    kinds = ((WANTS_AMOUNT, AMOUNT), (WANTS_TIME, TIME))
+    return next((told for asks, told in kinds if re.search(rf"(?i)\b(?:{asks})", question)), None)
+
+
+def echo(text: str, asked: Collection[str]) -> float:
+    """1 for a sentence that has no term of its own beside those that are asked, less for each that it has."""
+    said = {term for word in content_words(text) for term in search_terms(word)}
+    return 1.0 / (1 + len(said.difference(asked)))
+
+
+def lists_subjects(text: str, at: int, places: Mapping[str, Sequence[int]], count: int) -> bool:
+    """Whether the parts of a sentence are about different stretches of a talk, all away from it.
+
+    Args:
+        text: The sentence.
+        at: Its number in the talk.
+        places: The numbers of the sentences in which each term of the talk is said.
+        count: How many sentences the talk has.
+    """
+    parts = [
+        {term for term in search_terms(part) if term not in STOP_WORDS and not term[0].isdigit()}
+        for part in _PART_ENDS.split(text)
+    ]
+    apart, homes = min(APART, count // SHARE_APART), list[int]()
+    if sum(map(bool, parts)) < FEWEST_LISTED:
+        return False
+    for part in parts:
+        said = [(place, term) for term in part for place in set(places.get(term, ())) - {at}]
+        # Where most of it is said together; what is said near the sentence comes first.
+        home = max(
+            (place for place, _ in said),
+            key=lambda place: (
+                len({term for other, term in said if 0 <= other - place <= apart}),
+                -abs(place - at),
+            ),
+            default=at,
+        )
+        if all(abs(home - other) > apart for other in (at, *homes)):
+            homes.append(home)
+    return len(homes) >= FEWEST_LISTED - 1

@@ -1,0 +1,78 @@
+"""What an answer leads with: the sentence that says it, not an agenda or a sum-up that names it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.conversing import Desk, said
+
+LINES = """
+Hollis: Good afternoon, I think everybody is here.
+Hollis: On the agenda are the loan of the vases, the lighting, the catalogue and the opening evening.
+Dev: The conservator was here, so let us do the lighting now.
+Dev: The old spotlights are too warm, they would damage the watercolours.
+Hollis: So we need new lamps.
+Dev: Yes, thirty-two of them, at eighty-five dollars each.
+Hollis: Good, then we buy the lamps.
+Dev: I'll place the order tonight, delivery takes a while.
+Hollis: Perfect.
+Hollis: Now the vases.
+Marguerite: Lisbon agreed to lend us six of the seven vases.
+Marguerite: The last one is too fragile to travel.
+Hollis: That's a pity, it was the blue one, wasn't it?
+Marguerite: Yes, with the cranes.
+Dev: Who pays for the courier?
+Marguerite: We do, and she flies with the crates on the eleventh of June.
+Hollis: Do we have a climate case that is big enough?
+Marguerite: I have to rent one.
+Hollis: Next, the catalogue.
+Hollis: The essay by Professor Lindqvist is late again.
+Dev: How late is it?
+Hollis: Three weeks, and the printer needs everything by the third of May.
+Dev: The essay is the heart of the book.
+Dev: The cover should be the photograph of the harvest.
+Marguerite: I like the harvest too.
+Hollis: Finally the opening evening.
+Marguerite: The ambassador confirmed, she will speak for ten minutes.
+Hollis: Great news.
+Marguerite: We expect two hundred and thirty guests.
+Dev: The hall is too small for that.
+Marguerite: Some never come, and we can open the terrace.
+Hollis: So, in short: lamps ordered, six vases from Lisbon, harvest cover, and the ambassador speaks.
+Marguerite: I'm looking forward to it.
+Hollis: Me too, thanks for today.
+"""
+
+
+@pytest.fixture(scope="module")
+def museum(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    home: Path = tmp_path_factory.mktemp("museum")
+    desk = Desk(home)
+    spoken = [line.split(": ", 1) for line in LINES.strip().splitlines()]
+    rows = [said(3.0 * at, 3.0 * at + 2.5, text, speaker) for at, (speaker, text) in enumerate(spoken)]
+    desk.add("d" * 64, "Exhibition", rows, 3.0 * len(rows))
+    yield desk
+    desk.close()
+
+
+@pytest.mark.parametrize(
+    ("question", "says"),
+    [
+        ("how many vases do we get?", "six of the seven"),
+        ("when does the courier fly", "eleventh of June"),
+        ("when does the printer need everything?", "third of May"),
+        ("how many guests come to the opening evening", "two hundred and thirty"),
+    ],
+)
+def test_an_answer_leads_with_the_sentence_that_says_it(museum: Desk, question: str, says: str) -> None:
+    answer = museum.assistant.ask(question)
+    assert says in answer.citations[0].quote
+    assert museum.search.find(question, "d" * 64).hits[0].text.count(says) == 1
+
+
+def test_an_agenda_and_a_sum_up_are_still_found_where_nothing_else_says_it(museum: Desk) -> None:
+    quotes = [citation.quote for citation in museum.assistant.ask("what is on the agenda today").citations]
+    assert any("On the agenda" in quote for quote in quotes)
