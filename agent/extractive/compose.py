@@ -58,7 +58,7 @@ MOST_TITLES = 20
 """Titles listed when asking back."""
 
 NEAR_S = 20.0
-"""Seconds after a sentence about a topic at which an item has 1/e of its weight; before it, a quarter."""
+"""Seconds after a sentence about a topic at which an item has 1/e of its weight."""
 
 MOST_ALSO = 8
 """Quotes beside the items about a topic, so that the reader can judge whether they are about it."""
@@ -474,9 +474,13 @@ class _Answer:
             return sum(part.start <= start for part in parts)
 
         def weight(item: Item) -> float:
-            same = [other for other in here if part_of(other.start) == part_of(item.start)]
-            gaps = [max(item.start - other.end, 4 * (other.start - item.end), 0.0) for other in same]
-            near = [math.exp(-gap / NEAR_S) * other.relevance for gap, other in zip(gaps, same, strict=True)]
+            # What is decided about a topic is decided after it was named.
+            same = [
+                other
+                for other in here
+                if part_of(other.start) == part_of(item.start) and other.start < item.end
+            ]
+            near = [math.exp(-max(item.start - other.end, 0.0) / NEAR_S) * other.relevance for other in same]
             return max(near, default=0.0) / best if best else 0.0
 
         return [item for item in items if weight(item) >= NEAR_ENOUGH]

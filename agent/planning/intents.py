@@ -113,7 +113,7 @@ _FRONTED = re.compile(
 _CLOCK = re.compile(r"(?<![\d:.])\d{1,2}:[0-5]\d(?![:\d])")
 _AMOUNT = re.compile(r"(?:when|how (?:long|often|much|many)|since when|until when)\b")
 _TEMPLATE = re.compile(rf"\b(?:{one_of(TEMPLATES).replace('standup', 'stand-?up')})\b")
-_JOINS = re.compile(r"((?:[,;?!.]+(?=\s|$)|\s+(?:and|&|\+|plus|as well as)(?=\s))+)")
+_JOINS = re.compile(r"((?:[,;?!.]+(?=\s|$)|\s+(?:and|und|et|y|e|en|&|\+|plus|as well as)(?=\s))+)")
 _MOST_JOINS = 8
 """Places at which a question is divided; one with more is searched for."""
 

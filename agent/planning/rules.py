@@ -144,7 +144,7 @@ def _people(text: str, voices: tuple[str, ...]) -> Iterator[tuple[int, int, str,
             yield start, end, "", NAME
             return
         if text.startswith("'s ", end) or (
-            _BEFORE_OWNER.search(text[:start]) and not text[end:].strip(" ?.!")
+            _BEFORE_OWNER.search(text[:start]) and accounted(text[end:].lower(), "")
         ):
             yield start, end, "", OWNER
             return
@@ -315,13 +315,14 @@ RULES = (
         r"""action (?:items?|points?)|actions|to-?dos?(?: lists?)?|to do list|tasks?|next steps?|follow-?ups?
         assignments?|homework|commitments|promises|deadlines|due dates|who does what
         what (?:still )?(?:(?:needs|has|is left) to|must|should) be (?:done|finished|ready)|due
-        who (?:(?:has to|needs to|must|should|will|is going to|is supposed to|is to) do|did|is doing) what
+        who(?:'s| is)? (?:(?:has to|needs to|must|should|will|going to|supposed to|to) do|did|doing) what
         who is responsible for what|what is {who} responsible for
         what (?:must|should|will|shall) {who} (?:have to )?do
         {what} {who} (?:(?:have|needs?|supposed|going|asked|promised|agreed?|got) )?to (?:do|finish|\w+(?= D))
         what (?:did|has|does) {who} (?:promise\w*|commit to|volunteer for|take on|sign up for)
-        (?:what )?{who} (?:promised|agreed to do|committed to|took on)"""),
-        "who|whose|next|lists?|give|show|made|assign|assigned|when|agreed|given|left|got|came|come",
+        (?:what )?{who} (?:promised|agreed to do|committed to|took on)
+        what {who} said (?:he|she|they)(?:'d|'ll| would| will) do"""),
+        "who|whose|next|until|lists?|give|show|made|assign|assigned|when|agreed|given|left|got|came|come",
         TIME + TITLE + NAME + OWNER + DUE, _NARROWED),
     Rule("items", "decisions", _phrases(
         """decide[sd]?|deciding|decisions?|conclusions?|conclude[sd]?|agreed?(?: (?:on|upon|about))?
@@ -338,7 +339,8 @@ RULES = (
     Rule("summary", "", _phrases(
         r"""summar(?:y|ies|i[sz]e[sd]?|i[sz]ing|i[sz]ation)|sum (?:{it} )?up|tl ?;? ?dr|recap\w*|synopsis
         essence|gist|takeaways?|overview
-        (?:key|main|(?:most )?important) (?:points?|takeaways?|facts?|messages?|things?)"""),
+        (?:key|main|(?:most )?important) (?:points?|takeaways?|facts?|messages?|things?)
+        ^ *(?:everything|all)(?= *$)|need to know"""),
         "write|draft|prepare|provide|make|give|get|key|main|points?|important|executive|who|said|"
         r"single|concise|detailed|(?:\w+-)?(?:bullets?|sentences?|lines?|pages?|paragraphs?|words?)|\d+|"
         + one_of([*number_words(1, 12), *TEMPLATES]),
@@ -364,6 +366,7 @@ RULES = (
 _LEAD = re.compile(
     r"^ *(?:(?:please|kindly|okay|ok|so|and|now|well|hey|hi|hello|thanks|then|also|just|know|see|have|"
     r"(?:can|could|would|will) (?:you|we)|i'd like|i would like|i want|i need|we need|do you know|let me|"
+    r"i (?:missed|wasn't (?:at|in)|couldn't (?:join|attend)|was late (?:for|to)) (?:it|(?:the|this) \w+)|"
     r"let's|remind me|tell me|show me|give me|get me|make me|transcribe|to (?:know|see|have|hear|get)|"
     r"(?:what|how) about)(?= ) *)+"
 )
@@ -371,7 +374,7 @@ _LEAD = re.compile(
 _OFTEN_MISSPELT = sorted(word_set(
     """summary summarise summarize decide decided decision decisions recording recordings language speakers
     duration question questions unresolved undecided transcribed outline overview takeaways discussed agreed
-    agreement agenda action actions topics meeting"""
+    agreement agenda action actions items topics meeting"""
 ))  # fmt: skip
 
 
@@ -461,7 +464,7 @@ def corrected(text: str) -> str:
         mixed = (word for word in known if sorted(word) == sorted(typed))
         return typed if typed in _OFTEN_MISSPELT else next(chain(near, mixed), found[0])
 
-    return re.sub(r"[^\W\d_]{6,}", nearest, text)
+    return re.sub(r"[^\W\d_]{5,}", nearest, text)
 
 
 # --- other languages ----------------------------------------------------------------------------------

@@ -36,7 +36,7 @@ AMOUNT, TIME = (
 )
 """How a sentence tells an amount, and a time."""
 
-WANTS_AMOUNT = r"how (?:much|many|long|far|old|big|often|high|large|heavy)\b|.*\b(?:costs?|price)\b"
+WANTS_AMOUNT = r"how (?:much|many|long|far|old|big|often|high|large|heavy)\b|.*\b(?:costs?|price|budget)\b"
 WANTS_TIME = r"when\b|(?:what|which) (?:minute|hour|time|day|date|week|month|year)\b|how (?:soon|late)\b"
 """How questions for an amount and for a time begin."""
 

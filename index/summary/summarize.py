@@ -10,13 +10,18 @@ from itertools import pairwise
 import numpy as np
 
 from index.records import TEMPLATES, ActionItem, Item, Segment, Summary, Topic
+from index.search.wording import lists_subjects
 from index.speaker_names import infer_names, is_label
 from index.summary import speech_acts as acts
 from index.summary.findings import action_items, decisions, open_questions, without_repeats
 from index.summary.sentence_scores import KINDS, scores, sentences
 from index.summary.topics import key_sentences, topic_of, topics
 from index.summary_templates import SUMMARY_TEMPLATES
+from index.text import search_terms
 from moss_audio.timestamps import clock
+
+AGENDA_WITHIN = 0.1
+"""What lists several subjects in this first part of a recording announces them; nobody promises it."""
 
 KEY_QUOTES = 3
 """Key sentences of a recording: people read two or three."""
@@ -63,12 +68,15 @@ def summarize(segments: Sequence[Segment], embeddings: np.ndarray, template: str
         decisions(said, scored, vectors[[sentence.index for sentence in said]]) if kind.has_decisions else []
     )
     promised, left_open = action_items(said, scored, names), open_questions(said, scored)
+    listing = _listing(spoken)
+    agenda = {number for at, number in listing.items() if at < AGENDA_WITHIN * len(spoken)}
+    promised = [item for item in promised if not agenda.issuperset(item.segments)]
     decided, new, questions = without_repeats(said, decided, promised, left_open)
     actions = [item for item in new if isinstance(item, ActionItem)]
     questions += _audience(spoken) if kind.has_audience else []
     questions.sort(key=lambda item: item.start)
     listed = {number for item in [*decided, *actions, *questions] for number in item.segments}
-    free = [at for at, segment in enumerate(spoken) if segment.id not in listed]
+    free = [at for at, segment in enumerate(spoken) if segment.id not in listed and at not in listing]
     chosen = key_sentences([spoken[at] for at in free], vectors[free], keyness[free], KEY_QUOTES)
     parts: list[Topic] = []
     if kind.topics == "exchanges":
@@ -86,6 +94,20 @@ def summarize(segments: Sequence[Segment], embeddings: np.ndarray, template: str
     )
     totals = {"decision": len(decided), "action item": len(actions), "open question": len(questions)}
     return replace(summary, overview=_overview(summary, spoken, totals))
+
+
+def _listing(segments: Sequence[Segment]) -> dict[int, int]:
+    """The positions of segments that only name what is talked about elsewhere, with the segments' ids."""
+    places: dict[str, list[int]] = {}
+    for at, segment in enumerate(segments):
+        for term in search_terms(segment.text):
+            places.setdefault(term, []).append(at)
+    count = len(segments)
+    return {
+        at: segment.id
+        for at, segment in enumerate(segments)
+        if lists_subjects(segment.text, at, places, count)
+    }
 
 
 def _surest(items: Sequence[ActionItem]) -> list[ActionItem]:

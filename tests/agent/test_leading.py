@@ -76,3 +76,14 @@ def test_an_answer_leads_with_the_sentence_that_says_it(museum: Desk, question: 
 def test_an_agenda_and_a_sum_up_are_still_found_where_nothing_else_says_it(museum: Desk) -> None:
     quotes = [citation.quote for citation in museum.assistant.ask("what is on the agenda today").citations]
     assert any("On the agenda" in quote for quote in quotes)
+
+
+def test_what_only_names_subjects_is_no_key_quote_and_nobody_s_action_item(museum: Desk) -> None:
+    text = museum.assistant.ask("action items and key quotes").text
+    assert "place the order" in text
+    assert "On the agenda" not in text and "in short" not in text
+
+
+def test_a_decision_made_before_a_topic_was_named_is_not_about_it(museum: Desk) -> None:
+    assert museum.assistant.ask("what was decided about the crates?").text.startswith("I found no decision")
+    assert "buy the lamps" in museum.assistant.ask("what was decided about the lamps?").text

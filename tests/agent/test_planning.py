@@ -388,6 +388,7 @@ def test_the_speaking_time_of_one_voice_can_be_asked_for() -> None:
         "how many recordings did the choir sell?",
         "which files were lost on Saturday?",
         "who decided to cancel the fireworks?",
+        "when is the deadline for the grant?",
         "why was the decision so hard?",
         "what tasks does the operator's app support?",
         "does the last boat leave before the fireworks?",
@@ -410,6 +411,7 @@ def test_a_word_of_a_rule_in_a_question_about_something_else_is_searched_for(que
         ("what happens arround 2:30?", "read", None),
         ("About the ferry, what was agreed?", "items", "decisions"),
         ("what are the key quotes?", "items", "key_quotes"),
+        ("i missed the call. what was decided?", "items", "decisions"),
         ("Was wurde beschlossen?", "items", "decisions"),
         ("¿Qué se decidió?", "items", "decisions"),
         ("Qu'est-ce qui a été décidé ?", "items", "decisions"),
@@ -444,6 +446,8 @@ def test_a_question_in_another_language_is_a_search_and_known_to_be_one(question
         ("give me an overview of the weather plan", "the weather plan"),
         ("Summarize the volunteer app.", "the volunteer app"),
         ("summarise what was said about printing", "printing"),
+        ("everything about the weather plan please", "the weather plan"),
+        ("what do i need to know about printing, in short", "printing, in short"),
     ],
 )
 def test_a_topic_is_summarised_by_all_that_was_said_about_it(question: str, about: str) -> None:
@@ -460,6 +464,7 @@ def test_a_topic_is_summarised_by_all_that_was_said_about_it(question: str, abou
         ("next steps, open questions", ["action_items", "open_questions"]),
         ("what was left open? who does what", ["open_questions", "action_items"]),
         ("hi! who took part and what was decided?", ["speakers", "decisions"]),
+        ("welche Entscheidungen und Aufgaben gibt es?", ["decisions", "action_items"]),
         ("can you list the topics and who does what?", ["outline", "action_items"]),
         ("what did Anna and Ben say about decisions?", []),
         ("how long was it and why?", []),
@@ -495,6 +500,9 @@ def test_sentences_that_each_ask_are_each_answered() -> None:
         ("what does Ben need to send before Monday?", "before Monday", "Ben"),
         ("what is due next week?", "next week", ""),
         ("what has to be done today", "", ""),
+        ("who's doing what until when", "", ""),
+        ("action itmes for Ben pls", "", "Ben"),
+        ("remind me what Ben said he'd do", "", "Ben"),
     ],
 )
 def test_action_items_may_be_narrowed_by_when_they_are_due(question: str, due: str, person: str) -> None:
