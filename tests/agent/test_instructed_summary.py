@@ -73,7 +73,7 @@ def test_of_a_long_recording_what_matters_is_read_and_that_is_said(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(instructed_summary, "MOST_READ", 1500)
-    model = ScriptedModel(script=[AIMessage("Calum calls the rowing club this afternoon.")])
+    model = ScriptedModel(script=[AIMessage("Speaker 3 calls the rowing club this afternoon.")])
     read = instructed_summary._read(desk.library.segments(HARBOUR), [])
     assert sum(len(one.text) for one in read) <= 1500
     found = written(desk, model, "the rowing club")
