@@ -45,9 +45,6 @@ NAMES = {
 }
 """What one item of each section of a summary is called, in the order in which they are shown."""
 
-LEADS_FROM = 0.3
-"""A statement leads over a question if it is at least this relevant, as a share of the best."""
-
 FEW = 4
 """With fewer quotes of the voice that is asked for, everything that others said about the topic is shown."""
 
@@ -577,11 +574,10 @@ def _topic_row(title: str, start: float, end: float, numbers: Sequence[int]) -> 
 
 
 def _leading(items: Sequence[Evidence]) -> Evidence:
-    """The quote to begin with: the most relevant statement, or the reply to a question that is."""
+    """The quote to begin with: the reply to a question that is most relevant, else the first statement."""
     best = items[0]
     replies = [item for item in items if item.reply_to == best.id] if _asks(best) else []
-    near = [item for item in items if item.relevance >= LEADS_FROM * best.relevance]
-    return (replies or [item for item in near if not _asks(item)] or near)[0]
+    return next((item for item in (*replies, *items) if not _asks(item)), best)
 
 
 def _asks(item: Evidence) -> bool:

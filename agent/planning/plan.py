@@ -14,7 +14,7 @@ from agent.planning.situation import Result, Situation
 from agent.planning.time_expressions import TimeRange
 from index.text import folded_name
 from tools.listen import LONGEST_S
-from tools.result import Evidence, Heard, RecordingList, SearchResult, Transcript
+from tools.result import Evidence, Heard, RecordingList, SearchResult, ToolResult, Transcript
 
 AROUND_S = 120.0
 """How much is read before or after a topic, seconds."""
@@ -41,20 +41,23 @@ def next_calls(intent: Intent, situation: Situation) -> list[Call]:
     plan = _PLANS.get(intent.kind)
     calls = plan(intent, situation) if plan else []
     # A call that was made and failed is not made again: its error is the answer.
-    made = [(result.tool, dict(result.arguments)) for result in situation.results]
-    return [call for call in calls if (call.tool, dict(call.arguments)) not in made]
+    made = list(map(_call_of, situation.results))
+    return [call for call in calls if call not in made]
+
+
+def _call_of(result: Result[ToolResult]) -> Call:
+    return Call(result.tool, dict(result.arguments))
 
 
 def seen_by(part: Intent, situation: Situation) -> tuple[Situation, list[Call]]:
     """The situation with the results of one part's calls only, and the calls that it still needs."""
     seen = replace(situation, results=())
     while calls := next_calls(part, seen):
-        asked = [(call.tool, dict(call.arguments)) for call in calls]
-        there = [result for result in situation.results if (result.tool, dict(result.arguments)) in asked]
-        made = [(result.tool, dict(result.arguments)) for result in there]
-        if missing := [call for call in calls if (call.tool, dict(call.arguments)) not in made]:
+        there = {at: _call_of(result) for at, result in enumerate(situation.results)}
+        if missing := [call for call in calls if call not in there.values()]:
             return seen, missing
-        seen = replace(seen, results=(*seen.results, *there))
+        own = [situation.results[at] for at, call in there.items() if call in calls]
+        seen = replace(seen, results=(*seen.results, *own))
     return seen, []
 
 
