@@ -111,7 +111,7 @@ class _Mover:
             return self._again(note)
         with self._database.engine.connect() as rows:
             # One view of the source from the first row to the last comparison.
-            self._database.backend.begin_migration(rows)
+            self._database.backend.begin_reading(rows)
             copied = copy_rows(rows, self.library.database, self._stage("rows"))
             conversations = self._conversations()
             audio = self._audio(note)
@@ -132,7 +132,7 @@ class _Mover:
     def _again(self, note: dict[str, Any]) -> Moved:
         """What was copied completely is not copied again: it may be in use, and something removed from it."""
         with self._database.engine.connect() as rows:
-            self._database.backend.begin_migration(rows)
+            self._database.backend.begin_reading(rows)
             different = compare(rows, self.library.database, self._stage("comparing"))
         if different:
             raise MossAgentError(

@@ -21,6 +21,7 @@ import threading
 import time
 import uuid
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -288,7 +289,9 @@ class Webhooks:
             shown = f"[{address}]" if address.version == 6 else str(address)
             url = f"{self._url.scheme}://{shown}:{port}{path}"
             try:
-                status = asyncio.run(self._post(url, body, headers, host))
+                # In a thread of its own: whoever calls may run an event loop.
+                with ThreadPoolExecutor(1) as alone:
+                    status = alone.submit(asyncio.run, self._post(url, body, headers, host)).result()
             except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
                 if last:
                     raise NotDelivered(f"The webhook at {self.address} cannot be reached.") from error

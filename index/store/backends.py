@@ -85,8 +85,8 @@ class Backend(ABC):
         """Begin a transaction that nobody else's writing comes between."""
 
     @abstractmethod
-    def begin_migration(self, connection: Connection) -> None:
-        """Begin a transaction in which tables are changed, all or nothing, by one process at a time."""
+    def begin_reading(self, connection: Connection) -> None:
+        """Begin a transaction that sees the rows as they are now, whatever is written meanwhile."""
 
     @abstractmethod
     def holding(
@@ -227,11 +227,14 @@ class Sqlite(Backend):
             raise
 
     def begin_alone(self, connection: Connection) -> None:
-        """Python's driver would begin at the first row that is written, after what was read for it."""
+        """Python's driver would begin at the first row that is written, after what was read for it.
+
+        Where tables are changed, it would not begin at all.
+        """
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
-    def begin_migration(self, connection: Connection) -> None:
-        """Python's driver begins a transaction before rows are changed, but not before tables are."""
+    def begin_reading(self, connection: Connection) -> None:
+        """Its first read decides what it sees; it may be open for reading only."""
         connection.exec_driver_sql("BEGIN")
 
     @contextmanager
@@ -461,8 +464,8 @@ class Postgresql(Backend):
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITING})")
         connection.info[_SHARES] = True
 
-    def begin_migration(self, connection: Connection) -> None:
-        """As ``begin_alone``; who comes second finds everything done."""
+    def begin_reading(self, connection: Connection) -> None:
+        """Nobody else writes before it ends."""
         self.begin_alone(connection)
 
     @contextmanager

@@ -604,7 +604,8 @@ def migrate(engine: Engine, backend: Backend) -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     with engine.begin() as connection:
-        backend.begin_migration(connection)
+        # Who comes second waits, and finds everything done.
+        backend.begin_alone(connection)
         if _is_newest(connection, backend):
             return  # another process was faster
         config.attributes["connection"] = connection

@@ -41,6 +41,7 @@ from tests.support.indexed import (
     sentences,
     store,
 )
+from tests.support.preloaded import Program
 
 DATABASES = ("sqlite", "postgresql")
 
@@ -424,3 +425,14 @@ def test_conversations_that_quoted_a_recording_are_known(library: Library) -> No
     library.note_thread("b", [one])
     assert sorted(library.threads_of(one)) == ["a", "b"]
     assert library.threads_of(other) == ["a"]
+
+
+def test_programs_that_make_one_library_at_the_same_time_all_open_it(tmp_path: Path) -> None:
+    code = "import sys; from pathlib import Path; from index.store.database import Database; "
+    code += "Database(Path(sys.argv[1])).close()"
+    for number in range(3):
+        home = str(tmp_path / f"{number}.db")
+        programs = [Program(code, [home], log=tmp_path / f"{number}-{at}.log") for at in range(4)]
+        for program in programs:
+            program.wait(60)
+        assert [program.poll() for program in programs] == [0] * 4
