@@ -316,7 +316,10 @@ class _Answer:
         focus, speaker = self.situation.focus, self.intent.speaker
         where = f" in {quoted(focus.title)}" if focus else " in any recording"
         who = f" by {_plain_name(speaker)}" if speaker else ""
-        said_nothing = f"I found nothing that was said{who} about {self.topic()}{where}."
+        topic = self.topic()
+        # “How tall is the lighthouse?” is not about “tall lighthouse”.
+        about = f"about {topic}" if topic in self.intent.query or topic == "that" else "that answers this"
+        said_nothing = f"I found nothing that was said{who} {about}{where}."
         return _paragraphs([said_nothing, " ".join(self.found.content.notes) if self.found else ""])
 
     def topic(self) -> str:
@@ -405,9 +408,9 @@ class _Answer:
             said = others or self.nearest()
             if evidence and not said:
                 said = _Answer(replace(intent, span=None), self.situation).quotes()
-            return _paragraphs([f"I found no {one}{asked}{when}.", said or " ".join(notes)])
+            return _paragraphs([f"I found no {one}{asked}{when.lstrip(',')}.", said or " ".join(notes)])
         if not sure:
-            sure = [f"I found no {one}{asked}{when} that is surely theirs."]
+            sure = [f"I found no {one}{asked}{when.lstrip(',')} that is surely theirs."]
         # Where else the topic is named, as in an agenda, nothing of it is decided.
         numbers = {number for item in shown for number in item.segments}
         near = [

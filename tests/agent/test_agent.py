@@ -302,7 +302,7 @@ def test_what_somebody_has_to_do_by_a_date_comes_before_what_has_another(desk: D
 
 def test_where_nothing_was_decided_in_a_stretch_the_decision_before_it_is_shown(desk: Desk) -> None:
     answer = desk.assistant.ask("what was agreed on at the end?")
-    assert answer.text.startswith("I found no decision, from 4:06 to 5:06.")
+    assert answer.text.startswith("I found no decision from 4:06 to 5:06.")
     assert ["North Key audio" in text for text in cited_texts(desk, answer)] == [True]
 
 
