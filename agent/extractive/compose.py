@@ -316,10 +316,11 @@ class _Answer:
         focus, speaker = self.situation.focus, self.intent.speaker
         where = f" in {quoted(focus.title)}" if focus else " in any recording"
         who = f" by {_plain_name(speaker)}" if speaker else ""
-        topic = self.topic()
-        # “How tall is the lighthouse?” is not about “tall lighthouse”.
-        about = f"about {topic}" if topic in self.intent.query or topic == "that" else "that answers this"
-        said_nothing = f"I found nothing that was said{who} {about}{where}."
+        if self.intent.about or named_topic(self.intent.query):
+            said_nothing = f"I found nothing that was said{who} about {self.topic()}{where}."
+        else:
+            # “How tall is the lighthouse?” is not about “tall lighthouse”.
+            said_nothing = f"I found nothing{f' said{who}' if who else ''} that answers this{where}."
         return _paragraphs([said_nothing, " ".join(self.found.content.notes) if self.found else ""])
 
     def topic(self) -> str:
