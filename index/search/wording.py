@@ -14,9 +14,9 @@ from index.folding import NUMBER
 from index.text import content_words, search_terms
 from index.vocabulary import CLEAR_MONTHS, STOP_WORDS, WEEKDAYS, one_of
 
-LISTS, ECHOES, CARRIES = 3.0, 2.0, 2.0
+LISTS, ECHOES, CARRIES = 1.5, 1.0, 2.0
 """What it costs a quote to list subjects, or to say nothing that the question does not; what it counts to
-have an amount or a time that is asked for."""
+have an amount or a time that is asked for. What larger ones cost on other people's talks: benchmarks/README.md."""
 
 APART, SHARE_APART = 8, 8
 """Sentences from which two places of a talk are about different subjects; no more than an eighth of it."""
@@ -36,9 +36,16 @@ AMOUNT, TIME = (
 )
 """How a sentence tells an amount, and a time."""
 
-WANTS_AMOUNT = r"how (?:much|many|long|far|old|big|often|high|large|heavy)\b|.*\b(?:costs?|price|budget)\b"
-WANTS_TIME = r"when\b|(?:what|which) (?:minute|hour|time|day|date|week|month|year)\b|how (?:soon|late)\b"
-"""How questions for an amount and for a time begin."""
+_VERB = "(?:is|was|are|were|do|does|did|has|have|had|will|would|can|could|shall|should|must)"
+WANTS_AMOUNT = (
+    r"how (?:much|many|long|far|old|big|often|high|large|heavy)\b"
+    rf"|what(?:'s| {_VERB}) (?:(?!about\b)[\w']+ ){{0,4}}?(?:costs?|price|budget)\b"
+)
+WANTS_TIME = (
+    rf"when(?:'s| {_VERB})\b|(?:what|which) (?:minute|hour|time|day|date|week|month|year)\b"
+    r"|how (?:soon|late)\b"
+)
+"""How questions for an amount and for a time begin; “when discussing the price” asks for neither."""
 
 
 def asked_for(question: str) -> re.Pattern[str] | None:
