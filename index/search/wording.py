@@ -16,7 +16,7 @@ from index.vocabulary import CLEAR_MONTHS, STOP_WORDS, WEEKDAYS, one_of
 
 LISTS, ECHOES, CARRIES = 1.5, 1.0, 2.0
 """What it costs a quote to list subjects, or to say nothing that the question does not; what it counts to
-have an amount or a time that is asked for. What larger ones cost on other people's talks: benchmarks/README.md."""
+have an amount or a time that is asked for; larger ones did harm elsewhere (benchmarks/README.md)."""
 
 APART, SHARE_APART = 8, 8
 """Sentences from which two places of a talk are about different subjects; no more than an eighth of it."""
