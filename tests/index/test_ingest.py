@@ -133,9 +133,9 @@ def test_cancel_keeps_what_was_heard_and_adding_again_goes_on(workspace, sample,
 
     with pytest.raises(Cancelled):
         workspace.add(talk, progress=note_and_stop, cancel=second)
-    assert starts[0] >= kept[-1].end, "it must go on at the first missing window"
+    assert not any(one.start <= starts[0] < one.end for one in kept), "a window that is done was heard anew"
     after = workspace.library.segments(recording.id)
-    assert after[: len(kept)] == kept and len(after) > len(kept)
+    assert all(one in after for one in kept) and len(after) > len(kept)
 
 
 @pytest.mark.slow
@@ -170,10 +170,11 @@ def test_after_kill_9_adding_again_goes_on_at_the_first_missing_window(
         progress=lambda one: first_seen.append(one.done) if one.stage == "transcribing" else None,
     )
     watching.close()
-    assert first_seen[0] >= kept[-1].end
+    # Two windows are heard side by side, so the second may be the one that is done.
+    assert not any(one.start <= first_seen[0] < one.end for one in kept)
     assert recording.status == "ready" and recording.coverage > 0.97
     final = watching.library.segments(recording.id)
-    assert [one.text for one in final[: len(kept)]] == [one.text for one in kept]
+    assert {(one.start, one.text) for one in kept} <= {(one.start, one.text) for one in final}
     assert final[-1].end > 73
 
 
