@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from index.records import Passage, Segment
-from index.search.wording import CARRIES, ECHOES, LISTS, asked_for, echo, lists_subjects
+from index.search.wording import AT_AN_END, CARRIES, ECHOES, LISTS, asked_for, echo, lists_subjects
 from index.text import (
     SOUND_ALIKE,
     content_words,
@@ -634,7 +634,7 @@ def rank(question: Question, talk: Talk, name: str = SAME) -> Ranked:
         chance = float(logistic(weigh_some(features, weights["gate of long talks"]))[0])
         is_answer_among = is_answer_among and chance >= weights["answers from"]["gate of long talks"]
     quotes = weigh(sentences, weights["quotes"]) + EXACT * exact
-    leads = _by_wording(quotes, question, talk)
+    leads = _by_wording(quotes, sentences["coverage"], question, talk)
     if not is_long:
         # A stretch fits by its sentence with most of the question's words: that may be an agenda's.
         says = sentences["coverage"] + 1e-3 * quotes
@@ -651,8 +651,15 @@ def rank(question: Question, talk: Talk, name: str = SAME) -> Ranked:
     )
 
 
-def _by_wording(quotes: np.ndarray, question: Question, talk: Talk) -> np.ndarray:
-    """How well sentences say the answer, less or more by their wording; of the best ones."""
+def _by_wording(quotes: np.ndarray, coverage: np.ndarray, question: Question, talk: Talk) -> np.ndarray:
+    """How well sentences say the answer, less or more by their wording; of the best ones.
+
+    Args:
+        quotes: How well each says it otherwise.
+        coverage: Share of the question that each has, in [0, 1]: another amount is no answer.
+        question: What is asked.
+        talk: Whose sentences they are.
+    """
     found = quotes.copy()
     asked = question.weights.keys() | set(question.alike.values())
 
@@ -664,8 +671,11 @@ def _by_wording(quotes: np.ndarray, question: Question, talk: Talk) -> np.ndarra
         text = talk.segments[at].text
         # “There is a test. We do it on Monday.”
         goes_on = at + 1 < len(found) and talk.voices[at] == talk.voices[at + 1] and tells(at + 1)
-        found[at] += CARRIES * (1.0 if tells(at) else 0.5 * goes_on)
-        found[at] -= ECHOES * echo(text, asked) + LISTS * lists_subjects(text, at, talk.places, len(found))
+        found[at] += CARRIES * (0.3 + coverage[at]) * (1.0 if tells(at) else 0.5 * goes_on)
+        found[at] -= ECHOES * echo(text, asked)
+        # An agenda begins a talk and a sum-up ends it; between them, a list may well be the answer.
+        if min(at, len(found) - 1 - at) < AT_AN_END * len(found):
+            found[at] -= LISTS * lists_subjects(text, at, talk.places, len(found))
     return found
 
 

@@ -14,9 +14,12 @@ from index.folding import NUMBER
 from index.text import content_words, search_terms
 from index.vocabulary import CLEAR_MONTHS, STOP_WORDS, WEEKDAYS, one_of
 
-LISTS, ECHOES, CARRIES = 1.5, 1.0, 2.0
+LISTS, ECHOES, CARRIES = 3.0, 1.0, 4.0
 """What it costs a quote to list subjects, or to say nothing that the question does not; what it counts to
 have an amount or a time that is asked for; larger ones did harm elsewhere (benchmarks/README.md)."""
+
+AT_AN_END = 0.1
+"""Share of a talk, at its beginning and its end, in which a list of subjects is an agenda or a sum-up."""
 
 APART, SHARE_APART = 8, 8
 """Sentences from which two places of a talk are about different subjects; no more than an eighth of it."""
@@ -26,10 +29,12 @@ FEWEST_LISTED = 3
 
 _PART_ENDS = re.compile(r"[,;:]\s+|\band\b")
 _DATES = one_of((*WEEKDAYS, *CLEAR_MONTHS, "today", "tonight", "tomorrow", "noon", "midnight", "weekend"))
+_ORDINALS = r"(?:first|second|third|\w+th)"
+
 AMOUNT, TIME = (
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
-        rf"(?<![\d.,:])(?<!\bat )(?<!\bby )(?<!\bthe )\b(?!one\b)(?:{NUMBER})\b|[$€£]|\bhalf\b",
+        rf"(?<![\d.,:])(?<!\bat )(?<!\bby )(?<!\bthe )\b(?!one\b|{_ORDINALS}\b)(?:{NUMBER})\b|[$€£]|\bhalf\b",
         rf"\b(?:{_DATES}|morning|afternoon|evening|night|week|month|year)\b|\d[:.]\d\d"
         rf"|\b(?:at|by|until|before|in|of|on the|the) (?:{NUMBER}|may\b)",
     )
