@@ -528,12 +528,17 @@ class Workspace:
         except Exception as error:
             reason = str(error) if isinstance(error, MossAgentError) else "Unexpected error."
             name = title or (file.stem if file else "A transcript")
-            webhooks.failed(recording or (self._id_of(file) if file else None), name, reason)
+            webhooks.failed(self._failed_id(recording or (self._id_of(file) if file else None)), name, reason)
             raise
         for found in added:
             old = before.get(found.id)
             if old is None or old.status is not Status.READY or old.seconds_taken != found.seconds_taken:
                 webhooks.ready(found)
+
+    def _failed_id(self, recording: str | None) -> str | None:
+        """Its id, but None where it is ready all the same: the file has failed, not the recording."""
+        now = {found.id: found.status for found in self.library.recordings()}
+        return None if recording and now.get(recording) is Status.READY else recording
 
     def _id_of(self, path: Path) -> str | None:
         """The id that a file's recording has, or would have; None where the file cannot be read."""

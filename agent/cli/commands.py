@@ -126,7 +126,12 @@ def _show_version(asked: bool) -> None:
 @app.callback()
 def _global(
     home: Annotated[
-        Path | None, typer.Option(help="Folder everything is kept in (or MOSS_AGENT_HOME).", file_okay=False)
+        Path | None,
+        typer.Option(
+            help="Folder everything is kept in (or MOSS_AGENT_HOME).",
+            metavar="DIR",
+            parser=output.parse_folder,
+        ),
     ] = None,
     name: Annotated[
         str | None, typer.Option("--as", metavar="NAME", help="Act as the account of this name.")
@@ -1143,7 +1148,8 @@ def demo(
         Path | None,
         typer.Option(
             help="Folder to keep it in, empty or an earlier demo's; by default all is deleted.",
-            file_okay=False,
+            metavar="DIR",
+            parser=output.parse_folder,
         ),
     ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page; by default a free one.")] = 0,

@@ -121,6 +121,20 @@ def parse_language(text: str) -> str:
     return code
 
 
+def parse_folder(text: str) -> Path:
+    """The folder of a name, which need not exist yet.
+
+    Raises:
+        typer.BadParameter: The name is empty, as that of a variable that is not set, or a file's.
+    """
+    if not text.strip():
+        raise typer.BadParameter("The name is empty; name a folder, or leave the option out.")
+    path = Path(text)
+    if path.is_file():
+        raise typer.BadParameter(f"“{text}” is a file; name a folder.")
+    return path
+
+
 def write_file(path: Path, data: bytes) -> None:
     """Write an export.
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import soundfile
 
+from agent import cli
 from agent.settings import Settings
 from agent.workspace import open_workspace
 from index.audio.decode import decode_to_flac
@@ -94,3 +95,14 @@ def test_who_may_not_write_is_told_where_the_page_is(home: Path):
         pass
     for workspace in (page, other):
         workspace.close()
+
+
+@pytest.mark.parametrize("name", ["", "  ", "a-file"])
+def test_what_cannot_be_a_home_is_said_and_nothing_is_made(tmp_path, monkeypatch, capsys, name):
+    (tmp_path / "a-file").write_text("x")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["moss-agent", "--home", name, "list"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2 and "folder" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["a-file"]

@@ -170,10 +170,13 @@ def test_an_imported_transcript_is_told(workspace: Workspace, hook: Hook, tmp_pa
     empty.write_text("nothing")
     with pytest.raises(MossAgentError):
         workspace.import_transcript(empty)
+    with pytest.raises(MossAgentError):
+        workspace.import_transcript(file, encoding="no such encoding")
     assert workspace.webhooks.deliver() == []
     told = [json.loads(body) for _, body in hook.told]
-    assert [each["type"] for each in told] == ["recording.ready", "recording.failed"]
+    assert [each["type"] for each in told] == ["recording.ready", "recording.failed", "recording.failed"]
     assert told[0]["data"]["id"] == recording.id and told[1]["data"]["title"] == "empty"
+    assert told[2]["data"]["id"] is None, "the recording is ready: what failed is the file"
 
 
 def test_what_becomes_ready_is_told_by_the_command_line(
