@@ -68,6 +68,7 @@ def create_app(workspace: Workspace, jobs: Jobs, host: str = "127.0.0.1", accoun
     import gradio
 
     from web.edits import add_edit_routes
+    from web.page.handlers import Handlers
     from web.page.page import create_page
     from web.page.theme import head, theme
 
@@ -77,6 +78,13 @@ def create_app(workspace: Workspace, jobs: Jobs, host: str = "127.0.0.1", accoun
     app.add_exception_handler(StarletteHTTPException, _refused)
     add_routes(app, workspace)
     add_edit_routes(app, workspace)
+    handlers = Handlers(workspace, jobs, uploads, accounts)
+
+    @app.get("/changes")
+    def changes(recording: str = "") -> Response:
+        """What the page asks for every second: see ``Handlers.state``."""
+        return PlainTextResponse(handlers.state(recording or None), headers=FRESH)
+
     names: list[str] = []
     if accounts:
         from web.account_pages import add_account_routes
@@ -94,7 +102,7 @@ def create_app(workspace: Workspace, jobs: Jobs, host: str = "127.0.0.1", accoun
     app.state.service = service
     gradio.mount_gradio_app(
         app,
-        create_page(workspace, jobs, uploads, accounts),
+        create_page(handlers, accounts),
         "/",
         theme=theme(),
         head=head(),

@@ -40,7 +40,7 @@ POLICY = "; ".join(
 # from other hosts, describe every function, and show what others did.
 _OPEN = re.compile(
     r"/(?:(?:audio|export|summary|edits|peaks|timeline|topics|assets|static)/.+"
-    r"|api/v1/.+|theme\.css|favicon\.ico|config|health"
+    r"|api/v1/.+|theme\.css|favicon\.ico|config|health|changes"
     r"|gradio_api/(?:heartbeat/\w+|queue/(?:join|data)|run/predict|upload|cancel|reset|app_id))?"
 )
 _ACCOUNTS = re.compile(r"/(?:login|logout|account(?:/.+)?|(?:share|s|oidc)/.+)")

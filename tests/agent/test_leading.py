@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.conversing import Desk, said
+from tests.support.conversing import DURATION, HARBOUR, TITLE, Desk, heard, said
 
 LINES = """
 Hollis: Good afternoon, I think everybody is here.
@@ -71,6 +71,15 @@ def test_an_answer_leads_with_the_sentence_that_says_it(museum: Desk, question: 
     answer = museum.assistant.ask(question)
     assert says in answer.citations[0].quote
     assert museum.search.find(question, "d" * 64).hits[0].text.count(says) == 1
+
+
+def test_a_search_leads_with_a_stretch_that_says_it_not_with_the_agenda(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.add(HARBOUR, TITLE, heard(), DURATION)
+    found = desk.search.find("budget for the stage", HARBOUR).hits
+    desk.close()
+    assert "at 9,000" in found[0].text
+    assert any("three things to cover" in hit.text for hit in found[1:])
 
 
 def test_an_agenda_and_a_sum_up_are_still_found_where_nothing_else_says_it(museum: Desk) -> None:

@@ -150,6 +150,7 @@ ROUTES: dict[str, tuple[str, dict[str, Any]]] = {
     "GET /edits/{recording}": (READ, {}),
     "GET /edits/{recording}/history": (READ, {}),
     "POST /edits/{recording}": (WRITE, EDIT),
+    "GET /changes": (LIST, {}),
     "GET /health": (OPEN, {}),
     "GET /login": (OPEN, {}),
     "POST /login": (OPEN, {"data": {"name": "anna", "password": "wrong wrong wrong"}}),
@@ -573,7 +574,7 @@ def events(house: House) -> dict[str, list[Any]]:
     hidden = house.hidden
     return {
         "load": [{**kept, "link": {"recording": hidden, "t": "1"}}],
-        "tick": [hidden, "", kept],
+        "changed": [hidden, "", kept],
         "engines": [""],
         "glossary": [],
         "spell": [SimpleNamespace(text="word")],

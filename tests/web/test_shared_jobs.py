@@ -279,11 +279,14 @@ def test_a_page_whose_database_is_away_says_so_and_goes_on_when_it_is_back(home:
     jobs = Jobs(workspace.add)
     page = TestClient(create_app(workspace, jobs), base_url="http://127.0.0.1:7860")
     handlers = Handlers(workspace, jobs, Uploads(home))
+    before = page.get("/changes").text
     server.stop()
-    assert "MOSS_AGENT_DATABASE" in handlers.tick(None, "", {})[0]
+    assert "MOSS_AGENT_DATABASE" in handlers.changed(None, "", {})[0]
+    assert page.get("/changes").text != before
     assert page.get("/health").status_code == page.get("/export/a.txt").status_code == 503
     server.start()
-    assert "No recordings yet" in handlers.tick(None, "", {})[0]
+    assert "No recordings yet" in handlers.changed(None, "", {})[0]
+    assert page.get("/changes").text == before
     assert page.get("/health").json() == {"recordings": 0}
     jobs.close(1)
     workspace.close()

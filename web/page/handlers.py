@@ -5,6 +5,7 @@ Each user's open recording lives in the browser session; jobs and recordings liv
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import threading
 import time
@@ -85,7 +86,7 @@ class Handlers:
         moment = None
         if isinstance(link, dict) and link.get("recording"):
             moment = find_moment(self.library, str(link["recording"]), str(link.get("t") or ""))
-            # "": nothing is open, and the newest is not opened instead (see ``tick``).
+            # "": nothing is open, and the newest is not opened instead (see ``changed``).
             wanted = moment.recording or ""
         messages = self.conversations.messages(kept.get("thread"))
         if (
@@ -106,17 +107,40 @@ class Handlers:
         talking = bool(self.conversations.messages(kept.get("thread")))
         return self._open(wanted, {**kept, "recording": wanted}, talking)
 
-    def tick(self, opened: str | None, seen: str, kept: Kept) -> list[Any]:
-        """Once a second: the library, and the open recording when something about it changed.
+    def state(self, opened: str | None) -> str:
+        """What a browser asks for every second: another one whenever something is to be drawn anew.
+
+        An event of Gradio's costs both sides some twenty times as much, so there is one only then.
+
+        Args:
+            opened: The recording that the browser shows; None where it shows none.
+
+        Returns:
+            32 hexadecimal digits, which say nothing of what there is.
+        """
+        try:
+            recording = self._recording(opened)
+            shown = [
+                self._shelf(recording.id if recording else None),
+                render_revision(recording),
+                self._mark(recording),
+                render_engines(self.workspace.engines_chosen, self.workspace.engines_problem),
+            ]
+        except DatabaseAway as error:
+            shown = [str(error)]
+        return hashlib.sha256("\n".join(shown).encode("utf-8", "replace")).hexdigest()[:32]
+
+    def changed(self, opened: str | None, seen: str, kept: Kept) -> list[Any]:
+        """The library, and the open recording when something about it changed; see ``state``.
 
         While the database is away, that is said where the library is, and everything else stays as it is.
         """
         try:
-            return self._tick(opened, seen, kept)
+            return self._changed(opened, seen, kept)
         except DatabaseAway as error:
             return [render_problem(str(error)), *[gr.skip()] * 8]
 
-    def _tick(self, opened: str | None, seen: str, kept: Kept) -> list[Any]:
+    def _changed(self, opened: str | None, seen: str, kept: Kept) -> list[Any]:
         recording = self._recording(opened)
         if recording is None and opened is None:
             recordings = self.workspace.recordings()
@@ -147,7 +171,8 @@ class Handlers:
         tabs = gr.Tabs(selected="transcript")
         shelf = self._shelf(identity)
         return (
-            head, player, transcript, talk, chips, shelf, tabs, "", "", identity, self._mark(recording), kept,
+            head, player, transcript, talk, chips, shelf, render_revision(recording), tabs, "", "",
+            identity, self._mark(recording), kept,
         )  # fmt: skip
 
     def _middle(self, recording: Recording | None, moment: Moment | None = None) -> tuple[str, str, str, str]:

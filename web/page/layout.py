@@ -92,7 +92,6 @@ class Parts:
     seen: gr.State
     engines_seen: gr.State
     kept: gr.BrowserState
-    timer: gr.Timer
     add: gr.HTML
     glossary: gr.HTML
     shelf: gr.HTML
@@ -141,7 +140,8 @@ def lay_out(template: str, accounts: bool = False) -> Parts:
             shelf = _part(
                 "",
                 "shelf",
-                "moss.shelf(element, trigger, ['open', 'remove', 'cancel', 'resume', 'dismiss', 'again'])",
+                "moss.shelf(element, trigger, "
+                "['open', 'remove', 'cancel', 'resume', 'dismiss', 'again', 'changed'])",
             )
             engines = _part("", "engines", "")
         with gr.Column(elem_id="recording", min_width=0):
@@ -181,7 +181,7 @@ def lay_out(template: str, accounts: bool = False) -> Parts:
                     (("This recording", "one"), ("All recordings", "all")), "one", "Where to look", "scope"
                 )
     return Parts(
-        opened, seen, engines_seen, kept, gr.Timer(1.0), add, glossary, shelf, engines, head, player,
+        opened, seen, engines_seen, kept, add, glossary, shelf, engines, head, player,
         transcript, talk, edits, revision, finder, found, tabs, summary_tab, chosen, instruct, gr.State({}),
         actions, summary, asking, chat, chips, question, scope,
     )  # fmt: skip

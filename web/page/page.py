@@ -11,19 +11,14 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gradio as gr
 
 from index.store.access import NOBODY, Actor, acting_as
 from web.accounts import ACTOR
-from web.jobs import Jobs
 from web.page.handlers import Handlers
 from web.page.layout import Parts, lay_out
-from web.uploads import Uploads
-
-if TYPE_CHECKING:
-    from agent.workspace import Workspace
 
 ASK_LANES = 8
 """Questions answered at the same time."""
@@ -42,23 +37,25 @@ def _library(page: gr.Blocks, parts: Parts, handlers: Handlers) -> None:
     # the same one is under way, unless told otherwise.
     every = _queued(trigger_mode="multiple", concurrency_limit=None)
     middle = [parts.head, parts.player, parts.transcript, parts.talk, parts.chips]
-    whole = [*middle, parts.shelf, parts.tabs, parts.summary, parts.actions]
+    whole = [*middle, parts.shelf, parts.revision, parts.tabs, parts.summary, parts.actions]
     whole += [parts.opened, parts.seen, parts.kept]
     opened, kept, shelf = parts.opened, parts.kept, parts.shelf
     # Which moment the address asks for is known in the browser alone.
     arriving = "(kept) => [{ ...kept, link: moss.arriving() }]"
     page.load(handlers.load, [kept], [*whole, parts.chat], js=arriving, **quick)
-    parts.timer.tick(
-        handlers.tick,
+    # What changed while one is drawn anew is drawn behind it.
+    latest = {**quick, "trigger_mode": "always_last"}
+    shelf.changed(
+        handlers.changed,
         [opened, parts.seen, kept],
         [shelf, parts.revision, *middle, opened, parts.seen],
-        **quick,
+        **latest,
     )
     page.load(handlers.glossary, None, [parts.glossary], **every)
     parts.glossary.spell(handlers.spell, None, [parts.glossary], **every)
     foot = [parts.engines, parts.engines_seen]
     page.load(handlers.engines, [parts.engines_seen], foot, **quick)
-    parts.timer.tick(handlers.engines, [parts.engines_seen], foot, **quick)
+    shelf.changed(handlers.engines, [parts.engines_seen], foot, **latest)
     shelf.open(handlers.open, [kept], whole, **_queued(trigger_mode="always_last", concurrency_limit=None))
     shelf.remove(handlers.remove, [opened, kept], [*whole, parts.chat], **every)
     shelf.cancel(handlers.cancel, [opened], [shelf], **every)
@@ -172,19 +169,15 @@ def _actor(request: gr.Request) -> Actor:
     return actor
 
 
-def create_page(workspace: Workspace, jobs: Jobs, uploads: Uploads, accounts: bool = False) -> gr.Blocks:
+def create_page(handlers: Handlers, accounts: bool = False) -> gr.Blocks:
     """Build the page.
 
     Args:
-        workspace: An open workspace.
-        jobs: The queue of files, which outlives every browser.
-        uploads: Where browsers' files arrive.
+        handlers: What happens on its events.
         accounts: Whether people sign in.
     """
-    handlers: Any = Handlers(workspace, jobs, uploads, accounts)
-    if accounts:
-        handlers = InTheirName(handlers)
+    named: Any = InTheirName(handlers) if accounts else handlers
     with gr.Blocks(title="moss-agent", analytics_enabled=False, fill_width=True, fill_height=True) as page:
-        wire(page, lay_out(workspace.settings.summary_template, accounts), handlers)
+        wire(page, lay_out(handlers.workspace.settings.summary_template, accounts), named)
     page.queue(default_concurrency_limit=4, api_open=False)
     return page

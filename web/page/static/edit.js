@@ -15,7 +15,7 @@ moss.edits = (element, trigger) => {
   });
 };
 
-/** The server says once a second how often the open recording was corrected, through whatever door. */
+/** The server says how often the open recording was corrected, through whatever door. */
 moss.revised = (element, watch) => {
   const look = () => {
     const mark = element.querySelector("[data-revision]");

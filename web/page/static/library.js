@@ -1,6 +1,7 @@
 /* The library: uploads with their progress, and the buttons of each card. */
 
 moss.shelf = (element, trigger) => {
+  if (!moss.parts.shelf) moss.watchServer();
   moss.wire("shelf", trigger);
   element.addEventListener("click", async (event) => {
     const button = event.target.closest("button");
@@ -17,6 +18,28 @@ moss.shelf = (element, trigger) => {
       action: "Remove", danger: true,
     })) trigger("remove", { id: remove });
   });
+};
+
+/** Ask every second whether there is anything to draw anew; a page that nobody looks at asks when it is seen. */
+moss.watchServer = () => {
+  let last = null;
+  let asking = false;
+  const look = async () => {
+    if (asking || document.hidden) return;
+    asking = true;
+    const shown = document.querySelector("#revision [data-recording]")?.dataset.recording ?? "";
+    let state = "away";
+    try {
+      const reply = await fetch(`changes?recording=${encodeURIComponent(shown)}`, { redirect: "manual" });
+      state = reply.ok ? await reply.text() : `status ${reply.status}`;
+    } catch { /* The server is away: what is drawn then says so. */ }
+    asking = false;
+    if (state === last) return;
+    last = state;
+    moss.send("shelf", "changed", {});
+  };
+  setInterval(look, 1000);
+  document.addEventListener("visibilitychange", look);
 };
 
 moss.adding = (element, trigger) => {
