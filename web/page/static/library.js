@@ -1,7 +1,7 @@
 /* The library: uploads with their progress, and the buttons of each card. */
 
 moss.shelf = (element, trigger) => {
-  if (!moss.parts.shelf) moss.watchServer();
+  if (!moss.parts.shelf) moss.watchServer(element);
   moss.wire("shelf", trigger);
   element.addEventListener("click", async (event) => {
     const button = event.target.closest("button");
@@ -21,11 +21,14 @@ moss.shelf = (element, trigger) => {
 };
 
 /** Ask every second whether there is anything to draw anew; a page that nobody looks at asks when it is seen. */
-moss.watchServer = () => {
+moss.watchServer = (shelf) => {
+  const began = performance.now();
   let last = null;
   let asking = false;
   const look = async () => {
-    if (asking || document.hidden) return;
+    // Before the page is drawn for the first time, what is asked for would be drawn over it; but that may have failed.
+    const isDrawn = shelf.textContent.trim() || performance.now() - began > 30_000;
+    if (asking || document.hidden || !isDrawn) return;
     asking = true;
     const shown = document.querySelector("#revision [data-recording]")?.dataset.recording ?? "";
     let state = "away";
