@@ -35,6 +35,9 @@ OPTIONS = {
     "listen_addresses": "127.0.0.1",
 }
 
+PLENTY = 8 << 30
+"""Bytes that the databases of a whole run, some 8 MB each, leave room in."""
+
 
 def free_port() -> int:
     """A port of this machine that nothing listens on."""
@@ -49,7 +52,7 @@ class Postgres:
     def __init__(self) -> None:
         self._bin = _postgresql_programs()
         self._user = _other_user()
-        self.folder = Path(tempfile.mkdtemp(prefix="moss-agent-postgres-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="moss-agent-postgres-", dir=_memory()))
         atexit.register(shutil.rmtree, self.folder, ignore_errors=True)
         if self._user is not None:
             shutil.chown(self.folder, self._user)
@@ -122,6 +125,12 @@ class Postgres:
             check=True,
             capture_output=True,
         )
+
+
+def _memory() -> str | None:
+    """A folder in memory where there is plenty: a database is hundreds of files, which disks make slowly."""
+    memory = Path("/dev/shm")
+    return str(memory) if memory.is_dir() and shutil.disk_usage(memory).free > PLENTY else None
 
 
 @cache
