@@ -195,7 +195,8 @@ def _action(
             owner = owner or said[reply].speaker
             due = acts.firmer(due, later)
             parts += [reply] if offered or later else []
-    likely = promised and score >= ACTION_LEAST
+    # "I promise to …" says what it does; how the rest of the sentence reads is no matter.
+    likely = promised and (score >= ACTION_LEAST or acts.vows(text))
     if not due and len(_content(" ".join(said[part].text for part in parts))) < 2:
         return None, set()
     if not (due or likely or offered or (requested and owner)):

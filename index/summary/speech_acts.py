@@ -111,10 +111,14 @@ has_no_answer = _said(
     | (?:we|i)(?:['’]d|\s+would)\s+have\s+to\s+(?:check|ask|see)
     | that['’]s\s+(?:still\s+)?(?:open|unclear))"""
 )
+vows = _said(
+    r"\bi\s+(?:(?:do|hereby)\s+)?(?:promise|commit|volunteer)\s+(?:\w+\s+)?to\s+\w+", *(asks, supposes)
+)
 promises = _said(
     rf"""\bi(?:['’]ll|\s+will|\s+shall|(?:['’]m|\s+am)\s+(?:going\s+to|gonna)|\s+can|\s+could
       |['’]d\s+be\s+happy\s+to)\s+
       {_ADVERBS}(?!be\b|have\b|see\b|say\b|come\b|give\s+you|tell\s+you\b|never\b|not\b|always\b)\w+
+    | {vows.cue.pattern}
     | (?:^|\b(?:i|and)\s+)would\s+like\s+to\b | \bi(?:['’]d\s+like|\s+want|\s+need|\s+have|\s+plan)\s+to\b""",
     *(asks, supposes),
 )
