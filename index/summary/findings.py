@@ -203,7 +203,8 @@ def _action(
         return None, set()
     used = set(parts)
     before = said[at - 1] if at else None
-    if before and promised and len(parts) == 1 and _POINTS_BACK.search(text) and _near(before, said[at]):
+    points_back = _POINTS_BACK.search(acts.first_clause(text))
+    if before and promised and len(parts) == 1 and points_back and _near(before, said[at]):
         parts = [at - 1, at]
     item = joined([said[part] for part in parts])
     shown = names.get(owner, owner) if owner else None

@@ -181,11 +181,15 @@ _DUE = re.compile(
 _DEADLINE = re.compile(r"^(?:by|before|until|no)\b", re.IGNORECASE)
 
 
+def first_clause(text: str) -> str:
+    """A text without what it adds about something it has named: “I'll send you one, it should arrive soon”."""
+    return re.split(r"(?i),\s+(?=(?:it|they|he|she|which)\b)", text)[0]
+
+
 def due_words(text: str) -> str | None:
     """The due date in a text, as it was said, a deadline before a mere moment; None where there is none."""
     # "I'll send you one, it should arrive on Thursday" says nothing of when it is sent.
-    clause = re.split(r"(?i),\s+(?=(?:it|they|he|she|which)\b)", text)[0]
-    found = [match[0] for match in _DUE.finditer(clause)]
+    found = [match[0] for match in _DUE.finditer(first_clause(text))]
     return next((words for words in found if _DEADLINE.match(words)), found[0] if found else None)
 
 

@@ -278,6 +278,16 @@ def test_a_promise_in_so_many_words_is_an_action_item_whatever_it_is_about(embed
         assert not summary_of(talk, embedder).action_items, said
 
 
+def test_a_promise_that_points_back_is_shown_with_what_it_points_to_and_another_alone(embedder: Embedder):
+    for said, shown in (
+        ("I'll write it down by Friday.", "Ann: The roof leaks."),
+        ("I'll bring the old timetable by Friday, it is from 1974.", ""),
+    ):
+        talk = script(f"Ann: The roof leaks.\nBob: {said}\nAnn: That was in spring.")
+        (item,) = summary_of(talk, embedder).action_items
+        assert item.text == f"{shown.removeprefix('Ann: ')} {said}".strip()
+
+
 def test_a_recap_lists_nothing_twice(embedder: Embedder):
     found = summary_of(script(TALKS["club agm"].lines), embedder)
     assert sum("parking" in item.text for item in found.action_items) == 1
