@@ -165,8 +165,8 @@ class Jobs:
         """Put a file at the end of the queue; a stopped or failed one waits until it is resumed.
 
         See ``Job`` for what is told of it; ``error`` is why it is stopped or failed, and ``source`` what must
-        not be queued twice, where several processes share a queue. The job is known by it after a restart, too:
-        who was given its id before asks for it again.
+        not be queued twice, where several processes share a queue. The job is known by it after a restart as
+        before: whoever was given its id may ask for it again.
         """
         known = source[:12] if source else ""
         job = Job(
