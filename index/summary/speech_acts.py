@@ -182,7 +182,7 @@ _DEADLINE = re.compile(r"^(?:by|before|until|no)\b", re.IGNORECASE)
 
 
 def first_clause(text: str) -> str:
-    """A text without what it adds about something it names: of “I'll send one, it should come” the first part."""
+    """A text without what it adds about a thing it names: “I'll send one” of “I'll send one, it is old”."""
     return re.split(r"(?i),\s+(?=(?:it|they|he|she|which)\b)", text)[0]
 
 
