@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 
 from starlette.responses import PlainTextResponse, Response
 
+from web.api.error_responses import ApiError
+
 Scope = MutableMapping[str, Any]
 Asgi = Callable[[Scope, Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]]
 
@@ -113,14 +115,22 @@ class Guard:
 
     def _refusal(self, scope: Scope) -> Response | None:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        path = scope["path"]
         if not self.names.answers_to(headers.get("host", "")):
-            return PlainTextResponse("Open this page as http://127.0.0.1.", status_code=403)
+            return _refused(path, 403, "wrong_host", "Open this page under its own address, 127.0.0.1.")
         if scope["method"] not in ("GET", "HEAD") and from_elsewhere(headers):
-            return PlainTextResponse("Pages of other sites may not do this.", status_code=403)
-        is_open = _OPEN.fullmatch(scope["path"])
-        if not is_open and not (self.accounts and _ACCOUNTS.fullmatch(scope["path"])):
-            return PlainTextResponse("Not found.", status_code=404)
+            return _refused(path, 403, "wrong_origin", "Pages of other sites may not do this.")
+        is_open = _OPEN.fullmatch(path)
+        if not is_open and not (self.accounts and _ACCOUNTS.fullmatch(path)):
+            return _refused(path, 404, "not_found", "Not found.")
         return None
+
+
+def _refused(path: str, status: int, code: str, sentence: str) -> Response:
+    """A refusal: for programs the document that the API has for every error, for people the sentence."""
+    if path == "/api/v1" or path.startswith("/api/v1/"):
+        return ApiError(status, sentence, code).response()
+    return PlainTextResponse(sentence, status_code=status)
 
 
 def is_loopback(host: str) -> bool:

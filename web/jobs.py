@@ -165,10 +165,12 @@ class Jobs:
         """Put a file at the end of the queue; a stopped or failed one waits until it is resumed.
 
         See ``Job`` for what is told of it; ``error`` is why it is stopped or failed, and ``source`` what must
-        not be queued twice, where several processes share a queue.
+        not be queued twice, where several processes share a queue. The job is known by it after a restart as
+        before: whoever was given its id may ask for it again.
         """
+        known = source[:12] if source else ""
         job = Job(
-            uuid.uuid4().hex[:12],
+            known if known and known not in self._jobs else uuid.uuid4().hex[:12],
             title,
             path,
             speakers,

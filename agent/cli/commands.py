@@ -265,7 +265,10 @@ def transcript(
 @app.command()
 def search(
     query: Annotated[str, typer.Argument(help="Words or a question.")],
-    recording: Annotated[str | None, typer.Option(help="Search only this recording.")] = None,
+    recording: Annotated[
+        str | None,
+        typer.Option(help="Search only this recording.", autocompletion=_completed_recordings),
+    ] = None,
     k: Annotated[int, typer.Option("-k", min=1, max=100, help="Number of results.")] = 8,
     json: Json = False,
 ) -> None:
@@ -281,7 +284,10 @@ def search(
 @app.command()
 def ask(
     question: Annotated[str, typer.Argument(help="A question in plain words.")],
-    recording: Annotated[str | None, typer.Option(help="The recording the question is about.")] = None,
+    recording: Annotated[
+        str | None,
+        typer.Option(help="The recording the question is about.", autocompletion=_completed_recordings),
+    ] = None,
     thread: Annotated[
         str | None, typer.Option(help="Name of a conversation to continue; any name starts one.")
     ] = None,

@@ -20,6 +20,7 @@ from agent.planning.situation import Result, Situation
 from agent.planning.time_expressions import TimeRange
 from index.language_names import name_languages
 from index.records import ActionItem, Item, Topic
+from index.summary.speech_acts import requests
 from index.text import search_terms, similarity
 from index.vocabulary import STOP_WORDS
 from moss_audio.timestamps import clock
@@ -719,8 +720,10 @@ def _concerns(item: Item, person: str, result: Result[SummaryResult]) -> bool:
     speakers = [fold(known[number].speaker or "").split() for number in item.segments if number in known]
     said = re.findall(r"\w+", fold(item.text))
     if owner and owner != ["i"]:
-        # A voice that is shown by its name says what it does, or answers who asks it by that name.
-        answers = _shared(owner, said) < len(owner) or any(voice != speakers[-1] for voice in speakers)
+        # A voice that is shown by its name says what it does, or answers who asks it by that name; what it
+        # asks of somebody else is not its own.
+        answers = any(voice != speakers[-1] for voice in speakers)
+        answers |= _shared(owner, said) < len(owner) and not requests(item.text)
         return _shared(name, owner) == len(name) or (answers and speakers[-1:] == [name])
     return name in speakers or _shared(name, said) == len(name)
 

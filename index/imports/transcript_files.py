@@ -226,10 +226,7 @@ def _bytes(path: Path, name: str) -> bytes:
         if not path.is_file():
             raise TranscriptError(f"{name} is not a file.")
         if path.stat().st_size > MOST_BYTES:
-            raise TranscriptError(
-                f"{name} is larger than {MOST_BYTES // 2**20} MiB, which no transcript is; a media file is "
-                "added with `moss-agent add`."
-            )
+            raise TranscriptError(f"{name} is larger than {MOST_BYTES // 2**20} MiB, which no transcript is.")
         return path.read_bytes()
     except OSError as error:
         raise TranscriptError(f"{name} cannot be read ({error.strerror}).") from error
@@ -267,15 +264,15 @@ def _decoded(data: bytes, name: str, encoding: str | None) -> str:
         if _is_binary(start):
             raise _no_text(name) from error
         raise TranscriptError(
-            f"{name} is not Unicode text; name its encoding, for example --encoding cp1252 for files from "
-            "older Windows programs. Nothing was imported."
+            f"{name} is not Unicode text; save it as UTF-8, or name its encoding (cp1252 for files from "
+            "older Windows programs). Nothing was imported."
         ) from error
 
 
 def _no_text(name: str) -> TranscriptError:
     return TranscriptError(
-        f"{name} is not a transcript (srt, vtt, json, or text with times); a media file is added with "
-        "`moss-agent add`."
+        f"{name} is not a transcript (srt, vtt, json, or text with times); a media file is added, not "
+        "imported."
     )
 
 

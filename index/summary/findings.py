@@ -195,14 +195,16 @@ def _action(
             owner = owner or said[reply].speaker
             due = acts.firmer(due, later)
             parts += [reply] if offered or later else []
-    likely = promised and score >= ACTION_LEAST
+    # "I promise to …" says what it does; how the rest of the sentence reads is no matter.
+    likely = promised and (score >= ACTION_LEAST or acts.vows(text))
     if not due and len(_content(" ".join(said[part].text for part in parts))) < 2:
         return None, set()
     if not (due or likely or offered or (requested and owner)):
         return None, set()
     used = set(parts)
     before = said[at - 1] if at else None
-    if before and promised and len(parts) == 1 and _POINTS_BACK.search(text) and _near(before, said[at]):
+    points_back = _POINTS_BACK.search(acts.first_clause(text))
+    if before and promised and len(parts) == 1 and points_back and _near(before, said[at]):
         parts = [at - 1, at]
     item = joined([said[part] for part in parts])
     shown = names.get(owner, owner) if owner else None

@@ -111,10 +111,14 @@ has_no_answer = _said(
     | (?:we|i)(?:['’]d|\s+would)\s+have\s+to\s+(?:check|ask|see)
     | that['’]s\s+(?:still\s+)?(?:open|unclear))"""
 )
+vows = _said(
+    r"\bi\s+(?:(?:do|hereby)\s+)?(?:promise|commit|volunteer)\s+(?:\w+\s+)?to\s+\w+", *(asks, supposes)
+)
 promises = _said(
     rf"""\bi(?:['’]ll|\s+will|\s+shall|(?:['’]m|\s+am)\s+(?:going\s+to|gonna)|\s+can|\s+could
       |['’]d\s+be\s+happy\s+to)\s+
       {_ADVERBS}(?!be\b|have\b|see\b|say\b|come\b|give\s+you|tell\s+you\b|never\b|not\b|always\b)\w+
+    | {vows.cue.pattern}
     | (?:^|\b(?:i|and)\s+)would\s+like\s+to\b | \bi(?:['’]d\s+like|\s+want|\s+need|\s+have|\s+plan)\s+to\b""",
     *(asks, supposes),
 )
@@ -177,11 +181,15 @@ _DUE = re.compile(
 _DEADLINE = re.compile(r"^(?:by|before|until|no)\b", re.IGNORECASE)
 
 
+def first_clause(text: str) -> str:
+    """A text without what it adds about a thing it names: “I'll send one” of “I'll send one, it is old”."""
+    return re.split(r"(?i),\s+(?=(?:it|they|he|she|which)\b)", text)[0]
+
+
 def due_words(text: str) -> str | None:
     """The due date in a text, as it was said, a deadline before a mere moment; None where there is none."""
     # "I'll send you one, it should arrive on Thursday" says nothing of when it is sent.
-    clause = re.split(r"(?i),\s+(?=(?:it|they|he|she|which)\b)", text)[0]
-    found = [match[0] for match in _DUE.finditer(clause)]
+    found = [match[0] for match in _DUE.finditer(first_clause(text))]
     return next((words for words in found if _DEADLINE.match(words)), found[0] if found else None)
 
 

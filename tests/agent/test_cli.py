@@ -96,6 +96,8 @@ def test_a_shell_completes_commands_options_and_recordings(run, filled, monkeypa
     assert completed("transcript", "--fo") == ["--format"]
     assert completed("completion", "z") == ["zsh"]
     assert completed("transcript", listed["id"][:3]) == [listed["id"][:12]]
+    for command in ("ask", "search"):
+        assert completed(command, "ferry", "--recording", listed["id"][:3]) == [listed["id"][:12]]
 
 
 def test_completion_in_an_empty_home_offers_nothing_and_makes_nothing(run, home, monkeypatch):

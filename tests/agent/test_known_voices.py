@@ -449,6 +449,21 @@ def test_what_somebody_promised_is_found_in_every_recording(library: Workspace) 
     assert "larger boat" not in quotes and "printer" not in quotes
 
 
+def test_what_somebody_asks_of_another_is_not_what_they_promised(library: Workspace) -> None:
+    talk = (
+        ("Rosa", "Now the stage."),
+        ("Rosa", "Can you sign the contract with the stage builders before the end of the month?"),
+        ("Callum", "Yes."),
+    )
+    said = [Segment(5.0 * at, 5.0 * at + 4, text, speaker=who) for at, (who, text) in enumerate(talk)]
+    recording = store(library.library, said, "Stage")
+    index_recording(library.library, library.embedder, library.vectors, recording)
+    assert "contract" in library.assistant.ask("What did Callum promise?", recording).text
+    asked = library.assistant.ask("What did Rosa promise?", recording)
+    assert "contract" not in asked.text and not asked.citations
+    library.remove(recording)
+
+
 def test_a_question_about_what_somebody_said_has_that_person_s_sentences_alone(library: Workspace) -> None:
     from tools.search_recordings import search_recordings
 

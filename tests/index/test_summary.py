@@ -263,6 +263,31 @@ def test_a_request_is_taken_up_once_and_by_who_answers(embedder: Embedder):
     ]
 
 
+def test_a_promise_in_so_many_words_is_an_action_item_whatever_it_is_about(embedder: Embedder):
+    for said in ("I promise to bring the old timetable next time.", "I volunteer to sweep the tower."):
+        talk = script(f"Ann: The fare was twelve thousand lire.\nBob: {said}\nAnn: That was in spring.")
+        assert [(item.text, item.owner) for item in summary_of(talk, embedder).action_items] == [
+            (said, "Bob")
+        ]
+    for said in (
+        "I cannot promise to bring it.",
+        "Did I promise to bring it?",
+        "If I promise to bring it, I do.",
+    ):
+        talk = script(f"Ann: The fare was twelve thousand lire.\nBob: {said}\nAnn: That was in spring.")
+        assert not summary_of(talk, embedder).action_items, said
+
+
+def test_a_promise_that_points_back_is_shown_with_what_it_points_to_and_another_alone(embedder: Embedder):
+    for said, shown in (
+        ("I'll write it down by Friday.", "Ann: The roof leaks."),
+        ("I'll bring the old timetable by Friday, it is from 1974.", ""),
+    ):
+        talk = script(f"Ann: The roof leaks.\nBob: {said}\nAnn: That was in spring.")
+        (item,) = summary_of(talk, embedder).action_items
+        assert item.text == f"{shown.removeprefix('Ann: ')} {said}".strip()
+
+
 def test_a_recap_lists_nothing_twice(embedder: Embedder):
     found = summary_of(script(TALKS["club agm"].lines), embedder)
     assert sum("parking" in item.text for item in found.action_items) == 1

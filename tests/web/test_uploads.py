@@ -213,6 +213,20 @@ def test_the_queue_goes_on_in_its_order_when_the_server_starts_again(home: Path,
     assert len(list(Uploads(home).left_over())) == 1
 
 
+def test_a_job_has_the_same_id_after_a_restart(home: Path, uploads: Uploads) -> None:
+    add = Slow()
+    jobs = Jobs(add)
+    sent = [
+        uploads.submit(jobs, arrive(uploads, f"{title}.mp3", title.encode(), title), title).id
+        for title in ("first", "second")
+    ]
+    jobs.close(5)
+    again = take_up(home, add)
+    assert [job.id for job in again.list()] == sent
+    add.go.set()
+    again.close(5)
+
+
 def test_media_for_a_transcript_that_is_ready_goes_to_it_after_a_restart(
     home: Path, uploads: Uploads
 ) -> None:

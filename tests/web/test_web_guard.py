@@ -35,6 +35,22 @@ def test_another_site_cannot_act_here(path: str, headers: dict[str, str]) -> Non
     assert "other sites" in reply.text
 
 
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        ("/api/v1/ask", {"Origin": "https://evil.example"}, 403),
+        ("/api/v1/ask", {"Host": "evil.example"}, 403),
+        ("/api/v1", {}, 404),
+    ],
+)
+def test_a_program_that_is_refused_gets_the_document_of_every_other_error(
+    path: str, headers: dict[str, str], status: int
+) -> None:
+    reply = client().post(path, headers=headers)
+    assert reply.status_code == status
+    assert set(reply.json()["error"]) == {"message", "type", "param", "code"}
+
+
 @pytest.mark.parametrize("headers", [{}, {"Origin": HOME}, {"Origin": HOME, "Sec-Fetch-Site": "same-origin"}])
 def test_the_page_itself_and_programs_can_act(headers: dict[str, str]) -> None:
     for path in ACTIONS:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import av
+import httpx2
 import pytest
 from pages import RUN, TITLE, Site, answer, ask, load, start
 from playwright.sync_api import Page, expect
@@ -271,6 +272,28 @@ def test_words_that_must_be_spelled_right_are_kept_as_text(shelf_site: Site, vis
     page.click("[data-spell]")
     expect(page.locator(".toast-body")).to_contain_text("81")
     assert (shelf_site.home / "glossary.txt").read_text() == f"{words}\n"
+
+
+def test_a_list_that_is_longer_than_the_screen_is_scrolled_and_covers_nothing(
+    own_site: Site, visit: Visit
+) -> None:
+    for number in range(12):
+        talk = f"[00:00:01] Anna: This is talk number {number}.\n"
+        reply = httpx2.post(f"{own_site.url}/api/v1/imports", files={"file": (f"talk {number}.txt", talk)})
+        assert reply.status_code == 201
+    page = visit(own_site, DRAWN)
+    page.set_viewport_size({"width": 1280, "height": 560})
+    expect(page.locator("#shelf .card")).to_have_count(13)
+    foot = page.locator("#engines").bounding_box()
+    assert foot is not None
+    page.mouse.move(foot["x"] + 40, foot["y"] - 20)
+    page.mouse.wheel(0, 5_000)
+    page.wait_for_function("document.querySelector('#shelf').scrollTop > 0")
+    last = page.locator("#shelf .card").last.bounding_box()
+    assert last is not None
+    assert last["y"] + last["height"] <= foot["y"], "the last card stands above the foot"
+    page.locator(".card-open", has_text=TITLE).click()
+    expect(page.locator("#head")).to_contain_text(TITLE)
 
 
 def test_removing_asks_first_and_leaves_an_empty_state(own_site: Site, visit: Visit) -> None:

@@ -93,6 +93,19 @@ def test_a_phone_shows_one_view_at_a_time_without_sideways_scrolling(site: Site,
         assert page.evaluate(TOO_WIDE, PHONE["width"]) == []
 
 
+def test_on_a_phone_a_dialog_lies_within_the_screen(site: Site, visit: Visit) -> None:
+    page = visit(site, viewport=PHONE, has_touch=True)
+    for opener in ("#head .chip", "[data-history]"):
+        page.locator(opener).first.click()
+        dialog = page.locator("dialog[open]")
+        expect(dialog).to_be_visible()
+        box = dialog.bounding_box()
+        assert box is not None
+        assert box["x"] >= 0 and box["x"] + box["width"] <= PHONE["width"], opener
+        page.keyboard.press("Escape")
+        expect(dialog).to_have_count(0)
+
+
 def test_on_a_phone_an_answer_leads_to_the_recording(site: Site, visit: Visit) -> None:
     page = visit(site, viewport=PHONE, has_touch=True)
     page.click("nav [data-view=chat]")
