@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from index.audio.decode import decode_to_flac
 from index.audio.windows import AudioWindow
 from index.pipeline.transcribe_file import Transcript, transcribe_file
 from index.records import Span
@@ -18,6 +19,7 @@ from moss_audio.audio import SAMPLE_RATE
 from tests.index.test_listening import ScriptedTranscriber, say
 from tests.support.media import cut
 
+CASES = Path(__file__).parents[1] / "data" / "field_cases"
 TIMES = 4
 SENTENCE = "So the decision is to go with North Key Audio."
 
@@ -49,13 +51,13 @@ def test_a_sentence_that_is_written_over_and_over_of_other_speech_is_a_loop(samp
 
 @pytest.mark.slow
 def test_an_announcement_that_is_played_again_and_again_is_written_as_often(
-    sample: Path, models: Path, tmp_path: Path
+    models: Path, tmp_path: Path
 ) -> None:
-    said, rate = cut(sample, 140.2, 148.6)
-    path = tmp_path / "announcement.wav"
-    soundfile.write(path, one_after_another([said] * 3), rate)
+    decode_to_flac(CASES / "english_then_german.opus", tmp_path / "whole.flac")
+    audio, rate = cut(tmp_path / "whole.flac", 70.9, 101)
+    soundfile.write(tmp_path / "announcement.wav", audio, rate)
     whisper = WhisperTranscriber("base", models / "whisper")
-    *_, found = transcribe_file(path, whisper, "en", threading.Event())
+    *_, found = transcribe_file(tmp_path / "announcement.wav", whisper, "de", threading.Event())
     assert isinstance(found, Transcript) and found.coverage == pytest.approx(1.0, abs=0.03)
     text = " ".join(segment.text for segment in found.segments).lower()
-    assert text.count("sign a contract before the end of the month") == 3
+    assert text.count("die prüfung beginnt am dienstag") == 3
