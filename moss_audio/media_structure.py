@@ -20,8 +20,8 @@ from moss_audio.frame_streams import id3_bytes
 MOST_PARTS = 10_000
 """Joined files that are told apart; a radio stream of a week has fewer."""
 
-MOST_REPAIRS = 1_000
-"""Places of a file that are repaired; one that has more is lost."""
+MOST_REPAIRS = 40_000
+"""Places of a file that are repaired, ten hours in fragments of a second; what lies behind them is lost."""
 
 _PLACEHOLDER = 0x7FFF0000
 """32-bit sizes from here on stand for "unknown": programs that write to a pipe put such a number there."""
@@ -324,8 +324,10 @@ def _mp4_files(data: mmap.mmap) -> Iterator[int]:
 
 
 def _mp4_repairs(data: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, bytes]]:
-    """The sizes of boxes that reach up to the next fragment, in place of what damage left."""
+    """The sizes of boxes that reach up to the next fragment, in place of what damage left; and the places of
+    fragments that say where in the file they were, and are elsewhere now."""
     position, media = start, None
+    says_own_place: bool | None = None
     while position < end:
         head = data[position : position + 16]
         size, kind = int.from_bytes(head[:4], "big"), head[4:8]
@@ -333,6 +335,13 @@ def _mp4_repairs(data: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, b
             size = int.from_bytes(head[8:16], "big")
         if size >= 8 and kind.isalnum() and kind.isascii() and position + size <= end:
             media = position if kind == b"mdat" and head[:4] != b"\0\0\0\1" else None
+            if kind == b"moof":
+                places = list(_fragment_places(data, position, position + size))
+                if says_own_place is None:
+                    says_own_place = all(place == position - start for _, place in places)
+                for field, place in places if says_own_place else ():
+                    if place != position - start:
+                        yield field, struct.pack(">Q", position - start)
             position += size
             continue
         # Where bytes are missing, the box in front reaches into fragments that are whole.
@@ -347,6 +356,28 @@ def _mp4_repairs(data: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, b
         if 8 <= following - first < 1 << 32:
             yield first, struct.pack(">I4s", following - first, b"free" if media is None else b"mdat")
         position, media = following, None
+
+
+def _fragment_places(data: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """From where in the file the tracks of a fragment count the places of their sound: the byte that says so,
+    and what it says."""
+    for position, behind in _boxes(data, start + 8, end, b"traf"):
+        for header, _ in _boxes(data, position + 8, behind, b"tfhd"):
+            # A field that is there only where a flag says so (ISO/IEC 14496-12, section 8.8.7).
+            if data[header + 11] & 1:
+                yield header + 16, int.from_bytes(data[header + 16 : header + 24], "big")
+
+
+def _boxes(data: mmap.mmap, start: int, end: int, wanted: bytes) -> Iterator[tuple[int, int]]:
+    """Where the boxes of a kind begin and end that lie one after another in a range of bytes."""
+    position = start
+    while position + 24 <= end:
+        size = int.from_bytes(data[position : position + 4], "big")
+        if size < 8 or position + size > end:
+            return
+        if data[position + 4 : position + 8] == wanted:
+            yield position, position + size
+        position += size
 
 
 def _next_fragment(data: mmap.mmap, position: int, end: int) -> int | None:

@@ -8,6 +8,7 @@ before: whoever only needs the names here needs no decoder.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import SEEK_CUR, SEEK_END, SEEK_SET, RawIOBase
@@ -591,6 +592,8 @@ class _FilePart(RawIOBase):
         self._file = path.open("rb")
         self._start, self._end = start, end
         self._repaired = repaired
+        self._places = sorted(repaired)
+        self._longest = max(map(len, repaired.values()), default=0)
         self.name = str(path)
         """FFmpeg looks at its suffix."""
         self.seek(0)
@@ -608,7 +611,9 @@ class _FilePart(RawIOBase):
         first = self._file.tell()
         left = max(0, self._end - first)
         read = self._file.read(left if size < 0 else min(size, left))
-        for position, instead in self._repaired.items():
+        begin = bisect_right(self._places, first - self._longest)
+        for position in self._places[begin : bisect_left(self._places, first + len(read))]:
+            instead = self._repaired[position]
             skipped, place = max(0, first - position), max(0, position - first)
             if place < len(read) and skipped < len(instead):
                 instead = instead[skipped : skipped + len(read) - place]

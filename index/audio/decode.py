@@ -19,6 +19,7 @@ import numpy as np
 import soundfile
 
 from index.audio.overload import Overload
+from index.audio.sides import HUM_FRAME, Hum
 from index.audio.tracks import Heard, Signals, check, choose_heard
 from index.audio.vad import speaking
 from index.disk_space import disk_full, noticing_full_disk
@@ -153,7 +154,7 @@ def _write(
 
 def _only_speaking(copy: Path, heard: Heard, cancelled: Callable[[], bool]) -> Heard:
     """Make a copy again where not all of its channels have speech of their own, of one channel if fewer than
-    two have."""
+    two have: then of all but those that hum."""
     if not heard.apart:
         return heard
     places = heard.places
@@ -168,7 +169,9 @@ def _only_speaking(copy: Path, heard: Heard, cancelled: Callable[[], bool]) -> H
     elif len(kept) > 1:
         again = replace(heard, groups=tuple(heard.groups[number] for number in kept))
     else:
-        kept = list(range(len(places)))
+        humming = _humming(copy, cancelled) - set(found)
+        everything = list(range(len(places)))
+        kept = [signal for signal in everything if places[signal] not in humming] or everything
         again = replace(heard, apart=False, groups=())
     whole = copy.with_suffix(".sides")
     try:
@@ -177,6 +180,17 @@ def _only_speaking(copy: Path, heard: Heard, cancelled: Callable[[], bool]) -> H
     finally:
         whole.unlink(missing_ok=True)
     return again
+
+
+def _humming(copy: Path, cancelled: Callable[[], bool]) -> set[int]:
+    """The channels of a copy in which there is one noise and nothing else, which may come and go."""
+    with soundfile.SoundFile(copy) as flac:
+        channels = [Hum() for _ in range(flac.channels)]
+        for block in flac.blocks(80 * HUM_FRAME, dtype="float32", always_2d=True):
+            check(cancelled)
+            for channel, samples in zip(channels, block.T, strict=True):
+                channel.add(samples)
+    return {number for number, channel in enumerate(channels) if channel.is_hum}
 
 
 def _kept(copy: Path, channels: list[int], heard: Heard) -> Iterator[np.ndarray]:

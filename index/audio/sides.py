@@ -310,6 +310,36 @@ class Comparison:
         return float(np.average(self._coherent(first, second), weights=weights)) if weights.any() else 0.0
 
 
+HUM_FRAME, HUM_BANDS = 2048, 256
+"""Samples of a spectrum in which hum is sought, 128 ms, and its bands of 31 Hz."""
+
+HUM = 0.97
+"""How alike the spectra of a signal are, 1 for the same, from which it is one noise and nothing else, even
+where it comes and goes. Mains hum that swells, a telephone's buzz and clicks measured 0.99 and more, white
+noise and drums up to 0.95, chords 0.88, speech 0.65."""
+
+
+class Hum:
+    """Whether a signal is one noise and nothing else, gathered block by block."""
+
+    def __init__(self) -> None:
+        self._spectra = np.zeros(HUM_BANDS)
+        self._loudness = 0.0
+
+    def add(self, samples: np.ndarray) -> None:
+        """Take in more samples, float32 ``[n_samples]``, 16 kHz; what fills no spectrum is left out."""
+        frames = samples[: len(samples) // HUM_FRAME * HUM_FRAME].reshape(-1, HUM_FRAME)
+        power = np.square(np.abs(np.fft.rfft(frames * np.hanning(HUM_FRAME), axis=1)))[:, 1:]
+        bands = np.sqrt(power.reshape(len(frames), HUM_BANDS, -1).sum(axis=2))
+        self._spectra += bands.sum(axis=0)
+        self._loudness += float(np.linalg.norm(bands, axis=1).sum())
+
+    @property
+    def is_hum(self) -> bool:
+        """Whether it was, so far; silence is."""
+        return float(np.linalg.norm(self._spectra)) >= HUM * self._loudness
+
+
 def _has_own(first: np.ndarray, second: np.ndarray) -> bool:
     """Whether a signal has a sound of its own, by its loudness and that of what it copies."""
     near = np.maximum.reduce([np.roll(first, step) for step in (-1, 0, 1)])

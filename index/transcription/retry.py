@@ -20,9 +20,10 @@ from index.audio.windows import MARGIN_SECONDS, AudioWindow
 from index.recording_errors import HearingError, TooLong
 from index.records import Segment, Span, Word
 from index.transcription.coverage import find_gaps, in_speech, uncovered
+from index.transcription.repeats import is_said_again
 from index.transcription.sentences import join_words
 from index.transcription.transcriber import Transcriber
-from moss_audio.generation.loops import find_loops, word_key, words_of
+from moss_audio.generation.loops import Loop, find_loops, word_key, words_of
 
 FAILED_SHARE = 0.2
 """A pass that leaves more than this share of the speech without text went astray; less is a sentence or two
@@ -160,9 +161,9 @@ class _Retries:
 def _once(window: AudioWindow, transcriber: Transcriber, careful: bool = False) -> list[Segment]:
     """One pass, repeated with other settings if it ran into a loop, and cut if that did as well."""
     segments = transcriber.transcribe(window, careful)
-    if has_loop(segments) and not careful:
+    if not careful and has_loop(segments, window):
         segments = transcriber.transcribe(window, careful=True)
-    segments = cut_loops(segments)
+    segments = cut_loops(segments, window)
     return [kept for segment in segments if (kept := _only_speech(segment, window.speech)) is not None]
 
 
@@ -239,24 +240,26 @@ def _merge(segments: list[Segment], found: list[Segment]) -> list[Segment]:
 # --- loops ----------------------------------------------------------------------------------------------
 
 
-def has_loop(segments: Sequence[Segment]) -> bool:
-    """Whether the text of these segments, read on, runs into a loop."""
-    return bool(find_loops([key for segment in segments for key in _keys(segment)]))
+def has_loop(segments: Sequence[Segment], window: AudioWindow | None = None) -> bool:
+    """Whether the text of these segments, read on, runs into a loop.
+
+    Args:
+        segments: In order.
+        window: What they were made out of; a phrase that is heard as often is none.
+    """
+    return bool(_loops(_places(segments), segments, window))
 
 
-def cut_loops(segments: Sequence[Segment]) -> list[Segment]:
+def cut_loops(segments: Sequence[Segment], window: AudioWindow | None = None) -> list[Segment]:
     """Remove every loop, its first saying too: what was said there is unknown, so its time becomes a gap.
 
-    Segments without word times are dropped whole when they take part in a loop.
+    Segments without word times are dropped whole when they take part in a loop. For the arguments see
+    ``has_loop``.
     """
     kept = list(segments)
     while True:
-        places = [
-            (index, place, key)
-            for index, segment in enumerate(kept)
-            for place, key in enumerate(_keys(segment))
-        ]
-        loops = find_loops([key for _, _, key in places])
+        places = _places(kept)
+        loops = _loops(places, kept, window)
         if not loops:
             return kept
         spoiled: dict[int, set[int]] = {}
@@ -268,6 +271,31 @@ def cut_loops(segments: Sequence[Segment]) -> list[Segment]:
             for index, segment in enumerate(kept)
             for part in (_without(segment, spoiled[index]) if index in spoiled else [segment])
         ]
+
+
+def _places(segments: Sequence[Segment]) -> list[tuple[int, int, str]]:
+    """Every word: the number of its segment, its place in there, and what it is compared by."""
+    return [
+        (index, place, key)
+        for index, segment in enumerate(segments)
+        for place, key in enumerate(_keys(segment))
+    ]
+
+
+def _loops(
+    places: Sequence[tuple[int, int, str]], segments: Sequence[Segment], window: AudioWindow | None
+) -> list[Loop]:
+    loops = find_loops([key for _, _, key in places])
+    if window is None or not all(segment.words for segment in segments):
+        return loops
+    words = [segments[index].words[place] for index, place, _ in places]
+    return [
+        loop
+        for loop in loops
+        if not is_said_again(
+            window.audio, words[loop.begin : loop.end], loop.again - loop.begin, window.start
+        )
+    ]
 
 
 def _keys(segment: Segment) -> list[str]:

@@ -28,6 +28,7 @@ from index.language_names import language_name
 from index.recording_errors import HearingError
 from index.records import Segment, Span, Word
 from index.transcription.languages import LanguageSpan, OtherLanguage, sounds_different
+from index.transcription.repeats import repeats_in_sound
 from index.transcription.sentences import join_words, split_sentences
 from index.weights import whisper_folder
 
@@ -50,6 +51,10 @@ GLOSSARY_SPEECH_SECONDS = 8.0
 SPARSE_WORDS_A_SECOND = 1.0
 """A window with fewer words for its speech is heard again without the glossary: of 10 s of noise taken for
 speech Whisper made “and the ferry” with it, and nothing without. People say two to three words a second."""
+
+REPETITIVE = 2.4
+"""How many times shorter text gets when it is packed, from which Whisper is taken to have run into a loop, as
+OpenAI's own program does."""
 
 MAX_WORD_SECONDS = 1.2
 """Whisper stretches the word beside a pause across it; words are cut to this length."""
@@ -179,9 +184,9 @@ class WhisperTranscriber:
             listener = _Listener(language, lambda: model.languages(audio, kept, window, language))
         hotwords = self._hotwords(model, window, careful)
         with model.watched(listener):
-            heard = self._hear(model, audio, hotwords=hotwords, **options)
+            heard = self._hear(model, audio, careful, hotwords=hotwords, **options)
         if hotwords and len(heard) < SPARSE_WORDS_A_SECOND * _spoken(window):
-            heard = self._hear(model, audio, **options)
+            heard = self._hear(model, audio, careful, **options)
         words = [fit_to_speech(_place(word, kept), window.speech) for word in heard]
         return [
             Segment(
@@ -196,17 +201,40 @@ class WhisperTranscriber:
             if join_words(sentence)
         ]
 
+    def _hear(self, model: LanguageWhisper, audio: np.ndarray, careful: bool, **options: Any) -> list[Word]:
+        """The words that the model hears, on the clock of ``audio``.
+
+        Text that repeats itself is refused, and sampled anew, only where the sound does not repeat: of an
+        announcement that was played three times, nothing was left.
+        """
+        if not careful:
+            words, repeated = self._heard_once(model, audio, None, **options)
+            if all(repeats_in_sound(audio, passage) for passage in repeated):
+                return words
+        with model.watched(None):
+            return self._heard_once(model, audio, REPETITIVE, **options)[0]
+
     @staticmethod
-    def _hear(model: LanguageWhisper, audio: np.ndarray, **options: Any) -> list[Word]:
-        """The words that the model hears, on the clock of ``audio``."""
+    def _heard_once(
+        model: LanguageWhisper, audio: np.ndarray, most: float | None, **options: Any
+    ) -> tuple[list[Word], list[list[Word]]]:
+        """The words that the model hears, and those of each of its 30 s that repeat themselves."""
         heard, _ = model.transcribe(
-            audio, condition_on_previous_text=False, word_timestamps=True, vad_filter=False, **options
+            audio,
+            condition_on_previous_text=False,
+            word_timestamps=True,
+            vad_filter=False,
+            compression_ratio_threshold=most,
+            **options,
         )
-        return [
-            Word(word.start, word.end, word.word, word.probability)
-            for segment in heard
-            for word in segment.words or ()
-        ]
+        words: list[Word] = []
+        repeated: dict[int, list[Word]] = {}
+        for segment in heard:
+            found = [Word(word.start, word.end, word.word, word.probability) for word in segment.words or ()]
+            words += found
+            if segment.compression_ratio > REPETITIVE:
+                repeated.setdefault(segment.seek, []).extend(found)
+        return words, list(repeated.values())
 
     def _hotwords(self, model: LanguageWhisper, window: AudioWindow, careful: bool) -> str | None:
         """The glossary as faster-whisper's ``hotwords``, which stand in the prompt as text said before.

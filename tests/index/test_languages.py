@@ -238,6 +238,38 @@ def test_the_language_changes_at_the_pause_before_its_first_words(pause, speech)
     assert pause[0] <= english.span.end == german.span.start <= pause[1]
 
 
+class Understanding(LanguageWhisper):
+    """Takes the middle sentence of three for Thai, and understands it as well as it is told."""
+
+    def __init__(self, sure: float) -> None:
+        """Nothing is loaded."""
+        self.sure = sure
+
+    def _odds_of(self, audio, stretches):
+        thai = {"th": 0.9, "de": 0.05, "en": 0.05}
+        yield from [{"de": 0.99, "en": 0.01}, thai, {"de": 0.99, "en": 0.01}]
+
+    def _encoded(self, audio):
+        return np.zeros((1, 1, 1))
+
+    def _sureness(self, output, languages):
+        return {language: self.sure if language == "th" else -1.5 for language in languages}
+
+    def language_odds(self, output, start, end):
+        return {"th": 0.9, "de": 0.05, "en": 0.05}
+
+
+@pytest.mark.parametrize(("sure", "languages"), [(-1.3, ["de"]), (-0.4, ["de", "th", "de"])])
+def test_a_sentence_that_is_understood_in_no_language_changes_none(sure, languages):
+    speech = (Span(0, 4), Span(5, 9), Span(10, 14))
+    audio = np.random.default_rng(0).normal(0, 0.2, 15 * SAMPLE_RATE).astype(np.float32)
+    for pause in (4, 9, 14):
+        audio[pause * SAMPLE_RATE : (pause + 1) * SAMPLE_RATE] = 0.0
+    window = AudioWindow(audio, 0.0, speech, "de", language_is_guess=True)
+    found = Understanding(sure).languages(audio, [KeptSpan(0.0, Span(0, 15))], window, "de")
+    assert [part.language for part in found] == languages
+
+
 class Polyglot:
     """Stands for an engine: understands every language, and keeps what each window was expected in."""
 

@@ -143,6 +143,23 @@ def test_a_channel_without_sound_or_with_hiss_alone_is_left_out(voices, tmp_path
             assert np.allclose(read_range(tmp_path / "a.flac"), talk, atol=1e-3)
 
 
+@pytest.mark.parametrize("course", ["switched on", "swelling", "buzzing", "clicking"])
+def test_a_noise_that_comes_and_goes_on_a_channel_of_its_own_is_left_out(course, voices, tmp_path):
+    talk = voices[0]
+    time = np.arange(len(talk)) / SAMPLE_RATE
+    hum = 0.1 * np.sin(2 * np.pi * 50 * time) + 0.05 * np.sin(2 * np.pi * 150 * time)
+    sound = {
+        "switched on": hum * (time > time[-1] / 2),
+        "swelling": hum * (1 + np.sin(2 * np.pi * 0.5 * time)),
+        "buzzing": 0.4 * ((time * 217 % 1 < 0.15) & (time % 3 < 0.8)),
+        "clicking": 0.9 * (np.arange(len(talk)) % (SAMPLE_RATE // 2) == 0),
+    }[course]
+    for pair in ([talk, sound], [sound, talk]):
+        soundfile.write(tmp_path / "a.wav", np.stack(pair, axis=1), SAMPLE_RATE)
+        decode_to_flac(tmp_path / "a.wav", tmp_path / "a.flac")
+        assert np.allclose(read_range(tmp_path / "a.flac"), talk, atol=1e-3)
+
+
 @pytest.mark.parametrize("channels", [4, 6, 8])
 def test_what_is_said_in_one_of_many_channels_is_as_loud_as_it_was(channels, voices, tmp_path):
     rows = np.zeros((channels, len(voices[0])))
