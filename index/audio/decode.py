@@ -20,7 +20,7 @@ import soundfile
 
 from index.audio.overload import Overload
 from index.audio.sides import HUM_FRAME, Hum
-from index.audio.tracks import Heard, Signals, check, choose_heard
+from index.audio.tracks import Heard, Signal, Signals, check, choose_heard
 from index.audio.vad import speaking
 from index.disk_space import disk_full, noticing_full_disk
 from index.recording_errors import MediaError
@@ -153,30 +153,30 @@ def _write(
 
 
 def _only_speaking(copy: Path, heard: Heard, cancelled: Callable[[], bool]) -> Heard:
-    """Make a copy again where not all of its channels have speech of their own, of one channel if fewer than
-    two have: then of all but those that hum."""
-    if not heard.apart:
+    """Make a copy again where not all of its channels have speech of their own. Of a track of which fewer
+    than two have, it has one: the mix of all but those that hum."""
+    if len(heard.signals) == 1:
         return heard
-    places = heard.places
+    places = dict(zip(heard.places, heard.signals, strict=True))
     found = speaking(copy, len(places), cancelled)
     if len(found) == len(places):
         return heard
-    kept = [signal for signal, place in enumerate(places) if place in found]
-    if len(heard.tracks) > 1:
-        # The first is heard in any case; tracks without speech lack nothing of what was said.
-        kept = sorted({0, *kept})
-        again = replace(heard, tracks=tuple(heard.tracks[number] for number in kept), apart=len(kept) > 1)
-    elif len(kept) > 1:
-        again = replace(heard, groups=tuple(heard.groups[number] for number in kept))
-    else:
-        humming = _humming(copy, cancelled) - set(found)
-        everything = list(range(len(places)))
-        kept = [signal for signal in everything if places[signal] not in humming] or everything
-        again = replace(heard, apart=False, groups=())
+    kept: list[tuple[Signal, list[int]]] = []
+    for track in heard.tracks:
+        own = [place for place, signal in places.items() if signal.track == track]
+        said = [place for place in own if place in found]
+        if len(said) > 1 or said == own:
+            kept += [(places[place], [place]) for place in said]
+        elif said or track == heard.tracks[0]:
+            # The first is heard in any case; other tracks without speech lack nothing of what was said.
+            humming = _humming(copy, cancelled) - set(found) if len(own) > 1 else set()
+            clear = [place for place in own if place not in humming] or own
+            kept.append((places[own[0]] if len(own) == 1 else Signal(track), clear))
+    again = replace(heard, signals=tuple(signal for signal, _ in kept))
     whole = copy.with_suffix(".sides")
     try:
         copy.replace(whole)
-        _write(copy, _kept(whole, [places[signal] for signal in kept], again), None, cancelled)
+        _write(copy, _kept(whole, [channels for _, channels in kept], again), None, cancelled)
     finally:
         whole.unlink(missing_ok=True)
     return again
@@ -193,12 +193,12 @@ def _humming(copy: Path, cancelled: Callable[[], bool]) -> set[int]:
     return {number for number, channel in enumerate(channels) if channel.is_hum}
 
 
-def _kept(copy: Path, channels: list[int], heard: Heard) -> Iterator[np.ndarray]:
-    """Some channels of a copy, or the mix of them, as float32 ``[n_channels, n_samples]`` blocks."""
+def _kept(copy: Path, mixes: list[list[int]], heard: Heard) -> Iterator[np.ndarray]:
+    """Mixes of channels of a copy, as float32 ``[n_channels, n_samples]`` blocks."""
     with soundfile.SoundFile(copy) as flac:
         for block in flac.blocks(10 * SAMPLE_RATE, dtype="float32", always_2d=True):
-            rows = np.ascontiguousarray(block.T[channels])
-            yield heard.placed(rows) if heard.apart else rows.mean(axis=0, keepdims=True, dtype=np.float32)
+            rows = [block[:, channels].mean(axis=1, dtype=np.float32) for channels in mixes]
+            yield heard.placed(np.stack(rows))
 
 
 def _check_written(copy: Path, samples: int) -> None:

@@ -44,27 +44,41 @@ AT_ONCE = 16 * BLOCK
 
 
 @dataclass(frozen=True)
+class Signal:
+    """What becomes one channel of the copy.
+
+    Attributes:
+        track: Number of the audio track, from 0.
+        channels: The channels of it that make up the signal; empty where all of them do.
+    """
+
+    track: int
+    channels: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class Heard:
     """What is heard of a file.
 
     Attributes:
-        tracks: Numbers of the audio tracks that are heard, from 0; the one a player plays comes first.
-        apart: Whether the signals, channels of the one track or else tracks, are each heard on their own.
-        groups: The channels of the one track that make up each signal; empty where all of them make up one.
+        signals: What is heard, each signal on its own; the track that a player plays comes first.
         others: Numbers of the tracks that have another sound and are not heard.
         spans: Where those have any, seconds.
     """
 
-    tracks: tuple[int, ...]
-    apart: bool = False
-    groups: tuple[tuple[int, ...], ...] = ()
+    signals: tuple[Signal, ...]
     others: tuple[int, ...] = ()
     spans: tuple[Span, ...] = ()
 
     @property
+    def tracks(self) -> tuple[int, ...]:
+        """Numbers of the audio tracks that are heard, from 0."""
+        return tuple(dict.fromkeys(signal.track for signal in self.signals))
+
+    @property
     def places(self) -> tuple[int, ...]:
         """The channel of the copy that each signal is on."""
-        count = len(self.groups) or len(self.tracks)
+        count = len(self.signals)
         return tuple(place + (count > MOST_PLAIN and place >= SUBWOOFER) for place in range(count))
 
     def placed(self, signals: np.ndarray) -> np.ndarray:
@@ -103,35 +117,43 @@ class Signals:
             Cancelled: ``cancelled()`` became true.
         """
         heard = self.heard
-        if len(heard.tracks) > 1:
-            yield from self._side_by_side()
-            return
-        mixers = [ChannelMixer(len(group), SAMPLE_RATE) for group in heard.groups]
-        with AudioStream(self.path, heard.tracks[0], not mixers, partial(check, self.cancelled)) as stream:
-            for block in stream.blocks():
-                yield self._mixed(block, mixers) if mixers else block[np.newaxis]
-            self.reports = [stream.report]
+        groups = [
+            [signal.channels for signal in heard.signals if signal.track == track] for track in heard.tracks
+        ]
+        with ExitStack() as stack:
+            streams = [
+                stack.enter_context(
+                    AudioStream(self.path, track, not any(channels), partial(check, self.cancelled))
+                )
+                for track, channels in zip(heard.tracks, groups, strict=True)
+            ]
+            signals = [_signals(stream.blocks(), own) for stream, own in zip(streams, groups, strict=True)]
+            counts = [len(own) for own in groups]
+            for block in signals[0] if len(signals) == 1 else side_by_side(signals, counts):
+                yield heard.placed(block)
+            self.reports = [stream.report for stream in streams]
 
-    def _mixed(self, block: np.ndarray, mixers: Sequence[ChannelMixer]) -> np.ndarray:
-        """The signals of a block of channels; what has too few of them for a while is the first one's."""
-        groups = self.heard.groups
-        if len(block) <= max(max(group) for group in groups):
+
+def _signals(blocks: Iterator[np.ndarray], groups: Sequence[tuple[int, ...]]) -> Iterator[np.ndarray]:
+    """The signals of a track, float32 ``[n_signals, n_samples]`` blocks.
+
+    Args:
+        blocks: The track, mixed where no group names channels, else all of its channels.
+        groups: The channels of each signal.
+    """
+    mixers = [ChannelMixer(len(group), SAMPLE_RATE) for group in groups]
+    for block in blocks:
+        if not any(groups):
+            yield block[np.newaxis]
+        elif len(block) <= max(max(group) for group in groups):
+            # What has too few channels for a while is the first one's.
             signals = np.zeros((len(groups), block.shape[1]), np.float32)
             signals[0] = block.mean(axis=0, dtype=np.float32)
+            yield signals
         else:
-            signals = np.stack(
+            yield np.stack(
                 [mixer.mix_rows(block[list(group)]) for mixer, group in zip(mixers, groups, strict=True)]
             )
-        return self.heard.placed(signals)
-
-    def _side_by_side(self) -> Iterator[np.ndarray]:
-        with ExitStack() as stack:
-            waiting = partial(check, self.cancelled)
-            opened = (AudioStream(self.path, track, waiting=waiting) for track in self.heard.tracks)
-            streams = [stack.enter_context(stream) for stream in opened]
-            for signals in side_by_side([stream.blocks() for stream in streams]):
-                yield self.heard.placed(signals)
-            self.reports = [stream.report for stream in streams]
 
 
 def choose_heard(path: Path, track: int | None, cancelled: Callable[[], bool]) -> Heard:
@@ -162,8 +184,11 @@ def choose_heard(path: Path, track: int | None, cancelled: Callable[[], bool]) -
     # The default track comes first; damage can invent any number.
     order = [first, *(number for number in range(count) if number != first)]
     tracks, others, spans = _chosen_of(order[:MOST_COMPARED], languages, path, cancelled)
-    heard = _one_track(path, tracks[0], cancelled) if len(tracks) == 1 else Heard(tuple(tracks), apart=True)
-    return replace(heard, others=(*others, *order[MOST_COMPARED:]), spans=spans)
+    # Each of them may be a call.
+    signals = tuple(signal for one in tracks for signal in _one_track(path, one, cancelled).signals)
+    if len(signals) > MOST_SIDES and len(tracks) > 1:
+        signals = tuple(map(Signal, tracks))
+    return Heard(signals, (*others, *order[MOST_COMPARED:]), spans)
 
 
 def _chosen_of(
@@ -225,16 +250,14 @@ def _one_track(path: Path, track: int, cancelled: Callable[[], bool]) -> Heard:
                 block if len(block) == compared.count else np.repeat(block[:1], compared.count, axis=0)
             )
     if compared is None or compared.count == 1:
-        return Heard((track,))
+        return Heard((Signal(track),))
     compared.finish()
     idle = compared.idle()
     live = [channel for channel in range(compared.count) if channel not in idle]
     groups = _few(compared.sides(live), compared)
-    if len(groups) > 1:
-        return Heard((track,), apart=True, groups=groups)
-    if not groups or (not idle and groups[0] == tuple(live)):
-        return Heard((track,))
-    return Heard((track,), groups=groups)
+    if not groups or (not idle and groups == (tuple(live),)):
+        return Heard((Signal(track),))
+    return Heard(tuple(Signal(track, group) for group in groups))
 
 
 def _few(groups: list[tuple[int, ...]], compared: Comparison) -> tuple[tuple[int, ...], ...]:
@@ -266,17 +289,24 @@ def _readable(path: Path, track: int, cancelled: Callable[[], bool]) -> Iterator
         return
 
 
-def side_by_side(signals: Sequence[Iterator[np.ndarray]]) -> Iterator[np.ndarray]:
-    """Blocks of several signals, float32 ``[n_samples]``, as one block each time, ``[n_signals, n_samples]``.
+def side_by_side(
+    tracks: Sequence[Iterator[np.ndarray]], counts: Sequence[int] | None = None
+) -> Iterator[np.ndarray]:
+    """Blocks of several tracks as one block each time, ``[n_signals, n_samples]``.
 
     Those that end earlier are silent from there.
+
+    Args:
+        tracks: Blocks of each, float32 ``[n_samples]`` or ``[n_signals, n_samples]``.
+        counts: How many signals each has; by default one.
     """
-    for blocks in zip_longest(*[_equal(signal) for signal in signals]):
-        length = max(len(block) for block in blocks if block is not None)
-        rows = np.zeros((len(signals), length), np.float32)
-        for row, block in zip(rows, blocks, strict=True):
+    ends = np.cumsum(counts or [1] * len(tracks)).tolist()
+    for blocks in zip_longest(*[_equal(track) for track in tracks]):
+        length = max(block.shape[-1] for block in blocks if block is not None)
+        rows = np.zeros((ends[-1], length), np.float32)
+        for first, end, block in zip([0, *ends], ends, blocks, strict=False):
             if block is not None:
-                row[: len(block)] = block
+                rows[first:end, : block.shape[-1]] = block
         yield rows
 
 
@@ -286,13 +316,13 @@ def _equal(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
     count = 0
     for block in blocks:
         waiting.append(block)
-        count += len(block)
+        count += block.shape[-1]
         while count >= AT_ONCE:
-            joined = np.concatenate(waiting)
-            yield joined[:AT_ONCE]
-            waiting, count = [joined[AT_ONCE:]], count - AT_ONCE
+            joined = np.concatenate(waiting, axis=-1)
+            yield joined[..., :AT_ONCE]
+            waiting, count = [joined[..., AT_ONCE:]], count - AT_ONCE
     if count:
-        yield np.concatenate(waiting)
+        yield np.concatenate(waiting, axis=-1)
 
 
 def check(cancelled: Callable[[], bool]) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from index.audio.decode import decode_to_flac, read_range
 from index.audio.vad import detect_speech
@@ -82,6 +83,29 @@ def test_a_microphone_beside_the_sound_of_the_desktop_is_heard_as_well(tmp_path:
     assert np.allclose(read_range(tmp_path / "copy.flac", 0, 16, 0), desktop, atol=1e-3)
     assert np.allclose(read_range(tmp_path / "copy.flac", 0, 12, 1), microphone, atol=1e-3)
     assert not read_range(tmp_path / "copy.flac", 13, 16, 1).any()
+
+
+def test_the_sides_of_a_call_beside_another_track_are_heard_each_on_its_own(
+    tmp_path: Path, sample: Path
+) -> None:
+    near, far, microphone = (cut(sample, start, start + 16)[0] for start in (0, 60, 120))
+    other, music = cut(sample, 200, 216)[0], talk(16, 1)
+    for number, (first, second, sides) in enumerate(
+        [
+            (np.stack((near, far)), microphone, (near, far, microphone)),
+            (microphone, np.stack((near, far)), (microphone, near, far)),
+            (np.stack((near, far)), np.stack((microphone, other)), (near, far, microphone, other)),
+            (np.stack((near, np.zeros_like(near))), microphone, (near, microphone)),
+            (np.stack((0.5 * near, 0.5 * near + 0.1 * music)), microphone, (near, microphone)),
+        ]
+    ):
+        copy = tmp_path / f"{number}.flac"
+        result = decode_to_flac(tracks(tmp_path / f"{number}.mka", first, second), copy)
+        assert result.notes == () and result.tracks == (1, 2)
+        assert soundfile.info(copy).channels == len(sides)
+        for channel, side in enumerate(sides):
+            heard = read_range(copy, 0, 16, channel)
+            assert np.corrcoef(heard, side)[0, 1] > 0.9
 
 
 def test_a_track_that_has_all_of_another_is_heard_in_its_place(tmp_path: Path, sample: Path) -> None:

@@ -94,18 +94,25 @@ def _paint(container, stream, seconds: float) -> None:
 
 
 def tracks(path: Path, *sounds: np.ndarray, languages: Sequence[str] = (), rate: int = 16_000) -> Path:
-    """Write mono sounds at ``rate`` as FLAC tracks of one file, with ISO 639-2 codes of their languages."""
+    """Write sounds at ``rate`` as FLAC tracks of one file, with ISO 639-2 codes of their languages.
+
+    Args:
+        path: The file.
+        sounds: float32 ``[n_samples]``, or ``[2, n_samples]`` for stereo.
+    """
     with av.open(str(path), "w") as container:
         streams = [container.add_stream("flac", rate=rate) for _ in sounds]
-        for stream in streams:
-            stream.layout = "mono"
+        layouts = ["mono" if sound.ndim == 1 else "stereo" for sound in sounds]
+        for stream, layout in zip(streams, layouts, strict=True):
+            stream.layout = layout
             stream.codec_context.format = "s16"
         for stream, language in zip(streams, languages, strict=False):
             stream.metadata["language"] = language
-        for stream, sound in zip(streams, sounds, strict=True):
-            for start in range(0, len(sound), 4096):
-                part = (sound[start : start + 4096] * 32_768).astype(np.int16).reshape(1, -1)
-                frame = av.AudioFrame.from_ndarray(part, format="s16", layout="mono")
+        for stream, sound, layout in zip(streams, sounds, layouts, strict=True):
+            for start in range(0, sound.shape[-1], 4096):
+                # Sample by sample, the channels of each.
+                part = (sound[..., start : start + 4096] * 32_768).astype(np.int16).T.reshape(1, -1)
+                frame = av.AudioFrame.from_ndarray(part, format="s16", layout=layout)
                 frame.sample_rate, frame.pts = rate, start
                 container.mux(stream.encode(frame))
             container.mux(stream.encode(None))
