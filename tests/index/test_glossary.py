@@ -42,7 +42,7 @@ class Deaf:
     def transcribe(self, audio: np.ndarray, **options: Any) -> tuple[list[Any], None]:
         self.asked.append(options)
         word = SimpleNamespace(start=0.0, end=0.1, word=" ferry", probability=0.9)
-        return [SimpleNamespace(words=[word] * self.says)], None
+        return [SimpleNamespace(words=[word] * self.says, compression_ratio=1.0, seek=0)], None
 
 
 def heard_with(
