@@ -41,7 +41,8 @@ def share_cores(workers: int) -> None:
 
 share_cores(int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
 # A shared machine may take any time over one example; tests hold what comes out, benchmarks how fast.
-settings.register_profile("any-machine", deadline=None, max_examples=25)
+# The same examples in every run: whether a change passes is no matter of luck.
+settings.register_profile("any-machine", deadline=None, max_examples=25, derandomize=True)
 # For who changes what such a test is about: `pytest --hypothesis-profile=thorough`.
 settings.register_profile("thorough", deadline=None, max_examples=500)
 settings.load_profile("any-machine")
