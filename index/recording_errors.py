@@ -3,6 +3,7 @@
     MossAgentError            one sentence for the user: what happened, and what to do
     ├── MediaError            the file cannot be used: no audio, not media, truncated, empty
     ├── TranscriptError       the file is no transcript that can be imported, or does not fit its media
+    │   └── OtherEncoding     its letters are not Unicode; with their encoding it can be read
     ├── InvalidInput          what was asked for cannot be: a range that ends before it starts, an empty title
     ├── Busy                  something else is being done with it; later it can be done
     │   └── HomeInUse         another process holds the home folder for writing
@@ -43,6 +44,10 @@ class MediaError(MossAgentError):
 
 class TranscriptError(MossAgentError):
     """A file is no transcript that can be imported, or does not fit its media; nothing was changed."""
+
+
+class OtherEncoding(TranscriptError):
+    """The letters of a transcript are not Unicode; whoever names their encoding can import it."""
 
 
 class InvalidInput(MossAgentError):

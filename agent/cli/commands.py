@@ -28,7 +28,7 @@ from agent.settings import Settings
 from agent.workspace import Workspace, open_workspace
 from index.disk_space import disk_full, is_disk_full
 from index.invalid_values import phrase_of
-from index.recording_errors import Cancelled, DiskFull, MossAgentError, SpeakerExists
+from index.recording_errors import Cancelled, DiskFull, MossAgentError, OtherEncoding, SpeakerExists
 from index.records import Segment, Template
 from index.speaker_names import is_label
 from moss_audio.errors import MossAudioError
@@ -983,9 +983,12 @@ def import_files(
             except Cancelled:
                 raise
             except MossAgentError as error:
+                said = error
+                if isinstance(error, OtherEncoding):
+                    said = OtherEncoding(f"{error} Add --encoding cp1252, for example.")
                 if len(files) == 1:
-                    raise
-                failed.append(str(error))
+                    raise said from error.__cause__
+                failed.append(str(said))
                 continue
             segments = workspace.library.segment_count(recording.id)
             imported.append(output.added_json(recording, segments))

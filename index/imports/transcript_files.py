@@ -14,7 +14,7 @@ from index.imports.cues import Cue, as_heard, in_order, sentences
 from index.imports.json_files import read_json
 from index.imports.subtitle_files import has_cues, is_webvtt, read_subtitles
 from index.imports.timed_text_files import read_timed_text
-from index.recording_errors import TranscriptError
+from index.recording_errors import OtherEncoding, TranscriptError
 from index.records import Note, NoteKind, Segment, StageName
 from moss_audio.timestamps import clock
 
@@ -263,7 +263,7 @@ def _decoded(data: bytes, name: str, encoding: str | None) -> str:
     except UnicodeDecodeError as error:
         if _is_binary(start):
             raise _no_text(name) from error
-        raise TranscriptError(
+        raise OtherEncoding(
             f"{name} is not Unicode text; save it as UTF-8, or name its encoding (cp1252 for files from "
             "older Windows programs). Nothing was imported."
         ) from error

@@ -25,7 +25,9 @@ LATEST_FRAMES = 20
 """Frames by which word times are wrong at most: 0.3 s."""
 
 SAME_SOUND = 0.6
-"""Correlation of two spectrograms, each without its mean, from which they are one sound again."""
+"""Correlation of two spectrograms, each without its mean, from which they are one sound again. Of 260 pairs
+of other stretches in the sample and four files of other voices, one reached it (median 0.19); of stretches
+played again half as loud in noise at 15 dB, all but one did (median 0.75), in noise at 5 dB one in six."""
 
 LEAST_WORDS, LEAST_SECONDS = 3, 1.0
 """A shorter phrase is not judged: any two short sounds are alike at some delay."""

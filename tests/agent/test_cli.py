@@ -481,7 +481,7 @@ def test_transcripts_come_in_and_notes_go_out(run, home, tmp_path):
     bad.write_bytes("1\n00:00:01,000 --> 00:00:04,000\nGrüße\n".encode("cp1252"))
     code, out, err = run(home, "import", talk, bad, "--json")
     (imported,) = json.loads(out)
-    assert code == 1 and len(err.splitlines()) == 1 and "encoding" in err
+    assert code == 1 and len(err.splitlines()) == 1 and "--encoding" in err
     assert (imported["imported"], imported["has_media"], imported["speakers"]) == ("srt", False, 2)
     code, out, _ = run(home, "import", bad, "--encoding", "cp1252", "--language", "de")
     assert code == 0 and "attach" in out

@@ -110,7 +110,8 @@ class Handlers:
     def state(self, opened: str | None) -> str:
         """What a browser asks for every second: another one whenever something is to be drawn anew.
 
-        An event of Gradio's costs both sides some twenty times as much, so there is one only then.
+        An event of Gradio's costs both sides several times as much (benchmarks/README.md), so there is one
+        only then.
 
         Args:
             opened: The recording that the browser shows; None where it shows none.
