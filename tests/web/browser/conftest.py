@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from pages import Site, fill_home, load, start
+from pages import PLAYED, Site, fill_home, load, start
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -94,6 +94,7 @@ class Tab:
     def __init__(self, browser: Browser, touch: bool) -> None:
         self.touch = touch
         self.context = browser.new_context(has_touch=touch, viewport=DESK)
+        self.context.add_init_script(PLAYED)
         self.page = self.context.new_page()
         self._developer_tools = self.context.new_cdp_session(self.page)
         self._watch = Watch()

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from playwright.sync_api import Page
+from playwright.sync_api import Locator, Page
 
 from agent.settings import Settings
 from agent.workspace import Workspace, open_workspace
@@ -24,6 +24,21 @@ from index.search.indexing import index_recording
 from index.store.database import RecordingRow, SegmentRow, SpeakerRow
 from tests.support.preloaded import Program
 
+# What the audio did and which line was marked, in a list of the page: where the audio is when a test asks depends
+# on how busy the machine is.
+PLAYED = """
+window.played = [];
+for (const kind of ["play", "pause", "seeking", "ratechange", "timeupdate"]) {
+  document.addEventListener(kind, ({ target: { id, currentTime: at, playbackRate: rate, paused } }) => {
+    if (id === "player") played.push({ kind, at, rate, paused });
+  }, true);
+}
+new MutationObserver((changes) => {
+  for (const { target } of changes) {
+    if (target.matches(".line.current")) played.push({ kind: "mark", at: Number(target.dataset.start) });
+  }
+}).observe(document, { attributeFilter: ["class"], subtree: true });
+"""
 TITLE = "Harbour Lights planning call"
 GAP = [151.0, 153.2]
 RUN = "from agent.cli import main; main()"
@@ -188,6 +203,28 @@ def ask(page: Page, question: str) -> None:
 def answer(page: Page) -> str:
     """The last answer's text."""
     return page.locator("#answers .bot-row").last.inner_text()
+
+
+def plays_from(page: Page, start: float, end: float) -> None:
+    """Wait until the audio, while it was to play, went to a time from ``start`` to before ``end`` (seconds)."""
+    page.wait_for_function(
+        """([start, end]) => played.some(
+          ({ kind, at, paused }) => kind === "seeking" && !paused && start <= at && at < end)""",
+        arg=[start, end],
+    )
+
+
+def marks(page: Page, line: Locator) -> None:
+    """Wait until a line of the transcript was marked as the one that is heard."""
+    page.wait_for_function(
+        "line => played.some(({ kind, at }) => kind === 'mark' && at === Number(line.dataset.start))",
+        arg=line.element_handle(),
+    )
+
+
+def forget_what_was_played(page: Page) -> None:
+    """So that what is asked for from now on has happened from now on."""
+    page.evaluate("played.length = 0")
 
 
 def player(page: Page, what: str) -> object:

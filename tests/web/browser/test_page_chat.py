@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from pages import RUN, Site, answer, ask, heard, load, player, start
+from pages import RUN, Site, answer, ask, heard, load, marks, plays_from, start
 from playwright.sync_api import Page, expect
 
 pytestmark = pytest.mark.browser
@@ -71,11 +71,10 @@ def test_a_citation_plays_its_own_seconds(site: Site, visit: Visit) -> None:
     ask(page, "What was said at minute 2?")
     link = page.locator("#answers a.cite", has_text="2:42").last
     expect(link).to_have_role("button")
-    link.click()
-    page.wait_for_function("!document.getElementById('player').paused")
     start, end = map(float, re.search(r"#play/([\d.]+)/([\d.]+)/", link.get_attribute("href")).groups())
-    assert start <= player(page, "currentTime") < end
-    expect(page.locator(".line.current")).to_contain_text("The certificate expired")
+    link.click()
+    plays_from(page, start, end)
+    marks(page, page.locator(".line", has_text="The certificate expired"))
 
 
 def test_a_citation_is_pressed_with_the_space_bar(site: Site, visit: Visit) -> None:
@@ -83,8 +82,7 @@ def test_a_citation_is_pressed_with_the_space_bar(site: Site, visit: Visit) -> N
     ask(page, "What was said at minute 2?")
     page.locator("#answers a.cite", has_text="2:48").last.focus()
     page.keyboard.press("Space")
-    page.wait_for_function("!document.getElementById('player').paused")
-    assert 168 <= player(page, "currentTime") < 172
+    plays_from(page, 168, 172)
 
 
 def test_the_tools_that_were_used_can_be_unfolded(site: Site, visit: Visit) -> None:

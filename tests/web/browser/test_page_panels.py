@@ -9,7 +9,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
-from pages import TITLE, Sentence, Site, load, player, start, store, tone
+from pages import TITLE, Sentence, Site, load, player, plays_from, start, store, tone
 from playwright.sync_api import Error, Page, Route, expect
 
 from agent.settings import Settings
@@ -92,8 +92,7 @@ def test_one_search_finds_in_every_recording_and_plays(two_site: Site, visit: Vi
     place = places.filter(has_text="anyone object")
     place.click()
     expect(page.locator("#head h2")).to_have_text(TITLE)
-    page.wait_for_function("!document.getElementById('player').paused")
-    assert abs(float(player(page, "currentTime")) - 51) < 2
+    plays_from(page, 49, 53)
     page.fill("[data-library-search]", "harbour walk <i>")
     expect(page.locator(".found-title")).to_have_text(OTHER)
     page.focus("[data-library-search]")
@@ -123,7 +122,7 @@ def test_a_comment_is_made_changed_and_deleted_by_keys_and_shown_on_the_lane(
     )
     page.evaluate("moss.seek(15)")
     remark.get_by_role("button", name="Play from 0:06").click()
-    page.wait_for_function("Math.abs(document.getElementById('player').currentTime - 6) < 2")
+    plays_from(page, 5, 8)
     page.evaluate("document.getElementById('player').pause()")
     remark.get_by_role("button", name="Change").click()
     page.fill("dialog textarea", "Asked")
@@ -173,8 +172,7 @@ def test_a_comment_is_made_where_one_went_before_the_audio_arrived(bare_site: Si
         with suppress(Error):
             route.continue_()
     page.wait_for_function("document.getElementById('player').readyState > 1")
-    page.wait_for_function("!document.getElementById('player').paused")
-    assert abs(float(player(page, "currentTime")) - 10) < 2
+    plays_from(page, 9, 12)
 
 
 def test_the_waveform_stays_where_the_view_stays(two_site: Site, visit: Visit) -> None:

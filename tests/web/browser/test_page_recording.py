@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pages import TITLE, Sentence, Site, load, player, start, store, tone
+from pages import TITLE, Sentence, Site, load, marks, plays_from, start, store, tone
 from playwright.sync_api import Page, expect
 
 pytestmark = pytest.mark.browser
@@ -35,37 +35,27 @@ def test_a_gap_is_a_row_and_is_listed_with_the_coverage(site: Site, visit: Visit
     expect(page.locator(".line.gap")).to_contain_text("not transcribed, 2.2 s")
     page.click("details.coverage summary")
     page.click("details.coverage .cite")
-    page.wait_for_function("document.getElementById('player').currentTime >= 151")
-    assert 151 <= player(page, "currentTime") < 153.2
+    plays_from(page, 151, 153.2)
 
 
 def test_clicking_a_sentence_plays_it_and_marks_it(site: Site, visit: Visit) -> None:
     page = visit(site)
     row = seek_row(page, "4,200 for the weekend")
     row.click()
-    expect(row).to_have_class("line current")
-    page.wait_for_function("!document.getElementById('player').paused")
-    start = float(row.get_attribute("data-start"))
-    assert start <= player(page, "currentTime") < float(row.get_attribute("data-end"))
+    plays_from(page, float(row.get_attribute("data-start")), float(row.get_attribute("data-end")))
+    marks(page, row)
 
 
 def test_the_mark_follows_the_audio_and_stays_in_view(site: Site, visit: Visit) -> None:
     page = visit(site)
     page.evaluate("document.getElementById('player').play()")
     page.evaluate("document.getElementById('player').currentTime = 200")
-    page.wait_for_selector(".line.current >> nth=0")
+    page.wait_for_function("played.some(({ kind, at }) => kind === 'mark' && 190 <= at && at <= 202)")
     current = page.locator(".line.current")
     expect(current).to_have_count(1)
-    page.wait_for_function(
-        "Number(document.querySelector('.line.current').dataset.start) >= 190"
-        " && Number(document.querySelector('.line.current').dataset.start) <= 202"
-    )
     expect(current).to_be_in_viewport()
-    before = current.get_attribute("data-start")
-    page.wait_for_function(
-        "before => document.querySelector('.line.current').dataset.start !== before", arg=before
-    )
-    expect(page.locator(".line.current")).to_be_in_viewport()
+    page.wait_for_function("played.filter(({ kind, at }) => kind === 'mark' && at >= 190).length > 1")
+    expect(current).to_be_in_viewport()
 
 
 def test_sentences_are_played_with_the_keyboard_alone(site: Site, visit: Visit) -> None:
@@ -75,8 +65,7 @@ def test_sentences_are_played_with_the_keyboard_alone(site: Site, visit: Visit) 
         page.keyboard.press("ArrowDown")
     focused = page.evaluate("document.activeElement.dataset.start")
     page.keyboard.press("Enter")
-    page.wait_for_function("!document.getElementById('player').paused")
-    assert abs(player(page, "currentTime") - float(focused)) < 2
+    plays_from(page, float(focused), float(focused) + 1)
     assert float(focused) > 5
     width = page.evaluate("getComputedStyle(document.activeElement).outlineWidth")
     assert width == "2px", "the focus ring must be visible"
@@ -134,8 +123,8 @@ def test_the_summary_plays_from_its_times_and_follows_the_template(site: Site, v
     link = summary.locator("a.cite", has_text=":").nth(3)
     minutes, seconds = link.inner_text().split(":")
     link.click()
-    page.wait_for_function("!document.getElementById('player').paused")
-    assert abs(player(page, "currentTime") - (60 * int(minutes) + int(seconds))) < 2.5
+    second = 60 * int(minutes) + int(seconds)
+    plays_from(page, second - 2.5, second + 2.5)
     page.get_by_role("radio", name="Call").check(force=True)
     expect(summary).to_contain_text("Next steps")
     with page.expect_download() as download:
@@ -312,7 +301,7 @@ def test_topics_are_reached_on_a_phone_and_by_keyboard(site: Site, visit: Visit)
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     second = page.evaluate("moss.timeline.topics[1].start")
-    page.wait_for_function(f"Math.abs(document.getElementById('player').currentTime - {second}) < 3")
+    plays_from(page, second, second + 1)
     expect(topics.first).to_be_hidden()
 
 
