@@ -99,7 +99,7 @@ class Postgres:
             stderr=(self.folder / "log").open("ab"),
             preexec_fn=_end_with_parent,
         )
-        for _ in range(600):
+        for _ in range(3000):
             with suppress(psycopg.OperationalError):
                 return self.execute("SELECT 1")
             time.sleep(0.02)

@@ -17,6 +17,7 @@ from index.recording_errors import Cancelled, MediaError, MossAgentError, WouldL
 from index.records import Recording
 from index.transcription.moss_transcriber import MossTranscriber
 from tests.support.scripted_backend import ScriptedBackend, ended, excerpt
+from tests.support.waiting import wait_until
 from web.jobs import Jobs
 
 
@@ -124,11 +125,11 @@ def test_the_page_takes_in_as_many_files_at_a_time_as_the_engine_is_good_for(tmp
         path.write_bytes(bytes([number]))
         jobs.submit(path, path.stem)
         time.sleep(0.05)
-    wait_for(lambda: adder.now == at_once)
+    wait_until(lambda: adder.now == at_once)
     time.sleep(0.2)
     assert adder.now == at_once and sum(job.state == "waiting" for job in jobs.list()) == 4 - at_once
     adder.gate.set()
-    wait_for(lambda: not jobs.list())
+    wait_until(lambda: not jobs.list())
     assert adder.most == at_once
     jobs.close(timeout=10)
 
@@ -140,16 +141,9 @@ def test_closing_stops_every_job(tmp_path):
         path = tmp_path / f"{number}.wav"
         path.write_bytes(bytes([number]))
         jobs.submit(path, path.stem)
-    wait_for(lambda: adder.now == 3)
+    wait_until(lambda: adder.now == 3)
     jobs.close(timeout=10)
     assert adder.now == 0 and all(job.state == "stopped" for job in jobs.list())
-
-
-def wait_for(holds) -> None:
-    until = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < until, "it never came to that"
-        time.sleep(0.02)
 
 
 def test_one_error_of_one_file_is_raised_as_it_is(workspace, tmp_path):

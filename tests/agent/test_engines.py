@@ -40,6 +40,7 @@ from tests.support.api_serving import serving
 from tests.support.conversing import HARBOUR, Desk, use
 from tests.support.moss_backend import RuleBackend
 from tests.support.tiny_moss import chain, letters, random_checkpoint, writing_checkpoint
+from tests.support.waiting import wait_until
 from tools import Toolbox
 from web.page.library_view import render_engines
 
@@ -462,10 +463,7 @@ def test_one_that_is_closed_while_it_loads_is_closed_when_it_is_there(
     assert load.begun.wait(20)
     backend.close()
     load.go.set()
-    end = time.monotonic() + 20
-    while not load.outcome.closed and time.monotonic() < end:  # type: ignore[union-attr]
-        time.sleep(0.01)
-    assert load.outcome.closed  # type: ignore[union-attr]
+    wait_until(lambda: load.outcome.closed)  # type: ignore[union-attr]
 
 
 # --- what people are shown --------------------------------------------------------------------------

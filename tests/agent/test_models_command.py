@@ -8,7 +8,6 @@ import signal
 import struct
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from agent.engines.released_models import NAMES, full_name
 from index.recording_errors import MossAgentError
 from moss_audio.checkpoints.hub import RELEASED_BYTES
 from tests.support.hub_server import Hub, serving
+from tests.support.waiting import wait_until
 
 SMALL = "OpenMOSS-Team/MOSS-Audio-4B-Instruct"
 SIZE = 36_000_000
@@ -119,10 +119,7 @@ def test_a_download_that_a_script_began_is_interrupted_as_well(tmp_path: Path, m
 
 
 def wait_for(tmp_path: Path, size: int) -> None:
-    end = time.monotonic() + 60
-    while sum(file.stat().st_size for file in tmp_path.rglob("blobs/*")) < size:
-        assert time.monotonic() < end, "nothing was downloaded"
-        time.sleep(0.05)
+    wait_until(lambda: sum(file.stat().st_size for file in tmp_path.rglob("blobs/*")) >= size)
 
 
 def test_without_a_connection_it_ends_with_1_and_one_line(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from agent.workspace import open_workspace
 from index.recording_errors import MossAgentError
 from index.transcription.moss_transcriber import MossTranscriber
 from tests.support.scripted_backend import ScriptedBackend, excerpt
+from tests.support.waiting import wait_until
 
 SRT = "1\n00:00:01,000 --> 00:00:04,000\nWe take the ferry to the harbour.\n"
 
@@ -82,7 +83,7 @@ def test_a_file_that_still_grows_is_left_until_it_has_stopped(workspace, folder)
 
     writer = threading.Thread(target=write)
     writer.start()
-    found = next(iter(watch(workspace, folder, settle=0.6, stop=stop).run()))
+    found = next(iter(watch(workspace, folder, settle=2.0, stop=stop).run()))
     writer.join()
     assert found.recording is not None and workspace.library.segment_count(found.recording.id) == len(lines)
 
@@ -131,16 +132,10 @@ def test_it_ends_in_order_and_waits_while_another_program_uses_the_home(workspac
         found: list[Taken] = []
         thread = threading.Thread(target=lambda: found.extend(watching))
         thread.start()
-        for _ in range(500):
-            if told:
-                break
-            time.sleep(0.02)
+        wait_until(lambda: told)
         time.sleep(0.2)
         assert len(told) == 1 and found == []
-    for _ in range(1500):
-        if found:
-            break
-        time.sleep(0.02)
+    wait_until(lambda: found)
     stop.set()
     thread.join(30)
     assert not thread.is_alive() and [one.path.name for one in found] == ["talk.srt"]

@@ -29,8 +29,9 @@ from agent.workspace import Workspace, open_workspace
 from index.recording_errors import Cancelled, MediaError, MossAgentError
 from index.records import Recording
 from index.store.database import WebhookDeliveryRow
-from tests.support.api_serving import wait_until, wav
+from tests.support.api_serving import wav
 from tests.support.indexed import sentences, store
+from tests.support.waiting import wait_until
 
 SECRET = "a secret of many characters"
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.util import find_spec
@@ -40,6 +39,7 @@ from tests.fixture.checking import read_clips
 from tests.support.cluster_engine import Scripted, deadly_task, endless_task, log_of, scripted_host
 from tests.support.indexed import embedder
 from tests.support.media import cut
+from tests.support.waiting import wait_until
 
 pytestmark = [
     pytest.mark.slow,
@@ -113,7 +113,7 @@ def pool(nodes: Nodes, folder: Path) -> Pool:
     nodes.mend()
     made = Pool("scripted", partial(scripted_host, str(folder), 1))
     session = nodes.link.session()
-    wait_for(lambda: session.room(made) == 2)
+    wait_until(lambda: session.room(made) == 2)
     return made
 
 
@@ -122,13 +122,6 @@ def clip(sample: Path, tmp_path: Path) -> Path:
     samples, rate = cut(sample, 0.0, SECONDS)
     soundfile.write(tmp_path / "talk.wav", samples, rate)
     return tmp_path / "talk.wav"
-
-
-def wait_for(is_so: Callable[[], bool], seconds: float = 60.0) -> None:
-    end = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def ingest(library: Library, transcriber: Any) -> Ingest:
@@ -229,13 +222,13 @@ def test_cancel_ends_what_is_in_work_and_adding_again_goes_on_without_the_cluste
     work = ingest(library, away(nodes, pool, folder))
     (folder / "hold").touch()
     adding = Adding(work, clip)
-    wait_for(lambda: len(begun(folder)) == 2)
+    wait_until(lambda: len(begun(folder)) == 2)
     adding.cancel.set()
     with pytest.raises(Cancelled):
         adding.recording()
     # A place that becomes free may be given to a window that is about to be dropped as well.
-    wait_for(lambda: sum(what == "stopped" for what, *_ in log_of(folder)) == len(begun(folder)))
-    assert waiting(nodes.link.session(), pool) == 0
+    wait_until(lambda: sum(what == "stopped" for what, *_ in log_of(folder)) == len(begun(folder)))
+    wait_until(lambda: waiting(nodes.link.session(), pool) == 0)
     recording = ingest(library, Scripted(clip.parent / "here")).add(clip)
     assert (transcript(library, recording), whole(library, recording.id)) == here
 
@@ -245,7 +238,7 @@ def test_a_task_says_how_far_it_is_and_ends_when_it_is_stopped(nodes, pool, fold
     with pytest.raises(Cancelled):
         nodes.link.session().run(endless_task, (folder,), 0.1, lambda: bool(told), told.append)
     assert told == [5.0]
-    wait_for(lambda: [what for what, *_ in log_of(folder)] == ["begin", "end"])
+    wait_until(lambda: [what for what, *_ in log_of(folder)] == ["begin", "end"])
 
 
 def test_a_file_whose_decoder_is_ended_again_and_again_fails_alone(nodes, pool, folder, clip, library, here):
@@ -273,16 +266,16 @@ def test_a_person_overtakes_an_archive_of_fifty(nodes, pool, folder):
 
     with ThreadPoolExecutor(52) as threads:
         tapes = [threads.submit(archive, number) for number in range(50)]
-        wait_for(lambda: waiting(session, pool) == 48)
+        wait_until(lambda: waiting(session, pool) == 48)
         mine = threads.submit(session.call, pool, "note", (1000.0,))
-        wait_for(lambda: waiting(session, pool) == 49)
-        wait_for(lambda: len(begun(folder)) == 2)
+        wait_until(lambda: waiting(session, pool) == 49)
+        wait_until(lambda: len(begun(folder)) == 2)
         # Which tapes are first is up to the threads that ask.
         in_work = {about for about, _ in begun(folder)}
         chosen = next(number for number in reversed(range(50)) if f"{number:.2f}" not in in_work)
         session.opened(f"tape{chosen}")
         # The desk answers in the order in which it is asked, so it knows by then.
-        wait_for(lambda: waiting(session, pool) == 49)
+        wait_until(lambda: waiting(session, pool) == 49)
         (folder / "hold").unlink()
         mine.result(60)
         for tape in tapes:
@@ -318,7 +311,7 @@ def test_a_cluster_that_is_gone_is_one_sentence_and_the_recording_goes_on_withou
     (folder / "hold").touch()
     link = ClusterLink(nodes.cluster.address)
     adding = Adding(ingest(library, ClusterTranscriber(link, pool, Scripted(folder))), clip)
-    wait_for(lambda: len(begun(folder)) == 2)
+    wait_until(lambda: len(begun(folder)) == 2)
     session = link.session()
     monkeypatch.setattr(ray_session, "connect", partial(nowhere, "No Ray cluster answers."))
     session.lost = True
@@ -344,7 +337,7 @@ def test_the_desk_may_die_and_is_asked_again(nodes, pool, folder, clip, library,
 
     (folder / "hold").touch()
     adding = Adding(ingest(library, away(nodes, pool, folder)), clip)
-    wait_for(lambda: len(begun(folder)) == 2)
+    wait_until(lambda: len(begun(folder)) == 2)
     ray.kill(ray.get_actor(DESK, NAMESPACE), no_restart=False)
     (folder / "hold").unlink()
     recording = adding.recording()
@@ -356,7 +349,7 @@ def test_a_node_that_dies_in_the_middle_costs_its_running_windows(
 ):
     (folder / "hold").touch()
     adding = Adding(ingest(library, away(nodes, pool, folder)), clip)
-    wait_for(lambda: len(begun(folder)) == 2)
+    wait_until(lambda: len(begun(folder)) == 2)
     nodes.kill()
     (folder / "hold").unlink()
     recording = adding.recording()

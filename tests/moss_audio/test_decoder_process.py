@@ -20,6 +20,7 @@ from moss_audio import decoder_process
 from moss_audio.audio import SAMPLE_RATE, AudioStream, load_audio
 from moss_audio.decoder_process import decoder_versions, give_back, take_process
 from moss_audio.errors import AudioError
+from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 
@@ -74,13 +75,6 @@ def lives(pid: int) -> bool:
         return False
 
 
-def ends(pid: int, seconds: float = 10.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while lives(pid) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return not lives(pid)
-
-
 def processor_seconds(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
@@ -117,7 +111,7 @@ def test_a_process_that_sleeps_for_good_is_ended(
         pid = pid_of(stream)
         with pytest.raises(AudioError, match="no end"):
             list(stream.blocks())
-        assert ends(pid)
+        wait_until(lambda: not lives(pid))
     assert len(load_audio(good)) == SAMPLE_RATE
 
 
@@ -193,7 +187,7 @@ def test_a_process_that_met_damage_is_not_used_again(tmp_path: Path, good: Path)
         load_audio(tmp_path / "text.mp3")
     with AudioStream(good) as stream:
         assert pid_of(stream) != before
-    assert ends(before)
+    wait_until(lambda: not lives(before))
 
 
 def test_when_the_caller_stops_decoding_stops(talk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,7 +203,8 @@ def test_when_the_caller_stops_decoding_stops(talk: Path, monkeypatch: pytest.Mo
         pid = pid_of(stream)
         with pytest.raises(Stopped):
             list(stream.blocks())
-    assert ends(pid) and time.monotonic() - started < 20
+    wait_until(lambda: not lives(pid))
+    assert time.monotonic() - started < 20
 
 
 def test_it_decodes_no_further_ahead_than_the_pipe_holds(talk: Path) -> None:
@@ -255,7 +250,7 @@ def test_it_ends_with_the_program(how: str, reads: bool, talk: Path) -> None:
     if how == "kill":
         parent.kill()
     assert parent.wait(60) == (-signal.SIGKILL if how == "kill" else 0)
-    assert ends(pid)
+    wait_until(lambda: not lives(pid))
     parent.stdout.close()
 
 

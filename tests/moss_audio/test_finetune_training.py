@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import signal
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +32,7 @@ from moss_audio.model.processor import MossAudioProcessor
 from tests.support.finetuning import one_thread, small_processor, speech, write_data
 from tests.support.preloaded import Program
 from tests.support.tiny_moss import load, random_checkpoint
+from tests.support.waiting import wait_until
 
 __all__ = ["one_thread"]
 
@@ -288,10 +288,9 @@ def test_a_killed_process_goes_on_to_the_same_weights(
         "--save-steps", "1", "--lora-rank", "8", "--lora-alpha", "16", "--lr", "1e-2",
     ]  # fmt: skip
     running = Program(program, arguments, log=tmp_path / "log")
-    deadline = time.monotonic() + 200
-    while not list(options.output.glob("checkpoint-*/trainer_state.json")) and time.monotonic() < deadline:
-        assert running.poll() is None
-        time.sleep(0.02)
+    saved = "checkpoint-*/trainer_state.json"
+    wait_until(lambda: list(options.output.glob(saved)) or running.poll() is not None, 200)
+    assert running.poll() is None
     running.kill()
     assert not (options.output / "adapter_model.safetensors").exists()
     assert main([*arguments, "--resume"]) == 0

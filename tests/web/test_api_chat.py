@@ -17,9 +17,10 @@ import pytest
 from moss_audio.engine import EngineOptions, LocalBackend
 from moss_audio.errors import CheckpointError, MossAudioError, NotEnoughMemory, PromptError, ServerError
 from moss_audio.generation.requests import Options
-from tests.support.api_serving import Served, hears, serving, user, wait_until, wav
+from tests.support.api_serving import Served, hears, serving, user, wav
 from tests.support.moss_backend import RuleBackend
 from tests.support.tiny_moss import THINK, UNTHINK, chain, letters, writing_checkpoint
+from tests.support.waiting import wait_until
 
 SEARCH = {
     "type": "function",

@@ -21,11 +21,12 @@ from index.recording_errors import HomeInUse, MossAgentError
 from index.transcription.moss_transcriber import MossTranscriber
 from moss_audio.errors import CheckpointError
 from moss_audio.served import ServedBackend
-from tests.support.api_serving import hears, serving, user, wait_until, wav
+from tests.support.api_serving import hears, serving, user, wav
 from tests.support.moss_backend import RuleBackend
 from tests.support.preloaded import Program
 from tests.support.served_server import Act, replaying, stream
 from tests.support.tiny_moss import chain, letters, writing_checkpoint
+from tests.support.waiting import wait_until
 from web.api.api_server import serve
 from web.api.limiter import Limits
 

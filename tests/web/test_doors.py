@@ -23,9 +23,10 @@ from index.records import Recording, Segment
 from index.search.indexing import index_recording
 from index.store.database import RecordingRow
 from tests.conftest import ROOT
-from tests.support.api_serving import wait_until, wav
+from tests.support.api_serving import wav
 from tests.support.indexed import embedder, heard, store
 from tests.support.loops import run_apart
+from tests.support.waiting import wait_until
 from tools.result import Heard, RecordingInfo
 from web.api.library_api import LIBRARY, create_library_api
 from web.api.service import Service

@@ -31,9 +31,10 @@ from index.records import Recording
 from index.search.indexing import index_recording
 from index.store.access import EVERYTHING, NOBODY, Actor, Person, acting_as
 from index.store.database import Base, VoiceRow, VoiceSampleRow
-from tests.support.api_serving import wait_until, wav
+from tests.support.api_serving import wav
 from tests.support.indexed import embedder, sentences, store
 from tests.support.loops import run_apart
+from tests.support.waiting import wait_until
 from web.accounts import ACTOR, COOKIE, LONGEST_EVENT
 from web.api.api_server import create_api
 from web.api.auth import AuthMiddleware

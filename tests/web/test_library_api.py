@@ -22,9 +22,10 @@ from index.progress import Progress
 from index.recording_errors import Cancelled, MediaError
 from index.records import StageName
 from index.search.indexing import index_recording
-from tests.support.api_serving import wait_until, wav
+from tests.support.api_serving import wav
 from tests.support.indexed import embedder, heard, may_be_anna, sentences, store
 from tests.support.stages import on_stage
+from tests.support.waiting import wait_until
 from web.api.api_server import create_api
 from web.api.auth import AuthMiddleware
 from web.api.library_api import LIBRARY, create_library_api, safe_name

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import pytest
 from tests.index.test_ingest import excerpt
 from tests.servers import chroma, chroma_server, free_port, postgres  # noqa: F401
 from tests.support.preloaded import Program
+from tests.support.waiting import wait_until
 
 PAGE = """
 import os, sys, time
@@ -47,7 +47,7 @@ WhisperTranscriber.transcribe = transcribe
 WhisperTranscriber.prepare = WhisperTranscriber.load = lambda self, *_: None
 WhisperTranscriber.detect_language = lambda self, audio: ("en", 0.99)
 WhisperTranscriber.windows_at_once = 1
-web.shared_jobs.BEAT_SECONDS, web.shared_jobs.LEASE_SECONDS = 0.1, 2.0
+web.shared_jobs.BEAT_SECONDS, web.shared_jobs.LEASE_SECONDS = 0.1, 6.0
 from agent.cli import main
 main()
 """
@@ -98,14 +98,6 @@ def pages(home: Path, chroma: str, tmp_path: Path) -> Iterator[list[Page]]:  # n
         page.program.wait(30)
 
 
-def until(holds: Callable[[], object]) -> None:
-    for _ in range(600):
-        if holds():
-            return
-        time.sleep(0.1)
-    raise AssertionError("it never came")
-
-
 @pytest.mark.slow
 def test_what_one_page_takes_in_another_shows_cancels_and_goes_on_with(
     pages: list[Page], home: Path, sample: Path, tmp_path: Path
@@ -119,23 +111,23 @@ def test_what_one_page_takes_in_another_shows_cancels_and_goes_on_with(
 
     talk = excerpt(sample, tmp_path / "talk.wav", 0, 190)
     sent = pages[0].post("/recordings", files={"file": ("talk.wav", talk.read_bytes())})
-    until(is_heard)
+    wait_until(is_heard)
     pages[1].post(f"/jobs/{sent['id']}/cancel")
-    until(lambda: all(page.job()["state"] == "stopped" for page in pages))
+    wait_until(lambda: all(page.job()["state"] == "stopped" for page in pages))
     before = len(heard())
     # Two windows are in work at a time.
     cancelled = {start for _, start in heard()[-2:]}
 
     pages[1].post(f"/jobs/{sent['id']}/retry")
-    until(lambda: all(page.job()["state"] == "running" for page in pages))
+    wait_until(lambda: all(page.job()["state"] == "running" for page in pages))
     (home / "go").touch()
-    until(lambda: len(heard()) > before)
+    wait_until(lambda: len(heard()) > before)
     busy = next(page for page in pages if str(page.program.pid) == heard()[-1][0])
     busy.program.kill()
     killed = {start for _, start in heard()[-2:]}
     pages.remove(busy)
     (left,) = pages
-    until(lambda: left.job()["state"] == "done")
+    wait_until(lambda: left.job()["state"] == "done", 180)
 
     (recording,) = left.get("/recordings")["recordings"]
     assert recording["status"] == "ready" and recording["coverage"] > 0.9

@@ -19,6 +19,7 @@ from tests.support.api_serving import serving
 from tests.support.conversing import HARBOUR, prepare_home
 from tests.support.moss_backend import RuleBackend
 from tests.support.preloaded import Program
+from tests.support.waiting import wait_until
 from web.jobs import Jobs
 from web.page.handlers import Handlers
 from web.uploads import Uploads
@@ -113,10 +114,7 @@ def test_ctrl_c_ends_an_answer_on_the_command_line(prepared: Path, tmp_path: Pat
             {"MOSS_AGENT_HOME": str(home), "MOSS_AGENT_MODEL": f"{served.url}/v1"},
             tmp_path / "log",
         )
-        end = time.monotonic() + 60
-        while not any(tools for _, tools, _ in backend.chats) and time.monotonic() < end:
-            time.sleep(0.1)
-        assert any(tools for _, tools, _ in backend.chats), "it was never asked"
+        wait_until(lambda: any(tools for _, tools, _ in backend.chats))
         os.kill(command.pid, signal.SIGINT)
         out = command.stdout.read()
         command.wait(20)

@@ -21,6 +21,7 @@ from index.store.access import acting_as
 from index.store.database import Database, JobRow
 from index.store.people import People
 from tests.servers import Postgres, postgres
+from tests.support.waiting import wait_until
 from web import shared_jobs
 from web.app import create_app
 from web.jobs import Job, Jobs
@@ -48,14 +49,6 @@ class Worker:
             error, self.error = self.error, None
             raise error
         self.ended.append(title)
-
-
-def until(holds: Callable[[], object]) -> None:
-    for _ in range(1000):
-        if holds():
-            return
-        time.sleep(0.01)
-    raise AssertionError("it never came")
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -99,7 +92,7 @@ def test_another_process_gives_a_transcript_its_media(url, monkeypatch, file) ->
     given: list[tuple] = []
     jobs = SharedJobs(Database(url), Worker().add, attach=lambda *args: given.append(args))
     jobs.submit(file, "Talk", 2, recording="transcript", track=3, is_attached=True)
-    until(lambda: [job.state for job in jobs.left()] == ["done"])
+    wait_until(lambda: [job.state for job in jobs.left()] == ["done"])
     jobs.close(5)
     jobs.database.close()
     recording, path, speakers, _, _, track = given[0]
@@ -110,17 +103,17 @@ def test_another_process_sees_how_far_a_file_is_and_cancels_it(process, file) ->
     here, there = Worker(), Worker()
     near = process(here)
     near.submit(file, "Talk")
-    until(lambda: here.begun)
+    wait_until(lambda: here.begun)
     far = process(there)
-    until(lambda: (job := only(far)).progress is not None and job.progress.detail == "window 1 of 4")
+    wait_until(lambda: (job := only(far)).progress is not None and job.progress.detail == "window 1 of 4")
     assert only(far).state == "running" and far.working_on(file_id(file))
     far.cancel(only(far).id)
-    until(lambda: only(near).state == "stopped")
+    wait_until(lambda: only(near).state == "stopped")
     assert there.begun == [] and here.ended == []
     here.go.set()
     there.go.set()
     far.resume(only(near).id)
-    until(lambda: near.list() == [])
+    wait_until(lambda: near.list() == [])
     assert [job.state for job in far.left()] == ["done"]
     assert far.find(far.left()[0].id) == far.left()[0]
 
@@ -132,7 +125,7 @@ def test_each_file_is_taken_in_by_one_process(process, file) -> None:
     queues = [process(worker) for worker in workers]
     for number in range(12):
         queues[number % 3].submit(file, f"{number}")
-    until(lambda: queues[0].list() == [])
+    wait_until(lambda: queues[0].list() == [])
     assert sorted(int(title) for worker in workers for title in worker.ended) == list(range(12))
 
 
@@ -150,9 +143,9 @@ def test_what_a_process_left_behind_goes_on_in_another_but_not_for_ever(process,
 
     jobs.submit(file, "Talk", state="stopped")
     left_behind(begun=1)
-    until(lambda: worker.begun == ["Talk"])
+    wait_until(lambda: worker.begun == ["Talk"])
     worker.go.set()
-    until(lambda: jobs.list() == [])
+    wait_until(lambda: jobs.list() == [])
     jobs.submit(file, "Deadly", state="stopped")
     with database.transaction() as session:
         deadly = session.scalar(select(JobRow.id).where(JobRow.title == "Deadly"))
@@ -161,7 +154,7 @@ def test_what_a_process_left_behind_goes_on_in_another_but_not_for_ever(process,
             .where(JobRow.id == deadly)
             .values(state="running", worker=dead, lease_until=time.time() - 1, begun=2)
         )
-    until(lambda: only(jobs).state == "failed")
+    wait_until(lambda: only(jobs).state == "failed")
     assert worker.begun == ["Talk"] and "twice" in (only(jobs).error or "")
     database.close()
 
@@ -170,11 +163,11 @@ def test_a_process_that_others_took_for_dead_stops(process, file, url) -> None:
     worker = Worker()
     jobs = process(worker)
     job = jobs.submit(file, "Talk")
-    until(lambda: worker.begun)
+    wait_until(lambda: worker.begun)
     database = Database(url)
     with database.transaction() as session:
         session.execute(update(JobRow).values(worker="another", lease_until=time.time() + 60))
-    until(lambda: not jobs._cancels)
+    wait_until(lambda: not jobs._cancels)
     assert worker.ended == [] and only(jobs).state == "running"
     with database.transaction() as session:
         assert session.get_one(JobRow, job.id).worker == "another"
@@ -185,12 +178,12 @@ def test_the_end_of_a_process_leaves_its_files_to_others(process, file) -> None:
     here, there = Worker(), Worker()
     near = process(here)
     near.submit(file, "Talk")
-    until(lambda: here.begun)
+    wait_until(lambda: here.begun)
     there.go.set()
     near.close(5)
     far = process(there)
-    until(lambda: there.ended == ["Talk"])
-    until(lambda: far.list() == [])
+    wait_until(lambda: there.ended == ["Talk"])
+    wait_until(lambda: far.list() == [])
 
 
 def test_an_upload_is_queued_once_and_released_at_the_end(process, file) -> None:
@@ -199,7 +192,7 @@ def test_an_upload_is_queued_once_and_released_at_the_end(process, file) -> None
     first = jobs.submit(file, "Talk", source="upload")
     assert jobs.submit(file, "Talk again", source="upload").id == first.id
     worker.go.set()
-    until(lambda: released == ["upload"])
+    wait_until(lambda: released == ["upload"])
     second = jobs.submit(file, "Talk", source="upload")
     assert second.id != first.id
 
@@ -211,12 +204,12 @@ def test_what_waits_is_given_up_when_it_is_cancelled_and_what_failed_when_it_is_
     jobs = process(worker, released)
     worker.error = MediaError("no audio")
     jobs.submit(file, "Broken", source="a")
-    until(lambda: worker.begun)
+    wait_until(lambda: worker.begun)
     waiting = jobs.submit(file, "Waiting", source="b")
     jobs.cancel(waiting.id)
     assert [job.title for job in jobs.list()] == ["Broken"] and released == ["b"]
     worker.go.set()
-    until(lambda: only(jobs).state == "failed")
+    wait_until(lambda: only(jobs).state == "failed")
     assert not only(jobs).retry and only(jobs).error == "no audio"
     jobs.dismiss(only(jobs).id)
     assert jobs.list() == [] and {job.state for job in jobs.left()} == {"stopped"}
@@ -228,7 +221,7 @@ def test_a_file_that_this_process_cannot_read_is_left_to_others(process, file, t
     jobs = process(worker)
     jobs.submit(tmp_path / "elsewhere.wav", "Elsewhere")
     jobs.submit(file, "Here")
-    until(lambda: worker.ended == ["Here"] and len(jobs.list()) == 1)
+    wait_until(lambda: worker.ended == ["Here"] and len(jobs.list()) == 1)
     assert only(jobs).state == "waiting"
 
 
@@ -241,8 +234,8 @@ def test_many_files_that_this_process_cannot_read_do_not_keep_it_from_one_that_i
     for number in range(shared_jobs.LOOKED_AT + 3):
         jobs.submit(tmp_path / f"{number}.wav", "Elsewhere")
     jobs.submit(file, "Here")
-    until(lambda: worker.ended == ["Here"])
-    until(lambda: {job.state for job in jobs.list()} == {"waiting"})
+    wait_until(lambda: worker.ended == ["Here"])
+    wait_until(lambda: {job.state for job in jobs.list()} == {"waiting"})
 
 
 def test_what_somebody_sent_waits_for_every_process_while_they_are_kept_out(process, file, url) -> None:
@@ -256,10 +249,10 @@ def test_what_somebody_sent_waits_for_every_process_while_they_are_kept_out(proc
     with acting_as(ben):
         jobs.submit(file, "Of Ben")
     jobs.submit(file, "Of nobody")
-    until(lambda: [(job.title, job.state) for job in jobs.list()] == [("Of Ben", "waiting")])
+    wait_until(lambda: [(job.title, job.state) for job in jobs.list()] == [("Of Ben", "waiting")])
     assert worker.ended == ["Of nobody"]
     people.set_disabled("ben", False)
-    until(lambda: worker.ended == ["Of nobody", "Of Ben"])
+    wait_until(lambda: worker.ended == ["Of nobody", "Of Ben"])
     people.database.close()
 
 
@@ -269,7 +262,7 @@ def test_work_that_a_lost_database_broke_off_is_done_again(process, file) -> Non
     worker.go.set()
     jobs = process(worker)
     jobs.submit(file, "Talk")
-    until(lambda: worker.ended == ["Talk"])
+    wait_until(lambda: worker.ended == ["Talk"])
     assert worker.begun == ["Talk", "Talk"]
 
 

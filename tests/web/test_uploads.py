@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from agent.workspace import open_workspace
 from index.audio.decode import file_id
 from index.recording_errors import Cancelled, DiskFull, MossAgentError
 from index.store.access import acting_as
+from tests.support.waiting import wait_until
 from web import jobs as queue
 from web.app import create_app
 from web.jobs import Jobs
@@ -175,13 +175,6 @@ class Slow:
                 raise Cancelled("Stopped.")
 
 
-def wait(condition) -> None:
-    until = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < until, "it did not happen in time"
-        time.sleep(0.01)
-
-
 def take_up(home: Path, add: Slow) -> Jobs:
     """The queue as the page takes it up when its server starts."""
     jobs = Jobs(add)
@@ -194,20 +187,20 @@ def test_the_queue_goes_on_in_its_order_when_the_server_starts_again(home: Path,
         uploads.claim(arrive(uploads, f"{title}.mp3", title.encode(), str(number)), title, None)
     add = Slow()
     jobs = take_up(home, add)
-    wait(lambda: [job.state for job in jobs.list()] == ["running", "waiting", "waiting", "waiting"])
+    wait_until(lambda: [job.state for job in jobs.list()] == ["running", "waiting", "waiting", "waiting"])
     jobs.cancel(jobs.list()[3].id)
     jobs.cancel(jobs.list()[0].id)
-    wait(lambda: [job.state for job in jobs.list()] == ["stopped", "running", "waiting"])
+    wait_until(lambda: [job.state for job in jobs.list()] == ["stopped", "running", "waiting"])
     jobs.close(5)
     again = take_up(home, add)
-    wait(
+    wait_until(
         lambda: (
             [(job.title, job.state) for job in again.list()]
             == [("first", "stopped"), ("second", "running"), ("third", "waiting")]
         )
     )
     add.go.set()
-    wait(lambda: [job.title for job in again.list()] == ["first"])
+    wait_until(lambda: [job.title for job in again.list()] == ["first"])
     again.close(5)
     assert add.began == ["first", "second", "second", "third"]
     assert len(list(Uploads(home).left_over())) == 1
@@ -234,7 +227,7 @@ def test_media_for_a_transcript_that_is_ready_goes_to_it_after_a_restart(
     given: list[tuple] = []
     jobs = Jobs(Slow(), attach=lambda *args: given.append(args))
     Uploads(home).take_up(jobs, ready=("transcript",))
-    wait(lambda: given and not jobs.list())
+    wait_until(lambda: given and not jobs.list())
     jobs.close(5)
     recording, path, speakers, *_ = given[0]
     assert (recording, path.name, speakers) == ("transcript", "talk.mp3", 2) and not path.exists()
@@ -250,7 +243,7 @@ def test_a_failure_is_still_there_after_a_restart_and_can_be_tried_again(
     jobs = take_up(home, add)
     assert [(job.state, job.error) for job in jobs.list()] == [("failed", "The weights are missing.")]
     jobs.resume(jobs.list()[0].id)
-    wait(lambda: add.began == ["A talk"])
+    wait_until(lambda: add.began == ["A talk"])
     jobs.close(5)
 
 
@@ -268,7 +261,7 @@ def test_a_file_that_ends_the_program_is_not_begun_for_ever(home: Path, uploads:
     for _ in range(3):
         # Ended as it should, however often.
         jobs = take_up(home, add)
-        wait(lambda jobs=jobs: [job.state for job in jobs.list()] == ["running"])
+        wait_until(lambda jobs=jobs: [job.state for job in jobs.list()] == ["running"])
         jobs.close(5)
 
 
@@ -289,12 +282,12 @@ def test_what_somebody_sent_waits_while_they_are_kept_out_and_goes_only_with_the
     create_app(workspace, jobs)
     with acting_as(anna):
         uploads.submit(jobs, arrive(uploads, "anna.mp3"), "anna")
-    wait(lambda: add.began == ["anna"])
+    wait_until(lambda: add.began == ["anna"])
     assert [upload.title for upload in uploads.left_over()] == ["ben", "anna"]
     add.go.set()
-    wait(lambda: [(job.title, job.state) for job in jobs.list()] == [("ben", "waiting")])
+    wait_until(lambda: [(job.title, job.state) for job in jobs.list()] == [("ben", "waiting")])
     people.set_disabled("ben", False)
-    wait(lambda: add.began == ["anna", "ben"] and jobs.list() == [])
+    wait_until(lambda: add.began == ["anna", "ben"] and jobs.list() == [])
     assert list(uploads.left_over()) == []
     jobs.close(5)
     workspace.close()

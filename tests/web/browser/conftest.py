@@ -29,7 +29,7 @@ FLAGS = [
 DESK = {"width": 1440, "height": 900}
 FAILED = pytest.StashKey[bool]()
 # A busy machine takes longer than Playwright's five seconds over a file or an answer.
-expect.set_options(timeout=30_000)
+expect.set_options(timeout=60_000)
 
 
 @pytest.fixture(scope="session")
@@ -120,7 +120,7 @@ class Tab:
             reduced_motion=looks.pop("reduced_motion", "no-preference"),  # type: ignore[arg-type]
         )
         assert not looks, f"what is not set back afterwards: {looks}"
-        self.page.set_default_timeout(60_000)
+        self.page.set_default_timeout(120_000)
         return self.page
 
     def clear(self) -> bool:

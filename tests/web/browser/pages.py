@@ -24,8 +24,8 @@ from index.search.indexing import index_recording
 from index.store.database import RecordingRow, SegmentRow, SpeakerRow
 from tests.support.preloaded import Program
 
-# What the audio did and which line was marked, in a list of the page: where the audio is when a test asks depends
-# on how busy the machine is.
+# What the audio did and which line was marked, in a list of the page: where the audio is when a test asks
+# depends on how busy the machine is.
 PLAYED = """
 window.played = [];
 for (const kind of ["play", "pause", "seeking", "ratechange", "timeupdate"]) {
@@ -206,7 +206,7 @@ def answer(page: Page) -> str:
 
 
 def plays_from(page: Page, start: float, end: float) -> None:
-    """Wait until the audio, while it was to play, went to a time from ``start`` to before ``end`` (seconds)."""
+    """Wait until the audio, while it was to play, went to a time in a range (seconds; up to its end)."""
     page.wait_for_function(
         """([start, end]) => played.some(
           ({ kind, at, paused }) => kind === "seeking" && !paused && start <= at && at < end)""",

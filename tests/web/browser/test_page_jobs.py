@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 
 from index.pipeline.ingest import Progress
 from index.recording_errors import Cancelled, MediaError, MossAgentError
+from tests.support.waiting import wait_until
 from web.jobs import Jobs
 
 
@@ -37,13 +37,6 @@ class Adder:
                 raise self.raises
         finally:
             self.running -= 1
-
-
-def wait(condition) -> None:
-    until = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < until, "it did not happen in time"
-        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -77,10 +70,10 @@ def states(jobs: Jobs) -> list[str]:
 def test_files_are_added_one_at_a_time_in_their_order(jobs: Jobs, adder: Adder, files: list[Path]) -> None:
     for file in files:
         jobs.submit(file, file.stem, release=file.unlink)
-    wait(lambda: states(jobs) == ["running", "waiting", "waiting"] and jobs.list()[0].progress)
+    wait_until(lambda: states(jobs) == ["running", "waiting", "waiting"] and jobs.list()[0].progress)
     assert jobs.list()[0].progress.fraction == 0.5
     adder.go.set()
-    wait(lambda: not jobs.list())
+    wait_until(lambda: not jobs.list())
     assert adder.began == ["a.wav", "b.wav", "c.wav"]
     assert adder.most == 1
     assert not any(file.exists() for file in files), "an upload goes once it was added"
@@ -89,19 +82,19 @@ def test_files_are_added_one_at_a_time_in_their_order(jobs: Jobs, adder: Adder, 
 def test_a_file_of_the_users_own_is_never_deleted(jobs: Jobs, adder: Adder, files: list[Path]) -> None:
     jobs.submit(files[0], "mine")
     adder.go.set()
-    wait(lambda: not jobs.list())
+    wait_until(lambda: not jobs.list())
     assert files[0].exists()
 
 
 def test_a_stopped_job_keeps_its_file_and_goes_on(jobs: Jobs, adder: Adder, files: list[Path]) -> None:
     job = jobs.submit(files[0], "a", release=files[0].unlink)
-    wait(lambda: adder.began)
+    wait_until(lambda: adder.began)
     jobs.cancel(job.id)
-    wait(lambda: states(jobs) == ["stopped"])
+    wait_until(lambda: states(jobs) == ["stopped"])
     assert files[0].exists()
     jobs.resume(job.id)
     adder.go.set()
-    wait(lambda: not jobs.list())
+    wait_until(lambda: not jobs.list())
     assert adder.began == ["a.wav", "a.wav"]
 
 
@@ -133,12 +126,12 @@ def test_a_failure_is_one_sentence_and_the_next_file_is_added(
     adder.raises = error
     adder.go.set()
     first = jobs.submit(files[0], "a", release=partial(files[0].unlink, missing_ok=True))
-    wait(lambda: states(jobs) == ["failed"])
+    wait_until(lambda: states(jobs) == ["failed"])
     assert (jobs.list()[0].error, jobs.list()[0].retry) == (sentence, retry)
     assert files[0].exists() is retry
     adder.raises = None
     jobs.submit(files[1], "b")
-    wait(lambda: len(jobs.list()) == 1)
+    wait_until(lambda: len(jobs.list()) == 1)
     jobs.dismiss(first.id)
     assert jobs.list() == []
     assert not files[0].exists()
@@ -148,7 +141,7 @@ def test_a_running_job_cannot_be_dismissed_or_queued_twice(
     jobs: Jobs, adder: Adder, files: list[Path]
 ) -> None:
     job = jobs.submit(files[0], "a")
-    wait(lambda: states(jobs) == ["running"])
+    wait_until(lambda: states(jobs) == ["running"])
     jobs.dismiss(job.id)
     jobs.resume(job.id)
     assert states(jobs) == ["running"]
@@ -158,7 +151,7 @@ def test_a_running_job_cannot_be_dismissed_or_queued_twice(
 def test_closing_stops_the_running_job_and_keeps_its_upload(adder: Adder, files: list[Path]) -> None:
     jobs = Jobs(adder)
     jobs.submit(files[0], "a", release=files[0].unlink)
-    wait(lambda: adder.began)
+    wait_until(lambda: adder.began)
     jobs.close(5)
     assert adder.running == 0
     assert files[0].exists()

@@ -190,7 +190,7 @@ def test_a_summary_is_written_again_by_an_instruction_and_copied_as_it_is_shown(
     open_recording(page, TITLE)
     page.get_by_role("tab", name="Summary").click()
     summary = page.locator("#summary")
-    expect(summary).to_contain_text("Decisions", timeout=60_000)
+    expect(summary).to_contain_text("Decisions")
     page.fill("[data-instruction]", "only what concerns <b>the rowing club</b>")
     page.keyboard.press("Enter")
     expect(summary).to_contain_text("the instruction cannot be followed")

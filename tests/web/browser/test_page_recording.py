@@ -118,7 +118,7 @@ def test_the_summary_plays_from_its_times_and_follows_the_template(site: Site, v
     page = visit(site)
     page.get_by_role("tab", name="Summary").click()
     summary = page.locator("#summary")
-    expect(summary).to_contain_text("Decisions", timeout=60_000)
+    expect(summary).to_contain_text("Decisions")
     expect(summary).to_contain_text("Open questions")
     link = summary.locator("a.cite", has_text=":").nth(3)
     minutes, seconds = link.inner_text().split(":")
@@ -347,6 +347,6 @@ def test_media_that_turned_up_later_is_added_on_the_page(
     with page.expect_file_chooser() as chooser:
         page.get_by_role("button", name="Add the media file").click()
     chooser.value.set_files([str(tone(tmp_path / "ferry.flac", 10))])
-    expect(page.locator("#player")).to_have_attribute("data-duration", "10.000", timeout=60_000)
+    expect(page.locator("#player")).to_have_attribute("data-duration", "10.000")
     page.close()
     running.stop()
