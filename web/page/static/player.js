@@ -44,9 +44,11 @@ moss.speed = () => {
 moss.setSpeed = (speed) => {
   moss.stored("moss-speed", String(speed));
   moss.slowedUntil = null;
-  moss.applySpeed(speed);
+  moss.applySpeed();
 };
-moss.applySpeed = (speed) => {
+/** Play at the speed that was chosen, or slower for as long as that lasts. */
+moss.applySpeed = () => {
+  const speed = moss.slowedUntil === null ? moss.speed() : Math.max(0.5, Math.round(75 * moss.speed()) / 100);
   const audio = moss.audio();
   // A new source begins at the default.
   if (audio) { audio.playbackRate = speed; audio.defaultPlaybackRate = speed; }
@@ -67,7 +69,7 @@ moss.rewindSlowly = () => {
   if (!audio) return;
   moss.slowedUntil = Math.max(moss.slowedUntil ?? 0, audio.currentTime);
   audio.currentTime = Math.max(0, audio.currentTime - 4);
-  moss.applySpeed(Math.max(0.5, Math.round(75 * moss.speed()) / 100));
+  moss.applySpeed();
   audio.play().catch(() => {});
 };
 
@@ -89,7 +91,7 @@ moss.showState = () => {
   const audio = moss.audio();
   const button = document.querySelector("[data-toggle]");
   if (!audio || !button) { moss.timeline.moved(); return; }
-  if (moss.slowedUntil !== null && audio.currentTime >= moss.slowedUntil) { moss.slowedUntil = null; moss.applySpeed(moss.speed()); }
+  if (moss.slowedUntil !== null && audio.currentTime >= moss.slowedUntil) { moss.slowedUntil = null; moss.applySpeed(); }
   button.dataset.state = audio.paused ? "paused" : "playing";
   button.setAttribute("aria-label", audio.paused ? "Play" : "Pause");
   const now = document.querySelector("[data-now]");
@@ -104,11 +106,12 @@ moss.player = (element, trigger, watch) => {
     const audio = moss.audio();
     if (audio && !audio.moss) {
       audio.moss = true;
+      moss.slowedUntil = null;
       for (const name of ["timeupdate", "seeked", "play"]) audio.addEventListener(name, () => moss.follow(name === "seeked"));
       for (const name of ["timeupdate", "seeking", "seeked", "play", "pause", "ended"]) audio.addEventListener(name, moss.showState);
-      audio.addEventListener("loadedmetadata", () => moss.applySpeed(moss.speed()));
+      audio.addEventListener("loadedmetadata", moss.applySpeed);
     }
-    moss.applySpeed(moss.speed());
+    moss.applySpeed();
     moss.timeline.connect();
     moss.showState();
     moss.standAt(audio);
