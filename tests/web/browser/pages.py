@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -146,10 +147,7 @@ def start(home: Path, run: str = RUN, cold: bool = False, **settings: str) -> Si
         cold: As the user starts it, in a new interpreter, which imports everything first.
         settings: Environment variables.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    arguments = ["--home", str(home), "web", "--port", str(port), "--json"]
+    arguments = ["--home", str(home), "web", "--port", str(_port()), "--json"]
     log, environment = home / "server.log", {"HF_HUB_OFFLINE": "1", "MOSS_AGENT_VOICES": "off", **settings}
     process: Program | subprocess.Popen[str]
     if cold:
@@ -168,6 +166,22 @@ def start(home: Path, run: str = RUN, cold: bool = False, **settings: str) -> Si
         process.wait(10)
         pytest.fail(log.read_text())
     return Site(json.loads(line)["url"], home, process)
+
+
+def _port() -> int:
+    """The first free one of this process's ports.
+
+    A tab shows a page at an address it knows for half the processor time, since its scripts are compiled.
+    The ports are none of those that the system gives to programs that ask for any.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    for port in range(20_000 + 100 * worker, 20_100 + 100 * worker):
+        with socket.socket() as probe, suppress(OSError):
+            # As servers do: connections to the one before it may not be forgotten yet.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            return port
+    pytest.fail("no port is free")
 
 
 def load(page: Page, address: str | None = None, wait: str = ".line") -> None:
