@@ -85,6 +85,8 @@ def nodes() -> Iterator[Nodes]:
     before = dict(os.environ)
     # Read when Ray is first imported.
     os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    # Workers give way to everything else otherwise, here to the other tests, for as long as these run.
+    os.environ["RAY_worker_niceness"] = "0"
     started = Nodes()
     yield started
     started.link.close()
