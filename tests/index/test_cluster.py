@@ -83,10 +83,12 @@ class Nodes:
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[Nodes]:
     before = dict(os.environ)
-    # Read when Ray is first imported.
-    os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    # Workers give way to everything else otherwise, here to the other tests, for as long as these run.
-    os.environ["RAY_worker_niceness"] = "0"
+    # Read when Ray is first imported. Workers give way to everything else otherwise, here to the other tests.
+    os.environ |= {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_worker_niceness": "0",
+    }
     started = Nodes()
     yield started
     started.link.close()
