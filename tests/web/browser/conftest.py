@@ -28,8 +28,8 @@ FLAGS = [
 
 DESK = {"width": 1440, "height": 900}
 FAILED = pytest.StashKey[bool]()
-# A busy machine takes longer than Playwright's five seconds over a file or an answer.
-expect.set_options(timeout=60_000)
+# A busy machine takes longer than Playwright's five seconds over a file, an answer or a click.
+expect.set_options(timeout=120_000)
 
 
 @pytest.fixture(scope="session")
