@@ -13,7 +13,7 @@ import numpy as np
 import openai
 import soundfile
 
-from tests.support.stages import on_stage
+from tests.support.stages import Stage, on_stage
 from web.api.api_server import create_api
 from web.api.limiter import Limits
 from web.api.service import Service
@@ -22,9 +22,10 @@ from web.api.service import Service
 class Served:
     """A running server."""
 
-    def __init__(self, service: Service, url: str, key: str | None) -> None:
-        self.service, self.url, self.key = service, url, key
-        self._http = httpx2.Client(base_url=url, trust_env=False)
+    def __init__(self, service: Service, stage: Stage, key: str | None) -> None:
+        self.service, self.url, self.key = service, stage.address, key
+        self._stage = stage
+        self._http = httpx2.Client(base_url=self.url, trust_env=False)
         self._clients: dict[str, openai.OpenAI] = {}
 
     def client(self, key: str | None = None) -> openai.OpenAI:
@@ -42,6 +43,10 @@ class Served:
     def post(self, path: str, timeout: float = 60, **more: Any) -> httpx2.Response:
         return self._http.post(path, timeout=timeout, **more)
 
+    def requests(self) -> int:
+        """How many requests are under way."""
+        return self._stage.inside
+
     def close(self) -> None:
         for client in (self._http, *self._clients.values()):
             client.close()
@@ -58,7 +63,7 @@ def serving(
     """Serve until the end of the block."""
     service = Service(backend, transcriber, limits)
     with on_stage(create_api(service, key, **more)) as stage:
-        served = Served(service, stage.address, key)
+        served = Served(service, stage, key)
         try:
             yield served
         finally:
