@@ -148,8 +148,10 @@ def _exchanges(segments: Sequence[Segment], embeddings: np.ndarray, keyness: np.
         reply = [other for other in range(at + 1, until) if segments[other].speaker != question.speaker]
         if reply:
             said = [segments[other] for other in reply]
-            topic = topic_of(question.text, said, embeddings[reply], keyness[reply], 2)
-            points, numbers = topic.points or (said[0].text,), (question.id, *topic.segments)
+            topic = topic_of(question.text, said, embeddings[reply], keyness[reply], 1)
+            # What is said at once answers, however short it is; the key sentence says most of what followed.
+            points = tuple(dict.fromkeys((said[0].text, *topic.points)))
+            numbers = (question.id, *topic.segments)
             asker, start = question.speaker, question.start
             found.append(replace(topic, start=start, points=points, segments=numbers, speaker=asker))
     return found
@@ -178,6 +180,8 @@ def _overview(found: Summary, segments: Sequence[Segment], totals: Mapping[str, 
     counts = [
         _count(len(items), total, "question" if kind.has_audience and "question" in noun else noun)
         for items, (noun, total) in zip(listed, totals.items(), strict=True)
+        # That there are none cannot be said where none were looked for.
+        if noun != "decision" or kind.has_decisions
     ]
     counts.append(_count(len(found.topics), len(found.topics), kind.counted))
     # Who was named, by a person or in an imported transcript, is no estimate.

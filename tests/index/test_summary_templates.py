@@ -42,6 +42,31 @@ def test_an_interview_lists_questions_with_the_reply(embedder: Embedder):
     assert "never knew" in found.topics[1].points[0]
 
 
+def test_what_is_answered_at_once_stands_under_its_question_however_short(embedder: Embedder):
+    found = summary_of(
+        script(
+            """
+            Host: So how much does one extra crew cost us?
+            Guest: Four thousand for the weekend.
+            Guest: Without it the last boat leaves at ten, and the fireworks only begin at half past nine.
+            Guest: Last year eight hundred people were left waiting at the pier for more than two hours.
+            Host: And who would have to agree to that?
+            Guest: The mayor.
+            """
+        ),
+        embedder,
+        "interview",
+    )
+    assert [topic.points[0] for topic in found.topics] == ["Four thousand for the weekend.", "The mayor."]
+    assert len(found.topics[0].points) == 2
+
+
+def test_decisions_that_nobody_looked_for_are_not_counted_as_none(embedder: Embedder):
+    lines = script("Host: What did you decide?\nGuest: We decided to buy the second boat in the spring.")
+    assert "decision" not in summary_of(lines, embedder, "interview").overview
+    assert "decision" in summary_of(lines, embedder, "meeting").overview
+
+
 def test_a_standup_lists_updates_by_speaker(embedder: Embedder):
     found = summary_of(
         script(
