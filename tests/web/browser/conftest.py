@@ -12,7 +12,7 @@ import pytest
 from pages import PLAYED, Site, fill_home, load, start
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = [
     "--no-sandbox",
     "--disable-quic",
@@ -37,7 +37,7 @@ def browser() -> Iterator[Browser]:
     """Chromium from the system; without it the browser tests are skipped."""
     found = next((path for name in NAMES if (path := shutil.which(name))), None)
     if found is None:
-        pytest.skip("Chromium is needed; on Debian, as root: apt-get install chromium")
+        pytest.skip("Chromium is needed; on Debian, as root: apt-get install chromium-headless-shell")
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=found, args=FLAGS)
         yield chromium
