@@ -11,7 +11,8 @@ from pydantic import BaseModel, Field
 from index.recording_errors import InvalidInput
 from index.records import Hit, Recording, Segment
 from index.speaker_names import is_label
-from index.text import folded_name, search_words
+from index.text import folded_name, search_terms, search_words, stem
+from moss_audio.timestamps import clock
 from tools.read_transcript import known_speaker
 from tools.result import Evidence, Passage, SearchResult, notes, unfinished
 from tools.toolbox import Toolbox, make_tool
@@ -25,6 +26,9 @@ REPLY_SHARE = 0.95
 MOST_VERBATIM = 12
 VERBATIM = 1.0
 """Relevance of a segment that contains the query word for word."""
+MOST_POINTED_AT, MOST_PLACES = 2, 3
+"""Words of a question that nothing answers whose places are told, and how often each is said at most: what is
+said more often is what all of the talk is about."""
 
 
 class SearchRecordings(BaseModel):
@@ -62,12 +66,40 @@ def search_recordings(
         recording: toolbox.library.recording(recording) for recording in {item.recording for item in items}
     }
     searched = [named] if named else recordings.values()
+    pointers = _where_said(query, said) if named and not items else []
     return SearchResult(
         query=query,
         evidence=tuple(items),
         passages=_passages(hits, items, recordings),
-        notes=notes(*map(unfinished, searched), *_maybe(toolbox, named, voices, query)),
+        notes=notes(*pointers, *map(unfinished, searched), *_maybe(toolbox, named, voices, query)),
     )
+
+
+def _where_said(query: str, said: Sequence[Segment]) -> list[str]:
+    """Where the question's rarest words are said in the recording, a sentence each.
+
+    What was said is no answer to the question, as far as can be told, but people know better what they meant.
+    """
+    from index.search.ranking import subject_words
+
+    places: dict[str, list[Segment]] = {}
+    for segment in sorted(said, key=lambda segment: segment.start):
+        for term in set(search_terms(segment.text)):
+            places.setdefault(term, []).append(segment)
+    found: list[tuple[str, list[Segment]]] = []
+    for word in subject_words(query):
+        there = places.get(stem(word), [])
+        if 0 < len(there) <= MOST_PLACES:
+            # As it was said: somebody who asks about signs is told where the word sign stands.
+            spoken = next(other for other in search_words(there[0].text) if stem(other) == stem(word))
+            found.append((spoken, there))
+    found.sort(key=lambda item: len(item[1]))
+    told = []
+    for word, there in found[:MOST_POINTED_AT]:
+        *some, last = (clock(segment.start) for segment in there)
+        # In quotation marks the word would be taken for a quote that nothing is cited for.
+        told.append(f"The word {word} is said at {' and '.join(filter(None, (', '.join(some), last)))}.")
+    return told
 
 
 def _voices(

@@ -15,12 +15,12 @@ from langchain_core.messages import BaseMessage, SystemMessage
 from agent.citations.quotes import fold
 from agent.planning.rules import (
     NAME,
-    SAYING,
     TIME,
     TITLE,
     TOPIC,
     Question,
     accounted,
+    asks_what_was_said,
     corrected,
     foreign_kind,
     read_kind,
@@ -314,7 +314,7 @@ def _timed(question: Question, situation: Situation) -> Intent | None:
     clock = found if (found := _CLOCK.search(question.text)) and not isinstance(time, TopicRange) else None
     beyond = target is not None and clock is not None and parse_clock(clock[0]) >= target.duration
     words = (text.replace(clock[0] if clock else TIME, TIME) for text in readings(question))
-    alone = any(accounted(rest, TIME + TOPIC + TITLE + NAME, SAYING) for rest in words)
+    alone = any(asks_what_was_said(rest, TIME + TOPIC + TITLE + NAME) for rest in words)
     if isinstance(time, TopicRange):
         recording = situation.focus.id if situation.focus else None
         around = Intent("around", time.topic, recording, direction=time.direction, speaker=question.speaker)
@@ -342,7 +342,7 @@ def _search(question: Question, situation: Situation) -> Intent:
     focus, speaker = situation.focus, question.speaker
     recording = focus.id if focus else None
     query, wants = question.text, _wants(question)
-    alone = accounted(question.masked, TITLE + NAME, SAYING)
+    alone = asks_what_was_said(question.masked, TITLE + NAME)
     if alone and speaker and focus and NAME in question.masked:
         return Intent("read", recording=recording, span=TimeRange(0.0, focus.duration), speaker=speaker)
     if alone and speaker and NAME in question.masked:

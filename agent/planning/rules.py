@@ -186,10 +186,11 @@ FILLER = NOUNS | word_set(
     today yesterday different many"""
 )
 """Words that say nothing about the subject of a question."""
-SAYING = (
+_SAYING = (
     r"say\w*|said|tell|talk\w*|speak\w*|spoken?|discuss\w*|mention\w*|happen\w*|go(?:es|ing)?|went|on|comes?|gets?|"
-    r"came|hear|heard|listen|jump|skip|quotes?|words?|plays?|read|show|give|who|about|after|again|very"
+    r"came|hear|heard|listen|jump|skip|give|who|about|after|again|very"
 )
+SAYING = rf"{_SAYING}|quotes?|words?|plays?|read|show"
 """What may stand beside a time: somebody said something, something happened."""
 COMMON = (STOP_WORDS | FILLER) | word_set(
     """discuss discussed discussing happen happened happens come comes came hear heard play plays read show
@@ -316,7 +317,7 @@ RULES = (
         assignments?|homework|commitments|promises|deadlines|due dates|who does what
         what (?:still )?(?:(?:needs|has|is left) to|must|should) be (?:done|finished|ready)|due
         who(?:'s| is)? (?:(?:has to|needs to|must|should|will|going to|supposed to|to) do|did|doing) what
-        who is responsible for what|what is {who} responsible for
+        who is responsible for what|what is {who} responsible for|who(?:'s| is) (?:responsible|in charge)
         what (?:must|should|will|shall) {who} (?:have to )?do
         {what} {who} (?:(?:have|needs?|supposed|going|asked|promised|agreed?|got) )?to (?:do|finish|\w+(?= D))
         what (?:did|has|does) {who} (?:promise\w*|commit to|volunteer for|take on|sign up for)
@@ -425,6 +426,15 @@ def accounted(text: str, parts: str, beside: str = "") -> bool:
     """Whether a text is filler, parts of these letters, and words of a pattern only."""
     words = re.findall(r"\w+(?:-\w+)*", text)
     return all(word in FILLER or not word.strip(parts) or re.fullmatch(beside, word) for word in words)
+
+
+def asks_what_was_said(text: str, parts: str) -> bool:
+    """Whether a masked text asks what was said, whatever its parts with these letters are, and of no topic.
+
+    “About the quotes” and “about the show” name one, though “quotes” and “show” may ask for what was said.
+    """
+    asked, about, topic = text.partition(" about ")
+    return accounted(asked + about, parts, SAYING) and accounted(topic, parts, _SAYING)
 
 
 def _person(match: re.Match[str], question: Question) -> str:

@@ -99,7 +99,9 @@ UNIT sec | UNITS secs seconds | UNIT=60 min minute | UNITS=60 mins minutes | UNI
 UNITS=3600 hrs hours | UNIT=.001 ms msec | short s | short=60 m | short=3600 h | apos=60 ' | quot "
 NUM=2 couple | NUM=3 few | ORD=3 third | PART=.5 half | PART=.25 quarter quarters | PCT=.01 % percent pct
 PART=.3333333333333333 thirds | HALFWAY=.5 halfway midway | START=0 start beginning outset | middle=.5 middle
-END end ending finish | a an | first opening initial | last closing final latter | DET this that our my your
+END end ending finish | ENDS ends ended finishes finished concludes concluded closes closed
+STARTS starts started begin begins began opens opened | SAID thing things word words sentence sentences
+a an | first opening initial | last closing final latter | DET this that our my your
 DET his her their its whole entire | and & | at @ | until till til | through thru | after following beyond
 fill number no nr # . : | onwards onward forward + | comma , ; | open ( [ | close ) ]
 hyph - – — | dash ~ → | slash / _ | AROUND around near roughly approximately circa ca approx toward towards ≈
@@ -229,6 +231,8 @@ SPAN section the? very? (first|last) (LEN|CLOCK|SHARE|UNIT|UNITS|second) (?:and 
 SPAN part the? very? (first|last|second|ORD|middle) (PART|ORD) WHOLE
 SPAN edge (?:(?:at|in|during|AROUND|about)? the|at|AROUND) very? (START|middle|END) WHOLE
 SPAN edge ^ (START|middle|END) (?:of OURS)? (?:f|fill){0,3} $
+SPAN edge how f? OURS (START|STARTS|END|ENDS) f? $
+SPAN edge the? very? (first|last) SAID (?:of OURS)? (?:f|fill){0,4} INTO? f? $
 FOUND keep (?:for|at|in|during|within|on)? (SPAN)
 FOUND between (?:from|between|^) the? (PLACE|LEN|COUNT) (JOIN) to? the?
   (?:(PLACE|EDGE|MINS)|(COUNT) TIGHT|(LEN) SPENT)
@@ -359,8 +363,10 @@ class _Row:
 
     def edge(self, edge: _Item) -> tuple[float, ...]:
         end = self.duration
-        sides = {"START": (0.0, EDGE_SECONDS), "END": (end - EDGE_SECONDS, end)}
-        return sides.get(edge.tag, (end / 3, end * 2 / 3))
+        if edge.tag == "middle":
+            return end / 3, end * 2 / 3
+        at_start = edge.tag in ("START", "STARTS", "first")
+        return (0.0, EDGE_SECONDS) if at_start else (end - EDGE_SECONDS, end)
 
     def open(self, one: _Item, other: _Item) -> tuple[float, ...]:
         word, place = (other, one) if other.tag == "onwards" else (one, other)

@@ -21,7 +21,16 @@ from typing import Any
 import numpy as np
 
 from index.records import Passage, Segment
-from index.search.wording import AT_AN_END, CARRIES, ECHOES, LISTS, asked_for, echo, lists_subjects
+from index.search.wording import (
+    AT_AN_END,
+    CARRIES,
+    ECHOES,
+    LISTS,
+    asked_for,
+    asks_beyond,
+    echo,
+    lists_subjects,
+)
 from index.text import (
     SOUND_ALIKE,
     content_words,
@@ -42,7 +51,7 @@ FRAME_KEPT = 0.05
 
 
 EXACT, FEW_WORDS = 3.0, 2
-"""What it counts for a quote to have the number, or the one or two words, that was looked up."""
+"""What it counts for a quote to have the number, or the one or two content words, that was looked up."""
 
 LOOKED_AT = 60
 """The best quotes of a talk whose wording is looked at."""
@@ -170,7 +179,7 @@ class Question:
             ``[4, dimensions]``, unit length.
         named: How far each voice is named in it, in [0, 1].
         background: How like ordinary talk each of its embeddings is, in [-1, 1].
-        is_bare: Whether it is nothing but one or two words to look up.
+        is_bare: Whether it has only one or two content words to look up.
         asks_for: What a sentence has that tells the amount or the time which is asked for.
     """
 
@@ -279,6 +288,8 @@ def as_question(
     both = np.concatenate([embeddings, tuned(embeddings, tuning)])
     likeness = like_background(both, background() if ordinary is None else ordinary)
     is_bare = len(search_words(question)) <= FEW_WORDS
+    # “What about the mailbox?” looks it up too; “when does the courier fly?” asks for more than its words.
+    is_bare = is_bare or (len(content_words(question)) <= FEW_WORDS and not asks_beyond(question))
     return Question(weights, alike, both, names, likeness, is_bare, asked_for(question))
 
 

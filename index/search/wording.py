@@ -52,11 +52,19 @@ WANTS_TIME = (
 )
 """How questions for an amount and for a time begin; “when discussing the price” asks for neither."""
 
+_ASKS_BEYOND = re.compile(r"\b(?:why|when|how|who|whose|whom|where|which)\b", re.IGNORECASE)
+
 
 def asked_for(question: str) -> re.Pattern[str] | None:
     """What a sentence has that tells the amount or the time which a question asks for; None for others."""
     kinds = ((WANTS_AMOUNT, AMOUNT), (WANTS_TIME, TIME))
     return next((told for asks, told in kinds if re.search(rf"(?i)\b(?:{asks})", question)), None)
+
+
+def asks_beyond(question: str) -> bool:
+    """Whether a question asks for an amount, a time, a reason, a way, a place or somebody: sentences that have
+    its words may not say that."""
+    return bool(_ASKS_BEYOND.search(question) or asked_for(question))
 
 
 def echo(text: str, asked: Collection[str]) -> float:

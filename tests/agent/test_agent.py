@@ -123,6 +123,8 @@ def test_a_misheard_topic_is_still_found(desk: Desk) -> None:
         ("when does the last ferry leave?", "the last boat leaves at 10.30"),
         ("what did Speaker 2 say about the backup server?", "test of the backup server"),
         ("why was the app down?", "app was down"),
+        ("what about the mailbox?", "sent to an old mailbox"),
+        ("tell me about the mayor", "just before the mayor speaks"),
     ],
 )
 def test_content_questions_lead_with_the_quote_that_answers_them(

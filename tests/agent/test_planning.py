@@ -212,6 +212,8 @@ def test_questions_for_topics_outline(question: str) -> None:
         ("which tasks are for anna?", "action_items", "anna", "anna"),
         ("what was the decision of the discussion about the app, please", "decisions", "the app", ""),
         ("what did they decide on the colour at minute 5?", "decisions", "the colour", ""),
+        ("who is responsible for the contract?", "action_items", "the contract", ""),
+        ("who's in charge of the backup server", "action_items", "the backup server", ""),
     ],
 )
 def test_decisions_actions_and_open_questions(question: str, items: str, about: str, person: str) -> None:
@@ -237,6 +239,8 @@ def test_decisions_actions_and_open_questions(question: str, items: str, about: 
         ("why was the crew angry when discussing the insurance?", ""),
         ("what did they think of the app when they talked about volunteers?", ""),
         ("when they discussed the barge, who objected?", ""),
+        ("what was said about the quotes?", ""),
+        ("what did they say about the show?", ""),
     ],
 )
 def test_other_questions_are_searched_as_they_were_asked(question: str, wants: str) -> None:
@@ -257,6 +261,11 @@ def test_a_voice_can_be_asked_about_a_topic() -> None:
     made = calls("what did Speaker 2 say about the app?")
     assert [tool for tool, _ in made] == ["search_recordings"] * 2
     assert [arguments.get("speaker") for _, arguments in made] == [None, "Speaker 2"]
+
+
+def test_a_topic_may_be_a_word_that_asks_for_what_was_said() -> None:
+    assert understand(asked("what did Speaker 2 say about the quotes?")).kind == "search"
+    assert understand(asked("what did Speaker 2 say about it?")).kind == "read"
 
 
 @pytest.mark.parametrize(("own_quotes", "far"), [(1, True), (5, False), (0, True)])

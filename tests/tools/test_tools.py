@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from index.recording_errors import MossAgentError
+from moss_audio.timestamps import clock
 from tests.support import conversing
 from tests.support.conversing import DURATION, HARBOUR, TITLE, Desk, call, heard, said
 from tools import Toolbox, build_tools
@@ -158,6 +159,16 @@ def test_nothing_relevant_is_no_evidence(desk: Desk, query: str) -> None:
     result = use(desk, "search_recordings", query=query)
     assert result["evidence"] == result["passages"] == []
     assert "Nothing relevant" in result["note"]
+
+
+def test_where_nothing_answers_it_is_told_where_the_question_s_rare_words_are_said(desk: Desk) -> None:
+    result = use(desk, "search_recordings", query="what colour is the barge painted?", recording=HARBOUR)
+    places = [clock(row["start"]) for row in heard() if "barge" in row["text"]]
+    assert result["evidence"] == [] and len(places) == 2
+    assert re.findall(r"\d+:\d\d", result["note"]) == places
+    # Of what all of the talk is about, no place helps.
+    result = use(desk, "search_recordings", query="which volunteers won the penguin race?", recording=HARBOUR)
+    assert result["evidence"] == [] and "volunteers" not in result["note"]
 
 
 def test_words_said_exactly_so_are_found_however_common_they_are(desk: Desk) -> None:
