@@ -62,8 +62,8 @@ def asked_for(question: str) -> re.Pattern[str] | None:
 
 
 def asks_beyond(question: str) -> bool:
-    """Whether a question asks for an amount, a time, a reason, a way, a place or somebody: sentences that have
-    its words may not say that."""
+    """Whether a question asks for an amount, a time, a reason, a way, a place or somebody, which sentences
+    with its words may not tell."""
     return bool(_ASKS_BEYOND.search(question) or asked_for(question))
 
 
