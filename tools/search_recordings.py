@@ -91,8 +91,9 @@ def _where_said(query: str, said: Sequence[Segment]) -> list[str]:
         there = places.get(stem(word), [])
         if 0 < len(there) <= MOST_PLACES:
             # As it was said: somebody who asks about signs is told where the word sign stands.
-            spoken = next(other for other in search_words(there[0].text) if stem(other) == stem(word))
-            found.append((spoken, there))
+            forms = (other for other in search_words(there[0].text) if stem(other) == stem(word))
+            # In writing without spaces, a word is a part of a longer run.
+            found.append((next(forms, word), there))
     found.sort(key=lambda item: len(item[1]))
     told = []
     for word, there in found[:MOST_POINTED_AT]:

@@ -100,8 +100,8 @@ UNITS=3600 hrs hours | UNIT=.001 ms msec | short s | short=60 m | short=3600 h |
 NUM=2 couple | NUM=3 few | ORD=3 third | PART=.5 half | PART=.25 quarter quarters | PCT=.01 % percent pct
 PART=.3333333333333333 thirds | HALFWAY=.5 halfway midway | START=0 start beginning outset | middle=.5 middle
 END end ending finish | ENDS ends ended finishes finished concludes concluded closes closed
-STARTS starts started begin begins began opens opened | SAID thing things word words sentence sentences
-a an | first opening initial | last closing final latter | DET this that our my your
+STARTS starts started begin begins began opens opened | SAID word words sentence sentences
+THING thing things | a an | first opening initial | last closing final latter | DET this that our my your
 DET his her their its whole entire | and & | at @ | until till til | through thru | after following beyond
 fill number no nr # . : | onwards onward forward + | comma , ; | open ( [ | close ) ]
 hyph - – — | dash ~ → | slash / _ | AROUND around near roughly approximately circa ca approx toward towards ≈
@@ -179,22 +179,24 @@ def _read(match: re.Match[str], duration: float) -> _Item:
 # --- what belongs together ----------------------------------------------------------------------------
 
 _GRAMMAR = """
+X = (?:x|ENDS|STARTS|SAID)
+F = (?:f|THING)
 PLACE = CLOCK|MARK|WAY|MIN|NTH
 COUNT = NUM|ORD|first|second
 JOIN = to|until|through|hyph|dash|and
 SIDED = (?:(?<=by)|(?<=from)|(?<=to)|(?<=until)|(?<=through)|(?<=since)|(?<=before)|(?<=after)|(?<=between)
   |(?<=and)|(?<=hyph)|(?<=dash))
 GUESS = (?<!of) (?<!for) (?<!is) (?<!was) (?<!were) (?<!only) (?<!than) (?<!another)
-TIGHT = (?!x|COUNT|CLOCK|UNIT|UNITS|PART|REC|hyph|slash|apos|PCT|junk|MONEY|LASTS|PLAY)
+TIGHT = (?!X|COUNT|CLOCK|UNIT|UNITS|PART|REC|hyph|slash|apos|PCT|junk|MONEY|LASTS|PLAY)
 SPENT = TIGHT (?!per|each|every|past|to|before|of|after)
-OURS = (?:the|DET|a){0,2} x{0,3} (?:REC|it)
+OURS = (?:the|DET|a){0,2} X{0,3} (?:REC|it)
 WHOLE = (?:(?:of|in) OURS|(?!of) TIGHT)
 INTO = (?:(?:in|into) OURS|in (?!the|DET|a|which|between|total) TIGHT)
 f keep (what|how) about
 at keep (at) (?:exactly|precisely|the? (?:time|position|timestamp))|(time|position|timestamp) fill? (?=CLOCK)
 from keep (starting|START) (?:at|from|with)
 until keep (up) (?:to|until)
-onwards keep (and) (?:after|later|onwards|on)|(on) (?=fill|comma|f|close|$)
+onwards keep (and) (?:after|later|onwards|on)|(on) (?=fill|comma|F|close|$)
 NTH last_but_one last (?:(UNIT) but NUM|hyph? but hyph? NUM hyph? (UNIT))
 NTH last_but_one (UNIT) before the? last (?:UNIT|NUM)? TIGHT
 NTH last_but_one (?:penultimate|(?:second|next) hyph? to? hyph? last) (UNIT)
@@ -204,7 +206,7 @@ LEN product (?:a|a? (PART)) (?:of? a)? hyph? (UNIT|second)|(NUM) (apos) (?=NUM)
 LEN length (LEN) and a? (PART)|(LEN) fill? comma? (LEN)
 LEN length (LEN) comma? (LEN)|(?<!between) (LEN) comma? and (LEN)|(LEN) comma? and (LEN) (?=and)
 LEN length (LEN) (NUM) (?:quot|apos apos)? TIGHT
-x keep (LASTS) (?:(?!x|at|after|since|CLOCK)ANY){0,6}? LEN (?:(?:JOIN) NUM)?
+x keep (LASTS) (?:(?!X|at|after|since|CLOCK)ANY){0,6}? LEN (?:(?:JOIN) NUM)?
 SHARE share (NUM) hyph? (PCT)|(?:a|(NUM)) hyph? (ORD|PART) (?=of the way|through|INTO)
 SHARE share (?:(?<=first)|(?<=last)) (NUM) hyph? (ORD|PART)
 WAY share (?:(HALFWAY)|(PART) hyph? way) (?:hyph? (?:mark|point)|(?:through|in|into) OURS|through|in)? TIGHT
@@ -217,7 +219,7 @@ MIN numbered (?<!NUM) (?<!CLOCK) (?<!a) (?<!per) (?<!last) (UNIT) (?:fill|mark){
   (?!UNIT|UNITS|slash|hyph (?!NUM|UNIT|CLOCK))
 MARK numbered (?<!NUM) (?<!the) (?<!a) (second) fill{0,2} (NUM) TIGHT
 MARK length (MIN) comma? (MARK)
-MINS numbered (?<!NUM) (?<!CLOCK) (UNITS) (NUM) (?!UNIT|UNITS|slash|x)
+MINS numbered (?<!NUM) (?<!CLOCK) (UNITS) (NUM) (?!UNIT|UNITS|slash|X)
 NTH counted (UNIT) after the? (first|second|ORD) UNIT? TIGHT|(ORD) (second) WHOLE
 NTH counted (first|second|ORD) (UNIT) (?!and a? PART|after|before) (?:WHOLE|(?=JOIN))
 SPAN edge PLAY to the very? (START|middle|END) WHOLE
@@ -230,9 +232,9 @@ MARK away (?<!first) (?<!last) (LEN) (?:(from|after|to|before) (EDGE)|(after|bef
 SPAN section the? very? (first|last) (LEN|CLOCK|SHARE|UNIT|UNITS|second) (?:and a? (PART))? WHOLE
 SPAN part the? very? (first|last|second|ORD|middle) (PART|ORD) WHOLE
 SPAN edge (?:(?:at|in|during|AROUND|about)? the|at|AROUND) very? (START|middle|END) WHOLE
-SPAN edge ^ (START|middle|END) (?:of OURS)? (?:f|fill){0,3} $
-SPAN edge how f? OURS (START|STARTS|END|ENDS) f? $
-SPAN edge the? very? (first|last) SAID (?:of OURS)? (?:f|fill){0,4} INTO? f? $
+SPAN edge ^ (START|middle|END) (?:of OURS)? (?:F|fill){0,3} $
+SPAN edge how F? OURS (START|STARTS|END|ENDS) F? $
+SPAN edge the? very? (first|last) (?:SAID|THING) (?:of OURS)? (?:F|fill){0,4} INTO? F? $
 FOUND keep (?:for|at|in|during|within|on)? (SPAN)
 FOUND between (?:from|between|^) the? (PLACE|LEN|COUNT) (JOIN) to? the?
   (?:(PLACE|EDGE|MINS)|(COUNT) TIGHT|(LEN) SPENT)
@@ -245,11 +247,14 @@ FOUND open (until) the? (?:(PLACE)|(LEN) SPENT)|(by) the? (MARK|WAY|MIN|NTH)
 FOUND moment (?:at|in|during|within|on)? (AROUND|about)? the? very? (MARK|WAY|MIN|NTH)|(?:at|in|during) (MINS)
 FOUND moment (?:at (AROUND|about)?|(AROUND|about)) fill? open? the? (CLOCK) close?|open (CLOCK) close
 FOUND moment (?:at (AROUND|about)?|GUESS (AROUND)) (LEN) SPENT
-FOUND alone (?<!by) (?<!first) (?<!last) (?<!a) (?<!the) (CLOCK) TIGHT|^ f? (LEN) (?:f|fill){0,3} $
+FOUND alone (?<!by) (?<!first) (?<!last) (?<!a) (?<!the) (CLOCK) TIGHT|^ F? (LEN) (?:F|fill){0,3} $
 """
 """A tag, the method of ``_Row`` that reads its values, and a pattern over tags, with names for parts of one.
 ``TIGHT``: no noun follows whose name the expression would be part of. ``SPENT``: nor is a length a rate.
-``OURS``: a recording. ``INTO``: “in”, “into the meeting”, not “in the rain”. ``SIDED``: one side is open."""
+``X``: a word that is no part of a time, ``F``: one that says little. ``OURS``: a recording. ``INTO``: “in”,
+“into the meeting”, not “in the rain”. ``SIDED``: one side is open."""
+_OTHERS = frozenset(["x", "ENDS", "STARTS", "SAID", "junk", "OCLOCK", "DAY", "MONEY", "LASTS"])
+"""Tags of what is no part of a time that stands by itself."""
 _Values = tuple[float, ...] | None
 """Where something begins and ends, its unit and parts; for a moment, how much it takes on either side."""
 
@@ -260,7 +265,7 @@ class _Row:
     def __init__(self, text: str, duration: float) -> None:
         self.duration, self.first, plain = duration, 0, "".join(map(_plain, text))
         self.put([_read(match, duration) for match in _TOKEN.finditer(plain)])
-        self.bare = not {item.tag for item in self.items} & {"x", "junk", "OCLOCK", "DAY", "MONEY", "LASTS"}
+        self.bare = not {item.tag for item in self.items} & _OTHERS
 
     def put(self, items: list[Any]) -> None:
         self.items, self.tags = items, "".join(f"<{item.tag}>" for item in items)

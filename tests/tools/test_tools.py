@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -169,6 +170,22 @@ def test_where_nothing_answers_it_is_told_where_the_question_s_rare_words_are_sa
     # Of what all of the talk is about, no place helps.
     result = use(desk, "search_recordings", query="which volunteers won the penguin race?", recording=HARBOUR)
     assert result["evidence"] == [] and "volunteers" not in result["note"]
+
+
+def test_a_word_within_writing_without_spaces_has_its_place_told_as_well(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    lines = (
+        "我们明天坐渡轮去岛上",
+        "The budget is ten thousand.",
+        "Who signs the contract?",
+        "Ben will sign it.",
+    )
+    rows = [said(3.0 * at, 3.0 * at + 2.5, text) for at, text in enumerate(lines)]
+    desk.add("e" * 64, "Island", rows, 12.0)
+    query = "which football player bought the 渡轮?"
+    result = use(desk, "search_recordings", query=query, recording="e" * 64)
+    desk.close()
+    assert result["evidence"] == [] and re.findall(r"\d+:\d\d", result["note"]) == ["0:00"]
 
 
 def test_words_said_exactly_so_are_found_however_common_they_are(desk: Desk) -> None:
