@@ -12,9 +12,9 @@ import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +55,9 @@ speech Whisper made “and the ferry” with it, and nothing without. People say
 REPETITIVE = 2.4
 """How many times shorter text gets when it is packed, from which Whisper is taken to have run into a loop, as
 OpenAI's own program does."""
+
+FRAMES_A_SECOND = 100
+"""Of log-mel, which Whisper counts its passes in."""
 
 MAX_WORD_SECONDS = 1.2
 """Whisper stretches the word beside a pause across it; words are cut to this length."""
@@ -207,34 +210,45 @@ class WhisperTranscriber:
         Text that repeats itself is refused, and sampled anew, only where the sound does not repeat: of an
         announcement that was played three times, nothing was left.
         """
-        if not careful:
-            words, repeated = self._heard_once(model, audio, None, **options)
-            if all(repeats_in_sound(audio, passage) for passage in repeated):
-                return words
-        with model.watched(None):
-            return self._heard_once(model, audio, REPETITIVE, **options)[0]
+        passes = self._passes(model, audio, REPETITIVE if careful else None, **options)
+        heard: list[Word] = []
+        for one in passes:
+            if one.is_repetitive and not careful and not repeats_in_sound(audio, one.words):
+                with model.watched(None):
+                    clip = [one.span.start, one.span.end]
+                    again = self._passes(model, audio, REPETITIVE, clip_timestamps=clip, **options)
+                heard += [word for other in again for word in other.words]
+            else:
+                heard += one.words
+        return heard
 
     @staticmethod
-    def _heard_once(
-        model: LanguageWhisper, audio: np.ndarray, most: float | None, **options: Any
-    ) -> tuple[list[Word], list[list[Word]]]:
-        """The words that the model hears, and those of each of its 30 s that repeat themselves."""
-        heard, _ = model.transcribe(
+    def _passes(
+        model: LanguageWhisper, audio: np.ndarray, most_repetitive: float | None, **options: Any
+    ) -> list[_Pass]:
+        """What the model makes out of the audio, up to 30 s at a time."""
+        segments, _ = model.transcribe(
             audio,
             condition_on_previous_text=False,
             word_timestamps=True,
             vad_filter=False,
-            compression_ratio_threshold=most,
+            compression_ratio_threshold=most_repetitive,
             **options,
         )
-        words: list[Word] = []
-        repeated: dict[int, list[Word]] = {}
-        for segment in heard:
-            found = [Word(word.start, word.end, word.word, word.probability) for word in segment.words or ()]
-            words += found
-            if segment.compression_ratio > REPETITIVE:
-                repeated.setdefault(segment.seek, []).extend(found)
-        return words, list(repeated.values())
+        passes: list[_Pass] = []
+        end = len(audio) / SAMPLE_RATE
+        for seek, found in groupby(segments, lambda segment: segment.seek):
+            parts = list(found)
+            start = seek / FRAMES_A_SECOND
+            if passes:
+                passes[-1] = replace(passes[-1], span=Span(passes[-1].span.start, start))
+            words = [
+                Word(word.start, word.end, word.word, word.probability)
+                for part in parts
+                for word in part.words or ()
+            ]
+            passes.append(_Pass(Span(start, end), words, parts[0].compression_ratio > REPETITIVE))
+        return passes
 
     def _hotwords(self, model: LanguageWhisper, window: AudioWindow, careful: bool) -> str | None:
         """The glossary as faster-whisper's ``hotwords``, which stand in the prompt as text said before.
@@ -263,6 +277,21 @@ class WhisperTranscriber:
                 text = longer
             told = self._hotwords_text = text
         return told
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """What was made out of up to 30 s.
+
+    Attributes:
+        span: From its beginning to that of the next, seconds.
+        words: On the same clock.
+        is_repetitive: Whether the text is that of a recogniser in a loop, or of something said again.
+    """
+
+    span: Span
+    words: list[Word]
+    is_repetitive: bool
 
 
 def _spoken(window: AudioWindow) -> float:

@@ -232,11 +232,7 @@ def _pieces(clip: np.ndarray, copy: np.ndarray) -> list[tuple[int, int, int]]:
     found: list[tuple[int, int, int]] = []
     at, after = 0, 0
     while at < len(clip):
-        block = clip[at : at + 400]
-        spots = np.flatnonzero(copy[after : len(copy) - len(block) + 1] == block[0]) + after
-        where = next(
-            (int(spot) for spot in spots if np.array_equal(copy[spot : spot + len(block)], block)), None
-        )
+        where = _find(clip[at : at + 400], copy, after)
         if where is None:
             return found if found and not np.any(clip[at:]) else []
         length = min(len(clip) - at, len(copy) - where)
@@ -245,6 +241,15 @@ def _pieces(clip: np.ndarray, copy: np.ndarray) -> list[tuple[int, int, int]]:
         found.append((at, where, length))
         at, after = at + length, where + length
     return found
+
+
+def _find(block: np.ndarray, samples: np.ndarray, after: int) -> int | None:
+    """Where a block begins among other samples, from a place on; bytes are found fast, also in silence."""
+    wanted, among, size = block.tobytes(), samples.tobytes(), samples.itemsize
+    at = among.find(wanted, after * size)
+    while at % size and at >= 0:
+        at = among.find(wanted, at + 1)
+    return at // size if at >= 0 else None
 
 
 def _in_clip(part: TimedText, pieces: Sequence[tuple[int, int, int]], least: float) -> TimedText | None:
