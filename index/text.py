@@ -47,6 +47,11 @@ _PORTER = snowballstemmer.stemmer("porter")
 _PORTER_LOCK = threading.Lock()
 
 
+def asks_something(text: str) -> bool:
+    """Whether a sentence is a question."""
+    return text.rstrip(" \"'”’)").endswith(("?", "？"))
+
+
 def one_line(text: str) -> str:
     """The text on one line: white space collapses to single spaces, control characters go."""
     return " ".join(_FORBIDDEN.sub("", text).split())
@@ -162,6 +167,24 @@ def similarity(wanted: str, heard: str) -> float:
         return 0.0
     near = Levenshtein.distance(wanted_stem, heard_stem, score_cutoff=MOST_EDITS) <= MOST_EDITS
     return SOUND_ALIKE if near else 0.0
+
+
+def begins_alike(wanted: str, heard: str) -> bool:
+    """Whether the first vowels of two words are alike, as in “ferry” and “fairy”, not in “leave” and “loaf”.
+
+    Recognisers that write another word for a name mostly keep that vowel.
+    """
+    return _first_vowel(wanted) == _first_vowel(heard)
+
+
+def _first_vowel(word: str) -> str:
+    found = _VOWELS.search(word)
+    vowels = found[0] if found else ""
+    return vowels if vowels == "a" else "front" if _FRONT.search(vowels) else "back"
+
+
+_VOWELS, _FRONT = re.compile("[aeiouy]+"), re.compile("[eiy]")
+"""Letters of a vowel, and those of vowels that are spoken in the front of the mouth."""
 
 
 def sounds(word: str) -> frozenset[str]:

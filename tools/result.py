@@ -163,11 +163,22 @@ class SearchResult(ToolResult):
 
     query: str
     passages: tuple[Passage, ...] = ()
+    unsaid: tuple[str, ...] = ()
+    """Words of the question that nobody says, where they are most of what it is about."""
 
     @property
     def note(self) -> str:
         """Remarks, led by that there is nothing where there is nothing."""
-        return " ".join([*([] if self.evidence else [NOTHING_RELEVANT]), *self.notes])
+        return " ".join([*([] if self.evidence else [NOTHING_RELEVANT]), self.caveat, *self.notes]).strip()
+
+    @property
+    def caveat(self) -> str:
+        """That what was found need not be about the question; empty where there is no doubt."""
+        if not self.unsaid:
+            return ""
+        several = len(self.unsaid) > 1
+        named = f"words {' and '.join(self.unsaid)} are" if several else f"word {self.unsaid[0]} is"
+        return f"The {named} not said here; this comes nearest."
 
     @property
     def titles(self) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
@@ -11,7 +12,7 @@ from pydantic import BaseModel, Field
 from index.recording_errors import InvalidInput
 from index.records import Hit, Recording, Segment
 from index.speaker_names import is_label
-from index.text import folded_name, search_terms, search_words, stem
+from index.text import asks_something, folded_name, search_terms, search_words, similarity, stem, written_in
 from moss_audio.timestamps import clock
 from tools.read_transcript import known_speaker
 from tools.result import Evidence, Passage, SearchResult, notes, unfinished
@@ -23,12 +24,19 @@ REPLY_WITHIN_S = 5.0
 """A reply starts at most this long after the question ends, seconds."""
 REPLY_SHARE = 0.95
 """A reply is nearly as relevant as the question it answers; the words that match stand in the question."""
+MOST_GONE_ON, MOST_IN_REPLY, WORDS_OF_REPLY = 2, 3, 4
+"""Sentences with which who asked may go on before the reply; of the reply, and its words at which it ends."""
 MOST_VERBATIM = 12
 VERBATIM = 1.0
 """Relevance of a segment that contains the query word for word."""
 MOST_POINTED_AT, MOST_PLACES = 2, 3
 """Words of a question that nothing answers whose places are told, and how often each is said at most: what is
 said more often is what all of the talk is about."""
+
+
+_MEASURED = re.compile(
+    r"\b(?:cost|price|budget|time|day|date|hour|minute|week|month|year|amount|number)s?\b", re.I
+)
 
 
 class SearchRecordings(BaseModel):
@@ -71,6 +79,7 @@ def search_recordings(
         query=query,
         evidence=tuple(items),
         passages=_passages(hits, items, recordings),
+        unsaid=_unsaid(query, hits) if named and items else (),
         notes=notes(*pointers, *map(unfinished, searched), *_maybe(toolbox, named, voices, query)),
     )
 
@@ -101,6 +110,35 @@ def _where_said(query: str, said: Sequence[Segment]) -> list[str]:
         # In quotation marks the word would be taken for a quote that nothing is cited for.
         told.append(f"The word {word} is said at {' and '.join(filter(None, (', '.join(some), last)))}.")
     return told
+
+
+def _unsaid(query: str, hits: Sequence[Hit]) -> tuple[str, ...]:
+    """The words of a question's subject that nobody says, if they are half of it or more.
+
+    What is quoted then may be about something else (``benchmarks/README.md``). Names of voices do not count,
+    nor what somebody did or what is measured, which mostly goes by other words. A question in another
+    language shares no words.
+    """
+    from index.search.ranking import learned, subject_words
+
+    if written_in(query) not in ("en", ""):
+        return ()
+    said = [segment for hit in hits for segment in hit.segments]
+    names = {word for segment in said for word in search_words(segment.speaker or "")}
+    usual = learned()["frame"]
+    subject = [
+        word
+        for word in subject_words(_MEASURED.sub(" ", query))
+        if not word[0].isdigit() and not word.endswith("ed") and word not in names and stem(word) not in usual
+    ]
+    heard = {word for segment in said for word in search_words(segment.text)}
+    terms = {term for segment in said for term in search_terms(segment.text)}
+    unsaid = [
+        word
+        for word in subject
+        if terms.isdisjoint(search_terms(word)) and not any(similarity(word, other) for other in heard)
+    ]
+    return tuple(unsaid[:MOST_POINTED_AT]) if 2 * len(unsaid) >= max(1, len(subject)) else ()
 
 
 def _voices(
@@ -168,7 +206,7 @@ def _with_replies(
     )
     after = {later.id: early.id for early, later in pairwise(every) if early.recording == later.recording}
     spoken = [segment for segment in every if segment.kind == "speech"]
-    following = {segment.id: other for segment, other in pairwise(spoken)}
+    places = {segment.id: at for at, segment in enumerate(spoken)}
     items: dict[int, Evidence] = {}
 
     def add(segment: Segment, relevance: float, reply_to: int | None = None) -> None:
@@ -178,22 +216,49 @@ def _with_replies(
     for segment, relevance in ranked:
         if segment.id not in items:
             add(segment, relevance)
-        reply = following.get(segment.id)
-        if reply is None or not _answers(segment, reply) or not (voices is None or reply.speaker in voices):
-            continue
-        known = items.get(reply.id)
-        # What is relevant by itself keeps its own relevance.
-        add(reply, max(relevance * REPLY_SHARE, known.relevance if known else 0.0), segment.id)
+        for reply in _reply(spoken, places[segment.id]) if segment.id in places else ():
+            if voices is None or reply.speaker in voices:
+                known = items.get(reply.id)
+                # What is relevant by itself keeps its own relevance.
+                add(reply, max(relevance * REPLY_SHARE, known.relevance if known else 0.0), segment.id)
+    best = max(items.values(), key=lambda item: item.relevance, default=None)
+    if best is not None and best.id in places and not asks_something(best.text):
+        # What answers is seldom said in one sentence.
+        here = places[best.id]
+        for before, segment in pairwise(spoken[here : here + 2]):
+            if segment.id not in items and _goes_on(before, segment):
+                add(segment, best.relevance * REPLY_SHARE)
     return sorted(items.values(), key=lambda item: -item.relevance)
 
 
-def _answers(question: Segment, reply: Segment) -> bool:
-    """Whether ``reply`` follows ``question`` at once and in another voice (or in an unknown one)."""
-    if not question.text.rstrip().endswith(("?", "？")):
-        return False
-    if reply.start - question.end > REPLY_WITHIN_S:
-        return False
-    return question.speaker is None or reply.speaker != question.speaker
+def _reply(spoken: Sequence[Segment], at: int) -> list[Segment]:
+    """What another voice (or an unknown one) says at once to the question at a place of a talk.
+
+    Who asks may go on before the other begins, and a reply may begin with a word or two (“Well.”).
+    """
+    question = spoken[at]
+    if not asks_something(question.text):
+        return []
+    begins = at + 1
+    while begins < min(len(spoken), at + 1 + MOST_GONE_ON) and _goes_on(spoken[begins - 1], spoken[begins]):
+        begins += 1
+    reply: list[Segment] = []
+    for before, segment in pairwise(spoken[begins - 1 : begins + MOST_IN_REPLY]):
+        is_same = segment.recording == before.recording and (not reply or segment.speaker == before.speaker)
+        if not is_same or segment.start - before.end > REPLY_WITHIN_S:
+            break
+        if not reply and question.speaker is not None and segment.speaker == question.speaker:
+            break
+        reply.append(segment)
+        if sum(len(search_terms(said.text)) for said in reply) >= WORDS_OF_REPLY:
+            break
+    return reply
+
+
+def _goes_on(before: Segment, segment: Segment) -> bool:
+    """Whether a voice that is known says the second segment right after the first."""
+    is_own = segment.speaker is not None and segment.speaker == before.speaker
+    return is_own and segment.recording == before.recording and segment.start - before.end <= REPLY_WITHIN_S
 
 
 def _passages(

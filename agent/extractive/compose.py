@@ -259,7 +259,7 @@ class _Answer:
             head = f"I found nothing that answers this. About {self.topic()}, this was said:"
             text = _listed(head, self.rows(_runs(items)))
         else:
-            text = self.lead_and_support(items)
+            text = _paragraphs([self.found.content.caveat, self.lead_and_support(items)])
         unnamed = self.unnamed(", so this is from everyone.")
         return _paragraphs([text, beside, unnamed, " ".join(self.found.content.notes)])
 

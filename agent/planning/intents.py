@@ -27,6 +27,7 @@ from agent.planning.rules import (
     read_question,
     readings,
     says,
+    with_apostrophes,
 )
 from agent.planning.situation import Focus, Situation, Turn, turns_of
 from agent.planning.time_expressions import AT_SECONDS, TimeRange, TopicRange
@@ -106,6 +107,9 @@ _WHO_SAID = re.compile(
     r"^(?:and )?who (?:said|says|used the words?)(?: that)? ((?!(?:some|any)thing\b|about\b).+?)[ ?.!]*$",
     re.IGNORECASE,
 )
+_WHAT_IS = re.compile(
+    rf"(?:who|what)(?:'s| is| was| are| were) (?:(?:the )?{NAME}+|an? (?!\w+ about\b)\w+)(?P<rest>.*)"
+)
 _FRONTED = re.compile(
     r"^((?:about|regarding|concerning|on|for) [^,]+), +((?:what|which|who|did|was|were) .+?)[ ?]*$",
     re.IGNORECASE,
@@ -122,7 +126,7 @@ def understand(situation: Situation) -> Intent:
     """The intent of the situation's question."""
     if situation.recordings == 0 and situation.focus is None:
         return Intent("empty")
-    text = " ".join(situation.question.replace("’", "'").split())
+    text = with_apostrophes(" ".join(situation.question.replace("’", "'").split()))
     if _only_names_recording(text, situation.focus):
         # “Which recording do you mean?” – “Retro”, or “and Retro?”: the question before, of this recording.
         before = situation.past[-1].question if situation.past else "summary"
@@ -318,8 +322,9 @@ def _timed(question: Question, situation: Situation) -> Intent | None:
     if isinstance(time, TopicRange):
         recording = situation.focus.id if situation.focus else None
         around = Intent("around", time.topic, recording, direction=time.direction, speaker=question.speaker)
-        # “What will happen after the demo?” is about the demo, not about the recording.
-        return around if alone and not re.search(r"\b(?:will|would|can|could)\b", question.masked) else None
+        # “What will happen after the demo?” is about the demo, not the recording; so is what somebody did.
+        done = re.search(r"\b(?:will|would|can|could)\b|\bdid [\w ]+ do\b", question.masked)
+        return around if alone and not done else None
     span = question.span
     if clock and beyond and alone:
         # It may be a time of day that somebody spoke of.
@@ -342,6 +347,8 @@ def _search(question: Question, situation: Situation) -> Intent:
     focus, speaker = situation.focus, question.speaker
     recording = focus.id if focus else None
     query, wants = question.text, _wants(question)
+    if _asks_what_it_is(question):
+        return Intent("search", query, recording, wants=wants)
     alone = asks_what_was_said(question.masked, TITLE + NAME)
     if alone and speaker and focus and NAME in question.masked:
         return Intent("read", recording=recording, span=TimeRange(0.0, focus.duration), speaker=speaker)
@@ -363,6 +370,12 @@ def _search(question: Question, situation: Situation) -> Intent:
         query = f"{before}{'their' if owned else 'they'}{after[owned.end() if owned else 0 :]}"
     foreign = written_in(question.text) not in ("en", "")
     return Intent("search", query, recording, speaker=speaker, unnamed=unnamed, wants=wants, foreign=foreign)
+
+
+def _asks_what_it_is(question: Question) -> bool:
+    """“Who is Anna?”, “what's a hearing?”: neither is about all that was said, by her or in it."""
+    asked = _WHAT_IS.match(readings(question)[1].strip())
+    return asked is not None and accounted(asked["rest"], TITLE)
 
 
 def _wants(question: Question) -> Literal["", "mentioned"]:

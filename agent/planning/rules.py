@@ -87,6 +87,23 @@ class Question:
         return " ".join("".join(" " if mask in letters else letter for letter, mask in pairs).split())
 
 
+_CONTRACTED = re.compile(
+    r"\b(?:(who|what|where|when|how|that|there)(s)|(ca|do|does|did|is|are|was|were|has|have|had|would|could|should)"
+    r"n(t)|(they|you)(re|ve|ll)|(we|i)(ve)|(i)(m))\b",
+    re.IGNORECASE,
+)
+
+
+def with_apostrophes(text: str) -> str:
+    """The text with the apostrophes that people leave out: “whats”, “cant”, “theyre”."""
+
+    def apart(found: re.Match[str]) -> str:
+        word, ending = (group for group in found.groups() if group)
+        return f"{word}n'{ending}" if ending.lower() == "t" else f"{word}'{ending}"
+
+    return _CONTRACTED.sub(apart, text)
+
+
 def read_question(text: str, target: Focus | None, voices: tuple[str, ...]) -> Question:
     """A question with its parts found.
 
@@ -343,7 +360,7 @@ RULES = (
         (?:key|main|(?:most )?important) (?:points?|takeaways?|facts?|messages?|things?)
         ^ *(?:everything|all)(?= *$)|need to know"""),
         "write|draft|prepare|provide|make|give|get|key|main|points?|important|executive|who|said|"
-        r"single|concise|detailed|(?:\w+-)?(?:bullets?|sentences?|lines?|pages?|paragraphs?|words?)|\d+|"
+        r"few|couple|single|concise|detailed|(?:\w+-)?(?:bullets?|sentences?|lines?|pages?|paragraphs?|words?)|\d+|"
         + one_of([*number_words(1, 12), *TEMPLATES]),
         TIME + TITLE, _phrases("{frame}|{about}|on|of")),
     Rule("summary", "", _phrases("summari[sz]e|recap|sum up"), "", TITLE, _OBJECT),

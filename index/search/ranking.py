@@ -33,6 +33,8 @@ from index.search.wording import (
 )
 from index.text import (
     SOUND_ALIKE,
+    asks_something,
+    begins_alike,
     content_words,
     search_terms,
     search_words,
@@ -324,7 +326,8 @@ def as_heard(question: str, talk: Talk) -> str:
     Where the recogniser wrote "fairy" for every ferry, asking for the fairy finds them.
     """
     for word in content_words(question):
-        if not talk.known.issuperset(search_terms(word)) and (other := _sounding(word, talk)):
+        other = None if talk.known.issuperset(search_terms(word)) else _sounding(word, talk)
+        if other and begins_alike(word, other):
             question = re.sub(rf"\b{re.escape(word)}\b", other, question, flags=re.IGNORECASE)
     return question
 
@@ -610,11 +613,6 @@ def _beside_scores(relative: np.ndarray, inside: np.ndarray, middle: np.ndarray)
     """The score of the passage that a sentence lies next to: before it in its first half, else behind it."""
     other = np.clip(inside + np.where(middle < 0.5, -1, 1), 0, max(0, len(relative) - 1))
     return relative[other]
-
-
-def asks_something(text: str) -> bool:
-    """Whether a sentence is a question."""
-    return text.rstrip(" \"'”’)").endswith(("?", "？"))
 
 
 # --- how it is weighed --------------------------------------------------------------------------------

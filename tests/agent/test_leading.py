@@ -96,3 +96,56 @@ def test_what_only_names_subjects_is_no_key_quote_and_nobody_s_action_item(museu
 def test_a_decision_made_before_a_topic_was_named_is_not_about_it(museum: Desk) -> None:
     assert museum.assistant.ask("what was decided about the crates?").text.startswith("I found no decision")
     assert "buy the lamps" in museum.assistant.ask("what was decided about the lamps?").text
+
+
+TALK = """
+Ines: Right, the school trip.
+Ines: Is there swimming this year?
+Ines: I only ask because of the bags.
+Paula: Well.
+Paula: The pool has been shut since Easter.
+Ines: Who keeps the list for the cake stall?
+Paula: Me.
+Paula: I'll put it on the door by Thursday.
+Ines: Would anybody leave the money with the office?
+Tom: I bought a loaf of bread for the ducks.
+Tom: They would not touch it.
+Ines: The coach leaves from the front gate.
+Ines: It waits for nobody.
+Paula: Good to know.
+Tom: The museum has a new café.
+Paula: The guide speaks for an hour.
+"""
+
+
+@pytest.fixture(scope="module")
+def school(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    desk = Desk(tmp_path_factory.mktemp("school"))
+    spoken = [line.split(": ", 1) for line in TALK.strip().splitlines()]
+    rows = [said(3.0 * at, 3.0 * at + 2.5, text, speaker) for at, (speaker, text) in enumerate(spoken)]
+    desk.add("e" * 64, "School trip", rows, 3.0 * len(rows))
+    yield desk
+    desk.close()
+
+
+def lead(desk: Desk, question: str) -> str:
+    return desk.assistant.ask(question).text.partition("Also:")[0]
+
+
+def test_a_reply_is_told_past_its_false_start_and_what_its_asker_adds(school: Desk) -> None:
+    assert "The pool has been shut since Easter." in lead(school, "is there swimming this year?")
+
+
+def test_a_reply_of_a_word_is_told_with_what_follows_it(school: Desk) -> None:
+    told = lead(school, "who keeps the list for the cake stall?")
+    assert "Paula said: “Me. I'll put it on the door by Thursday.”" in told
+
+
+def test_what_leads_goes_on_with_the_next_sentence_of_its_speaker(school: Desk) -> None:
+    assert "front gate. It waits for nobody.”" in lead(school, "where does the coach leave from?")
+
+
+def test_a_word_of_the_question_that_nobody_says_is_named(school: Desk) -> None:
+    answer = school.assistant.ask("what about the coach's penguin?")
+    assert not answer.citations or "penguin is not said here" in answer.text
+    assert "not said here" not in school.assistant.ask("where does the coach leave from?").text

@@ -16,7 +16,7 @@ from agent.extractive.compose import compose
 from agent.extractive.extractive_chat import respond
 from agent.planning.intents import WHICH, Intent, QuestionContext, context_of, understand
 from agent.planning.plan import next_calls
-from agent.planning.rules import content_words
+from agent.planning.rules import content_words, with_apostrophes
 from agent.planning.situation import Focus, Result, Situation, Turn
 from agent.prompts import system_message
 from tests.conftest import ROOT
@@ -158,6 +158,7 @@ def test_what_else_searches_again_and_leaves_out_what_was_quoted() -> None:
 @pytest.mark.parametrize(
     "question",
     [
+        "summarize the call in a few sentences",
         "write the meeting summary", "Summarise the meeting.", "summarize this", "tl;dr", "TLDR please",
         "give me a one-sentence summary", "summarise this in three bullet points", "sum it up in 50 words",
         "recap", "can you write the minutes?", "meeting minutes", "the minutes of the meeting, please",
@@ -295,6 +296,38 @@ def test_a_voice_s_own_words_lead_and_what_others_said_beside_them_follows(
 
 def test_what_will_happen_after_something_is_no_question_for_a_stretch() -> None:
     assert [tool for tool, _ in calls("what would happen after the demo?")] == ["search_recordings"]
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "who is Speaker 2?",
+        "who is Yusra",
+        "What's Miasma?",
+        "what's a call in",
+        "what did Speaker 1 do before she became a baker?",
+        "what did Yusra do after the trip?",
+    ],
+)
+def test_what_somebody_or_something_is_or_did_is_searched_for(question: str) -> None:
+    made = calls(question)
+    assert {tool for tool, _ in made} == {"search_recordings"}
+    # Who somebody is, others say as well.
+    assert "did" in question or "speaker" not in made[0][1]
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("whats said at minute 2", "what's said at minute 2"),
+        ("Whos coming and what didnt they say", "Who's coming and what didn't they say"),
+        ("why cant we", "why can't we"),
+        ("theyre late, were hers", "they're late, were hers"),
+    ],
+)
+def test_apostrophes_may_be_left_out(typed: str, meant: str) -> None:
+    assert with_apostrophes(typed) == meant
+    assert understand(asked(typed)) == understand(asked(meant))
 
 
 def test_a_name_that_is_no_voice_is_said_to_be_none() -> None:

@@ -221,6 +221,18 @@ def talk(*texts: str) -> Talk:
     return Talk(sentences(*texts), np.zeros((len(texts), 1)), [], np.zeros((0, 1)), [])
 
 
+@pytest.mark.parametrize(
+    ("question", "said"),
+    [
+        ("why did she leave?", "A loaf of bread."),
+        ("what did he teach her?", "Do not touch it."),
+        ("his wife?", "A wave."),
+    ],
+)
+def test_a_word_with_another_first_vowel_was_not_misheard(question: str, said: str) -> None:
+    assert as_heard(question, talk(said)) == question
+
+
 def test_a_word_the_recogniser_misheard_is_asked_for_as_it_was_heard() -> None:
     assert as_heard("what about the ferry?", talk("The fairy timetable comes first.")) == (
         "what about the fairy?"
