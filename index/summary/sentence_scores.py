@@ -40,7 +40,7 @@ LEAST_PHRASES = 3
 _TOKEN = re.compile(r"[a-z]+|'[a-z]+|\?")
 # A run-on sentence ends where its speaker takes on, or asks for, something more.
 _SENTENCE_END = re.compile(
-    r"(?<=[.?!])\s+(?=\S)|,\s+(?=(?:and\s+|so\s+)?(?:I['’]ll|I\s+will|(?:can|could)\s+you|please)\b)"
+    r"(?<=[.?!])(?<!\b(?:Mr|Ms|Dr|St)\.)(?<!\bMrs\.)(?<!\bProf\.)\s+(?=\S)|,\s+(?=(?:and\s+|so\s+)?(?:I['’]ll|I\s+will|(?:can|could)\s+you|please)\b)"
 )
 _LEAST_BEFORE_COMMA = 4
 """Words that must stand before such a place, so that "Yes, I'll do it" stays whole."""

@@ -45,6 +45,11 @@ _FILLERS = (
 _WE_WILL = r"we(?:['’]ll|\s+will|['’]re\s+going\s+to|\s+are\s+going\s+to)"
 _UNSETTLED = r"(?:open|unclear|unknown|undecided|unresolved|unsettled)"
 _SETTLE = r"(?:decide|decided|figure|find\s+out|clarify|work\s+out|agree|agreed|settle|see|seen)\b"
+_NO_VERB = (
+    r"(?:\w+ly|about|after|all|and|around|as|at|because|before|besides|but|by|despite|during|except|for|from|if|in|"
+    r"inside|into|is|like|near|of|off|on|or|outside|over|since|so|than|through|to|under|until|was|what|with|without)"
+)
+"""Words at the beginning of a sentence that are no imperative, though “the” or “it” follows them."""
 _DO_NOT = r"(?:do\s+not|don['’]t)"
 _TAKEN_BACK = re.compile(
     r"""\b(?:not|never|nobody|if|unless|whether|until|before|when|had|would|could|should|might|almost|he|she|they)\b
@@ -71,13 +76,20 @@ leaves_open = _said(
     | \b(?:let['’]s|we(?:['’]ll)?)\s+(?:\w+\s+){{0,2}}?(?:come|get|circle)\s+back\s+to\s+(?:this|that|it)\b
     | \blet['’]s\s+(?:take|discuss)\s+(?:that|this|it)\s+(?:offline|later|next)"""
 )
-decides = _said(
+settles = _said(
     rf"""\b(?:
+      (?:it|that|this|they)(?:['’]s|['’]re|\s+is|\s+are)\s+{_ADVERBS}(?:decided|settled|agreed|approved|carried)
+    | (?:motion|amendment|proposal|budget|plan)(?:\s+is|['’]s)?\s+{_ADVERBS}
+      (?:carried|passed|approved|accepted|agreed)
+    )\b""",
+    *(asks, leaves_open, past),
+    taken_back=_TAKEN_BACK,
+)
+decides = _said(
+    rf"""{settles.cue.pattern} | \b(?:
       we(?:['’]ve|\s+have)?\s+{_ADVERBS}(?:decided|agreed|settled|chosen|voted|approved)\b
     | we\s+{_ADVERBS}(?:decide|agree|approve)\s+(?:to|that|on)\b
     | (?:the|our|final|my)\s+(?:decision|agreement|conclusion|consensus)\s+(?:is|was)\b
-    | (?:it|that|this|they)(?:['’]s|['’]re|\s+is|\s+are)\s+{_ADVERBS}(?:decided|settled|agreed|approved)\b
-    | (?:motion|proposal|budget|plan)\s+(?:is\s+)?{_ADVERBS}(?:carried|passed|approved|accepted|agreed)\b
     | let['’]s\s+(?:go|run)\s+(?:with|for|ahead\s+with)\b | (?:we|i)\s+{_ADVERBS}(?:go|are\s+going)\s+with\b
     | we(?:['’]re|\s+are)\s+{_ADVERBS}(?:going|going\s+to\s+go)\s+(?:with|for)\b
     | we(?:['’]ll|\s+will)\s+{_ADVERBS}(?:go|stick)\s+(?:with|for|ahead)\b | it\s+is\s+then\b
@@ -90,7 +102,13 @@ concludes = _said(
       we\s+(?!\w+ed\b|have|had|need|are|were|got?|get|see|know|can|did)\w+\s+(?:the|an?|our|it|that)\b
     | (?:{_WE_WILL}\s+|let['’]s\s+{_ADVERBS})(?!see|look|move\s+on|talk|start|be|have|get)\w+)
     | \b[\w’' -]{{2,30}}\s+it\s+is[.!]?$ | ^let['’]s\s+.*\bthen[.!]?$""",
-    *(asks, leaves_open, past, _said(r"\b(?:what|that|how|where)\b.*it[ ]is"), Act(_TAKEN_BACK)),
+    *(
+        asks,
+        leaves_open,
+        past,
+        _said(r"\b(?:what(?:ever)?|that|how(?:ever)?|where|there|here|as|of[ ]course)\b.*it[ ]is"),
+        Act(_TAKEN_BACK),
+    ),
 )
 proposes = _said(
     r"""\blet['’]s\s+(?!see|look|move|talk|start|begin|go\s+(?:on|to)|wait|discuss|come|take\s+(?:a|it|that)|turn
@@ -133,7 +151,8 @@ names_duty = _said(
     rf"""\b(?:we|someone|somebody|you|one\s+of\s+us)\s+(?:really\s+|still\s+|also\s+)*
       (?:needs?\s+to|ha(?:ve|s)\s+to|must|should)\b
     | \blet['’]s\s+\w+ | \b{_WE_WILL}\b | \b(?:goes\s+out|is\s+due|are\s+due)\b
-    | ^(?:(?:and|then|also)\s+)?[a-z]+\s+(?:in\s+|up\s+|out\s+)?(?:the|your|our|it|them|me|us)\b""",
+    | ^(?:(?:and|then|also)\s+)?(?!{_NO_VERB}\b)[a-z]+\s+
+      (?:in\s+|up\s+|out\s+)?(?:the|your|our|it|them|me|us)\b""",
     *(asks, supposes, _said(r"^(?:now\s+|so\s+)?today\b")),
 )
 sums_up = _said(

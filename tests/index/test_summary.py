@@ -453,6 +453,31 @@ def test_in_a_long_meeting_people_settling_things_score_best():
     assert min(abs(best - len(rest)), abs(best + len(talk))) <= 3 * len(talk)
 
 
+def test_the_result_of_a_vote_is_a_decision_in_a_long_meeting_with_what_was_voted_on(embedder: Embedder):
+    talk = [f"Anna: The {thing} came up as well." for thing in ("lamp", "door", "roof", "gate", "fence")] * 70
+    talk[200:200] = [
+        "Ben: The lane is built in two parts.",
+        "Anna: All in favour?",
+        "Anna: So that's carried.",
+    ]
+    decided = summary_of(script("\n".join(talk)), embedder).decisions
+    (vote,) = [item for item in decided if "carried" in item.text]
+    assert "The lane is built in two parts." in vote.text
+
+
+def test_reported_speech_times_and_titles_are_no_tasks(embedder: Embedder):
+    talk = """
+    Ben: Graham says that the fix goes in on the fourteenth.
+    Anna: Normally it's on Thursday.
+    Ben: Before the first of March, correct.
+    Anna: I'll go and see Mr. Brown by Friday.
+    Ben: There it is.
+    """
+    summary = summary_of(script(talk), embedder)
+    assert [item.text for item in summary.action_items] == ["I'll go and see Mr. Brown by Friday."]
+    assert summary.decisions == ()
+
+
 def test_exchanges_in_which_something_is_decided_do_not_overlap_and_may_be_none():
     from index.summary.findings import DECIDING_LEAST, around, places
 
