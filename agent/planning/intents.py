@@ -48,6 +48,8 @@ WHICH = "Which recording do you mean?"
 """How the answer begins that asks back; the next question may then just name one."""
 FOLLOW_UP_S = 60.0
 """Length of the stretch that “and after that?” reads after an answer that read none, seconds."""
+SAME_MOMENT_S = 5.0
+"""What is quoted this soon after the quote that leads belongs to it, seconds."""
 SHORTEST_FOLLOW_UP_S = 30.0
 """Least length of the stretch that “and after that?” reads, seconds."""
 
@@ -196,9 +198,14 @@ def _neighbouring(last: Turn, direction: Direction) -> Intent:
         end = max([end if whole else 0.0, *(item.end for item in read.evidence)])
         start = min([start, *(item.start for item in read.evidence)])
     else:
-        # An answer leads with its best quote; “after that” is after the moment it speaks of.
+        # An answer leads with its best quote; “after that” is after the moment it speaks of, and after what
+        # was replied there.
         lead = last.cited[0]
         recording, length, start, end = lead.recording, FOLLOW_UP_S, lead.start, lead.end
+        for item in last.cited[1:]:
+            if item.recording != recording or not 0 <= item.start - end <= SAME_MOMENT_S:
+                break
+            end = item.end
     span = (
         TimeRange(end, end + length) if direction == "after" else TimeRange(max(0.0, start - length), start)
     )

@@ -149,3 +149,9 @@ def test_a_word_of_the_question_that_nobody_says_is_named(school: Desk) -> None:
     answer = school.assistant.ask("what about the coach's penguin?")
     assert not answer.citations or "penguin is not said here" in answer.text
     assert "not said here" not in school.assistant.ask("where does the coach leave from?").text
+
+
+def test_after_that_is_after_the_reply(school: Desk) -> None:
+    conversation = school.assistant.ask("is there swimming this year?")
+    answer = school.assistant.ask("and after that?", thread=conversation.thread)
+    assert "Who keeps the list for the cake stall?" in answer.text and "The pool" not in answer.text
