@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from index.folding import NUMBER
 from index.text import content_words, search_terms
-from index.vocabulary import CLEAR_MONTHS, STOP_WORDS, WEEKDAYS, one_of
+from index.vocabulary import CLEAR_MONTHS, LARGE_NUMBERS, STOP_WORDS, WEEKDAYS, number_words, one_of
 
 LISTS, ECHOES, CARRIES = 3.0, 1.0, 4.0
 """What it costs a quote to list subjects, or to say nothing that the question does not; what it counts to
@@ -35,15 +35,25 @@ AMOUNT, TIME = (
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
         rf"(?<![\d.,:])(?<!\bat )(?<!\bby )(?<!\bthe )\b(?!one\b|{_ORDINALS}\b)(?:{NUMBER})\b|[$€£]|\bhalf\b",
-        rf"\b(?:{_DATES}|morning|afternoon|evening|night|week|month|year)\b|\d[:.]\d\d"
+        rf"\b(?:{_DATES}|(?:morning|afternoon|evening|night|week|month|year)s?|ago)\b|\d[:.]\d\d"
         rf"|\b(?:at|by|until|before|in|of|on the|the) (?:{NUMBER}|may\b)",
     )
 )
 """How a sentence tells an amount, and a time."""
 
+_LARGE = one_of(LARGE_NUMBERS)
+_SMALL = rf"(?:\d(?![.,]?\d)|(?:{one_of(number_words(1, 12))})\b)(?!(?: and a half)?[ -](?:{_LARGE}))"
+MONEY = re.compile(
+    rf"[$€£]|\b(?:{_LARGE}|euros?|dollars?|pounds?|cents?|pence|francs?)\b"
+    rf"|(?<![\d.,:])(?<!\bat )(?<!\bby )(?<!\bthe )\b(?!{_SMALL}|{_ORDINALS}\b)(?:{NUMBER})\b",
+    re.IGNORECASE,
+)
+"""How it tells what something costs: “three things to cover” tells no price."""
+
 _VERB = "(?:is|was|are|were|do|does|did|has|have|had|will|would|can|could|shall|should|must)"
-WANTS_AMOUNT = (
-    r"how (?:much|many|long|far|old|big|often|high|large|heavy)\b"
+WANTS_AMOUNT = r"how (?:much|many|long|far|old|big|often|high|large|heavy)\b"
+WANTS_MONEY = (
+    r"how much\b.*\b(?:costs?|pay|paid|charged?|spen[dt]|price|budget)\b"
     rf"|what(?:'s| {_VERB}) (?:(?!about\b)[\w']+ ){{0,4}}?(?:costs?|price|budget)\b"
 )
 WANTS_TIME = (
@@ -57,7 +67,7 @@ _ASKS_BEYOND = re.compile(r"\b(?:why|when|how|who|whose|whom|where|which)\b", re
 
 def asked_for(question: str) -> re.Pattern[str] | None:
     """What a sentence has that tells the amount or the time which a question asks for; None for others."""
-    kinds = ((WANTS_AMOUNT, AMOUNT), (WANTS_TIME, TIME))
+    kinds = ((WANTS_MONEY, MONEY), (WANTS_AMOUNT, AMOUNT), (WANTS_TIME, TIME))
     return next((told for asks, told in kinds if re.search(rf"(?i)\b(?:{asks})", question)), None)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from index.search.wording import asked_for
 from tests.support.conversing import DURATION, HARBOUR, TITLE, Desk, heard, said
 
 LINES = """
@@ -96,6 +97,24 @@ def test_what_only_names_subjects_is_no_key_quote_and_nobody_s_action_item(museu
 def test_a_decision_made_before_a_topic_was_named_is_not_about_it(museum: Desk) -> None:
     assert museum.assistant.ask("what was decided about the crates?").text.startswith("I found no decision")
     assert "buy the lamps" in museum.assistant.ask("what was decided about the lamps?").text
+
+
+@pytest.mark.parametrize(
+    ("text", "tells"),
+    [
+        ("We have three things to cover.", False),
+        ("Lunch is at 12.", False),
+        ("One technician is ill.", False),
+        ("The stage line was 10,000.", True),
+        ("4,200 for the weekend.", True),
+        ("About five and a half thousand.", True),
+        ("Nine euros.", True),
+        ("It's eighteen a month.", True),
+    ],
+)
+def test_a_price_is_more_than_a_count(text: str, tells: bool) -> None:
+    price = asked_for("what's the budget for the stage?")
+    assert price is not None and bool(price.search(text)) is tells
 
 
 TALK = """
