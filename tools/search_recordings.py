@@ -33,10 +33,10 @@ MOST_POINTED_AT, MOST_PLACES = 2, 3
 """Words of a question that nothing answers whose places are told, and how often each is said at most: what is
 said more often is what all of the talk is about."""
 
-
 _MEASURED = re.compile(
-    r"\b(?:cost|price|budget|time|day|date|hour|minute|week|month|year|amount|number)s?\b", re.I
+    r"\b(?:cost|price|budget|time|day|date|hour|minute|week|month|year|amount|number)s?\b", re.IGNORECASE
 )
+"""What a question asks for by name, and an answer tells as a number."""
 
 
 class SearchRecordings(BaseModel):
@@ -224,8 +224,8 @@ def _with_replies(
     best = max(items.values(), key=lambda item: item.relevance, default=None)
     if best is not None and best.id in places and not asks_something(best.text):
         # What answers is seldom said in one sentence.
-        here = places[best.id]
-        for before, segment in pairwise(spoken[here : here + 2]):
+        before, *rest = spoken[places[best.id] : places[best.id] + 2]
+        for segment in rest:
             if segment.id not in items and _goes_on(before, segment):
                 add(segment, best.relevance * REPLY_SHARE)
     return sorted(items.values(), key=lambda item: -item.relevance)
