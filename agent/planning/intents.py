@@ -36,6 +36,7 @@ from index.text import written_in
 from index.vocabulary import MONTHS, WEEKDAYS, one_of
 from moss_audio.timestamps import parse_clock
 from tools.result import AboutRecording, SearchResult, Transcript
+from tools.search_recordings import REPLY_WITHIN_S
 
 Kind = Literal[
     "empty", "help", "thanks", "list", "facts", "which", "read", "around", "search", "items", "summary",
@@ -48,8 +49,6 @@ WHICH = "Which recording do you mean?"
 """How the answer begins that asks back; the next question may then just name one."""
 FOLLOW_UP_S = 60.0
 """Length of the stretch that “and after that?” reads after an answer that read none, seconds."""
-SAME_MOMENT_S = 5.0
-"""What is quoted this soon after the quote that leads belongs to it, seconds."""
 SHORTEST_FOLLOW_UP_S = 30.0
 """Least length of the stretch that “and after that?” reads, seconds."""
 
@@ -203,7 +202,7 @@ def _neighbouring(last: Turn, direction: Direction) -> Intent:
         lead = last.cited[0]
         recording, length, start, end = lead.recording, FOLLOW_UP_S, lead.start, lead.end
         for item in last.cited[1:]:
-            if item.recording != recording or not 0 <= item.start - end <= SAME_MOMENT_S:
+            if item.recording != recording or not 0 <= item.start - end <= REPLY_WITHIN_S:
                 break
             end = item.end
     span = (

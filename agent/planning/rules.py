@@ -25,6 +25,7 @@ from index.folding import fold_letters
 from index.records import TEMPLATES
 from index.speaker_names import NO_NAMES, find_voices
 from index.summary.speech_acts import due_words
+from index.text import written_in
 from index.vocabulary import FOREIGN_FUNCTION_WORDS, STOP_WORDS, number_words, one_of, word_set
 
 # --- slots -----------------------------------------------------------------------------------------
@@ -95,7 +96,12 @@ _CONTRACTED = re.compile(
 
 
 def with_apostrophes(text: str) -> str:
-    """The text with the apostrophes that people leave out: “whats”, “cant”, “theyre”."""
+    """An English text with the apostrophes that people leave out: “whats”, “cant”, “theyre”.
+
+    In other languages some of these are words: “im Meeting”, “ce dont on parle”.
+    """
+    if written_in(text) not in ("en", ""):
+        return text
 
     def apart(found: re.Match[str]) -> str:
         word, ending = (group for group in found.groups() if group)

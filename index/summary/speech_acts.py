@@ -46,7 +46,7 @@ _WE_WILL = r"we(?:['’]ll|\s+will|['’]re\s+going\s+to|\s+are\s+going\s+to)"
 _UNSETTLED = r"(?:open|unclear|unknown|undecided|unresolved|unsettled)"
 _SETTLE = r"(?:decide|decided|figure|find\s+out|clarify|work\s+out|agree|agreed|settle|see|seen)\b"
 _NO_VERB = (
-    r"(?:\w+ly|about|after|all|and|around|as|at|because|before|besides|but|by|despite|during|except|for|from|if|in|"
+    r"(?:(?!(?:apply|fly|multiply|rely|reply|supply)\b)\w+ly|about|after|all|and|around|as|at|because|before|besides|but|by|despite|during|except|for|from|if|in|"
     r"inside|into|is|like|near|of|off|on|or|outside|over|since|so|than|through|to|under|until|was|what|with|without)"
 )
 """Words at the beginning of a sentence that are no imperative, though “the” or “it” follows them."""

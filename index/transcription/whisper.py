@@ -56,7 +56,7 @@ REPETITIVE = 2.4
 """How many times shorter text gets when it is packed, from which Whisper is taken to have run into a loop, as
 OpenAI's own program does."""
 
-FRAMES_A_SECOND = 100
+MEL_FRAMES_PER_SECOND = 100
 """Of log-mel, which Whisper counts its passes in."""
 
 MAX_WORD_SECONDS = 1.2
@@ -239,7 +239,7 @@ class WhisperTranscriber:
         end = len(audio) / SAMPLE_RATE
         for seek, found in groupby(segments, lambda segment: segment.seek):
             parts = list(found)
-            start = seek / FRAMES_A_SECOND
+            start = seek / MEL_FRAMES_PER_SECOND
             if passes:
                 passes[-1] = replace(passes[-1], span=Span(passes[-1].span.start, start))
             words = [

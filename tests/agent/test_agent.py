@@ -131,7 +131,8 @@ def test_content_questions_lead_with_the_quote_that_answers_them(
     desk: Desk, question: str, quote: str
 ) -> None:
     answer = desk.assistant.ask(question)
-    assert quote in answer.text.partition("Also:")[0]
+    led = answer.text.partition("\n")[0].partition(" said: ")[2]
+    assert quote in led
     assert 1 <= len(answer.citations) <= 5
     assert_sound(desk, answer)
 

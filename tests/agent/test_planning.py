@@ -323,6 +323,8 @@ def test_what_somebody_or_something_is_or_did_is_searched_for(question: str) -> 
         ("Whos coming and what didnt they say", "Who's coming and what didn't they say"),
         ("why cant we", "why can't we"),
         ("theyre late, were hers", "they're late, were hers"),
+        ("was wurde im Meeting beschlossen?", "was wurde im Meeting beschlossen?"),
+        ("quels sont les points dont on a parlé ?", "quels sont les points dont on a parlé ?"),
     ],
 )
 def test_apostrophes_may_be_left_out(typed: str, meant: str) -> None:

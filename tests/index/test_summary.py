@@ -472,9 +472,13 @@ def test_reported_speech_times_and_titles_are_no_tasks(embedder: Embedder):
     Ben: Before the first of March, correct.
     Anna: I'll go and see Mr. Brown by Friday.
     Ben: There it is.
+    Anna: Apply the discount by Monday.
     """
     summary = summary_of(script(talk), embedder)
-    assert [item.text for item in summary.action_items] == ["I'll go and see Mr. Brown by Friday."]
+    assert [item.text for item in summary.action_items] == [
+        "I'll go and see Mr. Brown by Friday.",
+        "Apply the discount by Monday.",
+    ]
     assert summary.decisions == ()
 
 
