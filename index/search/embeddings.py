@@ -132,7 +132,7 @@ def _encodable(text: str) -> str:
 
 
 def _load(source: str) -> SentenceTransformer:
-    folder = _packaged_folder() if source == PACKAGED else None
+    folder = packaged_folder() if source == PACKAGED else None
     with without_collections():
         from sentence_transformers import SentenceTransformer
         from transformers.utils import logging as transformers_logging
@@ -150,7 +150,7 @@ def _load(source: str) -> SentenceTransformer:
         ) from error
 
 
-def _packaged_folder() -> Path:
+def packaged_folder() -> Path:
     """Folder of the packaged model, its weights checked; the package's code is never run."""
     package = package_folder(PACKAGED_PACKAGE)
     if package is None:

@@ -1,7 +1,8 @@
 """Decisions, action items and open questions among the sentences of a recording.
 
-What is said in so many words (``index/summary/speech_acts.py``) is listed; in a long recording, where people
-seldom say "we have decided", the exchanges in which something is decided as far as can be learned
+What is said in so many words (``index/summary/speech_acts.py``) is listed, and in a short recording also what
+a reader of the talk takes for one (``index/reading/reader.py``). In a long recording, where people seldom say
+"we have decided", the exchanges in which something is decided as far as can be learned
 (``index/summary/deciding.py``) are listed instead. Of too many the best scored are kept.
 """
 
@@ -14,6 +15,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from index.reading.reader import ACTS
 from index.records import ActionItem, Item, Span
 from index.speaker_names import called, plausible_name
 from index.summary import speech_acts as acts
@@ -27,6 +29,15 @@ REPLY_SECONDS = 12.0
 
 REPLY_SENTENCES = 4
 """… and within so many sentences."""
+
+READ_FROM = {"decision": 0.0, "action": -0.5, "open": 0.0}
+"""Log-odds from which the reader takes a sentence for one, …"""
+
+READ_WITH = -2.0
+"""… and from which a neighbour of such a sentence is quoted with it, …"""
+
+MOST_READ = 3
+"""… up to so many sentences in all."""
 
 FEWEST = 4
 """So many decisions and open questions a recording may have, however short it is, …"""
@@ -79,7 +90,7 @@ REPEATED = 0.6
 
 _TELLS = "(?:is|was|has|does|says|tells|thinks|means|knows|believes|asks|wants|likes|seems|needs|hopes|feels)"
 _ASSIGNED = re.compile(
-    rf"\b(?P<name>[A-Z][\w'’-]+)\s+(?:will|is\s+going\s+to|has\s+to|needs\s+to|should|can|(?!{_TELLS}\b)[a-z]+s)\s+\w+"
+    rf"\b(?P<name>[A-Z][\w'’-]+)\s+(?:will|is\s+going\s+to|has\s+to|needs\s+to|should|can|(?!{_TELLS}\b)(?P<verb>[a-z]+s))\s+\w+"
 )
 """What somebody is to do, who is named; what “Graham says that” tells of is no task."""
 _POINTS_BACK = re.compile(r"\b(?:it|that|this|them|him|her|those|these|they)\b", re.IGNORECASE)
@@ -94,13 +105,47 @@ def joined(said: Sequence[Sentence]) -> Item:
     return Item(text, said[0].start, max(sentence.end for sentence in said), segments, said[-1].speaker)
 
 
-def decisions(said: Sequence[Sentence], scores: np.ndarray, vectors: np.ndarray) -> list[Item]:
+def spans(read: np.ndarray, kind: str) -> list[tuple[int, int]]:
+    """The stretches ``[first, last)`` that the reader takes for something, in order.
+
+    Args:
+        read: Log-odds of each sentence, float32 ``[n_sentences, 3]``, in the order of ``ACTS``.
+        kind: ``decision``, ``action`` or ``open``.
+    """
+    odds = read[:, ACTS.index(kind)]
+    taken: set[int] = set()
+    found: list[tuple[int, int]] = []
+    for at in np.argsort(-odds, kind="stable").tolist():
+        if odds[at] < READ_FROM[kind]:
+            break
+        if at in taken:
+            continue
+        first, last = at, at + 1
+        while last - first < MOST_READ:
+            beside = [
+                other
+                for other in (first - 1, last)
+                if 0 <= other < len(odds) and other not in taken and odds[other] >= READ_WITH
+            ]
+            if not beside:
+                break
+            other = max(beside, key=lambda number: float(odds[number]))
+            first, last = min(first, other), max(last, other + 1)
+        taken.update(range(first, last))
+        found.append((first, last))
+    return sorted(found)
+
+
+def decisions(
+    said: Sequence[Sentence], scores: np.ndarray, vectors: np.ndarray, read: np.ndarray | None = None
+) -> list[Item]:
     """What was decided, in order.
 
     Args:
         said: Sentences in order.
         scores: float32 ``[n_sentences, len(KINDS)]``.
         vectors: Embeddings of the sentences' segments, float32 ``[n_sentences, dimensions]``.
+        read: What a reader says of the sentences, as ``spans`` takes it.
     """
     deciding = scores[:, KINDS.index("deciding")]
     if len(said) >= LONG:
@@ -124,7 +169,34 @@ def decisions(said: Sequence[Sentence], scores: np.ndarray, vectors: np.ndarray)
         proposed = proposed and not acts.due_words(text)
         if acts.decides(text) or proposed:
             found[at] = float(deciding[at]) + SAID_PLAINLY * acts.decides(text)
-    return [_decided(said, at) for at in _best(found, FEWEST)]
+    plain = [_decided(said, at) for at in _best(found, FEWEST)]
+    return _beside([] if read is None else _unless_open(said, read, spans(read, "decision")), said, plain)
+
+
+def _unless_open(
+    said: Sequence[Sentence], read: np.ndarray, places: Sequence[tuple[int, int]]
+) -> list[tuple[int, int]]:
+    """Those stretches in which something is settled rather than left open."""
+    settled, left_open = read[:, ACTS.index("decision")], read[:, ACTS.index("open")]
+    return [
+        (first, last)
+        for first, last in places
+        if settled[first:last].max() > left_open[first:last].max()
+        and not any(acts.leaves_open(sentence.text) for sentence in said[first:last])
+    ]
+
+
+def _beside(places: Sequence[tuple[int, int]], said: Sequence[Sentence], plain: Sequence[Item]) -> list[Item]:
+    """What is said in so many words, and what was read elsewhere, not in the same exchange, in order."""
+    known = {number for item in plain for number in item.segments}
+    near = {
+        other
+        for at, sentence in enumerate(said)
+        if sentence.segment.id in known
+        for other in range(at - REPLY_SENTENCES, at + REPLY_SENTENCES + 1)
+    }
+    read = [joined(said[first:last]) for first, last in places if near.isdisjoint(range(first, last))]
+    return sorted([*plain, *read], key=lambda item: item.start)
 
 
 def _decided(said: Sequence[Sentence], at: int) -> Item:
@@ -158,7 +230,9 @@ def around(at: int, count: int) -> tuple[int, int]:
     return max(0, at - EXCHANGE), min(count, at + EXCHANGE + 1)
 
 
-def open_questions(said: Sequence[Sentence], scores: np.ndarray) -> list[Item]:
+def open_questions(
+    said: Sequence[Sentence], scores: np.ndarray, read: np.ndarray | None = None
+) -> list[Item]:
     """What was left open, in order: what people say is undecided, and questions that nobody could answer."""
     found: dict[int, Item] = {}
     last = None
@@ -172,16 +246,20 @@ def open_questions(said: Sequence[Sentence], scores: np.ndarray) -> list[Item]:
         else:
             found[at], last = joined([sentence]), (at, at)
     open_ness = {at: float(scores[at, KINDS.index("question")]) for at in found}
-    return [found[at] for at in _best(open_ness, max(FEWEST, len(said) // SENTENCES_EACH))]
+    plain = [found[at] for at in _best(open_ness, max(FEWEST, len(said) // SENTENCES_EACH))]
+    return plain if read is None else _beside(spans(read, "open"), said, plain)
 
 
-def action_items(said: Sequence[Sentence], scores: np.ndarray, names: Mapping[str, str]) -> list[ActionItem]:
+def action_items(
+    said: Sequence[Sentence], scores: np.ndarray, names: Mapping[str, str], read: np.ndarray | None = None
+) -> list[ActionItem]:
     """Who is to do what, in order, with owner and due words as they were said.
 
     Args:
         said: Sentences in order.
         scores: float32 ``[n_sentences, len(KINDS)]``.
         names: Names inferred for labels; an owner is shown by name where one is known.
+        read: What a reader says of the sentences, as ``spans`` takes it.
     """
     found: list[ActionItem] = []
     taken: set[int] = set()
@@ -192,7 +270,29 @@ def action_items(said: Sequence[Sentence], scores: np.ndarray, names: Mapping[st
         if item:
             found.append(item)
             taken |= used
-    return found
+    for first, last in [] if read is None else spans(read, "action"):
+        if taken.isdisjoint(range(first, last)):
+            found.append(_task(said, first, last, names))
+    return sorted(found, key=lambda item: item.start)
+
+
+def _task(said: Sequence[Sentence], first: int, last: int, names: Mapping[str, str]) -> ActionItem:
+    """A stretch in which somebody takes a task on; who, and by when, is read where it is said."""
+    item = joined(said[first:last])
+    due = None
+    for sentence in said[first:last]:
+        due = acts.firmer(due, acts.due_words(sentence.text, is_task=True))
+    promised = [at for at in range(first, last) if acts.promises(said[at].text)]
+    named = next((name for at in range(first, last) if (name := _assigned(said[at].text))), None)
+    if promised:
+        owner = said[promised[-1]].speaker
+    elif acts.asks(said[first].text) or not named:
+        # Who answers takes on what they are asked to do.
+        owner = said[last - 1].speaker
+    else:
+        owner = named
+    shown = names.get(owner, owner) if owner else None
+    return ActionItem(item.text, item.start, item.end, item.segments, item.speaker, shown, due)
 
 
 def _action(
@@ -205,7 +305,9 @@ def _action(
     duty = acts.names_duty(text) and not promised
     if acts.leaves_open(text) or not (requested or promised or assigned or duty):
         return None, set()
-    owner = assigned or (called(text) if requested else said[at].speaker if promised else None)
+    owner = (
+        said[at].speaker if promised and not requested else assigned or (called(text) if requested else None)
+    )
     parts = [at]
     offered = False
     reply = _answer(said, at) if requested or not promised else None
@@ -230,6 +332,7 @@ def _action(
     if before and promised and len(parts) == 1 and points_back and _near(before, said[at]):
         parts = [at - 1, at]
     item = joined([said[part] for part in parts])
+    due = due or acts.due_words(said[parts[-1]].text, is_task=True)
     shown = names.get(owner, owner) if owner else None
     return ActionItem(item.text, item.start, item.end, item.segments, item.speaker, shown, due), used
 
@@ -249,7 +352,14 @@ def _answer(said: Sequence[Sentence], at: int) -> int | None:
 
 def _assigned(text: str) -> str | None:
     """Who is said to do something: "Helena will apply", "Petra talks to the town"."""
-    return next((match["name"] for match in _ASSIGNED.finditer(text) if plausible_name(match["name"])), None)
+    return next(
+        (
+            match["name"]
+            for match in _ASSIGNED.finditer(text)
+            if plausible_name(match["name"]) and match["verb"] not in STOP_WORDS
+        ),
+        None,
+    )
 
 
 def _reply(said: Sequence[Sentence], at: int) -> int | None:

@@ -197,6 +197,18 @@ _DUE = re.compile(
     )(?=\W|$)""",
     re.IGNORECASE | re.VERBOSE,
 )
+_DUE_OF_TASK = re.compile(
+    rf"""\b(?:
+      (?:on\s+)?{_DAY}{_PART}{_AT} | at\s+{_CLOCK} | {_DAY}
+    | (?:right\s+)?after\s+(?:this|that|the\s+\w+|\w+day)
+    | (?:by|before|until|till)\s+(?:(?:the|i|we|you|they|he|she)\s+)?\w+(?:\s+(?:\w+s|off|home|of\s+\w+))?
+    | when\s+(?:i['’]m|we['’]re|you['’]re|i|we|you)\s+\w+(?:\s+\w+)? | first\s+thing(?:\s+\w+)?
+    | (?:the\s+)?end\s+of\s+(?:next|this)\s+\w+ | the\s+{_ORDINAL}(?:\s+of\s+{_MONTH})?
+    | as\s+soon\s+as\s+\w+(?:\s+\w+){{0,3}} | in\s+a\s+(?:minute|moment|second) | straight\s+away
+    )(?=\W|$)""",
+    re.IGNORECASE | re.VERBOSE,
+)
+"""What may say when, once a sentence is known to be about a task."""
 _DEADLINE = re.compile(r"^(?:by|before|until|no)\b", re.IGNORECASE)
 
 
@@ -205,10 +217,17 @@ def first_clause(text: str) -> str:
     return re.split(r"(?i),\s+(?=(?:it|they|he|she|which)\b)", text)[0]
 
 
-def due_words(text: str) -> str | None:
-    """The due date in a text, as it was said, a deadline before a mere moment; None where there is none."""
+def due_words(text: str, is_task: bool = False) -> str | None:
+    """The due date in a text, as it was said, a deadline before a mere moment; None where there is none.
+
+    Args:
+        text: A sentence.
+        is_task: Whether it is known to be about a task; then what may say when in other sentences counts.
+    """
     # "I'll send you one, it should arrive on Thursday" says nothing of when it is sent.
     found = [match[0] for match in _DUE.finditer(first_clause(text))]
+    if is_task and not found:
+        found = [match[0] for match in _DUE_OF_TASK.finditer(first_clause(text))]
     return next((words for words in found if _DEADLINE.match(words)), found[0] if found else None)
 
 

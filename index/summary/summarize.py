@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 
+from index.reading.reader import shared_reader
+from index.recording_errors import WeightsError
 from index.records import TEMPLATES, ActionItem, Item, Segment, Summary, Topic
 from index.search.wording import lists_subjects
 from index.speaker_names import infer_names, is_label
 from index.summary import speech_acts as acts
-from index.summary.findings import action_items, decisions, open_questions, without_repeats
+from index.summary.findings import LONG, action_items, decisions, open_questions, without_repeats
 from index.summary.sentence_scores import KINDS, scores, sentences
 from index.summary.topics import key_sentences, topic_of, topics
 from index.summary_templates import SUMMARY_TEMPLATES
-from index.text import search_terms
+from index.text import search_terms, written_in
 from moss_audio.timestamps import clock
 
 AGENDA_WITHIN = 0.1
@@ -28,6 +31,9 @@ KEY_QUOTES = 3
 
 MOST_LISTED = 25
 """Items of one kind that are listed at most; more is no summary."""
+
+READ_FROM_SENTENCES = 40
+"""Sentences of a talk from which the reader is asked; it learned from talks of 110 to 170."""
 
 QUESTION_WORDS = 5
 """Shorter questions ("How so?") only keep the talk going."""
@@ -64,10 +70,10 @@ def summarize(segments: Sequence[Segment], embeddings: np.ndarray, template: str
     keyness = np.full(len(spoken), -np.inf)
     np.maximum.at(keyness, [sentence.index for sentence in said], scored[:, KINDS.index("key")])
     names = infer_names(spoken)
-    decided = (
-        decisions(said, scored, vectors[[sentence.index for sentence in said]]) if kind.has_decisions else []
-    )
-    promised, left_open = action_items(said, scored, names), open_questions(said, scored)
+    read = _read(texts, speakers)
+    sentence_vectors = vectors[[sentence.index for sentence in said]]
+    decided = decisions(said, scored, sentence_vectors, read) if kind.has_decisions else []
+    promised, left_open = action_items(said, scored, names, read), open_questions(said, scored, read)
     listing = _listing(spoken)
     agenda = {number for at, number in listing.items() if at < AGENDA_WITHIN * len(spoken)}
     promised = [item for item in promised if not agenda.issuperset(item.segments)]
@@ -94,6 +100,16 @@ def summarize(segments: Sequence[Segment], embeddings: np.ndarray, template: str
     )
     totals = {"decision": len(decided), "action item": len(actions), "open question": len(questions)}
     return replace(summary, overview=_overview(summary, spoken, totals))
+
+
+def _read(texts: Sequence[str], speakers: Sequence[str | None]) -> np.ndarray | None:
+    """What the reader says of a short talk; None of a long one, which would take it too long, of a few lines
+    or another language, which are not what it learned from, and where its weights are missing."""
+    if not READ_FROM_SENTENCES <= len(texts) < LONG or written_in(" ".join(texts)) != "en":
+        return None
+    with suppress(WeightsError):
+        return shared_reader().acts(texts, speakers)
+    return None
 
 
 def _listing(segments: Sequence[Segment]) -> dict[int, int]:

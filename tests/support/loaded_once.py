@@ -42,7 +42,7 @@ def load_once(patch: pytest.MonkeyPatch) -> None:
         if source != embeddings.PACKAGED:
             return load(source)
         with lock:
-            folder = embeddings._packaged_folder()
+            folder = embeddings.packaged_folder()
             if folder not in embedders:
                 model = embedders[folder] = load(source)
                 # Each embedder keeps threads apart in a model of its own.
