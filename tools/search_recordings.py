@@ -214,6 +214,13 @@ def _with_replies(
         items[segment.id] = item.model_copy(update={"after": after.get(segment.id)})
 
     for segment, relevance in ranked:
+        asked = _question_of(spoken, places[segment.id]) if segment.id in places else None
+        is_heard = asked is not None and (voices is None or asked.speaker in voices)
+        if asked is not None and is_heard and len(search_terms(segment.text)) < WORDS_OF_REPLY + 1:
+            # A few words say little without what they reply to.
+            known = items.get(asked.id)
+            add(asked, max(relevance * REPLY_SHARE, known.relevance if known else 0.0))
+            add(segment, relevance, asked.id)
         if segment.id not in items:
             add(segment, relevance)
         for reply in _reply(spoken, places[segment.id]) if segment.id in places else ():
@@ -253,6 +260,14 @@ def _reply(spoken: Sequence[Segment], at: int) -> list[Segment]:
         if sum(len(search_terms(said.text)) for said in reply) >= WORDS_OF_REPLY:
             break
     return reply
+
+
+def _question_of(spoken: Sequence[Segment], at: int) -> Segment | None:
+    """The question of another voice to which the segment at a place of a talk replies at once."""
+    asked = spoken[at - 1] if at else None
+    if asked is None or not asks_something(asked.text) or asks_something(spoken[at].text):
+        return None
+    return asked if spoken[at].id in {reply.id for reply in _reply(spoken, at - 1)} else None
 
 
 def _goes_on(before: Segment, segment: Segment) -> bool:

@@ -22,14 +22,17 @@ import numpy as np
 
 from index.records import Passage, Segment
 from index.search.wording import (
+    ASKED,
     AT_AN_END,
     CARRIES,
     ECHOES,
     LISTS,
+    TOLD_NAMES,
     asked_for,
     asks_beyond,
     echo,
     lists_subjects,
+    told,
 )
 from index.text import (
     SOUND_ALIKE,
@@ -68,6 +71,19 @@ SAID_EXACTLY = 0.9
 
 SAME, ACROSS = "ranking", "ranking_across"
 """What was learned for questions in the language of a talk, and for those in another one."""
+
+LEADS = "ranking_leads"
+"""What was learned for pointed questions about short talks, by ``benchmarks.train_leads``."""
+
+WORDING_COUNTS = 0.5
+"""How much the ranking of longer talks counts beside what was learned for short ones."""
+
+FLATTER = 4.0
+"""What those log-odds are divided by: so many more sentences are quoted beside the best one."""
+
+LEADS_FROM, LEADS_UP_TO = 40, 400
+"""Sentences of a talk, three minutes to half an hour, for which that is used; it was learned from talks of
+110 to 170."""
 
 HEARD_FOR_LANGUAGE = 100
 """Sentences of a talk, from all over it, that tell which language most of it is in."""
@@ -139,6 +155,22 @@ class Talk:
         return np.array([asks_something(segment.text) for segment in self.segments], dtype=float)
 
     @cached_property
+    def tells(self) -> np.ndarray:
+        """What each segment tells by its words, float ``[n_segments, len(TOLD_NAMES)]``."""
+        rows = zip(self.segments, self.asks, strict=True)
+        return np.array([told(segment.text, bool(asks)) for segment, asks in rows])
+
+    @cached_property
+    def agenda(self) -> np.ndarray:
+        """1 for each segment at an end of the talk that lists its subjects, else 0: ``[n_segments]``."""
+        count = len(self.segments)
+        # An agenda begins a talk and a sum-up ends it; between them, a list may well be the answer.
+        ends = [at for at in range(count) if min(at, count - 1 - at) < AT_AN_END * count]
+        found = np.zeros(count)
+        found[ends] = [lists_subjects(self.segments[at].text, at, self.places, count) for at in ends]
+        return found
+
+    @cached_property
     def firsts(self) -> np.ndarray:
         """The first segment of each passage, int ``[n_passages]``."""
         return np.array([first for first, _ in self.bounds], dtype=int)
@@ -182,6 +214,7 @@ class Question:
         named: How far each voice is named in it, in [0, 1].
         background: How like ordinary talk each of its embeddings is, in [-1, 1].
         is_bare: Whether it has only one or two content words to look up.
+        asks: The kinds of ``ASKED`` that it asks for.
         asks_for: What a sentence has that tells the amount or the time which is asked for.
     """
 
@@ -191,6 +224,7 @@ class Question:
     named: Mapping[str, float]
     background: Sequence[float]
     is_bare: bool = False
+    asks: frozenset[str] = frozenset()
     asks_for: re.Pattern[str] | None = None
 
 
@@ -292,7 +326,8 @@ def as_question(
     is_bare = len(search_words(question)) <= FEW_WORDS
     # “What about the mailbox?” looks it up too; “when does the courier fly?” asks for more than its words.
     is_bare = is_bare or (len(content_words(question)) <= FEW_WORDS and not asks_beyond(question))
-    return Question(weights, alike, both, names, likeness, is_bare, asked_for(question))
+    asks = frozenset(kind for kind, pattern in ASKED.items() if pattern.search(question))
+    return Question(weights, alike, both, names, likeness, is_bare, asks, asked_for(question))
 
 
 def like_background(embeddings: np.ndarray, ordinary: np.ndarray) -> list[float]:
@@ -444,6 +479,16 @@ def _around(values: np.ndarray, distance: int) -> np.ndarray:
     return np.convolve(padded, kernel / kernel.sum(), mode="valid")
 
 
+def _moved(values: np.ndarray, places: int) -> np.ndarray:
+    """The values so many places before, or, where negative, behind; 0 beyond the ends."""
+    moved = np.zeros_like(values)
+    if places > 0:
+        moved[places:] = values[:-places]
+    else:
+        moved[:places] = values[-places:]
+    return moved
+
+
 def _relative(values: np.ndarray) -> np.ndarray:
     """Values by how far they stand out among all: mean 0, deviation 1."""
     return (values - values.mean()) / max(float(values.std()), 1e-6)
@@ -461,6 +506,7 @@ class Measured:
     def __init__(self, question: Question, talk: Talk) -> None:
         self.question, self.talk = question, talk
         self._shared = _shared(question, talk)
+        self._asked = question.weights.keys() | set(question.alike.values())
         self._lengths, firsts, lasts = talk.lengths, talk.firsts, talk.lasts
         sums = np.concatenate([[0.0], self._lengths.cumsum()])
         self._passage_lengths = sums[lasts] - sums[firsts]
@@ -547,6 +593,35 @@ class Measured:
             "not named": (self._named > 0.3) * (1.0 - self._names),
             "named, near": _around(self._names, 4),
         }
+
+    def lead_features(self, sentences: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """What tells which sentence of a short talk says the answer best, as arrays ``[n_segments]``.
+
+        Args:
+            sentences: What ``sentence_features`` returns.
+        """
+        found = dict(sentences)
+        found |= {f"{name}, beside others": _relative(values) for name, values in sentences.items()}
+        for name, places in (("meaning", (1, 2, -1)), ("coverage", (1, 2, -1)), ("subject", (1, -1))):
+            for place in places:
+                found[f"{name}, {place} before"] = _moved(sentences[name], place)
+        asked = sentences["after a question"]
+        voices = self.talk.voices
+        same = np.concatenate([[0.0], (voices[1:] == voices[:-1]).astype(float)])
+        replies = asked * (1.0 - same)
+        found |= {"reply": replies, "goes on": same}
+        for name in ("meaning", "coverage"):
+            before = _moved(sentences[name], 1)
+            found[f"{name} of the question before"] = asked * before
+            found[f"{name} of the question it replies to"] = replies * before
+            found[f"{name} of what it goes on from"] = same * before
+        found["echo"] = np.array([echo(segment.text, self._asked) for segment in self.talk.segments])
+        found["agenda"] = self.talk.agenda
+        for name, values in zip(TOLD_NAMES, self.talk.tells.T, strict=True):
+            found[f"tells {name}"] = values
+            for kind in ASKED:
+                found[f"tells {name}, asked {kind}"] = values * (kind in self.question.asks)
+        return found
 
     def exactness(self) -> np.ndarray:
         """How far each sentence has exactly what was looked up: a number, or all of one or two bare words."""
@@ -643,15 +718,20 @@ def rank(question: Question, talk: Talk, name: str = SAME) -> Ranked:
         chance = float(logistic(weigh_some(features, weights["gate of long talks"]))[0])
         is_answer_among = is_answer_among and chance >= weights["answers from"]["gate of long talks"]
     quotes = weigh(sentences, weights["quotes"]) + EXACT * exact
+    chances = logistic(weigh(sentences, weights["sentences"]))
     leads = _by_wording(quotes, sentences["coverage"], question, talk)
     if not is_long:
         # A stretch fits by its sentence with most of the question's words: that may be an agenda's.
         says = sentences["coverage"] + 1e-3 * quotes
         best = [first + int(np.argmax(says[first:last])) for first, last in talk.bounds]
         passages = passages + STRETCHES_BY_WORDING * (leads - quotes)[best]
+    if LEADS_FROM <= len(talk.segments) <= LEADS_UP_TO and name == SAME:
+        pointed = weigh(measured.lead_features(sentences), learned(LEADS)) + EXACT * exact
+        quotes = leads = (pointed + WORDING_COUNTS * leads) / FLATTER
+        chances = np.exp(leads - leads.max())
     return Ranked(
         passages,
-        logistic(weigh(sentences, weights["sentences"])),
+        chances,
         quotes,
         leads,
         answers,

@@ -62,6 +62,67 @@ WANTS_TIME = (
 )
 """How questions for an amount and for a time begin; “when discussing the price” asks for neither."""
 
+TOLD = {
+    "amount": AMOUNT,
+    "time": TIME,
+    "money": MONEY,
+    "cause": re.compile(
+        r"\b(?:because|since|so that|'cause|reason|otherwise|that's why|due to|in case|too)\b"
+        r"|\b(?:ca|could|was|is|did|do)n['’]t\b",
+        re.IGNORECASE,
+    ),
+    "name": re.compile(r"(?<=[a-z,] )[A-Z][a-z]{2,}"),
+    "first person": re.compile(r"\b(?:I|we|me|my)\b"),
+    "will": re.compile(r"\b(?:will|can|could)\b|['’]ll\b|\bgoing to\b", re.IGNORECASE),
+    "place": re.compile(
+        r"\b(?i:in|at|on|to|from|behind|under|next|near|over|into|by) (?:(?i:the|a|our|my)\b|[A-Z])"
+    ),
+    "yes or no": re.compile(r"^(?:yes|yeah|no|nope|sure|right|exactly|of course|okay)\b", re.IGNORECASE),
+    "way": re.compile(r"\b(?:to|by|with|you) [a-z]+", re.IGNORECASE),
+    "negation": re.compile(r"\b(?:not|no|never|nobody|none)\b|n['’]t\b", re.IGNORECASE),
+}
+"""What a sentence may tell, by its words; how much each counts for which question is learned."""
+
+LONG_FROM, SHORT_UP_TO = 13, 4
+"""Words from which a sentence is a long one, and up to which a short one."""
+
+ASKED = {
+    "who": re.compile(r"\b(?:who|whose|whom|which (?:person|one of))\b", re.IGNORECASE),
+    "when": re.compile(
+        r"\b(?:when|(?:what|which) (?:time|day|date|year|month|week)|deadline|date of|how soon|until when)\b",
+        re.IGNORECASE,
+    ),
+    "where": re.compile(
+        r"\b(?:where|what place|which (?:room|place|street|city|town|country))\b", re.IGNORECASE
+    ),
+    "how much": re.compile(
+        r"\bhow (?:much|many|long|far|old|big|often|high|large|heavy|deep|tall|cold|warm|fast|loud|hot)\b"
+        r"|\b(?:price|cost|number of)\b",
+        re.IGNORECASE,
+    ),
+    "why": re.compile(r"\b(?:why|how come|reason|what for)\b", re.IGNORECASE),
+    "how": re.compile(
+        r"\bhow (?!(?:much|many|long|far|old|big|often|high|large|heavy|come|soon|deep|tall|cold|warm)\b)",
+        re.IGNORECASE,
+    ),
+    "whether": re.compile(
+        r"^(?:is|are|was|were|do|does|did|can|could|will|would|has|have|had|should)\b", re.IGNORECASE
+    ),
+    "what": re.compile(r"\b(?:what|which)\b", re.IGNORECASE),
+}
+"""What a question asks for, by its words."""
+
+
+def told(text: str, asks: bool) -> list[float]:
+    """What a sentence tells, as 0 or 1 each: the kinds of ``TOLD``, that it asks, is long, is short."""
+    count = len(text.split())
+    kinds = [pattern.search(text) is not None for pattern in TOLD.values()]
+    return [float(value) for value in (*kinds, asks, count >= LONG_FROM, count <= SHORT_UP_TO)]
+
+
+TOLD_NAMES = (*TOLD, "asks", "long", "short")
+"""The names of what ``told`` returns."""
+
 _ASKS_BEYOND = re.compile(r"\b(?:why|when|how|who|whose|whom|where|which)\b", re.IGNORECASE)
 
 
