@@ -30,6 +30,7 @@ from index.search.wording import (
     TOLD_NAMES,
     asked_for,
     asks_beyond,
+    content_terms,
     echo,
     lists_subjects,
     told,
@@ -159,6 +160,11 @@ class Talk:
         """What each segment tells by its words, float ``[n_segments, len(TOLD_NAMES)]``."""
         rows = zip(self.segments, self.asks, strict=True)
         return np.array([told(segment.text, bool(asks)) for segment, asks in rows])
+
+    @cached_property
+    def content(self) -> list[frozenset[str]]:
+        """The terms of the content words of each segment."""
+        return [content_terms(segment.text) for segment in self.segments]
 
     @cached_property
     def agenda(self) -> np.ndarray:
@@ -615,7 +621,7 @@ class Measured:
             found[f"{name} of the question before"] = asked * before
             found[f"{name} of the question it replies to"] = replies * before
             found[f"{name} of what it goes on from"] = same * before
-        found["echo"] = np.array([echo(segment.text, self._asked) for segment in self.talk.segments])
+        found["echo"] = np.array([echo(terms, self._asked) for terms in self.talk.content])
         found["agenda"] = self.talk.agenda
         for name, values in zip(TOLD_NAMES, self.talk.tells.T, strict=True):
             found[f"tells {name}"] = values
@@ -728,7 +734,8 @@ def rank(question: Question, talk: Talk, name: str = SAME) -> Ranked:
     if LEADS_FROM <= len(talk.segments) <= LEADS_UP_TO and name == SAME:
         pointed = weigh(measured.lead_features(sentences), learned(LEADS)) + EXACT * exact
         quotes = leads = (pointed + WORDING_COUNTS * leads) / FLATTER
-        chances = np.exp(leads - leads.max())
+        # The best is as likely as before, so that talks can be compared.
+        chances = chances.max() * np.exp(leads - leads.max())
     return Ranked(
         passages,
         chances,
@@ -761,7 +768,7 @@ def _by_wording(quotes: np.ndarray, coverage: np.ndarray, question: Question, ta
         # “There is a test. We do it on Monday.”
         goes_on = at + 1 < len(found) and talk.voices[at] == talk.voices[at + 1] and tells(at + 1)
         found[at] += CARRIES * (0.3 + coverage[at]) * (1.0 if tells(at) else 0.5 * goes_on)
-        found[at] -= ECHOES * echo(text, asked)
+        found[at] -= ECHOES * echo(talk.content[at], asked)
         # An agenda begins a talk and a sum-up ends it; between them, a list may well be the answer.
         if min(at, len(found) - 1 - at) < AT_AN_END * len(found):
             found[at] -= LISTS * lists_subjects(text, at, talk.places, len(found))

@@ -138,9 +138,13 @@ def asks_beyond(question: str) -> bool:
     return bool(_ASKS_BEYOND.search(question) or asked_for(question))
 
 
-def echo(text: str, asked: Collection[str]) -> float:
-    """1 for a sentence that has no term of its own beside those that are asked, less for each that it has."""
-    said = {term for word in content_words(text) for term in search_terms(word)}
+def content_terms(text: str) -> frozenset[str]:
+    """The terms of a sentence's content words."""
+    return frozenset(term for word in content_words(text) for term in search_terms(word))
+
+
+def echo(said: frozenset[str], asked: Collection[str]) -> float:
+    """1 for the terms of a sentence without any of its own beside those that are asked, less for each."""
     return 1.0 / (1 + len(said.difference(asked)))
 
 

@@ -209,6 +209,8 @@ _DUE_OF_TASK = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 """What may say when, once a sentence is known to be about a task."""
+_BY_WHOM = re.compile(r"^[Bb]y\s+[A-Z]|\b(?:I|[Ww]e|[Yy]ou|[Tt]hey|[Hh]e|[Ss]he|[Mm]e|[Uu]s|[Tt]hen)$")
+"""“By Milo” is who made something, “until I” is cut off."""
 _DEADLINE = re.compile(r"^(?:by|before|until|no)\b", re.IGNORECASE)
 
 
@@ -227,7 +229,9 @@ def due_words(text: str, is_task: bool = False) -> str | None:
     # "I'll send you one, it should arrive on Thursday" says nothing of when it is sent.
     found = [match[0] for match in _DUE.finditer(first_clause(text))]
     if is_task and not found:
-        found = [match[0] for match in _DUE_OF_TASK.finditer(first_clause(text))]
+        found = [
+            match[0] for match in _DUE_OF_TASK.finditer(first_clause(text)) if not _BY_WHOM.search(match[0])
+        ]
     return next((words for words in found if _DEADLINE.match(words)), found[0] if found else None)
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import pytest
 
+from benchmarks.talks import talks_of
 from index.search.wording import asked_for
 from tests.support.conversing import DURATION, HARBOUR, TITLE, Desk, heard, said
+from tools.search_recordings import search_recordings
 
 LINES = """
 Hollis: Good afternoon, I think everybody is here.
@@ -81,6 +84,29 @@ def test_a_search_leads_with_a_stretch_that_says_it_not_with_the_agenda(tmp_path
     desk.close()
     assert "at 9,000" in found[0].text
     assert any("three things to cover" in hit.text for hit in found[1:])
+
+
+def test_pointed_questions_about_talks_that_nothing_was_learned_from_are_mostly_answered(
+    tmp_path: Path,
+) -> None:
+    asked = quoted = led = 0
+    desk = Desk(tmp_path)
+    for number, talk in enumerate(islice(talks_of("val"), 2)):
+        recording = f"{number}" * 64
+        rows = [
+            said(4.0 * at, 4.0 * at + 3.5, text, speaker) for at, (speaker, text) in enumerate(talk.sentences)
+        ]
+        desk.add(recording, talk.title, rows, 4.0 * len(rows))
+        for question, answers in talk.questions:
+            if not answers:
+                continue
+            found = search_recordings(desk.toolbox, question, recording).evidence
+            places = [round(item.start / 4.0) for item in found]
+            asked += 1
+            quoted += not set(places).isdisjoint(answers)
+            led += bool(places) and places[0] in answers
+    desk.close()
+    assert quoted >= 0.6 * asked and led >= 0.3 * asked
 
 
 def test_an_agenda_and_a_sum_up_are_still_found_where_nothing_else_says_it(museum: Desk) -> None:

@@ -328,6 +328,21 @@ def test_due_words_are_the_words_that_were_said(said: str, due: str | None):
     assert due_words(said) == due
 
 
+@pytest.mark.parametrize(
+    "said,due",
+    [
+        ("Thursday at eight, then", "Thursday at eight"),
+        ("I'll do it when I'm back", "when I'm back"),
+        ("I'll give it to her before the concert", "before the concert"),
+        ("there are three sketches by Milo", None),
+        ("wait until I've spoken to her", None),
+    ],
+)
+def test_of_a_task_more_words_say_when(said: str, due: str | None):
+    assert due_words(said, is_task=True) == due
+    assert due_words(said) is None
+
+
 def test_a_label_gets_a_name_only_when_two_answers_agree():
     once = script("Speaker 1: Ben, where are we?\nSpeaker 2: Nearly there.")
     assert infer_names(once) == {}
