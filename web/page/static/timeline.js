@@ -4,6 +4,7 @@
 moss.timeline = {
   data: null,      // from timeline/<id>
   topics: [],      // from topics/<id>
+  knowsTopics: false, // whether they have come
   peaks: null,     // bytes from peaks/<id>, for view
   view: null,      // {from, to} seconds
   found: [],       // [start, end] of sentences that match what is searched
@@ -61,7 +62,7 @@ moss.timeline.connect = () => {
   line.track.setAttribute("aria-valuemax", String(Math.round(duration)));
   if (line.recording !== recording) moss.forgetInstruction();
   if (line.recording !== recording || line.duration !== duration) {
-    Object.assign(line, { recording, duration, data: null, topics: [], peaks: null, found: [], cited: [], at: Number(place.dataset.at ?? 0), view: { from: 0, to: duration } });
+    Object.assign(line, { recording, duration, data: null, topics: [], knowsTopics: false, peaks: null, found: [], cited: [], at: Number(place.dataset.at ?? 0), view: { from: 0, to: duration } });
   }
   line.zoomRow.hidden = duration < 900;
   line.reload();
@@ -90,6 +91,7 @@ moss.timeline.reload = async () => {
   const topics = await ask("topics");
   if (line.recording !== recording) return;
   line.topics = topics ?? [];
+  line.knowsTopics = true;
   line.drawTopics();
 };
 
@@ -244,7 +246,8 @@ moss.timeline.drawTopics = () => {
   const line = moss.timeline;
   if (!line.topicRow?.isConnected) return;
   line.topicRow.replaceChildren();
-  line.topicRow.hidden = !line.topics.length;
+  // Its place is kept until they are known: nothing below it moves when they come.
+  line.topicRow.hidden = line.knowsTopics && !line.topics.length;
   const width = line.track.clientWidth;
   for (const [at, topic] of line.topics.entries()) {
     const left = Math.max(0, line.x(topic.start));
