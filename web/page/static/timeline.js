@@ -76,7 +76,8 @@ moss.timeline.reload = async () => {
   const { recording } = line;
   // The parts of the page are drawn one after the other: what was removed is not asked for any more.
   await new Promise((go) => setTimeout(go, 50));
-  if (!recording || document.getElementById("lane")?.dataset.recording !== recording) return;
+  const isShown = () => recording && line.recording === recording && document.getElementById("lane")?.dataset.recording === recording;
+  if (!isShown()) return;
   const ask = async (path) => {
     const reply = await fetch(`${path}/${recording}`).catch(() => null);
     return reply?.ok ? reply.json() : null;
@@ -87,7 +88,7 @@ moss.timeline.reload = async () => {
   line.data = data ?? line.data;
   line.plan();
   line.draw();
-  if (line.topics.length) return;
+  if (line.topics.length || !isShown()) return;
   const topics = await ask("topics");
   if (line.recording !== recording) return;
   line.topics = topics ?? [];
