@@ -33,7 +33,7 @@ NEVER = -1e9
 
 @dataclass(frozen=True)
 class Asked:
-    """A question: what is measured, ``[n_sentences, n_features]``, what answers, how it is ranked now."""
+    """A question: what is measured, ``[n_sentences, n_features]``, what answers, how it is ranked."""
 
     features: np.ndarray
     answers: Sequence[int]
@@ -117,7 +117,7 @@ def main() -> None:
     weights = learn(questions)
     for part in parts:
         others, _ = asked(part, embedder)
-        show_ranks(f"{part}, as it was", others, lambda question: question.leads)
+        show_ranks(f"{part}, as shipped", others, lambda question: question.leads)
         show_ranks(f"{part}, learned", others, lambda question: question.features @ weights)
     learned_weights = dict(zip(names, np.round(weights, 4).tolist(), strict=True))
     target = Path(ranking.__file__).with_name(f"{LEADS}.json")

@@ -216,7 +216,7 @@ def _with_replies(
     for segment, relevance in ranked:
         asked = _question_of(spoken, places[segment.id]) if segment.id in places else None
         is_heard = asked is not None and (voices is None or asked.speaker in voices)
-        if asked is not None and is_heard and len(search_terms(segment.text)) < WORDS_OF_REPLY + 1:
+        if asked is not None and is_heard and len(search_terms(segment.text)) <= WORDS_OF_REPLY:
             # A few words say little without what they reply to.
             known = items.get(asked.id)
             add(asked, max(relevance * REPLY_SHARE, known.relevance if known else 0.0))
@@ -229,8 +229,8 @@ def _with_replies(
                 # What is relevant by itself keeps its own relevance.
                 add(reply, max(relevance * REPLY_SHARE, known.relevance if known else 0.0), segment.id)
     best = max(items.values(), key=lambda item: item.relevance, default=None)
-    if best is not None and best.id in places and not asks_something(best.text):
-        # What answers is seldom said in one sentence.
+    if best is not None and best.id in places and not best.reply_to and not asks_something(best.text):
+        # What answers is seldom said in one sentence, but for a reply, which has its question.
         before, *rest = spoken[places[best.id] : places[best.id] + 2]
         for segment in rest:
             if segment.id not in items and _goes_on(before, segment):

@@ -25,6 +25,7 @@ KEPT = 16
 
 _kept: OrderedDict[tuple[object, ...], Summary] = OrderedDict()
 _lock = threading.Lock()
+_making = threading.Lock()
 
 
 class Summarize(BaseModel):
@@ -53,11 +54,16 @@ def summarize_recording(
         if key in _kept:
             _kept.move_to_end(key)
             return _kept[key]
-    summary = _summarize(segments, embeddings_of(library, embedder, segments), template)
-    with _lock:
-        _kept[key] = summary
-        while len(_kept) > KEPT:
-            _kept.popitem(last=False)
+    # A page asks for topics and summary at a time: what takes a second is done once.
+    with _making:
+        with _lock:
+            if key in _kept:
+                return _kept[key]
+        summary = _summarize(segments, embeddings_of(library, embedder, segments), template)
+        with _lock:
+            _kept[key] = summary
+            while len(_kept) > KEPT:
+                _kept.popitem(last=False)
     return summary
 
 

@@ -151,7 +151,11 @@ def _load(source: str) -> SentenceTransformer:
 
 
 def packaged_folder() -> Path:
-    """Folder of the packaged model, its weights checked; the package's code is never run."""
+    """Folder of the packaged model, its weights checked; the package's code is never run.
+
+    Raises:
+        WeightsError: It is not installed, or not the published one.
+    """
     package = package_folder(PACKAGED_PACKAGE)
     if package is None:
         raise WeightsError(

@@ -140,7 +140,7 @@ def test_content_questions_lead_with_the_quote_that_answers_them(
 def test_an_amount_is_quoted_with_the_question_it_answers(desk: Desk) -> None:
     answer = desk.assistant.ask("how much does the extra crew cost?")
     assert answer.text.startswith(
-        "Asked “How much is one extra crew?” [0:26], Speaker 2 said: “4,200 for the weekend."
+        "Asked “How much is one extra crew?” [0:26], Speaker 2 said: “4,200 for the weekend.” [0:29]"
     )
 
 
