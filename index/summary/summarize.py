@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
 
@@ -23,14 +23,17 @@ from index.summary_templates import SUMMARY_TEMPLATES
 from index.text import search_terms, written_in
 from moss_audio.timestamps import clock
 
+_log = logging.getLogger(__name__)
+
 AGENDA_WITHIN = 0.1
 """What lists several subjects in this first part of a recording announces them; nobody promises it."""
 
 KEY_QUOTES = 3
 """Key sentences of a recording: people read two or three."""
 
-MOST_LISTED = 25
-"""Items of one kind that are listed at most; more is no summary."""
+MOST_LISTED, SENTENCES_LISTED = 25, 20
+"""Items of one kind that are listed at most; of a recording with more sentences than these together, one in
+so many; more is no summary."""
 
 READ_FROM_SENTENCES = 40
 """Sentences of a talk from which the reader is asked; it learned from talks of 110 to 170."""
@@ -89,13 +92,14 @@ def summarize(segments: Sequence[Segment], embeddings: np.ndarray, template: str
         parts = _exchanges(spoken, vectors, keyness)
     elif kind.topics == "updates":
         parts = _updates(spoken, vectors, keyness, names)
+    most = max(MOST_LISTED, len(said) // SENTENCES_LISTED)
     summary = Summary(
         template=template,
         overview="",
-        topics=tuple(parts[:MOST_LISTED] or topics(spoken, vectors, keyness)),
-        decisions=tuple(decided[:MOST_LISTED]),
-        action_items=tuple(_surest(actions)),
-        open_questions=tuple(questions[:MOST_LISTED]),
+        topics=tuple(parts[:most] or topics(spoken, vectors, keyness)),
+        decisions=tuple(decided[:most]),
+        action_items=tuple(_surest(actions, most)),
+        open_questions=tuple(questions[:most]),
         key_quotes=tuple(Item.whole(spoken[free[at]]) for at in chosen),
     )
     totals = {"decision": len(decided), "action item": len(actions), "open question": len(questions)}
@@ -103,13 +107,15 @@ def summarize(segments: Sequence[Segment], embeddings: np.ndarray, template: str
 
 
 def _read(texts: Sequence[str], speakers: Sequence[str | None]) -> np.ndarray | None:
-    """What the reader says of a short talk; None of a long one, which would take it too long, of a few lines
-    or another language, which are not what it learned from, and where its weights are missing."""
-    if not READ_FROM_SENTENCES <= len(texts) < LONG or written_in(" ".join(texts)) != "en":
+    """What the reader says of a talk; None of a few lines or another language, which are not what it learned
+    from, and where its weights are missing."""
+    if len(texts) < READ_FROM_SENTENCES or written_in(" ".join(texts)) != "en":
         return None
-    with suppress(WeightsError):
-        return shared_reader().acts(texts, speakers)
-    return None
+    try:
+        return shared_reader().acts(texts, speakers, twice=len(texts) < LONG)
+    except WeightsError as error:
+        _log.warning("Only what is said in so many words is listed in summaries: %s", error)
+        return None
 
 
 def _listing(segments: Sequence[Segment]) -> dict[int, int]:
@@ -126,10 +132,10 @@ def _listing(segments: Sequence[Segment]) -> dict[int, int]:
     }
 
 
-def _surest(items: Sequence[ActionItem]) -> list[ActionItem]:
-    """The ``MOST_LISTED`` items with most of owner, due words and an answer, in the order they were said."""
+def _surest(items: Sequence[ActionItem], most: int) -> list[ActionItem]:
+    """So many items, those with most of owner, due words and an answer, in the order they were said."""
     order = sorted(items, key=lambda item: -(bool(item.due) + bool(item.owner) + len(item.segments) / 10))
-    return sorted(order[:MOST_LISTED], key=lambda item: item.start)
+    return sorted(order[:most], key=lambda item: item.start)
 
 
 def _audience(segments: Sequence[Segment]) -> list[Item]:

@@ -6,10 +6,12 @@ from itertools import islice
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.talks import Talk, talks_of
+from benchmarks.talks import Talk, talks_of, together
+from benchmarks.train_reader import Learner
 from index.reading import reader as reading
 from index.reading.reader import ACTS, Reader, halves_over, shared_reader, tiles
 from index.recording_errors import WeightsError
@@ -52,6 +54,18 @@ def test_what_people_settle_promise_and_leave_open_without_calling_it_so_is_list
         assert sum(len(getattr(summary, listed)) for summary in summaries) <= 2 * noted, kind
 
 
+def test_of_talks_that_make_one_long_recording_they_are_listed_as_well(talks: list[Talk]):
+    talk = together(talks)
+    summary = summary_of(talk)
+    for kind, items, least in (
+        ("decisions", summary.decisions, 0.3),
+        ("actions", summary.action_items, 0.7),
+        ("open", summary.open_questions, 0.3),
+    ):
+        assert found(items, talk.noted[kind]) >= least * len(talk.noted[kind]), kind
+        assert len(items) <= 2 * len(talk.noted[kind]), kind
+
+
 def test_who_takes_a_task_on_and_by_when_is_read_where_it_is_said(talks: list[Talk]):
     right = named = dated = due = 0
     for talk in talks:
@@ -84,7 +98,7 @@ def test_a_talk_without_sentences_is_told_nothing():
 
 def test_another_language_than_the_reader_learned_is_left_to_what_is_said_in_so_many_words(monkeypatch):
     asked = []
-    monkeypatch.setattr(Reader, "acts", lambda self, texts, speakers: asked.append(texts))
+    monkeypatch.setattr(Reader, "acts", lambda self, texts, *_, **__: asked.append(texts))
     line = "Wir haben uns das gestern noch einmal angesehen, und es ist nicht so einfach."
     talk = Talk("Rat", [("Anna", line)] * 60, {}, [], [])
     assert summary_of(talk).decisions == ()
@@ -100,9 +114,45 @@ def test_every_sentence_lies_in_a_stretch_and_in_the_middle_of_another(lengths: 
     assert all(any(first <= last < end for first, end in shifted) for _, last in stretches[:-1])
 
 
+def test_what_is_shipped_of_a_change_of_low_rank_tells_what_was_taught(talks: list[Talk]):
+    learner = Learner()
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for value in learner.own:
+            rows, columns = torch.randn(len(value)), torch.randn(value[0].numel())
+            value += 0.01 * torch.outer(rows, columns).view_as(value)
+    kept = {
+        name: torch.from_numpy(value.astype(np.float32)) for name, value in learner.changes(rank=2).items()
+    }
+    other = Reader(is_taught=False)
+    head = kept.pop("head.weight"), kept.pop("head.bias")
+    reading.learn(other.network, kept)
+    ids, mask, places = other.rows([other.talk_tokens(talks[0].texts[:8], talks[0].speakers[:8])])
+    with torch.no_grad():
+        taught, learned = (
+            network.eval()(input_ids=ids, attention_mask=mask).last_hidden_state[0, places[0]]
+            for network in (learner.network, other.network)
+        )
+        untaught = Reader(is_taught=False).network(input_ids=ids, attention_mask=mask).last_hidden_state
+    told = torch.nn.functional.linear(learned, *head)
+    torch.testing.assert_close(told, learner.head(taught), atol=0.02, rtol=0.02)
+    assert (untaught[0, places[0]] - taught).abs().max() > 0.1
+
+
 def test_weights_that_are_not_the_shipped_ones_are_refused(tmp_path, monkeypatch):
     other = tmp_path / "reader.npz"
     np.savez(other, **{"head.weight": np.zeros((3, 384)), "head.bias": np.zeros(3)})
     monkeypatch.setattr(reading, "WEIGHTS", other)
     with pytest.raises(WeightsError):
         Reader()
+
+
+def test_without_its_weights_what_is_said_in_so_many_words_is_still_listed(monkeypatch, caplog):
+    def missing() -> Reader:
+        raise WeightsError("The reader's weights are missing.")
+
+    monkeypatch.setattr(reading, "_reader", missing)
+    filler = [("Ann", "We had rain all week, and the path was muddy again.")] * 50
+    talk = Talk("Path", [*filler, ("Ben", "So we've decided to pave it with gravel."), *filler], {}, [], [])
+    assert [item.text for item in summary_of(talk).decisions] == ["So we've decided to pave it with gravel."]
+    assert "weights are missing" in caplog.text

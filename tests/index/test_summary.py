@@ -88,7 +88,7 @@ def test_the_sample_s_open_question_is_found(sample_summary: Summary):
     assert any(overlaps(item, fact["at"]) for item in sample_summary.open_questions)
 
 
-def test_hardly_anything_is_listed_that_is_no_decision_action_or_question(sample_summary: Summary):
+def test_what_is_no_decision_action_or_question_is_not_listed(sample_summary: Summary):
     wrong = [
         item
         for item in sample_summary.action_items
@@ -98,7 +98,7 @@ def test_hardly_anything_is_listed_that_is_no_decision_action_or_question(sample
         facts = FACTS[kind]
         listed = getattr(sample_summary, kind)
         wrong += [item for item in listed if not any(overlaps(item, fact["at"]) for fact in facts)]
-    assert len(wrong) <= 3
+    assert len(wrong) == 0
 
 
 def test_the_sample_s_topics_begin_where_people_change_the_subject(sample_summary: Summary):
@@ -534,8 +534,7 @@ def test_an_unknown_template_is_named():
         summarize([], np.zeros((0, 8)), "poem")
 
 
-def test_three_hours_take_about_a_second():
-    rng = np.random.default_rng(0)
+def test_three_hours_take_about_three_times_as_long_as_one():
     said = [line.split(": ", 1) for talk in TALKS.values() for line in talk.lines.strip().splitlines()]
     segments = [
         Segment(
@@ -543,14 +542,33 @@ def test_three_hours_take_about_a_second():
         )
         for at in range(3000)
     ]
-    vectors = rng.standard_normal((3000, 384)).astype(np.float32)
+    vectors = np.random.default_rng(0).standard_normal((3000, 384)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    summarize(segments[:300], vectors[:300])  # what is loaded once
     began = time.process_time()
+    summarize(segments[:1000], vectors[:1000])
+    an_hour = time.process_time() - began
     found = summarize(segments, vectors)
-    # A generous bound: it holds back only a step that grows with the square of the length.
-    assert time.process_time() - began < 6
+    # Nine times as long would be a step that grows with the square of the length.
+    assert time.process_time() - began - an_hour < 6 * an_hour
     assert len(found.topics) <= 12 and len(found.key_quotes) <= 5
     listed = (found.decisions, found.action_items, found.open_questions)
-    assert all(0 < len(items) <= 25 for items in listed)
-    # More was found than is listed, and the overview says how much.
-    assert re.search(r"\b25 of \d+ action items", found.overview)
+    assert all(0 < len(items) <= len(segments) / 20 for items in listed)
+
+
+def test_what_is_too_much_to_list_is_counted(embedder: Embedder):
+    made_up = [
+        first + second
+        for first in ("ba", "do", "fi", "ku", "me", "ro")
+        for second in ("lam", "tid", "vos", "gip", "nuk", "rex")
+    ]
+    promised = [f"I'll send the {made_up[at]} to {made_up[at].title()}ina by Friday." for at in range(36)]
+    promises = [
+        Segment(20.0 * at, 20.0 * at + 3, text, speaker=("Ann", "Ben")[at % 2], id=at)
+        for at, text in enumerate(promised)
+    ]
+    summary = summary_of(promises, embedder)
+    listed = len(summary.action_items)
+    assert 0 < listed < len(promises)
+    found = re.search(rf"\b{listed} of (\d+) action items", summary.overview)
+    assert found is not None and int(found[1]) > listed
