@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from index.records import Passage, Segment
+from index.search.pointed import pointedness
 from index.search.wording import (
     ASKED,
     AT_AN_END,
@@ -74,17 +75,16 @@ SAME, ACROSS = "ranking", "ranking_across"
 """What was learned for questions in the language of a talk, and for those in another one."""
 
 LEADS = "ranking_leads"
-"""What was learned for pointed questions about short talks, by ``benchmarks.train_leads``."""
+"""What was learned for pointed questions (``index/search/pointed.py``), by ``benchmarks.train_leads``."""
 
 WORDING_COUNTS = 0.5
-"""How much the ranking of longer talks counts beside what was learned for short ones."""
+"""How much the other ranking counts beside it, …"""
 
 FLATTER = 4.0
-"""What those log-odds are divided by: so many more sentences are quoted beside the best one."""
+"""… and what those log-odds are divided by: so many more sentences are quoted beside the best one."""
 
-LEADS_FROM, LEADS_UP_TO = 40, 400
-"""Sentences of a talk, three minutes to half an hour, for which that is used; it was learned from talks of
-110 to 170."""
+LEADS_FROM = 40
+"""Sentences of a talk, three minutes, from which that is used."""
 
 HEARD_FOR_LANGUAGE = 100
 """Sentences of a talk, from all over it, that tell which language most of it is in."""
@@ -222,6 +222,7 @@ class Question:
         is_bare: Whether it has only one or two content words to look up.
         asks: The kinds of ``ASKED`` that it asks for.
         asks_for: What a sentence has that tells the amount or the time which is asked for.
+        pointed: The probability that a sentence answers it rather than a stretch.
     """
 
     weights: Mapping[str, float]
@@ -232,6 +233,7 @@ class Question:
     is_bare: bool = False
     asks: frozenset[str] = frozenset()
     asks_for: re.Pattern[str] | None = None
+    pointed: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -333,7 +335,8 @@ def as_question(
     # “What about the mailbox?” looks it up too; “when does the courier fly?” asks for more than its words.
     is_bare = is_bare or (len(content_words(question)) <= FEW_WORDS and not asks_beyond(question))
     asks = frozenset(kind for kind, pattern in ASKED.items() if pattern.search(question))
-    return Question(weights, alike, both, names, likeness, is_bare, asks, asked_for(question))
+    wanted = asked_for(question)
+    return Question(weights, alike, both, names, likeness, is_bare, asks, wanted, pointedness(question))
 
 
 def like_background(embeddings: np.ndarray, ordinary: np.ndarray) -> list[float]:
@@ -731,11 +734,14 @@ def rank(question: Question, talk: Talk, name: str = SAME) -> Ranked:
         says = sentences["coverage"] + 1e-3 * quotes
         best = [first + int(np.argmax(says[first:last])) for first, last in talk.bounds]
         passages = passages + STRETCHES_BY_WORDING * (leads - quotes)[best]
-    if LEADS_FROM <= len(talk.segments) <= LEADS_UP_TO and name == SAME:
-        pointed = weigh(measured.lead_features(sentences), learned(LEADS)) + EXACT * exact
-        quotes = leads = (pointed + WORDING_COUNTS * leads) / FLATTER
+    if len(talk.segments) >= LEADS_FROM and name == SAME:
+        found = weigh(measured.lead_features(sentences), learned(LEADS)) + EXACT * exact
+        answering = (found + WORDING_COUNTS * leads) / FLATTER
+        # From even odds on it counts whole.
+        share = min(1.0, 2.0 * question.pointed)
+        quotes, leads = (share * answering + (1.0 - share) * values for values in (quotes, leads))
         # The best is as likely as before, so that talks can be compared.
-        chances = chances.max() * np.exp(leads - leads.max())
+        chances = share * chances.max() * np.exp(leads - leads.max()) + (1.0 - share) * chances
     return Ranked(
         passages,
         chances,
