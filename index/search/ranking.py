@@ -78,7 +78,7 @@ LEADS = "ranking_leads"
 """What was learned for pointed questions (``index/search/pointed.py``), by ``benchmarks.train_leads``."""
 
 WORDING_COUNTS = 0.5
-"""How much the other ranking counts beside it, …"""
+"""How much what its wording counts for a sentence otherwise counts beside it, …"""
 
 FLATTER = 4.0
 """… and what those log-odds are divided by: so many more sentences are quoted beside the best one."""
@@ -736,7 +736,7 @@ def rank(question: Question, talk: Talk, name: str = SAME) -> Ranked:
         passages = passages + STRETCHES_BY_WORDING * (leads - quotes)[best]
     if len(talk.segments) >= LEADS_FROM and name == SAME:
         found = weigh(measured.lead_features(sentences), learned(LEADS)) + EXACT * exact
-        answering = (found + WORDING_COUNTS * leads) / FLATTER
+        answering = (found + WORDING_COUNTS * (leads - quotes)) / FLATTER
         # From even odds on it counts whole.
         share = min(1.0, 2.0 * question.pointed)
         quotes, leads = (share * answering + (1.0 - share) * values for values in (quotes, leads))
