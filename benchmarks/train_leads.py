@@ -1,10 +1,12 @@
-"""Learn which sentence of a short talk answers a pointed question best (``index/search/ranking_leads.json``).
+"""Learn which sentence answers a pointed question best (``index/search/ranking_leads.json``).
 
-From questions about short talks, of which most are answered by one sentence (``benchmarks/talks.py``):
-weights of what ``Measured.lead_features`` measures, by the softmax over the sentences of a talk. Prints how
-often one that answers is the first, and among the first three and six, on ``val``, and on ``test`` if asked.
+From questions about talks, of which most are answered by one sentence (``benchmarks/talks.py``): weights of
+what ``Measured.lead_features`` measures, by the softmax over the sentences of a talk. Prints how often one
+that answers is the first, and among the first three and six, on ``val``, and on ``test`` if asked: by the
+ranking for broad questions, by what was learned, and by both as answers are ranked; with ``--together``, in
+so many talks that are one recording.
 
-    python -m benchmarks.train_leads [--test]
+    python -m benchmarks.train_leads [--test] [--together 6]
 """
 
 from __future__ import annotations
@@ -12,14 +14,14 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from benchmarks.meetings import SECONDS_A_WORD
-from benchmarks.talks import talks_of
+from benchmarks.talks import talks_of, together
 from index.records import Segment
 from index.search import ranking
 from index.search.embeddings import Embedder
@@ -33,18 +35,22 @@ NEVER = -1e9
 
 @dataclass(frozen=True)
 class Asked:
-    """A question: what is measured, ``[n_sentences, n_features]``, what answers, how it is ranked."""
+    """A question: what is measured, ``[n_sentences, n_features]``, what answers, how it is ranked, and how it
+    would be if it were a broad one."""
 
     features: np.ndarray
     answers: Sequence[int]
     leads: np.ndarray
+    broad: np.ndarray
 
 
-def asked(part: str, embedder: Embedder) -> tuple[list[Asked], list[str]]:
+def asked(part: str, embedder: Embedder, several: int = 1) -> tuple[list[Asked], list[str]]:
     """The questions of a part that their talk answers, and the names of what is measured."""
     found: list[Asked] = []
     names: list[str] = []
-    for talk in talks_of(part):
+    talks = [talk for talk in talks_of(part) if talk.questions]
+    for first in range(0, len(talks), several):
+        talk = together(talks[first : first + several])
         ends = np.cumsum([SECONDS_A_WORD * len(text.split()) for text in talk.texts]).tolist()
         rows = zip(talk.sentences, [0.0, *ends[:-1]], ends, strict=True)
         segments = [
@@ -68,7 +74,8 @@ def asked(part: str, embedder: Embedder) -> tuple[list[Asked], list[str]]:
             features = measured.lead_features(measured.sentence_features(scores))
             names = list(features)
             leads = rank(measured.question, ranked).leads
-            found.append(Asked(np.stack(list(features.values()), axis=1), answers, leads))
+            broad = rank(replace(measured.question, pointed=0.0), ranked).leads
+            found.append(Asked(np.stack(list(features.values()), axis=1), answers, leads, broad))
     return found, names
 
 
@@ -111,14 +118,17 @@ def main() -> None:
     """Learn, write, print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--test", action="store_true", help="measure on test as well")
-    parts = ("val", "test") if parser.parse_args().test else ("val",)
+    parser.add_argument("--together", type=int, default=1, help="so many talks make one recording")
+    chosen = parser.parse_args()
+    parts = ("val", "test") if chosen.test else ("val",)
     embedder = Embedder()
     questions, names = asked("train", embedder)
     weights = learn(questions)
     for part in parts:
-        others, _ = asked(part, embedder)
-        show_ranks(f"{part}, as shipped", others, lambda question: question.leads)
+        others, _ = asked(part, embedder, chosen.together)
+        show_ranks(f"{part}, as broad questions are", others, lambda question: question.broad)
         show_ranks(f"{part}, learned", others, lambda question: question.features @ weights)
+        show_ranks(f"{part}, as answers are", others, lambda question: question.leads)
     learned_weights = dict(zip(names, np.round(weights, 4).tolist(), strict=True))
     target = Path(ranking.__file__).with_name(f"{LEADS}.json")
     target.write_text(json.dumps({"constant": 0.0, **learned_weights}, indent=1) + "\n", "utf-8")
