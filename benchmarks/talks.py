@@ -44,7 +44,7 @@ WORD_S = 0.38
 NEAR = 1
 """Sentences that may lie between what is listed and what was noted."""
 QUOTED_AT_LEAST = 40
-"""Characters of a sentence, without marks, that a quote of it has at least: long ones are cut."""
+"""Characters of a sentence, without marks, that are looked for in an answer: long sentences are cut there."""
 KINDS = {"decisions": "decisions", "actions": "action items", "open": "open questions"}
 
 
@@ -109,7 +109,7 @@ def together(talks: Sequence[Talk]) -> Talk:
     for talk in talks:
         numbers = {name: int(name.split()[1]) for name in talk.speakers if name.startswith("Speaker ")}
         names = {name: f"Speaker {number + heard}" for name, number in numbers.items()}
-        heard += len(names)
+        heard += max(numbers.values(), default=0)
         first = len(sentences)
         sentences += [(names.get(speaker, speaker), text) for speaker, text in talk.sentences]
         owners += [(names.get(owner, owner), due) for owner, due in talk.owners]
@@ -188,8 +188,8 @@ def answered(talk: Talk, recording: Recording, workspace: Workspace, wrong: bool
             found["unanswerable"] += 1
             found["refused"] += not answer.citations or "nothing that answers" in answer.text
             continue
-        said = [plain(talk.texts[number])[:QUOTED_AT_LEAST] for number in answers]
-        lead, whole = plain(answer.text.partition("\n\nAlso:")[0]), plain(answer.text)
+        said = [f" {plain(talk.texts[number])[:QUOTED_AT_LEAST]}" for number in answers]
+        lead, whole = (f" {plain(text)}" for text in (answer.text.partition("\n\nAlso:")[0], answer.text))
         leads = any(words in lead for words in said)
         found["answerable"] += 1
         found["leads"] += leads
@@ -204,7 +204,14 @@ def main() -> None:
     """Print recall and precision of each kind, and how questions are answered."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("part", nargs="?", default="test", choices=("val", "test"))
-    parser.add_argument("--together", type=int, default=1, help="so many talks make one recording")
+    parser.add_argument(
+        "--together",
+        type=int,
+        default=1,
+        choices=range(1, 21),
+        metavar="N",
+        help="so many talks make one recording",
+    )
     parser.add_argument("--wrong", action="store_true", help="print what was missed or is wrong")
     chosen = parser.parse_args()
     found: Counter[str] = Counter()
@@ -241,7 +248,7 @@ def main() -> None:
         "not answered in the talk": found["unanswerable"],
         "refused": round(found["refused"] / found["unanswerable"], 2),
     }
-    show("Talks", rows, {"rows": rows, "owners": owners, "due": due, "asked": asked})
+    show("Talks", rows, {"rows": rows, "owners": owners, "due": due})
     show("Their questions", [asked], asked)
 
 

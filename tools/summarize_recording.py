@@ -25,7 +25,7 @@ KEPT = 16
 
 _kept: OrderedDict[tuple[object, ...], Summary] = OrderedDict()
 _lock = threading.Lock()
-_making = threading.Lock()
+_making: dict[tuple[object, ...], threading.Lock] = {}
 
 
 class Summarize(BaseModel):
@@ -54,12 +54,17 @@ def summarize_recording(
         if key in _kept:
             _kept.move_to_end(key)
             return _kept[key]
-    # A page asks for topics and summary at a time: what takes a second is done once.
-    with _making:
+        making = _making.setdefault(key, threading.Lock())
+    # A page asks for topics and summary at a time: what takes a second or more is done once.
+    with making:
         with _lock:
             if key in _kept:
                 return _kept[key]
-        summary = _summarize(segments, embeddings_of(library, embedder, segments), template)
+        try:
+            summary = _summarize(segments, embeddings_of(library, embedder, segments), template)
+        finally:
+            with _lock:
+                _making.pop(key, None)
         with _lock:
             _kept[key] = summary
             while len(_kept) > KEPT:

@@ -60,6 +60,8 @@ class Reader:
     def __init__(self, is_taught: bool = True) -> None:
         import torch
 
+        if is_taught:
+            check_sha256(WEIGHTS, WEIGHTS_SHA256)
         with without_collections():
             from transformers import AutoModel, AutoTokenizer
             from transformers.utils import logging as transformers_logging
@@ -73,7 +75,6 @@ class Reader:
         self._lock = threading.Lock()
         self._has_bfloat16 = bool(torch.cpu.get_capabilities().get("avx512_bf16"))
         if is_taught:
-            check_sha256(WEIGHTS, WEIGHTS_SHA256)
             with np.load(WEIGHTS, allow_pickle=False) as stored:
                 weights = {name: torch.from_numpy(stored[name].astype(np.float32)) for name in stored.files}
             self._head = weights.pop("head.weight"), weights.pop("head.bias")
@@ -161,7 +162,8 @@ class Reader:
             ids, mask, places = self.rows(
                 [tokens[first:last] for first, last in stretches[begin : begin + AT_ONCE]]
             )
-            # Half the digits are enough, and where the processor has instructions for them, much faster.
+            # Where the processor has instructions for it, bfloat16 is more than twice as fast, and moves
+            # log-odds by less than 0.1.
             halved = torch.autocast("cpu", torch.bfloat16, enabled=self._has_bfloat16)
             with self._lock, torch.no_grad(), halved:
                 states = self.network(input_ids=ids, attention_mask=mask).last_hidden_state

@@ -11,8 +11,11 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+
+from index.text import written_in
 
 WEIGHTS = Path(__file__).with_name("pointed.json")
 """What each phrase counts; ``""`` is the constant, and ``" "`` what the logarithm of the length counts."""
@@ -44,8 +47,15 @@ def _weights() -> dict[str, float]:
     return json.loads(WEIGHTS.read_text("utf-8"))
 
 
-def pointedness(question: str) -> float:
-    """The probability that a sentence answers a question rather than a stretch of talk."""
-    weights = _weights()
+def log_odds(question: str, weights: Mapping[str, float]) -> float:
+    """Log-odds that a sentence answers a question, by what phrases count."""
     known = sum(weights.get(phrase, 0.0) for phrase in phrases(question))
-    return 1.0 / (1.0 + math.exp(-(weights[""] + weights[" "] * length(question) + known)))
+    return weights[""] + weights[" "] * length(question) + known
+
+
+def pointedness(question: str) -> float:
+    """The probability that a sentence answers a question rather than a stretch of talk; 0 for a question that
+    is known to be in another language than English, which nothing was learned from."""
+    if written_in(question) not in ("en", ""):
+        return 0.0
+    return 1.0 / (1.0 + math.exp(-log_odds(question, _weights())))

@@ -78,13 +78,16 @@ LEADS = "ranking_leads"
 """What was learned for pointed questions (``index/search/pointed.py``), by ``benchmarks.train_leads``."""
 
 WORDING_COUNTS = 0.5
-"""How much what its wording counts for a sentence otherwise counts beside it, …"""
+"""How much a sentence gains or loses beside that by its wording (``_by_wording``)."""
 
 FLATTER = 4.0
-"""… and what those log-odds are divided by: so many more sentences are quoted beside the best one."""
+"""What the scores of sentences are divided by for pointed questions, so that several are quoted."""
 
 LEADS_FROM = 40
-"""Sentences of a talk, three minutes, from which that is used."""
+"""Sentences of a talk, three minutes, from which pointed questions are ranked on their own."""
+
+LEAST_SHARE = 0.1
+"""A question that is less of a pointed one than this is ranked as a broad one alone."""
 
 HEARD_FOR_LANGUAGE = 100
 """Sentences of a talk, from all over it, that tell which language most of it is in."""
@@ -604,7 +607,7 @@ class Measured:
         }
 
     def lead_features(self, sentences: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """What tells which sentence of a short talk says the answer best, as arrays ``[n_segments]``.
+        """What tells which sentence says the answer best, as arrays ``[n_segments]``.
 
         Args:
             sentences: What ``sentence_features`` returns.
@@ -734,14 +737,15 @@ def rank(question: Question, talk: Talk, name: str = SAME) -> Ranked:
         says = sentences["coverage"] + 1e-3 * quotes
         best = [first + int(np.argmax(says[first:last])) for first, last in talk.bounds]
         passages = passages + STRETCHES_BY_WORDING * (leads - quotes)[best]
-    if len(talk.segments) >= LEADS_FROM and name == SAME:
+    # From even odds on, a question counts as a pointed one.
+    share = min(1.0, 2.0 * question.pointed)
+    if len(talk.segments) >= LEADS_FROM and name == SAME and share >= LEAST_SHARE:
         found = weigh(measured.lead_features(sentences), learned(LEADS)) + EXACT * exact
         answering = (found + WORDING_COUNTS * (leads - quotes)) / FLATTER
-        # From even odds on it counts whole.
-        share = min(1.0, 2.0 * question.pointed)
         quotes, leads = (share * answering + (1.0 - share) * values for values in (quotes, leads))
+        mixed = share * chances.max() * np.exp(leads - leads.max()) + (1.0 - share) * chances
         # The best is as likely as before, so that talks can be compared.
-        chances = share * chances.max() * np.exp(leads - leads.max()) + (1.0 - share) * chances
+        chances = mixed * (chances.max() / mixed.max())
     return Ranked(
         passages,
         chances,

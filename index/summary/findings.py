@@ -50,18 +50,18 @@ talks that thresholds were chosen on, half of it and twice as much list about as
 CLOSE_TOGETHER, WITHIN = 6, 300
 """So many decisions that say something by themselves, within so many sentences, count in a long recording.
 No meeting of ``val`` has so many, and of 108 that are read there 6 lie where people wrote a decision down;
-where talks lie one behind the other nearly all have (benchmarks/README.md)."""
+nearly all of what is read in joined talks does (benchmarks/README.md)."""
 
 FEWEST = 4
-"""So many decisions and open questions a recording may have, however short it is, …"""
+"""So many decisions and open questions that are said in so many words are listed of a short recording, …"""
 
 SENTENCES_EACH = 150
-"""… and a long one at most one in so many sentences."""
+"""… and of a long one at most one in so many sentences."""
 
 LONG = 300
-"""Sentences from which exchanges are listed in which something is decided though nobody says so: in a short
-meeting people say it, in a long one they mostly do not. In 158 long meetings, 18 of 107 sentences such as “we
-decided” lie where people wrote a decision down, so they count there only as “that's carried” does."""
+"""Sentences from which a recording is a long one: the reader must be surer, and exchanges are listed in which
+something is decided though nobody says so. In 158 long meetings, 18 of 107 sentences such as “we decided” lie
+where people wrote a decision down, so they count there only as “that's carried” does."""
 
 DECIDING_LEAST = -2.5
 """Log-odds from which such an exchange is listed: where cross-validation on the meetings that it was learned
@@ -162,10 +162,7 @@ def decisions(
         read: What a reader says of the sentences, as ``spans`` takes it.
     """
     deciding = scores[:, KINDS.index("deciding")]
-    settled = [] if read is None else spans(read, "decision")
-    if len(said) >= LONG:
-        settled = _close_together(said, settled)
-    settled = [] if read is None else _unless_open(said, read, _telling(said, settled))
+    settled = [] if read is None else _telling(said, _settled(said, read))
     if len(said) >= LONG:
         texts, speakers = [sentence.text for sentence in said], [sentence.speaker for sentence in said]
         chosen = [
@@ -195,25 +192,21 @@ def decisions(
     return _beside(settled, said, plain)
 
 
-def _unless_open(
-    said: Sequence[Sentence], read: np.ndarray, places: Sequence[tuple[int, int]]
-) -> list[tuple[int, int]]:
-    """Those stretches in which something is settled, with nothing left open in them or right beside them."""
+def _settled(said: Sequence[Sentence], read: np.ndarray) -> list[tuple[int, int]]:
+    """The stretches in which the reader takes something for settled rather than left open."""
     settled, left_open = read[:, ACTS.index("decision")], read[:, ACTS.index("open")]
-    return [
+    found = [
         (first, last)
-        for first, last in places
+        for first, last in spans(read, "decision")
         if settled[first:last].max() > left_open[first:last].max()
-        and not any(
-            acts.leaves_open(sentence.text)
-            for sentence in said[max(0, first - REPLY_SENTENCES) : last + REPLY_SENTENCES]
-        )
+        and not any(acts.leaves_open(sentence.text) for sentence in said[first:last])
     ]
+    return _close_together(said, found) if len(said) >= LONG else found
 
 
 def _close_together(said: Sequence[Sentence], places: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     """Those of the stretches that lie where many say something by themselves, close together."""
-    telling = [first for first, last in places if _tells(said[first:last])]
+    telling = [first for first, last in places if _is_telling(said[first:last])]
     ends = zip(telling, telling[CLOSE_TOGETHER - 1 :], strict=False)
     parts = [(begin, end) for begin, end in ends if end - begin <= WITHIN]
     return [place for place in places if any(begin <= place[0] <= end for begin, end in parts)]
@@ -234,27 +227,32 @@ def _beside(places: Sequence[tuple[int, int]], said: Sequence[Sentence], plain: 
 
 def _telling(said: Sequence[Sentence], places: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     """The stretches with what was said before them where they say nothing alone (“So that's carried.”); not
-    those that say nothing then either (“Yeah. So. Okay.”), nor two that become one."""
+    those that say nothing then either (“Yeah. So. Okay.”), nor one that would reach into the one before."""
     found: list[tuple[int, int]] = []
     for first, last in places:
-        begin = first
-        while begin > max(0, first - REPLY_SENTENCES) and _near(said[begin - 1], said[begin]):
-            if _tells(said[begin:last]):
-                break
-            begin -= 1
-        if _tells(said[begin:last]) and (not found or found[-1][1] <= begin):
+        begin = _begin(said, first, last)
+        if _is_telling(said[begin:last]) and (not found or found[-1][1] <= begin):
             found.append((begin, last))
     return found
 
 
-def _tells(said: Sequence[Sentence]) -> bool:
+def _begin(said: Sequence[Sentence], first: int, last: int) -> int:
+    """Where a stretch must begin to say something, a few sentences before it at most."""
+    begin = first
+    while begin > max(0, first - REPLY_SENTENCES) and _near(said[begin - 1], said[begin]):
+        if _is_telling(said[begin:last]):
+            break
+        begin -= 1
+    return begin
+
+
+def _is_telling(said: Sequence[Sentence]) -> bool:
     return len(_content(" ".join(sentence.text for sentence in said))) >= LEAST_CONTENT
 
 
 def _decided(said: Sequence[Sentence], at: int) -> Item:
     """A decision, with what was said before it where it says nothing alone."""
-    first, last = next(iter(_telling(said, [(at, at + 1)])), (at, at + 1))
-    return joined(said[first:last])
+    return joined(said[_begin(said, at, at + 1) : at + 1])
 
 
 def places(values: np.ndarray, least: float = DECIDING_LEAST) -> list[int]:

@@ -10,14 +10,14 @@ from itertools import pairwise
 
 import numpy as np
 
-from index.reading.reader import shared_reader
+from index.reading.reader import ACTS, shared_reader
 from index.recording_errors import WeightsError
 from index.records import TEMPLATES, ActionItem, Item, Segment, Summary, Topic
 from index.search.wording import lists_subjects
 from index.speaker_names import infer_names, is_label
 from index.summary import speech_acts as acts
 from index.summary.findings import LONG, action_items, decisions, open_questions, without_repeats
-from index.summary.sentence_scores import KINDS, scores, sentences
+from index.summary.sentence_scores import KINDS, Sentence, scores, sentences
 from index.summary.topics import key_sentences, topic_of, topics
 from index.summary_templates import SUMMARY_TEMPLATES
 from index.text import search_terms, written_in
@@ -32,8 +32,8 @@ KEY_QUOTES = 3
 """Key sentences of a recording: people read two or three."""
 
 MOST_LISTED, SENTENCES_LISTED = 25, 20
-"""Items of one kind that are listed at most; of a recording with more sentences than these together, one in
-so many; more is no summary."""
+"""Items of one kind that are listed at most, or one in so many sentences where that is more; still more is no
+summary."""
 
 READ_FROM_SENTENCES = 40
 """Sentences of a talk from which the reader is asked; it learned from talks of 110 to 170."""
@@ -93,13 +93,14 @@ def summarize(segments: Sequence[Segment], embeddings: np.ndarray, template: str
     elif kind.topics == "updates":
         parts = _updates(spoken, vectors, keyness, names)
     most = max(MOST_LISTED, len(said) // SENTENCES_LISTED)
+    sure = _sureness(said, read)
     summary = Summary(
         template=template,
         overview="",
         topics=tuple(parts[:most] or topics(spoken, vectors, keyness)),
-        decisions=tuple(decided[:most]),
-        action_items=tuple(_surest(actions, most)),
-        open_questions=tuple(questions[:most]),
+        decisions=tuple(_surest(decided, sure["decision"], most)),
+        action_items=tuple(_best_tasks(actions, most)),
+        open_questions=tuple(_surest(questions, sure["open"], most)),
         key_quotes=tuple(Item.whole(spoken[free[at]]) for at in chosen),
     )
     totals = {"decision": len(decided), "action item": len(actions), "open question": len(questions)}
@@ -132,7 +133,24 @@ def _listing(segments: Sequence[Segment]) -> dict[int, int]:
     }
 
 
-def _surest(items: Sequence[ActionItem], most: int) -> list[ActionItem]:
+def _sureness(said: Sequence[Sentence], read: np.ndarray | None) -> dict[str, dict[int, float]]:
+    """How sure the reader is of each segment, by kind; of what is said in so many words, quite."""
+    found: dict[str, dict[int, float]] = {kind: {} for kind in ACTS}
+    for column, kind in enumerate(ACTS):
+        for at, sentence in enumerate(said):
+            is_plain = acts.decides(sentence.text) or acts.leaves_open(sentence.text)
+            odds = np.inf if is_plain or read is None else float(read[at, column])
+            found[kind][sentence.segment.id] = max(odds, found[kind].get(sentence.segment.id, -np.inf))
+    return found
+
+
+def _surest(items: Sequence[Item], sure: Mapping[int, float], most: int) -> list[Item]:
+    """So many items, the surest, in the order they were said."""
+    order = sorted(items, key=lambda item: -max(sure.get(number, 0.0) for number in item.segments))
+    return sorted(order[:most], key=lambda item: item.start)
+
+
+def _best_tasks(items: Sequence[ActionItem], most: int) -> list[ActionItem]:
     """So many items, those with most of owner, due words and an answer, in the order they were said."""
     order = sorted(items, key=lambda item: -(bool(item.due) + bool(item.owner) + len(item.segments) / 10))
     return sorted(order[:most], key=lambda item: item.start)

@@ -550,7 +550,7 @@ def test_three_hours_take_about_three_times_as_long_as_one():
     an_hour = time.process_time() - began
     found = summarize(segments, vectors)
     # Nine times as long would be a step that grows with the square of the length.
-    assert time.process_time() - began - an_hour < 6 * an_hour
+    assert time.process_time() - began - an_hour < 4.5 * an_hour
     assert len(found.topics) <= 12 and len(found.key_quotes) <= 5
     listed = (found.decisions, found.action_items, found.open_questions)
     assert all(0 < len(items) <= len(segments) / 20 for items in listed)
