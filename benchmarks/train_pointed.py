@@ -32,7 +32,7 @@ KINDS = Path(__file__).with_name("question_kinds.json")
 STRENGTH = 1.0
 """scikit-learn's C; chosen on what is told below of unseen questions, among 0.1, 0.3 and 1."""
 ALIKE_COUNTS = 2.0
-"""How much more a question counts that was written to be like those of the other kind; chosen so from 2, 4."""
+"""How much more a question counts that was written to be like those of the other kind; chosen so too."""
 OF_KINDS, OF_QUESTIONS, OF_TALKS, OF_ALIKE = 3, 6, 20, 3
 """A phrase counts that is in questions about so many kinds of meetings and in so many, or about so many
 talks, or in so many of the questions that were written alike."""
