@@ -62,10 +62,13 @@ def summarize_recording(
                 return _kept[key]
         try:
             summary = _summarize(segments, embeddings_of(library, embedder, segments), template)
-        finally:
+        except BaseException:
             with _lock:
                 _making.pop(key, None)
+            raise
         with _lock:
+            # At once: nobody finds neither the summary nor who makes it.
+            _making.pop(key, None)
             _kept[key] = summary
             while len(_kept) > KEPT:
                 _kept.popitem(last=False)
